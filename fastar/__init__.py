@@ -1,0 +1,1 @@
+"""Exact autoregressive density estimators for CPUs under a scikit-learn API."""

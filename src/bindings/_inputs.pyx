@@ -1,0 +1,47 @@
+"""Turns blocks of codes into the changes that a network is fed."""
+
+from cython cimport floating
+from cython.parallel cimport prange
+from libc.stdint cimport int32_t, int64_t, uint8_t
+
+import numpy as np
+
+from fastar._kernels._cpu import isa
+
+cdef extern from "inputs.h" nogil:
+    ctypedef struct input_spec:
+        int64_t D, Q, markov_order
+        const uint8_t* one_hot
+    ctypedef struct inputs_f32:
+        int32_t (*changes)(input_spec, const float*, int32_t*, int32_t*, float*) noexcept nogil
+    ctypedef struct inputs_f64:
+        int32_t (*changes)(input_spec, const double*, int32_t*, int32_t*, double*) noexcept nogil
+    const inputs_f32* inputs_f32_for(int isa)
+    const inputs_f64* inputs_f64_for(int isa)
+
+cdef const inputs_f32* f32 = inputs_f32_for(isa)
+cdef const inputs_f64* f64 = inputs_f64_for(isa)
+
+
+def changes(const floating[:, ::1] codes, const uint8_t[::1] one_hot, int64_t n_inputs,
+            int64_t markov_order, int n_threads):
+    """Return (count, at, row, value): the first count[r] entries of row r are its changes.
+
+    codes (n, D), one_hot (D,); count (n,), at, row, value (n, capacity).
+    """
+    cdef int64_t n = codes.shape[0], D = codes.shape[1], r
+    if one_hot.shape[0] != D:
+        raise ValueError("one_hot and codes differ in the number of features")
+    cdef input_spec spec = input_spec(D, n_inputs, markov_order, &one_hot[0])
+    cdef int64_t capacity = max(1, D - 1 + max(0, D - 1 - markov_order))
+    dtype = np.float32 if floating is float else np.float64
+    cdef int32_t[::1] count = np.empty(n, np.int32)
+    cdef int32_t[:, ::1] at = np.empty((n, capacity), np.int32)
+    cdef int32_t[:, ::1] row = np.empty((n, capacity), np.int32)
+    cdef floating[:, ::1] value = np.empty((n, capacity), dtype)
+    for r in prange(n, nogil=True, num_threads=n_threads):
+        if floating is float:
+            count[r] = f32.changes(spec, &codes[r, 0], &at[r, 0], &row[r, 0], &value[r, 0])
+        else:
+            count[r] = f64.changes(spec, &codes[r, 0], &at[r, 0], &row[r, 0], &value[r, 0])
+    return count.base, at.base, row.base, value.base

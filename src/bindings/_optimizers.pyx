@@ -1,0 +1,109 @@
+"""Optimizer updates, each one pass over flat arrays shared among threads."""
+
+from cython cimport floating
+from cython.parallel cimport prange
+from libc.stdint cimport int64_t
+
+from fastar._kernels._cpu import isa
+
+cdef extern from "optimizers.h" nogil:
+    ctypedef struct optimizers_f32:
+        void (*sgd)(int64_t, float*, const float*, float*, float, float, float) noexcept nogil
+        void (*nesterov)(int64_t, float*, const float*, float*, float, float, float) noexcept nogil
+        void (*adam)(int64_t, float*, const float*, float*, float*, float, float, float, float, float,
+                     float) noexcept nogil
+        void (*adagrad)(int64_t, float*, const float*, float*, float, float, float) noexcept nogil
+        void (*adadelta)(int64_t, float*, const float*, float*, float*, float, float, float,
+                         float) noexcept nogil
+        void (*rmsprop)(int64_t, float*, const float*, float*, float, float, float, float) noexcept nogil
+    ctypedef struct optimizers_f64:
+        void (*sgd)(int64_t, double*, const double*, double*, double, double, double) noexcept nogil
+        void (*nesterov)(int64_t, double*, const double*, double*, double, double, double) noexcept nogil
+        void (*adam)(int64_t, double*, const double*, double*, double*, double, double, double, double,
+                     double, double) noexcept nogil
+        void (*adagrad)(int64_t, double*, const double*, double*, double, double, double) noexcept nogil
+        void (*adadelta)(int64_t, double*, const double*, double*, double*, double, double, double,
+                         double) noexcept nogil
+        void (*rmsprop)(int64_t, double*, const double*, double*, double, double, double, double) noexcept nogil
+    const optimizers_f32* optimizers_f32_for(int isa)
+    const optimizers_f64* optimizers_f64_for(int isa)
+
+cdef const optimizers_f32* f32 = optimizers_f32_for(isa)
+cdef const optimizers_f64* f64 = optimizers_f64_for(isa)
+
+cdef int64_t CHUNK = 1 << 14  # elements: 64 kB of float32 in each array
+
+
+cdef int64_t chunks(int64_t n, tuple others) except -1:
+    for other in others:
+        if other.shape[0] != n:
+            raise ValueError("theta, its gradient and the optimizer's state differ in size")
+    return (n + CHUNK - 1) // CHUNK
+
+
+def sgd(floating[::1] theta, const floating[::1] g, floating[::1] velocity, double rate,
+        double decay, double momentum, int n_threads):
+    cdef int64_t n = theta.shape[0], n_chunks = chunks(n, (g, velocity)), i, j
+    for j in prange(n_chunks, nogil=True, num_threads=n_threads):
+        i = j * CHUNK
+        if floating is float:
+            f32.sgd(min(CHUNK, n - i), &theta[i], &g[i], &velocity[i], rate, decay, momentum)
+        else:
+            f64.sgd(min(CHUNK, n - i), &theta[i], &g[i], &velocity[i], rate, decay, momentum)
+
+
+def nesterov(floating[::1] theta, const floating[::1] g, floating[::1] velocity, double rate,
+             double decay, double momentum, int n_threads):
+    cdef int64_t n = theta.shape[0], n_chunks = chunks(n, (g, velocity)), i, j
+    for j in prange(n_chunks, nogil=True, num_threads=n_threads):
+        i = j * CHUNK
+        if floating is float:
+            f32.nesterov(min(CHUNK, n - i), &theta[i], &g[i], &velocity[i], rate, decay, momentum)
+        else:
+            f64.nesterov(min(CHUNK, n - i), &theta[i], &g[i], &velocity[i], rate, decay, momentum)
+
+
+def adam(floating[::1] theta, const floating[::1] g, floating[::1] m, floating[::1] v, double rate,
+         double decay, double rate_t, double epsilon_t, double beta_1, double beta_2, int n_threads):
+    cdef int64_t n = theta.shape[0], n_chunks = chunks(n, (g, m, v)), i, j
+    for j in prange(n_chunks, nogil=True, num_threads=n_threads):
+        i = j * CHUNK
+        if floating is float:
+            f32.adam(min(CHUNK, n - i), &theta[i], &g[i], &m[i], &v[i], rate, decay, rate_t,
+                     epsilon_t, beta_1, beta_2)
+        else:
+            f64.adam(min(CHUNK, n - i), &theta[i], &g[i], &m[i], &v[i], rate, decay, rate_t,
+                     epsilon_t, beta_1, beta_2)
+
+
+def adagrad(floating[::1] theta, const floating[::1] g, floating[::1] v, double rate,
+            double decay, double epsilon, int n_threads):
+    cdef int64_t n = theta.shape[0], n_chunks = chunks(n, (g, v)), i, j
+    for j in prange(n_chunks, nogil=True, num_threads=n_threads):
+        i = j * CHUNK
+        if floating is float:
+            f32.adagrad(min(CHUNK, n - i), &theta[i], &g[i], &v[i], rate, decay, epsilon)
+        else:
+            f64.adagrad(min(CHUNK, n - i), &theta[i], &g[i], &v[i], rate, decay, epsilon)
+
+
+def adadelta(floating[::1] theta, const floating[::1] g, floating[::1] v, floating[::1] u, double rate,
+             double decay, double rho, double epsilon, int n_threads):
+    cdef int64_t n = theta.shape[0], n_chunks = chunks(n, (g, v, u)), i, j
+    for j in prange(n_chunks, nogil=True, num_threads=n_threads):
+        i = j * CHUNK
+        if floating is float:
+            f32.adadelta(min(CHUNK, n - i), &theta[i], &g[i], &v[i], &u[i], rate, decay, rho, epsilon)
+        else:
+            f64.adadelta(min(CHUNK, n - i), &theta[i], &g[i], &v[i], &u[i], rate, decay, rho, epsilon)
+
+
+def rmsprop(floating[::1] theta, const floating[::1] g, floating[::1] v, double rate,
+            double decay, double rho, double epsilon, int n_threads):
+    cdef int64_t n = theta.shape[0], n_chunks = chunks(n, (g, v)), i, j
+    for j in prange(n_chunks, nogil=True, num_threads=n_threads):
+        i = j * CHUNK
+        if floating is float:
+            f32.rmsprop(min(CHUNK, n - i), &theta[i], &g[i], &v[i], rate, decay, rho, epsilon)
+        else:
+            f64.rmsprop(min(CHUNK, n - i), &theta[i], &g[i], &v[i], rate, decay, rho, epsilon)

@@ -1,0 +1,35 @@
+/* What a network is fed: for each row of codes (n, D), the list of changes to a weighted sum of its inputs.
+ *
+ * Feature d owns rows d * Q .. d * Q + Q - 1 of the input weights. A numeric feature adds x_d * W[d * Q],
+ * a one-hot feature W[d * Q + x_d]; features from d + 1 on see it, with a Markov order k up to d + k only:
+ * at d + k + 1 it is taken away again. Zeros change nothing and are left out. */
+#ifndef FASTAR_INPUTS_H
+#define FASTAR_INPUTS_H
+
+#include "fastar.h"
+
+typedef struct {
+    int64_t D, Q;
+    int64_t markov_order;   /* D where every earlier feature is seen */
+    const uint8_t *one_hot; /* (D,) */
+} input_spec;
+
+#define FASTAR_INPUTS(real, type)                                                                  \
+    /* The changes of row r are those from r * capacity on, count[r] of them, by rising `at`. */   \
+    typedef struct {                                                                               \
+        int64_t capacity;                                                                          \
+        const int32_t *count; /* (n,) */                                                           \
+        const int32_t *at;    /* (n, capacity) the first feature that sees the change, 1 .. D - 1 */ \
+        const int32_t *row;   /* (n, capacity) of the input weights */                             \
+        const real *value;    /* (n, capacity) what the row is multiplied by */                    \
+    } changes_##type;                                                                              \
+    typedef struct {                                                                               \
+        /* The changes of one row. codes (D,); at, row, value (capacity,). Returns how many. */    \
+        int32_t (*changes)(input_spec spec, const real *codes, int32_t *at, int32_t *row, real *value); \
+    } inputs_##type;
+
+FASTAR_INPUTS(float, f32)
+FASTAR_INPUTS(double, f64)
+FASTAR_FAMILY(inputs)
+
+#endif
