@@ -133,7 +133,9 @@ class TorchLoop:
         return torch.cat([first, torch.stack(logits) + bias[1:, None]])
 
     def _log_likelihood(self, rows: Tensor) -> Tensor:
-        return row_log_likelihood(self._logits(rows.t().to(self.params["W"].dtype)).t(), rows)
+        return row_log_likelihood(
+            self._logits(rows.t().contiguous().to(self.params["W"].dtype)).t(), rows
+        )
 
     def _loss_and_gradient(self, rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         loss = -self._log_likelihood(rows).mean()
@@ -143,7 +145,7 @@ class TorchLoop:
     def _sample(self, uniforms: Tensor) -> Tensor:
         weight, offset, output, bias = self._leaves()
         # u < sigmoid(z + b) is logit(u) - b < z; one pass over u instead of two a feature.
-        thresholds = torch.logit(uniforms.t()).sub_(bias[:, None])
+        thresholds = torch.logit(uniforms.t().contiguous()).sub_(bias[:, None])
         samples = torch.empty_like(thresholds)
         states = offset.repeat(len(uniforms), 1)
         hidden = torch.empty_like(states)
@@ -179,7 +181,7 @@ class TorchManualLoop(TorchLoop):
         if self._store is None or self._store.shape[1] != n_rows:
             self._store = weight.new_empty(len(weight), n_rows, n_units)
         store = self._store.unbind()
-        data = rows.t().to(weight.dtype)
+        data = rows.t().contiguous().to(weight.dtype)
         columns, row_weights, outs = data.unbind(), weight.unbind(), output.unbind()
         states = offset.repeat(n_rows, 1)
         logits = bias[:, None].repeat(1, n_rows)

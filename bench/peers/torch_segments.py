@@ -115,7 +115,7 @@ class TorchSegments(TorchLoop):
 
     def _sample(self, uniforms: Tensor) -> Tensor:
         weight, offset, output, bias = self._leaves()
-        thresholds = torch.logit(uniforms.t()).sub_(bias[:, None])
+        thresholds = torch.logit(uniforms.t().contiguous()).sub_(bias[:, None])
         samples = torch.empty_like(thresholds, dtype=torch.bool)
         states = offset.repeat(len(uniforms), 1)
         hidden = ACTIVATIONS[self.activation](states)

@@ -1,0 +1,413 @@
+"""The estimator's face: scikit-learn's conventions in terms of the model, training and inference."""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from fastar import _inference, conditionals, optimizers, schedules
+from fastar._model import Model
+from fastar._parameters import Array, Params, empty_vector
+from fastar._table import Table
+from fastar._threads import effective_n_threads
+from fastar._training import Training
+from fastar._validation import (
+    check_evidence,
+    check_order,
+    check_table_support,
+    check_weight,
+    choose_conditional,
+    missing_to_held,
+    unchanged_on_error,
+)
+from fastar.callbacks import ProgressBar
+from fastar.conditionals import Conditional
+from fastar.networks import SharedHidden
+from fastar.optimizers import Optimizer
+from fastar.schedules import Schedule
+
+
+def _generator(random_state: Any) -> np.random.Generator:
+    return np.random.default_rng(check_random_state(random_state).randint(2**31, size=4))
+
+
+class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
+    """Base of all models: p(x) = prod_d p(x_d | x_<d).
+
+    A subclass says in `_network` what computes the parameters of each factor, and lists its parameters.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "distribution": [StrOptions({"auto", *conditionals.BY_NAME}), Conditional],
+        "order": [StrOptions({"natural", "random"}), "array-like"],
+        "markov_order": [Interval(Integral, 1, None, closed="left"), None],
+        "solver": [StrOptions(set(optimizers.BY_NAME)), Optimizer],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither"), None],
+        "learning_rate": [StrOptions(set(schedules.BY_NAME)), Schedule],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+        "n_jobs": [Integral, None],
+        "verbose": ["verbose"],
+        "callbacks": [list, tuple, HasMethods("on_epoch_end"), None],
+        "dtype": [StrOptions({"float32", "float64"}), type, np.dtype],
+    }
+
+    @abstractmethod
+    def _network(self, n_features: int, conditional: Conditional) -> SharedHidden:
+        """Return the network for this many features and this conditional's inputs and outputs."""
+
+    # ---- fitting
+
+    def fit(self, X: Any, y: Any = None, *, sample_weight: Any = None, X_val: Any = None) -> Self:
+        """Train by minibatches to the largest mean log-likelihood.
+
+        Parameters
+        ----------
+        X : array-like, DataFrame or CSR matrix of shape (n, D)
+        y : ignored
+        sample_weight : array-like of shape (n,), optional
+            A row of weight 2 counts like two rows.
+        X_val : array-like of shape (m, D), optional
+            Rows for early stopping; without them `validation_fraction` of X is held out.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            A parameter, X, X_val or sample_weight breaks a rule that the message names.
+        FloatingPointError
+            The log-likelihood became NaN or infinite; the last good parameters are kept.
+
+        Warns
+        -----
+        ConvergenceWarning
+            Training reached `max_iter` before it settled, or was interrupted by Ctrl-C.
+        """
+        self._validate_params()
+        return self._fit(X, sample_weight, X_val, resume=None)
+
+    def partial_fit(self, X: Any, y: Any = None, *, sample_weight: Any = None) -> Self:
+        """Take one pass over this chunk of rows; the first chunk decides on the conditional.
+
+        Parameters
+        ----------
+        X : array-like, DataFrame or CSR matrix of shape (n, D)
+        y : ignored
+        sample_weight : array-like of shape (n,), optional
+
+        Returns
+        -------
+        self
+        """
+        self._validate_params()
+        return self._fit(X, sample_weight, None, resume=getattr(self, "_training_state", False))
+
+    def _fit(self, X: Any, sample_weight: Any, X_val: Any, resume: Any) -> Self:
+        """Fit; resume: None for a whole fit, else for one pass, from the state of an earlier one or False."""
+        one_pass = resume is not None
+        diverged = None
+        with unchanged_on_error(self):
+            keep = hasattr(self, "theta_") and (bool(resume) or (self.warm_start and not one_pass))
+            training = self._prepare(X, sample_weight, X_val, keep, one_pass)
+            if resume:
+                training.restore(*resume)
+                training.rate = self._rate()
+            callbacks = self.callbacks if isinstance(self.callbacks, list | tuple) else [self.callbacks]
+            callbacks = [callback for callback in callbacks if callback is not None]
+            try:
+                if one_pass:
+                    training.epoch()
+                    self._training_state = training.snapshot()
+                else:
+                    training.run([*callbacks, ProgressBar()] if self.verbose else callbacks)
+                    vars(self).pop("_training_state", None)
+            except FloatingPointError as error:
+                diverged = error
+            self._adopt(training)
+        if diverged is not None:
+            raise diverged
+        return self
+
+    def _prepare(self, X: Any, sample_weight: Any, X_val: Any, keep: bool, one_pass: bool) -> Training:
+        """Return the training that the parameters and data ask for; keep: go on from the fitted model."""
+        container = _container(X)
+        X = validate_data(self, X, accept_sparse="csr", dtype="numeric", reset=not keep)
+        weight = check_weight(sample_weight, X.shape[0])
+        rng = _generator(self.random_state)
+        if not keep:
+            self._container, self._dtype = container, X.dtype.str
+            self.order_ = check_order(self.order, X.shape[1], rng)
+        table = Table(X, self.order_)
+        if not keep:
+            self.distribution_ = choose_conditional(self.distribution, table)
+        unfitted = self.distribution_
+        held_out = None
+        if not one_pass and X_val is not None:
+            X_val = validate_data(self, X_val, accept_sparse="csr", dtype="numeric", reset=False)
+            held_out = Table(X_val, self.order_), np.ones(X_val.shape[0])
+        elif not one_pass and self.early_stopping and X.shape[0] > 1:
+            rows = rng.permutation(X.shape[0])
+            n_held = min(max(1, round(self.validation_fraction * len(rows))), len(rows) - 1)
+            if weight[rows[:n_held]].any() and weight[rows[n_held:]].any():
+                held_out = Table(X, self.order_, np.sort(rows[:n_held])), weight[np.sort(rows[:n_held])]
+                table, weight = Table(X, self.order_, np.sort(rows[n_held:])), weight[np.sort(rows[n_held:])]
+        if not keep:
+            # levels, location and scale come from all rows, so that no held-out row is outside the support
+            self.distribution_ = unfitted.fitted(Table(X, self.order_), check_weight(sample_weight, X.shape[0]))
+        for checked, name in ((Table(X, self.order_), "X"), (held_out[0] if held_out else None, "X_val")):
+            if checked is not None:
+                check_table_support(self.distribution_, checked, name)
+        model = self._compose()
+        if keep:
+            model.theta[:] = self.theta_
+        else:
+            model.initialise(table, weight, rng)
+        name_of = optimizers.BY_NAME
+        return Training(
+            model,
+            name_of[self.solver]() if isinstance(self.solver, str) else self.solver,
+            schedules.BY_NAME[self.learning_rate]() if isinstance(self.learning_rate, str) else self.learning_rate,
+            table,
+            weight,
+            held_out,
+            entropy=int(rng.integers(2**63)),
+            learning_rate=self._rate(),
+            alpha=self.alpha,
+            batch_size=self.batch_size,
+            max_iter=self.max_iter,
+            tol=self.tol,
+            n_iter_no_change=self.n_iter_no_change,
+            n_threads=effective_n_threads(self.n_jobs),
+        )
+
+    def _rate(self) -> float:
+        if self.learning_rate_init is not None:
+            return float(self.learning_rate_init)
+        solver = optimizers.BY_NAME[self.solver] if isinstance(self.solver, str) else self.solver
+        return solver.default_rate
+
+    def _adopt(self, training: Training) -> None:
+        progress = training.progress
+        self.theta_ = training.model.theta
+        self.n_iter_ = progress.epoch
+        self.best_iter_ = progress.best_iter if training.held_out is not None else progress.epoch
+        self.loss_curve_ = progress.loss_curve
+        self.validation_curve_ = progress.validation_curve
+
+    def _compose(self, theta: Array | None = None) -> Model:
+        network = self._network(self.n_features_in_, self.distribution_)
+        model = Model(network, self.distribution_, self.order_, np.empty(0, self.dtype) if theta is None else theta)
+        if theta is None:
+            model = Model(network, self.distribution_, self.order_, empty_vector(model.layout.size, network.dtype))
+        return model
+
+    # ---- the fitted model
+
+    def _model(self) -> Model:
+        check_is_fitted(self, "theta_")
+        return self._compose(self.theta_)
+
+    @property
+    def params_(self) -> Params:
+        """Named views on `theta_`, in the letters of the papers."""
+        return self._model().params
+
+    @property
+    def n_parameters_(self) -> int:
+        """How many numbers the model has learnt."""
+        return int(self._model().layout.size)
+
+    def _rows(self, X: Any) -> tuple[Model, Table]:
+        model = self._model()
+        X = validate_data(self, X, accept_sparse="csr", dtype="numeric", reset=False)
+        return model, Table(X, model.order)
+
+    def score_samples(self, X: Any) -> Array:
+        """Return log p(x) of each row.
+
+        Parameters
+        ----------
+        X : array-like, DataFrame or CSR matrix of shape (n, D)
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            Nats; for real columns of a density in the units of X.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            The model is not fitted; X has another shape, other names or values outside the support.
+        """
+        return _inference.score_rows(*self._rows(X), effective_n_threads(self.n_jobs))
+
+    def score(self, X: Any, y: Any = None, *, sample_weight: Any = None) -> float:
+        """Return the mean log p(x) in nats.
+
+        Parameters
+        ----------
+        X : array-like, DataFrame or CSR matrix of shape (n, D)
+        y : ignored
+        sample_weight : array-like of shape (n,), optional
+
+        Returns
+        -------
+        float
+        """
+        scores = self.score_samples(X)
+        return float(np.average(scores, weights=None if sample_weight is None else check_weight(sample_weight, len(scores))))
+
+    def score_features(self, X: Any) -> Array:
+        """Return log p(x_d | those before it in `order_`) (n, D), whose rows sum to `score_samples`.
+
+        Parameters
+        ----------
+        X : array-like, DataFrame or CSR matrix of shape (n, D)
+
+        Returns
+        -------
+        ndarray of shape (n, D), float64
+            Nats, in the order of the columns of X.
+        """
+        return _inference.score_features(*self._rows(X), effective_n_threads(self.n_jobs))
+
+    def conditionals(self, X: Any) -> Any:
+        """Return the parameters of each p(x_d | those before it in `order_`).
+
+        Parameters
+        ----------
+        X : array-like, DataFrame or CSR matrix of shape (n, D)
+
+        Returns
+        -------
+        ndarray or dict
+            Bernoulli: probabilities of one (n, D). Categorical: probabilities (n, D, K) of the levels, in
+            sorted order. Densities: a dict of named arrays (n, D). In the order of the columns of X.
+        """
+        return _inference.describe(*self._rows(X), effective_n_threads(self.n_jobs))
+
+    def sample(
+        self, n_samples: int = 1, *, evidence: Any = None, temperature: float = 1.0, random_state: Any = None
+    ) -> Any:
+        """Draw rows; a hidden unit is computed once, so that a sample costs one forward pass.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        evidence : array-like of shape (D,) or (n_samples, D), optional
+            Values to hold, NaN (or None) where free. Each free value is drawn given those *before* it in
+            `order_`: exact where the held columns come first, see `impute` for weights where they do not.
+        temperature : float, default=1
+            Each conditional is raised to the power 1 / temperature and normalised.
+        random_state : int, RandomState instance or None
+
+        Returns
+        -------
+        ndarray, DataFrame or CSR matrix of shape (n_samples, D)
+            Of the type that `fit` was given.
+        """
+        model = self._model()
+        if not isinstance(n_samples, Integral) or isinstance(n_samples, bool) or n_samples < 1:
+            raise ValueError(f"n_samples must be an int of at least 1. Got {n_samples!r} instead.")
+        if not isinstance(temperature, Real) or not 0 < temperature < np.inf:
+            raise ValueError(f"temperature must be a finite number above 0. Got {temperature!r} instead.")
+        values, held = check_evidence(evidence, int(n_samples), model)
+        n_threads = effective_n_threads(self.n_jobs)
+        rng = _generator(random_state)
+        drawn = _inference.sample(model, int(n_samples), values, held, float(temperature), rng, n_threads)
+        return self._contain(drawn.astype(self._dtype))
+
+    def impute(
+        self, X: Any, *, n_draws: int = 1, n_particles: int = 16, random_state: Any = None
+    ) -> Any:
+        """Return X with each missing value (NaN) drawn from the model given the values that are there.
+
+        Evidence before a missing value in `order_` is exact. For evidence after it, each row's
+        `n_particles` samples are resampled by the probability they give that evidence (sampling importance
+        resampling [1]_); `impute_ess_` tells each row's effective number of samples.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n, D)
+        n_draws : int, default=1
+            Completions of each row.
+        n_particles : int, default=16
+            Samples from which a row's completions are drawn; more are more exact.
+        random_state : int, RandomState instance or None
+
+        Returns
+        -------
+        ndarray or DataFrame of shape (n, D), or ndarray of shape (n_draws, n, D) if n_draws > 1
+
+        References
+        ----------
+        .. [1] D. B. Rubin, "Using the SIR algorithm to simulate posterior distributions", Bayesian
+           Statistics 3, 1988.
+        """
+        model = self._model()
+        for name, value in (("n_draws", n_draws), ("n_particles", n_particles)):
+            if not isinstance(value, Integral) or value < 1:
+                raise ValueError(f"{name} must be an int of at least 1. Got {value!r} instead.")
+        container = _container(X)
+        X = validate_data(self, X, dtype="numeric", ensure_all_finite="allow-nan", reset=False)
+        values, held = check_evidence(X, X.shape[0], model)
+        assert values is not None
+        assert held is not None
+        rng, n_threads = _generator(random_state), effective_n_threads(self.n_jobs)
+        completed, self.impute_ess_ = _inference.impute(
+            model, np.where(held, X, values), ~missing_to_held(X), int(n_draws), int(n_particles), rng, n_threads
+        )
+        return self._contain(completed[0], container) if n_draws == 1 else completed
+
+    def _contain(self, values: Array, container: str | None = None) -> Any:
+        container = self._container if container is None else container
+        if container == "csr":
+            return sparse.csr_array(values)
+        if container == "pandas":
+            import pandas as pd
+
+            return pd.DataFrame(values, columns=getattr(self, "feature_names_in_", None))
+        return values
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted model to a file that holds no code; `fastar.load` reads it.
+
+        Parameters
+        ----------
+        path : str or path
+            Written beside it and renamed, so that a crash leaves no half a model.
+        """
+        from fastar.persistence import save
+
+        save(self, path)
+
+    def __sklearn_tags__(self) -> Any:
+        """Return scikit-learn's tags: sparse input is welcome."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+def _container(X: Any) -> str:
+    if sparse.issparse(X):
+        return "csr"
+    return "pandas" if type(X).__module__.startswith("pandas") and hasattr(X, "columns") else "array"

@@ -1,0 +1,72 @@
+"""A model is a composition: network, conditional, order, parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastar._parameters import Array, Layout, Params
+from fastar._table import Table
+from fastar.conditionals import Conditional
+from fastar.networks import SharedHidden
+
+
+@dataclass(frozen=True)
+class Model:
+    """What training and inference need of an estimator.
+
+    Parameters
+    ----------
+    network : network
+    conditional : fitted conditional, in model order
+    order : int array (D,)
+        Column that comes k-th.
+    theta : array
+        The flat parameters; `params` are views on it.
+    """
+
+    network: SharedHidden
+    conditional: Conditional
+    order: Array
+    theta: Array
+
+    @property
+    def n_features(self) -> int:
+        """D."""
+        return len(self.order)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type that the kernels compute in."""
+        dtype: np.dtype[Any] = self.theta.dtype
+        return dtype
+
+    @property
+    def layout(self) -> Layout:
+        """Where the parameters lie in `theta`."""
+        shapes = self.network.shapes
+        decayed = Layout({name: shapes[name] for name in self.network.decayed}, 0).size
+        return Layout(shapes, decayed)
+
+    @property
+    def params(self) -> Params:
+        """Named views on `theta`."""
+        return self.layout.views(self.theta)
+
+    def initialise(self, table: Table, weight: Array, rng: np.random.Generator) -> None:
+        """Start from the best constant model."""
+        params = self.params
+        self.network.initialise(params, rng)
+        params["b"][...] = self.conditional.constant(table, weight)
+
+    def codes(self, block: Array) -> Array:
+        """Return the codes of a block of values, both in model order."""
+        return self.conditional.encode(block, self.dtype)
+
+    def to_columns(self, block: Array) -> Array:
+        """Return a block in model order (n, D, ...) in the order of the columns."""
+        columns = np.empty_like(block)
+        columns[:, self.order] = block
+        return columns

@@ -1,0 +1,58 @@
+"""Rows of data in model order, handed out a block at a time in the data's own type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from fastar._parameters import Array
+
+# Rows of one block of scoring, sampling or checking; a block's work space is what bounds their memory.
+BLOCK_ROWS = 256
+
+
+class Table:
+    """A two-dimensional array or CSR matrix whose columns are seen in `order`.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n, D)
+        Never copied as a whole.
+    order : int array (D,)
+        Column of X that comes k-th.
+    rows : int array or None
+        The rows of X that belong to the table, all of them by default.
+    """
+
+    def __init__(self, X: Any, order: Array, rows: Array | None = None) -> None:
+        self.X = X
+        self.order = order
+        self.rows = rows
+        self._natural = bool(np.array_equal(order, np.arange(len(order))))
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+        dtype: np.dtype[Any] = self.X.dtype
+        return dtype
+
+    def __len__(self) -> int:
+        return int(self.X.shape[0]) if self.rows is None else len(self.rows)
+
+    def take(self, which: Array | slice) -> Array:
+        """Return the rows `which` of the table as a dense array in model order."""
+        if self.rows is not None:
+            which = self.rows[which]
+        block = self.X[which]
+        if sparse.issparse(block):
+            block = block.toarray()
+        return block if self._natural else block[:, self.order]
+
+    def blocks(self, size: int = BLOCK_ROWS) -> Iterator[tuple[slice, Array]]:
+        """Yield (slice of rows, dense block) from first to last."""
+        for start in range(0, len(self), size):
+            where = slice(start, min(start + size, len(self)))
+            yield where, self.take(where)

@@ -1,0 +1,45 @@
+"""How many threads a call may use."""
+
+from __future__ import annotations
+
+import os
+
+import joblib
+
+_forked = False
+
+# Multiply-adds below which waking a thread costs more than it saves (a few microseconds).
+_WORTH_A_THREAD = 200_000
+
+
+def _after_fork() -> None:
+    # GNU OpenMP's pool does not survive a fork: a child that enters a parallel region of more than
+    # one thread waits for ever.
+    global _forked
+    _forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _allowed() -> int:
+    cores: int = joblib.cpu_count()
+    limit = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return min(cores, int(limit)) if limit.isdigit() and int(limit) > 0 else cores
+
+
+def effective_n_threads(n_jobs: int | None) -> int:
+    """Return the number of threads that `n_jobs` stands for: None for all cores, -1 too, -2 for all but one."""
+    if n_jobs == 0:
+        raise ValueError("The 'n_jobs' parameter must be None or an int other than 0. Got 0 instead.")
+    if _forked:
+        return 1
+    if n_jobs is None:
+        return _allowed()
+    return n_jobs if n_jobs > 0 else max(1, _allowed() + 1 + n_jobs)
+
+
+def useful_n_threads(n_threads: int, multiply_adds: float) -> int:
+    """Return `n_threads`, or fewer when the work is too small to be shared."""
+    return max(1, min(n_threads, int(multiply_adds / _WORTH_A_THREAD) + 1))

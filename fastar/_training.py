@@ -1,0 +1,211 @@
+"""The one training loop."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from fastar._inference import total_log_prob
+from fastar._model import Model
+from fastar._parameters import Array, empty_vector
+from fastar._table import Table
+from fastar.optimizers import Optimizer
+from fastar.schedules import Schedule
+
+
+@dataclass
+class Progress:
+    """The numbers that describe how far training has come."""
+
+    epoch: int = 0
+    step: int = 0
+    n_drops: int = 0
+    since_drop: int = 0
+    since_best: int = 0
+    best_loss: float = float("inf")
+    best_iter: int = 0
+    loss_curve: list[float] = field(default_factory=list)
+    validation_curve: list[float] = field(default_factory=list)
+
+
+class Training:
+    """One run of minibatch training; callbacks are handed this object.
+
+    Parameters
+    ----------
+    model : Model
+        Its `theta` is trained in place.
+    optimizer : Optimizer
+    schedule : Schedule
+    table, weight : Table and array (n,)
+        Training rows and their weights.
+    held_out : (Table, array (m,)) or None
+        Rows for early stopping, and their weights.
+    entropy : int
+        Seed of the order in which rows are visited; epoch k has a stream of its own.
+    learning_rate, alpha, batch_size, max_iter, tol, n_iter_no_change
+        As the estimators have them.
+    n_threads : int
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        optimizer: Optimizer,
+        schedule: Schedule,
+        table: Table,
+        weight: Array,
+        held_out: tuple[Table, Array] | None,
+        *,
+        entropy: int,
+        learning_rate: float,
+        alpha: float,
+        batch_size: int,
+        max_iter: int,
+        tol: float,
+        n_iter_no_change: int,
+        n_threads: int,
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.table = table
+        self.held_out = held_out
+        self.entropy = entropy
+        self.learning_rate = learning_rate
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.n_threads = n_threads
+        self.progress = Progress()
+        self.best_theta = model.theta.copy()
+        self.optimizer_state = optimizer.state(model.theta.size, model.dtype)
+        self.rate = learning_rate
+        # The loss of a batch is the sum over its rows of weight / mean weight, divided by the size of a batch:
+        # a row of weight 2 then counts like two rows, whichever batch it falls into.
+        self._weight = weight
+        self._mean_weight = float(weight.mean())
+        self._gradient = empty_vector(model.theta.size, model.dtype)
+        self._layout = model.layout
+        self._params = model.params
+        self._grads = self._layout.views(self._gradient)
+
+    @property
+    def n_batches(self) -> int:
+        """Steps of one epoch."""
+        return -(-len(self.table) // self.batch_size)
+
+    def snapshot(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        """Return the whole state as a JSON header and named arrays."""
+        arrays = {"theta": self.model.theta, "best_theta": self.best_theta}
+        arrays |= {f"optimizer.{slot}": vector for slot, vector in self.optimizer_state.items()}
+        return {"entropy": self.entropy, "progress": asdict(self.progress)}, arrays
+
+    def restore(self, header: dict[str, Any], arrays: dict[str, Array]) -> None:
+        """Take up the state that `snapshot` returned."""
+        self.progress = Progress(**header["progress"])
+        self.model.theta[:] = arrays["theta"]
+        self.best_theta[:] = arrays["best_theta"]
+        for slot, vector in self.optimizer_state.items():
+            vector[:] = arrays[f"optimizer.{slot}"]
+
+    def run(self, callbacks: Iterable[Any] = ()) -> None:
+        """Train until a limit, a plateau, a callback, Ctrl-C or a NaN stops it; `theta` ends as the best seen."""
+        callbacks = list(callbacks)
+        _call(callbacks, "on_fit_begin", self)
+        try:
+            while self.progress.epoch < self.max_iter and not self._settled():
+                self.epoch()
+                self._judge()
+                if any(_call(callbacks, "on_epoch_end", self)):
+                    break
+            else:
+                if not self._settled():
+                    self._warn(f"Training stopped at max_iter={self.max_iter} before it converged.")
+        except KeyboardInterrupt:
+            self._warn(f"Training was interrupted in epoch {self.progress.epoch + 1}; the best model so far is kept.")
+        finally:
+            if self.held_out is not None or not np.isfinite(self.model.theta).all():
+                self.model.theta[:] = self.best_theta
+            _call(callbacks, "on_fit_end", self)
+
+    def epoch(self) -> None:
+        """Visit every row once."""
+        progress = self.progress
+        rng = np.random.default_rng([self.entropy, progress.epoch])
+        rows = rng.permutation(len(self.table))
+        total = 0.0
+        for start in range(0, len(rows), self.batch_size):
+            total += self._step(rows[start : start + self.batch_size])
+        progress.epoch += 1
+        progress.loss_curve.append(-total / (self._mean_weight * len(rows)))
+
+    def gradient(self, rows: Array) -> float:
+        """Fill the gradient of the loss of a batch; return its weighted log-likelihood."""
+        model, weight = self.model, self._weight[rows]
+        codes = model.codes(self.table.take(rows))
+        scale = (weight / (-self._mean_weight * len(rows))).astype(model.dtype)
+        raw, cache = model.network.forward(self._params, codes, self.n_threads)
+        logp, graw = model.conditional.kernel.gradient(raw, codes, scale, self.n_threads)
+        model.network.backward(self._params, cache, graw, self._grads, self.n_threads)
+        log_scale = model.conditional.log_scale()
+        return float(weight @ (logp if log_scale is None else logp + log_scale.sum()))
+
+    def _step(self, rows: Array) -> float:
+        progress = self.progress
+        total = self.gradient(rows)
+        if not np.isfinite(total):
+            raise FloatingPointError(
+                f"The log-likelihood became {total} in epoch {progress.epoch + 1} with learning rate {self.rate:.3g}; "
+                "the last good parameters are kept. A smaller 'learning_rate_init' may help."
+            )
+        n_steps = self.max_iter * self.n_batches
+        self.rate = self.learning_rate * self.schedule.factor(progress.step, n_steps, progress.n_drops)
+        progress.step += 1
+        self.optimizer.step(
+            self.model.theta,
+            self._gradient,
+            self.optimizer_state,
+            rate=self.rate,
+            decay=self.alpha,
+            n_decayed=self._layout.n_decayed,
+            t=progress.step,
+            n_threads=self.n_threads,
+        )
+        return total
+
+    def _judge(self) -> None:
+        """Compare the model with the best so far."""
+        progress = self.progress
+        if self.held_out is None:
+            loss = progress.loss_curve[-1]
+        else:
+            table, weight = self.held_out
+            loss = -total_log_prob(self.model, table, weight, self.n_threads) / float(weight.sum())
+            progress.validation_curve.append(loss)
+        improved = loss < progress.best_loss - self.tol
+        if loss < progress.best_loss:
+            progress.best_loss, progress.best_iter = loss, progress.epoch
+            self.best_theta[:] = self.model.theta
+        progress.since_best = 0 if improved else progress.since_best + 1
+        progress.since_drop = 0 if improved else progress.since_drop + 1
+        if self.schedule.patience is not None and progress.since_drop >= self.schedule.patience:
+            progress.n_drops += 1
+            progress.since_drop = 0
+
+    def _settled(self) -> bool:
+        return self.progress.since_best >= self.n_iter_no_change
+
+    def _warn(self, message: str) -> None:
+        warnings.warn(message, ConvergenceWarning, stacklevel=4)
+
+
+def _call(callbacks: list[Any], hook: str, training: Training) -> list[Any]:
+    return [getattr(callback, hook)(training) for callback in callbacks if hasattr(callback, hook)]

@@ -1,0 +1,109 @@
+"""What scikit-learn's validation leaves open: supports, evidence, orders; and the state after an error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from fastar._parameters import Array
+from fastar._table import Table
+from fastar.conditionals import BY_NAME, Bernoulli, Categorical, Conditional, Gaussian
+
+
+@contextmanager
+def unchanged_on_error(estimator: Any) -> Iterator[None]:
+    """Give the estimator its attributes back when the body raises."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
+
+
+def check_support(conditional: Conditional, block: Array, order: Array, first_row: int = 0, name: str = "X") -> None:
+    """Raise ValueError where a block in model order leaves the support; first_row: its place in the array."""
+    wrong = conditional.unsupported(block)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong.any(axis=1))[0])
+        columns = order[wrong[row]]
+        position = int(np.flatnonzero(wrong[row])[np.argmin(columns)])
+        raise ValueError(
+            f"{name} must hold {conditional.support} for a {conditional.name} conditional. "
+            f"Got {block[row, position]!s} in row {first_row + row}, column {columns.min()} instead."
+        )
+
+
+def check_table_support(conditional: Conditional, table: Table, name: str = "X") -> None:
+    """Check every row of a table."""
+    for where, block in table.blocks():
+        check_support(conditional, block, table.order, where.start, name)
+
+
+def choose_conditional(distribution: Any, table: Table) -> Conditional:
+    """Return the conditional that `distribution` names; "auto" looks at the data."""
+    if isinstance(distribution, Conditional):
+        return distribution
+    if distribution != "auto":
+        return BY_NAME[distribution]()
+    bernoulli = Bernoulli()
+    if not any(bernoulli.unsupported(block).any() for _, block in table.blocks()):
+        return bernoulli
+    return Categorical() if table.dtype.kind in "iu" else Gaussian()
+
+
+def check_order(order: Any, n_features: int, rng: np.random.Generator) -> Array:
+    """Return the permutation that the `order` parameter stands for."""
+    if isinstance(order, str):
+        return np.arange(n_features) if order == "natural" else rng.permutation(n_features)
+    permutation = np.asarray(order)
+    if permutation.shape != (n_features,) or not np.array_equal(np.sort(permutation), np.arange(n_features)):
+        raise ValueError(
+            "The 'order' parameter must be 'natural', 'random' or a permutation of the columns "
+            f"0 to {n_features - 1}. Got {order!r} instead."
+        )
+    return permutation.astype(np.intp)
+
+
+def check_weight(sample_weight: Any, n: int) -> Array:
+    """Return weights (n,) as float64: ones, or the user's if none is negative and one is positive."""
+    if sample_weight is None:
+        return np.ones(n)
+    weight = np.asarray(sample_weight, np.float64)
+    if weight.shape != (n,):
+        raise ValueError(f"sample_weight must have shape ({n},), one weight a row. Got {weight.shape} instead.")
+    if not np.isfinite(weight).all() or (weight < 0).any():
+        raise ValueError("sample_weight must be finite and not negative. Got other values.")
+    if not weight.any():
+        raise ValueError("sample_weight must have a positive entry. Got zeros alone.")
+    return weight
+
+
+def check_evidence(evidence: Any, n: int, model: Any) -> tuple[Array, Array] | tuple[None, None]:
+    """Return (values, held), each (1 or n, D), of `evidence` with NaN or None where free."""
+    if evidence is None:
+        return None, None
+    D = model.n_features
+    values = np.asarray(evidence)
+    if values.dtype.kind == "O":
+        values = np.where(np.equal(values, None), np.nan, values).astype(np.float64)
+    values = np.atleast_2d(values)
+    if values.shape not in ((1, D), (n, D)):
+        raise ValueError(f"evidence must have shape ({D},) or ({n}, {D}). Got {np.shape(evidence)} instead.")
+    held = missing_to_held(values)
+    # Free places get a value of the support, so that one check serves all.
+    neutral = model.to_columns(model.conditional.decode(np.zeros((1, D), model.dtype)))
+    filled = np.where(held, values, neutral)
+    check_support(model.conditional, filled[:, model.order], model.order, name="evidence")
+    return filled, held
+
+
+def missing_to_held(values: Array) -> Array:
+    """Return where values are not NaN."""
+    return ~np.isnan(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
+
+

@@ -1,0 +1,136 @@
+"""What may watch, record, save or stop training.
+
+A callback is any object with some of the methods of `Callback`; each is given the running `Training`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from tqdm.auto import tqdm
+
+from fastar._files import read_arrays, write_arrays
+
+if TYPE_CHECKING:
+    from fastar._training import Training
+
+__all__ = ["Callback", "Checkpoint", "History", "ProgressBar"]
+
+
+class Callback:
+    """Base class: every hook does nothing."""
+
+    def on_fit_begin(self, training: Training) -> None:
+        """Before the first epoch."""
+
+    def on_epoch_end(self, training: Training) -> bool | None:
+        """After each epoch; True stops training."""
+        return None
+
+    def on_fit_end(self, training: Training) -> None:
+        """After the last epoch, also after an interruption or an error."""
+
+
+class History(Callback):
+    """Keeps a record of every epoch.
+
+    Attributes
+    ----------
+    records : list of dict
+        One an epoch: epoch, loss, validation_loss (nats an example; None without held-out rows),
+        learning_rate, seconds since training began.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastar import NADE
+    >>> from fastar.callbacks import History
+    >>> X = np.random.default_rng(0).integers(0, 2, (50, 4))
+    >>> history = History()
+    >>> _ = NADE(n_hidden=4, max_iter=3, callbacks=[history], random_state=0).fit(X)
+    >>> [record["epoch"] for record in history.records]
+    [1, 2, 3]
+    """
+
+    def __init__(self) -> None:
+        self.records: list[dict[str, Any]] = []
+
+    def on_fit_begin(self, training: Training) -> None:
+        """Start the clock and forget an earlier fit."""
+        self.records.clear()
+        self._start = time.perf_counter()
+
+    def on_epoch_end(self, training: Training) -> None:
+        """Add a record."""
+        progress = training.progress
+        self.records.append(
+            {
+                "epoch": progress.epoch,
+                "loss": progress.loss_curve[-1],
+                "validation_loss": progress.validation_curve[-1] if progress.validation_curve else None,
+                "learning_rate": training.rate,
+                "seconds": time.perf_counter() - self._start,
+            }
+        )
+
+
+class ProgressBar(Callback):
+    """A tqdm bar over epochs with nats an example and rows a second."""
+
+    def on_fit_begin(self, training: Training) -> None:
+        """Open the bar."""
+        self._bar = tqdm(total=training.max_iter, initial=training.progress.epoch, unit="epoch")
+        self._last = time.perf_counter()
+
+    def on_epoch_end(self, training: Training) -> None:
+        """Show the newest figures."""
+        now, progress = time.perf_counter(), training.progress
+        shown = {"train": f"{-progress.loss_curve[-1]:.3f}"}
+        if progress.validation_curve:
+            shown["valid"] = f"{-progress.validation_curve[-1]:.3f}"
+        shown["rows/s"] = f"{len(training.table) / (now - self._last):.0f}"
+        self._last = now
+        self._bar.set_postfix(shown)
+        self._bar.update()
+
+    def on_fit_end(self, training: Training) -> None:
+        """Close the bar."""
+        self._bar.close()
+
+
+class Checkpoint(Callback):
+    """Writes the state of training to a file every few epochs, and takes it up again from there.
+
+    A fit that finds the file goes on where it stopped and ends with the same bits as one that was never
+    interrupted; the estimator's parameters and `random_state` (an int) and the data must be the same.
+
+    Parameters
+    ----------
+    path : str or path
+        Written whole or not at all.
+    every : int, default=1
+        Epochs between two writes.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], every: int = 1) -> None:
+        self.path = os.fspath(path)
+        self.every = every
+
+    def on_fit_begin(self, training: Training) -> None:
+        """Take up the file's state, if there is a file."""
+        if os.path.exists(self.path):
+            header, arrays = read_arrays(self.path, "checkpoint")
+            if header["entropy"] != training.entropy or arrays["theta"].shape != training.model.theta.shape:
+                raise ValueError(
+                    f"The checkpoint {self.path!r} is of another fit: it must have the same parameters and the same "
+                    "integer 'random_state'."
+                )
+            training.restore(header, arrays)
+
+    def on_epoch_end(self, training: Training) -> None:
+        """Write the file when it is due."""
+        if training.progress.epoch % self.every == 0:
+            header, arrays = training.snapshot()
+            write_arrays(self.path, "checkpoint", header, arrays)

@@ -1,0 +1,143 @@
+"""NADE's network: one hidden layer shared by all features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastar._kernels import _cpu, _inputs, _nade
+from fastar._parameters import Array, Params
+from fastar._threads import useful_n_threads
+
+ACTIVATIONS: tuple[str, ...] = _nade.ACTIVATIONS
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """How codes enter a network.
+
+    Parameters
+    ----------
+    n_inputs : int
+        Q, rows of input weights that each feature owns.
+    one_hot : uint8 array (D,)
+        1 where the code is the number of a row to add, 0 where it is a factor of the feature's first row.
+    """
+
+    n_inputs: int
+    one_hot: Array
+
+
+@dataclass(frozen=True)
+class Cache:
+    """What `backward` needs of `forward`; backward overwrites `hidden`."""
+
+    changes: tuple[Array, Array, Array, Array]
+    hidden: Array
+
+
+class SharedHidden:
+    """One hidden layer whose pre-activation is carried from feature to feature.
+
+    ``h_d = g(c + sum_{k<d} x_k W_k)``, ``raw_d = b_d + V_d h_d``, and ``raw_1 = b_1``: O(D H) for all d [1]_.
+
+    Parameters
+    ----------
+    n_features, n_outputs, n_hidden : int
+        D, P and H.
+    inputs : Inputs
+        How codes enter.
+    activation : {"sigmoid", "tanh", "relu"}
+        g.
+    markov_order : int
+        x_d sees the so many features before it.
+    dtype : dtype
+        float32 or float64.
+
+    References
+    ----------
+    .. [1] H. Larochelle, I. Murray, "The neural autoregressive distribution estimator", AISTATS 2011.
+    """
+
+    decayed = ("W", "V")
+
+    def __init__(
+        self,
+        n_features: int,
+        n_outputs: int,
+        inputs: Inputs,
+        *,
+        n_hidden: int,
+        activation: str,
+        markov_order: int,
+        dtype: np.dtype[Any],
+    ) -> None:
+        self.n_features = n_features
+        self.n_outputs = n_outputs
+        self.inputs = inputs
+        self.n_hidden = n_hidden
+        self.markov_order = min(markov_order, n_features)
+        self.dtype = dtype
+        self._activation = ACTIVATIONS.index(activation)
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Name and shape of every parameter, weights first."""
+        D, P, H, Q = self.n_features, self.n_outputs, self.n_hidden, self.inputs.n_inputs
+        W = (D - 1, H) if Q == 1 else (D - 1, Q, H)
+        return {"W": W, "V": (D - 1, P, H), "c": (H,), "b": (D, P)}
+
+    def initialise(self, params: Params, rng: np.random.Generator) -> None:
+        """Fill W and V with small random numbers, c and b with zeros."""
+        for name in self.decayed:
+            scale = 1 / np.sqrt(max(self.n_features, self.n_hidden))
+            params[name][...] = rng.uniform(-scale, scale, params[name].shape)
+        params["c"][...] = 0
+        params["b"][...] = 0
+
+    def forward(self, params: Params, codes: Array, n_threads: int) -> tuple[Array, Cache]:
+        """Return raw (n, D, P) for codes (n, D), and the cache for `backward`."""
+        n_threads = self._threads(len(codes), n_threads)
+        changes = _inputs.changes(codes, self.inputs.one_hot, self.inputs.n_inputs, self.markov_order, n_threads)
+        hidden = self._start(params, len(codes))
+        raw = np.empty((len(codes), self.n_features, self.n_outputs), self.dtype)
+        W, V = self._matrices(params)
+        _nade.forward(changes, W, V, params["b"], hidden, raw, self._activation, n_threads)
+        return raw, Cache(changes, hidden)
+
+    def backward(self, params: Params, cache: Cache, graw: Array, grads: Params, n_threads: int) -> None:
+        """Overwrite `grads` with the gradient of sum(graw * raw)."""
+        n_threads = self._threads(len(graw), n_threads)
+        W, V = self._matrices(params)
+        gW, gV = self._matrices(grads)
+        _nade.backward(cache.changes, W, V, cache.hidden, graw, gW, gV, self._activation, n_threads)
+        np.sum(cache.hidden[:, : self.n_hidden], axis=0, out=grads["c"])
+        np.sum(graw, axis=0, out=grads["b"])
+
+    def sample(
+        self, params: Params, draw: object, noise: Array, held: Array | None, codes: Array, n_threads: int
+    ) -> None:
+        """Draw codes (n, D) where `held` is not set, with noise (n, D, m)."""
+        W, V = self._matrices(params)
+        _nade.sample(
+            draw, noise, held, codes, self.inputs.one_hot, self.inputs.n_inputs, self.markov_order,
+            W, V, params["b"], self._start(params, len(codes)), self._activation,
+            self._threads(len(codes), n_threads),
+        )  # fmt: skip
+
+    def _threads(self, n_rows: int, n_threads: int) -> int:
+        return useful_n_threads(n_threads, n_rows * self.n_features * self.n_outputs * self.n_hidden)
+
+    def _matrices(self, params: Params) -> tuple[Array, Array]:
+        return params["W"].reshape(-1, self.n_hidden), params["V"].reshape(-1, self.n_hidden)
+
+    def _start(self, params: Params, n: int) -> Array:
+        """Return the pre-activations before the first feature, in whole vectors."""
+        stride = _nade.hidden_stride(self.n_hidden, self.dtype)
+        hidden: Array = _cpu.aligned_empty((n, stride), self.dtype)
+        hidden[:, : self.n_hidden] = params["c"]
+        hidden[:, self.n_hidden :] = 0
+        return hidden

@@ -1,0 +1,210 @@
+"""Optimizers: one fused pass over the flat parameter vector. To add one, write a class and list it in `BY_NAME`.
+
+Weight decay (`alpha` of the estimators) is applied apart from the gradient, ``theta *= 1 - rate * alpha`` [1]_;
+for plain gradient descent this is the gradient of ``alpha / 2 * |theta|^2``, a Gaussian prior.
+
+References
+----------
+.. [1] I. Loshchilov, F. Hutter, "Decoupled weight decay regularization", ICLR 2019.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from fastar._kernels import _optimizers
+from fastar._parameters import Array, empty_vector
+
+__all__ = ["BY_NAME", "SGD", "AdaDelta", "AdaGrad", "Adam", "Optimizer", "RMSProp"]
+
+State = dict[str, Array]
+
+
+class Optimizer(ABC):
+    """How a gradient changes the parameters."""
+
+    name: ClassVar[str]
+    slots: ClassVar[tuple[str, ...]]
+    """Names of the vectors that the method remembers."""
+    default_rate: ClassVar[float]
+    """`learning_rate_init` where the user gives none."""
+
+    def state(self, size: int, dtype: Any) -> State:
+        """Return the vectors of `slots` before the first step, zeros."""
+        return {slot: empty_vector(size, dtype) for slot in self.slots}
+
+    @abstractmethod
+    def update(
+        self, theta: Array, gradient: Array, slots: list[Array], rate: float, decay: float, t: int, n_threads: int
+    ) -> None:
+        """Change `theta` and `slots` in place. t: the number of this step, from 1 on."""
+
+    def step(
+        self,
+        theta: Array,
+        gradient: Array,
+        state: State,
+        *,
+        rate: float,
+        decay: float,
+        n_decayed: int,
+        t: int,
+        n_threads: int,
+    ) -> None:
+        """Take step t, decaying the first `n_decayed` parameters only."""
+        for part, part_decay in ((slice(0, n_decayed), decay), (slice(n_decayed, None), 0.0)):
+            slots = [state[slot][part] for slot in self.slots]
+            self.update(theta[part], gradient[part], slots, rate, part_decay, t, n_threads)
+
+
+@dataclass
+class SGD(Optimizer):
+    """Stochastic gradient descent with (Nesterov's) momentum.
+
+    ``v = momentum * v - rate * g``, ``theta += v``, with Nesterov ``theta += momentum * v - rate * g`` [1]_.
+
+    Parameters
+    ----------
+    momentum : float, default=0.9
+    nesterov : bool, default=True
+
+    References
+    ----------
+    .. [1] I. Sutskever et al., "On the importance of initialization and momentum in deep learning", ICML 2013.
+    """
+
+    momentum: float = 0.9
+    nesterov: bool = True
+
+    name = "sgd"
+    slots = ("velocity",)
+    default_rate = 0.01
+
+    def update(
+        self, theta: Array, gradient: Array, slots: list[Array], rate: float, decay: float, t: int, n_threads: int
+    ) -> None:
+        """Change `theta` and `slots` in place."""
+        kernel = _optimizers.nesterov if self.nesterov else _optimizers.sgd
+        kernel(theta, gradient, *slots, rate, decay, self.momentum, n_threads)
+
+
+@dataclass
+class Adam(Optimizer):
+    """Adam [1]_ with decoupled weight decay.
+
+    Parameters
+    ----------
+    beta_1, beta_2 : float, default=0.9 and 0.999
+        Memory of the gradient and of its square.
+    epsilon : float, default=1e-8
+
+    References
+    ----------
+    .. [1] D. P. Kingma, J. Ba, "Adam: a method for stochastic optimization", ICLR 2015.
+    """
+
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+
+    name = "adam"
+    slots = ("m", "v")
+    default_rate = 0.001
+
+    def update(
+        self, theta: Array, gradient: Array, slots: list[Array], rate: float, decay: float, t: int, n_threads: int
+    ) -> None:
+        """Change `theta` and `slots` in place."""
+        bias_2 = math.sqrt(1 - self.beta_2**t)
+        rate_t = rate * bias_2 / (1 - self.beta_1**t)
+        _optimizers.adam(
+            theta, gradient, *slots, rate, decay, rate_t, self.epsilon * bias_2, self.beta_1, self.beta_2, n_threads
+        )
+
+
+@dataclass
+class AdaGrad(Optimizer):
+    """AdaGrad [1]_: each parameter's rate falls with the sum of its squared gradients.
+
+    Parameters
+    ----------
+    epsilon : float, default=1e-8
+
+    References
+    ----------
+    .. [1] J. Duchi, E. Hazan, Y. Singer, "Adaptive subgradient methods", JMLR 12, 2011.
+    """
+
+    epsilon: float = 1e-8
+
+    name = "adagrad"
+    slots = ("v",)
+    default_rate = 0.01
+
+    def update(
+        self, theta: Array, gradient: Array, slots: list[Array], rate: float, decay: float, t: int, n_threads: int
+    ) -> None:
+        """Change `theta` and `slots` in place."""
+        _optimizers.adagrad(theta, gradient, *slots, rate, decay, self.epsilon, n_threads)
+
+
+@dataclass
+class AdaDelta(Optimizer):
+    """AdaDelta [1]_: steps in units of earlier steps.
+
+    Parameters
+    ----------
+    rho : float, default=0.95
+    epsilon : float, default=1e-6
+
+    References
+    ----------
+    .. [1] M. D. Zeiler, "ADADELTA: an adaptive learning rate method", arXiv:1212.5701, 2012.
+    """
+
+    rho: float = 0.95
+    epsilon: float = 1e-6
+
+    name = "adadelta"
+    slots = ("v", "u")
+    default_rate = 1.0
+
+    def update(
+        self, theta: Array, gradient: Array, slots: list[Array], rate: float, decay: float, t: int, n_threads: int
+    ) -> None:
+        """Change `theta` and `slots` in place."""
+        _optimizers.adadelta(theta, gradient, *slots, rate, decay, self.rho, self.epsilon, n_threads)
+
+
+@dataclass
+class RMSProp(Optimizer):
+    """RMSProp [1]_: each parameter's rate falls with the running mean of its squared gradients.
+
+    Parameters
+    ----------
+    rho : float, default=0.9
+    epsilon : float, default=1e-8
+
+    References
+    ----------
+    .. [1] T. Tieleman, G. Hinton, "Lecture 6.5: RMSProp", Neural Networks for Machine Learning, 2012.
+    """
+
+    rho: float = 0.9
+    epsilon: float = 1e-8
+
+    name = "rmsprop"
+    slots = ("v",)
+    default_rate = 0.001
+
+    def update(
+        self, theta: Array, gradient: Array, slots: list[Array], rate: float, decay: float, t: int, n_threads: int
+    ) -> None:
+        """Change `theta` and `slots` in place."""
+        _optimizers.rmsprop(theta, gradient, *slots, rate, decay, self.rho, self.epsilon, n_threads)
+
+
+BY_NAME: dict[str, type[Optimizer]] = {each.name: each for each in (SGD, Adam, AdaGrad, AdaDelta, RMSProp)}
