@@ -139,7 +139,7 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
                     self._training_state = training.snapshot()
                 else:
                     training.run([*callbacks, ProgressBar()] if self.verbose else callbacks)
-                    vars(self).pop("_training_state", None)
+                    self.__dict__.pop("_training_state", None)
             except FloatingPointError as error:
                 diverged = error
             self._adopt(training)

@@ -46,9 +46,8 @@ class Table:
         """Return the rows `which` of the table as a dense array in model order."""
         if self.rows is not None:
             which = self.rows[which]
-        block = self.X[which]
-        if sparse.issparse(block):
-            block = block.toarray()
+        picked = self.X[which]
+        block: Array = picked.toarray() if sparse.issparse(picked) else picked
         return block if self._natural else block[:, self.order]
 
     def blocks(self, size: int = BLOCK_ROWS) -> Iterator[tuple[slice, Array]]:

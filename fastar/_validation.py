@@ -90,7 +90,7 @@ def check_evidence(evidence: Any, n: int, model: Any) -> tuple[Array, Array] | t
     D = model.n_features
     values = np.asarray(evidence)
     if values.dtype.kind == "O":
-        values = np.where(np.equal(values, None), np.nan, values).astype(np.float64)
+        values = np.where(values == np.array(None), np.nan, values).astype(np.float64)
     values = np.atleast_2d(values)
     if values.shape not in ((1, D), (n, D)):
         raise ValueError(f"evidence must have shape ({D},) or ({n}, {D}). Got {np.shape(evidence)} instead.")

@@ -49,9 +49,11 @@ class History(Callback):
     >>> from fastar.callbacks import History
     >>> X = np.random.default_rng(0).integers(0, 2, (50, 4))
     >>> history = History()
-    >>> _ = NADE(n_hidden=4, max_iter=3, callbacks=[history], random_state=0).fit(X)
-    >>> [record["epoch"] for record in history.records]
-    [1, 2, 3]
+    >>> model = NADE(n_hidden=4, callbacks=[history], random_state=0).fit(X)
+    >>> len(history.records) == model.n_iter_
+    True
+    >>> sorted(history.records[0])
+    ['epoch', 'learning_rate', 'loss', 'seconds', 'validation_loss']
     """
 
     def __init__(self) -> None:

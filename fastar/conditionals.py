@@ -96,7 +96,8 @@ def _weighted_mean(table: Table, weight: Array, code: Any) -> Array:
     total = np.zeros(len(table.order))
     for where, block in table.blocks():
         total += weight[where] @ code(block)
-    return total / weight.sum()
+    mean: Array = total / weight.sum()
+    return mean
 
 
 class Bernoulli(Conditional):
@@ -129,7 +130,7 @@ class Bernoulli(Conditional):
     def restored(self, arrays: dict[str, Array], n_features: int) -> Bernoulli:
         """Return a copy for `n_features` features."""
         new = Bernoulli()
-        new.inputs = Inputs(1, np.zeros(n_features, np.uint8))
+        new.inputs = Inputs(1, np.zeros(n_features, np.uint8), unit_changes=True)
         return new
 
     def unsupported(self, block: Array) -> Array:
@@ -148,11 +149,13 @@ class Bernoulli(Conditional):
         """Return the log-odds of each column's mean, which is kept half a row away from 0 and 1."""
         edge = 0.5 / (len(table) + 1)
         p = np.clip(_weighted_mean(table, weight, lambda block: block), edge, 1 - edge)
-        return np.log(p / (1 - p))[:, None]
+        log_odds: Array = np.log(p / (1 - p))
+        return log_odds[:, None]
 
     def describe(self, raw: Array) -> Array:
         """Return probabilities of one (n, D)."""
-        return expit(raw[:, :, 0], dtype=np.float64)
+        probability: Array = expit(raw[:, :, 0], dtype=np.float64)
+        return probability
 
     @property
     def kernel(self) -> _conditionals.Kernel:
@@ -170,6 +173,7 @@ class Categorical(Conditional):
     support = "one of the levels seen in fit"
 
     levels: list[Array]
+    _n_levels: Array
 
     def fitted(self, table: Table, weight: Array) -> Categorical:
         """Return a copy with the levels of each column, sorted."""
@@ -183,7 +187,7 @@ class Categorical(Conditional):
         new = Categorical()
         new.levels = levels
         new.n_outputs = max(len(each) for each in levels)
-        new.inputs = Inputs(new.n_outputs, np.ones(len(levels), np.uint8))
+        new.inputs = Inputs(new.n_outputs, np.ones(len(levels), np.uint8), unit_changes=True)
         new._n_levels = np.array([len(each) for each in levels], np.int32)
         return new
 
@@ -203,7 +207,8 @@ class Categorical(Conditional):
 
     def unsupported(self, block: Array) -> Array:
         """Return where values are no level of their column."""
-        return self.decode(self._positions(block)) != block
+        wrong: Array = self.decode(self._positions(block)) != block
+        return wrong
 
     def encode(self, block: Array, dtype: np.dtype[Any]) -> Array:
         """Return the number of each level."""
@@ -227,7 +232,9 @@ class Categorical(Conditional):
     def describe(self, raw: Array) -> Array:
         """Return probabilities (n, D, K); levels that a column does not have get zero."""
         beyond = np.arange(self.n_outputs) >= self._n_levels[:, None]
-        return softmax(np.where(beyond, -np.inf, raw.astype(np.float64)), axis=2)
+        masked = np.where(beyond, -np.inf, raw.astype(np.float64))
+        probability: Array = softmax(masked, axis=2)
+        return probability
 
     @property
     def kernel(self) -> _conditionals.Kernel:
@@ -272,7 +279,7 @@ class Gaussian(Conditional):
     def _with(self, location: Array, scale: Array) -> Gaussian:
         new = Gaussian(self.variance_floor)
         new.location, new.scale = location, scale
-        new.inputs = Inputs(1, np.zeros(len(location), np.uint8))
+        new.inputs = Inputs(1, np.zeros(len(location), np.uint8), unit_changes=False)
         return new
 
     def arrays(self) -> dict[str, Array]:
@@ -293,7 +300,8 @@ class Gaussian(Conditional):
 
     def decode(self, codes: Array) -> Array:
         """Return location + scale * code."""
-        return self.location + self.scale * codes
+        values: Array = self.location + self.scale * codes
+        return values
 
     def constant(self, table: Table, weight: Array) -> Array:
         """Return mean 0 and variance 1."""

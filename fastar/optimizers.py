@@ -88,7 +88,8 @@ class SGD(Optimizer):
     ) -> None:
         """Change `theta` and `slots` in place."""
         kernel = _optimizers.nesterov if self.nesterov else _optimizers.sgd
-        kernel(theta, gradient, *slots, rate, decay, self.momentum, n_threads)
+        (velocity,) = slots
+        kernel(theta, gradient, velocity, rate, decay, self.momentum, n_threads)
 
 
 @dataclass
@@ -120,8 +121,9 @@ class Adam(Optimizer):
         """Change `theta` and `slots` in place."""
         bias_2 = math.sqrt(1 - self.beta_2**t)
         rate_t = rate * bias_2 / (1 - self.beta_1**t)
+        m, v = slots
         _optimizers.adam(
-            theta, gradient, *slots, rate, decay, rate_t, self.epsilon * bias_2, self.beta_1, self.beta_2, n_threads
+            theta, gradient, m, v, rate, decay, rate_t, self.epsilon * bias_2, self.beta_1, self.beta_2, n_threads
         )
 
 
@@ -148,7 +150,8 @@ class AdaGrad(Optimizer):
         self, theta: Array, gradient: Array, slots: list[Array], rate: float, decay: float, t: int, n_threads: int
     ) -> None:
         """Change `theta` and `slots` in place."""
-        _optimizers.adagrad(theta, gradient, *slots, rate, decay, self.epsilon, n_threads)
+        (v,) = slots
+        _optimizers.adagrad(theta, gradient, v, rate, decay, self.epsilon, n_threads)
 
 
 @dataclass
@@ -176,7 +179,8 @@ class AdaDelta(Optimizer):
         self, theta: Array, gradient: Array, slots: list[Array], rate: float, decay: float, t: int, n_threads: int
     ) -> None:
         """Change `theta` and `slots` in place."""
-        _optimizers.adadelta(theta, gradient, *slots, rate, decay, self.rho, self.epsilon, n_threads)
+        v, u = slots
+        _optimizers.adadelta(theta, gradient, v, u, rate, decay, self.rho, self.epsilon, n_threads)
 
 
 @dataclass
@@ -204,7 +208,8 @@ class RMSProp(Optimizer):
         self, theta: Array, gradient: Array, slots: list[Array], rate: float, decay: float, t: int, n_threads: int
     ) -> None:
         """Change `theta` and `slots` in place."""
-        _optimizers.rmsprop(theta, gradient, *slots, rate, decay, self.rho, self.epsilon, n_threads)
+        (v,) = slots
+        _optimizers.rmsprop(theta, gradient, v, rate, decay, self.rho, self.epsilon, n_threads)
 
 
 BY_NAME: dict[str, type[Optimizer]] = {each.name: each for each in (SGD, Adam, AdaGrad, AdaDelta, RMSProp)}

@@ -55,7 +55,7 @@ class InverseScaling(Schedule):
 
     def factor(self, t: int, n_steps: int, n_drops: int) -> float:
         """Return the factor at step t."""
-        return (1 + self.decrease * t) ** -self.power
+        return float((1 + self.decrease * t) ** -self.power)
 
 
 @dataclass

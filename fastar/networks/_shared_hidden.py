@@ -25,18 +25,21 @@ class Inputs:
         Q, rows of input weights that each feature owns.
     one_hot : uint8 array (D,)
         1 where the code is the number of a row to add, 0 where it is a factor of the feature's first row.
+    unit_changes : bool
+        No factor is ever other than 0 and 1: a sigmoid can then be had without an exponential per change.
     """
 
     n_inputs: int
     one_hot: Array
+    unit_changes: bool = False
 
 
 @dataclass(frozen=True)
 class Cache:
-    """What `backward` needs of `forward`; backward overwrites `hidden`."""
+    """What `backward` needs of `forward`."""
 
     changes: tuple[Array, Array, Array, Array]
-    hidden: Array
+    state: tuple[Array, Array]
 
 
 class SharedHidden:
@@ -102,19 +105,31 @@ class SharedHidden:
         """Return raw (n, D, P) for codes (n, D), and the cache for `backward`."""
         n_threads = self._threads(len(codes), n_threads)
         changes = _inputs.changes(codes, self.inputs.one_hot, self.inputs.n_inputs, self.markov_order, n_threads)
-        hidden = self._start(params, len(codes))
         raw = np.empty((len(codes), self.n_features, self.n_outputs), self.dtype)
         W, V = self._matrices(params)
-        _nade.forward(changes, W, V, params["b"], hidden, raw, self._activation, n_threads)
-        return raw, Cache(changes, hidden)
+        state = _nade.forward(
+            changes,
+            W,
+            V,
+            params["b"],
+            self._initial(params, len(codes)),
+            raw,
+            self._activation,
+            self.inputs.unit_changes,
+            n_threads,
+        )
+        return raw, Cache(changes, state)
 
     def backward(self, params: Params, cache: Cache, graw: Array, grads: Params, n_threads: int) -> None:
         """Overwrite `grads` with the gradient of sum(graw * raw)."""
         n_threads = self._threads(len(graw), n_threads)
         W, V = self._matrices(params)
         gW, gV = self._matrices(grads)
-        _nade.backward(cache.changes, W, V, cache.hidden, graw, gW, gV, self._activation, n_threads)
-        np.sum(cache.hidden[:, : self.n_hidden], axis=0, out=grads["c"])
+        lists = _inputs.by_feature(cache.changes, self.n_features, _nade.BACKWARD_ROWS, n_threads)
+        ga = _nade.backward(
+            cache.changes, lists, W, V, cache.state, graw, gW, gV, self._activation, self.inputs.unit_changes, n_threads
+        )
+        np.sum(ga[:, : self.n_hidden], axis=0, out=grads["c"])
         np.sum(graw, axis=0, out=grads["b"])
 
     def sample(
@@ -124,8 +139,8 @@ class SharedHidden:
         W, V = self._matrices(params)
         _nade.sample(
             draw, noise, held, codes, self.inputs.one_hot, self.inputs.n_inputs, self.markov_order,
-            W, V, params["b"], self._start(params, len(codes)), self._activation,
-            self._threads(len(codes), n_threads),
+            W, V, params["b"], self._initial(params, len(codes)), self._activation,
+            self.inputs.unit_changes, self._threads(len(codes), n_threads),
         )  # fmt: skip
 
     def _threads(self, n_rows: int, n_threads: int) -> int:
@@ -134,7 +149,7 @@ class SharedHidden:
     def _matrices(self, params: Params) -> tuple[Array, Array]:
         return params["W"].reshape(-1, self.n_hidden), params["V"].reshape(-1, self.n_hidden)
 
-    def _start(self, params: Params, n: int) -> Array:
+    def _initial(self, params: Params, n: int) -> Array:
         """Return the pre-activations before the first feature, in whole vectors."""
         stride = _nade.hidden_stride(self.n_hidden, self.dtype)
         hidden: Array = _cpu.aligned_empty((n, stride), self.dtype)

@@ -12,11 +12,29 @@ cdef extern from "inputs.h" nogil:
     ctypedef struct input_spec:
         int64_t D, Q, markov_order
         const uint8_t* one_hot
+    ctypedef struct changes_by_feature:
+        int32_t* first
+        int32_t* r
+        int32_t* index
+    ctypedef struct changes_f32:
+        int64_t capacity
+        int32_t* count
+        int32_t* at
+        int32_t* row
+        float* value
     ctypedef struct inputs_f32:
         int32_t (*changes)(input_spec, const float*, int32_t*, int32_t*, float*) noexcept nogil
+        void (*by_feature)(int64_t, int64_t, int64_t, changes_f32, changes_by_feature) noexcept nogil
+    const inputs_f32* inputs_f32_for(int isa)
+    ctypedef struct changes_f64:
+        int64_t capacity
+        int32_t* count
+        int32_t* at
+        int32_t* row
+        double* value
     ctypedef struct inputs_f64:
         int32_t (*changes)(input_spec, const double*, int32_t*, int32_t*, double*) noexcept nogil
-    const inputs_f32* inputs_f32_for(int isa)
+        void (*by_feature)(int64_t, int64_t, int64_t, changes_f64, changes_by_feature) noexcept nogil
     const inputs_f64* inputs_f64_for(int isa)
 
 cdef const inputs_f32* f32 = inputs_f32_for(isa)
@@ -45,3 +63,23 @@ def changes(const floating[:, ::1] codes, const uint8_t[::1] one_hot, int64_t n_
         else:
             count[r] = f64.changes(spec, &codes[r, 0], &at[r, 0], &row[r, 0], &value[r, 0])
     return count.base, at.base, row.base, value.base
+
+
+def by_feature(changes, int64_t D, int64_t block, int n_threads):
+    """Return (first, entries): the changes of each `block` rows, feature by feature.
+
+    changes: (count, at, row, value). first (blocks, D + 1); entries (blocks, 2, block * capacity), where
+    entries[i, 0, j] is the row in block i and entries[i, 1, j] the change's number in its row, for the j in
+    first[i, d] .. first[i, d + 1] - 1 that belong to feature d.
+    """
+    cdef int32_t[::1] count
+    cdef int32_t[:, ::1] at, row
+    count, at, row, _ = changes
+    cdef int64_t n = at.shape[0], capacity = at.shape[1], blocks = (n + block - 1) // block, i
+    cdef int32_t[:, ::1] first = np.empty((blocks, D + 1), np.int32)
+    cdef int32_t[:, :, ::1] entries = np.empty((blocks, 2, block * capacity), np.int32)
+    for i in prange(blocks, nogil=True, num_threads=n_threads):
+        f32.by_feature(min(block, n - i * block), i * block, D,
+                       changes_f32(capacity, &count[0], &at[0, 0], &row[0, 0], NULL),
+                       changes_by_feature(&first[i, 0], &entries[i, 0, 0], &entries[i, 1, 0]))
+    return first.base, entries.base

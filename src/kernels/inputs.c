@@ -21,4 +21,24 @@ static int32_t changes(input_spec spec, const real *codes, int32_t *at, int32_t 
     return count;
 }
 
-const FASTAR_TABLE_TYPE(inputs) FASTAR_TABLE(inputs) = {changes};
+static void by_feature(int64_t n, int64_t r0, int64_t D, FASTAR_TABLE_TYPE(changes) changes,
+                       changes_by_feature lists) {
+    const int32_t *at = changes.at + r0 * changes.capacity;
+    memset(lists.first, 0, (D + 1) * sizeof(int32_t));
+    for (int64_t r = 0; r < n; r++)
+        for (int64_t i = 0; i < changes.count[r0 + r]; i++)
+            lists.first[at[r * changes.capacity + i] + 1]++;
+    for (int64_t d = 0; d < D; d++)
+        lists.first[d + 1] += lists.first[d];
+    /* Filling moves each start to its list's end, which is the next list's start. */
+    for (int64_t r = 0; r < n; r++)
+        for (int64_t i = 0; i < changes.count[r0 + r]; i++) {
+            int32_t j = lists.first[at[r * changes.capacity + i]]++;
+            lists.r[j] = (int32_t)r;
+            lists.index[j] = (int32_t)i;
+        }
+    memmove(lists.first + 1, lists.first, D * sizeof(int32_t));
+    lists.first[0] = 0;
+}
+
+const FASTAR_TABLE_TYPE(inputs) FASTAR_TABLE(inputs) = {changes, by_feature};

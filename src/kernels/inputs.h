@@ -14,18 +14,28 @@ typedef struct {
     const uint8_t *one_hot; /* (D,) */
 } input_spec;
 
+/* The changes of a block of rows, feature by feature: those at feature d are first[d] .. first[d + 1] - 1,
+ * each the change number index[j] of row r[j] of the block, by rising row. */
+typedef struct {
+    int32_t *first; /* (D + 1,) */
+    int32_t *r, *index;
+} changes_by_feature;
+
 #define FASTAR_INPUTS(real, type)                                                                  \
     /* The changes of row r are those from r * capacity on, count[r] of them, by rising `at`. */   \
     typedef struct {                                                                               \
         int64_t capacity;                                                                          \
-        const int32_t *count; /* (n,) */                                                           \
-        const int32_t *at;    /* (n, capacity) the first feature that sees the change, 1 .. D - 1 */ \
-        const int32_t *row;   /* (n, capacity) of the input weights */                             \
-        const real *value;    /* (n, capacity) what the row is multiplied by */                    \
+        int32_t *count;       /* (n,) */                                                           \
+        int32_t *at;          /* (n, capacity) the first feature that sees the change, 1 .. D - 1 */ \
+        int32_t *row;         /* (n, capacity) of the input weights */                             \
+        real *value;          /* (n, capacity) what the row is multiplied by */                    \
     } changes_##type;                                                                              \
     typedef struct {                                                                               \
         /* The changes of one row. codes (D,); at, row, value (capacity,). Returns how many. */    \
         int32_t (*changes)(input_spec spec, const real *codes, int32_t *at, int32_t *row, real *value); \
+        /* OUT lists, of n rows from row r0 on. */                                                 \
+        void (*by_feature)(int64_t n, int64_t r0, int64_t D, changes_##type changes,               \
+                           changes_by_feature lists);                                              \
     } inputs_##type;
 
 FASTAR_INPUTS(float, f32)

@@ -1,54 +1,181 @@
 /* Vectors run over hidden units; a weight row is loaded once for a tile of rows of data.
  *
  * The hidden layer of a row is computed again only where an input changes it. Between two changes in
- * any row of a tile, the outputs are a small matrix product: rows of V times the tile's hidden layers. */
+ * any row of a tile, the outputs are a small matrix product: rows of V times the tile's hidden layers.
+ * Backward takes a slab of hidden units through all features, from last to first, so that the rows of
+ * V, W and their gradients stay in registers while the data's rows pass. */
 #include "nade.h"
 #include "vec.h"
 
 typedef FASTAR_TABLE_TYPE(nade) table_type;
 #define PARAMS FASTAR_TABLE_TYPE(nade_params)
+#define UNITS FASTAR_TABLE_TYPE(nade_units)
 #define CHANGES FASTAR_TABLE_TYPE(changes)
 #define DRAW FASTAR_TABLE_TYPE(draw)
 
 enum {
-    TILE = 8,   /* rows of data whose hidden layers, 2 kB each for H = 500, stay in L1 together */
-    SLAB = 64,  /* features whose weights, 4 kB each, stay in L2 while all rows pass */
-    WIDTH = 4,  /* vectors of hidden units that backward holds in registers */
-    OUTPUTS = 64 /* rows of V that backward holds in L1 with their gradients */
+    TILE = 8,  /* rows of data whose hidden layers, 2 kB each for H = 500, stay in L1 together */
+    SLAB = 64, /* features whose weights, 4 kB each, stay in L2 while all rows pass */
+#if defined(__AVX512F__)
+    WIDTH = 4, /* vectors of hidden units that backward holds in registers, for V and gV of two outputs */
+#else
+    WIDTH = 2,
+#endif
 };
 
-INLINE vec activate(int activation, vec a) {
-    return activation == FASTAR_SIGMOID ? vsigmoid(a)
-           : activation == FASTAR_TANH  ? vtanh(a)
-                                        : vselect(a < vset1(0), vset1(0), a);
+INLINE vec activate(int activation, vec state) {
+    return activation == FASTAR_SIGMOID        ? vsigmoid(state)
+           : activation == FASTAR_SIGMOID_UNIT ? vreciprocal(vset1(1) + state)
+           : activation == FASTAR_TANH         ? vtanh(state)
+                                               : vselect(state < vset1(0), vset1(0), state);
 }
 
-/* The derivative, by the activation's own value. */
+/* The derivative by the pre-activation, in terms of the activation's own value. */
 INLINE vec derivative(int activation, vec h) {
-    return activation == FASTAR_SIGMOID ? h * (vset1(1) - h)
-           : activation == FASTAR_TANH  ? vset1(1) - h * h
-                                        : vselect(h > vset1(0), vset1(1), vset1(0));
+    return activation == FASTAR_TANH   ? vset1(1) - h * h
+           : activation == FASTAR_RELU ? vselect(h > vset1(0), vset1(1), vset1(0))
+                                       : h * (vset1(1) - h);
 }
 
-/* a += value * w, h = g(a), for all hidden units; w may be NULL. */
-INLINE void change_with(int activation, int64_t H, const real *w, real value, real *a, real *h) {
-    for (int64_t k = 0; k < H; k += VL) {
-        vec ak = vload(a + k);
-        if (w) {
-            vec wk = k + VL <= H ? vload(w + k) : vload_part(w + k, (int)(H - k));
-            ak = vfma(vset1(value), wk, ak);
-            vstore(a + k, ak);
+/* The state that a pre-activation stands for. */
+INLINE vec state_of(int activation, vec a) { return activation == FASTAR_SIGMOID_UNIT ? vexp(-a) : a; }
+
+/* The state after a change by value * w; `factor` is exp(-value * w), or NULL. */
+INLINE vec changed(int activation, vec state, vec w, const vec *factor, real value) {
+    if (activation != FASTAR_SIGMOID_UNIT)
+        return vfma(vset1(value), w, state);
+    return state * (factor ? *factor : vexp(vset1(-value) * w));
+}
+
+/* Where exp(-a) or a product of it and a factor may have lost what a is: |a| > 41 (346 in double precision),
+ * also NaN. A factor that vexp had to clamp to 2^125 (2^1021) takes any state inside the range out of it. */
+INLINE ivec out_of_range(vec state) {
+#if FASTAR_DOUBLE
+    const integer low = (integer)(1023 - 500) << 52, high = (integer)(1023 + 500) << 52;
+#else
+    const integer low = (integer)(127 - 60) << 23, high = (integer)(127 + 60) << 23;
+#endif
+    ivec bits = (ivec)state; /* of a positive number: they rise with it */
+    return (bits < viset1(low)) | (bits > viset1(high));
+}
+
+INLINE int any(ivec mask) {
+#if defined(__AVX512F__)
+    return _mm512_test_epi64_mask((__m512i)mask, (__m512i)mask) != 0;
+#else
+    integer seen = 0;
+    for (int i = 0; i < VL; i++)
+        seen |= mask[i];
+    return seen != 0;
+#endif
+}
+
+/* The first `width` <= WIDTH * VL numbers of a row as vectors, zeros beyond. */
+INLINE void load_units(vec *to, const real *from, int64_t width) {
+    if (width == WIDTH * VL)
+        for (int j = 0; j < WIDTH; j++)
+            to[j] = vload(from + j * VL);
+    else
+        for (int j = 0; j < WIDTH; j++) {
+            int64_t left = width - j * VL;
+            to[j] = left >= VL ? vload(from + j * VL) : left > 0 ? vload_part(from + j * VL, (int)left) : vset1(0);
         }
-        vstore(h + k, activate(activation, ak));
+}
+
+INLINE void store_units(real *to, const vec *from, int64_t width) {
+    for (int j = 0; j < WIDTH; j++) {
+        int64_t left = width - j * VL;
+        if (left >= VL)
+            vstore(to + j * VL, from[j]);
+        else if (left > 0)
+            vstore_part(to + j * VL, from[j], (int)left);
     }
 }
 
-static void change(int activation, int64_t H, const real *w, real value, real *a, real *h) {
-    switch (activation) { /* one loop an activation */
-    case FASTAR_SIGMOID: change_with(FASTAR_SIGMOID, H, w, value, a, h); break;
-    case FASTAR_TANH: change_with(FASTAR_TANH, H, w, value, a, h); break;
-    default: change_with(FASTAR_RELU, H, w, value, a, h);
+/* From its change number i on, row r keeps a itself, summed anew, and takes a sigmoid per change. */
+static void saturate(int64_t r, int64_t i, nade_sizes z, const real *W, CHANGES changes, UNITS units) {
+    const int64_t first = r * changes.capacity;
+    for (int64_t k = 0; k < z.H; k += WIDTH * VL) {
+        const int64_t width = z.H - k < WIDTH * VL ? z.H - k : WIDTH * VL;
+        vec a[WIDTH], w[WIDTH];
+        load_units(a, units.initial + r * z.stride + k, WIDTH * VL);
+        for (int64_t l = first; l <= first + i; l++) {
+            load_units(w, W + changes.row[l] * z.H + k, width);
+            for (int j = 0; j < WIDTH; j++)
+                a[j] = vfma(vset1(changes.value[l]), w[j], a[j]);
+        }
+        store_units(units.state + r * z.stride + k, a, WIDTH * VL);
+        for (int j = 0; j < WIDTH; j++)
+            a[j] = vsigmoid(a[j]);
+        store_units(units.h + r * z.stride + k, a, WIDTH * VL);
     }
+    units.saturated[r] = 1;
+}
+
+INLINE void start_with(int activation, int64_t r, nade_sizes z, CHANGES changes, UNITS units) {
+    ivec out = viset1(0);
+    for (int64_t k = r * z.stride; k < (r + 1) * z.stride; k += VL) {
+        vec state = state_of(activation, vload(units.initial + k));
+        vstore(units.state + k, state);
+        vstore(units.h + k, activate(activation, state));
+        out |= out_of_range(state);
+    }
+    units.saturated[r] = 0;
+    if (activation == FASTAR_SIGMOID_UNIT && any(out))
+        saturate(r, -1, z, NULL, changes, units);
+}
+
+/* Change number i of row r, counted from the row's first. */
+INLINE void change_with(int activation, int64_t r, int64_t i, nade_sizes z, PARAMS p, CHANGES changes, UNITS units) {
+    const int64_t row = changes.row[r * changes.capacity + i];
+    const real value = changes.value[r * changes.capacity + i], *w = p.W + row * z.H;
+    const real *factors = p.factors && value > 0 ? p.factors + row * z.stride : NULL;
+    real *state = units.state + r * z.stride, *h = units.h + r * z.stride;
+    ivec out = viset1(0);
+    if (activation == FASTAR_SIGMOID_UNIT && factors)
+        for (int64_t k = 0; k < z.H; k += VL) {
+            vec s = vload(state + k) * vload(factors + k);
+            vstore(state + k, s);
+            vstore(h + k, activate(activation, s));
+            out |= out_of_range(s);
+        }
+    else
+        for (int64_t k = 0; k < z.H; k += VL) {
+            vec wk = k + VL <= z.H ? vload(w + k) : vload_part(w + k, (int)(z.H - k));
+            vec s = changed(activation, vload(state + k), wk, NULL, value);
+            vstore(state + k, s);
+            vstore(h + k, activate(activation, s));
+            out |= out_of_range(s);
+        }
+    if (activation == FASTAR_SIGMOID_UNIT && any(out))
+        saturate(r, i, z, p.W, changes, units);
+}
+
+/* One loop an activation. */
+#define EACH_ACTIVATION(activation, call)                                                          \
+    switch (activation) {                                                                          \
+    case FASTAR_SIGMOID: call(FASTAR_SIGMOID); break;                                              \
+    case FASTAR_SIGMOID_UNIT: call(FASTAR_SIGMOID_UNIT); break;                                    \
+    case FASTAR_TANH: call(FASTAR_TANH); break;                                                    \
+    default: call(FASTAR_RELU);                                                                    \
+    }
+
+static void start(int64_t r, nade_sizes z, CHANGES changes, UNITS units) {
+#define START(activation) start_with(activation, r, z, changes, units)
+    EACH_ACTIVATION(z.activation, START)
+}
+
+static void change(int64_t r, int64_t i, nade_sizes z, PARAMS p, CHANGES changes, UNITS units) {
+#define CHANGE(activation) change_with(activation, r, i, z, p, changes, units)
+    EACH_ACTIVATION(units.saturated[r] ? FASTAR_SIGMOID : z.activation, CHANGE)
+}
+
+static void factors(int64_t rows, int64_t H, int64_t stride, const real *W, real *out) {
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t k = 0; k < H; k += VL) {
+            const real *w = W + row * H + k;
+            vstore(out + row * stride + k, vexp(-(k + VL <= H ? vload(w) : vload_part(w, (int)(H - k)))));
+        }
 }
 
 /* out[s][r] = V[s] . h[r] for R rows of hidden layers, one or TILE, and S rows of weights, one or two. */
@@ -111,239 +238,232 @@ static void outputs(int64_t n, int64_t H, int64_t stride, int64_t o0, int64_t o1
             outputs_of(1, H, stride, o0, o1, V, b, h + r * stride, raw_stride, raw + r * raw_stride);
 }
 
-/* Features d0 .. d1 - 1, d0 >= 1, of a tile of n <= TILE rows from row r0 on. */
+/* Features d0 .. d1 - 1, d0 >= 1, of a tile of n <= TILE rows from row r0 on. cursor: changes so far. */
 static void forward_tile(int64_t n, int64_t r0, int64_t d0, int64_t d1, nade_sizes z, PARAMS p,
-                         CHANGES changes, real *a, real *raw, real *h, int64_t *cursor) {
+                         CHANGES changes, UNITS units, real *raw, int64_t *cursor) {
     for (int64_t d = d0; d < d1;) {
         int64_t next = d1;
         for (int64_t r = r0; r < r0 + n; r++) {
-            int64_t i = cursor[r], end = r * changes.capacity + changes.count[r];
-            for (; i < end && changes.at[i] == d; i++) {
-                const real *w = p.W + changes.row[i] * z.H;
-                change(z.activation, z.H, w, changes.value[i], a + r * z.stride, h + r * z.stride);
-            }
-            if (i < end && changes.at[i] < next)
-                next = changes.at[i];
+            const int32_t *at = changes.at + r * changes.capacity;
+            int64_t i = cursor[r];
+            for (; i < changes.count[r] && at[i] == d; i++)
+                change(r, i, z, p, changes, units);
+            if (i < changes.count[r] && at[i] < next)
+                next = at[i];
             cursor[r] = i;
         }
         /* V and b have no row, and raw no column, of h for the first feature: shift to the second. */
-        outputs(n, z.H, z.stride, (d - 1) * z.P, (next - 1) * z.P, p.V, p.b + z.P, h + r0 * z.stride,
+        outputs(n, z.H, z.stride, (d - 1) * z.P, (next - 1) * z.P, p.V, p.b + z.P, units.h + r0 * z.stride,
                 z.D * z.P, raw + (r0 * z.D + 1) * z.P);
         d = next;
     }
 }
 
-static void forward(int64_t n, nade_sizes z, PARAMS p, CHANGES changes, real *a, real *raw, real *h,
-                    int64_t *cursor) {
+static void forward(int64_t n, nade_sizes z, PARAMS p, CHANGES changes, UNITS units, real *raw, int64_t *cursor) {
     for (int64_t r = 0; r < n; r++) {
         memcpy(raw + r * z.D * z.P, p.b, z.P * sizeof(real));
-        change(z.activation, z.H, NULL, 0, a + r * z.stride, h + r * z.stride);
-        cursor[r] = r * changes.capacity;
+        start(r, z, changes, units);
+        cursor[r] = 0;
     }
     for (int64_t d0 = 1; d0 < z.D; d0 += SLAB)
         for (int64_t r = 0; r < n; r += TILE)
             forward_tile(n - r < TILE ? n - r : TILE, r, d0, d0 + SLAB < z.D ? d0 + SLAB : z.D, z, p,
-                         changes, a, raw, h, cursor);
+                         changes, units, raw, cursor);
 }
 
-/* Backward takes `lanes` hidden units, WIDTH vectors, and walks the features from last to first. */
-
+/* A slab of hidden units of one row in backward. What every output needs lies apart from what a change needs,
+ * so that the former fills L1 without gaps. */
 typedef struct {
-    vec h[WIDTH];  /* the hidden units in the present run of features */
-    vec gh[WIDTH]; /* the gradient by them, from this run alone */
-    vec ga[WIDTH]; /* the gradient by the pre-activation, from all runs after */
-} unit_state;
+    vec h[WIDTH];  /* in the present run of features */
+    vec gh[WIDTH]; /* the gradient by h, from this run alone */
+} run_slab;
+typedef struct {
+    vec ga[WIDTH];    /* the gradient by the pre-activation, from all runs after */
+    vec state[WIDTH]; /* as in UNITS */
+} row_slab;
+typedef struct {
+    run_slab run[FASTAR_BACKWARD_ROWS];
+    row_slab row[FASTAR_BACKWARD_ROWS];
+} block_slab;
 
-INLINE void load_units(vec *to, const real *from, int64_t width) {
-    for (int j = 0; j < WIDTH; j++) {
-        int64_t left = width - j * VL;
-        to[j] = left >= VL ? vload(from + j * VL) : left > 0 ? vload_part(from + j * VL, (int)left) : vset1(0);
-    }
+/* A row of weights, its gradient being summed, and exp(w), which takes a change back. */
+typedef struct {
+    int64_t row;
+    vec w[WIDTH], g[WIDTH], inverse[WIDTH];
+} weight_slab;
+
+INLINE void open_weights(int activation, int64_t row, int64_t H, int64_t width, const real *W, const real *gW,
+                         weight_slab *s) {
+    s->row = row;
+    load_units(s->w, W + row * H, width);
+    load_units(s->g, gW + row * H, width);
+    if (activation == FASTAR_SIGMOID_UNIT)
+        for (int j = 0; j < WIDTH; j++)
+            s->inverse[j] = vexp(s->w[j]);
 }
 
-INLINE void store_units(real *to, const vec *from, int64_t width) {
-    for (int j = 0; j < WIDTH; j++) {
-        int64_t left = width - j * VL;
-        if (left >= VL)
-            vstore(to + j * VL, from[j]);
-        else if (left > 0)
-            vstore_part(to + j * VL, from[j], (int)left);
+/* G outputs with the same hidden units: gV[o] = sum of delta * h, gh += sum of delta * V[o], over n rows.
+ * V, gV: their first output's row, rows H apart; `more`: add to what gV holds. */
+INLINE void backward_outputs(int G, int64_t n, int more, int64_t H, int64_t width, const real *graw,
+                             int64_t graw_stride, const real *V, real *gV, run_slab *rows) {
+    vec v[2][WIDTH], g[2][WIDTH];
+    for (int o = 0; o < G; o++) {
+        load_units(v[o], V + o * H, width);
+        if (more)
+            load_units(g[o], gV + o * H, width);
+        else
+            for (int j = 0; j < WIDTH; j++)
+                g[o][j] = vset1(0);
     }
-}
-
-/* The outputs of one run: gh += delta * V, gV += delta * h. V, gV (m, WIDTH * VL) packed. */
-INLINE void backward_run(int64_t m, const real *delta, const real *V, real *gV, unit_state *u) {
-    vec h[WIDTH], gh[WIDTH];
-    for (int j = 0; j < WIDTH; j++) {
-        h[j] = u->h[j];
-        gh[j] = u->gh[j];
-    }
-    for (int64_t o = 0; o < m; o++, V += WIDTH * VL, gV += WIDTH * VL) {
-        vec g = vset1(delta[o]);
+    for (int64_t r = 0; r < n; r++) {
+        vec delta[2];
+        for (int o = 0; o < G; o++)
+            delta[o] = vset1(graw[r * graw_stride + o]);
 #pragma GCC unroll 4
         for (int j = 0; j < WIDTH; j++) {
-            gh[j] = vfma(g, vload(V + j * VL), gh[j]);
-            vstore(gV + j * VL, vfma(g, h[j], vload(gV + j * VL)));
-        }
-    }
-    for (int j = 0; j < WIDTH; j++)
-        u->gh[j] = gh[j];
-}
-
-INLINE void finish_run(int activation, unit_state *u) {
-    for (int j = 0; j < WIDTH; j++) {
-        u->ga[j] = vfma(u->gh[j], derivative(activation, u->h[j]), u->ga[j]);
-        u->gh[j] = vset1(0);
-    }
-}
-
-/* One row over the features d0 .. d1 - 1, last first. V, gV: packed, from feature d0 on. */
-INLINE void backward_row(int activation, int64_t d0, int64_t d1, int64_t width, nade_sizes z, const real *W,
-                         CHANGES changes, int64_t begin, int64_t *cursor, const real *graw, const real *V,
-                         real *gV, real *gW, real *a, unit_state *u) {
-    int64_t i = *cursor; /* one past the last change not yet undone */
-    for (int64_t d = d1; d > d0;) {
-        int64_t start = i > begin && changes.at[i - 1] > d0 ? changes.at[i - 1] : d0, o = (start - d0) * z.P;
-        backward_run((d - start) * z.P, graw + start * z.P, V + o * WIDTH * VL, gV + o * WIDTH * VL, u);
-        d = start;
-        if (i == begin || changes.at[i - 1] != start)
-            continue;
-        finish_run(activation, u);
-        vec ak[WIDTH];
-        load_units(ak, a, width);
-        for (; i > begin && changes.at[i - 1] == start; i--) {
-            int64_t row = changes.row[i - 1] * z.H;
-            vec value = vset1(changes.value[i - 1]), w[WIDTH], g[WIDTH];
-            load_units(w, W + row, width);
-            load_units(g, gW + row, width);
-            for (int j = 0; j < WIDTH; j++) {
-                ak[j] = vfma(-value, w[j], ak[j]);
-                g[j] = vfma(value, u->ga[j], g[j]);
+            vec h = rows[r].h[j], gh = rows[r].gh[j];
+            for (int o = 0; o < G; o++) {
+                g[o][j] = vfma(delta[o], h, g[o][j]);
+                gh = vfma(delta[o], v[o][j], gh);
             }
-            store_units(gW + row, g, width);
+            rows[r].gh[j] = gh;
         }
-        store_units(a, ak, width);
-        for (int j = 0; j < WIDTH; j++)
-            u->h[j] = activate(activation, ak[j]);
     }
-    *cursor = i;
+    for (int o = 0; o < G; o++)
+        store_units(gV + o * H, g[o], width);
 }
 
-static int64_t features_at_once(int64_t P) { return P < OUTPUTS ? OUTPUTS / P : 1; }
-
-static int64_t backward_scratch(int64_t n, nade_sizes z) {
-    return n * (int64_t)(sizeof(unit_state) / sizeof(real)) + 2 * features_at_once(z.P) * z.P * WIDTH * VL;
+INLINE void finish_run(int activation, run_slab *run, row_slab *row) {
+    for (int j = 0; j < WIDTH; j++) {
+        row->ga[j] = vfma(run->gh[j], derivative(activation, run->h[j]), row->ga[j]);
+        run->gh[j] = vset1(0);
+    }
 }
 
-INLINE void backward_with(int activation, int64_t n, nade_sizes z, PARAMS p, CHANGES changes, int64_t k0,
-                          int64_t k1, int64_t n_W, real *a, const real *graw, real *gW, real *gV,
-                          real *scratch, int64_t *cursor) {
-    const int64_t width = k1 - k0, step = features_at_once(z.P), units = WIDTH * VL;
-    const int64_t state = sizeof(unit_state) / sizeof(real);
-    real *V = scratch + n * state, *gV_packed = V + step * z.P * units;
-    vec zero[WIDTH] = {0};
+/* Take back a change: its gradient goes to the weights, h becomes what it was. */
+INLINE void backward_change(int activation, real value, weight_slab *weights, run_slab *run, row_slab *row) {
+    finish_run(activation, run, row);
+    for (int j = 0; j < WIDTH; j++) {
+        weights->g[j] = vfma(vset1(value), row->ga[j], weights->g[j]);
+        row->state[j] = changed(activation, row->state[j], weights->w[j], value < 0 ? NULL : &weights->inverse[j], -value);
+        run->h[j] = activate(activation, row->state[j]);
+    }
+}
+
+/* The n rows from row r0 on, n <= FASTAR_BACKWARD_ROWS. */
+INLINE void backward_block(int activation, int64_t n, int64_t r0, int64_t k0, int64_t k1, nade_sizes z, PARAMS p,
+                           CHANGES changes, changes_by_feature lists, UNITS units, const real *graw, real *gW,
+                           real *gV, real *ga, block_slab *block) {
+    const int64_t width = k1 - k0, graw_stride = z.D * z.P;
+    for (int64_t r = 0; r < n; r++) {
+        block->run[r] = (run_slab){0};
+        block->row[r] = (row_slab){0};
+        load_units(block->row[r].state, units.state + (r0 + r) * z.stride + k0, WIDTH * VL);
+        for (int j = 0; j < WIDTH; j++)
+            block->run[r].h[j] =
+                activate(units.saturated[r0 + r] ? FASTAR_SIGMOID : activation, block->row[r].state[j]);
+    }
+    for (int64_t d = z.D - 1; d > 0; d--) {
+        /* Back to the nearest change in any row, all features share their hidden units. */
+        int64_t start = d, o = (d + 1) * z.P;
+        while (start > 1 && lists.first[start] == lists.first[start + 1])
+            start--;
+        for (; o - 2 >= start * z.P; o -= 2)
+            backward_outputs(2, n, r0 > 0, z.H, width, graw + r0 * graw_stride + o - 2, graw_stride,
+                             p.V + (o - 2 - z.P) * z.H + k0, gV + (o - 2 - z.P) * z.H + k0, block->run);
+        if (o > start * z.P)
+            backward_outputs(1, n, r0 > 0, z.H, width, graw + r0 * graw_stride + o - 1, graw_stride,
+                             p.V + (o - 1 - z.P) * z.H + k0, gV + (o - 1 - z.P) * z.H + k0, block->run);
+        d = start;
+        weight_slab weights = {.row = -1};
+        for (int64_t l = lists.first[d]; l < lists.first[d + 1]; l++) {
+            int64_t r = r0 + lists.r[l], i = lists.index[l], row = changes.row[r * changes.capacity + i];
+            if (row != weights.row) {
+                if (weights.row >= 0)
+                    store_units(gW + weights.row * z.H + k0, weights.g, width);
+                open_weights(activation, row, z.H, width, p.W + k0, gW + k0, &weights);
+            }
+            const real value = changes.value[r * changes.capacity + i];
+            if (units.saturated[r])
+                backward_change(FASTAR_SIGMOID, value, &weights, block->run + lists.r[l], block->row + lists.r[l]);
+            else
+                backward_change(activation, value, &weights, block->run + lists.r[l], block->row + lists.r[l]);
+        }
+        if (weights.row >= 0)
+            store_units(gW + weights.row * z.H + k0, weights.g, width);
+    }
+    for (int64_t r = 0; r < n; r++) {
+        finish_run(activation, block->run + r, block->row + r);
+        store_units(ga + (r0 + r) * z.stride + k0, block->row[r].ga, WIDTH * VL);
+    }
+}
+
+static void backward(int64_t n, nade_sizes z, PARAMS p, CHANGES changes, const changes_by_feature *lists,
+                     int64_t k0, int64_t k1, int64_t n_W, UNITS units, const real *graw, real *gW, real *gV,
+                     real *ga, real *scratch) {
+    const vec zero[WIDTH] = {0};
     for (int64_t row = 0; row < n_W; row++)
-        store_units(gW + row * z.H + k0, zero, width);
-    for (int64_t r = 0; r < n; r++) {
-        unit_state u = {0};
-        load_units(u.h, a + r * z.stride + k0, width);
-        for (int j = 0; j < WIDTH; j++)
-            u.h[j] = activate(activation, u.h[j]);
-        memcpy(scratch + r * state, &u, sizeof u);
-        cursor[r] = r * changes.capacity + changes.count[r];
-    }
-    for (int64_t d1 = z.D; d1 > 1;) {
-        int64_t d0 = d1 - step > 1 ? d1 - step : 1, o0 = (d0 - 1) * z.P, m = (d1 - d0) * z.P;
-        for (int64_t o = 0; o < m; o++) {
-            vec v[WIDTH];
-            load_units(v, p.V + (o0 + o) * z.H + k0, width);
-            memcpy(V + o * units, v, sizeof v);
-        }
-        memset(gV_packed, 0, m * units * sizeof(real));
-        for (int64_t r = 0; r < n; r++) {
-            unit_state u;
-            memcpy(&u, scratch + r * state, sizeof u);
-            backward_row(activation, d0, d1, width, z, p.W + k0, changes, r * changes.capacity, cursor + r,
-                         graw + r * z.D * z.P, V, gV_packed, gW + k0, a + r * z.stride + k0, &u);
-            memcpy(scratch + r * state, &u, sizeof u);
-        }
-        for (int64_t o = 0; o < m; o++) {
-            vec g[WIDTH];
-            memcpy(g, gV_packed + o * units, sizeof g);
-            store_units(gV + (o0 + o) * z.H + k0, g, width);
-        }
-        d1 = d0;
-    }
-    for (int64_t r = 0; r < n; r++) {
-        unit_state u;
-        memcpy(&u, scratch + r * state, sizeof u);
-        finish_run(activation, &u);
-        store_units(a + r * z.stride + k0, u.ga, width);
-    }
-}
-
-static void backward(int64_t n, nade_sizes z, PARAMS p, CHANGES changes, int64_t k0, int64_t k1, int64_t n_W,
-                     real *a, const real *graw, real *gW, real *gV, real *scratch, int64_t *cursor) {
+        store_units(gW + row * z.H + k0, zero, k1 - k0);
+    for (int64_t r0 = 0; r0 < n; r0 += FASTAR_BACKWARD_ROWS) {
+        int64_t m = n - r0 < FASTAR_BACKWARD_ROWS ? n - r0 : FASTAR_BACKWARD_ROWS;
 #define BACKWARD(activation)                                                                       \
-    backward_with(activation, n, z, p, changes, k0, k1, n_W, a, graw, gW, gV, scratch, cursor)
-    switch (z.activation) {
-    case FASTAR_SIGMOID: BACKWARD(FASTAR_SIGMOID); break;
-    case FASTAR_TANH: BACKWARD(FASTAR_TANH); break;
-    default: BACKWARD(FASTAR_RELU);
+    backward_block(activation, m, r0, k0, k1, z, p, changes, lists[r0 / FASTAR_BACKWARD_ROWS], units, graw, \
+                   gW, gV, ga, (block_slab *)scratch)
+        EACH_ACTIVATION(z.activation, BACKWARD)
     }
 }
 
 /* What feature f, just drawn or leaving the Markov window, changes in the hidden layer of row r. */
-INLINE int contribution(input_spec inputs, nade_sizes z, const real *W, const real *codes, int64_t f,
-                        const real **w, real *value) {
-    int one_hot = inputs.one_hot[f];
-    real x = codes[f];
-    *w = W + (f * inputs.Q + (one_hot ? (int64_t)x : 0)) * z.H;
-    *value = one_hot ? 1 : x;
-    return *value != 0;
+static void sample_change(int64_t r, int64_t f, real sign, nade_sizes z, PARAMS p, input_spec inputs,
+                          CHANGES changes, const real *codes, UNITS units) {
+    const int one_hot = inputs.one_hot[f];
+    const real x = codes[r * z.D + f];
+    if (!one_hot && x == 0)
+        return;
+    const int32_t i = changes.count[r]++;
+    changes.row[r * changes.capacity + i] = (int32_t)(f * inputs.Q + (one_hot ? (int64_t)x : 0));
+    changes.value[r * changes.capacity + i] = sign * (one_hot ? 1 : x);
+    change(r, i, z, p, changes, units);
 }
 
-static void sample(int64_t n, nade_sizes z, PARAMS p, input_spec inputs, DRAW draw, const real *noise,
-                   const uint8_t *held, real *codes, real *a, real *h, real *raw, real *drawn) {
+static void sample(int64_t n, nade_sizes z, PARAMS p, input_spec inputs, CHANGES changes, DRAW draw,
+                   const real *noise, const uint8_t *held, real *codes, UNITS units, real *raw, real *drawn) {
     const int64_t noise_stride = z.D * draw.n_noise;
-    for (int64_t r = 0; r < n; r++)
-        change(z.activation, z.H, NULL, 0, a + r * z.stride, h + r * z.stride);
+    for (int64_t r = 0; r < n; r++) {
+        start(r, z, changes, units);
+        changes.count[r] = 0;
+    }
     for (int64_t d = 0; d < z.D; d++) {
         int all_held = held != NULL;
         for (int64_t r = 0; r < n && all_held; r++)
             all_held = held[r * z.D + d];
         if (!all_held) {
-            if (d == 0)
-                for (int64_t r = 0; r < n; r++)
-                    memcpy(raw + r * z.P, p.b, z.P * sizeof(real));
-            else
-                for (int64_t r = 0; r < n; r += TILE)
+            for (int64_t r = 0; r < n; r += TILE)
+                if (d == 0)
+                    for (int64_t t = r; t < r + TILE && t < n; t++)
+                        memcpy(raw + t * z.P, p.b, z.P * sizeof(real));
+                else
                     outputs(n - r < TILE ? n - r : TILE, z.H, z.stride, 0, z.P, p.V + (d - 1) * z.P * z.H,
-                            p.b + d * z.P, h + r * z.stride, z.P, raw + r * z.P);
+                            p.b + d * z.P, units.h + r * z.stride, z.P, raw + r * z.P);
             draw.function(n, d, z.P, draw.spec, raw, noise_stride, noise + d * draw.n_noise, drawn);
             for (int64_t r = 0; r < n; r++)
                 if (!held || !held[r * z.D + d])
                     codes[r * z.D + d] = drawn[r];
         }
-        if (d + 1 == z.D)
-            break;
-        for (int64_t r = 0; r < n; r++) {
-            const real *w;
-            real value;
-            if (contribution(inputs, z, p.W, codes + r * z.D, d, &w, &value))
-                change(z.activation, z.H, w, value, a + r * z.stride, h + r * z.stride);
-            if (d >= inputs.markov_order &&
-                contribution(inputs, z, p.W, codes + r * z.D, d - inputs.markov_order, &w, &value))
-                change(z.activation, z.H, w, -value, a + r * z.stride, h + r * z.stride);
-        }
+        if (d + 1 < z.D)
+            for (int64_t r = 0; r < n; r++) {
+                sample_change(r, d, 1, z, p, inputs, changes, codes, units);
+                if (d >= inputs.markov_order)
+                    sample_change(r, d - inputs.markov_order, -1, z, p, inputs, changes, codes, units);
+            }
     }
 }
 
 const table_type FASTAR_TABLE(nade) = {
-    .lanes = VL,
     .slab = WIDTH * VL,
+    .factors = factors,
     .forward = forward,
     .backward = backward,
-    .backward_scratch = backward_scratch,
+    .backward_scratch = sizeof(block_slab) / sizeof(real),
     .sample = sample,
 };

@@ -11,41 +11,55 @@
 #include "fastar.h"
 #include "inputs.h"
 
-enum { FASTAR_SIGMOID, FASTAR_TANH, FASTAR_RELU };
+/* FASTAR_SIGMOID_UNIT: the sigmoid where every change has value 1 or -1. Its state is exp(-a), which a change
+ * multiplies by exp(-w) or exp(w): no exponential is taken per change. */
+enum { FASTAR_SIGMOID, FASTAR_TANH, FASTAR_RELU, FASTAR_SIGMOID_UNIT };
 
-/* Rows that one pass over the features of `sample` carries. */
-enum { FASTAR_SAMPLE_ROWS = 16 };
+enum {
+    FASTAR_SAMPLE_ROWS = 16,  /* rows that one pass over the features of `sample` carries */
+    FASTAR_BACKWARD_ROWS = 50  /* rows whose hidden units `backward` keeps near L1; half the usual batch */
+};
 
 typedef struct {
     int64_t D, P, H;
-    int64_t stride; /* of a row of hidden units in work space: H rounded up to whole vectors, zero beyond H */
+    int64_t stride; /* of a row of hidden units in work space: H rounded up to whole slabs, zero beyond H */
     int activation;
 } nade_sizes;
 
 #define FASTAR_NADE(real, type)                                                                    \
     typedef struct {                                                                               \
         const real *W, *V, *b;                                                                     \
+        const real *factors; /* (rows of W, stride) exp(-W), or NULL: taken where it is needed */  \
     } nade_params_##type;                                                                          \
+    /* The hidden units of a block of rows, each (n, stride) or (n,). */                           \
     typedef struct {                                                                               \
-        int64_t lanes; /* of a vector; `stride` and slabs of hidden units are whole vectors */     \
-        int64_t slab;  /* hidden units that `backward` takes at a time */                          \
-        /* a (n, stride): IN the initial pre-activations, OUT the final ones.                      \
-         * h (n, stride), cursor (n): scratch. */                                                  \
+        const real *initial; /* pre-activations before the first feature */                        \
+        real *state;         /* running pre-activation a, or exp(-a) */                            \
+        real *h;             /* g(a) */                                                            \
+        uint8_t *saturated;  /* not 0: `state` is a, for exp(-a) left the range where it is exact */\
+    } nade_units_##type;                                                                           \
+    typedef struct {                                                                               \
+        int64_t slab; /* hidden units that `backward` takes at a time */                          \
+        void (*factors)(int64_t rows, int64_t H, int64_t stride, const real *W, real *factors);    \
+        /* OUT: raw, units.state and .saturated after the last change. units.h, cursor (n): scratch. */ \
         void (*forward)(int64_t n, nade_sizes sizes, nade_params_##type params,                    \
-                        changes_##type changes, real *a, real *raw, real *h, int64_t *cursor);     \
+                        changes_##type changes, nade_units_##type units, real *raw, int64_t *cursor); \
         /* Hidden units k0 .. k1 - 1 alone, k1 - k0 <= slab: gW, gV (their columns k0 .. k1 - 1,   \
-         * overwritten) and a, IN the final pre-activations, OUT the gradient by the initial ones. \
-         * n_W: rows of W. scratch: backward_scratch(n, ..) reals. cursor (n). */                  \
+         * overwritten; n_W rows of W) and ga (n, stride), the gradient by units.initial.          \
+         * units.state, .saturated: what forward left. lists: of each FASTAR_BACKWARD_ROWS rows, the next      \
+         * (changes_by_feature). scratch: backward_scratch reals, aligned to 64 bytes. */          \
         void (*backward)(int64_t n, nade_sizes sizes, nade_params_##type params,                   \
-                         changes_##type changes, int64_t k0, int64_t k1, int64_t n_W, real *a,     \
-                         const real *graw, real *gW, real *gV, real *scratch, int64_t *cursor);    \
-        int64_t (*backward_scratch)(int64_t n, nade_sizes sizes);                                  \
+                         changes_##type changes, const changes_by_feature *lists, int64_t k0,      \
+                         int64_t k1, int64_t n_W, nade_units_##type units, const real *graw,       \
+                         real *gW, real *gV, real *ga, real *scratch);                             \
+        int64_t backward_scratch;                                                                  \
         /* codes (n, D): OUT what was drawn, IN the evidence where held (n, D) is not 0 (held may be NULL). \
-         * noise (n, D, draw.n_noise). a as in forward. n <= FASTAR_SAMPLE_ROWS.                   \
-         * h (n, stride), raw (n, P), drawn (n): scratch. */                                       \
+         * noise (n, D, draw.n_noise). n <= FASTAR_SAMPLE_ROWS. changes (n, capacity): scratch,    \
+         * as are units.state, .h and .saturated, raw (n, P), drawn (n). */                        \
         void (*sample)(int64_t n, nade_sizes sizes, nade_params_##type params, input_spec inputs,  \
-                       draw_##type draw, const real *noise, const uint8_t *held, real *codes,      \
-                       real *a, real *h, real *raw, real *drawn);                                  \
+                       changes_##type changes, draw_##type draw, const real *noise,                \
+                       const uint8_t *held, real *codes, nade_units_##type units, real *raw,       \
+                       real *drawn);                                                               \
     } nade_##type;
 
 FASTAR_NADE(float, f32)

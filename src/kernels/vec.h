@@ -123,6 +123,7 @@ INLINE vec vreciprocal(vec x) {
 #endif
 
 INLINE vec vswap(vec v, int s) {
+    (void)s;
 #if VEC_BYTES / (FASTAR_DOUBLE ? 8 : 4) > 8
     if (s == 8)
         return SWAP(v, 8);

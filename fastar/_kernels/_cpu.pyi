@@ -1,0 +1,11 @@
+"""Which instruction set the kernels of this process use, chosen once at import."""
+
+from typing import Any, Final
+
+from numpy.typing import DTypeLike, NDArray
+
+isa: Final[int]
+isa_name: Final[str]
+
+def aligned_empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """Return an uninitialised array that begins on a cache line (64 bytes)."""

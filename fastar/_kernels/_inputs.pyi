@@ -1,0 +1,12 @@
+"""Turns blocks of codes into the changes that a network is fed."""
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+Changes = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]
+
+def changes(
+    codes: NDArray[Any], one_hot: NDArray[Any], n_inputs: int, markov_order: int, n_threads: int
+) -> Changes:
+    """Return (count, at, row, value): the first count[r] entries of row r are its changes."""
