@@ -1,4 +1,4 @@
-"""The estimator's face: scikit-learn's conventions in terms of the model, training and inference."""
+"""The estimator's face: scikit-learn's conventions in terms of model, training and inference."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def _generator(random_state: Any) -> np.random.Generator:
 class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
     """Base of all models: p(x) = prod_d p(x_d | x_<d).
 
-    A subclass says in `_network` what computes the parameters of each factor, and lists its parameters.
+    A subclass says in `_network` what computes the parameters of each factor, and lists its
+    parameters.
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -122,7 +123,7 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         return self._fit(X, sample_weight, None, resume=getattr(self, "_training_state", False))
 
     def _fit(self, X: Any, sample_weight: Any, X_val: Any, resume: Any) -> Self:
-        """Fit; resume: None for a whole fit, else for one pass, from the state of an earlier one or False."""
+        """Fit; resume: None for a whole fit, else for one pass from an earlier state or False."""
         one_pass = resume is not None
         diverged = None
         with unchanged_on_error(self):
@@ -131,7 +132,9 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
             if resume:
                 training.restore(*resume)
                 training.rate = self._rate()
-            callbacks = self.callbacks if isinstance(self.callbacks, list | tuple) else [self.callbacks]
+            callbacks = (
+                self.callbacks if isinstance(self.callbacks, list | tuple) else [self.callbacks]
+            )
             callbacks = [callback for callback in callbacks if callback is not None]
             try:
                 if one_pass:
@@ -147,8 +150,10 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
             raise diverged
         return self
 
-    def _prepare(self, X: Any, sample_weight: Any, X_val: Any, keep: bool, one_pass: bool) -> Training:
-        """Return the training that the parameters and data ask for; keep: go on from the fitted model."""
+    def _prepare(
+        self, X: Any, sample_weight: Any, X_val: Any, keep: bool, one_pass: bool
+    ) -> Training:
+        """Return the training that is asked for; keep: go on from the fitted model."""
         container = _container(X)
         X = validate_data(self, X, accept_sparse="csr", dtype="numeric", reset=not keep)
         weight = check_weight(sample_weight, X.shape[0])
@@ -168,12 +173,24 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
             rows = rng.permutation(X.shape[0])
             n_held = min(max(1, round(self.validation_fraction * len(rows))), len(rows) - 1)
             if weight[rows[:n_held]].any() and weight[rows[n_held:]].any():
-                held_out = Table(X, self.order_, np.sort(rows[:n_held])), weight[np.sort(rows[:n_held])]
-                table, weight = Table(X, self.order_, np.sort(rows[n_held:])), weight[np.sort(rows[n_held:])]
+                held_out = (
+                    Table(X, self.order_, np.sort(rows[:n_held])),
+                    weight[np.sort(rows[:n_held])],
+                )
+                table, weight = (
+                    Table(X, self.order_, np.sort(rows[n_held:])),
+                    weight[np.sort(rows[n_held:])],
+                )
         if not keep:
-            # levels, location and scale come from all rows, so that no held-out row is outside the support
-            self.distribution_ = unfitted.fitted(Table(X, self.order_), check_weight(sample_weight, X.shape[0]))
-        for checked, name in ((Table(X, self.order_), "X"), (held_out[0] if held_out else None, "X_val")):
+            # levels, location and scale come from all rows, so that no held-out row is outside the
+            # support
+            self.distribution_ = unfitted.fitted(
+                Table(X, self.order_), check_weight(sample_weight, X.shape[0])
+            )
+        for checked, name in (
+            (Table(X, self.order_), "X"),
+            (held_out[0] if held_out else None, "X_val"),
+        ):
             if checked is not None:
                 check_table_support(self.distribution_, checked, name)
         model = self._compose()
@@ -185,7 +202,9 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         return Training(
             model,
             name_of[self.solver]() if isinstance(self.solver, str) else self.solver,
-            schedules.BY_NAME[self.learning_rate]() if isinstance(self.learning_rate, str) else self.learning_rate,
+            schedules.BY_NAME[self.learning_rate]()
+            if isinstance(self.learning_rate, str)
+            else self.learning_rate,
             table,
             weight,
             held_out,
@@ -215,9 +234,19 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
     def _compose(self, theta: Array | None = None) -> Model:
         network = self._network(self.n_features_in_, self.distribution_)
-        model = Model(network, self.distribution_, self.order_, np.empty(0, self.dtype) if theta is None else theta)
+        model = Model(
+            network,
+            self.distribution_,
+            self.order_,
+            np.empty(0, self.dtype) if theta is None else theta,
+        )
         if theta is None:
-            model = Model(network, self.distribution_, self.order_, empty_vector(model.layout.size, network.dtype))
+            model = Model(
+                network,
+                self.distribution_,
+                self.order_,
+                empty_vector(model.layout.size, network.dtype),
+            )
         return model
 
     # ---- the fitted model
@@ -274,10 +303,15 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         float
         """
         scores = self.score_samples(X)
-        return float(np.average(scores, weights=None if sample_weight is None else check_weight(sample_weight, len(scores))))
+        return float(
+            np.average(
+                scores,
+                weights=None if sample_weight is None else check_weight(sample_weight, len(scores)),
+            )
+        )
 
     def score_features(self, X: Any) -> Array:
-        """Return log p(x_d | those before it in `order_`) (n, D), whose rows sum to `score_samples`.
+        """Return log p(x_d | those before it in `order_`), whose rows sum to `score_samples`.
 
         Parameters
         ----------
@@ -300,13 +334,19 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         ndarray or dict
-            Bernoulli: probabilities of one (n, D). Categorical: probabilities (n, D, K) of the levels, in
-            sorted order. Densities: a dict of named arrays (n, D). In the order of the columns of X.
+            Bernoulli: probabilities of one (n, D). Categorical: probabilities (n, D, K) of the
+            levels, in sorted order. Densities: a dict of named arrays (n, D). In the order of the
+            columns of X.
         """
         return _inference.describe(*self._rows(X), effective_n_threads(self.n_jobs))
 
     def sample(
-        self, n_samples: int = 1, *, evidence: Any = None, temperature: float = 1.0, random_state: Any = None
+        self,
+        n_samples: int = 1,
+        *,
+        evidence: Any = None,
+        temperature: float = 1.0,
+        random_state: Any = None,
     ) -> Any:
         """Draw rows; a hidden unit is computed once, so that a sample costs one forward pass.
 
@@ -314,8 +354,9 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         ----------
         n_samples : int, default=1
         evidence : array-like of shape (D,) or (n_samples, D), optional
-            Values to hold, NaN (or None) where free. Each free value is drawn given those *before* it in
-            `order_`: exact where the held columns come first, see `impute` for weights where they do not.
+            Values to hold, NaN (or None) where free. Each free value is drawn given those *before*
+            it in `order_`: exact where the held columns come first, see `impute` for weights where
+            they do not.
         temperature : float, default=1
             Each conditional is raised to the power 1 / temperature and normalised.
         random_state : int, RandomState instance or None
@@ -329,21 +370,25 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         if not isinstance(n_samples, Integral) or isinstance(n_samples, bool) or n_samples < 1:
             raise ValueError(f"n_samples must be an int of at least 1. Got {n_samples!r} instead.")
         if not isinstance(temperature, Real) or not 0 < temperature < np.inf:
-            raise ValueError(f"temperature must be a finite number above 0. Got {temperature!r} instead.")
+            raise ValueError(
+                f"temperature must be a finite number above 0. Got {temperature!r} instead."
+            )
         values, held = check_evidence(evidence, int(n_samples), model)
         n_threads = effective_n_threads(self.n_jobs)
         rng = _generator(random_state)
-        drawn = _inference.sample(model, int(n_samples), values, held, float(temperature), rng, n_threads)
+        drawn = _inference.sample(
+            model, int(n_samples), values, held, float(temperature), rng, n_threads
+        )
         return self._contain(drawn.astype(self._dtype))
 
     def impute(
         self, X: Any, *, n_draws: int = 1, n_particles: int = 16, random_state: Any = None
     ) -> Any:
-        """Return X with each missing value (NaN) drawn from the model given the values that are there.
+        """Return X with each missing value (NaN) drawn given the values that are there.
 
         Evidence before a missing value in `order_` is exact. For evidence after it, each row's
-        `n_particles` samples are resampled by the probability they give that evidence (sampling importance
-        resampling [1]_); `impute_ess_` tells each row's effective number of samples.
+        `n_particles` samples are resampled by the probability they give that evidence (sampling
+        importance resampling [1]_); `impute_ess_` tells each row's effective number of samples.
 
         Parameters
         ----------
@@ -374,7 +419,13 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         assert held is not None
         rng, n_threads = _generator(random_state), effective_n_threads(self.n_jobs)
         completed, self.impute_ess_ = _inference.impute(
-            model, np.where(held, X, values), ~missing_to_held(X), int(n_draws), int(n_particles), rng, n_threads
+            model,
+            np.where(held, X, values),
+            ~missing_to_held(X),
+            int(n_draws),
+            int(n_particles),
+            rng,
+            n_threads,
         )
         return self._contain(completed[0], container) if n_draws == 1 else completed
 
@@ -410,4 +461,6 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
 def _container(X: Any) -> str:
     if sparse.issparse(X):
         return "csr"
-    return "pandas" if type(X).__module__.startswith("pandas") and hasattr(X, "columns") else "array"
+    return (
+        "pandas" if type(X).__module__.startswith("pandas") and hasattr(X, "columns") else "array"
+    )

@@ -1,4 +1,4 @@
-"""Files of named arrays with a JSON header: safetensors, written whole or not at all, checked when read."""
+"""Files of named arrays with a JSON header: written whole or not at all, checked when read."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _digest(header: str, arrays: dict[str, Array]) -> str:
 
 
 def write_arrays(path: str, kind: str, header: dict[str, Any], arrays: dict[str, Array]) -> None:
-    """Write a file of this kind beside `path` and rename it, so that a crash leaves the old one or none."""
+    """Write a file beside `path` and rename it, so that a crash leaves the old one or none."""
     text = json.dumps(header)
     metadata = {
         "fastar": kind,
@@ -62,10 +62,13 @@ def read_arrays(path: str, kind: str) -> tuple[dict[str, Any], dict[str, Array]]
     except (SafetensorError, OSError, TypeError, ValueError) as error:
         raise ValueError(f"The file {path!r} is damaged or not a fastar file ({error}).") from error
     if metadata.get("fastar") != kind:
-        raise ValueError(f"The file {path!r} must be a fastar {kind}. Got {metadata.get('fastar')!r} instead.")
+        raise ValueError(
+            f"The file {path!r} must be a fastar {kind}. Got {metadata.get('fastar')!r} instead."
+        )
     if metadata.get("version") != str(FORMAT_VERSION):
         raise ValueError(
-            f"The file {path!r} has format version {metadata.get('version')}; this fastar reads {FORMAT_VERSION}."
+            f"The file {path!r} has format version {metadata.get('version')}; "
+            f"this fastar reads {FORMAT_VERSION}."
         )
     text = metadata.get("header", "")
     if _digest(text, arrays) != metadata.get("sha256"):

@@ -38,7 +38,9 @@ def score_rows(model: Model, table: Table, n_threads: int) -> Array:
 
 def total_log_prob(model: Model, table: Table, weight: Array, n_threads: int) -> float:
     """Return sum over rows of weight * log p(x)."""
-    return float(sum(weight[where] @ total for where, _, total in _log_probs(model, table, n_threads)))
+    return float(
+        sum(weight[where] @ total for where, _, total in _log_probs(model, table, n_threads))
+    )
 
 
 def score_features(model: Model, table: Table, n_threads: int) -> Array:
@@ -57,7 +59,9 @@ def describe(model: Model, table: Table, n_threads: int) -> Any:
         raw, _ = model.network.forward(model.params, model.codes(block), n_threads)
         parts.append(model.conditional.describe(raw))
     if isinstance(parts[0], dict):
-        return {key: model.to_columns(np.concatenate([part[key] for part in parts])) for key in parts[0]}
+        return {
+            key: model.to_columns(np.concatenate([part[key] for part in parts])) for key in parts[0]
+        }
     return model.to_columns(np.concatenate(parts))
 
 
@@ -72,7 +76,8 @@ def sample(
 ) -> Array:
     """Return n values (n, D) in the order of the columns.
 
-    evidence (1 or n, D), held (as evidence): values that stay, and where; in the order of the columns.
+    evidence (1 or n, D), held (as evidence): values that stay, and where; in the order of the
+    columns.
     """
     conditional, D = model.conditional, model.n_features
     draw, params = conditional.kernel, model.params
@@ -101,14 +106,20 @@ def sample(
 
 
 def impute(
-    model: Model, X: Array, missing: Array, n_draws: int, n_particles: int, rng: np.random.Generator, n_threads: int
+    model: Model,
+    X: Array,
+    missing: Array,
+    n_draws: int,
+    n_particles: int,
+    rng: np.random.Generator,
+    n_threads: int,
 ) -> tuple[Array, Array]:
-    """Return completions (n_draws, n, D) of X (n, D) where `missing`, and effective sample sizes (n,).
+    """Return completions (n_draws, n, D) of X where `missing`, and effective sample sizes (n,).
 
     Each row gets `n_particles` samples that hold its evidence. A sample's weight is the product of
     p(x_d | those before it) over the evidence, up to a factor that is the same for all of them;
-    completions are drawn from the samples by weight. With the evidence first in the order all weights are
-    equal, and the completions exact.
+    completions are drawn from the samples by weight. With the evidence first in the order all
+    weights are equal, and the completions exact.
     """
     n, D = X.shape
     completed = np.repeat(X[None], n_draws, axis=0)
@@ -134,5 +145,7 @@ def impute(
 
 
 def _placeholder(model: Model) -> Array:
-    values: Array = model.to_columns(model.conditional.decode(np.zeros((1, model.n_features), model.dtype)))
+    values: Array = model.to_columns(
+        model.conditional.decode(np.zeros((1, model.n_features), model.dtype))
+    )
     return values

@@ -10,7 +10,8 @@ from scipy import sparse
 
 from fastar._parameters import Array
 
-# Rows of one block of scoring, sampling or checking; a block's work space is what bounds their memory.
+# Rows of one block of scoring, sampling or checking; a block's work space is what bounds their
+# memory.
 BLOCK_ROWS = 256
 
 

@@ -30,9 +30,11 @@ def _allowed() -> int:
 
 
 def effective_n_threads(n_jobs: int | None) -> int:
-    """Return the number of threads that `n_jobs` stands for: None for all cores, -1 too, -2 for all but one."""
+    """Return the threads that `n_jobs` stands for: None and -1 all cores, -2 all but one."""
     if n_jobs == 0:
-        raise ValueError("The 'n_jobs' parameter must be None or an int other than 0. Got 0 instead.")
+        raise ValueError(
+            "The 'n_jobs' parameter must be None or an int other than 0. Got 0 instead."
+        )
     if _forked:
         return 1
     if n_jobs is None:

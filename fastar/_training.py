@@ -88,8 +88,8 @@ class Training:
         self.best_theta = model.theta.copy()
         self.optimizer_state = optimizer.state(model.theta.size, model.dtype)
         self.rate = learning_rate
-        # The loss of a batch is the sum over its rows of weight / mean weight, divided by the size of a batch:
-        # a row of weight 2 then counts like two rows, whichever batch it falls into.
+        # The loss of a batch is the sum over its rows of weight / mean weight, divided by the size
+        # of a batch: a row of weight 2 then counts like two rows, whichever batch it falls into.
         self._weight = weight
         self._mean_weight = float(weight.mean())
         self._gradient = empty_vector(model.theta.size, model.dtype)
@@ -117,7 +117,10 @@ class Training:
             vector[:] = arrays[f"optimizer.{slot}"]
 
     def run(self, callbacks: Iterable[Any] = ()) -> None:
-        """Train until a limit, a plateau, a callback, Ctrl-C or a NaN stops it; `theta` ends as the best seen."""
+        """Train until something stops it; `theta` ends as the best seen.
+
+        It is stopped by a limit, a plateau, a callback, Ctrl-C or a NaN.
+        """
         callbacks = list(callbacks)
         _call(callbacks, "on_fit_begin", self)
         try:
@@ -130,7 +133,10 @@ class Training:
                 if not self._settled():
                     self._warn(f"Training stopped at max_iter={self.max_iter} before it converged.")
         except KeyboardInterrupt:
-            self._warn(f"Training was interrupted in epoch {self.progress.epoch + 1}; the best model so far is kept.")
+            self._warn(
+                f"Training was interrupted in epoch {self.progress.epoch + 1}; "
+                "the best model so far is kept."
+            )
         finally:
             if self.held_out is not None or not np.isfinite(self.model.theta).all():
                 self.model.theta[:] = self.best_theta
@@ -163,11 +169,14 @@ class Training:
         total = self.gradient(rows)
         if not np.isfinite(total):
             raise FloatingPointError(
-                f"The log-likelihood became {total} in epoch {progress.epoch + 1} with learning rate {self.rate:.3g}; "
-                "the last good parameters are kept. A smaller 'learning_rate_init' may help."
+                f"The log-likelihood became {total} in epoch {progress.epoch + 1} "
+                f"with learning rate {self.rate:.3g}; the last good parameters are kept. "
+                "A smaller 'learning_rate_init' may help."
             )
         n_steps = self.max_iter * self.n_batches
-        self.rate = self.learning_rate * self.schedule.factor(progress.step, n_steps, progress.n_drops)
+        self.rate = self.learning_rate * self.schedule.factor(
+            progress.step, n_steps, progress.n_drops
+        )
         progress.step += 1
         self.optimizer.step(
             self.model.theta,

@@ -1,4 +1,4 @@
-"""What scikit-learn's validation leaves open: supports, evidence, orders; and the state after an error."""
+"""What scikit-learn's validation leaves open, and the state of an estimator after an error."""
 
 from __future__ import annotations
 
@@ -25,8 +25,13 @@ def unchanged_on_error(estimator: Any) -> Iterator[None]:
         raise
 
 
-def check_support(conditional: Conditional, block: Array, order: Array, first_row: int = 0, name: str = "X") -> None:
-    """Raise ValueError where a block in model order leaves the support; first_row: its place in the array."""
+def check_support(
+    conditional: Conditional, block: Array, order: Array, first_row: int = 0, name: str = "X"
+) -> None:
+    """Raise ValueError where a block in model order leaves the support.
+
+    first_row: the place of its first row in the array.
+    """
     wrong = conditional.unsupported(block)
     if wrong.any():
         row = int(np.flatnonzero(wrong.any(axis=1))[0])
@@ -34,7 +39,8 @@ def check_support(conditional: Conditional, block: Array, order: Array, first_ro
         position = int(np.flatnonzero(wrong[row])[np.argmin(columns)])
         raise ValueError(
             f"{name} must hold {conditional.support} for a {conditional.name} conditional. "
-            f"Got {block[row, position]!s} in row {first_row + row}, column {columns.min()} instead."
+            f"Got {block[row, position]!s} in row {first_row + row}, "
+            f"column {columns.min()} instead."
         )
 
 
@@ -61,7 +67,9 @@ def check_order(order: Any, n_features: int, rng: np.random.Generator) -> Array:
     if isinstance(order, str):
         return np.arange(n_features) if order == "natural" else rng.permutation(n_features)
     permutation = np.asarray(order)
-    if permutation.shape != (n_features,) or not np.array_equal(np.sort(permutation), np.arange(n_features)):
+    if permutation.shape != (n_features,) or not np.array_equal(
+        np.sort(permutation), np.arange(n_features)
+    ):
         raise ValueError(
             "The 'order' parameter must be 'natural', 'random' or a permutation of the columns "
             f"0 to {n_features - 1}. Got {order!r} instead."
@@ -70,12 +78,14 @@ def check_order(order: Any, n_features: int, rng: np.random.Generator) -> Array:
 
 
 def check_weight(sample_weight: Any, n: int) -> Array:
-    """Return weights (n,) as float64: ones, or the user's if none is negative and one is positive."""
+    """Return weights (n,) as float64: ones, or the user's if none is negative and one positive."""
     if sample_weight is None:
         return np.ones(n)
     weight = np.asarray(sample_weight, np.float64)
     if weight.shape != (n,):
-        raise ValueError(f"sample_weight must have shape ({n},), one weight a row. Got {weight.shape} instead.")
+        raise ValueError(
+            f"sample_weight must have shape ({n},), one weight a row. Got {weight.shape} instead."
+        )
     if not np.isfinite(weight).all() or (weight < 0).any():
         raise ValueError("sample_weight must be finite and not negative. Got other values.")
     if not weight.any():
@@ -93,7 +103,9 @@ def check_evidence(evidence: Any, n: int, model: Any) -> tuple[Array, Array] | t
         values = np.where(values == np.array(None), np.nan, values).astype(np.float64)
     values = np.atleast_2d(values)
     if values.shape not in ((1, D), (n, D)):
-        raise ValueError(f"evidence must have shape ({D},) or ({n}, {D}). Got {np.shape(evidence)} instead.")
+        raise ValueError(
+            f"evidence must have shape ({D},) or ({n}, {D}). Got {np.shape(evidence)} instead."
+        )
     held = missing_to_held(values)
     # Free places get a value of the support, so that one check serves all.
     neutral = model.to_columns(model.conditional.decode(np.zeros((1, D), model.dtype)))
@@ -105,5 +117,3 @@ def check_evidence(evidence: Any, n: int, model: Any) -> tuple[Array, Array] | t
 def missing_to_held(values: Array) -> Array:
     """Return where values are not NaN."""
     return ~np.isnan(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
-
-

@@ -1,6 +1,7 @@
 """What may watch, record, save or stop training.
 
-A callback is any object with some of the methods of `Callback`; each is given the running `Training`.
+A callback is any object with some of the methods of `Callback`; each is given the running
+`Training`.
 """
 
 from __future__ import annotations
@@ -71,7 +72,9 @@ class History(Callback):
             {
                 "epoch": progress.epoch,
                 "loss": progress.loss_curve[-1],
-                "validation_loss": progress.validation_curve[-1] if progress.validation_curve else None,
+                "validation_loss": progress.validation_curve[-1]
+                if progress.validation_curve
+                else None,
                 "learning_rate": training.rate,
                 "seconds": time.perf_counter() - self._start,
             }
@@ -105,8 +108,9 @@ class ProgressBar(Callback):
 class Checkpoint(Callback):
     """Writes the state of training to a file every few epochs, and takes it up again from there.
 
-    A fit that finds the file goes on where it stopped and ends with the same bits as one that was never
-    interrupted; the estimator's parameters and `random_state` (an int) and the data must be the same.
+    A fit that finds the file goes on where it stopped and ends with the same bits as one that was
+    never interrupted; the estimator's parameters and `random_state` (an int) and the data must be
+    the same.
 
     Parameters
     ----------
@@ -124,10 +128,13 @@ class Checkpoint(Callback):
         """Take up the file's state, if there is a file."""
         if os.path.exists(self.path):
             header, arrays = read_arrays(self.path, "checkpoint")
-            if header["entropy"] != training.entropy or arrays["theta"].shape != training.model.theta.shape:
+            if (
+                header["entropy"] != training.entropy
+                or arrays["theta"].shape != training.model.theta.shape
+            ):
                 raise ValueError(
-                    f"The checkpoint {self.path!r} is of another fit: it must have the same parameters and the same "
-                    "integer 'random_state'."
+                    f"The checkpoint {self.path!r} is of another fit: it must have the same "
+                    "parameters and the same integer 'random_state'."
                 )
             training.restore(header, arrays)
 

@@ -1,8 +1,8 @@
 """Output distributions: what the raw outputs of a network mean for one feature.
 
-A conditional translates between the user's values and *codes* (what networks see, in model order) and owns
-the log-density. Networks know none of this. To add one: write a class here, put it into `BY_NAME`, and give it
-a kernel in ``src/kernels/conditionals.c``.
+A conditional translates between the user's values and *codes* (what networks see, in model order)
+and owns the log-density. Networks know none of this. To add one: write a class here, put it into
+`BY_NAME`, and give it a kernel in ``src/kernels/conditionals.c``.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ __all__ = ["BY_NAME", "Bernoulli", "Categorical", "Conditional", "Gaussian"]
 class Conditional(ABC):
     """One family of densities for every feature.
 
-    `fitted` returns a copy that has learnt what depends on the data alone (levels, location and scale);
-    every other method is for such a copy, and sees arrays in model order.
+    `fitted` returns a copy that has learnt what depends on the data alone (levels, location and
+    scale); every other method is for such a copy, and sees arrays in model order.
     """
 
     name: ClassVar[str]
@@ -87,7 +87,9 @@ class Conditional(ABC):
         """Return log |d code / d value| (D,), or None where codes are the values themselves."""
         return None
 
-    def noise(self, rng: np.random.Generator, n: int, n_features: int, dtype: np.dtype[Any]) -> Array:
+    def noise(
+        self, rng: np.random.Generator, n: int, n_features: int, dtype: np.dtype[Any]
+    ) -> Array:
         """Return what n draws of every feature use up, (n, D, m)."""
         return rng.random((n, n_features, self.kernel.n_noise), dtype=dtype)
 
@@ -243,14 +245,15 @@ class Categorical(Conditional):
 
 
 class Gaussian(Conditional):
-    """N(mu, exp(s) + variance_floor) for real columns, in units of each column's standard deviation.
+    """N(mu, exp(s) + variance_floor) for real columns, in units of their standard deviations.
 
     Columns are shifted and scaled inside; densities are those of the user's own units.
 
     Parameters
     ----------
     variance_floor : float, default=1e-6
-        Smallest variance, as a share of the column's. It keeps repeated values from an infinite density.
+        Smallest variance, as a share of the column's. It keeps repeated values from an infinite
+        density.
     """
 
     name = "gaussian"
@@ -268,13 +271,17 @@ class Gaussian(Conditional):
         return {"variance_floor": self.variance_floor}
 
     def fitted(self, table: Table, weight: Array) -> Gaussian:
-        """Return a copy with each column's mean and standard deviation (1 for a constant column)."""
+        """Return a copy with each column's mean and standard deviation (1 if constant)."""
         if not self.variance_floor > 0:
-            raise ValueError(f"variance_floor of Gaussian must be above 0. Got {self.variance_floor!r} instead.")
+            raise ValueError(
+                f"variance_floor of Gaussian must be above 0. Got {self.variance_floor!r} instead."
+            )
         location = _weighted_mean(table, weight, lambda block: block.astype(np.float64))
         variance = _weighted_mean(table, weight, lambda block: (block - location) ** 2)
         rounding = np.finfo(np.float64).eps * np.maximum(np.abs(location), 1e-300)
-        return self._with(location, np.where(np.sqrt(variance) > 4 * rounding, np.sqrt(variance), 1.0))
+        return self._with(
+            location, np.where(np.sqrt(variance) > 4 * rounding, np.sqrt(variance), 1.0)
+        )
 
     def _with(self, location: Array, scale: Array) -> Gaussian:
         new = Gaussian(self.variance_floor)
@@ -314,16 +321,23 @@ class Gaussian(Conditional):
     def describe(self, raw: Array) -> dict[str, Array]:
         """Return mean and variance (n, D) in the user's units."""
         mean, s = raw[:, :, 0].astype(np.float64), raw[:, :, 1].astype(np.float64)
-        return {"mean": self.decode(mean), "variance": (np.exp(s) + self.variance_floor) * self.scale**2}
+        return {
+            "mean": self.decode(mean),
+            "variance": (np.exp(s) + self.variance_floor) * self.scale**2,
+        }
 
     @property
     def kernel(self) -> _conditionals.Kernel:
         """The compiled Gaussian."""
         return _conditionals.Kernel("gaussian", variance_floor=self.variance_floor)
 
-    def noise(self, rng: np.random.Generator, n: int, n_features: int, dtype: np.dtype[Any]) -> Array:
+    def noise(
+        self, rng: np.random.Generator, n: int, n_features: int, dtype: np.dtype[Any]
+    ) -> Array:
         """Return standard normals (n, D, 1)."""
         return rng.standard_normal((n, n_features, 1), dtype=dtype)
 
 
-BY_NAME: dict[str, type[Conditional]] = {each.name: each for each in (Bernoulli, Categorical, Gaussian)}
+BY_NAME: dict[str, type[Conditional]] = {
+    each.name: each for each in (Bernoulli, Categorical, Gaussian)
+}

@@ -1,7 +1,10 @@
-"""Optimizers: one fused pass over the flat parameter vector. To add one, write a class and list it in `BY_NAME`.
+"""Optimizers: one fused pass over the flat vector of parameters.
 
-Weight decay (`alpha` of the estimators) is applied apart from the gradient, ``theta *= 1 - rate * alpha`` [1]_;
-for plain gradient descent this is the gradient of ``alpha / 2 * |theta|^2``, a Gaussian prior.
+To add one, write a class and list it in `BY_NAME`.
+
+Weight decay (`alpha` of the estimators) is applied apart from the gradient,
+``theta *= 1 - rate * alpha`` [1]_; for plain gradient descent this is the gradient of
+``alpha / 2 * |theta|^2``, a Gaussian prior.
 
 References
 ----------
@@ -38,7 +41,14 @@ class Optimizer(ABC):
 
     @abstractmethod
     def update(
-        self, theta: Array, gradient: Array, slots: list[Array], rate: float, decay: float, t: int, n_threads: int
+        self,
+        theta: Array,
+        gradient: Array,
+        slots: list[Array],
+        rate: float,
+        decay: float,
+        t: int,
+        n_threads: int,
     ) -> None:
         """Change `theta` and `slots` in place. t: the number of this step, from 1 on."""
 
@@ -64,7 +74,8 @@ class Optimizer(ABC):
 class SGD(Optimizer):
     """Stochastic gradient descent with (Nesterov's) momentum.
 
-    ``v = momentum * v - rate * g``, ``theta += v``, with Nesterov ``theta += momentum * v - rate * g`` [1]_.
+    ``v = momentum * v - rate * g``, ``theta += v``; with Nesterov
+    ``theta += momentum * v - rate * g`` [1]_.
 
     Parameters
     ----------
@@ -73,7 +84,8 @@ class SGD(Optimizer):
 
     References
     ----------
-    .. [1] I. Sutskever et al., "On the importance of initialization and momentum in deep learning", ICML 2013.
+    .. [1] I. Sutskever et al., "On the importance of initialization and momentum in deep learning",
+       ICML 2013.
     """
 
     momentum: float = 0.9
@@ -84,7 +96,14 @@ class SGD(Optimizer):
     default_rate = 0.01
 
     def update(
-        self, theta: Array, gradient: Array, slots: list[Array], rate: float, decay: float, t: int, n_threads: int
+        self,
+        theta: Array,
+        gradient: Array,
+        slots: list[Array],
+        rate: float,
+        decay: float,
+        t: int,
+        n_threads: int,
     ) -> None:
         """Change `theta` and `slots` in place."""
         kernel = _optimizers.nesterov if self.nesterov else _optimizers.sgd
@@ -116,14 +135,31 @@ class Adam(Optimizer):
     default_rate = 0.001
 
     def update(
-        self, theta: Array, gradient: Array, slots: list[Array], rate: float, decay: float, t: int, n_threads: int
+        self,
+        theta: Array,
+        gradient: Array,
+        slots: list[Array],
+        rate: float,
+        decay: float,
+        t: int,
+        n_threads: int,
     ) -> None:
         """Change `theta` and `slots` in place."""
         bias_2 = math.sqrt(1 - self.beta_2**t)
         rate_t = rate * bias_2 / (1 - self.beta_1**t)
         m, v = slots
         _optimizers.adam(
-            theta, gradient, m, v, rate, decay, rate_t, self.epsilon * bias_2, self.beta_1, self.beta_2, n_threads
+            theta,
+            gradient,
+            m,
+            v,
+            rate,
+            decay,
+            rate_t,
+            self.epsilon * bias_2,
+            self.beta_1,
+            self.beta_2,
+            n_threads,
         )
 
 
@@ -147,7 +183,14 @@ class AdaGrad(Optimizer):
     default_rate = 0.01
 
     def update(
-        self, theta: Array, gradient: Array, slots: list[Array], rate: float, decay: float, t: int, n_threads: int
+        self,
+        theta: Array,
+        gradient: Array,
+        slots: list[Array],
+        rate: float,
+        decay: float,
+        t: int,
+        n_threads: int,
     ) -> None:
         """Change `theta` and `slots` in place."""
         (v,) = slots
@@ -176,7 +219,14 @@ class AdaDelta(Optimizer):
     default_rate = 1.0
 
     def update(
-        self, theta: Array, gradient: Array, slots: list[Array], rate: float, decay: float, t: int, n_threads: int
+        self,
+        theta: Array,
+        gradient: Array,
+        slots: list[Array],
+        rate: float,
+        decay: float,
+        t: int,
+        n_threads: int,
     ) -> None:
         """Change `theta` and `slots` in place."""
         v, u = slots
@@ -194,7 +244,8 @@ class RMSProp(Optimizer):
 
     References
     ----------
-    .. [1] T. Tieleman, G. Hinton, "Lecture 6.5: RMSProp", Neural Networks for Machine Learning, 2012.
+    .. [1] T. Tieleman, G. Hinton, "Lecture 6.5: RMSProp", Neural Networks for Machine Learning,
+       2012.
     """
 
     rho: float = 0.9
@@ -205,11 +256,20 @@ class RMSProp(Optimizer):
     default_rate = 0.001
 
     def update(
-        self, theta: Array, gradient: Array, slots: list[Array], rate: float, decay: float, t: int, n_threads: int
+        self,
+        theta: Array,
+        gradient: Array,
+        slots: list[Array],
+        rate: float,
+        decay: float,
+        t: int,
+        n_threads: int,
     ) -> None:
         """Change `theta` and `slots` in place."""
         (v,) = slots
         _optimizers.rmsprop(theta, gradient, v, rate, decay, self.rho, self.epsilon, n_threads)
 
 
-BY_NAME: dict[str, type[Optimizer]] = {each.name: each for each in (SGD, Adam, AdaGrad, AdaDelta, RMSProp)}
+BY_NAME: dict[str, type[Optimizer]] = {
+    each.name: each for each in (SGD, Adam, AdaGrad, AdaDelta, RMSProp)
+}

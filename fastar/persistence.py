@@ -1,4 +1,4 @@
-"""Files of fitted models: safetensors with a JSON header, no code in them and none run from them."""
+"""Files of fitted models: safetensors with a JSON header, and no code in them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,9 @@ def save(estimator: AutoregressiveDensity, path: str | os.PathLike[str]) -> None
     conditional = estimator.distribution_
     header = {
         "class": type(estimator).__name__,
-        "parameters": {name: _to_json(name, value) for name, value in estimator.get_params(deep=False).items()},
+        "parameters": {
+            name: _to_json(name, value) for name, value in estimator.get_params(deep=False).items()
+        },
         "distribution": {"name": conditional.name, **conditional.settings()},
         "n_features": estimator.n_features_in_,
         "feature_names": [str(name) for name in getattr(estimator, "feature_names_in_", [])],
@@ -107,11 +109,16 @@ def load(path: str | os.PathLike[str]) -> AutoregressiveDensity:
     """
     header, arrays = read_arrays(os.fspath(path), "model")
     if header["class"] not in BY_NAME:
-        raise ValueError(f"The file {os.fspath(path)!r} holds a {header['class']!r}, which this fastar does not know.")
+        raise ValueError(
+            f"The file {os.fspath(path)!r} holds a {header['class']!r}, "
+            "which this fastar does not know."
+        )
     parameters = {name: _from_json(name, value) for name, value in header["parameters"].items()}
     estimator = BY_NAME[header["class"]](**parameters)
     conditional = _from_json("distribution", header["distribution"])
-    learnt = {name.removeprefix("distribution."): array for name, array in arrays.items() if "." in name}
+    learnt = {
+        name.removeprefix("distribution."): array for name, array in arrays.items() if "." in name
+    }
     estimator.distribution_ = conditional.restored(learnt, header["n_features"])
     estimator.order_ = arrays["order"].astype(np.intp)
     estimator.theta_ = empty_vector(arrays["theta"].size, arrays["theta"].dtype)
@@ -121,5 +128,8 @@ def load(path: str | os.PathLike[str]) -> AutoregressiveDensity:
         estimator.feature_names_in_ = np.array(header["feature_names"], object)
     estimator._container, estimator._dtype = header["container"], header["dtype"]
     estimator.n_iter_, estimator.best_iter_ = header["n_iter"], header["best_iter"]
-    estimator.loss_curve_, estimator.validation_curve_ = header["loss_curve"], header["validation_curve"]
+    estimator.loss_curve_, estimator.validation_curve_ = (
+        header["loss_curve"],
+        header["validation_curve"],
+    )
     return estimator

@@ -1,7 +1,7 @@
 """Learning-rate schedules. To add one, write a class and list it in `BY_NAME`.
 
-A schedule is asked for the factor on `learning_rate_init` before each step, and told after each epoch
-whether the model improved.
+A schedule is asked for the factor on `learning_rate_init` before each step, and told after each
+epoch whether the model improved.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ class Constant(Schedule):
 
 @dataclass
 class InverseScaling(Schedule):
-    """``1 / (1 + decrease * t) ** power`` at step t; power 1 is the "decrease constant" of the NADE papers.
+    """``1 / (1 + decrease * t) ** power`` at step t.
+
+    With power 1, `decrease` is the "decrease constant" of the NADE papers.
 
     Parameters
     ----------
@@ -115,4 +117,6 @@ class Plateau(Schedule):
         return self.drop**n_drops
 
 
-BY_NAME: dict[str, type[Schedule]] = {each.name: each for each in (Constant, InverseScaling, Linear, Cosine, Plateau)}
+BY_NAME: dict[str, type[Schedule]] = {
+    each.name: each for each in (Constant, InverseScaling, Linear, Cosine, Plateau)
+}

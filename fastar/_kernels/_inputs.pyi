@@ -10,3 +10,8 @@ def changes(
     codes: NDArray[Any], one_hot: NDArray[Any], n_inputs: int, markov_order: int, n_threads: int
 ) -> Changes:
     """Return (count, at, row, value): the first count[r] entries of row r are its changes."""
+
+def by_feature(
+    changes: Changes, D: int, block: int, n_threads: int
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return (first, entries): for each block of rows, its changes by the feature they come at."""

@@ -5,34 +5,44 @@ from typing import Any, Final
 from numpy.typing import DTypeLike, NDArray
 
 ACTIVATIONS: Final[tuple[str, ...]]
+BACKWARD_ROWS: Final[int]
+
+Changes = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]
+State = tuple[NDArray[Any], NDArray[Any]]
 
 def hidden_stride(H: int, dtype: DTypeLike) -> int:
-    """Return H rounded up to whole vectors of this instruction set."""
+    """Return H rounded up to whole slabs of this instruction set."""
+
+def factors(W: NDArray[Any], n_threads: int) -> NDArray[Any]:
+    """Return exp(-W) with rows of hidden_stride(H) numbers."""
 
 def forward(
-    changes: tuple[NDArray[Any], ...],
+    changes: Changes,
     W: NDArray[Any],
     V: NDArray[Any],
     b: NDArray[Any],
-    a: NDArray[Any],
+    initial: NDArray[Any],
     raw: NDArray[Any],
     activation: int,
+    unit_changes: bool,
     n_threads: int,
-) -> None:
-    """Write raw; a holds the initial pre-activations and ends as the final ones."""
+) -> State:
+    """Write raw (n, D, P); return the state of the hidden units that `backward` needs."""
 
 def backward(
-    changes: tuple[NDArray[Any], ...],
+    changes: Changes,
+    by_feature: tuple[NDArray[Any], NDArray[Any]],
     W: NDArray[Any],
     V: NDArray[Any],
-    a: NDArray[Any],
+    state: State,
     graw: NDArray[Any],
     gW: NDArray[Any],
     gV: NDArray[Any],
     activation: int,
+    unit_changes: bool,
     n_threads: int,
-) -> None:
-    """Overwrite gW and gV; a ends as the gradient by the initial pre-activations."""
+) -> NDArray[Any]:
+    """Overwrite gW and gV; return the gradient by the initial pre-activations."""
 
 def sample(
     draw: object,
@@ -45,8 +55,9 @@ def sample(
     W: NDArray[Any],
     V: NDArray[Any],
     b: NDArray[Any],
-    a: NDArray[Any],
+    initial: NDArray[Any],
     activation: int,
+    unit_changes: bool,
     n_threads: int,
 ) -> None:
     """Fill codes (n, D) feature by feature, but for those with held (n, D) not zero."""

@@ -5,7 +5,8 @@ A network is stateless but for its sizes. It offers
 - ``shapes``, ``decayed``: its parameters, and which of them are weights;
 - ``initialise(params, rng)``;
 - ``forward(params, codes, n_threads) -> raw, cache``;
-- ``backward(params, cache, graw, grads, n_threads)``, which overwrites ``grads`` and uses up the cache;
+- ``backward(params, cache, graw, grads, n_threads)``, which overwrites ``grads`` and uses up the
+  cache;
 - ``sample(params, draw, noise, held, codes, n_threads)``, which fills ``codes`` feature by feature.
 
 Codes (n, D) and raw outputs (n, D, P) are in model order; conditionals give them their meaning.

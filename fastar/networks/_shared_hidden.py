@@ -24,9 +24,11 @@ class Inputs:
     n_inputs : int
         Q, rows of input weights that each feature owns.
     one_hot : uint8 array (D,)
-        1 where the code is the number of a row to add, 0 where it is a factor of the feature's first row.
+        1 where the code is the number of a row to add, 0 where it is a factor of the feature's
+        first row.
     unit_changes : bool
-        No factor is ever other than 0 and 1: a sigmoid can then be had without an exponential per change.
+        No factor is ever other than 0 and 1: a sigmoid can then be had without an exponential per
+        change.
     """
 
     n_inputs: int
@@ -45,7 +47,8 @@ class Cache:
 class SharedHidden:
     """One hidden layer whose pre-activation is carried from feature to feature.
 
-    ``h_d = g(c + sum_{k<d} x_k W_k)``, ``raw_d = b_d + V_d h_d``, and ``raw_1 = b_1``: O(D H) for all d [1]_.
+    ``h_d = g(c + sum_{k<d} x_k W_k)``, ``raw_d = b_d + V_d h_d``, and ``raw_1 = b_1``: O(D H) for
+    all d [1]_.
 
     Parameters
     ----------
@@ -62,7 +65,8 @@ class SharedHidden:
 
     References
     ----------
-    .. [1] H. Larochelle, I. Murray, "The neural autoregressive distribution estimator", AISTATS 2011.
+    .. [1] H. Larochelle, I. Murray, "The neural autoregressive distribution estimator", AISTATS
+       2011.
     """
 
     decayed = ("W", "V")
@@ -104,7 +108,9 @@ class SharedHidden:
     def forward(self, params: Params, codes: Array, n_threads: int) -> tuple[Array, Cache]:
         """Return raw (n, D, P) for codes (n, D), and the cache for `backward`."""
         n_threads = self._threads(len(codes), n_threads)
-        changes = _inputs.changes(codes, self.inputs.one_hot, self.inputs.n_inputs, self.markov_order, n_threads)
+        changes = _inputs.changes(
+            codes, self.inputs.one_hot, self.inputs.n_inputs, self.markov_order, n_threads
+        )
         raw = np.empty((len(codes), self.n_features, self.n_outputs), self.dtype)
         W, V = self._matrices(params)
         state = _nade.forward(
@@ -120,20 +126,38 @@ class SharedHidden:
         )
         return raw, Cache(changes, state)
 
-    def backward(self, params: Params, cache: Cache, graw: Array, grads: Params, n_threads: int) -> None:
+    def backward(
+        self, params: Params, cache: Cache, graw: Array, grads: Params, n_threads: int
+    ) -> None:
         """Overwrite `grads` with the gradient of sum(graw * raw)."""
         n_threads = self._threads(len(graw), n_threads)
         W, V = self._matrices(params)
         gW, gV = self._matrices(grads)
         lists = _inputs.by_feature(cache.changes, self.n_features, _nade.BACKWARD_ROWS, n_threads)
         ga = _nade.backward(
-            cache.changes, lists, W, V, cache.state, graw, gW, gV, self._activation, self.inputs.unit_changes, n_threads
+            cache.changes,
+            lists,
+            W,
+            V,
+            cache.state,
+            graw,
+            gW,
+            gV,
+            self._activation,
+            self.inputs.unit_changes,
+            n_threads,
         )
         np.sum(ga[:, : self.n_hidden], axis=0, out=grads["c"])
         np.sum(graw, axis=0, out=grads["b"])
 
     def sample(
-        self, params: Params, draw: object, noise: Array, held: Array | None, codes: Array, n_threads: int
+        self,
+        params: Params,
+        draw: object,
+        noise: Array,
+        held: Array | None,
+        codes: Array,
+        n_threads: int,
     ) -> None:
         """Draw codes (n, D) where `held` is not set, with noise (n, D, m)."""
         W, V = self._matrices(params)
@@ -144,7 +168,9 @@ class SharedHidden:
         )  # fmt: skip
 
     def _threads(self, n_rows: int, n_threads: int) -> int:
-        return useful_n_threads(n_threads, n_rows * self.n_features * self.n_outputs * self.n_hidden)
+        return useful_n_threads(
+            n_threads, n_rows * self.n_features * self.n_outputs * self.n_hidden
+        )
 
     def _matrices(self, params: Params) -> tuple[Array, Array]:
         return params["W"].reshape(-1, self.n_hidden), params["V"].reshape(-1, self.n_hidden)

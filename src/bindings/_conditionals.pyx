@@ -14,10 +14,10 @@ cdef extern from "conditionals.h" nogil:
     ctypedef struct conditional_spec:
         const int32_t* n_levels
         double variance_floor, temperature
-    ctypedef void (*draw_function_f32)(int64_t, int64_t, int64_t, conditional_spec, float*, int64_t,
-                                       const float*, float*) noexcept nogil
-    ctypedef void (*draw_function_f64)(int64_t, int64_t, int64_t, conditional_spec, double*, int64_t,
-                                       const double*, double*) noexcept nogil
+    ctypedef void (*draw_function_f32)(int64_t, int64_t, conditional_spec, float*, int64_t, const float*,
+                                       int64_t, float*) noexcept nogil
+    ctypedef void (*draw_function_f64)(int64_t, int64_t, conditional_spec, double*, int64_t, const double*,
+                                       int64_t, double*) noexcept nogil
     ctypedef struct draw_f32:
         draw_function_f32 function
         int64_t n_noise

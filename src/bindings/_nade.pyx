@@ -183,8 +183,8 @@ def backward(changes, by_feature, const floating[:, ::1] W, const floating[:, ::
              bint unit_changes, int n_threads):
     """Overwrite gW and gV; return the gradient by the initial pre-activations (n, hidden_stride(H)).
 
-    by_feature: the lists of blocks of BACKWARD_ROWS rows. state: what `forward` returned. Each slab of hidden units has one thread, whatever their number: the bits
-    stay the same.
+    by_feature: the lists of blocks of BACKWARD_ROWS rows. state: what `forward` returned. Each slab of hidden
+    units has one thread, whatever their number: the bits stay the same.
     """
     cdef int32_t[::1] count
     cdef int32_t[:, ::1] at, row
@@ -268,7 +268,7 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
     cdef int64_t capacity = 2 * D
     cdef int64_t rows = rows_per_call(n, n_threads, FASTAR_SAMPLE_ROWS), m, r, i, t
     cdef floating[:, :, ::1] units = aligned_empty((n_threads, 2 * rows, stride), dtype)
-    cdef floating[:, ::1] scratch = np.empty((n_threads, rows * (P + 1 + capacity)), dtype)
+    cdef floating[:, ::1] scratch = np.empty((n_threads, rows * (2 * P + 1 + capacity)), dtype)
     cdef int32_t[:, ::1] counts = np.empty((n_threads, rows * (1 + capacity)), np.int32)
     cdef uint8_t[:, ::1] saturated = np.empty((n_threads, rows), np.uint8)
     cdef input_spec inputs = input_spec(D, n_inputs, markov_order, &one_hot[0])
@@ -291,14 +291,14 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
         if floating is float:
             f32.sample(
                 m, sizes, nade_params_f32(&W[0, 0], &V[0, 0], &b[0, 0], exp_minus_W), inputs,
-                changes_f32(capacity, &counts[t, 0], NULL, &counts[t, rows], &scratch[t, rows * (P + 1)]),
+                changes_f32(capacity, &counts[t, 0], NULL, &counts[t, rows], &scratch[t, rows * (2 * P + 1)]),
                 draw32, &noise[r, 0, 0], held_row, &codes[r, 0],
                 nade_units_f32(&initial[r, 0], &units[t, 0, 0], &units[t, rows, 0], &saturated[t, 0]),
-                &scratch[t, 0], &scratch[t, rows * P])
+                &scratch[t, 0], &scratch[t, 2 * rows * P])
         else:
             f64.sample(
                 m, sizes, nade_params_f64(&W[0, 0], &V[0, 0], &b[0, 0], exp_minus_W), inputs,
-                changes_f64(capacity, &counts[t, 0], NULL, &counts[t, rows], &scratch[t, rows * (P + 1)]),
+                changes_f64(capacity, &counts[t, 0], NULL, &counts[t, rows], &scratch[t, rows * (2 * P + 1)]),
                 draw64, &noise[r, 0, 0], held_row, &codes[r, 0],
                 nade_units_f64(&initial[r, 0], &units[t, 0, 0], &units[t, rows, 0], &saturated[t, 0]),
-                &scratch[t, 0], &scratch[t, rows * P])
+                &scratch[t, 0], &scratch[t, 2 * rows * P])

@@ -51,14 +51,17 @@ static void bernoulli_gradient(int64_t n, int64_t D, int64_t P, SPEC spec, const
     }
 }
 
-static void bernoulli_draw(int64_t n, int64_t d, int64_t P, SPEC spec, real *raw, int64_t stride,
-                           const real *noise, real *codes) {
-    (void)d, (void)P;
+static void bernoulli_draw(int64_t n, int64_t d, SPEC spec, real *raw, int64_t raw_stride, const real *noise,
+                           int64_t noise_stride, real *codes) {
+    (void)d;
     for (int64_t r = 0; r < n; r += VL) {
         int m = lanes(n - r);
-        vec p = vsigmoid(vload_part(raw + r, m) * vset1((real)(1 / spec.temperature)));
+        vec z = {0};
         for (int i = 0; i < m; i++)
-            codes[r + i] = noise[(r + i) * stride] < p[i];
+            z[i] = raw[(r + i) * raw_stride];
+        vec p = vsigmoid(z * vset1((real)(1 / spec.temperature)));
+        for (int i = 0; i < m; i++)
+            codes[r + i] = noise[(r + i) * noise_stride] < p[i];
     }
 }
 
@@ -125,11 +128,11 @@ static void categorical_log_prob(int64_t n, int64_t D, int64_t P, SPEC spec, con
     }
 }
 
-static void categorical_draw(int64_t n, int64_t d, int64_t P, SPEC spec, real *raw, int64_t stride,
-                             const real *noise, real *codes) {
+static void categorical_draw(int64_t n, int64_t d, SPEC spec, real *raw, int64_t raw_stride, const real *noise,
+                           int64_t noise_stride, real *codes) {
     for (int64_t r = 0; r < n; r++) {
         int64_t K = spec.n_levels[d], x = 0;
-        real *e = raw + r * P, left = noise[r * stride] * exponentials(K, e, (real)spec.temperature, e);
+        real *e = raw + r * raw_stride, left = noise[r * noise_stride] * exponentials(K, e, (real)spec.temperature, e);
         while (x + 1 < K && left >= e[x])
             left -= e[x++];
         codes[r] = (real)x;
@@ -182,13 +185,13 @@ static void gaussian_gradient(int64_t n, int64_t D, int64_t P, SPEC spec, const 
     }
 }
 
-static void gaussian_draw(int64_t n, int64_t d, int64_t P, SPEC spec, real *raw, int64_t stride,
-                          const real *noise, real *codes) {
+static void gaussian_draw(int64_t n, int64_t d, SPEC spec, real *raw, int64_t raw_stride, const real *noise,
+                           int64_t noise_stride, real *codes) {
     (void)d;
     for (int64_t r = 0; r < n; r++) {
         /* vexp keeps the draw finite where exp(s) would not be */
-        double variance = (double)vexp(vset1(raw[r * P + 1]))[0] + spec.variance_floor;
-        codes[r] = raw[r * P] + noise[r * stride] * (real)sqrt(variance * spec.temperature);
+        double variance = (double)vexp(vset1(raw[r * raw_stride + 1]))[0] + spec.variance_floor;
+        codes[r] = raw[r * raw_stride] + noise[r * noise_stride] * (real)sqrt(variance * spec.temperature);
     }
 }
 

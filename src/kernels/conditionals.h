@@ -14,9 +14,11 @@ typedef struct {
 } conditional_spec;
 
 #define FASTAR_CONDITIONALS(real, type)                                                            \
-    /* One value for each of n rows of feature d. raw (n, P) may be overwritten; noise[r * stride ..]. */ \
-    typedef void (*draw_function_##type)(int64_t n, int64_t d, int64_t P, conditional_spec spec,   \
-                                         real *raw, int64_t stride, const real *noise, real *codes); \
+    /* One value for each of n rows of feature d. Row r's outputs are raw[r * raw_stride ..], which may be \
+     * overwritten, and its noise is noise[r * noise_stride ..]. */                                \
+    typedef void (*draw_function_##type)(int64_t n, int64_t d, conditional_spec spec, real *raw,   \
+                                         int64_t raw_stride, const real *noise,                    \
+                                         int64_t noise_stride, real *codes);                       \
     typedef struct {                                                                               \
         draw_function_##type function;                                                             \
         int64_t n_noise; /* numbers that one draw uses up */                                       \

@@ -23,6 +23,15 @@ enum {
 #endif
 };
 
+/* All that a change of a row's hidden layer touches; handed on by address, since copies of so many words made
+ * of smaller stores stall. */
+typedef struct {
+    nade_sizes z;
+    PARAMS p;
+    CHANGES changes;
+    UNITS units;
+} layer;
+
 INLINE vec activate(int activation, vec state) {
     return activation == FASTAR_SIGMOID        ? vsigmoid(state)
            : activation == FASTAR_SIGMOID_UNIT ? vreciprocal(vset1(1) + state)
@@ -93,62 +102,62 @@ INLINE void store_units(real *to, const vec *from, int64_t width) {
 }
 
 /* From its change number i on, row r keeps a itself, summed anew, and takes a sigmoid per change. */
-static void saturate(int64_t r, int64_t i, nade_sizes z, const real *W, CHANGES changes, UNITS units) {
-    const int64_t first = r * changes.capacity;
-    for (int64_t k = 0; k < z.H; k += WIDTH * VL) {
-        const int64_t width = z.H - k < WIDTH * VL ? z.H - k : WIDTH * VL;
+static void saturate(const layer *l, int64_t r, int64_t i) {
+    const int64_t first = r * l->changes.capacity, H = l->z.H, at = r * l->z.stride;
+    for (int64_t k = 0; k < H; k += WIDTH * VL) {
+        const int64_t width = H - k < WIDTH * VL ? H - k : WIDTH * VL;
         vec a[WIDTH], w[WIDTH];
-        load_units(a, units.initial + r * z.stride + k, WIDTH * VL);
-        for (int64_t l = first; l <= first + i; l++) {
-            load_units(w, W + changes.row[l] * z.H + k, width);
-            for (int j = 0; j < WIDTH; j++)
-                a[j] = vfma(vset1(changes.value[l]), w[j], a[j]);
+        load_units(a, l->units.initial + at + k, WIDTH * VL);
+        for (int64_t j = first; j <= first + i; j++) {
+            load_units(w, l->p.W + l->changes.row[j] * H + k, width);
+            for (int u = 0; u < WIDTH; u++)
+                a[u] = vfma(vset1(l->changes.value[j]), w[u], a[u]);
         }
-        store_units(units.state + r * z.stride + k, a, WIDTH * VL);
-        for (int j = 0; j < WIDTH; j++)
-            a[j] = vsigmoid(a[j]);
-        store_units(units.h + r * z.stride + k, a, WIDTH * VL);
+        store_units(l->units.state + at + k, a, WIDTH * VL);
+        for (int u = 0; u < WIDTH; u++)
+            a[u] = vsigmoid(a[u]);
+        store_units(l->units.h + at + k, a, WIDTH * VL);
     }
-    units.saturated[r] = 1;
+    l->units.saturated[r] = 1;
 }
 
-INLINE void start_with(int activation, int64_t r, nade_sizes z, CHANGES changes, UNITS units) {
+INLINE void start_with(int activation, const layer *l, int64_t r) {
     ivec out = viset1(0);
-    for (int64_t k = r * z.stride; k < (r + 1) * z.stride; k += VL) {
-        vec state = state_of(activation, vload(units.initial + k));
-        vstore(units.state + k, state);
-        vstore(units.h + k, activate(activation, state));
+    for (int64_t k = r * l->z.stride; k < (r + 1) * l->z.stride; k += VL) {
+        vec state = state_of(activation, vload(l->units.initial + k));
+        vstore(l->units.state + k, state);
+        vstore(l->units.h + k, activate(activation, state));
         out |= out_of_range(state);
     }
-    units.saturated[r] = 0;
+    l->units.saturated[r] = 0;
     if (activation == FASTAR_SIGMOID_UNIT && any(out))
-        saturate(r, -1, z, NULL, changes, units);
+        saturate(l, r, -1);
 }
 
 /* Change number i of row r, counted from the row's first. */
-INLINE void change_with(int activation, int64_t r, int64_t i, nade_sizes z, PARAMS p, CHANGES changes, UNITS units) {
-    const int64_t row = changes.row[r * changes.capacity + i];
-    const real value = changes.value[r * changes.capacity + i], *w = p.W + row * z.H;
-    const real *factors = p.factors && value > 0 ? p.factors + row * z.stride : NULL;
-    real *state = units.state + r * z.stride, *h = units.h + r * z.stride;
+INLINE void change_with(int activation, const layer *l, int64_t r, int64_t i) {
+    const int64_t H = l->z.H, row = l->changes.row[r * l->changes.capacity + i];
+    const real value = l->changes.value[r * l->changes.capacity + i], *w = l->p.W + row * H;
+    const real *factors = l->p.factors && value > 0 ? l->p.factors + row * l->z.stride : NULL;
+    real *state = l->units.state + r * l->z.stride, *h = l->units.h + r * l->z.stride;
     ivec out = viset1(0);
     if (activation == FASTAR_SIGMOID_UNIT && factors)
-        for (int64_t k = 0; k < z.H; k += VL) {
+        for (int64_t k = 0; k < H; k += VL) {
             vec s = vload(state + k) * vload(factors + k);
             vstore(state + k, s);
             vstore(h + k, activate(activation, s));
             out |= out_of_range(s);
         }
     else
-        for (int64_t k = 0; k < z.H; k += VL) {
-            vec wk = k + VL <= z.H ? vload(w + k) : vload_part(w + k, (int)(z.H - k));
+        for (int64_t k = 0; k < H; k += VL) {
+            vec wk = k + VL <= H ? vload(w + k) : vload_part(w + k, (int)(H - k));
             vec s = changed(activation, vload(state + k), wk, NULL, value);
             vstore(state + k, s);
             vstore(h + k, activate(activation, s));
             out |= out_of_range(s);
         }
     if (activation == FASTAR_SIGMOID_UNIT && any(out))
-        saturate(r, i, z, p.W, changes, units);
+        saturate(l, r, i);
 }
 
 /* One loop an activation. */
@@ -160,14 +169,14 @@ INLINE void change_with(int activation, int64_t r, int64_t i, nade_sizes z, PARA
     default: call(FASTAR_RELU);                                                                    \
     }
 
-static void start(int64_t r, nade_sizes z, CHANGES changes, UNITS units) {
-#define START(activation) start_with(activation, r, z, changes, units)
-    EACH_ACTIVATION(z.activation, START)
+static void start(const layer *l, int64_t r) {
+#define START(activation) start_with(activation, l, r)
+    EACH_ACTIVATION(l->z.activation, START)
 }
 
-static void change(int64_t r, int64_t i, nade_sizes z, PARAMS p, CHANGES changes, UNITS units) {
-#define CHANGE(activation) change_with(activation, r, i, z, p, changes, units)
-    EACH_ACTIVATION(units.saturated[r] ? FASTAR_SIGMOID : z.activation, CHANGE)
+static void change(const layer *l, int64_t r, int64_t i) {
+#define CHANGE(activation) change_with(activation, l, r, i)
+    EACH_ACTIVATION(l->units.saturated[r] ? FASTAR_SIGMOID : l->z.activation, CHANGE)
 }
 
 static void factors(int64_t rows, int64_t H, int64_t stride, const real *W, real *out) {
@@ -239,36 +248,36 @@ static void outputs(int64_t n, int64_t H, int64_t stride, int64_t o0, int64_t o1
 }
 
 /* Features d0 .. d1 - 1, d0 >= 1, of a tile of n <= TILE rows from row r0 on. cursor: changes so far. */
-static void forward_tile(int64_t n, int64_t r0, int64_t d0, int64_t d1, nade_sizes z, PARAMS p,
-                         CHANGES changes, UNITS units, real *raw, int64_t *cursor) {
+static void forward_tile(const layer *l, int64_t n, int64_t r0, int64_t d0, int64_t d1, real *raw, int64_t *cursor) {
+    const nade_sizes *z = &l->z;
     for (int64_t d = d0; d < d1;) {
         int64_t next = d1;
         for (int64_t r = r0; r < r0 + n; r++) {
-            const int32_t *at = changes.at + r * changes.capacity;
-            int64_t i = cursor[r];
-            for (; i < changes.count[r] && at[i] == d; i++)
-                change(r, i, z, p, changes, units);
-            if (i < changes.count[r] && at[i] < next)
+            const int32_t *at = l->changes.at + r * l->changes.capacity;
+            int64_t i = cursor[r], count = l->changes.count[r];
+            for (; i < count && at[i] == d; i++)
+                change(l, r, i);
+            if (i < count && at[i] < next)
                 next = at[i];
             cursor[r] = i;
         }
         /* V and b have no row, and raw no column, of h for the first feature: shift to the second. */
-        outputs(n, z.H, z.stride, (d - 1) * z.P, (next - 1) * z.P, p.V, p.b + z.P, units.h + r0 * z.stride,
-                z.D * z.P, raw + (r0 * z.D + 1) * z.P);
+        outputs(n, z->H, z->stride, (d - 1) * z->P, (next - 1) * z->P, l->p.V, l->p.b + z->P,
+                l->units.h + r0 * z->stride, z->D * z->P, raw + (r0 * z->D + 1) * z->P);
         d = next;
     }
 }
 
 static void forward(int64_t n, nade_sizes z, PARAMS p, CHANGES changes, UNITS units, real *raw, int64_t *cursor) {
+    const layer l = {z, p, changes, units};
     for (int64_t r = 0; r < n; r++) {
         memcpy(raw + r * z.D * z.P, p.b, z.P * sizeof(real));
-        start(r, z, changes, units);
+        start(&l, r);
         cursor[r] = 0;
     }
     for (int64_t d0 = 1; d0 < z.D; d0 += SLAB)
         for (int64_t r = 0; r < n; r += TILE)
-            forward_tile(n - r < TILE ? n - r : TILE, r, d0, d0 + SLAB < z.D ? d0 + SLAB : z.D, z, p,
-                         changes, units, raw, cursor);
+            forward_tile(&l, n - r < TILE ? n - r : TILE, r, d0, d0 + SLAB < z.D ? d0 + SLAB : z.D, raw, cursor);
 }
 
 /* A slab of hidden units of one row in backward. What every output needs lies apart from what a change needs,
@@ -414,23 +423,39 @@ static void backward(int64_t n, nade_sizes z, PARAMS p, CHANGES changes, const c
 }
 
 /* What feature f, just drawn or leaving the Markov window, changes in the hidden layer of row r. */
-static void sample_change(int64_t r, int64_t f, real sign, nade_sizes z, PARAMS p, input_spec inputs,
-                          CHANGES changes, const real *codes, UNITS units) {
-    const int one_hot = inputs.one_hot[f];
-    const real x = codes[r * z.D + f];
+INLINE int sample_change(const layer *l, int64_t r, int64_t f, real sign, const input_spec *inputs, const real *codes) {
+    const int one_hot = inputs->one_hot[f];
+    const real x = codes[r * l->z.D + f];
     if (!one_hot && x == 0)
-        return;
-    const int32_t i = changes.count[r]++;
-    changes.row[r * changes.capacity + i] = (int32_t)(f * inputs.Q + (one_hot ? (int64_t)x : 0));
-    changes.value[r * changes.capacity + i] = sign * (one_hot ? 1 : x);
-    change(r, i, z, p, changes, units);
+        return 0;
+    const int64_t i = l->changes.count[r]++, at = r * l->changes.capacity + i;
+    l->changes.row[at] = (int32_t)(f * inputs->Q + (one_hot ? (int64_t)x : 0));
+    l->changes.value[at] = sign * (one_hot ? 1 : x);
+    change(l, r, i);
+    return 1;
+}
+
+/* raw[r] for `features` features from d on, by the hidden layers as they are. */
+static void sample_outputs(const layer *l, int64_t n, int64_t d, int64_t features, real *raw, int64_t raw_stride) {
+    const int64_t P = l->z.P, H = l->z.H;
+    if (d == 0)
+        for (int64_t r = 0; r < n; r++)
+            memcpy(raw + r * raw_stride, l->p.b, P * sizeof(real));
+    else
+        for (int64_t r = 0; r < n; r += TILE)
+            outputs(n - r < TILE ? n - r : TILE, H, l->z.stride, 0, features * P, l->p.V + (d - 1) * P * H,
+                    l->p.b + d * P, l->units.h + r * l->z.stride, raw_stride, raw + r * raw_stride);
 }
 
 static void sample(int64_t n, nade_sizes z, PARAMS p, input_spec inputs, CHANGES changes, DRAW draw,
                    const real *noise, const uint8_t *held, real *codes, UNITS units, real *raw, real *drawn) {
-    const int64_t noise_stride = z.D * draw.n_noise;
+    const layer l = {z, p, changes, units};
+    const int64_t noise_stride = z.D * draw.n_noise, raw_stride = 2 * z.P;
+    int ahead = 0;         /* raw holds this feature already, for the rows that have not changed since */
+    int64_t n_changed = n; /* rows that the last feature changed */
+    uint8_t changed[FASTAR_SAMPLE_ROWS];
     for (int64_t r = 0; r < n; r++) {
-        start(r, z, changes, units);
+        start(&l, r);
         changes.count[r] = 0;
     }
     for (int64_t d = 0; d < z.D; d++) {
@@ -438,24 +463,33 @@ static void sample(int64_t n, nade_sizes z, PARAMS p, input_spec inputs, CHANGES
         for (int64_t r = 0; r < n && all_held; r++)
             all_held = held[r * z.D + d];
         if (!all_held) {
-            for (int64_t r = 0; r < n; r += TILE)
-                if (d == 0)
-                    for (int64_t t = r; t < r + TILE && t < n; t++)
-                        memcpy(raw + t * z.P, p.b, z.P * sizeof(real));
-                else
-                    outputs(n - r < TILE ? n - r : TILE, z.H, z.stride, 0, z.P, p.V + (d - 1) * z.P * z.H,
-                            p.b + d * z.P, units.h + r * z.stride, z.P, raw + r * z.P);
-            draw.function(n, d, z.P, draw.spec, raw, noise_stride, noise + d * draw.n_noise, drawn);
+            real *now = raw + (ahead ? z.P : 0);
+            if (ahead) {
+                for (int64_t r = 0; r < n; r++)
+                    if (changed[r])
+                        outputs(1, z.H, z.stride, 0, z.P, p.V + (d - 1) * z.P * z.H, p.b + d * z.P,
+                                units.h + r * z.stride, raw_stride, now + r * raw_stride);
+                ahead = 0;
+            } else {
+                /* Most hidden layers serve the next feature too: two outputs for one pass over them. */
+                ahead = d > 0 && d + 1 < z.D && 4 * n_changed < n;
+                sample_outputs(&l, n, d, 1 + ahead, now, raw_stride);
+            }
+            draw.function(n, d, draw.spec, now, raw_stride, noise + d * draw.n_noise, noise_stride, drawn);
             for (int64_t r = 0; r < n; r++)
                 if (!held || !held[r * z.D + d])
                     codes[r * z.D + d] = drawn[r];
-        }
-        if (d + 1 < z.D)
+        } else
+            ahead = 0;
+        if (d + 1 < z.D) {
+            n_changed = 0;
             for (int64_t r = 0; r < n; r++) {
-                sample_change(r, d, 1, z, p, inputs, changes, codes, units);
+                changed[r] = (uint8_t)sample_change(&l, r, d, 1, &inputs, codes);
                 if (d >= inputs.markov_order)
-                    sample_change(r, d - inputs.markov_order, -1, z, p, inputs, changes, codes, units);
+                    changed[r] |= (uint8_t)sample_change(&l, r, d - inputs.markov_order, -1, &inputs, codes);
+                n_changed += changed[r];
             }
+        }
     }
 }
 

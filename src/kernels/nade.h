@@ -55,7 +55,7 @@ typedef struct {
         int64_t backward_scratch;                                                                  \
         /* codes (n, D): OUT what was drawn, IN the evidence where held (n, D) is not 0 (held may be NULL). \
          * noise (n, D, draw.n_noise). n <= FASTAR_SAMPLE_ROWS. changes (n, capacity): scratch,    \
-         * as are units.state, .h and .saturated, raw (n, P), drawn (n). */                        \
+         * as are units.state, .h and .saturated, raw (n, 2 P), drawn (n). */                        \
         void (*sample)(int64_t n, nade_sizes sizes, nade_params_##type params, input_spec inputs,  \
                        changes_##type changes, draw_##type draw, const real *noise,                \
                        const uint8_t *held, real *codes, nade_units_##type units, real *raw,       \

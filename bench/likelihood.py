@@ -1,0 +1,216 @@
+"""
+Fit a model to a named data set and print its test log-likelihood: `python bench/likelihood.py SET`.
+
+`all` fits every set for which the model has a recipe. Settings were chosen on the validation rows
+alone, which early stopping watches too; the test rows are scored once, at the end.
+"""
+
+import argparse
+import ast
+import json
+import os
+import subprocess
+import sys
+import time
+import warnings
+from typing import Any, NamedTuple
+
+import numpy as np
+from machine import cores, peak_memory
+
+from fastar.datasets import Dataset, load_dataset
+from fastar.models import BY_NAME
+
+#: Settings of each model on every set.
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "NADE": {"n_hidden": 500, "max_iter": 200},
+}
+
+#: Further settings by model and set.
+RECIPES: dict[tuple[str, str], dict[str, Any]] = {
+    ("NADE", "binarized_mnist"): {"learning_rate_init": 1e-3, "learning_rate": "linear"},
+    ("NADE", "connect4"): {"learning_rate_init": 1e-3, "learning_rate": "linear"},
+    ("NADE", "ocr_letters"): {"learning_rate_init": 1e-3, "learning_rate": "linear"},
+    ("NADE", "dna_nade"): {"learning_rate_init": 3e-4, "batch_size": 20, "alpha": 0.3},
+    ("NADE", "nips"): {"learning_rate_init": 3e-4, "batch_size": 20, "alpha": 0.3},
+    ("NADE", "adult"): {"learning_rate_init": 1e-3, "batch_size": 50, "learning_rate": "linear"},
+}
+
+
+class Bar(NamedTuple):
+    """What to reach, and what was published, in nats; `seconds` bounds the fit on two cores."""
+
+    nats: float
+    published: dict[str, float]
+    seconds: float | None = None
+
+
+BARS: dict[tuple[str, str], Bar] = {
+    ("NADE", "binarized_mnist"): Bar(-88.9, {"2011": -88.86, "later": -88.33}, 1200),
+    ("NADE", "connect4"): Bar(-12.05, {"2011": -11.99}),
+    ("NADE", "ocr_letters"): Bar(-27.5, {"2011": -27.22}),
+    ("NADE", "dna_nade"): Bar(-84.9, {"2011": -84.81}),
+    ("NADE", "nips"): Bar(-275, {"2011": -273.08}),
+    ("NADE", "adult"): Bar(-13.25, {"2011": -13.19}),
+}
+
+
+def prepare(data: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return training, validation and test rows as the published figures have them."""
+    if data.kind == "real":
+        # Densities are those of rows scaled by the training rows' mean and deviation.
+        mean, deviation = data.train.mean(axis=0), data.train.std(axis=0)
+        return tuple((rows - mean) / deviation for rows in (data.train, data.valid, data.test))
+    if isinstance(data.train, list):
+        raise ValueError(f"{data.name} has rows of different lengths; this script is for tables")
+    return data.train, data.valid, data.test
+
+
+def run(options: argparse.Namespace, settings: dict[str, Any], fold: int) -> dict[str, Any]:
+    """Fit once, and return what is to be known about it."""
+    train, valid, test = prepare(load_dataset(options.set_name, options.data, fold=fold))
+    model = BY_NAME[options.model](
+        **settings,
+        random_state=options.seed,
+        n_jobs=options.threads,
+        verbose=int(options.verbose),
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        start = time.perf_counter()
+        model.fit(train, X_val=valid)
+        seconds = time.perf_counter() - start
+    scores = model.score_samples(test)
+    return {
+        "test": float(scores.mean()),
+        "test_error": float(scores.std(ddof=1) / np.sqrt(len(scores))),
+        "valid": model.score(valid),
+        "train": model.score(train),
+        "seconds": seconds,
+        "epochs": model.n_iter_,
+        "best_epoch": model.best_iter_,
+        "n_parameters": model.n_parameters_,
+        "warnings": [str(warning.message) for warning in caught],
+    }
+
+
+def combine(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Average over folds; the error is then that of the mean over folds."""
+    if len(runs) == 1:
+        return runs[0]
+    tests = [each["test"] for each in runs]
+    means = {
+        key: float(np.mean([each[key] for each in runs])) for key in ("test", "valid", "train")
+    }
+    return {
+        **means,
+        "test_error": float(np.std(tests, ddof=1) / np.sqrt(len(tests))),
+        "seconds": sum(each["seconds"] for each in runs),
+        "epochs": [each["epochs"] for each in runs],
+        "best_epoch": [each["best_epoch"] for each in runs],
+        "n_parameters": runs[0]["n_parameters"],
+        "warnings": sorted({text for each in runs for text in each["warnings"]}),
+        "test_of_folds": tests,
+    }
+
+
+def judge(found: dict[str, Any], bar: Bar | None) -> None:
+    """Print the figures beside what is published."""
+    print(f"test        {found['test']:9.3f} +- {found['test_error']:.3f} nats")
+    if bar:
+        published = ", ".join(f"{value} ({source})" for source, value in bar.published.items())
+        verdict = "reached" if found["test"] >= bar.nats else "not reached"
+        print(f"  bar       {bar.nats:9.3f} {verdict}; published {published}")
+    print(f"validation  {found['valid']:9.3f}")
+    print(f"training    {found['train']:9.3f}")
+    limit = ""
+    if bar and bar.seconds:
+        kept = found["seconds"] <= bar.seconds
+        limit = f", {'within' if kept else 'beyond'} the {bar.seconds:.0f} s of the bar"
+    epochs, best = found["epochs"], found["best_epoch"]
+    print(f"fit         {found['seconds']:9.1f} s{limit}; {epochs} epochs, best {best}")
+    print(f"memory      {found['peak_memory_mb']:9.1f} MB at the peak of the process")
+    for text in found["warnings"]:
+        print(f"note: {text}")
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """Read one key=value; what is no Python literal is a string."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form key=value")
+    try:
+        return key, ast.literal_eval(value)
+    except (SyntaxError, ValueError):
+        return key, value
+
+
+def run_all(options: argparse.Namespace) -> int:
+    """Run every set in a process of its own, so that peaks of memory are its own."""
+    status = 0
+    arguments = list(sys.argv[1:])
+    place = arguments.index("all")
+    for model, name in RECIPES:
+        if model == options.model:
+            arguments[place] = name
+            status |= subprocess.run([sys.executable, __file__, *arguments]).returncode
+    return status
+
+
+def main() -> int:
+    """Fit and print; the exit status tells whether the bar was reached."""
+    parser = argparse.ArgumentParser(description=__doc__.strip().split("\n\n")[0])
+    parser.add_argument("set_name", metavar="SET", help="a set's name, or 'all'")
+    parser.add_argument("--data", default=os.environ.get("FASTAR_DATA"), help="folder of data sets")
+    parser.add_argument("--model", default="NADE", choices=sorted(BY_NAME))
+    parser.add_argument(
+        "--set",
+        dest="changes",
+        metavar="KEY=VALUE",
+        nargs="+",
+        action="extend",
+        type=setting,
+        default=[],
+        help="settings in place of the recipe's",
+    )
+    parser.add_argument("--fold", type=int, help="of a set with folds; all of them by default")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=cores())
+    parser.add_argument("--verbose", action="store_true", help="show the progress of the fit")
+    options = parser.parse_args()
+    if options.set_name == "all":
+        return run_all(options)
+
+    key = (options.model, options.set_name)
+    settings = DEFAULTS.get(options.model, {}) | RECIPES.get(key, {}) | dict(options.changes)
+    try:
+        data = load_dataset(options.set_name, options.data)
+    except (ValueError, FileNotFoundError) as error:
+        parser.error(str(error))
+    folds = [options.fold or 0]
+    if data.kind == "real" and options.fold is None:
+        folds = list(range(10))
+    del data
+    text = ", ".join(f"{name}={value!r}" for name, value in settings.items())
+    print(f"{options.set_name}: {options.model}({text}), {options.threads} threads", flush=True)
+    found = combine([run(options, settings, fold) for fold in folds])
+    found["peak_memory_mb"] = peak_memory()
+    bar = BARS.get(key)
+    judge(found, bar)
+    record = {
+        "set": options.set_name,
+        "model": options.model,
+        "settings": settings,
+        "seed": options.seed,
+        "threads": options.threads,
+        "folds": folds,
+        "bar": bar and bar.nats,
+        "published": bar and bar.published,
+        **found,
+    }
+    print(json.dumps(record, default=repr), flush=True)
+    return 0 if bar is None or found["test"] >= bar.nats else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""The lists that every law runs over: a new model or conditional joins by an entry here."""
+
+import copy
+import os
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from fastar import conditionals, models
+from fastar._threads import _allowed
+
+# ---- data: makers of n correlated rows of D features, by the conditional they are meant for
+
+
+def bits(n, D, seed=0):
+    rng = np.random.default_rng(seed)
+    flips = rng.random((n, D)) < np.linspace(0.2, 0.45, D)
+    return (np.cumsum(flips, axis=1) % 2).astype(np.uint8)
+
+
+def levels(n, D, seed=0, K=3):
+    rng = np.random.default_rng(seed)
+    steps = rng.choice(K, (n, D), p=np.r_[0.6, np.full(K - 1, 0.4 / (K - 1))])
+    X = np.cumsum(steps, axis=1) % K
+    if n >= K:
+        X[:K] = np.arange(K)[:, None]  # every column has every level
+    return X.astype(np.int64)
+
+
+def reals(n, D, seed=0):
+    rng = np.random.default_rng(seed)
+    steps = rng.standard_normal((n, D)) * (0.5 + rng.random((n, 1)))
+    return 100 + np.cumsum(steps, axis=1) * 10.0 ** -(np.arange(D) % 3)
+
+
+DATA = {"bernoulli": bits, "categorical": levels, "gaussian": reals}
+CONDITIONALS = list(conditionals.BY_NAME)
+DISCRETE = [name for name in ("bernoulli", "categorical") if name in CONDITIONALS]
+
+# ---- parameters
+
+ACTIVATIONS = ["sigmoid", "tanh", "relu"]
+DTYPES = ["float32", "float64"]
+ORDERS = {
+    "natural": lambda D: "natural",
+    "random": lambda D: "random",
+    "reversed": lambda D: np.arange(D)[::-1].copy(),
+    "a list": lambda D: [*range(1, D), 0],
+}
+MARKOV_ORDERS = [None, 1, 2]
+SOLVERS = ["sgd", "adam", "adagrad", "adadelta", "rmsprop"]
+SCHEDULES = ["constant", "invscaling", "linear", "cosine", "adaptive"]
+
+# ---- models: for each class what makes an instance small and fast
+
+SMALL = {"NADE": {"n_hidden": 7}}
+MODELS = list(models.BY_NAME)
+
+
+def make(model="NADE", **parameters):
+    """Return a small estimator that trains in some milliseconds."""
+    settings = {"max_iter": 20, "learning_rate_init": 0.02, "random_state": 0, "n_jobs": 1}
+    return models.BY_NAME[model](**settings | SMALL[model] | parameters)
+
+
+ESTIMATORS = [make(name) for name in MODELS]
+ids = [type(estimator).__name__ for estimator in ESTIMATORS]
+
+
+def fit(estimator, X, **arguments):
+    """Fit, however far from convergence training ends."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return estimator.fit(X, **arguments)
+
+
+def fitted(model="NADE", conditional="bernoulli", n=300, D=5, **parameters):
+    """Return a fitted small model and its data."""
+    X = DATA[conditional](n, D)
+    return fit(make(model, distribution=conditional, **parameters), X), X
+
+
+def all_states(levels_of_columns):
+    """Return every combination of the columns' levels, a row each."""
+    grid = np.meshgrid(*levels_of_columns, indexing="ij")
+    return np.stack([axis.ravel() for axis in grid], axis=1)
+
+
+def states(conditional, D):
+    """Return every row that a model of these D discrete columns can draw."""
+    return all_states([np.unique(DATA[conditional](50, 1))] * D).astype(
+        DATA[conditional](1, 1).dtype
+    )
+
+
+# ---- states of an estimator
+
+
+def snapshot(estimator):
+    """Return a deep copy of what the estimator holds."""
+    return copy.deepcopy(vars(estimator))
+
+
+def assert_same(before, after, path="state"):
+    """Compare values of any depth bit for bit."""
+    assert type(before) is type(after), path
+    if isinstance(before, np.ndarray):
+        np.testing.assert_array_equal(before, after, err_msg=path, strict=True)
+    elif isinstance(before, dict):
+        assert before.keys() == after.keys(), path
+        for key in before:
+            assert_same(before[key], after[key], f"{path}.{key}")
+    elif isinstance(before, list | tuple):
+        assert len(before) == len(after), path
+        for i, pair in enumerate(zip(before, after, strict=True)):
+            assert_same(*pair, f"{path}[{i}]")
+    elif hasattr(before, "__dict__"):
+        assert_same(vars(before), vars(after), path)
+    else:
+        assert before == after or before != before, path
+
+
+def assert_same_bits(actual, expected):
+    np.testing.assert_array_equal(actual, expected, strict=True)
+
+
+def ulps(actual, expected):
+    """Return |actual - expected| in units in the last place of `actual`'s type."""
+    place = np.spacing(np.abs(expected).astype(actual.dtype))
+    return np.abs(actual.astype(expected.dtype) - expected) / place
+
+
+# ---- other processes
+
+
+def run_python(code, timeout=120, **environment):
+    """Return what a fresh interpreter prints; fail where it fails."""
+    env = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        env=env | environment,
+        cwd=os.path.dirname(__file__),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+N_CORES = _allowed()

@@ -1,0 +1,273 @@
+"""The compiled conditionals, and draws through a network, against the textbook."""
+
+import numpy as np
+import pytest
+import reference
+from common import ACTIVATIONS, CONDITIONALS, DATA, DTYPES, assert_same_bits, make, ulps
+from common import fit as fit_any
+from test_kernels import LIMIT, SIZES, WIDER, problem, textbook, wide_range
+
+from fastar import _threads, conditionals
+from fastar._table import Table
+
+SHAPES = [(1, 1), (7, 2), (8, 3), (9, 17), (65, 100), (3, 16)]
+TOLERANCE = {"float32": 2e-6, "float64": 1e-14}
+
+
+@pytest.fixture(autouse=True)
+def threads_for_small_work(monkeypatch):
+    """Let every call use the threads that it is given."""
+    monkeypatch.setattr(_threads, "_WORTH_A_THREAD", 1)
+
+
+def columns_of(name, D, n=40):
+    """Return data whose columns, where categorical, have from one level on."""
+    X = DATA[name](n, D)
+    return X % np.arange(1, D + 1) % 20 if name == "categorical" else X
+
+
+def fitted(name, D):
+    X = columns_of(name, D)
+    return conditionals.BY_NAME[name]().fitted(Table(X, np.arange(D)), np.ones(len(X)))
+
+
+def problem_of(name, n, D, dtype="float64", scale=3.0):
+    """Return a fitted conditional, raw outputs (n, D, P) and codes (n, D)."""
+    conditional = fitted(name, D)
+    rng = np.random.default_rng([n, D])
+    raw = (rng.standard_normal((n, D, conditional.n_outputs)) * scale).astype(dtype)
+    codes = conditional.encode(columns_of(name, D)[rng.integers(0, 40, n)], np.dtype(dtype))
+    return conditional, raw, codes
+
+
+def close(actual, expected, dtype):
+    scale = max(1.0, np.abs(expected).max(initial=0))
+    np.testing.assert_allclose(
+        actual, expected, rtol=4 * TOLERANCE[dtype], atol=TOLERANCE[dtype] * scale
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("name", CONDITIONALS)
+def test_log_probabilities_are_the_textbooks(name, shape, dtype):
+    conditional, raw, codes = problem_of(name, *shape, dtype)
+    logp, total = conditional.kernel.log_prob(raw, codes, 2)
+    expected = reference.conditional_of(conditional).log_prob(
+        raw.astype(float), codes.astype(float)
+    )
+    assert logp.dtype == dtype
+    assert total.dtype == np.float64
+    close(logp, expected, dtype)
+    np.testing.assert_allclose(total, logp.astype(np.float64).sum(axis=1), rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("name", CONDITIONALS)
+def test_gradients_are_the_textbooks(name, shape, dtype):
+    conditional, raw, codes = problem_of(name, *shape, dtype)
+    scale = np.random.default_rng(0).uniform(-2, 2, len(raw)).astype(dtype)
+    total, graw = conditional.kernel.gradient(raw, codes, scale, 2)
+    expected = reference.conditional_of(conditional).gradient(
+        raw.astype(float), codes.astype(float)
+    )
+    close(graw, expected * scale[:, None, None], dtype)
+    assert_same_bits(total, conditional.kernel.log_prob(raw, codes, 1)[1])
+
+
+@pytest.mark.parametrize("name", CONDITIONALS)
+def test_gradients_are_finite_differences(name):
+    conditional, raw, codes = problem_of(name, 9, 6)
+    rng = np.random.default_rng(0)
+    _, graw = conditional.kernel.gradient(raw, codes, np.ones(9), 1)
+    for _ in range(5):
+        direction = rng.standard_normal(raw.shape)
+        difference = [
+            conditional.kernel.log_prob(raw + step * direction, codes, 1)[1].sum()
+            for step in (1e-6, -1e-6)
+        ]
+        np.testing.assert_allclose(
+            (graw * direction).sum(), (difference[0] - difference[1]) / 2e-6, rtol=1e-6
+        )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", CONDITIONALS)
+def test_extreme_raw_outputs_stay_finite(name, dtype):
+    conditional, raw, codes = problem_of(name, 64, 5, dtype)
+    raw = np.random.default_rng(1).choice([-1e4, -90, 0, 90, 1e4], raw.shape).astype(dtype)
+    logp, total = conditional.kernel.log_prob(raw, codes, 1)
+    other, graw = conditional.kernel.gradient(raw, codes, np.ones(64, dtype), 1)
+    for array in (logp, total, other, graw):
+        assert np.isfinite(array).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", CONDITIONALS)
+def test_nan_goes_through_every_output(name, dtype):
+    conditional, raw, codes = problem_of(name, 3, 7, dtype)
+    clean, _ = conditional.kernel.log_prob(raw, codes, 1)
+    for p in range(conditional.n_outputs):
+        spoilt = raw.copy()
+        spoilt[1, 5, p] = np.nan  # of the categoricals here, feature 5 has most levels
+        if name == "categorical" and p >= len(conditional.levels[5]):
+            continue
+        logp, total = conditional.kernel.log_prob(spoilt, codes, 1)
+        _, graw = conditional.kernel.gradient(spoilt, codes, np.ones(3, dtype), 1)
+        assert np.isnan(logp[1, 5])
+        assert np.isnan(total[1])
+        assert np.isnan(graw[1, 5]).any()
+        logp[1, 5] = clean[1, 5]
+        assert_same_bits(logp, clean)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", CONDITIONALS)
+def test_the_same_bits_alone_and_for_any_thread_count(name, dtype):
+    conditional, raw, codes = problem_of(name, 65, 17, dtype)
+    scale = np.linspace(0.1, 1, 65).astype(dtype)
+    logp, total = conditional.kernel.log_prob(raw, codes, 1)
+    _, graw = conditional.kernel.gradient(raw, codes, scale, 1)
+    for n_threads in (2, 3, 8):
+        for r in (slice(0, 1), slice(7, 65), slice(None)):
+            part = (np.ascontiguousarray(raw[r]), np.ascontiguousarray(codes[r]))
+            assert_same_bits(conditional.kernel.log_prob(*part, n_threads)[0], logp[r])
+            assert_same_bits(conditional.kernel.log_prob(*part, n_threads)[1], total[r])
+            assert_same_bits(
+                conditional.kernel.gradient(*part, scale[r].copy(), n_threads)[1], graw[r]
+            )
+
+
+# ---- accuracy of exp and log1p, through the Bernoulli: log p(0) = -softplus(z)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("x", [0, 1])
+def test_softplus_and_its_gradient_are_within_four_ulp(x, dtype):
+    z = wide_range(dtype, LIMIT[dtype])[:, None]
+    codes = np.full(z.shape, x, dtype)
+    kernel = conditionals.Bernoulli().kernel
+    logp, _ = kernel.log_prob(z[:, :, None], codes, 1)
+    _, graw = kernel.gradient(z[:, :, None], codes, np.ones(len(z), dtype), 1)
+    sign = 1 - 2 * x
+    s = sign * z.astype(WIDER[dtype])
+    softplus = np.maximum(s, 0) + np.log1p(np.exp(-np.abs(s)))
+    assert ulps(logp, -softplus).max() <= 4
+    assert ulps(graw[:, :, 0], -sign / (1 + np.exp(-s))).max() <= 4
+
+
+# ---- draws: the network's sample against the textbook's, fed with the same noise
+
+
+def draw(network, params, conditional, noise, held=None, codes=None, temperature=1.0, n_threads=1):
+    codes = np.zeros(noise.shape[:2], noise.dtype) if codes is None else codes.copy()
+    kernel = conditional.kernel
+    network.sample(params, kernel.draw(noise.dtype, temperature), noise, held, codes, n_threads)
+    return codes
+
+
+def sampling_problem(name, D, H, n, markov_order, activation, dtype="float64"):
+    conditional = fitted(name, D)
+    Q = conditional.inputs.n_inputs
+    network, params, _ = problem(D, H, conditional.n_outputs, 1, n, markov_order, activation, dtype)
+    network.inputs = conditional.inputs
+    if Q > 1:
+        params = dict(
+            params, W=np.random.default_rng(0).standard_normal((D - 1, Q, H)).astype(dtype)
+        )
+    noise = conditional.noise(np.random.default_rng(1), n, D, np.dtype(dtype))
+    return conditional, network, params, noise
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.3])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("sizes", [each for each in SIZES if each[1] < 100], ids=str)
+@pytest.mark.parametrize("name", CONDITIONALS)
+def test_samples_are_the_textbooks_for_the_same_noise(name, sizes, activation, temperature):
+    D, H, _, _, n, markov_order = sizes
+    conditional, network, params, noise = sampling_problem(name, D, H, n, markov_order, activation)
+    double, _ = textbook(network, params, np.zeros((1, D)))
+    expected = reference.sample(
+        double, noise, reference.conditional_of(conditional), conditional.inputs.one_hot,
+        conditional.inputs.n_inputs, activation=activation, markov_order=markov_order,
+        temperature=temperature,
+    )  # fmt: skip
+    codes = draw(network, params, conditional, noise, temperature=temperature)
+    np.testing.assert_allclose(codes, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("name", CONDITIONALS)
+def test_held_codes_stay_and_the_rest_follows_them(name, activation):
+    conditional, network, params, noise = sampling_problem(name, 9, 5, 40, 3, activation)
+    rng = np.random.default_rng(2)
+    held = rng.random(noise.shape[:2]) < 0.4
+    evidence = conditional.encode(columns_of(name, 9), np.dtype("float64"))
+    codes = draw(
+        network, params, conditional, noise, held.view(np.uint8), np.where(held, evidence, 0)
+    )
+    double, _ = textbook(network, params, np.zeros((1, 9)))
+    expected = reference.sample(
+        double, noise, reference.conditional_of(conditional), conditional.inputs.one_hot,
+        conditional.inputs.n_inputs, activation=activation, markov_order=3, evidence=evidence,
+        held=held,
+    )  # fmt: skip
+    assert_same_bits(codes[held], evidence[held])
+    np.testing.assert_allclose(codes, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("name", CONDITIONALS)
+def test_samples_have_the_same_bits_alone_and_for_any_thread_count(name, activation, dtype):
+    conditional, network, params, noise = sampling_problem(name, 20, 33, 65, 7, activation, dtype)
+    codes = draw(network, params, conditional, noise)
+    for n_threads in (1, 2, 3, 8):
+        for r in (slice(0, 1), slice(7, 65), slice(None)):
+            assert_same_bits(
+                draw(network, params, conditional, noise[r].copy(), n_threads=n_threads), codes[r]
+            )
+
+
+# ---- values and codes
+
+
+@pytest.mark.parametrize("name", CONDITIONALS)
+def test_decode_undoes_encode(name):
+    X = columns_of(name, 6)
+    conditional = fitted(name, 6)
+    decoded = conditional.decode(conditional.encode(X, np.dtype("float64")))
+    np.testing.assert_allclose(decoded, X, rtol=1e-14)
+    assert not conditional.unsupported(X).any()
+
+
+@pytest.mark.parametrize("name", CONDITIONALS)
+def test_a_file_of_arrays_restores_a_conditional(name):
+    X = columns_of(name, 6)
+    conditional = fitted(name, 6)
+    again = conditionals.BY_NAME[name](**conditional.settings()).restored(conditional.arrays(), 6)
+    assert repr(again) == repr(conditional)
+    assert_same_bits(
+        again.encode(X, np.dtype("float64")), conditional.encode(X, np.dtype("float64"))
+    )
+    assert again.inputs.n_inputs == conditional.inputs.n_inputs
+    assert again.n_outputs == conditional.n_outputs
+
+
+@pytest.mark.parametrize("name", CONDITIONALS)
+def test_training_begins_with_the_best_constant_model(name):
+    D = 4
+    X = DATA[name](200, D)
+    start = {}
+
+    class Watch:
+        def on_fit_begin(self, training):
+            start.update({key: array.copy() for key, array in training.model.params.items()})
+
+    fit_any(make(distribution=name, callbacks=[Watch()], early_stopping=False, dtype="float64"), X)
+    conditional = conditionals.BY_NAME[name]().fitted(Table(X, np.arange(D)), np.ones(200))
+    raw = np.broadcast_to(start["b"], (200, *start["b"].shape)).copy()
+    codes = conditional.encode(X, np.dtype("float64"))
+    _, graw = conditional.kernel.gradient(raw, codes, np.full(200, 1 / 200), 1)
+    np.testing.assert_allclose(graw.sum(axis=0), 0, atol=1e-5)

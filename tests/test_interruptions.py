@@ -1,0 +1,290 @@
+"""Callbacks, checkpoints, Ctrl-C and divergence."""
+
+import numpy as np
+import pytest
+from common import (
+    CONDITIONALS,
+    DATA,
+    MODELS,
+    SCHEDULES,
+    SOLVERS,
+    assert_same_bits,
+    bits,
+    fit,
+    make,
+    reals,
+)
+from sklearn.exceptions import ConvergenceWarning
+from test_training import Stop, Watch
+
+from fastar.callbacks import Callback, Checkpoint, History, ProgressBar
+
+every_model = pytest.mark.parametrize("name", MODELS)
+every_conditional = pytest.mark.parametrize("conditional", CONDITIONALS)
+
+
+# ---- callbacks
+
+
+@every_model
+def test_history_keeps_a_record_of_every_epoch(name):
+    history = History()
+    model = fit(make(name, callbacks=[history], max_iter=5), bits(90, 3))
+    assert [record["epoch"] for record in history.records] == [1, 2, 3, 4, 5]
+    assert [record["loss"] for record in history.records] == model.loss_curve_
+    assert [record["validation_loss"] for record in history.records] == model.validation_curve_
+    assert {record["learning_rate"] for record in history.records} == {0.02}
+    seconds = [record["seconds"] for record in history.records]
+    assert seconds == sorted(seconds)
+    fit(model.set_params(early_stopping=False, max_iter=2), bits(90, 3))
+    assert [record["validation_loss"] for record in history.records] == [None, None]
+
+
+@every_model
+def test_verbose_shows_a_progress_bar_and_silence_is_the_default(name, capsys):
+    fit(make(name, max_iter=3), bits(90, 3))
+    captured = capsys.readouterr()
+    assert captured.out == captured.err == ""
+    fit(make(name, max_iter=3, verbose=1), bits(90, 3))
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    for shown in ("3/3", "epoch", "train=", "valid=", "rows/s="):
+        assert shown in captured.err
+    fit(make(name, max_iter=3, callbacks=[ProgressBar()], early_stopping=False), bits(90, 3))
+    assert "valid=" not in capsys.readouterr().err
+
+
+@every_model
+def test_a_callback_that_returns_true_stops_training_without_a_warning(name):
+    model = make(name, callbacks=[Stop(3)], max_iter=50).fit(bits(90, 3))
+    assert model.n_iter_ == 3
+
+
+@every_model
+def test_one_callback_needs_no_list_and_few_methods(name):
+    class Few:
+        epochs = 0
+
+        def on_epoch_end(self, training):
+            self.epochs += 1
+
+    few = Few()
+    fit(make(name, callbacks=few, max_iter=3), bits(90, 3))
+    assert few.epochs == 3
+    fit(make(name, callbacks=(Callback(), few), max_iter=2), bits(90, 3))
+    assert few.epochs == 5
+
+
+@every_model
+def test_every_callback_is_called_each_epoch_and_at_the_end(name):
+    class Record:
+        def __init__(self):
+            self.calls = []
+
+        def on_fit_begin(self, training):
+            self.calls.append("begin")
+
+        def on_epoch_end(self, training):
+            self.calls.append(training.progress.epoch)
+
+        def on_fit_end(self, training):
+            self.calls.append("end")
+
+    record = Record()
+    make(name, callbacks=[Stop(2), record], max_iter=5).fit(bits(90, 3))
+    assert record.calls == ["begin", 1, 2, "end"]
+
+
+# ---- checkpoints
+
+
+RESUMED = [(solver, "adaptive", True, 4) for solver in SOLVERS]
+RESUMED += [("sgd", schedule, False, 4) for schedule in SCHEDULES]
+RESUMED += [
+    ("adam", "cosine", early_stopping, k) for early_stopping in (True, False) for k in (1, 7)
+]
+
+
+@pytest.mark.parametrize(("solver", "schedule", "early_stopping", "stopped"), RESUMED)
+@every_model
+def test_a_resumed_fit_has_the_bits_of_an_uninterrupted_one(
+    name, solver, schedule, early_stopping, stopped, tmp_path
+):
+    settings = {"solver": solver, "learning_rate": schedule, "early_stopping": early_stopping}
+    settings |= {"max_iter": 10, "batch_size": 17, "learning_rate_init": None, "order": "random"}
+    X = bits(120, 4)
+    whole = fit(make(name, **settings), X)
+    checkpoint = Checkpoint(tmp_path / "state")
+    fit(make(name, **settings, callbacks=[checkpoint, Stop(stopped)]), X)
+    resumed = fit(make(name, **settings, callbacks=[Checkpoint(str(tmp_path / "state"))]), X)
+    assert_same_bits(resumed.theta_, whole.theta_)
+    assert resumed.loss_curve_ == whole.loss_curve_
+    assert resumed.validation_curve_ == whole.validation_curve_
+    assert (resumed.n_iter_, resumed.best_iter_) == (whole.n_iter_, whole.best_iter_)
+
+
+@every_conditional
+@every_model
+def test_a_checkpoint_every_few_epochs_resumes_from_the_last_one(name, conditional, tmp_path):
+    X, settings = DATA[conditional](120, 4), {"distribution": conditional, "max_iter": 9}
+    whole = fit(make(name, **settings), X)
+    fit(make(name, **settings, callbacks=[Checkpoint(tmp_path / "state", every=3), Stop(5)]), X)
+    history = History()
+    resumed = fit(make(name, **settings, callbacks=[Checkpoint(tmp_path / "state"), history]), X)
+    assert history.records[0]["epoch"] == 4
+    assert_same_bits(resumed.theta_, whole.theta_)
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+
+
+@every_model
+def test_a_finished_fit_is_not_repeated(name, tmp_path):
+    settings = {"callbacks": [Checkpoint(tmp_path / "state")], "max_iter": 4}
+    whole = fit(make(name, **settings), bits(90, 3))
+    watch = Stop(100)
+    again = fit(make(name, max_iter=4, callbacks=[*settings["callbacks"], watch]), bits(90, 3))
+    assert not hasattr(watch, "theta")
+    assert_same_bits(again.theta_, whole.theta_)
+
+
+OTHERS = {
+    "seed": {"random_state": 1},
+    "no seed": {"random_state": None},
+    "size": {"n_hidden": 8},
+    "solver": {"solver": "sgd"},
+    "type": {"dtype": "float64"},
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+@every_model
+def test_a_checkpoint_of_another_fit_is_refused(name, other, tmp_path):
+    X = bits(90, 3)
+    fit(make(name, callbacks=[Checkpoint(tmp_path / "state")], max_iter=2), X)
+    model = make(name, **OTHERS[other], callbacks=[Checkpoint(tmp_path / "state")])
+    with pytest.raises(ValueError, match=r"checkpoint .*state' is of another fit"):
+        fit(model, X)
+    assert not hasattr(model, "theta_")
+
+
+@every_model
+def test_a_damaged_checkpoint_is_refused(name, tmp_path):
+    (tmp_path / "state").write_bytes(b"nonsense")
+    with pytest.raises(ValueError, match=r"state' is damaged or not a fastar file"):
+        make(name, callbacks=[Checkpoint(tmp_path / "state")]).fit(bits(90, 3))
+
+
+# ---- Ctrl-C
+
+
+@pytest.mark.parametrize("early_stopping", [True, False])
+@every_model
+def test_ctrl_c_keeps_the_best_model_so_far_and_warns(name, early_stopping):
+    X, stop = bits(120, 4), Stop(4, KeyboardInterrupt())
+    model = make(
+        name, callbacks=[stop], early_stopping=early_stopping, max_iter=50, dtype="float64"
+    )
+    with pytest.warns(
+        ConvergenceWarning, match="interrupted in epoch 5; the best model so far is kept"
+    ):
+        model.fit(X, X_val=X[:40] if early_stopping else None)
+    assert model.n_iter_ == 4
+    if early_stopping:
+        assert model.score(X[:40]) == pytest.approx(-min(model.validation_curve_), rel=1e-9)
+    else:
+        assert_same_bits(model.theta_, stop.theta)
+
+
+@every_model
+def test_ctrl_c_within_the_first_epoch_leaves_a_finite_model(name, monkeypatch):
+    from fastar._training import Training
+
+    step, calls = Training._step, []
+
+    def interrupted(self, rows):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return step(self, rows)
+
+    monkeypatch.setattr(Training, "_step", interrupted)
+    model = make(name, batch_size=10)
+    with pytest.warns(ConvergenceWarning, match="interrupted in epoch 1"):
+        model.fit(bits(90, 3))
+    assert np.isfinite(model.score(bits(90, 3)))
+
+
+@every_model
+def test_an_error_in_a_callback_leaves_the_model_as_it_was(name):
+    model = fit(make(name), bits(90, 3))
+    before = model.theta_.copy()
+    model.set_params(callbacks=[Stop(2, RuntimeError("mine"))], warm_start=True)
+    with pytest.raises(RuntimeError, match="mine"):
+        model.fit(bits(90, 3))
+    assert_same_bits(model.theta_, before)
+
+
+# ---- divergence
+
+DIVERGING = [
+    {"solver": "sgd", "learning_rate_init": 1e30},
+    {"solver": "sgd", "learning_rate_init": 1e20},
+    {"solver": "adam", "learning_rate_init": 1e38},
+    {"solver": "adam", "learning_rate_init": 1e15},
+    {"solver": "rmsprop", "learning_rate_init": 1e25},
+]
+
+
+@pytest.mark.parametrize("early_stopping", [True, False])
+@pytest.mark.parametrize("settings", DIVERGING, ids=str)
+@every_model
+def test_divergence_names_epoch_and_rate_and_keeps_the_last_good_parameters(
+    name, settings, early_stopping
+):
+    X = reals(120, 5)
+    model = make(name, **settings, batch_size=20, early_stopping=early_stopping)
+    if "activation" in model.get_params():
+        model.set_params(activation="relu")
+    with np.errstate(all="ignore"), pytest.raises(FloatingPointError) as caught:
+        fit(model, X)
+    message = str(caught.value)
+    assert (
+        "in epoch 1 with learning rate " in message or "in epoch 2 with learning rate " in message
+    )
+    assert f"learning rate {settings['learning_rate_init']:.3g}" in message
+    assert np.isfinite(model.theta_).all()
+    assert np.isfinite(model.score(X))
+
+
+@every_model
+def test_divergence_after_good_epochs_keeps_their_parameters(name):
+    class Explode:
+        def on_epoch_end(self, training):
+            if training.progress.epoch == 3:
+                self.theta = training.model.theta.copy()
+                training.learning_rate = 1e35
+
+    explode, X = Explode(), reals(120, 5)
+    model = make(
+        name, callbacks=[explode], solver="sgd", learning_rate_init=1e-3, early_stopping=False
+    )
+    with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match="epoch 4"):
+        fit(model, X)
+    assert np.isfinite(model.score(X))
+
+
+@every_model
+def test_divergence_leaves_a_fitted_model_usable(name):
+    X = reals(120, 5)
+    model = fit(make(name), X)
+    model.set_params(solver="sgd", learning_rate_init=1e30, warm_start=True)
+    with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match="learning rate 1e"):
+        fit(model, X)
+    assert np.isfinite(model.score(X))
+
+
+@every_model
+def test_parts_of_training_can_be_watched(name):
+    watch = Watch()
+    model = fit(make(name, callbacks=[watch]), bits(90, 3))
+    assert watch.training.model.theta is model.theta_
+    assert watch.training.progress.epoch == model.n_iter_

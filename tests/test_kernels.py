@@ -1,0 +1,315 @@
+"""The compiled network kernels against the textbook, one block of rows at a time.
+
+Run under FASTAR_ISA for every instruction set by test_isa.py.
+"""
+
+import numpy as np
+import pytest
+import reference
+from common import ACTIVATIONS, DTYPES, assert_same_bits, ulps
+
+from fastar import _threads
+from fastar._kernels import _cpu, _inputs
+from fastar._parameters import Layout
+from fastar.networks import SharedHidden
+from fastar.networks._shared_hidden import Inputs
+
+ROWS = [1, 7, 8, 9, 65]
+TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
+
+# D, H, P, Q, n, markov_order
+SIZES = [
+    (1, 16, 1, 1, 9, None),
+    (2, 1, 1, 1, 7, None),
+    (3, 3, 2, 1, 8, 1),
+    (17, 33, 1, 1, 65, None),
+    (17, 130, 3, 1, 9, 4),
+    (100, 16, 1, 1, 65, None),
+    (100, 130, 2, 1, 8, None),
+    (100, 33, 1, 1, 1, 31),
+    (3, 130, 5, 4, 1, None),
+    (17, 16, 4, 4, 8, 2),
+    (100, 3, 3, 2, 7, 99),
+    (70, 5, 65, 1, 9, None),
+]
+
+
+@pytest.fixture(autouse=True)
+def threads_for_small_work(monkeypatch):
+    """Let every call use the threads that it is given."""
+    monkeypatch.setattr(_threads, "_WORTH_A_THREAD", 1)
+
+
+# The sigmoid has another path where every change is by 1 or -1.
+UNIT = "sigmoid of units"
+KINDS = [*ACTIVATIONS, UNIT]
+
+
+def problem(D, H, P, Q, n, markov_order=None, kind="sigmoid", dtype="float64", scale=1.0, seed=0):
+    """Return a network, its random parameters and codes; with Q > 1 other features are one-hot."""
+    rng = np.random.default_rng([seed, D, H, P, Q, n])
+    one_hot = (np.arange(D) % 2 == 0).astype(np.uint8) * (Q > 1)
+    factors = [1] if kind == UNIT else [1, 1, 1, -0.5, 2]
+    codes = np.where(rng.random((n, D)) < 0.4, rng.choice(factors, (n, D)), 0)
+    codes = np.where(one_hot, rng.integers(0, Q, (n, D)), codes).astype(dtype)
+    network = SharedHidden(
+        D, P, Inputs(Q, one_hot.astype(np.uint8), kind == UNIT), n_hidden=H,
+        activation=kind.split()[0], markov_order=markov_order or D, dtype=np.dtype(dtype),
+    )  # fmt: skip
+    layout = Layout(network.shapes, 0)
+    theta = _cpu.aligned_empty((layout.size,), np.dtype(dtype))
+    theta[:] = rng.standard_normal(layout.size) / np.sqrt(D)
+    params = layout.views(theta)
+    params["W"] *= scale
+    return network, params, codes
+
+
+def textbook(network, params, codes):
+    """Return the reference's params and inputs for the problem."""
+    Q = network.inputs.n_inputs
+    x = reference.inputs(codes.astype(np.float64), network.inputs.one_hot, Q)
+    return reference.as_double(params, Q), x
+
+
+def close(actual, expected, dtype):
+    scale = max(1.0, np.abs(expected).max(initial=0))
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=TOLERANCE[dtype] * scale)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+def test_forward_is_the_textbook(sizes, kind, dtype):
+    network, params, codes = problem(*sizes, kind, dtype)
+    raw, _ = network.forward(params, codes, 2)
+    assert raw.dtype == dtype
+    close(
+        raw,
+        reference.raw_outputs(*textbook(network, params, codes), kind.split()[0], sizes[-1]),
+        dtype,
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+def test_backward_is_the_textbook(sizes, kind, dtype):
+    network, params, codes = problem(*sizes, kind, dtype)
+    raw, cache = network.forward(params, codes, 2)
+    graw = np.random.default_rng(1).standard_normal(raw.shape).astype(dtype)
+    grads = {name: np.full_like(array, np.nan) for name, array in params.items()}  # overwritten
+    network.backward(params, cache, graw, grads, 2)
+    double, x = textbook(network, params, codes)
+    expected = reference.backward(double, x, graw.astype(np.float64), kind.split()[0], sizes[-1])
+    if kind == "relu" and dtype == "float32":
+        # a unit within rounding of zero has either derivative
+        a = [
+            reference.hidden(double, x, d, kind.split()[0], sizes[-1]) for d in range(1, x.shape[1])
+        ]
+        assert not a or not ((np.array(a) > 0) & (np.array(a) < 1e-6)).any()
+    for name, grad in grads.items():
+        close(grad.reshape(expected[name].shape), expected[name], dtype)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("conditional", reference.CONDITIONALS)
+@pytest.mark.parametrize("markov_order", [None, 2])
+def test_the_textbooks_gradient_is_its_complex_step(activation, conditional, markov_order):
+    rng = np.random.default_rng(0)
+    D, H, n = 4, 5, 6
+    Q = 3 if conditional == "categorical" else 1
+    twin = (
+        reference.Categorical([3] * D)
+        if conditional == "categorical"
+        else reference.CONDITIONALS[conditional]()
+    )
+    codes = rng.integers(0, 2, (n, D)) * 1.0 if Q == 1 else rng.integers(0, Q, (n, D)) * 1.0
+    shapes = {"W": (D - 1, Q, H), "c": (H,), "V": (D - 1, twin.P, H), "b": (D, twin.P)}
+    params = {name: rng.standard_normal(shape) for name, shape in shapes.items()}
+    settings = {"activation": activation, "markov_order": markov_order}
+    grads = reference.gradients(params, codes, twin, [Q > 1] * D, Q, **settings)
+    for name, array in params.items():
+        direction = {other: np.zeros(params[other].shape) for other in params}
+        direction[name] = rng.standard_normal(array.shape)
+        derivative = reference.complex_step(
+            params, direction, codes, twin, [Q > 1] * D, Q, **settings
+        )
+        np.testing.assert_allclose(
+            (grads[name] * direction[name]).sum(), derivative, rtol=1e-10, atol=1e-13
+        )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_no_rows_give_no_outputs(dtype):
+    network, params, codes = problem(5, 7, 2, 1, 0, dtype=dtype)
+    raw, cache = network.forward(params, codes, 2)
+    assert raw.shape == (0, 5, 2)
+    grads = {name: np.full_like(array, np.nan) for name, array in params.items()}
+    network.backward(params, cache, raw, grads, 2)
+    assert all((grad == 0).all() for grad in grads.values())
+
+
+@pytest.mark.parametrize("markov_order", [None, 1, 3])
+@pytest.mark.parametrize("Q", [1, 3])
+def test_changes_add_up_to_what_each_feature_sees(Q, markov_order):
+    network, _, codes = problem(8, 1, 1, Q, 20, markov_order)
+    window = markov_order or 8
+    count, at, row, value = _inputs.changes(codes, network.inputs.one_hot, Q, window, 2)
+    x = reference.inputs(codes, network.inputs.one_hot, Q)
+    for r in range(len(codes)):
+        assert (np.diff(at[r, : count[r]]) >= 0).all()
+        assert (value[r, : count[r]] != 0).all()
+        seen = np.zeros((8, Q))
+        for d in range(8):
+            now = at[r, : count[r]] == d
+            np.add.at(seen.reshape(-1), row[r, : count[r]][now], value[r, : count[r]][now])
+            expected = x[r] * ((np.arange(8) < d) & (np.arange(8) >= d - window))[:, None]
+            assert_same_bits(seen, expected)
+
+
+# ---- the same bits
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("sizes", [(17, 33, 1, 1), (100, 130, 2, 1), (9, 16, 3, 3)], ids=str)
+def test_a_row_has_the_same_bits_alone_and_in_any_tile(sizes, kind, dtype):
+    network, params, codes = problem(*sizes, 65, None, kind, dtype)
+    raw, _ = network.forward(params, codes, 1)
+    for n in ROWS:
+        start = 65 - n
+        assert_same_bits(network.forward(params, codes[start:].copy(), 1)[0], raw[start:])
+    for r in (0, 3, 64):
+        assert_same_bits(network.forward(params, codes[r : r + 1].copy(), 1)[0], raw[r : r + 1])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_forward_and_backward_have_the_same_bits_for_any_thread_count(kind, dtype):
+    network, params, codes = problem(40, 261, 2, 1, 65, None, kind, dtype)
+    results = []
+    for n_threads in (1, 2, 3, 8):
+        raw, cache = network.forward(params, codes, n_threads)
+        grads = {name: np.full_like(array, np.nan) for name, array in params.items()}
+        network.backward(params, cache, raw, grads, n_threads)
+        results.append([raw, *grads.values()])
+    for other in results[1:]:
+        for array, expected in zip(other, results[0], strict=True):
+            assert_same_bits(array, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("markov_order", [None, 3])
+@pytest.mark.parametrize("Q", [1, 3])
+@pytest.mark.parametrize("scale", [10.0, 100.0, 2000.0])
+@pytest.mark.parametrize("kind", [UNIT, "sigmoid", "tanh"])
+def test_pre_activations_that_saturate_and_return_are_the_textbooks(
+    kind, scale, Q, markov_order, dtype
+):
+    network, params, codes = problem(17, 33, 2, Q, 65, markov_order, kind, dtype, scale)
+    double, x = textbook(network, params, codes)
+    settings = kind.split()[0], markov_order
+    raw, cache = network.forward(params, codes, 2)
+    with np.errstate(over="ignore"):
+        expected = reference.raw_outputs(double, x, *settings)
+        # a sum of n terms of this size is rounded by so much; g grows by at most as much
+        rounding = np.finfo(dtype).eps * scale * 17 * 4
+        atol = max(TOLERANCE[dtype], rounding * np.abs(double["V"]).sum(axis=2).max())
+        np.testing.assert_allclose(raw, expected, rtol=0, atol=atol)
+        graw = np.random.default_rng(1).standard_normal(raw.shape).astype(dtype)
+        grads = {name: np.full_like(array, np.nan) for name, array in params.items()}
+        network.backward(params, cache, graw, grads, 2)
+        slopes = reference.backward(double, x, graw.astype(np.float64), *settings)
+    for name, grad in grads.items():
+        expected = slopes[name]
+        np.testing.assert_allclose(
+            grad.reshape(expected.shape), expected, rtol=0, atol=10 * atol * np.sqrt(len(codes))
+        )
+    for r in (0, 31, 64):
+        assert_same_bits(network.forward(params, codes[r : r + 1].copy(), 1)[0], raw[r : r + 1])
+
+
+# ---- accuracy: with W = 1, c = 0 and V = 1 the second raw output is g(x_1) itself
+
+
+def activations_of(x, activation):
+    """Return g(x) as the kernels compute it, the same in every unit of a vector."""
+    H = 5
+    network, params, _ = problem(2, H, H, 1, 1, None, activation, x.dtype.name)
+    for name, value in (("W", 1), ("c", 0), ("V", np.eye(H)), ("b", 0)):
+        params[name][...] = value
+    raw, _ = network.forward(params, np.stack([x, x], axis=1), 1)
+    assert ((raw[:, 1] == raw[:, 1, :1]) | np.isnan(raw[:, 1])).all()
+    return raw[:, 1, 0]
+
+
+def wide_range(dtype, limit):
+    x = np.concatenate(
+        [np.linspace(0, 1, 20001), np.linspace(0, limit, 30001), np.logspace(-30, 0, 5001)]
+    )
+    return np.concatenate([-x, x]).astype(dtype)
+
+
+EXACT = {
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "tanh": np.tanh,
+    "relu": lambda x: np.maximum(x, 0),
+}
+LIMIT = {"float32": 87.0, "float64": 708.0}
+WIDER = {"float32": np.float64, "float64": np.longdouble}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activations_are_within_four_ulp(activation, dtype):
+    x = wide_range(dtype, LIMIT[dtype])
+    error = ulps(activations_of(x, activation), EXACT[activation](x.astype(WIDER[dtype])))
+    assert error.max() <= (0 if activation == "relu" else 4), x[error.argmax()]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_sigmoid_of_units_begins_within_four_ulp(dtype):
+    H = 500
+    network, params, codes = problem(2, H, H, 1, 1, None, UNIT, dtype)
+    for name, value in (("V", np.eye(H)), ("b", 0)):
+        params[name][...] = value
+    x = wide_range(dtype, LIMIT[dtype])[:110_000:11]
+    for start in range(0, len(x), H):
+        params["c"][...] = x[start : start + H]
+        raw, _ = network.forward(params, np.zeros_like(codes), 1)
+        expected = EXACT["sigmoid"](x[start : start + H].astype(WIDER[dtype]))
+        assert ulps(raw[0, 1], expected).max() <= 4
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_errors_do_not_pile_up_over_many_changes(kind, dtype):
+    D, H = 1500, 17
+    network, params, _ = problem(D, H, 1, 1, 9, None, kind, dtype)
+    codes = (np.random.default_rng(0).random((9, D)) < 0.9).astype(dtype)
+    params["V"][...] = 1 / H
+    raw, _ = network.forward(params, codes, 1)
+    double = reference.as_double(params, 1)
+    a = double["c"] + np.cumsum(codes[:, :-1, None].astype(float) * double["W"][:, 0], axis=1)
+    h = reference.ACTIVATIONS[kind.split()[0]][0](a)
+    error = raw[:, 1:, 0] - double["b"][1:, 0] - h.mean(axis=2)
+    assert np.abs(error).max() < {"float32": 5e-6, "float64": 1e-14}[dtype]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activations_saturate_beyond_the_range_of_exp(activation, dtype):
+    x = np.array([-1e30, -1e4, 1e4, 1e30], dtype)
+    with np.errstate(over="ignore"):
+        expected = EXACT[activation](x)
+    got = activations_of(x, activation)
+    np.testing.assert_allclose(got[:2], expected[:2], rtol=0, atol=2e-38)
+    assert_same_bits(got[2:], expected[2:])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_nan_goes_through(activation, dtype):
+    x = np.array([0.5, np.nan, -0.5], dtype)
+    got = activations_of(x, activation)
+    assert np.isnan(got).tolist() == [False, True, False]

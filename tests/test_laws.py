@@ -1,0 +1,344 @@
+"""The laws of autoregressive densities, over every model, conditional, order and Markov order."""
+
+import numpy as np
+import pytest
+from common import (
+    ACTIVATIONS,
+    CONDITIONALS,
+    DATA,
+    DISCRETE,
+    MARKOV_ORDERS,
+    MODELS,
+    ORDERS,
+    SMALL,
+    assert_same_bits,
+    bits,
+    fit,
+    fitted,
+    make,
+    reals,
+    states,
+)
+from scipy import stats
+
+every_model = pytest.mark.parametrize("name", MODELS)
+every_conditional = pytest.mark.parametrize("conditional", CONDITIONALS)
+every_discrete = pytest.mark.parametrize("conditional", DISCRETE)
+every_order = pytest.mark.parametrize("order", ORDERS)
+every_markov_order = pytest.mark.parametrize("markov_order", MARKOV_ORDERS)
+
+# For each model, settings that lead to different networks.
+VARIANTS = {"NADE": [{"activation": activation} for activation in ACTIVATIONS]}
+NETWORKS = [(name, variant) for name in MODELS for variant in VARIANTS.get(name, [{}])]
+every_network = pytest.mark.parametrize(("name", "variant"), NETWORKS, ids=str)
+
+
+def composed(name, conditional, n=12, D=6, **settings):
+    """Return the composition of a fitted float64 model with larger random weights, and codes."""
+    estimator, X = fitted(name, conditional, D=D, dtype="float64", **settings)
+    rng = np.random.default_rng(7)
+    estimator.theta_ += rng.standard_normal(estimator.theta_.size) / 2
+    model = estimator._model()
+    return model, model.codes(np.ascontiguousarray(X[:n][:, model.order]))
+
+
+def loss(model, codes, scale):
+    raw, _ = model.network.forward(model.params, codes, 1)
+    return (scale * model.conditional.kernel.log_prob(raw, codes, 1)[1]).sum()
+
+
+@every_conditional
+@every_markov_order
+@every_network
+def test_the_gradient_is_finite_differences_along_random_directions(
+    name, variant, conditional, markov_order
+):
+    model, codes = composed(name, conditional, markov_order=markov_order, **variant)
+    rng = np.random.default_rng(0)
+    scale = rng.uniform(-1, 1, len(codes))
+    raw, cache = model.network.forward(model.params, codes, 1)
+    _, graw = model.conditional.kernel.gradient(raw, codes, scale, 1)
+    gradient = np.full_like(model.theta, np.nan)
+    model.network.backward(model.params, cache, graw, model.layout.views(gradient), 1)
+    start, eps = model.theta.copy(), 1e-6
+    for _ in range(6):
+        direction = rng.standard_normal(start.size)
+        ends = []
+        for step in (eps, -eps):
+            model.theta[:] = start + step * direction
+            ends.append(loss(model, codes, scale))
+        model.theta[:] = start
+        np.testing.assert_allclose(
+            gradient @ direction, (ends[0] - ends[1]) / (2 * eps), rtol=1e-5, atol=1e-6
+        )
+
+
+@every_conditional
+@every_model
+def test_training_descends_the_weighted_mean_negative_log_likelihood(name, conditional):
+    class Watch:
+        def on_fit_begin(self, training):
+            self.training = training
+            rng = np.random.default_rng(0)
+            theta = training.model.theta
+            theta += rng.standard_normal(theta.size) / 4
+            rows, total = np.arange(len(X)), []
+            likelihood = training.gradient(rows)
+            gradient, start = training._gradient.copy(), theta.copy()
+            self.checks = [(likelihood / weight.sum(), None)]
+            for _ in range(4):
+                direction = rng.standard_normal(theta.size)
+                total = []
+                for step in (1e-6, -1e-6):
+                    theta[:] = start + step * direction
+                    total.append(training.gradient(rows) / weight.sum())
+                theta[:] = start
+                self.checks.append((gradient @ direction, -(total[0] - total[1]) / 2e-6))
+
+    X = DATA[conditional](30, 4)
+    weight = np.random.default_rng(1).integers(0, 4, 30) * 0.5
+    watch = Watch()
+    settings = {"distribution": conditional, "early_stopping": False, "dtype": "float64"}
+    fit(make(name, callbacks=[watch], max_iter=1, **settings), X, sample_weight=weight)
+    for actual, expected in watch.checks[1:]:
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-7)
+
+
+@every_conditional
+@every_network
+def test_a_feature_and_those_after_it_leave_outputs_up_to_it_bitwise_unchanged(
+    name, variant, conditional
+):
+    model, codes = composed(name, conditional, n=9, **variant)
+    raw, _ = model.network.forward(model.params, codes, 1)
+    for d in range(model.n_features):
+        changed = codes.copy()
+        changed[:, d:] = codes[::-1, d:]
+        other, _ = model.network.forward(model.params, changed, 1)
+        assert_same_bits(other[:, : d + 1], raw[:, : d + 1])
+
+
+@every_markov_order
+@every_order
+@every_discrete
+@every_model
+def test_probabilities_of_all_states_sum_to_one(name, conditional, order, markov_order):
+    D = 6
+    settings = {"order": ORDERS[order](D), "markov_order": markov_order, "dtype": "float64"}
+    model, _ = fitted(name, conditional, D=D, **settings)
+    assert np.exp(model.score_samples(states(conditional, D))).sum() == pytest.approx(1, abs=1e-10)
+
+
+@pytest.mark.parametrize("D", [1, 2, 12])
+@every_discrete
+@every_model
+def test_probabilities_in_single_precision_sum_to_one(name, conditional, D):
+    D = min(D, 7) if conditional == "categorical" else D
+    model, _ = fitted(name, conditional, D=D)
+    assert np.exp(model.score_samples(states(conditional, D))).sum() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-3, 1e6])
+@every_order
+@every_model
+def test_a_gaussian_model_integrates_to_one_in_the_users_units(name, order, scale):
+    X = reals(200, 2) * scale
+    model = fit(make(name, distribution="gaussian", order=ORDERS[order](2), dtype="float64"), X)
+    axes = [np.linspace(x.mean() - 9 * x.std(), x.mean() + 9 * x.std(), 301) for x in X.T]
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
+    cell = np.prod([axis[1] - axis[0] for axis in axes])
+    assert np.exp(model.score_samples(grid)).sum() * cell == pytest.approx(1, abs=1e-4)
+
+
+@every_model
+def test_one_gaussian_feature_integrates_to_one(name):
+    X = reals(200, 1)
+    model = fit(make(name, distribution="gaussian"), X)
+    grid = np.linspace(X.mean() - 9 * X.std(), X.mean() + 9 * X.std(), 2001)[:, None]
+    total = np.exp(model.score_samples(grid)).sum() * (grid[1, 0] - grid[0, 0])
+    assert total == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-12)])
+@every_conditional
+@every_order
+@pytest.mark.parametrize("k", [1, 2, 4])
+@every_model
+def test_a_conditional_sees_the_markov_window_and_nothing_else(
+    name, k, order, conditional, dtype, tolerance
+):
+    D = 6
+    settings = {"order": ORDERS[order](D), "markov_order": k, "dtype": dtype}
+    model, X = fitted(name, conditional, D=D, **settings)
+    for position, column in enumerate(model.order_):
+        outside = model.order_[: max(0, position - k)]
+        inside = model.order_[max(0, position - k) : position]
+        for others, sees in ((outside, False), (inside, len(inside) > 0)):
+            changed = X[:40].copy()
+            changed[:, others] = X[100:140][:, others]
+            said = [numbers_of(model, rows, X.std(axis=0), column) for rows in (X[:40], changed)]
+            assert (np.abs(said[0] - said[1]).max() > tolerance) == sees
+
+
+def numbers_of(model, X, scale, column):
+    """Return the parameters of the column's conditional, in units of the column."""
+    said = model.conditionals(X)
+    if not isinstance(said, dict):
+        return said[:, column]
+    mean, variance = said["mean"][:, column], said["variance"][:, column]
+    return np.stack([mean / scale[column], np.log(variance)], axis=1)
+
+
+# ---- samples
+
+
+def chi_square(observed, probabilities):
+    """Return the p-value of counts of states, rare ones pooled."""
+    expected = probabilities * observed.sum()
+    rare = expected < 5
+    if rare.any():
+        observed = np.append(observed[~rare], observed[rare].sum())
+        expected = np.append(expected[~rare], expected[rare].sum())
+    keep = expected > 0
+    assert not observed[~keep].any()
+    expected, observed = expected[keep], observed[keep]
+    return stats.chisquare(observed, expected * observed.sum() / expected.sum()).pvalue
+
+
+def counts(samples, all_rows):
+    """Return how often each row of `all_rows` was drawn."""
+    drawn = (samples[:, None, :] == all_rows[None]).all(axis=2)
+    assert drawn.any(axis=1).all()
+    return drawn.sum(axis=0)
+
+
+@every_order
+@every_discrete
+@every_model
+def test_samples_have_the_models_own_probabilities(name, conditional, order):
+    D = 4 if conditional == "bernoulli" else 3
+    model, _ = fitted(name, conditional, D=D, order=ORDERS[order](D), max_iter=60)
+    rows = states(conditional, D)
+    observed = counts(model.sample(20_000, random_state=1), rows)
+    assert chi_square(observed, np.exp(model.score_samples(rows))) > 1e-4
+
+
+@every_order
+@every_model
+def test_gaussian_samples_have_the_models_own_density(name, order):
+    model, _ = fitted(name, "gaussian", D=3, order=ORDERS[order](3), max_iter=60)
+    X = model.sample(5_000, random_state=1)
+    said = model.conditionals(X)
+    uniform = stats.norm.cdf((X - said["mean"]) / np.sqrt(said["variance"]))
+    first = model.order_[0]
+    assert np.ptp(said["mean"][:, first]) == 0
+    for column in uniform.T:
+        assert stats.kstest(column, "uniform").pvalue > 1e-4
+    pairs = stats.spearmanr(uniform)
+    assert (pairs.pvalue[~np.eye(3, dtype=bool)] > 1e-4).all()
+
+
+@every_discrete
+@every_model
+def test_temperature_sharpens_each_conditional(name, conditional):
+    model, _ = fitted(name, conditional, D=3, max_iter=60)
+    rows = states(conditional, 3)
+    p = model.conditionals(rows)
+    p = np.stack([1 - p, p], axis=2) if p.ndim == 2 else p
+    for temperature in (0.5, 2.0):
+        sharp = p ** (1 / temperature)
+        sharp /= sharp.sum(axis=2, keepdims=True)
+        chosen = np.take_along_axis(sharp, rows.astype(int)[:, :, None], 2)[:, :, 0].prod(axis=1)
+        observed = counts(model.sample(10_000, temperature=temperature, random_state=1), rows)
+        assert chi_square(observed, chosen) > 1e-4
+
+
+@every_model
+def test_temperature_scales_a_gaussian_variance(name):
+    model, _ = fitted(name, "gaussian", D=2, max_iter=60)
+    X = model.sample(5_000, temperature=0.25, random_state=1)
+    said = model.conditionals(X)
+    z = (X - said["mean"]) / np.sqrt(said["variance"])
+    assert all(stats.kstest(column / 0.5, "norm").pvalue > 1e-4 for column in z.T)
+
+
+@every_conditional
+@every_model
+def test_temperature_to_zero_gives_the_mode_of_each_conditional(name, conditional):
+    model, _ = fitted(name, conditional, max_iter=60)
+    X = model.sample(20, temperature=1e-9, random_state=3)
+    assert (X[0] == X).all() or conditional == "gaussian"
+    said = model.conditionals(X)
+    if isinstance(said, dict):
+        np.testing.assert_allclose(X, said["mean"], rtol=1e-5)
+    else:
+        mode = said > 0.5 if said.ndim == 2 else said.argmax(axis=2)
+        assert (mode == X).all()
+
+
+# ---- evidence
+
+
+@every_conditional
+@every_order
+@every_model
+def test_evidence_is_held(name, order, conditional):
+    model, X = fitted(name, conditional, order=ORDERS[order](5))
+    row = X[0].astype(float)
+    row[[0, 3]] = np.nan
+    drawn = model.sample(50, evidence=row, random_state=0)
+    assert_same_bits(drawn[:, [1, 2, 4]], np.repeat(X[:1, [1, 2, 4]], 50, axis=0))
+    table = X[:50].astype(float)
+    table[np.random.default_rng(0).random(table.shape) < 0.5] = np.nan
+    drawn = model.sample(50, evidence=table, random_state=0)
+    held = ~np.isnan(table)
+    assert_same_bits(drawn[held], X[:50][held])
+    assert_same_bits(model.sample(50, evidence=X[:50], random_state=0), X[:50])
+
+
+@every_discrete
+@every_order
+@every_model
+def test_what_follows_a_prefix_of_evidence_is_exact(name, order, conditional):
+    D = 4
+    model, X = fitted(name, conditional, D=D, order=ORDERS[order](D), max_iter=60)
+    prefix = model.order_[:2]
+    evidence = np.full(D, np.nan)
+    evidence[prefix] = X[3][prefix]
+    rows = states(conditional, D)
+    rows = rows[(rows[:, prefix] == X[3][prefix]).all(axis=1)]
+    p = np.exp(model.score_samples(rows))
+    observed = counts(model.sample(10_000, evidence=evidence, random_state=0), rows)
+    assert chi_square(observed, p / p.sum()) > 1e-4
+
+
+@every_discrete
+@every_model
+def test_imputed_values_have_the_posterior_given_any_evidence(name, conditional):
+    D, n = 4, 4_000
+    model, X = fitted(name, conditional, D=D, max_iter=60)
+    missing, known = [0, 2], [1, 3]
+    row = X[3].astype(float)
+    row[missing] = np.nan
+    completed = model.impute(np.repeat(row[None], n, axis=0), n_particles=60, random_state=0)
+    assert (completed[:, known] == X[3][known]).all()
+    assert model.impute_ess_.shape == (n,)
+    assert ((model.impute_ess_ >= 1) & (model.impute_ess_ <= 60 + 1e-9)).all()
+    rows = states(conditional, D)
+    rows = rows[(rows[:, known] == X[3][known]).all(axis=1)]
+    p = np.exp(model.score_samples(rows))
+    observed = counts(completed.astype(rows.dtype), rows)
+    # the bias of resampling among 60 particles is a few percent
+    np.testing.assert_allclose(observed / n, p / p.sum(), atol=0.04)
+
+
+@every_model
+def test_a_model_learns_what_independent_columns_cannot_say(name):
+    X = bits(400, 3)
+    X[:, 2] = X[:, 0] ^ X[:, 1]
+    model = fit(
+        make(name, max_iter=300, **{**SMALL[name], "n_hidden": 20}, learning_rate_init=0.05), X
+    )
+    share = X.mean(axis=0)
+    independent = (X * np.log(share) + (1 - X) * np.log(1 - share)).sum(axis=1).mean()
+    assert model.score(X) > independent + 0.4

@@ -1,0 +1,130 @@
+"""Optimizers and schedules against their formulas."""
+
+import math
+
+import numpy as np
+import pytest
+from common import DTYPES, SCHEDULES, SOLVERS, assert_same_bits
+
+from fastar import optimizers, schedules
+
+RATE, DECAY = 0.05, 0.3
+
+
+def sgd(theta, g, state, t, decay, momentum=0.9, nesterov=True):
+    v = state["velocity"] = momentum * state["velocity"] - RATE * g
+    return (1 - RATE * decay) * theta + (momentum * v - RATE * g if nesterov else v)
+
+
+def adam(theta, g, state, t, decay, beta_1=0.9, beta_2=0.999, epsilon=1e-8):
+    state["m"] = beta_1 * state["m"] + (1 - beta_1) * g
+    state["v"] = beta_2 * state["v"] + (1 - beta_2) * g**2
+    m, v = state["m"] / (1 - beta_1**t), state["v"] / (1 - beta_2**t)
+    return (1 - RATE * decay) * theta - RATE * m / (np.sqrt(v) + epsilon)
+
+
+def adagrad(theta, g, state, t, decay, epsilon=1e-8):
+    state["v"] = state["v"] + g**2
+    return (1 - RATE * decay) * theta - RATE * g / (np.sqrt(state["v"]) + epsilon)
+
+
+def adadelta(theta, g, state, t, decay, rho=0.95, epsilon=1e-6):
+    state["v"] = rho * state["v"] + (1 - rho) * g**2
+    step = np.sqrt(state["u"] + epsilon) / np.sqrt(state["v"] + epsilon) * g
+    state["u"] = rho * state["u"] + (1 - rho) * step**2
+    return (1 - RATE * decay) * theta - RATE * step
+
+
+def rmsprop(theta, g, state, t, decay, rho=0.9, epsilon=1e-8):
+    state["v"] = rho * state["v"] + (1 - rho) * g**2
+    return (1 - RATE * decay) * theta - RATE * g / (np.sqrt(state["v"]) + epsilon)
+
+
+FORMULAS = {"sgd": sgd, "adam": adam, "adagrad": adagrad, "adadelta": adadelta, "rmsprop": rmsprop}
+
+CASES = [(name, {}) for name in SOLVERS] + [
+    ("sgd", {"nesterov": False}),
+    ("sgd", {"momentum": 0.0, "nesterov": False}),
+    ("adam", {"beta_1": 0.5, "beta_2": 0.7, "epsilon": 1e-2}),
+    ("adagrad", {"epsilon": 0.1}),
+    ("adadelta", {"rho": 0.5, "epsilon": 1e-3}),
+    ("rmsprop", {"rho": 0.5, "epsilon": 0.1}),
+]
+
+
+def run(name, settings, size, dtype, n_threads, n_steps=5, n_decayed=None):
+    """Return theta after some steps, and each gradient that was taken."""
+    rng = np.random.default_rng(size)
+    optimizer = optimizers.BY_NAME[name](**settings)
+    theta = rng.standard_normal(size).astype(dtype)
+    start, state, gradients = theta.copy(), optimizer.state(size, np.dtype(dtype)), []
+    n_decayed = size // 3 if n_decayed is None else n_decayed
+    for t in range(1, n_steps + 1):
+        g = rng.standard_normal(size).astype(dtype)
+        optimizer.step(
+            theta, g, state, rate=RATE, decay=DECAY, n_decayed=n_decayed, t=t, n_threads=n_threads
+        )
+        gradients.append(g)
+    return start, gradients, theta
+
+
+def test_every_solver_and_schedule_has_an_entry_here():
+    assert set(SOLVERS) == set(optimizers.BY_NAME) == set(FORMULAS)
+    assert set(SCHEDULES) == set(schedules.BY_NAME)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", [1, 2, 17, 1000])
+@pytest.mark.parametrize(("name", "settings"), CASES)
+def test_steps_follow_the_formula_and_decay_a_prefix_alone(name, settings, size, dtype):
+    start, gradients, theta = run(name, settings, size, dtype, 2)
+    expected = start.astype(np.float64)
+    decay = np.where(np.arange(size) < size // 3, DECAY, 0)
+    state = {slot: np.zeros(size) for slot in optimizers.BY_NAME[name].slots}
+    for t, g in enumerate(gradients, 1):
+        expected = FORMULAS[name](expected, g.astype(np.float64), state, t, decay, **settings)
+    tolerance = 1e-12 if dtype == "float64" else 5e-6
+    np.testing.assert_allclose(theta, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", SOLVERS)
+def test_steps_have_the_same_bits_for_any_thread_count(name, dtype):
+    size = 3 * 2**14 + 5
+    alone = run(name, {}, size, dtype, 1, n_steps=2)[2]
+    for n_threads in (2, 3, 8):
+        assert_same_bits(run(name, {}, size, dtype, n_threads, n_steps=2)[2], alone)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_no_parameters_need_no_step(name):
+    assert run(name, {}, 0, "float32", 2)[2].size == 0
+    run(name, {}, 3, "float32", 2, n_decayed=0)
+    run(name, {}, 3, "float32", 2, n_decayed=3)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_vectors_of_different_sizes_are_refused(name):
+    optimizer = optimizers.BY_NAME[name]()
+    slots = [np.zeros(4, np.float32) for _ in optimizer.slots]
+    with pytest.raises(ValueError, match="differ in size"):
+        optimizer.update(np.zeros(4, np.float32), np.zeros(3, np.float32), slots, 0.1, 0.0, 1, 1)
+
+
+@pytest.mark.parametrize("t", [0, 1, 10, 999, 1000, 5000])
+def test_schedules_follow_their_formulas(t):
+    n, s = 1000, t / 1000
+    s = min(s, 1)
+    assert schedules.Constant().factor(t, n, 3) == 1
+    assert schedules.InverseScaling(0.01, 0.5).factor(t, n, 0) == pytest.approx(
+        (1 + 0.01 * t) ** -0.5
+    )
+    assert schedules.InverseScaling().factor(t, n, 0) == pytest.approx(1 / (1 + 1e-3 * t))
+    assert schedules.Linear(0.2).factor(t, n, 0) == pytest.approx(1 - 0.8 * s)
+    assert schedules.Cosine(0.2).factor(t, n, 0) == pytest.approx(0.6 + 0.4 * math.cos(math.pi * s))
+    assert schedules.Plateau(0.5, 3).factor(t, n, 4) == pytest.approx(0.5**4)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedules_begin_at_the_initial_rate(name):
+    assert schedules.BY_NAME[name]().factor(0, 100, 0) == 1

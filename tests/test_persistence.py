@@ -1,0 +1,240 @@
+"""Files of models: whole or not at all, without code, refused when damaged."""
+
+import json
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+from common import (
+    CONDITIONALS,
+    DATA,
+    DTYPES,
+    MODELS,
+    ORDERS,
+    assert_same,
+    assert_same_bits,
+    bits,
+    fit,
+    fitted,
+    make,
+    run_python,
+)
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+import fastar
+from fastar import callbacks, conditionals, optimizers, persistence, schedules
+
+every_model = pytest.mark.parametrize("name", MODELS)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("conditional", CONDITIONALS)
+@every_model
+def test_a_loaded_model_is_the_saved_one(name, conditional, order, dtype, tmp_path):
+    model, X = fitted(name, conditional, order=ORDERS[order](5), markov_order=3, dtype=dtype)
+    model.save(tmp_path / "model.fastar")
+    again = fastar.load(tmp_path / "model.fastar")
+    assert type(again) is type(model)
+    for method in ("score_samples", "score_features"):
+        assert_same_bits(getattr(again, method)(X), getattr(model, method)(X))
+    assert_same(again.conditionals(X), model.conditionals(X))
+    drawn = model.sample(20, random_state=1)
+    assert_same_bits(again.sample(20, random_state=1), drawn)
+    assert_same(again.params_, model.params_)
+    assert_same_bits(again.order_, model.order_)
+    for attribute in ("n_features_in_", "n_parameters_", "n_iter_", "best_iter_"):
+        assert getattr(again, attribute) == getattr(model, attribute)
+    assert again.loss_curve_ == model.loss_curve_
+    assert again.validation_curve_ == model.validation_curve_
+    assert repr(again.distribution_) == repr(model.distribution_)
+    if order == "natural":
+        assert again.get_params() == model.get_params()
+    assert_same_bits(fit(again, X).theta_, fit(model, X).theta_)
+
+
+@every_model
+def test_objects_among_the_parameters_are_saved_too(name, tmp_path):
+    model = make(
+        name,
+        distribution=conditionals.Gaussian(0.01),
+        solver=optimizers.SGD(momentum=0.5, nesterov=False),
+        learning_rate=schedules.InverseScaling(0.1, 0.7),
+        callbacks=[callbacks.History()],
+        random_state=np.random.RandomState(0),
+        dtype=np.float64,
+    )
+    fit(model, DATA["gaussian"](40, 3)).save(tmp_path / "model")
+    again = fastar.load(tmp_path / "model")
+    assert again.distribution.variance_floor == 0.01
+    assert again.solver == model.solver
+    assert again.learning_rate == model.learning_rate
+    assert again.callbacks is None
+    assert again.random_state is None
+    assert again.theta_.dtype == np.float64
+
+
+@every_model
+def test_feature_names_and_frames_survive(name, tmp_path):
+    X = pd.DataFrame(bits(40, 3), columns=["a", "b", "c"])
+    model = fit(make(name), X)
+    model.save(str(tmp_path / "model"))
+    again = fastar.load(str(tmp_path / "model"))
+    assert again.feature_names_in_.tolist() == ["a", "b", "c"]
+    pd.testing.assert_frame_equal(again.sample(5, random_state=0), model.sample(5, random_state=0))
+    with pytest.raises(ValueError, match="feature names"):
+        again.score(X[["c", "b", "a"]])
+
+
+@every_model
+def test_a_loaded_model_continues_with_partial_fit_and_warm_start(name, tmp_path):
+    model, X = fitted(name, warm_start=True)
+    model.save(tmp_path / "model")
+    again = fastar.load(tmp_path / "model")
+    assert_same_bits(fit(again, X).theta_, fit(model, X).theta_)
+    before = again.theta_.copy()
+    again.set_params(learning_rate_init=1e-9).partial_fit(X)
+    np.testing.assert_allclose(again.theta_, before, atol=1e-6)
+
+
+@every_model
+def test_a_process_that_only_loads_gets_the_same_bits(name, tmp_path):
+    model, X = fitted(name)
+    model.save(tmp_path / "model")
+    np.save(tmp_path / "X.npy", X)
+    code = "import fastar, numpy as np; print(fastar.load('model').score(np.load('X.npy')).hex())"
+    printed = run_python(f"import os; os.chdir({str(tmp_path)!r}); {code}")
+    assert float.fromhex(printed.strip()) == model.score(X)
+
+
+@every_model
+def test_saving_replaces_the_old_file(name, tmp_path):
+    first, _ = fitted(name)
+    second, _ = fitted(name, random_state=1)
+    first.save(tmp_path / "model")
+    second.save(tmp_path / "model")
+    assert_same_bits(fastar.load(tmp_path / "model").theta_, second.theta_)
+    assert os.listdir(tmp_path) == ["model"]
+
+
+@pytest.mark.parametrize("function", ["replace", "fsync"])
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+def test_a_crash_while_saving_leaves_the_old_file_and_no_other(
+    monkeypatch, tmp_path, function, error
+):
+    model, _ = fitted()
+    model.save(tmp_path / "model")
+    before = (tmp_path / "model").read_bytes()
+
+    def crash(*arguments):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, function, crash)
+        with pytest.raises(type(error)):
+            fitted(random_state=1)[0].save(tmp_path / "model")
+    assert (tmp_path / "model").read_bytes() == before
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_permissions_follow_the_umask(tmp_path):
+    mask = os.umask(0o027)
+    try:
+        fitted()[0].save(tmp_path / "model")
+    finally:
+        os.umask(mask)
+    assert (tmp_path / "model").stat().st_mode & 0o777 == 0o640
+
+
+# ---- files that are refused
+
+
+@pytest.fixture
+def saved(tmp_path):
+    fitted()[0].save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_there_must_be_a_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"There is no file .*nothing"):
+        fastar.load(tmp_path / "nothing")
+
+
+def test_a_folder_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="damaged or not a fastar file"):
+        fastar.load(tmp_path)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 7, 8, 100, -1, -50])
+def test_truncated_files_are_refused(saved, kept):
+    saved.write_bytes(saved.read_bytes()[:kept])
+    with pytest.raises(ValueError, match=r"model' is damaged"):
+        fastar.load(saved)
+
+
+def test_a_changed_byte_anywhere_is_refused_or_changes_nothing(saved):
+    whole = saved.read_bytes()
+    theta = fastar.load(saved).theta_
+    rng = np.random.default_rng(0)
+    for place in [*range(0, 16), *rng.integers(16, len(whole), 150)]:
+        spoilt = bytearray(whole)
+        spoilt[place] ^= 1 << int(rng.integers(8))
+        saved.write_bytes(spoilt)
+        try:
+            again = fastar.load(saved)
+        except ValueError as error:
+            assert "model'" in str(error)  # noqa: PT017
+        else:
+            assert_same_bits(again.theta_, theta)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"hello", bytes(1000), b"\x80\x04cos\nsystem\n", b"PK\x03\x04"]
+)
+def test_foreign_files_are_refused(tmp_path, content):
+    (tmp_path / "model").write_bytes(content)
+    with pytest.raises(ValueError, match="damaged or not a fastar file"):
+        fastar.load(tmp_path / "model")
+
+
+def rewrite(path, **changes):
+    """Write the file again with other metadata, its checksum left as it was."""
+    with safe_open(path, framework="numpy") as file:
+        metadata = file.metadata() | changes
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file(arrays, path, metadata)
+
+
+def test_other_safetensors_files_are_refused(tmp_path):
+    save_file({"a": np.zeros(3)}, tmp_path / "model")
+    with pytest.raises(ValueError, match=r"must be a fastar model\. Got None instead"):
+        fastar.load(tmp_path / "model")
+
+
+def test_a_checkpoint_is_no_model(tmp_path):
+    fit(make(callbacks=[callbacks.Checkpoint(tmp_path / "state")]), bits(30, 3))
+    with pytest.raises(ValueError, match=r"must be a fastar model\. Got 'checkpoint' instead"):
+        fastar.load(tmp_path / "state")
+
+
+def test_other_versions_are_refused(saved):
+    rewrite(saved, version="999")
+    with pytest.raises(ValueError, match="has format version 999; this fastar reads"):
+        fastar.load(saved)
+
+
+def test_a_changed_header_is_refused(saved):
+    with safe_open(saved, framework="numpy") as file:
+        header = json.loads(file.metadata()["header"])
+    header["n_features"] = 6
+    rewrite(saved, header=json.dumps(header))
+    with pytest.raises(ValueError, match="checksum does not fit"):
+        fastar.load(saved)
+
+
+def test_an_unknown_class_is_refused_and_no_code_runs(saved, monkeypatch):
+    monkeypatch.delitem(persistence.BY_NAME, "NADE")
+    with pytest.raises(ValueError, match="holds a 'NADE', which this fastar does not know"):
+        fastar.load(saved)
