@@ -8,15 +8,15 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from scipy import sparse
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
+from sklearn.utils.validation import _check_feature_names, check_is_fitted, validate_data
 
 from fastar import _inference, conditionals, optimizers, schedules
+from fastar._containers import Container
 from fastar._model import Model
-from fastar._parameters import Array, Params, empty_vector
+from fastar._parameters import Array, Params
 from fastar._table import Table
 from fastar._threads import effective_n_threads
 from fastar._training import Training
@@ -37,7 +37,8 @@ from fastar.schedules import Schedule
 
 
 def _generator(random_state: Any) -> np.random.Generator:
-    return np.random.default_rng(check_random_state(random_state).randint(2**31, size=4))
+    seed = check_random_state(random_state).randint(2**31, size=4)
+    return np.random.Generator(np.random.SFC64(seed))
 
 
 class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
@@ -66,8 +67,14 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         "n_jobs": [Integral, None],
         "verbose": ["verbose"],
         "callbacks": [list, tuple, HasMethods("on_epoch_end"), None],
-        "dtype": [StrOptions({"float32", "float64"}), type, np.dtype],
+        "dtype": [
+            StrOptions({"float32", "float64"}),
+            Options(type, {np.float32, np.float64}),
+            Options(np.dtype, {np.dtype("float32"), np.dtype("float64")}),
+        ],
     }
+
+    _training_state: tuple[dict[str, Any], dict[str, Array]]
 
     @abstractmethod
     def _network(self, n_features: int, conditional: Conditional) -> SharedHidden:
@@ -104,7 +111,7 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
             Training reached `max_iter` before it settled, or was interrupted by Ctrl-C.
         """
         self._validate_params()
-        return self._fit(X, sample_weight, X_val, resume=None)
+        return self._fit(X, sample_weight, X_val, keep=self.warm_start, one_pass=False)
 
     def partial_fit(self, X: Any, y: Any = None, *, sample_weight: Any = None) -> Self:
         """Take one pass over this chunk of rows; the first chunk decides on the conditional.
@@ -120,29 +127,29 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         self
         """
         self._validate_params()
-        return self._fit(X, sample_weight, None, resume=getattr(self, "_training_state", False))
+        return self._fit(X, sample_weight, None, keep=True, one_pass=True)
 
-    def _fit(self, X: Any, sample_weight: Any, X_val: Any, resume: Any) -> Self:
-        """Fit; resume: None for a whole fit, else for one pass from an earlier state or False."""
-        one_pass = resume is not None
+    def _fit(self, X: Any, sample_weight: Any, X_val: Any, *, keep: bool, one_pass: bool) -> Self:
+        """Train, from the fitted parameters if there are any and `keep`; or take one pass alone."""
         diverged = None
         with unchanged_on_error(self):
-            keep = hasattr(self, "theta_") and (bool(resume) or (self.warm_start and not one_pass))
-            training = self._prepare(X, sample_weight, X_val, keep, one_pass)
-            if resume:
-                training.restore(*resume)
-                training.rate = self._rate()
+            training = self._prepare(
+                X, sample_weight, X_val, keep and hasattr(self, "theta_"), one_pass
+            )
             callbacks = (
                 self.callbacks if isinstance(self.callbacks, list | tuple) else [self.callbacks]
             )
             callbacks = [callback for callback in callbacks if callback is not None]
             try:
                 if one_pass:
-                    training.epoch()
+                    if hasattr(self, "_training_state"):
+                        training.restore(*self._training_state)
+                        training.model.theta[:] = self.theta_
+                    training.one_pass()
                     self._training_state = training.snapshot()
                 else:
-                    training.run([*callbacks, ProgressBar()] if self.verbose else callbacks)
                     self.__dict__.pop("_training_state", None)
+                    training.run([*callbacks, ProgressBar()] if self.verbose else callbacks)
             except FloatingPointError as error:
                 diverged = error
             self._adopt(training)
@@ -154,62 +161,39 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         self, X: Any, sample_weight: Any, X_val: Any, keep: bool, one_pass: bool
     ) -> Training:
         """Return the training that is asked for; keep: go on from the fitted model."""
-        container = _container(X)
-        X = validate_data(self, X, accept_sparse="csr", dtype="numeric", reset=not keep)
+        given, rng = X, _generator(self.random_state)
+        # in C order, for training takes rows in random order many times
+        X = validate_data(self, X, accept_sparse="csr", dtype="numeric", order="C", reset=not keep)
         weight = check_weight(sample_weight, X.shape[0])
-        rng = _generator(self.random_state)
         if not keep:
-            self._container, self._dtype = container, X.dtype.str
+            self._container = Container.of(given, X)
             self.order_ = check_order(self.order, X.shape[1], rng)
-        table = Table(X, self.order_)
-        if not keep:
-            self.distribution_ = choose_conditional(self.distribution, table)
-        unfitted = self.distribution_
-        held_out = None
-        if not one_pass and X_val is not None:
-            X_val = validate_data(self, X_val, accept_sparse="csr", dtype="numeric", reset=False)
-            held_out = Table(X_val, self.order_), np.ones(X_val.shape[0])
-        elif not one_pass and self.early_stopping and X.shape[0] > 1:
-            rows = rng.permutation(X.shape[0])
-            n_held = min(max(1, round(self.validation_fraction * len(rows))), len(rows) - 1)
-            if weight[rows[:n_held]].any() and weight[rows[n_held:]].any():
-                held_out = (
-                    Table(X, self.order_, np.sort(rows[:n_held])),
-                    weight[np.sort(rows[:n_held])],
-                )
-                table, weight = (
-                    Table(X, self.order_, np.sort(rows[n_held:])),
-                    weight[np.sort(rows[n_held:])],
-                )
-        if not keep:
-            # levels, location and scale come from all rows, so that no held-out row is outside the
-            # support
-            self.distribution_ = unfitted.fitted(
-                Table(X, self.order_), check_weight(sample_weight, X.shape[0])
+            table = Table(X, self.order_)
+            self.distribution_ = choose_conditional(self.distribution, table).fitted(table, weight)
+            self.network_ = self._network(self.n_features_in_, self.distribution_)
+        elif self._network(self.n_features_in_, self.distribution_) != self.network_:
+            raise ValueError(
+                "To go on from a fitted model (warm_start, partial_fit), the parameters of its "
+                f"network must stay as they were: {self.network_}. "
+                f"Got {self._network(self.n_features_in_, self.distribution_)} instead."
             )
-        for checked, name in (
-            (Table(X, self.order_), "X"),
-            (held_out[0] if held_out else None, "X_val"),
-        ):
-            if checked is not None:
-                check_table_support(self.distribution_, checked, name)
-        model = self._compose()
+        check_table_support(self.distribution_, Table(X, self.order_), "X")
+        table, weight, held_out = self._split(X, weight, X_val, one_pass, rng)
+        model = Model(self.network_, self.distribution_, self.order_, self.network_.zeros())
         if keep:
             model.theta[:] = self.theta_
         else:
             model.initialise(table, weight, rng)
-        name_of = optimizers.BY_NAME
+        solver, schedule = self._solver(), self.learning_rate
         return Training(
             model,
-            name_of[self.solver]() if isinstance(self.solver, str) else self.solver,
-            schedules.BY_NAME[self.learning_rate]()
-            if isinstance(self.learning_rate, str)
-            else self.learning_rate,
+            solver,
+            schedules.BY_NAME[schedule]() if isinstance(schedule, str) else schedule,
             table,
             weight,
             held_out,
             entropy=int(rng.integers(2**63)),
-            learning_rate=self._rate(),
+            learning_rate=float(self.learning_rate_init or solver.default_rate),
             alpha=self.alpha,
             batch_size=self.batch_size,
             max_iter=self.max_iter,
@@ -218,11 +202,32 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
             n_threads=effective_n_threads(self.n_jobs),
         )
 
-    def _rate(self) -> float:
-        if self.learning_rate_init is not None:
-            return float(self.learning_rate_init)
-        solver = optimizers.BY_NAME[self.solver] if isinstance(self.solver, str) else self.solver
-        return solver.default_rate
+    def _split(
+        self, X: Any, weight: Array, X_val: Any, one_pass: bool, rng: np.random.Generator
+    ) -> tuple[Table, Array, tuple[Table, Array] | None]:
+        """Return the training rows, their weights, and the rows held out for early stopping."""
+        whole = Table(X, self.order_)
+        if one_pass:
+            return whole, weight, None
+        if X_val is not None:
+            X_val = validate_data(self, X_val, accept_sparse="csr", dtype="numeric", reset=False)
+            held_out = Table(X_val, self.order_)
+            check_table_support(self.distribution_, held_out, "X_val")
+            return whole, weight, (held_out, np.ones(len(held_out)))
+        if self.early_stopping and len(whole) > 1:
+            rows = rng.permutation(len(whole))
+            n_held = min(max(1, round(self.validation_fraction * len(rows))), len(rows) - 1)
+            held, rest = np.sort(rows[:n_held]), np.sort(rows[n_held:])
+            if weight[held].any() and weight[rest].any():
+                return (
+                    Table(X, self.order_, rest),
+                    weight[rest],
+                    (Table(X, self.order_, held), weight[held]),
+                )
+        return whole, weight, None
+
+    def _solver(self) -> Optimizer:
+        return optimizers.BY_NAME[self.solver]() if isinstance(self.solver, str) else self.solver
 
     def _adopt(self, training: Training) -> None:
         progress = training.progress
@@ -232,28 +237,11 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         self.loss_curve_ = progress.loss_curve
         self.validation_curve_ = progress.validation_curve
 
-    def _compose(self, theta: Array | None = None) -> Model:
-        network = self._network(self.n_features_in_, self.distribution_)
-        model = Model(
-            network,
-            self.distribution_,
-            self.order_,
-            np.empty(0, self.dtype) if theta is None else theta,
-        )
-        if theta is None:
-            model = Model(
-                network,
-                self.distribution_,
-                self.order_,
-                empty_vector(model.layout.size, network.dtype),
-            )
-        return model
-
     # ---- the fitted model
 
     def _model(self) -> Model:
         check_is_fitted(self, "theta_")
-        return self._compose(self.theta_)
+        return Model(self.network_, self.distribution_, self.order_, self.theta_)
 
     @property
     def params_(self) -> Params:
@@ -373,13 +361,15 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(
                 f"temperature must be a finite number above 0. Got {temperature!r} instead."
             )
+        if hasattr(evidence, "columns"):
+            _check_feature_names(self, evidence, reset=False)
         values, held = check_evidence(evidence, int(n_samples), model)
         n_threads = effective_n_threads(self.n_jobs)
         rng = _generator(random_state)
         drawn = _inference.sample(
             model, int(n_samples), values, held, float(temperature), rng, n_threads
         )
-        return self._contain(drawn.astype(self._dtype))
+        return self._container.wrap(drawn)
 
     def impute(
         self, X: Any, *, n_draws: int = 1, n_particles: int = 16, random_state: Any = None
@@ -410,11 +400,11 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         """
         model = self._model()
         for name, value in (("n_draws", n_draws), ("n_particles", n_particles)):
-            if not isinstance(value, Integral) or value < 1:
+            if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{name} must be an int of at least 1. Got {value!r} instead.")
-        container = _container(X)
+        given = X
         X = validate_data(self, X, dtype="numeric", ensure_all_finite="allow-nan", reset=False)
-        values, held = check_evidence(X, X.shape[0], model)
+        values, held = check_evidence(X, X.shape[0], model, name="X")
         assert values is not None
         assert held is not None
         rng, n_threads = _generator(random_state), effective_n_threads(self.n_jobs)
@@ -427,17 +417,7 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
             rng,
             n_threads,
         )
-        return self._contain(completed[0], container) if n_draws == 1 else completed
-
-    def _contain(self, values: Array, container: str | None = None) -> Any:
-        container = self._container if container is None else container
-        if container == "csr":
-            return sparse.csr_array(values)
-        if container == "pandas":
-            import pandas as pd
-
-            return pd.DataFrame(values, columns=getattr(self, "feature_names_in_", None))
-        return values
+        return Container.of(given, X).wrap(completed[0]) if n_draws == 1 else completed
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted model to a file that holds no code; `fastar.load` reads it.
@@ -456,11 +436,3 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
-
-
-def _container(X: Any) -> str:
-    if sparse.issparse(X):
-        return "csr"
-    return (
-        "pandas" if type(X).__module__.startswith("pandas") and hasattr(X, "columns") else "array"
-    )

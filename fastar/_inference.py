@@ -15,13 +15,13 @@ from fastar._validation import check_support
 
 def _log_probs(model: Model, table: Table, n_threads: int) -> Iterator[tuple[slice, Array, Array]]:
     """Yield (rows, log p(x_d | x_<d) (m, D), row sums (m,)) in model order."""
-    params, kernel = model.params, model.conditional.kernel
+    params = model.params
     log_scale = model.conditional.log_scale()
     for where, block in table.blocks():
         check_support(model.conditional, block, model.order, where.start)
         codes = model.codes(block)
         raw, _ = model.network.forward(params, codes, n_threads)
-        logp, total = kernel.log_prob(raw, codes, n_threads)
+        logp, total = model.conditional.log_prob(raw, codes, n_threads)
         if log_scale is not None:
             logp = logp + log_scale
             total += log_scale.sum()

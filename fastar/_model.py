@@ -67,6 +67,8 @@ class Model:
 
     def to_columns(self, block: Array) -> Array:
         """Return a block in model order (n, D, ...) in the order of the columns."""
+        if np.array_equal(self.order, np.arange(len(self.order))):
+            return block
         columns = np.empty_like(block)
         columns[:, self.order] = block
         return columns

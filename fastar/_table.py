@@ -49,7 +49,8 @@ class Table:
             which = self.rows[which]
         picked = self.X[which]
         block: Array = picked.toarray() if sparse.issparse(picked) else picked
-        return block if self._natural else block[:, self.order]
+        # in C order whatever X is in, so that sums over a block have the same bits
+        return np.ascontiguousarray(block if self._natural else block[:, self.order])
 
     def blocks(self, size: int = BLOCK_ROWS) -> Iterator[tuple[slice, Array]]:
         """Yield (slice of rows, dense block) from first to last."""

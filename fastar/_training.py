@@ -106,10 +106,17 @@ class Training:
         """Return the whole state as a JSON header and named arrays."""
         arrays = {"theta": self.model.theta, "best_theta": self.best_theta}
         arrays |= {f"optimizer.{slot}": vector for slot, vector in self.optimizer_state.items()}
-        return {"entropy": self.entropy, "progress": asdict(self.progress)}, arrays
+        header = {
+            "entropy": self.entropy,
+            "optimizer": self.optimizer.name,
+            "dtype": self.model.dtype.name,
+            "progress": asdict(self.progress),
+        }
+        return header, arrays
 
     def restore(self, header: dict[str, Any], arrays: dict[str, Array]) -> None:
         """Take up the state that `snapshot` returned."""
+        self.entropy = header["entropy"]
         self.progress = Progress(**header["progress"])
         self.model.theta[:] = arrays["theta"]
         self.best_theta[:] = arrays["best_theta"]
@@ -132,13 +139,16 @@ class Training:
             else:
                 if not self._settled():
                     self._warn(f"Training stopped at max_iter={self.max_iter} before it converged.")
+        except FloatingPointError:
+            self.model.theta[:] = self.best_theta
+            raise
         except KeyboardInterrupt:
             self._warn(
                 f"Training was interrupted in epoch {self.progress.epoch + 1}; "
                 "the best model so far is kept."
             )
         finally:
-            if self.held_out is not None or not np.isfinite(self.model.theta).all():
+            if self.held_out is not None:
                 self.model.theta[:] = self.best_theta
             _call(callbacks, "on_fit_end", self)
 
@@ -153,13 +163,22 @@ class Training:
         progress.epoch += 1
         progress.loss_curve.append(-total / (self._mean_weight * len(rows)))
 
+    def one_pass(self) -> None:
+        """Visit every row once, outside of any run."""
+        self.best_theta[:] = self.model.theta
+        try:
+            self.epoch()
+        except FloatingPointError:
+            self.model.theta[:] = self.best_theta
+            raise
+
     def gradient(self, rows: Array) -> float:
         """Fill the gradient of the loss of a batch; return its weighted log-likelihood."""
         model, weight = self.model, self._weight[rows]
         codes = model.codes(self.table.take(rows))
         scale = (weight / (-self._mean_weight * len(rows))).astype(model.dtype)
         raw, cache = model.network.forward(self._params, codes, self.n_threads)
-        logp, graw = model.conditional.kernel.gradient(raw, codes, scale, self.n_threads)
+        logp, graw = model.conditional.gradient(raw, codes, scale, self.n_threads)
         model.network.backward(self._params, cache, graw, self._grads, self.n_threads)
         log_scale = model.conditional.log_scale()
         return float(weight @ (logp if log_scale is None else logp + log_scale.sum()))

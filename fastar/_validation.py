@@ -67,8 +67,10 @@ def check_order(order: Any, n_features: int, rng: np.random.Generator) -> Array:
     if isinstance(order, str):
         return np.arange(n_features) if order == "natural" else rng.permutation(n_features)
     permutation = np.asarray(order)
-    if permutation.shape != (n_features,) or not np.array_equal(
-        np.sort(permutation), np.arange(n_features)
+    if (
+        permutation.dtype.kind not in "iu"
+        or permutation.shape != (n_features,)
+        or not np.array_equal(np.sort(permutation), np.arange(n_features))
     ):
         raise ValueError(
             "The 'order' parameter must be 'natural', 'random' or a permutation of the columns "
@@ -81,7 +83,12 @@ def check_weight(sample_weight: Any, n: int) -> Array:
     """Return weights (n,) as float64: ones, or the user's if none is negative and one positive."""
     if sample_weight is None:
         return np.ones(n)
-    weight = np.asarray(sample_weight, np.float64)
+    try:
+        weight = np.asarray(sample_weight, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"sample_weight must hold numbers. Got {sample_weight!r} instead."
+        ) from error
     if weight.shape != (n,):
         raise ValueError(
             f"sample_weight must have shape ({n},), one weight a row. Got {weight.shape} instead."
@@ -93,7 +100,9 @@ def check_weight(sample_weight: Any, n: int) -> Array:
     return weight
 
 
-def check_evidence(evidence: Any, n: int, model: Any) -> tuple[Array, Array] | tuple[None, None]:
+def check_evidence(
+    evidence: Any, n: int, model: Any, name: str = "evidence"
+) -> tuple[Array, Array] | tuple[None, None]:
     """Return (values, held), each (1 or n, D), of `evidence` with NaN or None where free."""
     if evidence is None:
         return None, None
@@ -104,13 +113,13 @@ def check_evidence(evidence: Any, n: int, model: Any) -> tuple[Array, Array] | t
     values = np.atleast_2d(values)
     if values.shape not in ((1, D), (n, D)):
         raise ValueError(
-            f"evidence must have shape ({D},) or ({n}, {D}). Got {np.shape(evidence)} instead."
+            f"{name} must have shape ({D},) or ({n}, {D}). Got {np.shape(evidence)} instead."
         )
     held = missing_to_held(values)
     # Free places get a value of the support, so that one check serves all.
     neutral = model.to_columns(model.conditional.decode(np.zeros((1, D), model.dtype)))
-    filled = np.where(held, values, neutral)
-    check_support(model.conditional, filled[:, model.order], model.order, name="evidence")
+    filled = values if held.all() else np.where(held, values, neutral)
+    check_support(model.conditional, filled[:, model.order], model.order, name=name)
     return filled, held
 
 

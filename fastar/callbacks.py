@@ -128,10 +128,9 @@ class Checkpoint(Callback):
         """Take up the file's state, if there is a file."""
         if os.path.exists(self.path):
             header, arrays = read_arrays(self.path, "checkpoint")
-            if (
-                header["entropy"] != training.entropy
-                or arrays["theta"].shape != training.model.theta.shape
-            ):
+            ours, _ = training.snapshot()
+            same = all(header[key] == ours[key] for key in ("entropy", "optimizer", "dtype"))
+            if not same or arrays["theta"].shape != training.model.theta.shape:
                 raise ValueError(
                     f"The checkpoint {self.path!r} is of another fit: it must have the same "
                     "parameters and the same integer 'random_state'."

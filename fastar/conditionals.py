@@ -16,6 +16,7 @@ from scipy.special import expit, softmax
 from fastar._kernels import _conditionals
 from fastar._parameters import Array
 from fastar._table import Table
+from fastar._threads import useful_n_threads
 from fastar.networks._shared_hidden import Inputs
 
 __all__ = ["BY_NAME", "Bernoulli", "Categorical", "Conditional", "Gaussian"]
@@ -83,6 +84,20 @@ class Conditional(ABC):
     def kernel(self) -> _conditionals.Kernel:
         """The compiled log-density, its gradient and its draws."""
 
+    def log_prob(self, raw: Array, codes: Array, n_threads: int) -> tuple[Array, Array]:
+        """Return log-densities of codes (n, D) and their row sums (n,)."""
+        result: tuple[Array, Array] = self.kernel.log_prob(raw, codes, _threads(raw, n_threads))
+        return result
+
+    def gradient(
+        self, raw: Array, codes: Array, scale: Array, n_threads: int
+    ) -> tuple[Array, Array]:
+        """Return row sums of log-densities (n,) and scale[r] times their gradient by raw."""
+        result: tuple[Array, Array] = self.kernel.gradient(
+            raw, codes, scale, _threads(raw, n_threads)
+        )
+        return result
+
     def log_scale(self) -> Array | None:
         """Return log |d code / d value| (D,), or None where codes are the values themselves."""
         return None
@@ -92,6 +107,10 @@ class Conditional(ABC):
     ) -> Array:
         """Return what n draws of every feature use up, (n, D, m)."""
         return rng.random((n, n_features, self.kernel.n_noise), dtype=dtype)
+
+
+def _threads(raw: Array, n_threads: int) -> int:
+    return useful_n_threads(n_threads, 20 * raw.size)
 
 
 def _weighted_mean(table: Table, weight: Array, code: Any) -> Array:
@@ -149,7 +168,7 @@ class Bernoulli(Conditional):
 
     def constant(self, table: Table, weight: Array) -> Array:
         """Return the log-odds of each column's mean, which is kept half a row away from 0 and 1."""
-        edge = 0.5 / (len(table) + 1)
+        edge = 0.5 / (max(weight.sum(), 1) + 1)
         p = np.clip(_weighted_mean(table, weight, lambda block: block), edge, 1 - edge)
         log_odds: Array = np.log(p / (1 - p))
         return log_odds[:, None]

@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 
 from fastar._kernels import _optimizers
 from fastar._parameters import Array, empty_vector
+from fastar._threads import useful_n_threads
 
 __all__ = ["BY_NAME", "SGD", "AdaDelta", "AdaGrad", "Adam", "Optimizer", "RMSProp"]
 
@@ -65,6 +66,7 @@ class Optimizer(ABC):
         n_threads: int,
     ) -> None:
         """Take step t, decaying the first `n_decayed` parameters only."""
+        n_threads = useful_n_threads(n_threads, 4 * theta.size)
         for part, part_decay in ((slice(0, n_decayed), decay), (slice(n_decayed, None), 0.0)):
             slots = [state[slot][part] for slot in self.slots]
             self.update(theta[part], gradient[part], slots, rate, part_decay, t, n_threads)

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from fastar import conditionals, optimizers, schedules
+from fastar import conditionals, networks, optimizers, schedules
 from fastar._base import AutoregressiveDensity
+from fastar._containers import Container
 from fastar._files import read_arrays, write_arrays
 from fastar._parameters import empty_vector
 from fastar.models import BY_NAME
@@ -64,9 +65,9 @@ def save(estimator: AutoregressiveDensity, path: str | os.PathLike[str]) -> None
         },
         "distribution": {"name": conditional.name, **conditional.settings()},
         "n_features": estimator.n_features_in_,
-        "feature_names": [str(name) for name in getattr(estimator, "feature_names_in_", [])],
-        "container": estimator._container,
-        "dtype": estimator._dtype,
+        "feature_names": list(getattr(estimator, "feature_names_in_", [])),
+        "network": {"name": estimator.network_.name, **estimator.network_.settings()},
+        "container": asdict(estimator._container),
         "n_iter": estimator.n_iter_,
         "best_iter": estimator.best_iter_,
         "loss_curve": estimator.loss_curve_,
@@ -126,7 +127,14 @@ def load(path: str | os.PathLike[str]) -> AutoregressiveDensity:
     estimator.n_features_in_ = header["n_features"]
     if header["feature_names"]:
         estimator.feature_names_in_ = np.array(header["feature_names"], object)
-    estimator._container, estimator._dtype = header["container"], header["dtype"]
+    estimator._container = Container(**header["container"])
+    settings = header["network"]
+    estimator.network_ = networks.BY_NAME[settings.pop("name")](
+        header["n_features"],
+        estimator.distribution_.n_outputs,
+        estimator.distribution_.inputs,
+        **settings,
+    )
     estimator.n_iter_, estimator.best_iter_ = header["n_iter"], header["best_iter"]
     estimator.loss_curve_, estimator.validation_curve_ = (
         header["loss_curve"],

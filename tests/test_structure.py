@@ -22,7 +22,7 @@ MODULES = sorted(
 # A module may import from its own layer and those before it. What is not named comes last.
 LAYERS = [
     {"_kernels"},
-    {"_parameters", "_table", "_threads", "_files"},
+    {"_parameters", "_table", "_threads", "_files", "_containers"},
     {"networks", "conditionals", "optimizers", "schedules", "orderings"},
     {"_model", "_validation"},
     {"_inference"},

@@ -2,7 +2,8 @@
 
 A network is stateless but for its sizes. It offers
 
-- ``shapes``, ``decayed``: its parameters, and which of them are weights;
+- ``settings()``: what a file must keep of it;
+- ``shapes``, ``decayed``, ``zeros()``: its parameters, and which of them are weights;
 - ``initialise(params, rng)``;
 - ``forward(params, codes, n_threads) -> raw, cache``;
 - ``backward(params, cache, graw, grads, n_threads)``, which overwrites ``grads`` and uses up the
@@ -14,4 +15,6 @@ Codes (n, D) and raw outputs (n, D, P) are in model order; conditionals give the
 
 from fastar.networks._shared_hidden import SharedHidden
 
-__all__ = ["SharedHidden"]
+BY_NAME = {"shared_hidden": SharedHidden}
+
+__all__ = ["BY_NAME", "SharedHidden"]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastar._kernels import _cpu, _inputs, _nade
-from fastar._parameters import Array, Params
+from fastar._parameters import Array, Layout, Params, empty_vector
 from fastar._threads import useful_n_threads
 
 ACTIVATIONS: tuple[str, ...] = _nade.ACTIVATIONS
@@ -69,6 +69,7 @@ class SharedHidden:
        2011.
     """
 
+    name = "shared_hidden"
     decayed = ("W", "V")
 
     def __init__(
@@ -80,15 +81,38 @@ class SharedHidden:
         n_hidden: int,
         activation: str,
         markov_order: int,
-        dtype: np.dtype[Any],
+        dtype: Any,
     ) -> None:
         self.n_features = n_features
         self.n_outputs = n_outputs
         self.inputs = inputs
         self.n_hidden = n_hidden
         self.markov_order = min(markov_order, n_features)
-        self.dtype = dtype
+        self.dtype = np.dtype(dtype)
+        self.activation = activation
         self._activation = ACTIVATIONS.index(activation)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the keyword arguments of the constructor."""
+        return {
+            "n_hidden": self.n_hidden,
+            "activation": self.activation,
+            "markov_order": self.markov_order,
+            "dtype": self.dtype.name,
+        }
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{key}={value!r}" for key, value in self.settings().items())
+        return f"{type(self).__name__}({self.n_features}, {self.n_outputs}, {settings})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SharedHidden) and repr(self) == repr(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def zeros(self) -> Array:
+        """Return a flat vector for the parameters."""
+        return empty_vector(Layout(self.shapes, 0).size, self.dtype)
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:

@@ -96,9 +96,9 @@ cdef int64_t ROWS_PER_CALL = 64  # so that a block's hidden layers stay in L2
 
 
 cdef int64_t rows_per_call(int64_t n, int n_threads, int64_t most) noexcept nogil:
-    """Return a fair share of rows in whole tiles of eight."""
+    """Return a fair share of rows in whole half tiles of four."""
     cdef int64_t fair = (n + n_threads - 1) // n_threads
-    return max(1, min(most, (fair + 7) // 8 * 8))
+    return max(1, min(most, (fair + 3) // 4 * 4))
 
 
 def hidden_stride(int64_t H, dtype):
@@ -206,6 +206,9 @@ def backward(changes, by_feature, const floating[:, ::1] W, const floating[:, ::
     else:
         slab, size = f64.slab, f64.backward_scratch
     cdef floating[:, ::1] ga = aligned_empty((n, stride), dtype)
+    if n == 0:
+        gW[:] = 0
+        gV[:] = 0
     cdef floating[:, ::1] scratch = aligned_empty((n_threads, size), dtype)
     cdef int32_t[:, ::1] first
     cdef int32_t[:, :, ::1] entries

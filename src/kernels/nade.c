@@ -32,6 +32,9 @@ typedef struct {
     UNITS units;
 } layer;
 
+/* Unrolled, so that arrays of WIDTH vectors live in registers. */
+#define EACH_VECTOR(j) _Pragma("GCC unroll 4") for (int j = 0; j < WIDTH; j++)
+
 INLINE vec activate(int activation, vec state) {
     return activation == FASTAR_SIGMOID        ? vsigmoid(state)
            : activation == FASTAR_SIGMOID_UNIT ? vreciprocal(vset1(1) + state)
@@ -56,8 +59,8 @@ INLINE vec changed(int activation, vec state, vec w, const vec *factor, real val
     return state * (factor ? *factor : vexp(vset1(-value) * w));
 }
 
-/* Where exp(-a) or a product of it and a factor may have lost what a is: |a| > 41 (346 in double precision),
- * also NaN. A factor that vexp had to clamp to 2^125 (2^1021) takes any state inside the range out of it. */
+/* Negative where exp(-a) or a product of it and a factor may have lost what a is: |a| > 41 (346 in double
+ * precision). A factor that vexp had to clamp to 2^125 (2^1021) takes any state inside the range out of it. */
 INLINE ivec out_of_range(vec state) {
 #if FASTAR_DOUBLE
     const integer low = (integer)(1023 - 500) << 52, high = (integer)(1023 + 500) << 52;
@@ -65,34 +68,31 @@ INLINE ivec out_of_range(vec state) {
     const integer low = (integer)(127 - 60) << 23, high = (integer)(127 + 60) << 23;
 #endif
     ivec bits = (ivec)state; /* of a positive number: they rise with it */
-    return (bits < viset1(low)) | (bits > viset1(high));
+    return (bits - low) | (high - bits);
 }
 
-INLINE int any(ivec mask) {
-#if defined(__AVX512F__)
-    return _mm512_test_epi64_mask((__m512i)mask, (__m512i)mask) != 0;
-#else
+INLINE int any_negative(ivec v) {
+    v = v < 0;
     integer seen = 0;
     for (int i = 0; i < VL; i++)
-        seen |= mask[i];
+        seen |= v[i];
     return seen != 0;
-#endif
 }
 
 /* The first `width` <= WIDTH * VL numbers of a row as vectors, zeros beyond. */
 INLINE void load_units(vec *to, const real *from, int64_t width) {
     if (width == WIDTH * VL)
-        for (int j = 0; j < WIDTH; j++)
+        EACH_VECTOR(j)
             to[j] = vload(from + j * VL);
     else
-        for (int j = 0; j < WIDTH; j++) {
+        EACH_VECTOR(j) {
             int64_t left = width - j * VL;
             to[j] = left >= VL ? vload(from + j * VL) : left > 0 ? vload_part(from + j * VL, (int)left) : vset1(0);
         }
 }
 
 INLINE void store_units(real *to, const vec *from, int64_t width) {
-    for (int j = 0; j < WIDTH; j++) {
+    EACH_VECTOR(j) {
         int64_t left = width - j * VL;
         if (left >= VL)
             vstore(to + j * VL, from[j]);
@@ -110,11 +110,11 @@ static void saturate(const layer *l, int64_t r, int64_t i) {
         load_units(a, l->units.initial + at + k, WIDTH * VL);
         for (int64_t j = first; j <= first + i; j++) {
             load_units(w, l->p.W + l->changes.row[j] * H + k, width);
-            for (int u = 0; u < WIDTH; u++)
+            EACH_VECTOR(u)
                 a[u] = vfma(vset1(l->changes.value[j]), w[u], a[u]);
         }
         store_units(l->units.state + at + k, a, WIDTH * VL);
-        for (int u = 0; u < WIDTH; u++)
+        EACH_VECTOR(u)
             a[u] = vsigmoid(a[u]);
         store_units(l->units.h + at + k, a, WIDTH * VL);
     }
@@ -130,7 +130,7 @@ INLINE void start_with(int activation, const layer *l, int64_t r) {
         out |= out_of_range(state);
     }
     l->units.saturated[r] = 0;
-    if (activation == FASTAR_SIGMOID_UNIT && any(out))
+    if (activation == FASTAR_SIGMOID_UNIT && any_negative(out))
         saturate(l, r, -1);
 }
 
@@ -156,7 +156,7 @@ INLINE void change_with(int activation, const layer *l, int64_t r, int64_t i) {
             vstore(h + k, activate(activation, s));
             out |= out_of_range(s);
         }
-    if (activation == FASTAR_SIGMOID_UNIT && any(out))
+    if (activation == FASTAR_SIGMOID_UNIT && any_negative(out))
         saturate(l, r, i);
 }
 
@@ -187,7 +187,7 @@ static void factors(int64_t rows, int64_t H, int64_t stride, const real *W, real
         }
 }
 
-/* out[s][r] = V[s] . h[r] for R rows of hidden layers, one or TILE, and S rows of weights, one or two. */
+/* out[s][r] = V[s] . h[r] for R rows of hidden layers and S rows of weights, one or two. */
 INLINE void products(int R, int S, int64_t H, int64_t stride, const real *V, const real *h, real *out) {
     vec sum[2][TILE];
     for (int s = 0; s < S; s++)
@@ -216,7 +216,8 @@ INLINE void products(int R, int S, int64_t H, int64_t stride, const real *V, con
         if (R == TILE)
             vsum8(sum[s], out + s * TILE);
         else
-            out[s * TILE] = vsum(sum[s][0]);
+            for (int r = 0; r < R; r++)
+                out[s * TILE + r] = vsum(sum[s][r]);
 }
 
 /* raw[r][o] = b[o] + V[o] . h[r] for the outputs o0 .. o1 - 1 of a tile of n rows; V, b and raw begin at output 0. */
@@ -240,11 +241,17 @@ INLINE void outputs_of(int R, int64_t H, int64_t stride, int64_t o0, int64_t o1,
 
 static void outputs(int64_t n, int64_t H, int64_t stride, int64_t o0, int64_t o1, const real *V,
                     const real *b, const real *h, int64_t raw_stride, real *raw) {
-    if (n == TILE)
+    int64_t r = 0;
+    if (n == TILE) {
         outputs_of(TILE, H, stride, o0, o1, V, b, h, raw_stride, raw);
-    else
-        for (int64_t r = 0; r < n; r++)
-            outputs_of(1, H, stride, o0, o1, V, b, h + r * stride, raw_stride, raw + r * raw_stride);
+        return;
+    }
+    if (n >= TILE / 2) {
+        outputs_of(TILE / 2, H, stride, o0, o1, V, b, h, raw_stride, raw);
+        r = TILE / 2;
+    }
+    for (; r < n; r++)
+        outputs_of(1, H, stride, o0, o1, V, b, h + r * stride, raw_stride, raw + r * raw_stride);
 }
 
 /* Features d0 .. d1 - 1, d0 >= 1, of a tile of n <= TILE rows from row r0 on. cursor: changes so far. */
@@ -307,7 +314,7 @@ INLINE void open_weights(int activation, int64_t row, int64_t H, int64_t width, 
     load_units(s->w, W + row * H, width);
     load_units(s->g, gW + row * H, width);
     if (activation == FASTAR_SIGMOID_UNIT)
-        for (int j = 0; j < WIDTH; j++)
+        EACH_VECTOR(j)
             s->inverse[j] = vexp(s->w[j]);
 }
 
@@ -321,15 +328,14 @@ INLINE void backward_outputs(int G, int64_t n, int more, int64_t H, int64_t widt
         if (more)
             load_units(g[o], gV + o * H, width);
         else
-            for (int j = 0; j < WIDTH; j++)
+            EACH_VECTOR(j)
                 g[o][j] = vset1(0);
     }
     for (int64_t r = 0; r < n; r++) {
         vec delta[2];
         for (int o = 0; o < G; o++)
             delta[o] = vset1(graw[r * graw_stride + o]);
-#pragma GCC unroll 4
-        for (int j = 0; j < WIDTH; j++) {
+        EACH_VECTOR(j) {
             vec h = rows[r].h[j], gh = rows[r].gh[j];
             for (int o = 0; o < G; o++) {
                 g[o][j] = vfma(delta[o], h, g[o][j]);
@@ -343,7 +349,7 @@ INLINE void backward_outputs(int G, int64_t n, int more, int64_t H, int64_t widt
 }
 
 INLINE void finish_run(int activation, run_slab *run, row_slab *row) {
-    for (int j = 0; j < WIDTH; j++) {
+    EACH_VECTOR(j) {
         row->ga[j] = vfma(run->gh[j], derivative(activation, run->h[j]), row->ga[j]);
         run->gh[j] = vset1(0);
     }
@@ -352,7 +358,7 @@ INLINE void finish_run(int activation, run_slab *run, row_slab *row) {
 /* Take back a change: its gradient goes to the weights, h becomes what it was. */
 INLINE void backward_change(int activation, real value, weight_slab *weights, run_slab *run, row_slab *row) {
     finish_run(activation, run, row);
-    for (int j = 0; j < WIDTH; j++) {
+    EACH_VECTOR(j) {
         weights->g[j] = vfma(vset1(value), row->ga[j], weights->g[j]);
         row->state[j] = changed(activation, row->state[j], weights->w[j], value < 0 ? NULL : &weights->inverse[j], -value);
         run->h[j] = activate(activation, row->state[j]);
@@ -368,7 +374,7 @@ INLINE void backward_block(int activation, int64_t n, int64_t r0, int64_t k0, in
         block->run[r] = (run_slab){0};
         block->row[r] = (row_slab){0};
         load_units(block->row[r].state, units.state + (r0 + r) * z.stride + k0, WIDTH * VL);
-        for (int j = 0; j < WIDTH; j++)
+        EACH_VECTOR(j)
             block->run[r].h[j] =
                 activate(units.saturated[r0 + r] ? FASTAR_SIGMOID : activation, block->row[r].state[j]);
     }
