@@ -23,17 +23,25 @@ from fastar.models import BY_NAME
 
 #: Settings of each model on every set.
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "NADE": {"n_hidden": 500, "max_iter": 200},
+    "NADE": {"n_hidden": 500},
 }
+
+_SGD = {"solver": "sgd", "learning_rate": "linear"}
 
 #: Further settings by model and set.
 RECIPES: dict[tuple[str, str], dict[str, Any]] = {
-    ("NADE", "binarized_mnist"): {"learning_rate_init": 1e-3, "learning_rate": "linear"},
-    ("NADE", "connect4"): {"learning_rate_init": 1e-3, "learning_rate": "linear"},
-    ("NADE", "ocr_letters"): {"learning_rate_init": 1e-3, "learning_rate": "linear"},
-    ("NADE", "dna_nade"): {"learning_rate_init": 3e-4, "batch_size": 20, "alpha": 0.3},
-    ("NADE", "nips"): {"learning_rate_init": 3e-4, "batch_size": 20, "alpha": 0.3},
-    ("NADE", "adult"): {"learning_rate_init": 1e-3, "batch_size": 50, "learning_rate": "linear"},
+    ("NADE", "binarized_mnist"): _SGD | {"learning_rate_init": 0.1, "alpha": 1e-4, "max_iter": 60},
+    ("NADE", "connect4"): _SGD | {"learning_rate_init": 0.05, "batch_size": 20, "max_iter": 20},
+    ("NADE", "ocr_letters"): _SGD
+    | {"learning_rate_init": 0.1, "alpha": 1e-4, "batch_size": 50, "max_iter": 60},
+    ("NADE", "dna_nade"): {},
+    ("NADE", "nips"): {},
+    ("NADE", "adult"): {
+        "learning_rate_init": 2e-3,
+        "learning_rate": "linear",
+        "batch_size": 20,
+        "max_iter": 60,
+    },
 }
 
 

@@ -17,6 +17,8 @@ from fastar._table import Table
 from fastar.optimizers import Optimizer
 from fastar.schedules import Schedule
 
+_STEPS_TO_JUDGE = 20
+
 
 @dataclass
 class Progress:
@@ -229,7 +231,9 @@ class Training:
             progress.since_drop = 0
 
     def _settled(self) -> bool:
-        return self.progress.since_best >= self.n_iter_no_change
+        # An epoch of a few steps is too short to judge by; _STEPS_TO_JUDGE count as one.
+        epochs = self.progress.since_best * min(1.0, self.n_batches / _STEPS_TO_JUDGE)
+        return epochs >= self.n_iter_no_change
 
     def _warn(self, message: str) -> None:
         warnings.warn(message, ConvergenceWarning, stacklevel=4)

@@ -49,7 +49,7 @@ class NADE(AutoregressiveDensity):
         Weight decay of W and V (a Gaussian prior): each step multiplies them by 1 - rate * alpha.
     batch_size : int, default=100
         Rows of a minibatch.
-    max_iter : int, default=200
+    max_iter : int, default=1000
         Most epochs.
     tol : float, default=1e-4
         Nats by which an epoch must improve on the best one to count.
@@ -59,7 +59,8 @@ class NADE(AutoregressiveDensity):
         to stop, and the last parameters stay.
     validation_fraction : float, default=0.1
     n_iter_no_change : int, default=10
-        Epochs without improvement after which training stops.
+        Epochs without improvement after which training stops; an epoch of fewer than 20 minibatches
+        counts for that share of 20.
     warm_start : bool, default=False
         Go on from the parameters of the last `fit`.
     random_state : int, RandomState instance or None, default=None
@@ -132,7 +133,7 @@ class NADE(AutoregressiveDensity):
         learning_rate: Any = "constant",
         alpha: float = 0.0,
         batch_size: int = 100,
-        max_iter: int = 200,
+        max_iter: int = 1000,
         tol: float = 1e-4,
         early_stopping: bool = True,
         validation_fraction: float = 0.1,
