@@ -163,8 +163,8 @@ class Bernoulli(Conditional):
         return np.ascontiguousarray(block, dtype)
 
     def decode(self, codes: Array) -> Array:
-        """Return the codes."""
-        return codes
+        """Return the codes as bytes."""
+        return codes.astype(np.uint8)
 
     def constant(self, table: Table, weight: Array) -> Array:
         """Return the log-odds of each column's mean, which is kept half a row away from 0 and 1."""

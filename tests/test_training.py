@@ -273,7 +273,7 @@ def test_alpha_shrinks_the_weights_and_spares_the_biases(name):
 @every_model
 def test_early_stopping_keeps_the_best_parameters(name, conditional):
     X = DATA[conditional](160, 4)
-    settings = {"learning_rate_init": 0.1, "max_iter": 100, "dtype": "float64"}
+    settings = {"learning_rate_init": 0.1, "max_iter": 100, "dtype": "float64", "batch_size": 3}
     model = fit(make(name, distribution=conditional, **settings), X[:60], X_val=X[60:])
     curve = model.validation_curve_
     assert model.score(X[60:]) == pytest.approx(-min(curve), rel=1e-9)
@@ -285,10 +285,16 @@ def test_early_stopping_keeps_the_best_parameters(name, conditional):
 @every_model
 def test_training_stops_after_n_iter_no_change_epochs_without_tol(name):
     for n_iter_no_change in (1, 4):
-        settings = {"tol": 100.0, "n_iter_no_change": n_iter_no_change}
+        settings = {"tol": 100.0, "n_iter_no_change": n_iter_no_change, "batch_size": 4}
         assert make(name, **settings).fit(bits(90, 3)).n_iter_ == 1 + n_iter_no_change
         early = {"early_stopping": False}
         assert make(name, **settings, **early).fit(bits(90, 3)).n_iter_ == 1 + n_iter_no_change
+
+
+@every_model
+def test_an_epoch_of_one_step_is_a_twentieth_of_an_epoch_to_judge_by(name):
+    model = make(name, tol=100.0, n_iter_no_change=2, batch_size=90, max_iter=100)
+    assert model.fit(bits(90, 3)).n_iter_ == 1 + 2 * 20
 
 
 @every_model

@@ -222,8 +222,8 @@ def backward(changes, by_feature, const floating[:, ::1] W, const floating[:, ::
     try:
         for i in range(n_blocks):
             lists[i] = changes_by_feature(&first[i, 0], &entries[i, 0, 0], &entries[i, 1, 0])
-        for i in prange((H + slab - 1) // slab, nogil=True, num_threads=n_threads, schedule="dynamic",
-                        chunksize=1):
+        # Neighbouring slabs share cache lines of the gradients: a thread takes a range of them.
+        for i in prange((H + slab - 1) // slab, nogil=True, num_threads=n_threads, schedule="static"):
             k = i * slab
             if floating is float:
                 f32.backward(

@@ -142,6 +142,7 @@ INLINE void change_with(int activation, const layer *l, int64_t r, int64_t i) {
     real *state = l->units.state + r * l->z.stride, *h = l->units.h + r * l->z.stride;
     ivec out = viset1(0);
     if (activation == FASTAR_SIGMOID_UNIT && factors)
+#pragma GCC unroll 4
         for (int64_t k = 0; k < H; k += VL) {
             vec s = vload(state + k) * vload(factors + k);
             vstore(state + k, s);
@@ -194,6 +195,7 @@ INLINE void products(int R, int S, int64_t H, int64_t stride, const real *V, con
         for (int r = 0; r < R; r++)
             sum[s][r] = vset1(0);
     int64_t k = 0;
+#pragma GCC unroll 4
     for (; k + VL <= H; k += VL) {
         vec v[2];
         for (int s = 0; s < S; s++)
