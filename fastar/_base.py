@@ -142,8 +142,9 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
             callbacks = [callback for callback in callbacks if callback is not None]
             try:
                 if one_pass:
-                    if hasattr(self, "_training_state"):
-                        training.restore(*self._training_state)
+                    state = getattr(self, "_training_state", None)
+                    if state and state[0]["optimizer"] == training.optimizer.name:
+                        training.restore(*state)
                         training.model.theta[:] = self.theta_
                     training.one_pass()
                     self._training_state = training.snapshot()

@@ -68,9 +68,10 @@ def cast(values: Array, dtype: Any) -> Array:
     """Return values as `dtype`: for integers the nearest one in its range."""
     dtype = np.dtype(dtype)
     if dtype.kind in "iu" and values.dtype.kind == "f":
-        # 64-bit limits have no floating-point twin: the largest float below them stands for them
         info = np.iinfo(dtype)
-        top = np.nextafter(values.dtype.type(info.max), 0) if dtype.itemsize > 2 else info.max
+        top = values.dtype.type(info.max)
+        if int(top) > info.max:  # the limit has no floating-point twin: take the one below
+            top = np.nextafter(top, values.dtype.type(0))
         values = np.clip(np.rint(values), info.min, top)
     return values.astype(dtype, copy=False)
 

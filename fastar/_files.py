@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from typing import Any
 
 import numpy as np
@@ -35,19 +35,17 @@ def write_arrays(path: str, kind: str, header: dict[str, Any], arrays: dict[str,
         "sha256": _digest(text, arrays),
     }
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    folder = os.path.dirname(os.path.abspath(path))
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=os.path.basename(path) + ".")
+    temporary = f"{path}.{secrets.token_hex(4)}.tmp"
     try:
-        with os.fdopen(handle, "wb") as file:
+        # not by tempfile: the user's umask decides who may read a model
+        with open(temporary, "xb") as file:
             file.write(save(arrays, metadata))
             file.flush()
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        if os.path.exists(temporary):
+            os.unlink(temporary)
         raise
 
 

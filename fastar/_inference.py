@@ -39,7 +39,9 @@ def score_rows(model: Model, table: Table, n_threads: int) -> Array:
 def total_log_prob(model: Model, table: Table, weight: Array, n_threads: int) -> float:
     """Return sum over rows of weight * log p(x)."""
     return float(
-        sum(weight[where] @ total for where, _, total in _log_probs(model, table, n_threads))
+        sum(
+            (weight[where] * total).sum() for where, _, total in _log_probs(model, table, n_threads)
+        )
     )
 
 
@@ -134,7 +136,11 @@ def impute(
         drawn = sample(model, len(evidence), evidence, held, 1.0, rng, n_threads)
         logp = score_features(model, Table(drawn, model.order), n_threads)
         log_weight = np.where(held, logp, 0).sum(axis=1).reshape(len(rows), n_particles)
-        weight = np.exp(log_weight - log_weight.max(axis=1, keepdims=True))
+        best = log_weight.max(axis=1, keepdims=True)
+        # evidence that no sample makes possible tells the samples not apart
+        weight = np.where(
+            np.isfinite(best), np.exp(log_weight - np.where(np.isfinite(best), best, 0)), 1
+        )
         weight /= weight.sum(axis=1, keepdims=True)
         ess[rows] = 1 / (weight**2).sum(axis=1)
         drawn = drawn.reshape(len(rows), n_particles, D)

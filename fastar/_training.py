@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from fastar._inference import total_log_prob
 from fastar._model import Model
 from fastar._parameters import Array, empty_vector
-from fastar._table import Table
+from fastar._table import BLOCK_ROWS, Table
 from fastar.optimizers import Optimizer
 from fastar.schedules import Schedule
 
@@ -139,7 +139,9 @@ class Training:
                 if any(_call(callbacks, "on_epoch_end", self)):
                     break
             else:
-                if not self._settled():
+                if self.held_out is None:
+                    self._check_last_step()
+                if not self._settled() and not self.schedule.complete_at_max_iter:
                     self._warn(f"Training stopped at max_iter={self.max_iter} before it converged.")
         except FloatingPointError:
             self.model.theta[:] = self.best_theta
@@ -170,6 +172,7 @@ class Training:
         self.best_theta[:] = self.model.theta
         try:
             self.epoch()
+            self._check_last_step()
         except FloatingPointError:
             self.model.theta[:] = self.best_theta
             raise
@@ -183,17 +186,12 @@ class Training:
         logp, graw = model.conditional.gradient(raw, codes, scale, self.n_threads)
         model.network.backward(self._params, cache, graw, self._grads, self.n_threads)
         log_scale = model.conditional.log_scale()
-        return float(weight @ (logp if log_scale is None else logp + log_scale.sum()))
+        return float((weight * (logp if log_scale is None else logp + log_scale.sum())).sum())
 
     def _step(self, rows: Array) -> float:
         progress = self.progress
         total = self.gradient(rows)
-        if not np.isfinite(total):
-            raise FloatingPointError(
-                f"The log-likelihood became {total} in epoch {progress.epoch + 1} "
-                f"with learning rate {self.rate:.3g}; the last good parameters are kept. "
-                "A smaller 'learning_rate_init' may help."
-            )
+        self._check_finite(total, progress.epoch + 1)
         n_steps = self.max_iter * self.n_batches
         self.rate = self.learning_rate * self.schedule.factor(
             progress.step, n_steps, progress.n_drops
@@ -210,6 +208,21 @@ class Training:
             n_threads=self.n_threads,
         )
         return total
+
+    def _check_finite(self, total: float, epoch: int) -> None:
+        if not np.isfinite(total):
+            raise FloatingPointError(
+                f"The log-likelihood became {total} in epoch {epoch} "
+                f"with learning rate {self.rate:.3g}; the last good parameters are kept. "
+                "A smaller 'learning_rate_init' may help."
+            )
+
+    def _check_last_step(self) -> None:
+        """See to what no later step would see: that the parameters are still good."""
+        rows = np.arange(min(len(self.table), BLOCK_ROWS))
+        table = Table(self.table.X, self.table.order, rows)
+        total = total_log_prob(self.model, table, np.ones(len(rows)), self.n_threads)
+        self._check_finite(total, self.progress.epoch)
 
     def _judge(self) -> None:
         """Compare the model with the best so far."""

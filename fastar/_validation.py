@@ -107,9 +107,18 @@ def check_evidence(
     if evidence is None:
         return None, None
     D = model.n_features
-    values = np.asarray(evidence)
-    if values.dtype.kind == "O":
-        values = np.where(values == np.array(None), np.nan, values).astype(np.float64)
+    try:
+        if type(evidence).__module__.startswith("pandas"):
+            values = evidence.to_numpy(dtype=np.float64, na_value=np.nan)
+        else:
+            values = np.asarray(evidence)
+            if values.dtype.kind == "O":
+                free = np.array([each is None for each in values.flat]).reshape(values.shape)
+                values = np.where(free, np.nan, values).astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name} must hold numbers, NaN or None. Got {evidence!r} instead."
+        ) from error
     values = np.atleast_2d(values)
     if values.shape not in ((1, D), (n, D)):
         raise ValueError(

@@ -116,7 +116,8 @@ def _threads(raw: Array, n_threads: int) -> int:
 def _weighted_mean(table: Table, weight: Array, code: Any) -> Array:
     total = np.zeros(len(table.order))
     for where, block in table.blocks():
-        total += weight[where] @ code(block)
+        # not a matrix product: BLAS may add in another order for another number of threads
+        total += np.einsum("i,ij->j", weight[where], code(block))
     mean: Array = total / weight.sum()
     return mean
 
@@ -167,8 +168,8 @@ class Bernoulli(Conditional):
         return codes.astype(np.uint8)
 
     def constant(self, table: Table, weight: Array) -> Array:
-        """Return the log-odds of each column's mean, which is kept half a row away from 0 and 1."""
-        edge = 0.5 / (max(weight.sum(), 1) + 1)
+        """Return the log-odds of each column's mean, kept away from 0 and 1."""
+        edge = min(0.5 / (weight.sum() + 1), 0.01)
         p = np.clip(_weighted_mean(table, weight, lambda block: block), edge, 1 - edge)
         log_odds: Array = np.log(p / (1 - p))
         return log_odds[:, None]
@@ -248,7 +249,10 @@ class Categorical(Conditional):
         features = np.arange(len(self.levels))
         for where, block in table.blocks():
             np.add.at(shares, (features[None, :], self._positions(block)), weight[where][:, None])
-        return np.where(shares > 0, np.log(np.maximum(shares, 0.5) / weight.sum()), 0)
+        # a level without weight gets half of the smallest share
+        known = np.arange(self.n_outputs) < self._n_levels[:, None]
+        shares = np.where(known & (shares == 0), shares[shares > 0].min() / 2, shares)
+        return np.where(known, np.log(np.where(known, shares, 1) / weight.sum()), 0)
 
     def describe(self, raw: Array) -> Array:
         """Return probabilities (n, D, K); levels that a column does not have get zero."""
@@ -291,9 +295,10 @@ class Gaussian(Conditional):
 
     def fitted(self, table: Table, weight: Array) -> Gaussian:
         """Return a copy with each column's mean and standard deviation (1 if constant)."""
-        if not self.variance_floor > 0:
+        if not 1e-30 <= self.variance_floor < np.inf:
             raise ValueError(
-                f"variance_floor of Gaussian must be above 0. Got {self.variance_floor!r} instead."
+                "variance_floor of Gaussian must be at least 1e-30. "
+                f"Got {self.variance_floor!r} instead."
             )
         location = _weighted_mean(table, weight, lambda block: block.astype(np.float64))
         variance = _weighted_mean(table, weight, lambda block: (block - location) ** 2)
@@ -322,7 +327,10 @@ class Gaussian(Conditional):
 
     def encode(self, block: Array, dtype: np.dtype[Any]) -> Array:
         """Return (x - location) / scale."""
-        return np.ascontiguousarray((block - self.location) / self.scale, dtype)
+        # beyond the limit squares would overflow; the density there is zero for all purposes
+        limit = 1e18 if dtype == np.float32 else 1e150
+        codes = np.clip((block - self.location) / self.scale, -limit, limit)
+        return np.ascontiguousarray(codes, dtype)
 
     def decode(self, codes: Array) -> Array:
         """Return location + scale * code."""

@@ -106,8 +106,7 @@ class NADE(AutoregressiveDensity):
     >>> from fastar import NADE
     >>> bits = np.random.default_rng(0).integers(0, 2, (200, 3))
     >>> X = np.column_stack([bits, bits.sum(axis=1) % 2])  # the last one is the others' parity
-    >>> model = NADE(n_hidden=32, learning_rate_init=0.03, max_iter=500, early_stopping=False)
-    >>> model = model.set_params(random_state=0).fit(X)
+    >>> model = NADE(n_hidden=32, learning_rate_init=0.03, random_state=0).fit(X)
     >>> bool(model.score(X) > -2.2)  # at best -3 log 2 = -2.08; independent columns give -2.77
     True
     >>> model.sample(2, random_state=0).shape

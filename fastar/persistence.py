@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -30,8 +30,10 @@ def _to_json(name: str, value: Any) -> Any:
         return None  # neither describes the fitted model
     if isinstance(value, conditionals.Conditional):
         return {"name": value.name, **value.settings()}
-    if is_dataclass(value) and not isinstance(value, type):
-        return {"name": value.name, **asdict(value)}  # type: ignore[attr-defined]
+    if isinstance(value, optimizers.Optimizer | schedules.Schedule):
+        if type(value) in _REGISTRIES[name].values():
+            return {"name": value.name, **vars(value)}
+        raise ValueError(f"A file cannot hold {value!r}: it is none of the library's own.")
     if name == "dtype":
         return np.dtype(value).name
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
@@ -101,7 +103,7 @@ def load(path: str | os.PathLike[str]) -> AutoregressiveDensity:
     >>> import numpy as np
     >>> import fastar
     >>> X = np.random.default_rng(0).integers(0, 2, (50, 4))
-    >>> model = fastar.NADE(n_hidden=4, max_iter=20, tol=0.1, random_state=0).fit(X)
+    >>> model = fastar.NADE(n_hidden=4, batch_size=2, tol=0.1, random_state=0).fit(X)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     model.save(os.path.join(folder, "model.fastar"))
     ...     again = fastar.load(os.path.join(folder, "model.fastar"))
@@ -135,6 +137,11 @@ def load(path: str | os.PathLike[str]) -> AutoregressiveDensity:
         estimator.distribution_.inputs,
         **settings,
     )
+    fits = estimator.network_.zeros().shape == arrays["theta"].shape
+    if not fits or not np.array_equal(np.sort(estimator.order_), np.arange(header["n_features"])):
+        raise ValueError(
+            f"The file {os.fspath(path)!r} is damaged: its arrays do not fit together."
+        )
     estimator.n_iter_, estimator.best_iter_ = header["n_iter"], header["best_iter"]
     estimator.loss_curve_, estimator.validation_curve_ = (
         header["loss_curve"],

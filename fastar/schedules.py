@@ -23,6 +23,9 @@ class Schedule(ABC):
     def factor(self, t: int, n_steps: int, n_drops: int) -> float:
         """Return the factor for step t (from 0) of n_steps, after `n_drops` plateaus."""
 
+    complete_at_max_iter: bool = False
+    """Whether `max_iter` epochs are the whole of it: training has not stopped short there."""
+
     patience: int | None = None
     """Epochs without improvement that make a plateau; None where the schedule ignores them."""
 
@@ -72,6 +75,7 @@ class Linear(Schedule):
     end: float = 0.0
 
     name = "linear"
+    complete_at_max_iter = True
 
     def factor(self, t: int, n_steps: int, n_drops: int) -> float:
         """Return the factor at step t."""
@@ -90,6 +94,7 @@ class Cosine(Schedule):
     end: float = 0.0
 
     name = "cosine"
+    complete_at_max_iter = True
 
     def factor(self, t: int, n_steps: int, n_drops: int) -> float:
         """Return the factor at step t."""

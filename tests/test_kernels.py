@@ -313,3 +313,27 @@ def test_nan_goes_through(activation, dtype):
     x = np.array([0.5, np.nan, -0.5], dtype)
     got = activations_of(x, activation)
     assert np.isnan(got).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_two_changes_at_one_feature_are_taken_back_in_turn(sign):
+    # Undone in the wrong order, exp(-a) would overflow between them though it never did in forward.
+    def gradients(dtype):
+        inputs = Inputs(1, np.zeros(5, np.uint8), unit_changes=True)
+        network = SharedHidden(
+            5, 1, inputs, n_hidden=1, activation="sigmoid", markov_order=2, dtype=dtype
+        )
+        params = {
+            "W": sign * np.array([[65], [-70], [70], [0]], dtype),
+            "V": np.ones((4, 1, 1), dtype),
+            "c": sign * np.array([-30], dtype),
+            "b": np.zeros((5, 1), dtype),
+        }
+        _, cache = network.forward(params, np.array([[1, 1, 1, 0, 0]], dtype), 1)
+        grads = {name: np.empty_like(value) for name, value in params.items()}
+        network.backward(params, cache, np.ones((1, 5, 1), dtype), grads, 1)
+        return grads
+
+    single, double = gradients(np.float32), gradients(np.float64)
+    for name in double:
+        np.testing.assert_allclose(single[name], double[name], rtol=1e-4, atol=1e-7)

@@ -124,7 +124,7 @@ def test_an_order_must_hold_integers(name, order):
 @pytest.mark.parametrize("floor", [0, -1.0, float("nan")])
 def test_a_variance_floor_must_be_positive(floor):
     parameters = {"distribution": conditionals.Gaussian(floor)}
-    match = "variance_floor of Gaussian must be above 0"
+    match = "variance_floor of Gaussian must be at least 1e-30"
     refuse_unfitted_and_fitted("NADE", parameters, lambda m: m.fit(reals(30, 5)), ValueError, match)
 
 

@@ -83,6 +83,8 @@ class SharedHidden:
         markov_order: int,
         dtype: Any,
     ) -> None:
+        if min(n_features, n_hidden, markov_order) < 1:
+            raise ValueError("n_features, n_hidden and markov_order must be at least 1")
         self.n_features = n_features
         self.n_outputs = n_outputs
         self.inputs = inputs

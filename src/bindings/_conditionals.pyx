@@ -150,8 +150,12 @@ cdef class Kernel:
         cdef draw_f64* draw64
         if dtype == np.float32:
             draw32 = <draw_f32*>PyMem_Malloc(sizeof(draw_f32))
+            if draw32 == NULL:
+                raise MemoryError()
             draw32[0] = draw_f32(self.f32.draw, self.f32.n_noise, self.spec(temperature))
             return PyCapsule_New(draw32, "fastar.draw_f32", free_draw)
         draw64 = <draw_f64*>PyMem_Malloc(sizeof(draw_f64))
+        if draw64 == NULL:
+            raise MemoryError()
         draw64[0] = draw_f64(self.f64.draw, self.f64.n_noise, self.spec(temperature))
         return PyCapsule_New(draw64, "fastar.draw_f64", free_draw)

@@ -59,7 +59,7 @@ static void bernoulli_draw(int64_t n, int64_t d, SPEC spec, real *raw, int64_t r
         vec z = {0};
         for (int i = 0; i < m; i++)
             z[i] = raw[(r + i) * raw_stride];
-        vec p = vsigmoid(z * vset1((real)(1 / spec.temperature)));
+        vec p = vsigmoid(z * vset1((real)fmin(1 / spec.temperature, 1e30)));
         for (int i = 0; i < m; i++)
             codes[r + i] = noise[(r + i) * noise_stride] < p[i];
     }
@@ -75,8 +75,8 @@ INLINE real largest(int64_t K, const real *z) {
 }
 
 /* e = exp((z - largest) / temperature), which may overwrite z; returns the sum. */
-INLINE real exponentials(int64_t K, const real *z, real temperature, real *e) {
-    vec top = vset1(largest(K, z)), sum = vset1(0), inverse = vset1(1 / temperature);
+INLINE real exponentials(int64_t K, const real *z, double temperature, real *e) {
+    vec top = vset1(largest(K, z)), sum = vset1(0), inverse = vset1((real)fmin(1 / temperature, 1e30));
     for (int64_t k = 0; k < K; k += VL) {
         int m = lanes(K - k);
         vec x = vexp((vload_part(z + k, m) - top) * inverse);
@@ -132,7 +132,7 @@ static void categorical_draw(int64_t n, int64_t d, SPEC spec, real *raw, int64_t
                            int64_t noise_stride, real *codes) {
     for (int64_t r = 0; r < n; r++) {
         int64_t K = spec.n_levels[d], x = 0;
-        real *e = raw + r * raw_stride, left = noise[r * noise_stride] * exponentials(K, e, (real)spec.temperature, e);
+        real *e = raw + r * raw_stride, left = noise[r * noise_stride] * exponentials(K, e, spec.temperature, e);
         while (x + 1 < K && left >= e[x])
             left -= e[x++];
         codes[r] = (real)x;

@@ -32,7 +32,7 @@ static void by_feature(int64_t n, int64_t r0, int64_t D, FASTAR_TABLE_TYPE(chang
         lists.first[d + 1] += lists.first[d];
     /* Filling moves each start to its list's end, which is the next list's start. */
     for (int64_t r = 0; r < n; r++)
-        for (int64_t i = 0; i < changes.count[r0 + r]; i++) {
+        for (int64_t i = changes.count[r0 + r] - 1; i >= 0; i--) {
             int32_t j = lists.first[at[r * changes.capacity + i]]++;
             lists.r[j] = (int32_t)r;
             lists.index[j] = (int32_t)i;

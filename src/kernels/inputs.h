@@ -15,7 +15,8 @@ typedef struct {
 } input_spec;
 
 /* The changes of a block of rows, feature by feature: those at feature d are first[d] .. first[d + 1] - 1,
- * each the change number index[j] of row r[j] of the block, by rising row. */
+ * each the change number index[j] of row r[j] of the block, by rising row and, in a row, the latest first:
+ * backward takes them back in this order. */
 typedef struct {
     int32_t *first; /* (D + 1,) */
     int32_t *r, *index;
