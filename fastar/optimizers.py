@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from fastar._kernels import _optimizers
 from fastar._parameters import Array, empty_vector
@@ -25,6 +25,15 @@ from fastar._threads import useful_n_threads
 __all__ = ["BY_NAME", "SGD", "AdaDelta", "AdaGrad", "Adam", "Optimizer", "RMSProp"]
 
 State = dict[str, Array]
+
+
+class Step(NamedTuple):
+    """One step: its number, from 1 on, learning rate, weight decay, and threads to take it with."""
+
+    t: int
+    rate: float
+    decay: float
+    n_threads: int
 
 
 class Optimizer(ABC):
@@ -41,17 +50,8 @@ class Optimizer(ABC):
         return {slot: empty_vector(size, dtype) for slot in self.slots}
 
     @abstractmethod
-    def update(
-        self,
-        theta: Array,
-        gradient: Array,
-        slots: list[Array],
-        rate: float,
-        decay: float,
-        t: int,
-        n_threads: int,
-    ) -> None:
-        """Change `theta` and `slots` in place. t: the number of this step, from 1 on."""
+    def update(self, theta: Array, gradient: Array, slots: list[Array], step: Step) -> None:
+        """Change `theta` and `slots` in place."""
 
     def step(
         self,
@@ -69,7 +69,7 @@ class Optimizer(ABC):
         n_threads = useful_n_threads(n_threads, 4 * theta.size)
         for part, part_decay in ((slice(0, n_decayed), decay), (slice(n_decayed, None), 0.0)):
             slots = [state[slot][part] for slot in self.slots]
-            self.update(theta[part], gradient[part], slots, rate, part_decay, t, n_threads)
+            self.update(theta[part], gradient[part], slots, Step(t, rate, part_decay, n_threads))
 
 
 @dataclass
@@ -97,20 +97,11 @@ class SGD(Optimizer):
     slots = ("velocity",)
     default_rate = 0.01
 
-    def update(
-        self,
-        theta: Array,
-        gradient: Array,
-        slots: list[Array],
-        rate: float,
-        decay: float,
-        t: int,
-        n_threads: int,
-    ) -> None:
+    def update(self, theta: Array, gradient: Array, slots: list[Array], step: Step) -> None:
         """Change `theta` and `slots` in place."""
         kernel = _optimizers.nesterov if self.nesterov else _optimizers.sgd
         (velocity,) = slots
-        kernel(theta, gradient, velocity, rate, decay, self.momentum, n_threads)
+        kernel(theta, gradient, velocity, step.rate, step.decay, self.momentum, step.n_threads)
 
 
 @dataclass
@@ -136,32 +127,23 @@ class Adam(Optimizer):
     slots = ("m", "v")
     default_rate = 0.001
 
-    def update(
-        self,
-        theta: Array,
-        gradient: Array,
-        slots: list[Array],
-        rate: float,
-        decay: float,
-        t: int,
-        n_threads: int,
-    ) -> None:
+    def update(self, theta: Array, gradient: Array, slots: list[Array], step: Step) -> None:
         """Change `theta` and `slots` in place."""
-        bias_2 = math.sqrt(1 - self.beta_2**t)
-        rate_t = rate * bias_2 / (1 - self.beta_1**t)
+        bias_2 = math.sqrt(1 - self.beta_2**step.t)
+        rate_t = step.rate * bias_2 / (1 - self.beta_1**step.t)
         m, v = slots
         _optimizers.adam(
             theta,
             gradient,
             m,
             v,
-            rate,
-            decay,
+            step.rate,
+            step.decay,
             rate_t,
             self.epsilon * bias_2,
             self.beta_1,
             self.beta_2,
-            n_threads,
+            step.n_threads,
         )
 
 
@@ -184,19 +166,10 @@ class AdaGrad(Optimizer):
     slots = ("v",)
     default_rate = 0.01
 
-    def update(
-        self,
-        theta: Array,
-        gradient: Array,
-        slots: list[Array],
-        rate: float,
-        decay: float,
-        t: int,
-        n_threads: int,
-    ) -> None:
+    def update(self, theta: Array, gradient: Array, slots: list[Array], step: Step) -> None:
         """Change `theta` and `slots` in place."""
         (v,) = slots
-        _optimizers.adagrad(theta, gradient, v, rate, decay, self.epsilon, n_threads)
+        _optimizers.adagrad(theta, gradient, v, step.rate, step.decay, self.epsilon, step.n_threads)
 
 
 @dataclass
@@ -220,19 +193,12 @@ class AdaDelta(Optimizer):
     slots = ("v", "u")
     default_rate = 1.0
 
-    def update(
-        self,
-        theta: Array,
-        gradient: Array,
-        slots: list[Array],
-        rate: float,
-        decay: float,
-        t: int,
-        n_threads: int,
-    ) -> None:
+    def update(self, theta: Array, gradient: Array, slots: list[Array], step: Step) -> None:
         """Change `theta` and `slots` in place."""
         v, u = slots
-        _optimizers.adadelta(theta, gradient, v, u, rate, decay, self.rho, self.epsilon, n_threads)
+        _optimizers.adadelta(
+            theta, gradient, v, u, step.rate, step.decay, self.rho, self.epsilon, step.n_threads
+        )
 
 
 @dataclass
@@ -257,19 +223,12 @@ class RMSProp(Optimizer):
     slots = ("v",)
     default_rate = 0.001
 
-    def update(
-        self,
-        theta: Array,
-        gradient: Array,
-        slots: list[Array],
-        rate: float,
-        decay: float,
-        t: int,
-        n_threads: int,
-    ) -> None:
+    def update(self, theta: Array, gradient: Array, slots: list[Array], step: Step) -> None:
         """Change `theta` and `slots` in place."""
         (v,) = slots
-        _optimizers.rmsprop(theta, gradient, v, rate, decay, self.rho, self.epsilon, n_threads)
+        _optimizers.rmsprop(
+            theta, gradient, v, step.rate, step.decay, self.rho, self.epsilon, step.n_threads
+        )
 
 
 BY_NAME: dict[str, type[Optimizer]] = {

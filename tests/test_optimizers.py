@@ -107,8 +107,9 @@ def test_no_parameters_need_no_step(name):
 def test_vectors_of_different_sizes_are_refused(name):
     optimizer = optimizers.BY_NAME[name]()
     slots = [np.zeros(4, np.float32) for _ in optimizer.slots]
+    step = optimizers.Step(1, 0.1, 0.0, 1)
     with pytest.raises(ValueError, match="differ in size"):
-        optimizer.update(np.zeros(4, np.float32), np.zeros(3, np.float32), slots, 0.1, 0.0, 1, 1)
+        optimizer.update(np.zeros(4, np.float32), np.zeros(3, np.float32), slots, step)
 
 
 @pytest.mark.parametrize("t", [0, 1, 10, 999, 1000, 5000])

@@ -6,30 +6,11 @@ from cython cimport floating
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
+from inputs cimport changes_by_feature, changes_f32, changes_f64, input_spec
+
 import numpy as np
 
 from fastar._kernels._cpu import aligned_empty, isa
-
-cdef extern from "inputs.h" nogil:
-    ctypedef struct input_spec:
-        int64_t D, Q, markov_order
-        const uint8_t* one_hot
-    ctypedef struct changes_by_feature:
-        int32_t* first
-        int32_t* r
-        int32_t* index
-    ctypedef struct changes_f32:
-        int64_t capacity
-        int32_t* count
-        int32_t* at
-        int32_t* row
-        float* value
-    ctypedef struct changes_f64:
-        int64_t capacity
-        int32_t* count
-        int32_t* at
-        int32_t* row
-        double* value
 
 cdef extern from "conditionals.h" nogil:
     ctypedef struct draw_f32:
