@@ -97,7 +97,7 @@ class ProgressBar(Callback):
             shown["valid"] = f"{-progress.validation_curve[-1]:.3f}"
         shown["rows/s"] = f"{len(training.table) / (now - self._last):.0f}"
         self._last = now
-        self._bar.set_postfix(shown)
+        self._bar.set_postfix(shown, refresh=False)
         self._bar.update()
 
     def on_fit_end(self, training: Training) -> None:
