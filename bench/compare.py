@@ -1,10 +1,10 @@
 """
-Time fastar against NADE in other frameworks: `python bench/compare.py --data FOLDER`.
+Time fastar against the same models in other frameworks: `python bench/compare.py --data FOLDER`.
 
-Scoring and the gradient of some rows, one training step with Adam, and sampling, with a hidden
-layer of sigmoid units in float32. fastar is timed as it is used: through `NADE.score_samples` and
-`NADE.sample` (validation of the input and random numbers included), and through the training
-loop's own objects. The peers get tensors and random numbers that are ready beforehand.
+Scoring and the gradient of some rows, one training step with Adam, and sampling, in float32. fastar
+is timed as it is used: through `score_samples` and `sample` (validation of the input and random
+numbers included), and through the training loop's own objects. The peers get tensors and random
+numbers that are ready beforehand.
 
 Every contestant lives in a process of its own, which sleeps while another one is measured, so that
 no thread pool sees another; rounds go through all contestants in turn, and the smallest and the
@@ -12,10 +12,12 @@ median time of all rounds are printed. Ratios are of the smallest times. A peer 
 log-likelihoods, gradients or samples do not agree with ours gets no ratio.
 
 The peers fall in two classes. "plain" is what one writes with the framework's automatic
-differentiation: a loop in PyTorch, a jitted scan in JAX. "expert" has a backward pass derived by
-hand, rows split over devices, or hidden states computed only where they differ. PyTorch's compiled
-formulations (a cumulative sum, blocks of features) were slower than its loops on every operation
-and are not timed; peers/torch_nade.py has their figures.
+differentiation. "expert" has a backward pass derived by hand, rows split over devices, or hidden
+states computed only where they differ. Targets are beside the best plain peer. The modules of
+`families` say which models and peers there are.
+
+Where a peer samples by D passes that are all the same work, a part of them is timed and multiplied
+accordingly; the report then says how many.
 """
 
 import argparse
@@ -24,42 +26,16 @@ import statistics
 import sys
 
 import numpy as np
-from contestants import OPERATIONS, PEERS, Case, Contestant, fit_reference
+from contestants import Contestant
+from families import FAMILIES, OPERATIONS, Case, family
 from machine import cores, rates
+from tables import table
 
-#: By how much ours should be faster than the best plain peer.
-TARGETS = {
-    "sparse": {"score": 20, "gradient": 40, "sample": 10},
-    "dense": {"gradient": 12},
-}
 NATS = 1e-3
 RELATIVE = 1e-3
 #: Sample means of the log-likelihood may differ by so many standard errors.
 ERRORS = 5
 KERNELS = {"score, kernels": "score", "sample, kernels": "sample"}
-
-
-def make_cases(options: argparse.Namespace) -> list[tuple[str, Case]]:
-    """Return (class of targets, case) for each data set."""
-    rng = np.random.default_rng(0)
-    n_train = 1000 if options.quick else 5000
-    shape = (max(n_train, options.rows), 784)
-    sets = []
-    if options.data:
-        from fastar.datasets import load_dataset
-
-        train = load_dataset("binarized_mnist", options.data).train
-        sets.append(("sparse", "binarized_mnist", train[: shape[0]]))
-    for kind, name, share in (("sparse", "independent", 0.13), ("dense", "independent", 0.5)):
-        sets.append((kind, name, (rng.random(shape, np.float32) < share).astype(np.uint8)))
-    cases = []
-    for kind, name, train in sets:
-        model = fit_reference(train, options.hidden, options.threads)
-        rows = np.ascontiguousarray(train[: options.rows])
-        params = {key: value.copy() for key, value in model.params_.items()}
-        uniforms = rng.random((options.samples, shape[1]), np.float32)
-        cases.append((kind, Case(f"{name}, {rows.mean():.0%} ones", rows, params, uniforms)))
-    return cases
 
 
 def disagreement(ours: Contestant, other: Contestant) -> str:
@@ -81,46 +57,20 @@ def disagreement(ours: Contestant, other: Contestant) -> str:
     return ""
 
 
-def table(heads: list[str], rows: list[list[str]], markdown: bool) -> str:
-    """Return a table for people, or for RESULTS.md."""
-    if markdown:
-        rule = ["---", *["---:"] * (len(heads) - 1)]
-        return "\n".join("| " + " | ".join(row) + " |" for row in [heads, rule, *rows])
-    widths = [max(len(row[i]) for row in [heads, *rows]) for i in range(len(heads))]
-
-    def line(row: list[str]) -> str:
-        cells = [row[0].ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        return "  ".join(cells).rstrip()
-
-    return "\n".join([line(heads), "  ".join("-" * w for w in widths), *map(line, rows)])
-
-
-def work(case: Case, operation: str, sampled: np.ndarray) -> dict[str, float]:
-    """Count what an operation cannot do without, in a run-aware scheme."""
-    rows = sampled if operation == "sample" else case.rows
-    n, D = rows.shape
-    H = case.params["c"].size
-    changes = int(np.count_nonzero(rows[:, :-1]))
-    adds = n * (D - 1) * H + changes * H
-    n_params = sum(value.size for value in case.params.values())
-    # Adam reads parameters, gradient and two moments, and writes all but the gradient.
-    passes = {"score": 1, "gradient": 2, "train": 9, "sample": 1}[operation]
-    return {
-        "adds": adds * (3 if operation in ("gradient", "train") else 1),
-        "activations": (n + changes) * H,
-        "bytes": 4 * n_params * passes,
-    }
-
-
 class Match:
     """All contestants on one case."""
 
-    def __init__(self, kind: str, case: Case, options: argparse.Namespace) -> None:
-        self.kind = kind
+    def __init__(self, case: Case, options: argparse.Namespace) -> None:
         self.case = case
+        self.peers = family(case.family).PEERS
         self.options = options
+        n, D = case.rows.shape
+        self.title = (
+            f"{case.name}: {n} rows, {len(case.uniforms)} sampled, D = {D}, {case.sizes}, "
+            f"{options.threads} threads"
+        )
         self.notes: dict[str, str] = {}
+        self.passes: dict[str, int] = {}
         self.alone: dict[str, list[float]] = {}
         self.times: dict[str, dict[str, list[float]]] = {}
 
@@ -140,6 +90,8 @@ class Match:
             try:
                 peer.ask("load", self.case)
                 self.notes[peer.name] = disagreement(ours, peer)
+                if self.case.by_passes and not self.notes[peer.name]:
+                    self.passes[peer.name] = peer.ask("choose_passes")
             except RuntimeError as error:
                 self.notes[peer.name] = f"not run: {error}"
             if not self.notes[peer.name]:
@@ -147,7 +99,7 @@ class Match:
         for _ in range(self.options.repeat):
             for key in (*OPERATIONS, *KERNELS):
                 for each in playing:
-                    if key in OPERATIONS or each is ours:
+                    if each is ours or key in self.peers[each.name].operations:
                         found = self.times.setdefault(each.name, {}).setdefault(key, [])
                         found.extend(self._measure(each, key))
 
@@ -156,21 +108,29 @@ class Match:
 
     def report(self, machine: dict[str, float], markdown: bool) -> str:
         """Return the tables of this case."""
-        n, D = self.case.rows.shape
-        title = (
-            f"{self.case.name}: {n} rows, {len(self.case.uniforms)} sampled, D = {D}, "
-            f"H = {self.options.hidden}, {self.options.threads} threads"
-        )
-        parts = [f"### {title}" if markdown else f"== {title} ==", self._times(markdown)]
+        title = f"### {self.title}" if markdown else f"== {self.title} =="
+        parts = [title, self._times(markdown)]
         best = {key: min(times) for key, times in self.times["fastar"].items()}
         away = max(OPERATIONS, key=lambda key: abs(best[key] / min(self.alone[key]) - 1))
         ratio = best[away] / min(self.alone[away])
+        parts.append(self._scaled())
         parts.append(
             f"Before any peer had started, fastar took {1 / ratio:.2f} times as long in "
             f"{OPERATIONS[away]}, the operation where the two measurements differ most."
         )
         parts += [self._ratios(best, markdown), self._efficiency(best, machine, markdown)]
-        return "\n\n".join(parts)
+        return "\n\n".join(part for part in parts if part)
+
+    def _scaled(self) -> str:
+        """Say of whose passes of sampling only some were timed."""
+        D = self.case.rows.shape[1]
+        scaled = [f"{name} {n}" for name, n in self.passes.items() if n < D]
+        if not scaled:
+            return ""
+        return (
+            f"Sampling makes {D} passes of the same work with these peers. So many of them were "
+            "timed, with all rows, and multiplied accordingly: " + "; ".join(scaled) + "."
+        )
 
     def _times(self, markdown: bool) -> str:
         def cell(times: list[float] | None) -> str:
@@ -180,7 +140,7 @@ class Match:
 
         rows = []
         for name in ("fastar", *self.notes):
-            kind = PEERS[name][2] if name in PEERS else ""
+            kind = self.peers[name].kind if name in self.peers else ""
             times = self.times.get(name, {})
             cells = [cell(times.get(key)) for key in OPERATIONS]
             rows.append([name, kind, *cells, self.notes.get(name, "")])
@@ -194,6 +154,7 @@ class Match:
 
     def _ratios(self, best: dict[str, float], markdown: bool) -> str:
         rows = []
+        targets = family(self.case.family).TARGETS.get(self.case.kind, {})
         for key, operation in OPERATIONS.items():
             row = [operation, f"{best[key] * 1e3:.2f}"]
             reached = None
@@ -201,7 +162,7 @@ class Match:
                 peers = {
                     name: min(times[key])
                     for name, times in self.times.items()
-                    if name in PEERS and PEERS[name][2] == kind
+                    if name in self.peers and self.peers[name].kind == kind and key in times
                 }
                 if not peers:
                     row += ["none", ""]
@@ -210,7 +171,7 @@ class Match:
                 ratio = peers[name] / best[key]
                 reached = ratio if kind == "plain" else reached
                 row += [f"{name} {peers[name] * 1e3:.1f}", f"{ratio:.1f}x"]
-            target = TARGETS[self.kind].get(key)
+            target = targets.get(key)
             verdict = ""
             if target and reached is not None:
                 verdict = f"{target}x: " + ("reached" if reached >= target else "not reached")
@@ -221,7 +182,8 @@ class Match:
     def _efficiency(self, best: dict[str, float], machine: dict[str, float], markdown: bool) -> str:
         rows = []
         for key, operation in OPERATIONS.items():
-            count = work(self.case, key, self.sampled)
+            handled = self.sampled if key == "sample" else self.case.rows
+            count = family(self.case.family).work(self.case, key, handled)
             rate = count["adds"] / best[key]
             floor = (
                 count["adds"] / machine["sgemm"]
@@ -254,18 +216,26 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n\n")[0], formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--model", choices=(*FAMILIES, "all"), default="nade")
     parser.add_argument("--data", default=os.environ.get("FASTAR_DATA"), help="folder of data sets")
     parser.add_argument("--threads", type=int, default=cores())
     parser.add_argument("--rows", type=int, default=100)
     parser.add_argument("--samples", type=int, default=1000)
-    parser.add_argument("--hidden", type=int, default=500)
+    parser.add_argument(
+        "--hidden", type=layer_sizes, help="units of the hidden layers, such as 1000,1000"
+    )
     parser.add_argument("--repeat", type=int, help="rounds; 7, or 2 with --quick")
     parser.add_argument("--quick", action="store_true", help="short measurements")
     parser.add_argument("--markdown", action="store_true", help="tables for RESULTS.md")
-    parser.add_argument("--only", choices=("sparse", "dense"), help="leave out the other rows")
+    parser.add_argument("--only", choices=("sparse", "dense"), help="of NADE's rows")
     options = parser.parse_args()
     if not 1 <= options.threads <= cores():
         parser.error(f"--threads must be 1 to {cores()}, the cores this process may use")
+    modules = dict.fromkeys(
+        module for name, module in FAMILIES.items() if options.model in (name, "all")
+    )
+    if options.hidden and "nade" in modules and len(options.hidden) != 1:
+        parser.error("NADE has one hidden layer")
     options.repeat = options.repeat or (2 if options.quick else 7)
 
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
@@ -274,20 +244,22 @@ def main() -> int:
     seconds = 0.2 if options.quick else 1.0
     machine = measure_machine(options.threads, seconds)
     matches = [
-        Match(kind, case, options)
-        for kind, case in make_cases(options)
-        if options.only in (None, kind)
+        Match(case, options) for name in modules for case in family(name).make_cases(options)
     ]
     contestants = [Contestant("fastar", options.threads)]
     try:
         for match in matches:
-            print(f"{match.case.name}: fastar alone", file=sys.stderr, flush=True)
+            print(f"{match.title}: fastar alone", file=sys.stderr, flush=True)
             match.warm_up(contestants[0])
-        for name in PEERS:
-            contestants.append(Contestant(name, options.threads))
-        for match in matches:
-            print(f"{match.case.name}: everyone", file=sys.stderr, flush=True)
-            match.play(contestants[0], contestants[1:])
+        for name in modules:
+            for peer in family(name).PEERS:
+                contestants.append(Contestant(peer, options.threads))
+            for match in matches:
+                if match.case.family == name:
+                    print(f"{match.title}: everyone", file=sys.stderr, flush=True)
+                    match.play(contestants[0], contestants[1:])
+            while len(contestants) > 1:
+                contestants.pop().close()
     finally:
         for each in contestants:
             each.close()
@@ -304,6 +276,14 @@ def main() -> int:
     for match in matches:
         print(match.report(machine, options.markdown), end="\n\n")
     return 1 if any("disagrees" in note for m in matches for note in m.notes.values()) else 0
+
+
+def layer_sizes(text: str) -> tuple[int, ...]:
+    """Read sizes that are separated by commas."""
+    sizes = tuple(int(each) for each in text.split(","))
+    if min(sizes) < 1:
+        raise ValueError
+    return sizes
 
 
 def measure_machine(threads: int, seconds: float) -> dict[str, float]:

@@ -4,30 +4,20 @@ import multiprocessing
 import os
 import time
 import traceback
+from functools import partial
 from importlib import import_module
 from typing import Any
 
 import numpy as np
+from families import Case, family, fit_reference
 
-__all__ = ["OPERATIONS", "PEERS", "Case", "Contestant", "fit_reference"]
+__all__ = ["Contestant"]
 
-#: What is timed, and how the tables call it.
-OPERATIONS = {
-    "score": "scoring",
-    "gradient": "gradient",
-    "train": "training step",
-    "sample": "sampling",
-}
-
-#: Module and class of each peer, and whether it is what one writes with automatic
-#: differentiation ("plain") or what an expert makes of that framework ("expert").
-PEERS = {
-    "torch eager loop": ("torch_nade", "TorchLoop", "plain"),
-    "jax jit scan": ("jax_nade", "JaxScan", "plain"),
-    "torch eager loop, manual backward": ("torch_nade", "TorchManualLoop", "expert"),
-    "torch eager segments": ("torch_nade", "TorchSegments", "expert"),
-    "jax sharded scan, manual backward": ("jax_nade", "JaxShardedScan", "expert"),
-}
+#: Where some passes of a peer's sampling tell the time of all: so many seconds of them are timed,
+#: and so many times what a call takes before the first, so that this may be multiplied as well.
+SECONDS_OF_PASSES = 0.25
+TIMES_THE_REST = 50
+FEW_PASSES = 4
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -37,45 +27,12 @@ THREAD_VARIABLES = (
 )
 
 
-class Case:
-    """
-    One data set and the parameters at which all contestants compute.
-
-    Parameters
-    ----------
-    name : str
-        How the tables call it.
-    rows : numpy.ndarray
-        The rows (n, D), uint8, that are scored and differentiated.
-    params : dict of numpy.ndarray
-        ``W``, ``c``, ``V`` and ``b`` as `NADE.params_` has them.
-    uniforms : numpy.ndarray
-        Numbers (m, D), float32, from which the peers draw m samples.
-    """
-
-    def __init__(
-        self, name: str, rows: np.ndarray, params: dict[str, np.ndarray], uniforms: np.ndarray
-    ) -> None:
-        self.name = name
-        self.rows = rows
-        self.params = params
-        self.uniforms = uniforms
-
-
-def fit_reference(rows: np.ndarray, n_hidden: int, threads: int | None) -> Any:
-    """Train for one pass, so that parameters and samples look like those of a real model."""
-    from fastar import NADE
-
-    model = NADE(n_hidden=n_hidden, activation="sigmoid", random_state=0, n_jobs=threads)
-    return model.partial_fit(rows)
-
-
 class Fastar:
     """Our side, as users and the training loop meet it, and the kernels alone beneath it."""
 
     def __init__(self, case: Case, threads: int) -> None:
         # The parameters alone matter; one pass over these rows builds everything around them.
-        self.model = fit_reference(case.rows, case.params["c"].size, threads)
+        self.model = fit_reference(family(case.family).estimator(case.settings, threads), case.rows)
         for key, value in self.model.params_.items():
             value[...] = case.params[key]
         self.threads = threads
@@ -89,6 +46,7 @@ class Fastar:
         self.inner = self.training.model
         self.codes = self.inner.codes(self.rows)
         self.kernel = self.inner.conditional.kernel
+        self.weights = self.inner.network.prepare(self.inner.params, threads)
         self.noise = case.uniforms[:, :, None]
         self.drawn = np.zeros(case.uniforms.shape, self.inner.dtype)
 
@@ -102,25 +60,23 @@ class Fastar:
 
     def gradient(self) -> dict[str, np.ndarray]:
         self.training.gradient(self.batch)
-        return self.training._grads
-
-    def train_step(self) -> None:
-        self.trained.epoch()
+        return self.inner.network.textbook(self.training._grads)
 
     def sample(self) -> np.ndarray:
         self.seed += 1
         return self.model.sample(self.n_samples, random_state=self.seed)
 
     def kernel_score(self) -> np.ndarray:
-        raw, _ = self.inner.network.forward(self.inner.params, self.codes, self.threads)
+        raw, _ = self.inner.network.forward(self.weights, self.codes, self.threads)
         return self.kernel.log_prob(raw, self.codes, self.threads)[1]
 
     def kernel_sample(self) -> np.ndarray:
         capsule = self.kernel.draw(self.inner.dtype, 1.0)
-        self.inner.network.sample(
-            self.inner.params, capsule, self.noise, None, self.drawn, self.threads
-        )
+        self.inner.network.sample(self.weights, capsule, self.noise, None, self.drawn, self.threads)
         return self.drawn
+
+    def whole(self, action: str, seconds: float) -> float:
+        return seconds
 
     def score_of(self, rows: np.ndarray) -> np.ndarray:
         return self.model.score_samples(rows)
@@ -128,8 +84,8 @@ class Fastar:
     def actions(self) -> dict[str, Any]:
         return {
             "score": self.log_likelihood,
-            "gradient": self.gradient,
-            "train": self.train_step,
+            "gradient": lambda: self.training.gradient(self.batch),
+            "train": self.trained.epoch,
             "sample": self.sample,
             "score, kernels": self.kernel_score,
             "sample, kernels": self.kernel_sample,
@@ -140,15 +96,17 @@ class Peer:
     """One peer; conversions of its inputs are kept out of what is timed."""
 
     def __init__(self, name: str, case: Case, threads: int) -> None:
-        module, cls, _ = PEERS[name]
+        its = family(case.family)
+        entry = its.PEERS[name]
         # The package is found beside the script that was started.
-        make = getattr(import_module(f"peers.{module}"), cls)
+        make = getattr(import_module(f"peers.{entry.module}"), entry.cls)
         self.case = case
-        self.peer = make(case.params, "sigmoid", threads)
-        self.trained = make(case.params, "sigmoid", threads)
+        self.peer = its.build(make, case, threads)
+        self.trained = its.build(make, case, threads)
         self.rows = self.peer.prepare(case.rows)
         self.trained_rows = self.trained.prepare(case.rows)
         self.uniforms = self.peer.prepare(case.uniforms)
+        self.n_passes: int | None = None
 
     def log_likelihood(self) -> np.ndarray:
         return self.peer.log_likelihood(self.case.rows)
@@ -157,14 +115,33 @@ class Peer:
         return self.peer.gradient(self.case.rows)
 
     def sample(self) -> np.ndarray:
-        return self.peer.sample(self.case.uniforms)
+        return self.peer.sample(self.case.uniforms[: self.case.n_checked])
+
+    def choose_passes(self) -> int:
+        """Decide on how many of the passes of sampling are timed, and say so."""
+        rest, few = (
+            min(_measure(partial(self.peer.sample, self.uniforms, n), 0.05, 20))
+            for n in (0, FEW_PASSES)
+        )
+        # Disturbed measurements must not make a pass look as if it took no time.
+        one = max(few - rest, few / 10) / FEW_PASSES
+        wanted = max(SECONDS_OF_PASSES, TIMES_THE_REST * rest) / one
+        self.n_passes = min(self.case.uniforms.shape[1], max(FEW_PASSES, round(wanted)))
+        return self.n_passes
+
+    def whole(self, action: str, seconds: float) -> float:
+        """Return what an action takes as a whole, from what was measured."""
+        if action != "sample" or self.n_passes is None:
+            return seconds
+        return seconds * self.case.uniforms.shape[1] / self.n_passes
 
     def actions(self) -> dict[str, Any]:
+        passes = () if self.n_passes is None else (self.n_passes,)
         return {
             "score": lambda: self.peer.log_likelihood(self.rows),
             "gradient": lambda: self.peer.gradient(self.rows),
             "train": lambda: self.trained.train_step(self.trained_rows),
-            "sample": lambda: self.peer.sample(self.uniforms),
+            "sample": lambda: self.peer.sample(self.uniforms, *passes),
         }
 
 
@@ -198,7 +175,8 @@ def _serve(pipe: Any, name: str, threads: int) -> None:
                 result: Any = True
             elif command == "measure":
                 action, seconds, most = arguments
-                result = _measure(held.actions()[action], seconds, most)
+                times = _measure(held.actions()[action], seconds, most)
+                result = [held.whole(action, each) for each in times]
             else:
                 result = getattr(held, command)(*arguments)
         except Exception as error:
@@ -215,14 +193,13 @@ class Contestant:
     Parameters
     ----------
     name : str
-        "fastar" or a key of `PEERS`.
+        "fastar" or a peer of the family whose cases it is given.
     threads : int
         Threads, and cores, that it may use.
     """
 
     def __init__(self, name: str, threads: int) -> None:
         self.name = name
-        self.kind = "" if name == "fastar" else PEERS[name][2]
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         before = {key: os.environ.get(key) for key in THREAD_VARIABLES}

@@ -57,7 +57,8 @@ def work(case: dict[str, int], repeats: int) -> None:
     params["b"][...] = np.log(0.13 / 0.87)
     kernel = conditional.kernel
     codes = (rng.random((n, D)) < 0.13).astype(np.float32)
-    noise = conditional.noise(rng, n, D, codes.dtype)
+    noise = np.empty((n, D, kernel.n_noise), codes.dtype)
+    conditional.fill_noise([rng], noise, n, 1)
     scale = np.full(n, -1 / n, np.float32)
     drawn, capsule = np.zeros_like(codes), kernel.draw(codes.dtype, 1.0)
 

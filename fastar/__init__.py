@@ -2,9 +2,10 @@
 
 from importlib.metadata import version
 
-from fastar.models import NADE
+from fastar.mixture import Mixture
+from fastar.models import FVSBN, MADE, NADE
 from fastar.persistence import load
 
-__all__ = ["NADE", "__version__", "load"]
+__all__ = ["FVSBN", "MADE", "NADE", "Mixture", "__version__", "load"]
 
 __version__ = version("fastar-density")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -21,9 +22,11 @@ from fastar._table import Table
 from fastar._threads import effective_n_threads
 from fastar._training import Training
 from fastar._validation import (
+    check_count,
     check_evidence,
     check_order,
     check_table_support,
+    check_temperature,
     check_weight,
     choose_conditional,
     missing_to_held,
@@ -31,7 +34,7 @@ from fastar._validation import (
 )
 from fastar.callbacks import ProgressBar
 from fastar.conditionals import Conditional
-from fastar.networks import SharedHidden
+from fastar.networks import Network
 from fastar.optimizers import Optimizer
 from fastar.schedules import Schedule
 
@@ -76,9 +79,55 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
     _training_state: tuple[dict[str, Any], dict[str, Array]]
 
+    def __init__(
+        self,
+        *,
+        distribution: Any,
+        order: Any,
+        markov_order: int | None,
+        solver: Any,
+        learning_rate_init: float | None,
+        learning_rate: Any,
+        alpha: float,
+        batch_size: int,
+        max_iter: int,
+        tol: float,
+        early_stopping: bool,
+        validation_fraction: float,
+        n_iter_no_change: int,
+        warm_start: bool,
+        random_state: Any,
+        n_jobs: int | None,
+        verbose: int,
+        callbacks: Any,
+        dtype: Any,
+    ) -> None:
+        self.distribution = distribution
+        self.order = order
+        self.markov_order = markov_order
+        self.solver = solver
+        self.learning_rate_init = learning_rate_init
+        self.learning_rate = learning_rate
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.tol = tol
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+        self.callbacks = callbacks
+        self.dtype = dtype
+
     @abstractmethod
-    def _network(self, n_features: int, conditional: Conditional) -> SharedHidden:
-        """Return the network for this many features and this conditional's inputs and outputs."""
+    def _network(self, n_features: int, conditional: Conditional, seed: int) -> Network:
+        """Return the network for this many features and this conditional's inputs and outputs.
+
+        seed: of what is random in its structure.
+        """
 
     # ---- fitting
 
@@ -171,12 +220,14 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
             self.order_ = check_order(self.order, X.shape[1], rng)
             table = Table(X, self.order_)
             self.distribution_ = choose_conditional(self.distribution, table).fitted(table, weight)
-            self.network_ = self._network(self.n_features_in_, self.distribution_)
-        elif self._network(self.n_features_in_, self.distribution_) != self.network_:
+            # spawned, so that networks without a random structure leave the stream as it is
+            seed = int(rng.spawn(1)[0].integers(2**31))
+            self.network_ = self._network(self.n_features_in_, self.distribution_, seed)
+        elif (asked := self._network_again()) != self.network_:
             raise ValueError(
                 "To go on from a fitted model (warm_start, partial_fit), the parameters of its "
                 f"network must stay as they were: {self.network_}. "
-                f"Got {self._network(self.n_features_in_, self.distribution_)} instead."
+                f"Got {asked} instead."
             )
         check_table_support(self.distribution_, Table(X, self.order_), "X")
         table, weight, held_out = self._split(X, weight, X_val, one_pass, rng)
@@ -202,6 +253,10 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
             n_iter_no_change=self.n_iter_no_change,
             n_threads=effective_n_threads(self.n_jobs),
         )
+
+    def _network_again(self) -> Network:
+        """Return the network that the present parameters ask for, structured as the fitted one."""
+        return self._network(self.n_features_in_, self.distribution_, self.network_.seed)
 
     def _split(
         self, X: Any, weight: Array, X_val: Any, one_pass: bool, rng: np.random.Generator
@@ -247,12 +302,13 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
     @property
     def params_(self) -> Params:
         """Named views on `theta_`, in the letters of the papers."""
-        return self._model().params
+        model = self._model()
+        return model.network.textbook(model.params)
 
     @property
     def n_parameters_(self) -> int:
         """How many numbers the model has learnt."""
-        return int(self._model().layout.size)
+        return self._model().n_parameters
 
     def _rows(self, X: Any) -> tuple[Model, Table]:
         model = self._model()
@@ -356,20 +412,14 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
             Of the type that `fit` was given.
         """
         model = self._model()
-        if not isinstance(n_samples, Integral) or isinstance(n_samples, bool) or n_samples < 1:
-            raise ValueError(f"n_samples must be an int of at least 1. Got {n_samples!r} instead.")
-        if not isinstance(temperature, Real) or not 0 < temperature < np.inf:
-            raise ValueError(
-                f"temperature must be a finite number above 0. Got {temperature!r} instead."
-            )
+        n_samples = check_count("n_samples", n_samples)
+        temperature = check_temperature(temperature)
         if hasattr(evidence, "columns"):
             _check_feature_names(self, evidence, reset=False)
-        values, held = check_evidence(evidence, int(n_samples), model)
+        values, held = check_evidence(evidence, n_samples, model)
         n_threads = effective_n_threads(self.n_jobs)
         rng = _generator(random_state)
-        drawn = _inference.sample(
-            model, int(n_samples), values, held, float(temperature), rng, n_threads
-        )
+        drawn = _inference.sample(model, n_samples, values, held, temperature, rng, n_threads)
         return self._container.wrap(drawn)
 
     def impute(
@@ -400,23 +450,19 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
            Statistics 3, 1988.
         """
         model = self._model()
-        for name, value in (("n_draws", n_draws), ("n_particles", n_particles)):
-            if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name} must be an int of at least 1. Got {value!r} instead.")
+        n_draws = check_count("n_draws", n_draws)
+        n_particles = check_count("n_particles", n_particles)
         given = X
         X = validate_data(self, X, dtype="numeric", ensure_all_finite="allow-nan", reset=False)
         values, held = check_evidence(X, X.shape[0], model, name="X")
         assert values is not None
         assert held is not None
         rng, n_threads = _generator(random_state), effective_n_threads(self.n_jobs)
+        propose = partial(
+            _inference.particles, model, n_particles=n_particles, rng=rng, n_threads=n_threads
+        )
         completed, self.impute_ess_ = _inference.impute(
-            model,
-            np.where(held, X, values),
-            ~missing_to_held(X),
-            int(n_draws),
-            int(n_particles),
-            rng,
-            n_threads,
+            propose, np.where(held, X, values), ~missing_to_held(X), n_draws, n_particles, rng
         )
         return Container.of(given, X).wrap(completed[0]) if n_draws == 1 else completed
 

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
+from fastar._kernels import _cpu
 from fastar._model import Model
 from fastar._parameters import Array
-from fastar._table import BLOCK_ROWS, Table
+from fastar._table import BLOCK_ROWS, Table, block_rows
 from fastar._validation import check_support
 
 
-def _log_probs(model: Model, table: Table, n_threads: int) -> Iterator[tuple[slice, Array, Array]]:
-    """Yield (rows, log p(x_d | x_<d) (m, D), row sums (m,)) in model order."""
-    params = model.params
+def _log_probs(
+    model: Model, table: Table, n_threads: int, member: int = 0
+) -> Iterator[tuple[slice, Array, Array]]:
+    """Yield (rows, log p(x_d | x_<d) (m, D), row sums (m,)) in model order, of one member."""
+    weights = model.network.prepare(model.params, n_threads, member)
     log_scale = model.conditional.log_scale()
     for where, block in table.blocks():
         check_support(model.conditional, block, model.order, where.start)
         codes = model.codes(block)
-        raw, _ = model.network.forward(params, codes, n_threads)
+        raw, _ = model.network.forward(weights, codes, n_threads)
         logp, total = model.conditional.log_prob(raw, codes, n_threads)
         if log_scale is not None:
             logp = logp + log_scale
@@ -29,15 +32,18 @@ def _log_probs(model: Model, table: Table, n_threads: int) -> Iterator[tuple[sli
 
 
 def score_rows(model: Model, table: Table, n_threads: int) -> Array:
-    """Return log p(x) (n,)."""
-    scores = np.empty(len(table))
-    for where, _, total in _log_probs(model, table, n_threads):
-        scores[where] = total
-    return scores
+    """Return log p(x) (n,), the log of the mean of p(x) over the members."""
+    scores, M = np.full(len(table), -np.inf), model.network.n_members
+    for member in range(M):
+        for where, _, total in _log_probs(model, table, n_threads, member):
+            scores[where] = np.logaddexp(scores[where], total) if M > 1 else total
+    return scores - np.log(M) if M > 1 else scores
 
 
 def total_log_prob(model: Model, table: Table, weight: Array, n_threads: int) -> float:
     """Return sum over rows of weight * log p(x)."""
+    if model.network.n_members > 1:
+        return float((weight * score_rows(model, table, n_threads)).sum())
     return float(
         sum(
             (weight[where] * total).sum() for where, _, total in _log_probs(model, table, n_threads)
@@ -48,23 +54,88 @@ def total_log_prob(model: Model, table: Table, weight: Array, n_threads: int) ->
 def score_features(model: Model, table: Table, n_threads: int) -> Array:
     """Return log p(x_d | those before it) (n, D) in the order of the columns."""
     scores = np.empty((len(table), model.n_features))
+    if model.network.n_members > 1:
+        # log p(x_1 .. x_d) - log p(x_1 .. x_d-1), each a mean over members
+        for where, _, prefixes in _blocks_of_members(model, table, n_threads):
+            scores[where, model.order] = np.diff(np.logaddexp.reduce(prefixes, axis=0), axis=1)
+        return scores
     for where, logp, _ in _log_probs(model, table, n_threads):
         scores[where, model.order] = logp
     return scores
 
 
+def score_drawn(model: Model, drawn: Array, members: Array, n_threads: int) -> Array:
+    """Return log p(x_d | those before it) (n, D), each row's by the member that drew it."""
+    scores = np.empty(drawn.shape)
+    for member in np.unique(members):
+        rows = np.flatnonzero(members == member)
+        table = Table(drawn, model.order, rows)
+        for where, logp, _ in _log_probs(model, table, n_threads, member):
+            scores[rows[where, None], model.order] = logp
+    return scores
+
+
+def _blocks_of_members(
+    model: Model, table: Table, n_threads: int
+) -> Iterator[tuple[slice, list[Array], Array]]:
+    """Yield (rows, members' raw outputs, and their log p(x_1 .. x_d) (M, m, D + 1))."""
+    network, conditional = model.network, model.conditional
+    if network.order_agnostic:
+        raise ValueError(
+            "A mixture over orders has no p(x_d | those before it): with order_agnostic=True only "
+            "whole rows can be scored."
+        )
+    weights = [
+        network.prepare(model.params, n_threads, member) for member in range(network.n_members)
+    ]
+    log_scale = conditional.log_scale()
+    for where, block in table.blocks():
+        check_support(conditional, block, model.order, where.start)
+        codes = model.codes(block)
+        raws = [network.forward(each, codes, n_threads)[0] for each in weights]
+        prefixes = np.zeros((len(raws), len(block), model.n_features + 1))
+        for raw, prefix in zip(raws, prefixes, strict=True):
+            logp, _ = conditional.log_prob(raw, codes, n_threads)
+            np.cumsum(logp if log_scale is None else logp + log_scale, axis=1, out=prefix[:, 1:])
+        yield where, raws, prefixes
+
+
 def describe(model: Model, table: Table, n_threads: int) -> Any:
     """Return what each p(x_d | those before it) is, in the order of the columns."""
-    parts = []
-    for where, block in table.blocks():
-        check_support(model.conditional, block, model.order, where.start)
-        raw, _ = model.network.forward(model.params, model.codes(block), n_threads)
-        parts.append(model.conditional.describe(raw))
+    parts = list(_descriptions(model, table, n_threads))
     if isinstance(parts[0], dict):
         return {
             key: model.to_columns(np.concatenate([part[key] for part in parts])) for key in parts[0]
         }
     return model.to_columns(np.concatenate(parts))
+
+
+def _descriptions(model: Model, table: Table, n_threads: int) -> Iterator[Any]:
+    """Yield what the conditional says of each block, in model order."""
+    conditional = model.conditional
+    if model.network.n_members > 1:
+        for _, raws, prefixes in _blocks_of_members(model, table, n_threads):
+            before = prefixes[:, :, :-1]
+            share = np.exp(before - np.logaddexp.reduce(before, axis=0))
+            yield _averaged([conditional.describe(raw) for raw in raws], share)
+        return
+    weights = model.network.prepare(model.params, n_threads)
+    for where, block in table.blocks():
+        check_support(conditional, block, model.order, where.start)
+        yield conditional.describe(model.network.forward(weights, model.codes(block), n_threads)[0])
+
+
+def _averaged(found: list[Any], share: Array) -> Any:
+    """Return what a mixture's conditional is, of those of its members. share (M, n, D)."""
+    if not isinstance(found[0], dict):
+        return sum(
+            w.reshape(w.shape + (1,) * (p.ndim - 2)) * p for w, p in zip(share, found, strict=True)
+        )
+    mean = sum(w * each["mean"] for w, each in zip(share, found, strict=True))
+    second = sum(
+        w * (each["variance"] + each["mean"] ** 2) for w, each in zip(share, found, strict=True)
+    )
+    return {"mean": mean, "variance": second - mean**2}
 
 
 def sample(
@@ -75,67 +146,107 @@ def sample(
     temperature: float,
     rng: np.random.Generator,
     n_threads: int,
+    members: Array | None = None,
 ) -> Array:
     """Return n values (n, D) in the order of the columns.
 
     evidence (1 or n, D), held (as evidence): values that stay, and where; in the order of the
-    columns.
+    columns. members (n,): which of the networks that share the parameters draws each row, any by
+    default.
     """
-    conditional, D = model.conditional, model.n_features
-    draw, params = conditional.kernel, model.params
-    capsule = draw.draw(model.dtype, temperature)
-    values = None
-    for start in range(0, n, BLOCK_ROWS):
-        m = min(BLOCK_ROWS, n - start)
-        codes = np.zeros((m, D), model.dtype)
-        is_held = None
-        if evidence is not None and held is not None:
-            rows = slice(start, start + m) if len(evidence) > 1 else slice(None)
-            is_held = np.ascontiguousarray(np.broadcast_to(held[rows], (m, D))[:, model.order])
-            codes[:] = np.where(is_held, model.codes(evidence[rows][:, model.order]), 0)
-            is_held = is_held.view(np.uint8)
-        noise = conditional.noise(rng, m, D, model.dtype)
-        model.network.sample(params, capsule, noise, is_held, codes, n_threads)
-        block = model.to_columns(conditional.decode(codes))
-        if values is None:
-            values = np.empty((n, D), block.dtype)
-        values[start : start + m] = block
-    if values is None:
-        return conditional.decode(np.zeros((0, D), model.dtype))
+    conditional, network = model.conditional, model.network
+    capsule = conditional.kernel.draw(model.dtype, temperature)
+    kind = conditional.decode(np.zeros((1, model.n_features), model.dtype)).dtype
+    values = np.empty((n, model.n_features), kind)
+    if members is None and network.n_members > 1:
+        members = rng.integers(network.n_members, size=n)
+    for member in range(network.n_members):
+        size = block_rows(model.n_features)
+        mine = None if members is None else np.flatnonzero(members == member)
+        weights = network.prepare(model.params, n_threads, member)
+        for start in range(0, n if mine is None else len(mine), size):
+            block: Any = slice(start, min(start + size, n))
+            if mine is not None:
+                block = mine[start : start + size]
+            m = len(values[block])
+            codes, is_held = _held_codes(model, evidence, held, block, m)
+            noise = _noise(model, rng, m, n_threads)
+            network.sample(weights, capsule, noise, is_held, codes, n_threads)
+            values[block] = model.to_columns(conditional.decode(codes))
     if evidence is not None and held is not None:
         np.copyto(values, evidence, where=held, casting="unsafe")
     return values
 
 
-def impute(
+def _noise(model: Model, rng: np.random.Generator, n: int, n_threads: int) -> Array:
+    """Return the random numbers of n rows; every BLOCK_ROWS rows have a stream of their own."""
+    shape = (n, model.n_features, model.conditional.kernel.n_noise)
+    noise = _cpu.aligned_empty(shape, model.dtype)
+    streams = rng.spawn(-(-n // BLOCK_ROWS))
+    model.conditional.fill_noise(streams, noise, BLOCK_ROWS, n_threads)
+    return noise
+
+
+def _held_codes(
+    model: Model, evidence: Array | None, held: Array | None, rows: Array | slice, m: int
+) -> tuple[Array, Array | None]:
+    """Return codes (m, D) with the evidence of these rows, and where it is, in model order."""
+    codes = _cpu.aligned_empty((m, model.n_features), model.dtype)
+    if evidence is None or held is None:
+        return codes, None
+    which = rows if len(evidence) > 1 else slice(None)
+    is_held = np.ascontiguousarray(np.broadcast_to(held[which], codes.shape)[:, model.order])
+    codes[:] = np.where(is_held, model.codes(evidence[which][:, model.order]), 0)
+    return codes, is_held.view(np.uint8)
+
+
+def particles(
     model: Model,
+    X: Array,
+    missing: Array,
+    *,
+    n_particles: int,
+    rng: np.random.Generator,
+    n_threads: int,
+    temperature: float = 1.0,
+) -> tuple[Array, Array]:
+    """Return samples (n, n_particles, D) that hold X where not `missing`, and log-weights of them.
+
+    A sample's weight is the product of p(x_d | those before it) over what it holds, by the member
+    that drew it. The mean of a row's weights estimates the probability of what is held, without
+    bias; where that comes first in the order, each weight is what its member makes of it.
+    """
+    held = np.repeat(~missing, n_particles, axis=0)
+    # any value of the support may stand where nothing is held
+    evidence = np.where(held, np.repeat(X, n_particles, axis=0), _placeholder(model))
+    members = rng.integers(model.network.n_members, size=len(evidence))
+    drawn = sample(model, len(evidence), evidence, held, temperature, rng, n_threads, members)
+    logp = score_drawn(model, drawn, members, n_threads)
+    log_weight = np.where(held, logp, 0).sum(axis=1)
+    return drawn.reshape(len(X), n_particles, -1), log_weight.reshape(len(X), n_particles)
+
+
+def impute(
+    propose: Callable[[Array, Array], tuple[Array, Array]],
     X: Array,
     missing: Array,
     n_draws: int,
     n_particles: int,
     rng: np.random.Generator,
-    n_threads: int,
+    n_models: int = 1,
 ) -> tuple[Array, Array]:
     """Return completions (n_draws, n, D) of X where `missing`, and effective sample sizes (n,).
 
-    Each row gets `n_particles` samples that hold its evidence. A sample's weight is the product of
-    p(x_d | those before it) over the evidence, up to a factor that is the same for all of them;
-    completions are drawn from the samples by weight. With the evidence first in the order all
-    weights are equal, and the completions exact.
+    propose(X, missing): `particles` of each row, so many by each of `n_models`, and their weights.
+    Completions are drawn from them by weight.
     """
-    n, D = X.shape
     completed = np.repeat(X[None], n_draws, axis=0)
-    ess = np.full(n, float(n_particles))
+    ess = np.full(len(X), float(n_particles * n_models))
     incomplete = np.flatnonzero(missing.any(axis=1))
     per_block = max(1, BLOCK_ROWS // n_particles)
     for start in range(0, len(incomplete), per_block):
         rows = incomplete[start : start + per_block]
-        held = np.repeat(~missing[rows], n_particles, axis=0)
-        # any value of the support may stand where nothing is held
-        evidence = np.where(held, np.repeat(X[rows], n_particles, axis=0), _placeholder(model))
-        drawn = sample(model, len(evidence), evidence, held, 1.0, rng, n_threads)
-        logp = score_features(model, Table(drawn, model.order), n_threads)
-        log_weight = np.where(held, logp, 0).sum(axis=1).reshape(len(rows), n_particles)
+        drawn, log_weight = propose(X[rows], missing[rows])
         best = log_weight.max(axis=1, keepdims=True)
         # evidence that no sample makes possible tells the samples not apart
         weight = np.where(
@@ -143,9 +254,8 @@ def impute(
         )
         weight /= weight.sum(axis=1, keepdims=True)
         ess[rows] = 1 / (weight**2).sum(axis=1)
-        drawn = drawn.reshape(len(rows), n_particles, D)
         for i, row in enumerate(rows):
-            chosen = rng.choice(n_particles, n_draws, p=weight[i])
+            chosen = rng.choice(drawn.shape[1], n_draws, p=weight[i])
             completed[:, row] = drawn[i, chosen]
     return completed, ess
 

@@ -10,7 +10,7 @@ import numpy as np
 from fastar._parameters import Array, Layout, Params
 from fastar._table import Table
 from fastar.conditionals import Conditional
-from fastar.networks import SharedHidden
+from fastar.networks import Network
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Model:
         The flat parameters; `params` are views on it.
     """
 
-    network: SharedHidden
+    network: Network
     conditional: Conditional
     order: Array
     theta: Array
@@ -54,6 +54,12 @@ class Model:
     def params(self) -> Params:
         """Named views on `theta`."""
         return self.layout.views(self.theta)
+
+    @property
+    def n_parameters(self) -> int:
+        """Numbers that training can change."""
+        active = self.network.active
+        return self.layout.size if active is None else int((active[:, 1] - active[:, 0]).sum())
 
     def initialise(self, table: Table, weight: Array, rng: np.random.Generator) -> None:
         """Start from the best constant model."""

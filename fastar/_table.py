@@ -10,9 +10,17 @@ from scipy import sparse
 
 from fastar._parameters import Array
 
-# Rows of one block of scoring, sampling or checking; a block's work space is what bounds their
-# memory.
 BLOCK_ROWS = 256
+"""Rows that are few enough for any purpose."""
+
+
+def block_rows(n_features: int) -> int:
+    """Return the rows of one block of scoring, sampling or checking.
+
+    A block's work space is what bounds their memory; in blocks of some megabytes what is done once
+    a block does not count.
+    """
+    return max(BLOCK_ROWS, (1 << 20) // n_features)
 
 
 class Table:
@@ -52,8 +60,9 @@ class Table:
         # in C order whatever X is in, so that sums over a block have the same bits
         return np.ascontiguousarray(block if self._natural else block[:, self.order])
 
-    def blocks(self, size: int = BLOCK_ROWS) -> Iterator[tuple[slice, Array]]:
+    def blocks(self) -> Iterator[tuple[slice, Array]]:
         """Yield (slice of rows, dense block) from first to last."""
+        size = block_rows(len(self.order))
         for start in range(0, len(self), size):
             where = slice(start, min(start + size, len(self)))
             yield where, self.take(where)

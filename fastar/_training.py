@@ -14,7 +14,7 @@ from fastar._inference import total_log_prob
 from fastar._model import Model
 from fastar._parameters import Array, empty_vector
 from fastar._table import BLOCK_ROWS, Table
-from fastar.optimizers import Optimizer
+from fastar.optimizers import Optimizer, Stretches
 from fastar.schedules import Schedule
 
 _STEPS_TO_JUDGE = 20
@@ -98,6 +98,7 @@ class Training:
         self._layout = model.layout
         self._params = model.params
         self._grads = self._layout.views(self._gradient)
+        self._stretches = Stretches(model.theta.size, self._layout.n_decayed, model.network.active)
 
     @property
     def n_batches(self) -> int:
@@ -111,7 +112,7 @@ class Training:
         header = {
             "entropy": self.entropy,
             "optimizer": self.optimizer.name,
-            "dtype": self.model.dtype.name,
+            "network": repr(self.model.network),
             "progress": asdict(self.progress),
         }
         return header, arrays
@@ -182,9 +183,12 @@ class Training:
         model, weight = self.model, self._weight[rows]
         codes = model.codes(self.table.take(rows))
         scale = (weight / (-self._mean_weight * len(rows))).astype(model.dtype)
-        raw, cache = model.network.forward(self._params, codes, self.n_threads)
+        network, step = model.network, self.progress.step
+        weights = network.prepare(self._params, self.n_threads, network.training_member(step))
+        rng = np.random.default_rng([self.entropy, self.progress.epoch, step])
+        raw, cache = network.forward(weights, codes, self.n_threads, rng)
         logp, graw = model.conditional.gradient(raw, codes, scale, self.n_threads)
-        model.network.backward(self._params, cache, graw, self._grads, self.n_threads)
+        network.backward(weights, cache, graw, self._grads, self.n_threads)
         log_scale = model.conditional.log_scale()
         return float((weight * (logp if log_scale is None else logp + log_scale.sum())).sum())
 
@@ -203,7 +207,7 @@ class Training:
             self.optimizer_state,
             rate=self.rate,
             decay=self.alpha,
-            n_decayed=self._layout.n_decayed,
+            stretches=self._stretches,
             t=progress.step,
             n_threads=self.n_threads,
         )

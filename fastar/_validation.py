@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -100,6 +101,22 @@ def check_weight(sample_weight: Any, n: int) -> Array:
     return weight
 
 
+def check_count(name: str, value: Any) -> int:
+    """Return an argument that must be an int of at least 1."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < 1:
+        raise ValueError(f"{name} must be an int of at least 1. Got {value!r} instead.")
+    return int(value)
+
+
+def check_temperature(temperature: Any) -> float:
+    """Return a temperature as a float."""
+    if not isinstance(temperature, Real) or not 0 < float(temperature) < np.inf:
+        raise ValueError(
+            f"temperature must be a finite number above 0. Got {temperature!r} instead."
+        )
+    return float(temperature)
+
+
 def check_evidence(
     evidence: Any, n: int, model: Any, name: str = "evidence"
 ) -> tuple[Array, Array] | tuple[None, None]:
@@ -135,3 +152,16 @@ def check_evidence(
 def missing_to_held(values: Array) -> Array:
     """Return where values are not NaN."""
     return ~np.isnan(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
+
+
+def check_layer_sizes(sizes: Any) -> tuple[int, ...]:
+    """Return `hidden_layer_sizes` as a tuple of ints."""
+    given = [sizes] if isinstance(sizes, Integral) else list(sizes)
+    if not given or any(
+        not isinstance(each, Integral) or isinstance(each, bool) or each < 1 for each in given
+    ):
+        raise ValueError(
+            "hidden_layer_sizes must be at least one layer, each of an int of at least 1 unit "
+            f"(FVSBN is the model without hidden layers). Got {sizes!r} instead."
+        )
+    return tuple(int(each) for each in given)

@@ -129,7 +129,7 @@ class Checkpoint(Callback):
         if os.path.exists(self.path):
             header, arrays = read_arrays(self.path, "checkpoint")
             ours, _ = training.snapshot()
-            same = all(header[key] == ours[key] for key in ("entropy", "optimizer", "dtype"))
+            same = all(header[key] == ours[key] for key in ("entropy", "optimizer", "network"))
             if not same or arrays["theta"].shape != training.model.theta.shape:
                 raise ValueError(
                     f"The checkpoint {self.path!r} is of another fit: it must have the same "

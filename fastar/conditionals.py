@@ -8,16 +8,17 @@ and owns the log-density. Networks know none of this. To add one: write a class 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
 import numpy as np
 from scipy.special import expit, softmax
 
-from fastar._kernels import _conditionals
+from fastar._kernels import _conditionals, _uniforms
 from fastar._parameters import Array
 from fastar._table import Table
 from fastar._threads import useful_n_threads
-from fastar.networks._shared_hidden import Inputs
+from fastar.networks._inputs import Inputs
 
 __all__ = ["BY_NAME", "Bernoulli", "Categorical", "Conditional", "Gaussian"]
 
@@ -102,11 +103,14 @@ class Conditional(ABC):
         """Return log |d code / d value| (D,), or None where codes are the values themselves."""
         return None
 
-    def noise(
-        self, rng: np.random.Generator, n: int, n_features: int, dtype: np.dtype[Any]
-    ) -> Array:
-        """Return what n draws of every feature use up, (n, D, m)."""
-        return rng.random((n, n_features, self.kernel.n_noise), dtype=dtype)
+    def fill_noise(
+        self, streams: list[np.random.Generator], out: Array, rows: int, n_threads: int
+    ) -> None:
+        """Fill `out` (n, D, m) with what n draws of every feature use up: uniforms in [0, 1).
+
+        streams: one for each `rows` rows of `out`.
+        """
+        _uniforms.fill(streams, out.reshape(len(out), -1), rows, n_threads)
 
 
 def _threads(raw: Array, n_threads: int) -> int:
@@ -358,11 +362,20 @@ class Gaussian(Conditional):
         """The compiled Gaussian."""
         return _conditionals.Kernel("gaussian", variance_floor=self.variance_floor)
 
-    def noise(
-        self, rng: np.random.Generator, n: int, n_features: int, dtype: np.dtype[Any]
-    ) -> Array:
-        """Return standard normals (n, D, 1)."""
-        return rng.standard_normal((n, n_features, 1), dtype=dtype)
+    def fill_noise(
+        self, streams: list[np.random.Generator], out: Array, rows: int, n_threads: int
+    ) -> None:
+        """Fill `out` (n, D, 1) with standard normals."""
+
+        def fill(i: int) -> None:
+            streams[i].standard_normal(out=out[i * rows : (i + 1) * rows], dtype=out.dtype)
+
+        if n_threads == 1 or len(streams) == 1:
+            for i in range(len(streams)):
+                fill(i)
+            return
+        with ThreadPoolExecutor(n_threads) as pool:  # NumPy draws without the interpreter's lock
+            list(pool.map(fill, range(len(streams))))
 
 
 BY_NAME: dict[str, type[Conditional]] = {

@@ -2,20 +2,99 @@
 
 from __future__ import annotations
 
-from numbers import Integral
-from typing import Any, ClassVar
+import inspect
+from numbers import Integral, Real
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from fastar._base import AutoregressiveDensity
+from fastar._parameters import Params
+from fastar._validation import check_layer_sizes
 from fastar.conditionals import Conditional
-from fastar.networks import SharedHidden
+from fastar.networks import Masked, SharedHidden
 from fastar.networks._shared_hidden import ACTIVATIONS
 
-__all__ = ["BY_NAME", "NADE"]
+Model = TypeVar("Model", bound=AutoregressiveDensity)
+
+__all__ = ["BY_NAME", "FVSBN", "MADE", "NADE"]
 
 
+_SHARED = {
+    "shared_parameters": """\
+distribution : {"auto", "bernoulli", "categorical", "gaussian"} or Conditional, default="auto"
+    f. "auto" takes Bernoulli where X holds 0 and 1 alone, categorical for other integer types,
+    and Gaussian for the rest.
+order : {"natural", "random"} or permutation of the columns, default="natural"
+    The order of the features in the product.
+markov_order : int or None, default=None
+    x_d sees only so many features before it, all of them by default.
+solver : {"sgd", "adam", "adagrad", "adadelta", "rmsprop"} or Optimizer, default="adam"
+learning_rate_init : float or None, default=None
+    First learning rate; None stands for the solver's own (adam and rmsprop 0.001, sgd and
+    adagrad 0.01, adadelta 1).
+learning_rate : Schedule or its name, default="constant"
+    One of "constant", "invscaling", "linear", "cosine" and "adaptive".
+alpha : float, default=0
+    Weight decay of the weights, not the biases (a Gaussian prior): each step multiplies them by
+    1 - rate * alpha.
+batch_size : int, default=100
+    Rows of a minibatch.
+max_iter : int, default=1000
+    Most epochs.
+tol : float, default=1e-4
+    Nats by which an epoch must improve on the best one to count.
+early_stopping : bool, default=True
+    Hold out `validation_fraction` of the rows, stop when their log-likelihood no longer
+    improves, and keep the best parameters. Without it the training log-likelihood decides when
+    to stop, and the last parameters stay.
+validation_fraction : float, default=0.1
+n_iter_no_change : int, default=10
+    Epochs without improvement after which training stops; an epoch of fewer than 20 minibatches
+    counts for that share of 20.
+warm_start : bool, default=False
+    Go on from the parameters of the last `fit`.
+random_state : int, RandomState instance or None, default=None
+n_jobs : int or None, default=None
+    Threads; None and -1 stand for all cores this process may use. The results are the same for
+    any number.
+verbose : int, default=0
+    1 shows a progress bar.
+callbacks : list of callbacks or None, default=None
+    See `fastar.callbacks`.
+dtype : {"float32", "float64"}, default="float32"
+    What the parameters are kept and computed in.
+""",
+    "shared_attributes": """\
+theta_ : array
+    All parameters in one vector.
+distribution_ : Conditional
+    What was chosen, with what it learnt.
+order_ : int array (D,)
+    order_[k] is the column that comes k-th.
+n_features_in_, feature_names_in_ : as in scikit-learn
+n_iter_, best_iter_ : int
+    Epochs trained, and the one whose parameters were kept.
+loss_curve_, validation_curve_ : list of float
+    Mean negative log-likelihood in nats an example, an entry an epoch: of the training rows
+    while they were visited, and of the held-out rows after the epoch.
+impute_ess_ : array (n,)
+    Effective sample sizes of the last `impute`.
+""",
+}
+
+
+def _documented(cls: type[Model]) -> type[Model]:
+    """Put what all models share into the docstring."""
+    doc = inspect.cleandoc(cls.__doc__ or "")
+    for name, text in _SHARED.items():
+        doc = doc.replace("{" + name + "}", text.rstrip())
+    cls.__doc__ = doc
+    return cls
+
+
+@_documented
 class NADE(AutoregressiveDensity):
     r"""Neural autoregressive density estimator [1]_.
 
@@ -32,47 +111,7 @@ class NADE(AutoregressiveDensity):
         H, the units of the hidden layer.
     activation : {"sigmoid", "tanh", "relu"}, default="sigmoid"
         g.
-    distribution : {"auto", "bernoulli", "categorical", "gaussian"} or Conditional, default="auto"
-        f. "auto" takes Bernoulli where X holds 0 and 1 alone, categorical for other integer types,
-        and Gaussian for the rest.
-    order : {"natural", "random"} or permutation of the columns, default="natural"
-        The order of the features in the product.
-    markov_order : int or None, default=None
-        x_d sees only so many features before it, all of them by default.
-    solver : {"sgd", "adam", "adagrad", "adadelta", "rmsprop"} or Optimizer, default="adam"
-    learning_rate_init : float or None, default=None
-        First learning rate; None stands for the solver's own (adam and rmsprop 0.001, sgd and
-        adagrad 0.01, adadelta 1).
-    learning_rate : Schedule or its name, default="constant"
-        One of "constant", "invscaling", "linear", "cosine" and "adaptive".
-    alpha : float, default=0
-        Weight decay of W and V (a Gaussian prior): each step multiplies them by 1 - rate * alpha.
-    batch_size : int, default=100
-        Rows of a minibatch.
-    max_iter : int, default=1000
-        Most epochs.
-    tol : float, default=1e-4
-        Nats by which an epoch must improve on the best one to count.
-    early_stopping : bool, default=True
-        Hold out `validation_fraction` of the rows, stop when their log-likelihood no longer
-        improves, and keep the best parameters. Without it the training log-likelihood decides when
-        to stop, and the last parameters stay.
-    validation_fraction : float, default=0.1
-    n_iter_no_change : int, default=10
-        Epochs without improvement after which training stops; an epoch of fewer than 20 minibatches
-        counts for that share of 20.
-    warm_start : bool, default=False
-        Go on from the parameters of the last `fit`.
-    random_state : int, RandomState instance or None, default=None
-    n_jobs : int or None, default=None
-        Threads; None and -1 stand for all cores this process may use. The results are the same for
-        any number.
-    verbose : int, default=0
-        1 shows a progress bar.
-    callbacks : list of callbacks or None, default=None
-        See `fastar.callbacks`.
-    dtype : {"float32", "float64"}, default="float32"
-        What the parameters are kept and computed in.
+    {shared_parameters}
 
     Attributes
     ----------
@@ -80,20 +119,8 @@ class NADE(AutoregressiveDensity):
         W (D-1, H), row d the weights of the d-th feature in `order_` ((D-1, Q, H) for categorical
         features of up to Q levels); c (H,); V (D-1, P, H) for the second to the last feature;
         b (D, P).
-    theta_ : array (n_parameters_,)
     n_parameters_ : int
-    distribution_ : Conditional
-        What was chosen, with what it learnt.
-    order_ : int array (D,)
-        order_[k] is the column that comes k-th.
-    n_features_in_, feature_names_in_ : as in scikit-learn
-    n_iter_, best_iter_ : int
-        Epochs trained, and the one whose parameters were kept.
-    loss_curve_, validation_curve_ : list of float
-        Mean negative log-likelihood in nats an example, an entry an epoch: of the training rows
-        while they were visited, and of the held-out rows after the epoch.
-    impute_ess_ : array (n,)
-        Effective sample sizes of the last `impute`.
+    {shared_attributes}
 
     References
     ----------
@@ -144,29 +171,31 @@ class NADE(AutoregressiveDensity):
         callbacks: Any = None,
         dtype: Any = "float32",
     ) -> None:
+        super().__init__(
+            distribution=distribution,
+            order=order,
+            markov_order=markov_order,
+            solver=solver,
+            learning_rate_init=learning_rate_init,
+            learning_rate=learning_rate,
+            alpha=alpha,
+            batch_size=batch_size,
+            max_iter=max_iter,
+            tol=tol,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            n_iter_no_change=n_iter_no_change,
+            warm_start=warm_start,
+            random_state=random_state,
+            n_jobs=n_jobs,
+            verbose=verbose,
+            callbacks=callbacks,
+            dtype=dtype,
+        )
         self.n_hidden = n_hidden
         self.activation = activation
-        self.distribution = distribution
-        self.order = order
-        self.markov_order = markov_order
-        self.solver = solver
-        self.learning_rate_init = learning_rate_init
-        self.learning_rate = learning_rate
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.max_iter = max_iter
-        self.tol = tol
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.n_jobs = n_jobs
-        self.verbose = verbose
-        self.callbacks = callbacks
-        self.dtype = dtype
 
-    def _network(self, n_features: int, conditional: Conditional) -> SharedHidden:
+    def _network(self, n_features: int, conditional: Conditional, seed: int) -> SharedHidden:
         return SharedHidden(
             n_features,
             conditional.n_outputs,
@@ -178,4 +207,262 @@ class NADE(AutoregressiveDensity):
         )
 
 
-BY_NAME: dict[str, type[AutoregressiveDensity]] = {"NADE": NADE}
+@_documented
+class MADE(AutoregressiveDensity):
+    r"""Masked autoencoder for distribution estimation [1]_.
+
+    .. math::
+        h_l = g(c_l + h_{l-1} W_{l-1}), \quad h_0 = x, \quad
+        p(x_d \mid x_{<d}) = f(x_d; b_d + (h_L W_L + x L)_d)
+
+    where masks hide those weights that would let an output of x_d see x_d or a feature after it: a
+    unit of degree m sees the first m features in the order, units of smaller or equal degree in the
+    layer before, and is seen by outputs from the m + 1-st on. All conditionals come from one pass.
+    With several sets of masks p is the mean of the densities that each of them gives. With a
+    Markov order k, x_d sees exactly the k features before it if there are direct connections or at
+    least D - 1 evenly spread units a layer.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : tuple of int, default=(500,)
+        Units of each hidden layer.
+    activation : {"sigmoid", "tanh", "relu"}, default="relu"
+        g.
+    direct_connections : bool, default=True
+        Whether there is L, from inputs to outputs.
+    degrees : {"even", "random"}, default="even"
+        Degrees of a layer's units: spread evenly over 1 .. D - 1, or drawn.
+    n_masks : int or "unlimited", default=1
+        Sets of masks through which training cycles; "unlimited" draws another one for each step.
+    n_scoring_masks : int, default=10
+        Sets whose densities are averaged with unlimited masks; otherwise all `n_masks` are.
+    order_agnostic : bool, default=False
+        Each set of masks has a random order of its own. Needs more than one set.
+    dropout : float, default=0
+        Probability with which a step of training leaves out a hidden unit.
+    {shared_parameters}
+
+    Attributes
+    ----------
+    params_ : dict of arrays, views on `theta_`
+        W0 (D, H_1) ((D, Q, H_1) for categorical features of up to Q levels), c0 (H_1,), .., the
+        last W (H_L, D, P), b (D, P); with direct connections L (D, P, D) (or (D, P, D, Q)), row d
+        the weights for x_d. Features in `order_`, units by rising degree.
+    masks_ : dict of Boolean arrays, or a list of them
+        Which weights a set of masks shows, for each W and L; a list if there are several sets.
+    n_parameters_ : int
+        Biases, and weights that a mask shows.
+    {shared_attributes}
+
+    References
+    ----------
+    .. [1] M. Germain, K. Gregor, I. Murray, H. Larochelle, "MADE: masked autoencoder for
+       distribution estimation", ICML 2015.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastar import MADE
+    >>> bits = np.random.default_rng(0).integers(0, 2, (200, 3))
+    >>> X = np.column_stack([bits, bits.sum(axis=1) % 2])  # the last one is the others' parity
+    >>> model = MADE(hidden_layer_sizes=(32, 32), learning_rate_init=0.01, random_state=0).fit(X)
+    >>> bool(model.score(X) > -2.2)  # at best -3 log 2 = -2.08; independent columns give -2.77
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **AutoregressiveDensity._parameter_constraints,
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+        "direct_connections": ["boolean"],
+        "degrees": [StrOptions({"even", "random"})],
+        "n_masks": [Interval(Integral, 1, None, closed="left"), StrOptions({"unlimited"})],
+        "n_scoring_masks": [Interval(Integral, 1, None, closed="left")],
+        "order_agnostic": ["boolean"],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+    }
+
+    def __init__(
+        self,
+        *,
+        hidden_layer_sizes: Any = (500,),
+        activation: str = "relu",
+        direct_connections: bool = True,
+        degrees: str = "even",
+        n_masks: int | str = 1,
+        n_scoring_masks: int = 10,
+        order_agnostic: bool = False,
+        dropout: float = 0.0,
+        distribution: Any = "auto",
+        order: Any = "natural",
+        markov_order: int | None = None,
+        solver: Any = "adam",
+        learning_rate_init: float | None = None,
+        learning_rate: Any = "constant",
+        alpha: float = 0.0,
+        batch_size: int = 100,
+        max_iter: int = 1000,
+        tol: float = 1e-4,
+        early_stopping: bool = True,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        warm_start: bool = False,
+        random_state: Any = None,
+        n_jobs: int | None = None,
+        verbose: int = 0,
+        callbacks: Any = None,
+        dtype: Any = "float32",
+    ) -> None:
+        super().__init__(
+            distribution=distribution,
+            order=order,
+            markov_order=markov_order,
+            solver=solver,
+            learning_rate_init=learning_rate_init,
+            learning_rate=learning_rate,
+            alpha=alpha,
+            batch_size=batch_size,
+            max_iter=max_iter,
+            tol=tol,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            n_iter_no_change=n_iter_no_change,
+            warm_start=warm_start,
+            random_state=random_state,
+            n_jobs=n_jobs,
+            verbose=verbose,
+            callbacks=callbacks,
+            dtype=dtype,
+        )
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.direct_connections = direct_connections
+        self.degrees = degrees
+        self.n_masks = n_masks
+        self.n_scoring_masks = n_scoring_masks
+        self.order_agnostic = order_agnostic
+        self.dropout = dropout
+
+    def _network(self, n_features: int, conditional: Conditional, seed: int) -> Masked:
+        return Masked(
+            n_features,
+            conditional.n_outputs,
+            conditional.inputs,
+            hidden_layer_sizes=check_layer_sizes(self.hidden_layer_sizes),
+            activation=self.activation,
+            direct_connections=self.direct_connections,
+            degrees=self.degrees,
+            n_masks=self.n_masks,
+            n_scoring_masks=self.n_scoring_masks,
+            order_agnostic=self.order_agnostic,
+            markov_order=n_features if self.markov_order is None else self.markov_order,
+            dropout=self.dropout,
+            seed=seed,
+            dtype=np.dtype(self.dtype),
+        )
+
+    @property
+    def masks_(self) -> Params | list[Params]:
+        """Which weights are shown, by name; a list of such dicts if there are several sets."""
+        network = self._model().network
+        assert isinstance(network, Masked)
+        masks = network.mask_arrays()
+        return masks[0] if network.n_masks == 1 else masks
+
+
+@_documented
+class FVSBN(AutoregressiveDensity):
+    r"""Fully visible sigmoid belief network [1]_ [2]_: one linear model a feature.
+
+    .. math::
+        p(x_d \mid x_{<d}) = f(x_d; b_d + \sum_{k<d} L_{dk} x_k)
+
+    for binary data a logistic regression of each feature on those before it.
+
+    Parameters
+    ----------
+    {shared_parameters}
+
+    Attributes
+    ----------
+    params_ : dict of arrays, views on `theta_`
+        L (D, P, D), strictly lower triangular in `order_` ((D, P, D, Q) for categorical features of
+        up to Q levels); b (D, P).
+    n_parameters_ : int
+        D (D + 1) / 2 for binary data.
+    {shared_attributes}
+
+    References
+    ----------
+    .. [1] R. M. Neal, "Connectionist learning of belief networks", Artificial Intelligence 56,
+       1992.
+    .. [2] B. J. Frey, G. E. Hinton, P. Dayan, "Does the wake-sleep algorithm produce good density
+       estimators?", NIPS 1995.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastar import FVSBN
+    >>> x = np.random.default_rng(0).integers(0, 2, (200, 1))
+    >>> X = np.column_stack([x, x])  # the second copies the first
+    >>> model = FVSBN(solver="adam", learning_rate_init=0.1, random_state=0).fit(X)
+    >>> bool(model.score(X) > -0.75)  # at best -log 2 = -0.69; independent columns give -1.39
+    True
+    """
+
+    def __init__(
+        self,
+        *,
+        distribution: Any = "auto",
+        order: Any = "natural",
+        markov_order: int | None = None,
+        solver: Any = "adam",
+        learning_rate_init: float | None = None,
+        learning_rate: Any = "constant",
+        alpha: float = 0.0,
+        batch_size: int = 100,
+        max_iter: int = 1000,
+        tol: float = 1e-4,
+        early_stopping: bool = True,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        warm_start: bool = False,
+        random_state: Any = None,
+        n_jobs: int | None = None,
+        verbose: int = 0,
+        callbacks: Any = None,
+        dtype: Any = "float32",
+    ) -> None:
+        super().__init__(
+            distribution=distribution,
+            order=order,
+            markov_order=markov_order,
+            solver=solver,
+            learning_rate_init=learning_rate_init,
+            learning_rate=learning_rate,
+            alpha=alpha,
+            batch_size=batch_size,
+            max_iter=max_iter,
+            tol=tol,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            n_iter_no_change=n_iter_no_change,
+            warm_start=warm_start,
+            random_state=random_state,
+            n_jobs=n_jobs,
+            verbose=verbose,
+            callbacks=callbacks,
+            dtype=dtype,
+        )
+
+    def _network(self, n_features: int, conditional: Conditional, seed: int) -> Masked:
+        return Masked(
+            n_features,
+            conditional.n_outputs,
+            conditional.inputs,
+            markov_order=n_features if self.markov_order is None else self.markov_order,
+            dtype=np.dtype(self.dtype),
+        )
+
+
+BY_NAME: dict[str, type[AutoregressiveDensity]] = {"NADE": NADE, "MADE": MADE, "FVSBN": FVSBN}

@@ -18,6 +18,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
+
 from fastar._kernels import _optimizers
 from fastar._parameters import Array, empty_vector
 from fastar._threads import useful_n_threads
@@ -28,12 +30,45 @@ State = dict[str, Array]
 
 
 class Step(NamedTuple):
-    """One step: its number, from 1 on, learning rate, weight decay, and threads to take it with."""
+    """One step: its number, from 1 on, rate, weight decay, stretches (m, 2), and threads."""
 
     t: int
     rate: float
     decay: float
+    stretches: Array
     n_threads: int
+
+
+_STRETCH = 1 << 14  # parameters, 64 kB of each vector, that a thread takes at a time
+
+
+class Stretches:
+    """What steps change of the flat vector: first and last of consecutive parameters.
+
+    Parameters
+    ----------
+    size : int
+        Of the vector.
+    n_decayed : int
+        The weights, which come first.
+    active : int array (m, 2) or None
+        Stretches in use, None for everything; a hidden parameter is not read at all.
+    """
+
+    def __init__(self, size: int, n_decayed: int, active: Array | None = None) -> None:
+        given = np.array([[0, size]]) if active is None else active
+        self.decayed = _cut(np.clip(given, 0, n_decayed))
+        self.rest = _cut(np.clip(given, n_decayed, size))
+
+
+def _cut(stretches: Array) -> Array:
+    """Cut stretches longer than _STRETCH."""
+    pieces = [
+        np.stack([np.r_[a, inner], np.r_[inner, b]], axis=1)
+        for a, b in stretches[stretches[:, 0] < stretches[:, 1]].tolist()
+        for inner in [np.arange(a + _STRETCH, b, _STRETCH)]
+    ]
+    return np.concatenate([np.empty((0, 2), np.int64), *pieces])
 
 
 class Optimizer(ABC):
@@ -61,15 +96,16 @@ class Optimizer(ABC):
         *,
         rate: float,
         decay: float,
-        n_decayed: int,
+        stretches: Stretches,
         t: int,
         n_threads: int,
     ) -> None:
-        """Take step t, decaying the first `n_decayed` parameters only."""
-        n_threads = useful_n_threads(n_threads, 4 * theta.size)
-        for part, part_decay in ((slice(0, n_decayed), decay), (slice(n_decayed, None), 0.0)):
-            slots = [state[slot][part] for slot in self.slots]
-            self.update(theta[part], gradient[part], slots, Step(t, rate, part_decay, n_threads))
+        """Take step t on the parameters in `stretches`, decaying the weights among them."""
+        slots = [state[slot] for slot in self.slots]
+        for part, part_decay in ((stretches.decayed, decay), (stretches.rest, 0.0)):
+            if len(part):
+                n = useful_n_threads(n_threads, 4 * int((part[:, 1] - part[:, 0]).sum()))
+                self.update(theta, gradient, slots, Step(t, rate, part_decay, part, n))
 
 
 @dataclass
@@ -101,7 +137,16 @@ class SGD(Optimizer):
         """Change `theta` and `slots` in place."""
         kernel = _optimizers.nesterov if self.nesterov else _optimizers.sgd
         (velocity,) = slots
-        kernel(theta, gradient, velocity, step.rate, step.decay, self.momentum, step.n_threads)
+        kernel(
+            theta,
+            gradient,
+            velocity,
+            step.rate,
+            step.decay,
+            self.momentum,
+            step.stretches,
+            step.n_threads,
+        )
 
 
 @dataclass
@@ -143,6 +188,7 @@ class Adam(Optimizer):
             self.epsilon * bias_2,
             self.beta_1,
             self.beta_2,
+            step.stretches,
             step.n_threads,
         )
 
@@ -169,7 +215,9 @@ class AdaGrad(Optimizer):
     def update(self, theta: Array, gradient: Array, slots: list[Array], step: Step) -> None:
         """Change `theta` and `slots` in place."""
         (v,) = slots
-        _optimizers.adagrad(theta, gradient, v, step.rate, step.decay, self.epsilon, step.n_threads)
+        _optimizers.adagrad(
+            theta, gradient, v, step.rate, step.decay, self.epsilon, step.stretches, step.n_threads,
+        )  # fmt: skip
 
 
 @dataclass
@@ -197,8 +245,9 @@ class AdaDelta(Optimizer):
         """Change `theta` and `slots` in place."""
         v, u = slots
         _optimizers.adadelta(
-            theta, gradient, v, u, step.rate, step.decay, self.rho, self.epsilon, step.n_threads
-        )
+            theta, gradient, v, u, step.rate, step.decay, self.rho, self.epsilon,
+            step.stretches, step.n_threads,
+        )  # fmt: skip
 
 
 @dataclass
@@ -227,8 +276,9 @@ class RMSProp(Optimizer):
         """Change `theta` and `slots` in place."""
         (v,) = slots
         _optimizers.rmsprop(
-            theta, gradient, v, step.rate, step.decay, self.rho, self.epsilon, step.n_threads
-        )
+            theta, gradient, v, step.rate, step.decay, self.rho, self.epsilon,
+            step.stretches, step.n_threads,
+        )  # fmt: skip
 
 
 BY_NAME: dict[str, type[Optimizer]] = {

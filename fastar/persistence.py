@@ -7,13 +7,16 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from fastar import conditionals, networks, optimizers, schedules
 from fastar._base import AutoregressiveDensity
 from fastar._containers import Container
 from fastar._files import read_arrays, write_arrays
-from fastar._parameters import empty_vector
+from fastar._parallel import thawed
+from fastar._parameters import Array, empty_vector
+from fastar.mixture import Mixture
 from fastar.models import BY_NAME
 
 __all__ = ["load", "save"]
@@ -36,17 +39,21 @@ def _to_json(name: str, value: Any) -> Any:
         raise ValueError(f"A file cannot hold {value!r}: it is none of the library's own.")
     if name == "dtype":
         return np.dtype(value).name
+    if isinstance(value, tuple):
+        return {"tuple": list(value)}  # JSON has lists alone
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
 def _from_json(name: str, value: Any) -> Any:
+    if isinstance(value, dict) and "tuple" in value:
+        return tuple(value["tuple"])
     if isinstance(value, dict):
         settings = dict(value)
         return _REGISTRIES[name][settings.pop("name")](**settings)
     return value
 
 
-def save(estimator: AutoregressiveDensity, path: str | os.PathLike[str]) -> None:
+def save(estimator: AutoregressiveDensity | Mixture, path: str | os.PathLike[str]) -> None:
     """Write a fitted estimator to `path`, whole or not at all.
 
     Parameters
@@ -56,8 +63,18 @@ def save(estimator: AutoregressiveDensity, path: str | os.PathLike[str]) -> None
 
     Raises
     ------
-    NotFittedError
+    NotFittedError, ValueError
+        The estimator is not fitted; it, or a part of it, is not of this library.
     """
+    header, arrays = _describe(estimator)
+    write_arrays(os.fspath(path), "model", header, arrays)
+
+
+def _describe(estimator: Any) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Return the header and the arrays of a fitted estimator."""
+    _check_own(estimator)
+    if isinstance(estimator, Mixture):
+        return _describe_mixture(estimator)
     check_is_fitted(estimator, "theta_")
     conditional = estimator.distribution_
     header = {
@@ -77,10 +94,10 @@ def save(estimator: AutoregressiveDensity, path: str | os.PathLike[str]) -> None
     }
     arrays = {"theta": estimator.theta_, "order": np.asarray(estimator.order_, np.int64)}
     arrays |= {f"distribution.{name}": array for name, array in conditional.arrays().items()}
-    write_arrays(os.fspath(path), "model", header, arrays)
+    return header, arrays
 
 
-def load(path: str | os.PathLike[str]) -> AutoregressiveDensity:
+def load(path: str | os.PathLike[str]) -> AutoregressiveDensity | Mixture:
     """Read the fitted estimator that `save` wrote.
 
     Parameters
@@ -111,6 +128,15 @@ def load(path: str | os.PathLike[str]) -> AutoregressiveDensity:
     True
     """
     header, arrays = read_arrays(os.fspath(path), "model")
+    return _restore(header, arrays, path)
+
+
+def _restore(
+    header: dict[str, Any], arrays: dict[str, Array], path: str | os.PathLike[str]
+) -> AutoregressiveDensity | Mixture:
+    """Return the fitted estimator that `_describe` described."""
+    if header["class"] == "Mixture":
+        return _restore_mixture(header, arrays, path)
     if header["class"] not in BY_NAME:
         raise ValueError(
             f"The file {os.fspath(path)!r} holds a {header['class']!r}, "
@@ -139,12 +165,130 @@ def load(path: str | os.PathLike[str]) -> AutoregressiveDensity:
     )
     fits = estimator.network_.zeros().shape == arrays["theta"].shape
     if not fits or not np.array_equal(np.sort(estimator.order_), np.arange(header["n_features"])):
-        raise ValueError(
-            f"The file {os.fspath(path)!r} is damaged: its arrays do not fit together."
-        )
+        raise _damaged(path)
     estimator.n_iter_, estimator.best_iter_ = header["n_iter"], header["best_iter"]
     estimator.loss_curve_, estimator.validation_curve_ = (
         header["loss_curve"],
         header["validation_curve"],
     )
     return estimator
+
+
+def _class(name: str) -> Any:
+    return Mixture if name == "Mixture" else BY_NAME.get(name)
+
+
+def _check_own(estimator: Any) -> None:
+    if _class(type(estimator).__name__) is not type(estimator):
+        raise ValueError(f"A file cannot hold {estimator!r}: it is none of the library's own.")
+
+
+def _damaged(path: str | os.PathLike[str]) -> ValueError:
+    return ValueError(f"The file {os.fspath(path)!r} is damaged: its arrays do not fit together.")
+
+
+# ---- mixtures: the members one after the other, and what they were cloned from
+
+
+def _describe_mixture(mixture: Mixture) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Return header and arrays; those of member k as "members.k.name"."""
+    check_is_fitted(mixture, "estimators_")
+    frozen = _frozen(mixture)
+    described = [_describe(thawed(member)) for member in mixture.estimators_]
+    header = {
+        **_template(mixture, frozen),
+        "n_features": mixture.n_features_in_,
+        "feature_names": list(getattr(mixture, "feature_names_in_", [])),
+        "container": asdict(mixture._container),
+        "members": [member for member, _ in described],
+        "frozen": [isinstance(member, FrozenEstimator) for member in mixture.estimators_],
+        "validation_curve": getattr(mixture, "validation_curve_", None),
+    }
+    arrays = {"weights": mixture.weights_}
+    for place, (_, own) in enumerate(described):
+        arrays |= {f"members.{place}.{name}": array for name, array in own.items()}
+    return header, arrays
+
+
+def _restore_mixture(
+    header: dict[str, Any], arrays: dict[str, Array], path: str | os.PathLike[str]
+) -> Mixture:
+    members = []
+    for place, (member, is_frozen) in enumerate(
+        zip(header["members"], header["frozen"], strict=True)
+    ):
+        prefix = f"members.{place}."
+        own = {
+            name.removeprefix(prefix): array
+            for name, array in arrays.items()
+            if name.startswith(prefix)
+        }
+        fitted = _restore(member, own, path)
+        members.append(FrozenEstimator(fitted) if is_frozen else fitted)
+    mixture: Mixture = _from_template(header, members)
+    weights = mixture.weights_ = arrays["weights"]
+    fits = all(member.n_features_in_ == header["n_features"] for member in members)
+    shaped = weights.shape == (len(members),)
+    if not (fits and shaped and (weights >= 0).all() and np.isclose(weights.sum(), 1)):
+        raise _damaged(path)
+    mixture.estimators_ = members
+    mixture.n_features_in_ = header["n_features"]
+    if header["feature_names"]:
+        mixture.feature_names_in_ = np.array(header["feature_names"], object)
+    mixture._container = Container(**header["container"])
+    if header["validation_curve"] is not None:
+        mixture.validation_curve_ = header["validation_curve"]
+    return mixture
+
+
+def _frozen(mixture: Mixture) -> dict[int, list[int]]:
+    """Return by id of each frozen model where it is: the places to take from member to member."""
+    found = {}
+    for place, member in enumerate(mixture.estimators_):
+        inside = thawed(member)
+        if member is not inside:
+            found[id(inside)] = [place]
+        elif isinstance(inside, Mixture):
+            found |= {key: [place, *rest] for key, rest in _frozen(inside).items()}
+    return found
+
+
+def _template(estimator: Any, frozen: dict[int, list[int]]) -> dict[str, Any]:
+    """Return what describes an estimator that is to be fitted: its class and parameters.
+
+    frozen: the fitted models that are members already, which its parameters refer to.
+    """
+    inside = thawed(estimator)
+    if inside is not estimator and id(inside) in frozen:
+        return {"member": frozen[id(inside)]}
+    _check_own(estimator)
+    parameters = estimator.get_params(deep=False)
+    described = {key: _to_json(key, value) for key, value in parameters.items()}
+    if isinstance(estimator, Mixture):
+        given, weights = estimator.estimator, estimator.weights
+        described["estimator"] = (
+            [_template(each, frozen) for each in given]
+            if isinstance(given, list | tuple)
+            else _template(given, frozen)
+        )
+        described["weights"] = (
+            weights if isinstance(weights, str) else np.asarray(weights, float).tolist()
+        )
+    return {"class": type(estimator).__name__, "parameters": described}
+
+
+def _from_template(template: Any, members: list[Any]) -> Any:
+    """Return the estimator, or list of them, that `_template` described."""
+    if isinstance(template, list):
+        return [_from_template(each, members) for each in template]
+    if "member" in template:
+        place, *rest = template["member"]
+        found = members[place]
+        for place in rest:
+            found = found.estimators_[place]
+        return found
+    parameters = {
+        name: _from_template(value, members) if name == "estimator" else _from_json(name, value)
+        for name, value in template["parameters"].items()
+    }
+    return _class(template["class"])(**parameters)

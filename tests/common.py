@@ -56,7 +56,7 @@ SCHEDULES = ["constant", "invscaling", "linear", "cosine", "adaptive"]
 
 # ---- models: for each class what makes an instance small and fast
 
-SMALL = {"NADE": {"n_hidden": 7}}
+SMALL = {"NADE": {"n_hidden": 7}, "MADE": {"hidden_layer_sizes": (7, 6)}, "FVSBN": {}}
 MODELS = list(models.BY_NAME)
 
 

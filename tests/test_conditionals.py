@@ -176,7 +176,8 @@ def sampling_problem(name, D, H, n, markov_order, activation, dtype="float64"):
         params = dict(
             params, W=np.random.default_rng(0).standard_normal((D - 1, Q, H)).astype(dtype)
         )
-    noise = conditional.noise(np.random.default_rng(1), n, D, np.dtype(dtype))
+    noise = np.empty((n, D, conditional.kernel.n_noise), dtype)
+    conditional.fill_noise([np.random.default_rng(1)], noise, max(1, n), 1)
     return conditional, network, params, noise
 
 

@@ -149,7 +149,7 @@ def test_a_finished_fit_is_not_repeated(name, tmp_path):
 OTHERS = {
     "seed": {"random_state": 1},
     "no seed": {"random_state": None},
-    "size": {"n_hidden": 8},
+    "window": {"markov_order": 1},
     "solver": {"solver": "sgd"},
     "type": {"dtype": "float64"},
 }
@@ -229,7 +229,7 @@ DIVERGING = [
     {"solver": "sgd", "learning_rate_init": 1e30},
     {"solver": "sgd", "learning_rate_init": 1e20},
     {"solver": "adam", "learning_rate_init": 1e38},
-    {"solver": "adam", "learning_rate_init": 1e15},
+    {"solver": "adam", "learning_rate_init": 1e25},
     {"solver": "rmsprop", "learning_rate_init": 1e25},
 ]
 

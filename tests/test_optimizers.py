@@ -58,11 +58,11 @@ def run(name, settings, size, dtype, n_threads, n_steps=5, n_decayed=None):
     optimizer = optimizers.BY_NAME[name](**settings)
     theta = rng.standard_normal(size).astype(dtype)
     start, state, gradients = theta.copy(), optimizer.state(size, np.dtype(dtype)), []
-    n_decayed = size // 3 if n_decayed is None else n_decayed
+    stretches = optimizers.Stretches(size, size // 3 if n_decayed is None else n_decayed)
     for t in range(1, n_steps + 1):
         g = rng.standard_normal(size).astype(dtype)
         optimizer.step(
-            theta, g, state, rate=RATE, decay=DECAY, n_decayed=n_decayed, t=t, n_threads=n_threads
+            theta, g, state, rate=RATE, decay=DECAY, stretches=stretches, t=t, n_threads=n_threads
         )
         gradients.append(g)
     return start, gradients, theta
@@ -103,11 +103,37 @@ def test_no_parameters_need_no_step(name):
     run(name, {}, 3, "float32", 2, n_decayed=3)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", SOLVERS)
+def test_stretches_change_as_the_whole_does_and_the_rest_stays(name, dtype):
+    size = 70_000
+    rng = np.random.default_rng(0)
+    cuts = np.sort(rng.choice(size, 40, replace=False)).reshape(-1, 2)
+    start, g = rng.standard_normal((2, size)).astype(dtype)
+    inside = np.zeros(size, bool)
+    for begin, end in cuts:
+        inside[begin:end] = True
+    thetas = []
+    for active in (None, cuts):
+        optimizer, theta = optimizers.BY_NAME[name](), start.copy()
+        stretches = optimizers.Stretches(size, size // 3, active)
+        state = optimizer.state(size, np.dtype(dtype))
+        for t in (1, 2):
+            optimizer.step(
+                theta, g, state, rate=RATE, decay=DECAY, stretches=stretches, t=t, n_threads=2
+            )
+        thetas.append(theta)
+    whole, part = thetas
+    assert_same_bits(part[inside], whole[inside])
+    assert_same_bits(part[~inside], start[~inside])
+    assert not (whole == start).any()
+
+
 @pytest.mark.parametrize("name", SOLVERS)
 def test_vectors_of_different_sizes_are_refused(name):
     optimizer = optimizers.BY_NAME[name]()
     slots = [np.zeros(4, np.float32) for _ in optimizer.slots]
-    step = optimizers.Step(1, 0.1, 0.0, 1)
+    step = optimizers.Step(1, 0.1, 0.0, np.array([[0, 4]]), 1)
     with pytest.raises(ValueError, match="differ in size"):
         optimizer.update(np.zeros(4, np.float32), np.zeros(3, np.float32), slots, step)
 

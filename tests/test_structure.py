@@ -10,7 +10,7 @@ import pytest
 from common import ACTIVATIONS, CONDITIONALS, DATA, MODELS, SMALL, run_python
 
 import fastar
-from fastar import callbacks, conditionals, models, optimizers, persistence, schedules
+from fastar import callbacks, conditionals, mixture, models, optimizers, persistence, schedules
 from fastar.networks import _shared_hidden
 
 PACKAGE = Path(fastar.__file__).parent
@@ -30,6 +30,8 @@ LAYERS = [
     {"callbacks"},
     {"_base"},
     {"models"},
+    {"_parallel"},
+    {"mixture"},
     {"persistence"},
 ]
 
@@ -102,7 +104,7 @@ def test_every_module_can_be_imported_and_has_a_docstring(module):
     assert importlib.import_module(name).__doc__
 
 
-PUBLIC = [callbacks, conditionals, models, optimizers, persistence, schedules]
+PUBLIC = [callbacks, conditionals, mixture, models, optimizers, persistence, schedules]
 NAMES = [(module, name) for module in PUBLIC for name in module.__all__ if name != "BY_NAME"]
 
 
@@ -129,9 +131,9 @@ def test_public_names_are_documented_with_their_parameters(module, name):
         assert all(argument.name in described for argument in arguments)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [*MODELS, "Mixture"])
 def test_models_and_their_methods_are_documented(name):
-    model = models.BY_NAME[name]
+    model = getattr(fastar, name)
     assert {"Parameters", "Attributes", "References", "Examples"} <= sections(model.__doc__)
     for method, function in inspect.getmembers(model, inspect.isfunction):
         if method.startswith("_") or not function.__module__.startswith("fastar"):
@@ -142,7 +144,7 @@ def test_models_and_their_methods_are_documented(name):
 
 
 def test_the_public_surface_is_exported():
-    assert set(fastar.__all__) >= {*MODELS, "load", "__version__"}
+    assert set(fastar.__all__) >= {*MODELS, "Mixture", "load", "__version__"}
     assert all(hasattr(fastar, name) for name in fastar.__all__)
     top = {module.name for module in pkgutil.iter_modules(fastar.__path__)}
     assert {"models", "conditionals", "optimizers", "schedules", "callbacks", "persistence"} <= top

@@ -26,7 +26,7 @@ from fastar._threads import effective_n_threads, useful_n_threads
 every_model = pytest.mark.parametrize("name", MODELS)
 every_conditional = pytest.mark.parametrize("conditional", CONDITIONALS)
 # By model: more hidden units than one thread's share.
-WIDE = {"NADE": {"n_hidden": 261}}
+WIDE = {"NADE": {"n_hidden": 261}, "MADE": {"hidden_layer_sizes": (261, 70)}, "FVSBN": {}}
 
 
 @pytest.fixture

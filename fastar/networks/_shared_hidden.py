@@ -9,31 +9,12 @@ from typing import Any
 import numpy as np
 
 from fastar._kernels import _cpu, _inputs, _nade
-from fastar._parameters import Array, Layout, Params, empty_vector
+from fastar._parameters import Array, Params
 from fastar._threads import useful_n_threads
+from fastar.networks._inputs import Inputs
+from fastar.networks._network import Network
 
 ACTIVATIONS: tuple[str, ...] = _nade.ACTIVATIONS
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """How codes enter a network.
-
-    Parameters
-    ----------
-    n_inputs : int
-        Q, rows of input weights that each feature owns.
-    one_hot : uint8 array (D,)
-        1 where the code is the number of a row to add, 0 where it is a factor of the feature's
-        first row.
-    unit_changes : bool
-        No factor is ever other than 0 and 1: a sigmoid can then be had without an exponential per
-        change.
-    """
-
-    n_inputs: int
-    one_hot: Array
-    unit_changes: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,7 +25,7 @@ class Cache:
     state: tuple[Array, Array]
 
 
-class SharedHidden:
+class SharedHidden(Network):
     """One hidden layer whose pre-activation is carried from feature to feature.
 
     ``h_d = g(c + sum_{k<d} x_k W_k)``, ``raw_d = b_d + V_d h_d``, and ``raw_1 = b_1``: O(D H) for
@@ -70,7 +51,6 @@ class SharedHidden:
     """
 
     name = "shared_hidden"
-    decayed = ("W", "V")
 
     def __init__(
         self,
@@ -103,25 +83,17 @@ class SharedHidden:
             "dtype": self.dtype.name,
         }
 
-    def __repr__(self) -> str:
-        settings = ", ".join(f"{key}={value!r}" for key, value in self.settings().items())
-        return f"{type(self).__name__}({self.n_features}, {self.n_outputs}, {settings})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, SharedHidden) and repr(self) == repr(other)
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def zeros(self) -> Array:
-        """Return a flat vector for the parameters."""
-        return empty_vector(Layout(self.shapes, 0).size, self.dtype)
-
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         """Name and shape of every parameter, weights first."""
         D, P, H, Q = self.n_features, self.n_outputs, self.n_hidden, self.inputs.n_inputs
         W = (D - 1, H) if Q == 1 else (D - 1, Q, H)
         return {"W": W, "V": (D - 1, P, H), "c": (H,), "b": (D, P)}
+
+    @property
+    def decayed(self) -> tuple[str, ...]:
+        """W and V."""
+        return "W", "V"
 
     def initialise(self, params: Params, rng: np.random.Generator) -> None:
         """Fill W and V with small random numbers, c and b with zeros."""
@@ -131,13 +103,19 @@ class SharedHidden:
         params["c"][...] = 0
         params["b"][...] = 0
 
-    def forward(self, params: Params, codes: Array, n_threads: int) -> tuple[Array, Cache]:
+    def forward(
+        self,
+        params: Params,
+        codes: Array,
+        n_threads: int,
+        rng: np.random.Generator | None = None,
+    ) -> tuple[Array, Cache]:
         """Return raw (n, D, P) for codes (n, D), and the cache for `backward`."""
         n_threads = self._threads(len(codes), n_threads)
         changes = _inputs.changes(
             codes, self.inputs.one_hot, self.inputs.n_inputs, self.markov_order, n_threads
         )
-        raw = np.empty((len(codes), self.n_features, self.n_outputs), self.dtype)
+        raw = _cpu.aligned_empty((len(codes), self.n_features, self.n_outputs), self.dtype)
         W, V = self._matrices(params)
         state = _nade.forward(
             changes,

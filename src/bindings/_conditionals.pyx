@@ -8,7 +8,7 @@ from libc.stdint cimport int32_t, int64_t
 
 import numpy as np
 
-from fastar._kernels._cpu import isa
+from fastar._kernels._cpu import aligned_empty, isa
 
 cdef extern from "conditionals.h" nogil:
     ctypedef struct conditional_spec:
@@ -110,7 +110,7 @@ cdef class Kernel:
         """Return logp (n, D) and its row sums (n,) in double precision."""
         cdef int64_t n = raw.shape[0], D = raw.shape[1], P = raw.shape[2], r
         self.check(n, D, codes)
-        cdef floating[:, ::1] logp = np.empty((n, D), np.float32 if floating is float else np.float64)
+        cdef floating[:, ::1] logp = aligned_empty((n, D), np.float32 if floating is float else np.float64)
         cdef double[::1] total = np.empty(n)
         cdef conditional_spec spec = self.spec(1)
         for r in prange(n, nogil=True, num_threads=n_threads):
@@ -128,8 +128,8 @@ cdef class Kernel:
         if scale.shape[0] != n:
             raise ValueError("raw and scale differ in the number of rows")
         dtype = np.float32 if floating is float else np.float64
-        cdef floating[:, ::1] logp = np.empty((n, D), dtype)
-        cdef floating[:, :, ::1] graw = np.empty((n, D, P), dtype)
+        cdef floating[:, ::1] logp = aligned_empty((n, D), dtype)
+        cdef floating[:, :, ::1] graw = aligned_empty((n, D, P), dtype)
         cdef double[::1] total = np.empty(n)
         cdef conditional_spec spec = self.spec(1)
         for r in prange(n, nogil=True, num_threads=n_threads):

@@ -3,7 +3,14 @@
 import math
 import os
 
+cimport cython
+from cpython.buffer cimport PyBuffer_FillInfo
+from libc.stdlib cimport free
+
 import numpy as np
+
+cdef extern from "stdlib.h" nogil:
+    void* aligned_alloc(size_t alignment, size_t size)
 
 cdef extern from "cpu.h" nogil:
     int fastar_best_isa()
@@ -27,9 +34,81 @@ isa = _choose()
 isa_name = _NAMES[isa]
 
 
+# ---- work space
+
+# What a block of rows needs is some megabytes, asked for and dropped many times a second. Handed back to the
+# system, each page of it would be cleared again at its next use, which takes longer than most kernels on it.
+
+cdef enum:
+    SLOTS = 32  # blocks kept at most
+cdef size_t LEAST = 1 << 15, MOST = 1 << 24  # bytes of a block that is worth keeping
+
+cdef struct kept_block:
+    void* data
+    size_t size
+
+cdef kept_block kept[SLOTS]
+cdef size_t kept_bytes = 0
+cdef size_t may_keep = int(os.environ.get("FASTAR_KEEP_MB", "64")) << 20
+cdef cython.pymutex lock
+
+
+cdef void* take(size_t size, size_t* found) noexcept:
+    """Return a kept block that fits, or NULL."""
+    global kept_bytes
+    cdef int i, best = -1
+    cdef void* data = NULL
+    with lock:
+        for i in range(SLOTS):
+            if kept[i].data != NULL and size <= kept[i].size <= 2 * size:
+                if best < 0 or kept[i].size < kept[best].size:
+                    best = i
+        if best >= 0:
+            data, found[0] = kept[best].data, kept[best].size
+            kept[best].data = NULL
+            kept_bytes -= found[0]
+    return data
+
+
+cdef bint keep(void* data, size_t size) noexcept:
+    """Keep a block, if there is room."""
+    global kept_bytes
+    cdef int i
+    with lock:
+        if LEAST <= size <= MOST and kept_bytes + size <= may_keep:
+            for i in range(SLOTS):
+                if kept[i].data == NULL:
+                    kept[i] = kept_block(data, size)
+                    kept_bytes += size
+                    return True
+    return False
+
+
+cdef class Block:
+    """Memory that begins on a cache line; it is kept for the next one when its last array is gone."""
+
+    cdef void* data
+    cdef size_t size
+    cdef Py_ssize_t length
+
+    def __cinit__(self, size_t size):
+        self.length = size
+        self.size = max(64, (size + 63) // 64 * 64)
+        self.data = take(self.size, &self.size)
+        if self.data == NULL:
+            self.data = aligned_alloc(64, self.size)
+        if self.data == NULL:
+            raise MemoryError()
+
+    def __dealloc__(self):
+        if self.data != NULL and not keep(self.data, self.size):
+            free(self.data)
+
+    def __getbuffer__(self, Py_buffer* buffer, int flags):
+        PyBuffer_FillInfo(buffer, self, self.data, self.length, False, flags)
+
+
 def aligned_empty(shape, dtype):
     """Return an uninitialised array that begins on a cache line (64 bytes)."""
-    cdef size_t size = math.prod(shape) * np.dtype(dtype).itemsize
-    block = np.empty(size + 64, np.uint8)
-    cdef size_t offset = -block.ctypes.data % 64
-    return block[offset:offset + size].view(dtype).reshape(shape)
+    dtype = np.dtype(dtype)
+    return np.ndarray(shape, dtype, Block(math.prod(shape) * dtype.itemsize))

@@ -6,7 +6,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 
 import numpy as np
 
-from fastar._kernels._cpu import isa
+from fastar._kernels._cpu import aligned_empty, isa
 
 from inputs cimport (
     changes_by_feature, changes_f32, input_spec, inputs_f32, inputs_f32_for, inputs_f64, inputs_f64_for,
@@ -29,9 +29,9 @@ def changes(const floating[:, ::1] codes, const uint8_t[::1] one_hot, int64_t n_
     cdef int64_t capacity = max(1, D - 1 + max(0, D - 1 - markov_order))
     dtype = np.float32 if floating is float else np.float64
     cdef int32_t[::1] count = np.empty(n, np.int32)
-    cdef int32_t[:, ::1] at = np.empty((n, capacity), np.int32)
-    cdef int32_t[:, ::1] row = np.empty((n, capacity), np.int32)
-    cdef floating[:, ::1] value = np.empty((n, capacity), dtype)
+    cdef int32_t[:, ::1] at = aligned_empty((n, capacity), np.int32)
+    cdef int32_t[:, ::1] row = aligned_empty((n, capacity), np.int32)
+    cdef floating[:, ::1] value = aligned_empty((n, capacity), dtype)
     for r in prange(n, nogil=True, num_threads=n_threads):
         if floating is float:
             count[r] = f32.changes(spec, &codes[r, 0], &at[r, 0], &row[r, 0], &value[r, 0])
@@ -51,8 +51,8 @@ def by_feature(changes, int64_t D, int64_t block, int n_threads):
     cdef int32_t[:, ::1] at, row
     count, at, row, _ = changes
     cdef int64_t n = at.shape[0], capacity = at.shape[1], blocks = (n + block - 1) // block, i
-    cdef int32_t[:, ::1] first = np.empty((blocks, D + 1), np.int32)
-    cdef int32_t[:, :, ::1] entries = np.empty((blocks, 2, block * capacity), np.int32)
+    cdef int32_t[:, ::1] first = aligned_empty((blocks, D + 1), np.int32)
+    cdef int32_t[:, :, ::1] entries = aligned_empty((blocks, 2, block * capacity), np.int32)
     for i in prange(blocks, nogil=True, num_threads=n_threads):
         f32.by_feature(min(block, n - i * block), i * block, D,
                        changes_f32(capacity, &count[0], &at[0, 0], &row[0, 0], NULL),

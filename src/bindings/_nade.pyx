@@ -252,9 +252,9 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
     cdef int64_t capacity = 2 * D
     cdef int64_t rows = rows_per_call(n, n_threads, FASTAR_SAMPLE_ROWS), m, r, i, t
     cdef floating[:, :, ::1] units = aligned_empty((n_threads, 2 * rows, stride), dtype)
-    cdef floating[:, ::1] scratch = np.empty((n_threads, rows * (2 * P + 1 + capacity)), dtype)
-    cdef int32_t[:, ::1] counts = np.empty((n_threads, rows * (1 + capacity)), np.int32)
-    cdef uint8_t[:, ::1] saturated = np.empty((n_threads, rows), np.uint8)
+    cdef floating[:, ::1] scratch = aligned_empty((n_threads, rows * (2 * P + 1 + capacity)), dtype)
+    cdef int32_t[:, ::1] counts = aligned_empty((n_threads, rows * (1 + capacity)), np.int32)
+    cdef uint8_t[:, ::1] saturated = aligned_empty((n_threads, rows), np.uint8)
     cdef input_spec inputs = input_spec(D, n_inputs, markov_order, &one_hot[0])
     cdef nade_sizes sizes = nade_sizes(D, P, H, stride, kernel_activation(activation, unit_changes))
     cdef floating[:, ::1] table

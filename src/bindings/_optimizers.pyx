@@ -31,79 +31,93 @@ cdef extern from "optimizers.h" nogil:
 cdef const optimizers_f32* f32 = optimizers_f32_for(isa)
 cdef const optimizers_f64* f64 = optimizers_f64_for(isa)
 
-cdef int64_t CHUNK = 1 << 14  # elements: 64 kB of float32 in each array
 
-
-cdef int64_t chunks(int64_t n, tuple others) except -1:
+cdef int64_t check(const int64_t[:, ::1] stretches, int64_t n, tuple others) except -1:
+    cdef int64_t i
     for other in others:
         if other.shape[0] != n:
             raise ValueError("theta, its gradient and the optimizer's state differ in size")
-    return (n + CHUNK - 1) // CHUNK
+    for i in range(stretches.shape[0]):
+        if not 0 <= stretches[i, 0] <= stretches[i, 1] <= n:
+            raise ValueError("a stretch of parameters lies outside of theta")
+    return stretches.shape[0]
 
 
 def sgd(floating[::1] theta, const floating[::1] g, floating[::1] velocity, double rate,
-        double decay, double momentum, int n_threads):
-    cdef int64_t n = theta.shape[0], n_chunks = chunks(n, (g, velocity)), i, j
-    for j in prange(n_chunks, nogil=True, num_threads=n_threads):
-        i = j * CHUNK
+        double decay, double momentum,
+        const int64_t[:, ::1] stretches, int n_threads):
+    cdef int64_t parts = check(stretches, theta.shape[0], (g, velocity)), i, j, n
+    for j in prange(parts, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=4):
+        i = stretches[j, 0]
+        n = stretches[j, 1] - i
         if floating is float:
-            f32.sgd(min(CHUNK, n - i), &theta[i], &g[i], &velocity[i], rate, decay, momentum)
+            f32.sgd(n, &theta[i], &g[i], &velocity[i], rate, decay, momentum)
         else:
-            f64.sgd(min(CHUNK, n - i), &theta[i], &g[i], &velocity[i], rate, decay, momentum)
+            f64.sgd(n, &theta[i], &g[i], &velocity[i], rate, decay, momentum)
 
 
 def nesterov(floating[::1] theta, const floating[::1] g, floating[::1] velocity, double rate,
-             double decay, double momentum, int n_threads):
-    cdef int64_t n = theta.shape[0], n_chunks = chunks(n, (g, velocity)), i, j
-    for j in prange(n_chunks, nogil=True, num_threads=n_threads):
-        i = j * CHUNK
+             double decay, double momentum,
+             const int64_t[:, ::1] stretches, int n_threads):
+    cdef int64_t parts = check(stretches, theta.shape[0], (g, velocity)), i, j, n
+    for j in prange(parts, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=4):
+        i = stretches[j, 0]
+        n = stretches[j, 1] - i
         if floating is float:
-            f32.nesterov(min(CHUNK, n - i), &theta[i], &g[i], &velocity[i], rate, decay, momentum)
+            f32.nesterov(n, &theta[i], &g[i], &velocity[i], rate, decay, momentum)
         else:
-            f64.nesterov(min(CHUNK, n - i), &theta[i], &g[i], &velocity[i], rate, decay, momentum)
+            f64.nesterov(n, &theta[i], &g[i], &velocity[i], rate, decay, momentum)
 
 
 def adam(floating[::1] theta, const floating[::1] g, floating[::1] m, floating[::1] v, double rate,
-         double decay, double rate_t, double epsilon_t, double beta_1, double beta_2, int n_threads):
-    cdef int64_t n = theta.shape[0], n_chunks = chunks(n, (g, m, v)), i, j
-    for j in prange(n_chunks, nogil=True, num_threads=n_threads):
-        i = j * CHUNK
+         double decay, double rate_t, double epsilon_t, double beta_1, double beta_2,
+         const int64_t[:, ::1] stretches, int n_threads):
+    cdef int64_t parts = check(stretches, theta.shape[0], (g, m, v)), i, j, n
+    for j in prange(parts, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=4):
+        i = stretches[j, 0]
+        n = stretches[j, 1] - i
         if floating is float:
-            f32.adam(min(CHUNK, n - i), &theta[i], &g[i], &m[i], &v[i], rate, decay, rate_t,
+            f32.adam(n, &theta[i], &g[i], &m[i], &v[i], rate, decay, rate_t,
                      epsilon_t, beta_1, beta_2)
         else:
-            f64.adam(min(CHUNK, n - i), &theta[i], &g[i], &m[i], &v[i], rate, decay, rate_t,
+            f64.adam(n, &theta[i], &g[i], &m[i], &v[i], rate, decay, rate_t,
                      epsilon_t, beta_1, beta_2)
 
 
 def adagrad(floating[::1] theta, const floating[::1] g, floating[::1] v, double rate,
-            double decay, double epsilon, int n_threads):
-    cdef int64_t n = theta.shape[0], n_chunks = chunks(n, (g, v)), i, j
-    for j in prange(n_chunks, nogil=True, num_threads=n_threads):
-        i = j * CHUNK
+            double decay, double epsilon,
+            const int64_t[:, ::1] stretches, int n_threads):
+    cdef int64_t parts = check(stretches, theta.shape[0], (g, v)), i, j, n
+    for j in prange(parts, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=4):
+        i = stretches[j, 0]
+        n = stretches[j, 1] - i
         if floating is float:
-            f32.adagrad(min(CHUNK, n - i), &theta[i], &g[i], &v[i], rate, decay, epsilon)
+            f32.adagrad(n, &theta[i], &g[i], &v[i], rate, decay, epsilon)
         else:
-            f64.adagrad(min(CHUNK, n - i), &theta[i], &g[i], &v[i], rate, decay, epsilon)
+            f64.adagrad(n, &theta[i], &g[i], &v[i], rate, decay, epsilon)
 
 
 def adadelta(floating[::1] theta, const floating[::1] g, floating[::1] v, floating[::1] u, double rate,
-             double decay, double rho, double epsilon, int n_threads):
-    cdef int64_t n = theta.shape[0], n_chunks = chunks(n, (g, v, u)), i, j
-    for j in prange(n_chunks, nogil=True, num_threads=n_threads):
-        i = j * CHUNK
+             double decay, double rho, double epsilon,
+             const int64_t[:, ::1] stretches, int n_threads):
+    cdef int64_t parts = check(stretches, theta.shape[0], (g, v, u)), i, j, n
+    for j in prange(parts, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=4):
+        i = stretches[j, 0]
+        n = stretches[j, 1] - i
         if floating is float:
-            f32.adadelta(min(CHUNK, n - i), &theta[i], &g[i], &v[i], &u[i], rate, decay, rho, epsilon)
+            f32.adadelta(n, &theta[i], &g[i], &v[i], &u[i], rate, decay, rho, epsilon)
         else:
-            f64.adadelta(min(CHUNK, n - i), &theta[i], &g[i], &v[i], &u[i], rate, decay, rho, epsilon)
+            f64.adadelta(n, &theta[i], &g[i], &v[i], &u[i], rate, decay, rho, epsilon)
 
 
 def rmsprop(floating[::1] theta, const floating[::1] g, floating[::1] v, double rate,
-            double decay, double rho, double epsilon, int n_threads):
-    cdef int64_t n = theta.shape[0], n_chunks = chunks(n, (g, v)), i, j
-    for j in prange(n_chunks, nogil=True, num_threads=n_threads):
-        i = j * CHUNK
+            double decay, double rho, double epsilon,
+            const int64_t[:, ::1] stretches, int n_threads):
+    cdef int64_t parts = check(stretches, theta.shape[0], (g, v)), i, j, n
+    for j in prange(parts, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=4):
+        i = stretches[j, 0]
+        n = stretches[j, 1] - i
         if floating is float:
-            f32.rmsprop(min(CHUNK, n - i), &theta[i], &g[i], &v[i], rate, decay, rho, epsilon)
+            f32.rmsprop(n, &theta[i], &g[i], &v[i], rate, decay, rho, epsilon)
         else:
-            f64.rmsprop(min(CHUNK, n - i), &theta[i], &g[i], &v[i], rate, decay, rho, epsilon)
+            f64.rmsprop(n, &theta[i], &g[i], &v[i], rate, decay, rho, epsilon)

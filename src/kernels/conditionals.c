@@ -51,17 +51,25 @@ static void bernoulli_gradient(int64_t n, int64_t D, int64_t P, SPEC spec, const
     }
 }
 
+/* m <= VL numbers, `stride` apart. */
+INLINE vec strided(const real *from, int64_t stride, int m) {
+    if (stride == 1)
+        return vload_part(from, m);
+    vec v = {0};
+    for (int i = 0; i < m; i++)
+        v[i] = from[i * stride];
+    return v;
+}
+
 static void bernoulli_draw(int64_t n, int64_t d, SPEC spec, real *raw, int64_t raw_stride, const real *noise,
                            int64_t noise_stride, real *codes) {
     (void)d;
     for (int64_t r = 0; r < n; r += VL) {
         int m = lanes(n - r);
-        vec z = {0};
-        for (int i = 0; i < m; i++)
-            z[i] = raw[(r + i) * raw_stride];
+        vec z = strided(raw + r * raw_stride, raw_stride, m);
         vec p = vsigmoid(z * vset1((real)fmin(1 / spec.temperature, 1e30)));
-        for (int i = 0; i < m; i++)
-            codes[r + i] = noise[(r + i) * noise_stride] < p[i];
+        vec drawn = vselect(strided(noise + r * noise_stride, noise_stride, m) < p, vset1(1), vset1(0));
+        vstore_part(codes + r, drawn, m);
     }
 }
 

@@ -1,7 +1,22 @@
 #include "inputs.h"
 #include "vec.h"
 
+/* Numbers that every later feature sees. */
+static int32_t changes_of_numbers(input_spec spec, const real *codes, int32_t *at, int32_t *row, real *value) {
+    int32_t count = 0;
+    for (int32_t d = 0; d < (int32_t)spec.D - 1; d++) {
+        real x = codes[d];
+        at[count] = d + 1;
+        row[count] = d * (int32_t)spec.Q;
+        value[count] = x;
+        count += x != 0;
+    }
+    return count;
+}
+
 static int32_t changes(input_spec spec, const real *codes, int32_t *at, int32_t *row, real *value) {
+    if (spec.markov_order >= spec.D - 1 && !memchr(spec.one_hot, 1, spec.D))
+        return changes_of_numbers(spec, codes, at, row, value);
     int32_t count = 0;
     /* Written in any case and kept by moving on: no branch to mispredict. */
 #define CHANGE(d, sign)                                                                            \

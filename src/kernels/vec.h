@@ -68,6 +68,20 @@ INLINE void vstore_part(real *p, vec v, int n) {
 #endif
 }
 
+/* The lanes from .. to - 1, 0 <= from, to <= VL; the others are zero and their memory is not touched. */
+INLINE vec vload_range(const real *p, int from, int to) {
+#if defined(__AVX512F__) && FASTAR_DOUBLE
+    return _mm512_maskz_loadu_pd((__mmask8)(((1u << to) - 1) & ~((1u << from) - 1)), p);
+#elif defined(__AVX512F__)
+    return _mm512_maskz_loadu_ps((__mmask16)(((1u << to) - 1) & ~((1u << from) - 1)), p);
+#else
+    vec v = {0};
+    for (int i = from; i < to; i++)
+        v[i] = p[i];
+    return v;
+#endif
+}
+
 /* a * b + c, rounded once where the instruction set has it. */
 INLINE vec vfma(vec a, vec b, vec c) {
 #if defined(__AVX512F__) && FASTAR_DOUBLE
@@ -166,6 +180,43 @@ INLINE void vsum8(vec *v, real *out) {
         v[0] += vswap(v[0], s);
     for (int i = 0; i < count; i++)
         vstore_part(out + i * (8 / count), v[i], 8 / count);
+}
+
+/* v[i] becomes lane i of all VL vectors. */
+INLINE void vtranspose(vec *v) {
+#pragma GCC unroll 4
+    for (int s = 1; s < VL; s *= 2) {
+        const ivec upper = ((ivec){LANES(0)} & viset1(s)) != viset1(0);
+#pragma GCC unroll 16
+        for (int i = 0; i < VL; i++)
+            if (!(i & s)) {
+                vec a = v[i], b = v[i + s];
+                v[i] = vselect(upper, vswap(b, s), a);
+                v[i + s] = vselect(upper, b, vswap(a, s));
+            }
+    }
+}
+
+/* The first n lanes that are not zero, one after the other, and `first` plus their numbers; returns how many. */
+INLINE int vnonzero(vec v, int n, int32_t first, int32_t *index, real *value) {
+#if defined(__AVX512F__) && !FASTAR_DOUBLE
+    const __mmask16 nonzero = _mm512_mask_cmp_ps_mask((__mmask16)((1u << n) - 1), v, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+    const int count = __builtin_popcount(nonzero);
+    const __mmask16 kept = (__mmask16)((1u << count) - 1);
+    const __m512i lanes = (__m512i)(ivec){LANES(0)};
+    _mm512_mask_storeu_ps(value, kept, _mm512_maskz_compress_ps(nonzero, v));
+    _mm512_mask_storeu_epi32(index, kept,
+                             _mm512_maskz_compress_epi32(nonzero, _mm512_add_epi32(lanes, _mm512_set1_epi32(first))));
+    return count;
+#else
+    int count = 0;
+    for (int i = 0; i < n; i++)
+        if (v[i] != 0) {
+            index[count] = first + i;
+            value[count++] = v[i];
+        }
+    return count;
+#endif
 }
 
 /* exp(x) = 2^n (1 + m), |log(1 + m)| <= log(2) / 2: gives m and 2^n. x in the range of EXP_MIN, EXP_MAX. */

@@ -1,0 +1,102 @@
+"""Masked networks: products with staircase weights, and sampling unit by unit."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from numpy.typing import DTypeLike, NDArray
+
+Array = NDArray[Any]
+Changes = tuple[Array, Array, Array, Array]
+
+ACTIVATIONS: Final[tuple[str, ...]]
+SAMPLE_BLOCK: Final[int]
+
+def sample_group(dtype: DTypeLike) -> int:
+    """Return how many columns `Groups` should put together."""
+
+class Staircase:
+    """Which columns each row of a weight matrix reaches, and which rows reach each column."""
+
+    rows: int
+    columns: int
+    def __init__(self, row_begin: Array, row_end: Array, columns: int) -> None: ...
+    def mask(self) -> Array:
+        """Return the Boolean matrix."""
+
+    def limits(self) -> tuple[Array, Array, Array, Array]:
+        """Return row_begin, row_end, column_begin and column_end."""
+
+class Groups:
+    """The columns of one weight matrix in groups, none across two blocks of features."""
+
+    group: int
+    size: int
+    def __init__(self, stairs: Staircase, columns: Array, rows: Array, group: int) -> None: ...
+
+def restrict(W: Array, rows: Array, columns: Array, stairs: Staircase, n_threads: int) -> Array:
+    """Return W[rows][:, columns] within the stairs, zero outside of them."""
+
+def release(
+    G: Array, rows: Array, columns: Array, stairs: Staircase, out: Array, n_threads: int
+) -> None:
+    """Undo `restrict`: write out[rows][:, columns] = G within the stairs, and zero outside."""
+
+def forward(
+    A: Array,
+    stairs: Staircase,
+    W: Array,
+    bias: Array | None,
+    out: Array,
+    activation: int,
+    n_threads: int,
+) -> None:
+    """Write out (n, columns) = g(bias + A W); without a bias, add to what `out` holds."""
+
+def backward(
+    G: Array, stairs: Staircase, W: Array, h: Array, gh: Array, activation: int, n_threads: int
+) -> None:
+    """Write gh (n, rows) = (G W^T) * g'(a), where h = g(a)."""
+
+def outer(A: Array, G: Array, stairs: Staircase, gW: Array, n_threads: int) -> None:
+    """Write gW = A^T G within the stairs."""
+
+def gather(
+    changes: Changes,
+    stairs: Staircase,
+    W: Array,
+    bias: Array | None,
+    out: Array,
+    activation: int,
+    n_threads: int,
+) -> None:
+    """Do what `forward` does, for the inputs that `changes` lists."""
+
+def scatter(
+    changes: Changes,
+    by_row: tuple[Array, Array],
+    stairs: Staircase,
+    G: Array,
+    gW: Array,
+    n_threads: int,
+) -> None:
+    """Do what `outer` does, for listed inputs."""
+
+def pack(stairs: Staircase, groups: Groups, W: Array, n_threads: int) -> Array:
+    """Return the weights as `sample` reads them."""
+
+def sample(
+    draw: object,
+    noise: Array,
+    held: Array | None,
+    codes: Array,
+    one_hot: Array,
+    n_inputs: int,
+    edges: Sequence[Any],
+    biases: Sequence[Array],
+    finals: Sequence[Array],
+    feature: Array,
+    n_outputs: int,
+    activation: int,
+    n_threads: int,
+) -> None:
+    """Fill codes (n, D), but for those with held (n, D) not zero."""

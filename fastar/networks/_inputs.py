@@ -1,0 +1,28 @@
+"""How codes enter a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastar._parameters import Array
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """How codes enter a network.
+
+    Parameters
+    ----------
+    n_inputs : int
+        Q, rows of input weights that each feature owns.
+    one_hot : uint8 array (D,)
+        1 where the code is the number of a row to add, 0 where it is a factor of the feature's
+        first row.
+    unit_changes : bool
+        No factor is ever other than 0 and 1: a sigmoid can then be had without an exponential per
+        change.
+    """
+
+    n_inputs: int
+    one_hot: Array
+    unit_changes: bool = False

@@ -1,0 +1,487 @@
+"""Masked networks: MADE, and FVSBN, the one with no hidden layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from fastar._kernels import _cpu, _inputs, _masked
+from fastar._parameters import Array, Params
+from fastar._threads import useful_n_threads
+from fastar.networks._inputs import Inputs
+from fastar.networks._masks import MaskSet, even_degrees, random_degrees, sample_groups
+from fastar.networks._network import Network
+
+ACTIVATIONS: tuple[str, ...] = _masked.ACTIVATIONS
+_LINEAR = -1
+_LISTED_WIDTH = 64
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Where the weights between two layers lie, once sorted by degree and as they are stored."""
+
+    name: str
+    stairs: _masked.Staircase
+    rows: Array
+    """Stored row of each sorted row."""
+    columns: Array
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """One member's connections."""
+
+    masks: MaskSet
+    layers: list[Connection]
+    """Into each hidden layer, and from the last of them into the outputs."""
+    direct: Connection | None
+    outputs: Array
+    """Stored position of each sorted output."""
+
+    @cached_property
+    def all(self) -> list[Connection]:
+        """Every connection."""
+        return [*self.layers, *([self.direct] if self.direct else [])]
+
+
+@dataclass
+class Weights:
+    """One member's weights: sorted by degree, and zero where a mask hides them."""
+
+    wiring: Wiring
+    matrices: dict[str, Array]
+    biases: list[Array]
+    packed: list[Any] | None = None
+    """What sampling makes of them, when it first comes by."""
+
+
+@dataclass(frozen=True)
+class Cache:
+    """What `backward` needs of `forward`."""
+
+    inputs: Any
+    hidden: list[Array]
+    """Activations."""
+    kept: list[Array]
+    """What dropout multiplied them by; empty without it."""
+
+
+class Masked(Network):
+    """A network whose masks let the outputs of x_d see the features before it alone [1]_.
+
+    ``h_0 = x``, ``h_l = g(c_l + h_{l-1} W_{l-1})``, ``raw = b + h_L W_L + x L``: all d in one pass.
+
+    Parameters
+    ----------
+    n_features, n_outputs : int
+        D and P.
+    inputs : Inputs
+        How codes enter.
+    hidden_layer_sizes : tuple of int
+        H_1 .. H_L; with none of them only L is left.
+    activation : {"sigmoid", "tanh", "relu"}
+        g.
+    direct_connections : bool
+        Whether there is L.
+    degrees : {"even", "random"}
+        How units get their degrees.
+    n_masks : int or "unlimited"
+        Sets of masks through which training cycles; "unlimited" draws another one each step.
+    n_scoring_masks : int
+        Sets whose densities are averaged where training has an unlimited number.
+    order_agnostic : bool
+        Whether each set of masks has an order of the features of its own.
+    markov_order : int
+        x_d sees the so many features before it.
+    dropout : float
+        Share of hidden units that a training step leaves out.
+    seed : int
+        Of the masks.
+    dtype : dtype
+        float32 or float64.
+
+    References
+    ----------
+    .. [1] M. Germain, K. Gregor, I. Murray, H. Larochelle, "MADE: masked autoencoder for
+       distribution estimation", ICML 2015.
+    """
+
+    name = "masked"
+
+    def __init__(
+        self,
+        n_features: int,
+        n_outputs: int,
+        inputs: Inputs,
+        *,
+        hidden_layer_sizes: tuple[int, ...] = (),
+        activation: str = "relu",
+        direct_connections: bool = True,
+        degrees: str = "even",
+        n_masks: int | str = 1,
+        n_scoring_masks: int = 1,
+        order_agnostic: bool = False,
+        markov_order: int,
+        dropout: float = 0.0,
+        seed: int = 0,
+        dtype: Any,
+    ) -> None:
+        if min(n_features, markov_order, *hidden_layer_sizes) < 1:
+            raise ValueError("n_features, markov_order and every layer's size must be at least 1")
+        if order_agnostic and n_masks == 1:
+            raise ValueError("order_agnostic=True wants more than one set of masks (n_masks)")
+        if not hidden_layer_sizes and not direct_connections:
+            raise ValueError("a network without hidden layers needs direct_connections")
+        self.n_features = n_features
+        self.n_outputs = n_outputs
+        self.inputs = inputs
+        self.hidden_layer_sizes = tuple(hidden_layer_sizes)
+        self.activation = activation
+        self.direct_connections = direct_connections
+        self.degrees = degrees
+        self.n_masks = n_masks
+        self.n_scoring_masks = n_scoring_masks
+        self.order_agnostic = order_agnostic
+        self.markov_order = min(markov_order, n_features)
+        self.dropout = dropout
+        self.seed = seed
+        self.dtype = np.dtype(dtype)
+        self._activation = ACTIVATIONS.index(activation)
+        # A few ones among many features, or a row for each level: adding rows beats multiplying.
+        self._sparse = inputs.unit_changes or inputs.n_inputs > 1
+
+    def settings(self) -> dict[str, Any]:
+        """Return the keyword arguments of the constructor."""
+        return {
+            "hidden_layer_sizes": list(self.hidden_layer_sizes),
+            "activation": self.activation,
+            "direct_connections": self.direct_connections,
+            "degrees": self.degrees,
+            "n_masks": self.n_masks,
+            "n_scoring_masks": self.n_scoring_masks,
+            "order_agnostic": self.order_agnostic,
+            "markov_order": self.markov_order,
+            "dropout": self.dropout,
+            "seed": self.seed,
+            "dtype": self.dtype.name,
+        }
+
+    # ---- members: networks that share the parameters, each with masks of its own
+
+    @property
+    def n_members(self) -> int:
+        """How many members' densities are averaged."""
+        return self.n_scoring_masks if isinstance(self.n_masks, str) else self.n_masks
+
+    def training_member(self, step: int) -> int:
+        """Return the member that this step of training trains."""
+        return step if isinstance(self.n_masks, str) else step % self.n_masks
+
+    def masks(self, member: int) -> MaskSet:
+        """Return the masks of a member."""
+        D, single = self.n_features, self.n_masks == 1
+        rng = np.random.default_rng([self.seed, member])
+        order = rng.permutation(D) if self.order_agnostic else np.arange(D)
+        degrees: list[Array] = []
+        for H in self.hidden_layer_sizes:
+            if self.degrees == "even":
+                drawn = even_degrees(D, H)
+                drawn = drawn if single else rng.permutation(drawn)
+            else:
+                # a unit that sees none of the layer before would be a constant
+                least = int(degrees[-1].min()) if degrees else 1
+                drawn = random_degrees(D, H, least, rng)
+                drawn = np.sort(drawn) if single else drawn
+            degrees.append(drawn)
+        return MaskSet(D, self.inputs.n_inputs, self.n_outputs, order, degrees, self.markov_order)
+
+    def wiring(self, member: int) -> Wiring:
+        """Return the connections of a member."""
+        return self._only_wiring if self.n_masks == 1 else self._wired(self.masks(member))
+
+    @cached_property
+    def _only_wiring(self) -> Wiring:
+        return self._wired(self.masks(0))
+
+    def _wired(self, masks: MaskSet) -> Wiring:
+        features = masks.order[:, None]
+        inputs, outputs = (
+            (features * each + np.arange(each)).ravel()
+            for each in (self.inputs.n_inputs, self.n_outputs)
+        )
+        layers = [inputs, *masks.units, outputs]
+        connections = [
+            Connection(f"W{layer}", stairs, layers[layer], layers[layer + 1])
+            for layer, stairs in enumerate(masks.stairs())
+        ]
+        direct = Connection("L", masks.direct(), inputs, outputs)
+        return Wiring(masks, connections, direct if self.direct_connections else None, outputs)
+
+    # ---- parameters
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Name and shape of every parameter, weights first."""
+        D, P, Q = self.n_features, self.n_outputs, self.inputs.n_inputs
+        inputs = (D,) if Q == 1 else (D, Q)
+        layers = [inputs, *((H,) for H in self.hidden_layer_sizes), (D, P)]
+        shapes = {}
+        if self.hidden_layer_sizes:
+            for layer, (before, after) in enumerate(pairwise(layers)):
+                shapes[f"W{layer}"] = (*before, *after)
+        if self.direct_connections:
+            shapes["L"] = (*inputs, D, P)
+        for layer, H in enumerate(self.hidden_layer_sizes):
+            shapes[f"c{layer}"] = (H,)
+        return {**shapes, "b": (D, P)}
+
+    @property
+    def decayed(self) -> tuple[str, ...]:
+        """Names of the weights."""
+        return tuple(name for name in self.shapes if name[0] in "WL")
+
+    @property
+    def active(self) -> Array | None:
+        """First and last parameters (m, 2) of the stretches that no mask hides; None: all."""
+        if self.n_masks != 1:
+            return None
+        stretches, start = [], 0
+        stairs = {each.name: each.stairs for each in self._only_wiring.all}
+        for name, shape in self.shapes.items():
+            size = int(np.prod(shape))
+            if name in stairs:
+                begin, end, *_ = stairs[name].limits()
+                rows = start + np.arange(len(begin)) * stairs[name].columns
+                stretches.append(np.stack([rows + begin, rows + end], axis=1)[begin < end])
+            else:
+                stretches.append(np.array([[start, start + size]]))
+            start += size
+        return np.concatenate(stretches)
+
+    def textbook(self, params: Params) -> Params:
+        """Return the parameters with the axes that the papers give them: L (D, P, D)."""
+        if "L" not in params:
+            return params
+        L = params["L"]
+        return {**params, "L": np.moveaxis(L, (-2, -1), (0, 1))}
+
+    def mask_arrays(self) -> list[Params]:
+        """Return each member's masks of the weights, shaped as `textbook` shapes them."""
+        return [self._mask_arrays(member) for member in range(self.n_members)]
+
+    def _mask_arrays(self, member: int) -> Params:
+        arrays = {}
+        for each in self.wiring(member).all:
+            mask = np.zeros((each.stairs.rows, each.stairs.columns), bool)
+            mask[np.ix_(each.rows, each.columns)] = each.stairs.mask()
+            arrays[each.name] = mask.reshape(self.shapes[each.name])
+        return self.textbook(arrays)
+
+    def initialise(self, params: Params, rng: np.random.Generator) -> None:
+        """Fill the W with small random numbers, zeros where the only mask hides them."""
+        for name in self.shapes:
+            params[name][...] = 0
+        for layer, H in enumerate((self.n_features, *self.hidden_layer_sizes)):
+            if self.hidden_layer_sizes:
+                W = params[f"W{layer}"]
+                W[...] = rng.uniform(-1, 1, W.shape) / np.sqrt(H)
+        if self.n_masks == 1:
+            for each in self._only_wiring.layers:
+                hidden = ~each.stairs.mask()
+                params[each.name].reshape(hidden.shape)[hidden] = 0
+
+    # ---- forward and backward
+
+    def prepare(self, params: Params, n_threads: int, member: int = 0) -> Weights:
+        """Return what `forward` and `sample` want of the parameters for one member."""
+        wiring = self.wiring(member)
+        matrices = {}
+        for each in wiring.all:
+            stairs = each.stairs
+            W = params[each.name].reshape(stairs.rows, stairs.columns)
+            if self.n_masks != 1:
+                W = _masked.restrict(W, each.rows, each.columns, stairs, n_threads)
+            matrices[each.name] = W
+        biases = [params[f"c{layer}"][units] for layer, units in enumerate(wiring.masks.units)]
+        return Weights(wiring, matrices, [*biases, params["b"].ravel()[wiring.outputs]])
+
+    def forward(
+        self,
+        weights: Weights,
+        codes: Array,
+        n_threads: int,
+        rng: np.random.Generator | None = None,
+    ) -> tuple[Array, Cache]:
+        """Return raw (n, D, P) for codes (n, D), and the cache for `backward`.
+
+        rng: in training, what dropout is drawn from.
+        """
+        n, wiring = len(codes), weights.wiring
+        order = wiring.masks.order
+        n_threads = self._threads(n, n_threads)
+        if self.order_agnostic:
+            codes = np.ascontiguousarray(codes[:, order])
+        inputs: Any = codes
+        if self._sparse:
+            inputs = _inputs.changes(
+                codes, self._one_hot(order), self.inputs.n_inputs, self.n_features, n_threads
+            )
+        hidden: list[Array] = []
+        kept: list[Array] = []
+        source = inputs
+        for layer, each in enumerate(wiring.layers):
+            last = each is wiring.layers[-1]
+            out = _cpu.aligned_empty((n, each.stairs.columns), self.dtype)
+            enter = _masked.gather if layer == 0 and self._sparse else _masked.forward
+            enter(
+                source, each.stairs, weights.matrices[each.name], weights.biases[layer], out,
+                _LINEAR if last else self._activation, n_threads,
+            )  # fmt: skip
+            source = out
+            if not last:
+                hidden.append(out)
+                if rng is not None and self.dropout:
+                    keep = rng.random(out.shape, np.float32) >= self.dropout
+                    kept.append(keep * self.dtype.type(1 / (1 - self.dropout)))
+                    source = out * kept[-1]
+        if wiring.direct is not None:
+            bias = None if wiring.layers else weights.biases[-1]
+            if not wiring.layers:
+                source = _cpu.aligned_empty((n, len(wiring.outputs)), self.dtype)
+            enter = _masked.gather if self._sparse else _masked.forward
+            enter(
+                inputs, wiring.direct.stairs, weights.matrices["L"], bias, source, _LINEAR,
+                n_threads,
+            )  # fmt: skip
+        raw = source.reshape(n, self.n_features, self.n_outputs)
+        return self._from_order(raw, order), Cache(inputs, hidden, kept)
+
+    def backward(
+        self, weights: Weights, cache: Cache, graw: Array, grads: Params, n_threads: int
+    ) -> None:
+        """Overwrite `grads` with the gradient of sum(graw * raw)."""
+        n, wiring = len(graw), weights.wiring
+        n_threads = self._threads(n, n_threads)
+        if self.order_agnostic:
+            graw = graw[:, wiring.masks.order]
+        g = np.ascontiguousarray(graw).reshape(n, -1)
+        lists = None
+        if self._sparse:
+            count, _, row, value = cache.inputs
+            n_rows = self.n_features * self.inputs.n_inputs
+            lists = _inputs.by_feature((count, row, row, value), n_rows, max(1, n), n_threads)
+        grads["b"].reshape(-1)[wiring.outputs] = g.sum(axis=0)
+        if wiring.direct is not None:
+            self._weight_gradient(wiring.direct, cache.inputs, lists, g, grads, n_threads)
+        for layer in reversed(range(len(wiring.layers))):
+            each = wiring.layers[layer]
+            if layer == 0:
+                self._weight_gradient(each, cache.inputs, lists, g, grads, n_threads)
+                break
+            h = cache.hidden[layer - 1]
+            keep = cache.kept[layer - 1] if cache.kept else None
+            self._weight_gradient(each, h if keep is None else h * keep, None, g, grads, n_threads)
+            gh = _cpu.aligned_empty(h.shape, self.dtype)
+            _masked.backward(
+                g, each.stairs, weights.matrices[each.name], h, gh, self._activation, n_threads
+            )
+            if keep is not None:
+                gh *= keep
+            grads[f"c{layer - 1}"][wiring.masks.units[layer - 1]] = gh.sum(axis=0)
+            g = gh
+
+    def _weight_gradient(
+        self,
+        connection: Connection,
+        source: Any,
+        lists: tuple[Array, Array] | None,
+        g: Array,
+        grads: Params,
+        n_threads: int,
+    ) -> None:
+        """Write the gradient by one matrix. lists: of sparse inputs, by row of it."""
+        stairs = connection.stairs
+        target = grads[connection.name].reshape(stairs.rows, stairs.columns)
+        gW = target if self.n_masks == 1 else _cpu.aligned_empty(target.shape, self.dtype)
+        if lists is not None:
+            _masked.scatter(source, lists, stairs, g, gW, n_threads)
+        else:
+            _masked.outer(source, g, stairs, gW, n_threads)
+        if gW is not target:
+            _masked.release(gW, connection.rows, connection.columns, stairs, target, n_threads)
+
+    # ---- sampling
+
+    def sample(
+        self,
+        weights: Weights,
+        draw: object,
+        noise: Array,
+        held: Array | None,
+        codes: Array,
+        n_threads: int,
+    ) -> None:
+        """Draw codes (n, D) where `held` is not set, with noise (n, D, m)."""
+        masks = weights.wiring.masks
+        order = masks.order
+        n_threads = self._threads(len(codes), n_threads)
+        if weights.packed is None:
+            weights.packed = self._packed(weights, n_threads)
+        inner = codes
+        if self.order_agnostic:
+            inner = np.ascontiguousarray(codes[:, order])
+            held = None if held is None else np.ascontiguousarray(held[:, order])
+        _masked.sample(
+            draw, noise, held, inner, self._one_hot(order), self.inputs.n_inputs,
+            weights.packed, weights.biases, masks.finals(), order.astype(np.int32),
+            self.n_outputs, self._activation, n_threads,
+        )  # fmt: skip
+        if inner is not codes:
+            codes[:, order] = inner
+
+    def _packed(self, weights: Weights, n_threads: int) -> list[Any]:
+        """Return each connection, the direct one last, as the sampling kernel wants it."""
+        wiring, group = weights.wiring, _masked.sample_group(self.dtype)
+        counts = np.arange(self.n_features + 1)
+        finals = wiring.masks.finals()
+        # what is known, or wanted, after so many features: inputs, units, outputs
+        known = [counts * self.inputs.n_inputs, *finals, counts * self.n_outputs]
+
+        def packed(each: Connection, rows: Array, columns: Array) -> tuple[Any, ...]:
+            # Lists pay where a block of features has some vectors of columns, products else.
+            wide = each.stairs.columns * _masked.SAMPLE_BLOCK >= _LISTED_WIDTH * self.n_features
+            listed = rows is known[0] and self._sparse and (wide or self.inputs.n_inputs > 1)
+            if listed:
+                rows = np.zeros_like(rows)
+            groups = sample_groups(each.stairs, rows, columns, group)
+            W = weights.matrices[each.name]
+            packed = _masked.pack(each.stairs, groups, W, n_threads)
+            return each.stairs, groups, W, packed, listed
+
+        layers: list[Any] = [
+            packed(each, known[layer], known[layer + 1]) for layer, each in enumerate(wiring.layers)
+        ]
+        direct = packed(wiring.direct, known[0], known[-1]) if wiring.direct else None
+        return [*(layers or [None]), direct]
+
+    # ----
+
+    def _one_hot(self, order: Array) -> Array:
+        return self.inputs.one_hot[order] if self.order_agnostic else self.inputs.one_hot
+
+    def _from_order(self, raw: Array, order: Array) -> Array:
+        if not self.order_agnostic:
+            return raw
+        stored = np.empty_like(raw)
+        stored[:, order] = raw
+        return stored
+
+    def _threads(self, n_rows: int, n_threads: int) -> int:
+        size = sum(int(np.prod(shape)) for shape in self.shapes.values())
+        return useful_n_threads(n_threads, n_rows * size // 2)

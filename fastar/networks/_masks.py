@@ -1,0 +1,140 @@
+"""Masks of a masked network: degrees of its units, and the staircases that follow from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+
+from fastar._kernels import _masked
+from fastar._parameters import Array
+
+
+def even_degrees(n_features: int, n_units: int) -> Array:
+    """Return sorted degrees 1 .. D - 1 (n_units,), as evenly spread as may be, D - 1 among them."""
+    steps = np.arange(1, n_units + 1) * (n_features - 1)
+    degrees: Array = np.maximum(1, -(-steps // n_units))
+    return degrees
+
+
+def random_degrees(n_features: int, n_units: int, least: int, rng: np.random.Generator) -> Array:
+    """Return degrees `least` .. D - 1 (n_units,); one is D - 1, so that the inputs keep a path."""
+    degrees = rng.integers(least, max(least + 1, n_features), n_units)
+    degrees[rng.integers(n_units)] = max(1, n_features - 1)
+    return degrees
+
+
+def windows(n_features: int, markov_order: int, n_layers: int) -> list[int]:
+    """Return how many features a unit of each hidden layer sees, and last an output.
+
+    They widen layer by layer as in a stack of causal convolutions, so that the units of degree
+    d - 1 and less whose windows lie within that of x_d together see all of it.
+    """
+    if markov_order >= n_features - 1:
+        return [n_features] * (n_layers + 1)
+    return [-(-markov_order * (layer + 1) // (n_layers + 1)) for layer in range(n_layers + 1)]
+
+
+def _stairs(begin: Array, end: Array, columns: int) -> _masked.Staircase:
+    begin = np.minimum(begin, columns).astype(np.int64)
+    return _masked.Staircase(
+        begin, np.maximum(np.minimum(end, columns), begin).astype(np.int64), columns
+    )
+
+
+@dataclass(frozen=True)
+class MaskSet:
+    """One connectivity.
+
+    A unit of degree m sees features up to the m-th, a unit of the next layer those of equal or
+    smaller degree, an output those of strictly smaller degree [1]_. With the units of each layer
+    sorted by degree every mask is a staircase.
+
+    Parameters
+    ----------
+    n_features, n_inputs, n_outputs : int
+        D; rows of input weights, and outputs, of each feature.
+    order : int array (D,)
+        The feature that comes k-th.
+    degrees : list of int arrays
+        Of the stored units of each hidden layer.
+    markov_order : int
+        How many features before it x_d sees.
+
+    References
+    ----------
+    .. [1] M. Germain et al., "MADE: masked autoencoder for distribution estimation", ICML 2015.
+    """
+
+    n_features: int
+    n_inputs: int
+    n_outputs: int
+    order: Array
+    degrees: list[Array]
+    markov_order: int
+    units: list[Array] = field(init=False)
+    """For each hidden layer the stored unit that comes k-th by degree."""
+
+    def __post_init__(self) -> None:
+        units = [np.argsort(degrees, kind="stable") for degrees in self.degrees]
+        object.__setattr__(self, "units", units)
+
+    @property
+    def is_natural(self) -> bool:
+        """Whether features and units are stored in the order of their degrees."""
+        return all(np.array_equal(each, np.arange(len(each))) for each in [self.order, *self.units])
+
+    def stairs(self) -> list[_masked.Staircase]:
+        """Return the staircases into each hidden layer and into the outputs; empty without one."""
+        D, P = self.n_features, self.n_outputs
+        if not self.degrees:
+            return []
+        width = windows(D, self.markov_order, len(self.degrees))
+        layers = [np.sort(degrees) for degrees in self.degrees]
+        d = np.repeat(np.arange(D), self.n_inputs)
+        first = layers[0]
+        found = [
+            _stairs(
+                np.searchsorted(first, d + 1),
+                np.searchsorted(first, d + width[0], side="right"),
+                len(first),
+            )
+        ]
+        for layer, (m, after) in enumerate(pairwise(layers)):
+            oldest = np.maximum(0, m - width[layer])
+            found.append(
+                _stairs(
+                    np.searchsorted(after, m),
+                    np.searchsorted(after, oldest + width[layer + 1], side="right"),
+                    len(after),
+                )
+            )
+        m, oldest = layers[-1], np.maximum(0, layers[-1] - width[-2])
+        return [*found, _stairs(m * P, (oldest + width[-1] + 1) * P, D * P)]
+
+    def direct(self) -> _masked.Staircase:
+        """Return the staircase from inputs to outputs."""
+        D, P = self.n_features, self.n_outputs
+        d = np.repeat(np.arange(D), self.n_inputs)
+        return _stairs((d + 1) * P, (d + self.markov_order + 1) * P, D * P)
+
+    def finals(self) -> list[Array]:
+        """Return for each hidden layer how many sorted units k features complete, (D + 1,)."""
+        counts = np.arange(self.n_features + 1)
+        return [
+            np.searchsorted(np.sort(degrees), counts, side="right").astype(np.int64)
+            for degrees in self.degrees
+        ]
+
+
+def sample_groups(
+    stairs: _masked.Staircase, rows: Array, columns: Array, group: int
+) -> _masked.Groups:
+    """Return the grouping of weights for sampling.
+
+    rows, columns (D + 1,): how many of them are known, or begin, after so many features.
+    """
+    D = len(columns) - 1
+    edges = np.minimum(np.arange(0, D + _masked.SAMPLE_BLOCK, _masked.SAMPLE_BLOCK), D)
+    return _masked.Groups(stairs, columns[edges], rows[edges[:-1]], group)

@@ -1,0 +1,119 @@
+"""What every network offers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fastar._parameters import Array, Layout, Params, empty_vector
+from fastar.networks._inputs import Inputs
+
+
+class Network(ABC):
+    """From the codes of x_<d to the raw parameters of p(x_d | x_<d), for every d at once.
+
+    Stateless but for its sizes. Codes (n, D) and raw outputs (n, D, P) are in model order.
+    """
+
+    name: ClassVar[str]
+
+    n_features: int
+    n_outputs: int
+    inputs: Inputs
+    dtype: np.dtype[Any]
+    seed: int = 0
+    """Of what is random in its structure."""
+    order_agnostic: bool = False
+    """Whether members see the features in orders of their own."""
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{key}={value!r}" for key, value in self.settings().items())
+        return f"{type(self).__name__}({self.n_features}, {self.n_outputs}, {settings})"
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and repr(self) == repr(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """Return the keyword arguments of the constructor: what a file must keep."""
+
+    # ---- parameters
+
+    @property
+    @abstractmethod
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Name and shape of every parameter, weights first."""
+
+    @property
+    @abstractmethod
+    def decayed(self) -> tuple[str, ...]:
+        """Names of the weights."""
+
+    @property
+    def active(self) -> Array | None:
+        """First and last parameters (m, 2) of the stretches that are ever used; None: all."""
+        return None
+
+    def zeros(self) -> Array:
+        """Return a flat vector for the parameters."""
+        return empty_vector(Layout(self.shapes, 0).size, self.dtype)
+
+    @abstractmethod
+    def initialise(self, params: Params, rng: np.random.Generator) -> None:
+        """Fill the parameters with what training starts from."""
+
+    def textbook(self, params: Params) -> Params:
+        """Return the parameters with the axes that the papers give them."""
+        return params
+
+    # ---- members: networks that share the parameters and whose densities are averaged
+
+    @property
+    def n_members(self) -> int:
+        """How many there are."""
+        return 1
+
+    def training_member(self, step: int) -> int:
+        """Return the member that this step of training trains."""
+        return 0
+
+    def prepare(self, params: Params, n_threads: int, member: int = 0) -> Any:
+        """Return a member's weights: what is computed once for many blocks of rows."""
+        return params
+
+    # ---- computing
+
+    @abstractmethod
+    def forward(
+        self, weights: Any, codes: Array, n_threads: int, rng: np.random.Generator | None = None
+    ) -> tuple[Array, Any]:
+        """Return raw (n, D, P) for codes (n, D), and the cache for `backward`.
+
+        rng: in training, for what is random there.
+        """
+
+    @abstractmethod
+    def backward(
+        self, weights: Any, cache: Any, graw: Array, grads: Params, n_threads: int
+    ) -> None:
+        """Overwrite what is active of `grads` with the gradient of sum(graw * raw).
+
+        Uses up the cache.
+        """
+
+    @abstractmethod
+    def sample(
+        self,
+        weights: Any,
+        draw: object,
+        noise: Array,
+        held: Array | None,
+        codes: Array,
+        n_threads: int,
+    ) -> None:
+        """Draw codes (n, D) where `held` is not set, with noise (n, D, m)."""

@@ -1,0 +1,503 @@
+"""Masked networks: products with staircase weights, and sampling unit by unit."""
+
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from cython cimport floating
+from cython.parallel cimport prange, threadid
+from libc.stdint cimport int32_t, int64_t, uint8_t
+
+from inputs cimport input_spec
+
+import numpy as np
+
+from fastar._kernels._cpu import aligned_empty, isa
+
+cdef extern from "conditionals.h" nogil:
+    ctypedef struct draw_f32:
+        int64_t n_noise
+    ctypedef struct draw_f64:
+        int64_t n_noise
+
+cdef extern from "masked.h" nogil:
+    ctypedef struct masked_groups:
+        int64_t group
+        const int64_t* start
+        const int64_t* first
+        const int64_t* count
+        const int64_t* offset
+        const int64_t* block
+    ctypedef struct staircase_f32:
+        int64_t rows, columns
+        const int64_t* row_begin
+        const int64_t* row_end
+        const int64_t* column_begin
+        const int64_t* column_end
+        const float* W
+    ctypedef struct sampled_f32:
+        staircase_f32 stairs
+        masked_groups groups
+        const float* packed
+        int listed
+    ctypedef struct masked_walk_f32:
+        int64_t D, P, n_layers, block
+        int activation
+        input_spec inputs
+        const int64_t** final
+        const sampled_f32* layers
+        const sampled_f32* direct
+        const float** bias
+        const int32_t* feature
+    ctypedef struct masked_f32:
+        int64_t width, sample_rows, group
+        void (*product)(int64_t, int64_t, int64_t, int64_t, const int64_t*, const int64_t*, const float*,
+                        int64_t,
+                        const float*, int64_t, const float*, int, float*, int64_t) noexcept nogil
+        void (*transpose)(int64_t, int64_t, int64_t, int64_t, staircase_f32, float*) noexcept nogil
+        void (*outer)(int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f32, const float*, int64_t,
+                      const float*, int64_t, float*) noexcept nogil
+        void (*gather)(int64_t, const int32_t*, const float*, int64_t, int64_t, staircase_f32, const float*,
+                       int, float*) noexcept nogil
+        void (*scatter)(int64_t, const int32_t*, const int32_t*, int64_t, const float*, int64_t, int64_t,
+                        int64_t, staircase_f32, const float*, int64_t, float*) noexcept nogil
+        void (*activate)(int64_t, int64_t, int, float*, int64_t) noexcept nogil
+        void (*derivative)(int64_t, int64_t, int, const float*, int64_t, float*, int64_t) noexcept nogil
+        void (*pack)(int64_t, int64_t, int64_t, int64_t, staircase_f32, float*) noexcept nogil
+        int64_t (*sample_scratch)(masked_walk_f32) noexcept nogil
+        void (*sample)(int64_t, masked_walk_f32, draw_f32, const float*, const uint8_t*, float*, float*,
+                       int32_t*, int32_t*, float*) noexcept nogil
+    const masked_f32* masked_f32_for(int isa)
+    ctypedef struct staircase_f64:
+        int64_t rows, columns
+        const int64_t* row_begin
+        const int64_t* row_end
+        const int64_t* column_begin
+        const int64_t* column_end
+        const double* W
+    ctypedef struct sampled_f64:
+        staircase_f64 stairs
+        masked_groups groups
+        const double* packed
+        int listed
+    ctypedef struct masked_walk_f64:
+        int64_t D, P, n_layers, block
+        int activation
+        input_spec inputs
+        const int64_t** final
+        const sampled_f64* layers
+        const sampled_f64* direct
+        const double** bias
+        const int32_t* feature
+    ctypedef struct masked_f64:
+        int64_t width, sample_rows, group
+        void (*product)(int64_t, int64_t, int64_t, int64_t, const int64_t*, const int64_t*, const double*,
+                        int64_t,
+                        const double*, int64_t, const double*, int, double*, int64_t) noexcept nogil
+        void (*transpose)(int64_t, int64_t, int64_t, int64_t, staircase_f64, double*) noexcept nogil
+        void (*outer)(int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f64, const double*, int64_t,
+                      const double*, int64_t, double*) noexcept nogil
+        void (*gather)(int64_t, const int32_t*, const double*, int64_t, int64_t, staircase_f64, const double*,
+                       int, double*) noexcept nogil
+        void (*scatter)(int64_t, const int32_t*, const int32_t*, int64_t, const double*, int64_t, int64_t,
+                        int64_t, staircase_f64, const double*, int64_t, double*) noexcept nogil
+        void (*activate)(int64_t, int64_t, int, double*, int64_t) noexcept nogil
+        void (*derivative)(int64_t, int64_t, int, const double*, int64_t, double*, int64_t) noexcept nogil
+        void (*pack)(int64_t, int64_t, int64_t, int64_t, staircase_f64, double*) noexcept nogil
+        int64_t (*sample_scratch)(masked_walk_f64) noexcept nogil
+        void (*sample)(int64_t, masked_walk_f64, draw_f64, const double*, const uint8_t*, double*, double*,
+                       int32_t*, int32_t*, double*) noexcept nogil
+    const masked_f64* masked_f64_for(int isa)
+
+ACTIVATIONS = ("sigmoid", "tanh", "relu")  # in the order of the C enumeration
+
+cdef const masked_f32* f32 = masked_f32_for(isa)
+cdef const masked_f64* f64 = masked_f64_for(isa)
+
+cdef int64_t OUTER_ROWS = 48  # rows of W that a task of `outer` takes: whole tiles of any instruction set
+cdef int64_t GATHER_ROWS = 64  # rows of data that share a slab of W
+cdef int64_t SLAB = 128        # columns of W that stay in L2, with a thousand rows, while rows of data pass
+cdef int64_t SCATTER_COLUMNS = 512  # of G, likewise, with a hundred rows
+
+SAMPLE_BLOCK = 32  # features in a block of `sample`
+
+
+def sample_group(dtype):
+    """Return how many columns `groups` should put together."""
+    return f32.group if dtype == np.float32 else f64.group
+
+
+cdef class Staircase:
+    """Which columns each row of a weight matrix reaches, and which rows reach each column.
+
+    Row k reaches the columns row_begin[k] .. row_end[k] - 1; both rise with k.
+    """
+
+    cdef readonly int64_t rows, columns
+    cdef const int64_t[::1] row_begin, row_end, column_begin, column_end
+
+    def __init__(self, const int64_t[::1] row_begin, const int64_t[::1] row_end, int64_t columns):
+        self.rows = row_begin.shape[0]
+        self.columns = columns
+        begin, end = np.asarray(row_begin), np.asarray(row_end)
+        if (row_end.shape[0] != self.rows or (begin > end).any() or (np.diff(begin) < 0).any()
+                or (np.diff(end) < 0).any() or (end > columns).any() or (begin < 0).any()):
+            raise ValueError("the rows of a staircase must begin and end in rising columns")
+        j = np.arange(columns)
+        self.row_begin, self.row_end = row_begin, row_end
+        self.column_begin = np.searchsorted(end, j, side="right")
+        self.column_end = np.maximum(np.searchsorted(begin, j, side="right"), self.column_begin)
+
+    def __eq__(self, other):
+        return isinstance(other, Staircase) and self.columns == other.columns and all(
+            np.array_equal(mine, theirs) for mine, theirs in zip(self.limits(), other.limits())
+        )
+
+    __hash__ = None
+
+    def __reduce__(self):
+        return Staircase, (np.asarray(self.row_begin), np.asarray(self.row_end), self.columns)
+
+    def mask(self):
+        """Return the Boolean matrix."""
+        j = np.arange(self.columns)
+        return (np.asarray(self.row_begin)[:, None] <= j) & (j < np.asarray(self.row_end)[:, None])
+
+    def limits(self):
+        """Return row_begin, row_end, column_begin and column_end."""
+        return (np.asarray(self.row_begin), np.asarray(self.row_end), np.asarray(self.column_begin),
+                np.asarray(self.column_end))
+
+
+cdef staircase_f32 stairs_f32(Staircase s, const float* W) noexcept nogil:
+    return staircase_f32(s.rows, s.columns, &s.row_begin[0], &s.row_end[0], &s.column_begin[0],
+                         &s.column_end[0], W)
+
+
+cdef staircase_f64 stairs_f64(Staircase s, const double* W) noexcept nogil:
+    return staircase_f64(s.rows, s.columns, &s.row_begin[0], &s.row_end[0], &s.column_begin[0],
+                         &s.column_end[0], W)
+
+
+cdef check(bint fits):
+    if not fits:
+        raise ValueError("the shapes of the units, the weights and their staircase do not fit together")
+
+
+def restrict(const floating[:, ::1] W, const int64_t[::1] rows, const int64_t[::1] columns, Staircase stairs,
+             int n_threads):
+    """Return W[rows][:, columns] within the stairs, zero outside of them."""
+    dtype = np.float32 if floating is float else np.float64
+    cdef floating[:, ::1] out = aligned_empty((stairs.rows, stairs.columns), dtype)
+    cdef int64_t i, j
+    check(rows.shape[0] == stairs.rows and columns.shape[0] == stairs.columns)
+    for i in prange(stairs.rows, nogil=True, num_threads=n_threads, schedule="static"):
+        for j in range(stairs.columns):
+            out[i, j] = W[rows[i], columns[j]] if stairs.row_begin[i] <= j < stairs.row_end[i] else 0
+    return out.base
+
+
+def release(const floating[:, ::1] G, const int64_t[::1] rows, const int64_t[::1] columns, Staircase stairs,
+            floating[:, ::1] out, int n_threads):
+    """Undo `restrict`: write out[rows][:, columns] = G within the stairs, and zero outside of them."""
+    cdef int64_t i, j
+    check(rows.shape[0] == stairs.rows and columns.shape[0] == stairs.columns and G.shape[0] == stairs.rows
+          and G.shape[1] == stairs.columns and out.shape[0] == stairs.rows and out.shape[1] == stairs.columns)
+    for i in prange(stairs.rows, nogil=True, num_threads=n_threads, schedule="static"):
+        for j in range(stairs.columns):
+            out[rows[i], columns[j]] = G[i, j] if stairs.row_begin[i] <= j < stairs.row_end[i] else 0
+
+
+def forward(const floating[:, ::1] A, Staircase stairs, const floating[:, ::1] W, bias,
+            floating[:, ::1] out, int activation, int n_threads):
+    """Write out (n, columns) = g(bias + A W); without a bias (None), add to what `out` holds.
+
+    A (n, rows). activation: a number of ACTIVATIONS, or -1 for the identity.
+    """
+    cdef int64_t n = A.shape[0], N = W.shape[1], K = W.shape[0], i, j, k, width
+    cdef int64_t panel = f32.width if floating is float else f64.width
+    cdef int add = bias is None
+    check(K == stairs.rows and N == stairs.columns and A.shape[1] == K and out.shape[0] == n
+          and out.shape[1] == N)
+    cdef const floating[::1] b = out[0] if add else bias
+    check(b.shape[0] == N)
+    cdef int64_t panels = (N + panel - 1) // panel
+    # From the last panel on, which most rows reach: the longest tasks first.
+    for i in prange(panels, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=1):
+        j = (panels - 1 - i) * panel
+        width = min(panel, N - j)
+        k = stairs.column_begin[j]
+        if floating is float:
+            f32.product(n, max(0, stairs.column_end[j + width - 1] - k), j, width, &stairs.row_begin[0] + k,
+                        &stairs.row_end[0] + k, &A[0, 0] + k, K, &W[0, 0] + k * N + j, N, &b[j], add,
+                        &out[0, j], N)
+            if activation >= 0:
+                f32.activate(n, width, activation, &out[0, j], N)
+        else:
+            f64.product(n, max(0, stairs.column_end[j + width - 1] - k), j, width, &stairs.row_begin[0] + k,
+                        &stairs.row_end[0] + k, &A[0, 0] + k, K, &W[0, 0] + k * N + j, N, &b[j], add,
+                        &out[0, j], N)
+            if activation >= 0:
+                f64.activate(n, width, activation, &out[0, j], N)
+
+
+def backward(const floating[:, ::1] G, Staircase stairs, const floating[:, ::1] W,
+             const floating[:, ::1] h, floating[:, ::1] gh, int activation, int n_threads):
+    """Write gh (n, rows) = (G W^T) * g'(a), where h = g(a). G (n, columns)."""
+    cdef int64_t n = G.shape[0], N = W.shape[1], K = W.shape[0], i, j, k, width, span
+    cdef int64_t panel = f32.width if floating is float else f64.width
+    check(K == stairs.rows and N == stairs.columns and G.shape[1] == N and h.shape[0] == n
+          and h.shape[1] == K and gh.shape[0] == n and gh.shape[1] == K)
+    cdef int64_t panels = (K + panel - 1) // panel, longest = 1
+    for k in range(0, K, panel):
+        longest = max(longest, stairs.row_end[min(k + panel, K) - 1] - stairs.row_begin[k])
+    dtype = np.float32 if floating is float else np.float64
+    cdef floating[:, ::1] packed = aligned_empty((n_threads, longest * panel), dtype)
+    for i in prange(panels, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=1):
+        k = i * panel
+        width = min(panel, K - k)
+        j = stairs.row_begin[k]
+        span = max(0, stairs.row_end[k + width - 1] - j)
+        if floating is float:
+            f32.transpose(k, k + width, j, j + span, stairs_f32(stairs, &W[0, 0]), &packed[threadid(), 0])
+            f32.product(n, span, 0, width, NULL, NULL, &G[0, 0] + j, N, &packed[threadid(), 0], panel,
+                        NULL, 0, &gh[0, k], K)
+            f32.derivative(n, width, activation, &h[0, k], K, &gh[0, k], K)
+        else:
+            f64.transpose(k, k + width, j, j + span, stairs_f64(stairs, &W[0, 0]), &packed[threadid(), 0])
+            f64.product(n, span, 0, width, NULL, NULL, &G[0, 0] + j, N, &packed[threadid(), 0], panel,
+                        NULL, 0, &gh[0, k], K)
+            f64.derivative(n, width, activation, &h[0, k], K, &gh[0, k], K)
+
+
+def outer(const floating[:, ::1] A, const floating[:, ::1] G, Staircase stairs, floating[:, ::1] gW,
+          int n_threads):
+    """Write gW = A^T G within the stairs. A (n, rows), G (n, columns)."""
+    cdef int64_t n = A.shape[0], N = gW.shape[1], K = gW.shape[0], i, j, p
+    cdef int64_t panel = f32.width if floating is float else f64.width
+    cdef int64_t panels = (N + panel - 1) // panel
+    check(K == stairs.rows and N == stairs.columns and A.shape[1] == K and G.shape[0] == n
+          and G.shape[1] == N)
+    for i in prange((K + OUTER_ROWS - 1) // OUTER_ROWS, nogil=True, num_threads=n_threads,
+                    schedule="dynamic", chunksize=1):
+        for p in range(panels):
+            j = p * panel
+            if floating is float:
+                f32.outer(n, i * OUTER_ROWS, min(K, (i + 1) * OUTER_ROWS), j, min(N, j + panel),
+                          stairs_f32(stairs, NULL), &A[0, 0], K, &G[0, 0], N, &gW[0, 0])
+            else:
+                f64.outer(n, i * OUTER_ROWS, min(K, (i + 1) * OUTER_ROWS), j, min(N, j + panel),
+                          stairs_f64(stairs, NULL), &A[0, 0], K, &G[0, 0], N, &gW[0, 0])
+
+
+def gather(changes, Staircase stairs, const floating[:, ::1] W, bias, floating[:, ::1] out, int activation,
+           int n_threads):
+    """Do what `forward` does, for the inputs that `changes` (count, at, row, value) lists."""
+    cdef const int32_t[::1] count
+    cdef const int32_t[:, ::1] row
+    cdef const floating[:, ::1] value
+    count, _, row, value = changes
+    cdef int64_t n = out.shape[0], N = W.shape[1], i, r, j, p
+    cdef int add = bias is None
+    check(W.shape[0] == stairs.rows and N == stairs.columns and out.shape[1] == N and count.shape[0] == n)
+    cdef const floating[::1] b = out[0] if add else bias
+    check(b.shape[0] == N)
+    cdef int64_t rows = max(1, min(GATHER_ROWS, (n + n_threads - 1) // n_threads))
+    cdef int64_t slabs = (N + SLAB - 1) // SLAB
+    for i in prange((n + rows - 1) // rows, nogil=True, num_threads=n_threads, schedule="static"):
+        for p in range(slabs):
+            j = p * SLAB
+            for r in range(i * rows, min(n, (i + 1) * rows)):
+                if floating is float:
+                    f32.gather(count[r], &row[r, 0], &value[r, 0], j, min(N, j + SLAB),
+                               stairs_f32(stairs, &W[0, 0]), &b[j], add, &out[r, j])
+                    if activation >= 0:
+                        f32.activate(1, min(SLAB, N - j), activation, &out[r, j], N)
+                else:
+                    f64.gather(count[r], &row[r, 0], &value[r, 0], j, min(N, j + SLAB),
+                               stairs_f64(stairs, &W[0, 0]), &b[j], add, &out[r, j])
+                    if activation >= 0:
+                        f64.activate(1, min(SLAB, N - j), activation, &out[r, j], N)
+
+
+def scatter(changes, by_row, Staircase stairs, const floating[:, ::1] G, floating[:, ::1] gW, int n_threads):
+    """Do what `outer` does, for listed inputs. by_row: their lists by row of gW, of one block of all n."""
+    cdef const floating[:, ::1] value
+    _, _, _, value = changes
+    cdef const int32_t[:, ::1] first
+    cdef const int32_t[:, :, ::1] entries
+    first, entries = by_row
+    cdef int64_t K = gW.shape[0], N = gW.shape[1], k, j, p
+    check(K == stairs.rows and N == stairs.columns and G.shape[1] == N and G.shape[0] == value.shape[0]
+          and first.shape[0] == 1 and first.shape[1] == K + 1)
+    for p in range((N + SCATTER_COLUMNS - 1) // SCATTER_COLUMNS):
+        j = p * SCATTER_COLUMNS
+        for k in prange(K, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=8):
+            if floating is float:
+                f32.scatter(first[0, k + 1] - first[0, k], &entries[0, 0, 0] + first[0, k],
+                            &entries[0, 1, 0] + first[0, k], value.shape[1], &value[0, 0], k, j,
+                            j + SCATTER_COLUMNS, stairs_f32(stairs, NULL), &G[0, 0], N, &gW[0, 0])
+            else:
+                f64.scatter(first[0, k + 1] - first[0, k], &entries[0, 0, 0] + first[0, k],
+                            &entries[0, 1, 0] + first[0, k], value.shape[1], &value[0, 0], k, j,
+                            j + SCATTER_COLUMNS, stairs_f64(stairs, NULL), &G[0, 0], N, &gW[0, 0])
+
+
+cdef class Groups:
+    """The columns of one weight matrix in groups, none across two blocks of features.
+
+    Parameters
+    ----------
+    stairs : Staircase
+    columns, rows : int64 arrays (blocks + 1,) and (blocks,)
+        The first column of each block, and the rows that are final when it begins.
+    group : int
+        The most columns of a group.
+    """
+
+    cdef readonly int64_t group, size
+    cdef int64_t[::1] start, first, count, offset, block
+
+    def __init__(self, Staircase stairs, columns, rows, int64_t group):
+        starts, blocks, firsts, counts = [], [0], [], []
+        begin, end = stairs.limits()[2:]
+        for b in range(len(rows)):
+            j0, j1 = columns[b], columns[b + 1]
+            for j in range(j0, j1, group):
+                last = min(j + group, j1) - 1
+                starts.append(j)
+                firsts.append(begin[j])
+                counts.append(max(0, min(end[last], rows[b]) - begin[j]))
+            blocks.append(len(starts))
+        self.group = group
+        self.start = np.array([*starts, columns[len(rows)]], np.int64)
+        self.first = np.array([*firsts, 0], np.int64)
+        self.count = np.array([*counts, 0], np.int64)
+        self.offset = np.concatenate([[0], np.cumsum(self.count.base) * group]).astype(np.int64)
+        self.block = np.array(blocks, np.int64)
+        self.size = self.offset[len(starts)]
+
+    cdef masked_groups struct(self) noexcept:
+        return masked_groups(self.group, &self.start[0], &self.first[0], &self.count[0], &self.offset[0],
+                             &self.block[0])
+
+
+def pack(Staircase stairs, Groups groups, const floating[:, ::1] W, int n_threads):
+    """Return the weights as `sample` reads them."""
+    dtype = np.float32 if floating is float else np.float64
+    cdef floating[::1] packed = aligned_empty((max(1, groups.size),), dtype)
+    cdef int64_t i
+    check(W.shape[0] == stairs.rows and W.shape[1] == stairs.columns)
+    for i in prange(groups.start.shape[0] - 1, nogil=True, num_threads=n_threads):
+        if groups.count[i] > 0:
+            if floating is float:
+                f32.pack(groups.first[i], groups.count[i], groups.start[i], groups.start[i + 1],
+                         stairs_f32(stairs, &W[0, 0]), &packed[0] + groups.offset[i])
+            else:
+                f64.pack(groups.first[i], groups.count[i], groups.start[i], groups.start[i + 1],
+                         stairs_f64(stairs, &W[0, 0]), &packed[0] + groups.offset[i])
+    return packed.base
+
+
+cdef sampled_f32 sampled32(edge):
+    cdef Staircase stairs = edge[0]
+    cdef Groups groups = edge[1]
+    cdef const float[:, ::1] W = edge[2]
+    cdef const float[::1] packed = edge[3]
+    return sampled_f32(stairs_f32(stairs, &W[0, 0]), groups.struct(), &packed[0], edge[4])
+
+
+cdef sampled_f64 sampled64(edge):
+    cdef Staircase stairs = edge[0]
+    cdef Groups groups = edge[1]
+    cdef const double[:, ::1] W = edge[2]
+    cdef const double[::1] packed = edge[3]
+    return sampled_f64(stairs_f64(stairs, &W[0, 0]), groups.struct(), &packed[0], edge[4])
+
+
+def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, const uint8_t[::1] one_hot,
+           int64_t n_inputs, edges, biases, finals, const int32_t[::1] feature,
+           int64_t n_outputs, int activation, int n_threads):
+    """Fill codes (n, D), but for those with held (n, D) not zero.
+
+    edges: into each hidden layer, from the last of them into the outputs, and from the inputs to the outputs;
+    each is (Staircase, Groups, W, what `pack` returned, whether the inputs come by lists), or None. biases: of
+    each layer and the outputs. finals: for each hidden layer (D + 1,) how many units are final after so many
+    features. feature (D,): the conditional's number of the k-th feature.
+    """
+    cdef int64_t n = codes.shape[0], D = codes.shape[1], n_layers = len(finals), i, r, m, rows, size
+    cdef int t
+    dtype = np.float32 if floating is float else np.float64
+    check(noise.shape[0] == n and noise.shape[1] == D and one_hot.shape[0] == D and feature.shape[0] == D
+          and len(edges) == n_layers + 2 and len(biases) == n_layers + 1)
+    cdef const uint8_t[:, ::1] is_held = held
+    cdef bint any_held = held is not None
+    check(not any_held or (is_held.shape[0] == n and is_held.shape[1] == D))
+    cdef const floating[::1] bias
+    cdef const int64_t[::1] final
+    cdef draw_f32 draw32
+    cdef draw_f64 draw64
+    cdef masked_walk_f32 walk32
+    cdef masked_walk_f64 walk64
+    cdef void* layers = PyMem_Malloc((n_layers + 2) * max(sizeof(sampled_f32), sizeof(sampled_f64)))
+    cdef const floating** b = <const floating**>PyMem_Malloc((n_layers + 1) * sizeof(void*))
+    cdef const int64_t** f = <const int64_t**>PyMem_Malloc((n_layers + 1) * sizeof(void*))
+    cdef floating[:, ::1] scratch, values
+    cdef int32_t[:, ::1] counts, places
+    cdef const uint8_t* held_row
+    try:
+        if layers == NULL or b == NULL or f == NULL:
+            raise MemoryError()
+        for i in range(n_layers + 1):
+            bias = biases[i]
+            b[i] = &bias[0]
+            if i < n_layers:
+                final = finals[i]
+                check(final.shape[0] == D + 1)
+                f[i] = &final[0]
+        for i, edge in enumerate(edges):
+            if floating is float:
+                (<sampled_f32*>layers)[i].stairs.rows = 0
+                (<sampled_f32*>layers)[i].listed = 0
+                if edge is not None:
+                    (<sampled_f32*>layers)[i] = sampled32(edge)
+            else:
+                (<sampled_f64*>layers)[i].stairs.rows = 0
+                (<sampled_f64*>layers)[i].listed = 0
+                if edge is not None:
+                    (<sampled_f64*>layers)[i] = sampled64(edge)
+        if floating is float:
+            draw32 = (<draw_f32*>PyCapsule_GetPointer(draw, "fastar.draw_f32"))[0]
+            check(noise.shape[2] == draw32.n_noise)
+            walk32 = masked_walk_f32(
+                D, n_outputs, n_layers, SAMPLE_BLOCK, activation, input_spec(D, n_inputs, D, &one_hot[0]), f,
+                <sampled_f32*>layers, <sampled_f32*>layers + n_layers + 1, b, &feature[0])
+            rows, size = f32.sample_rows, f32.sample_scratch(walk32)
+        else:
+            draw64 = (<draw_f64*>PyCapsule_GetPointer(draw, "fastar.draw_f64"))[0]
+            check(noise.shape[2] == draw64.n_noise)
+            walk64 = masked_walk_f64(
+                D, n_outputs, n_layers, SAMPLE_BLOCK, activation, input_spec(D, n_inputs, D, &one_hot[0]), f,
+                <sampled_f64*>layers, <sampled_f64*>layers + n_layers + 1, b, &feature[0])
+            rows, size = f64.sample_rows, f64.sample_scratch(walk64)
+        # a fair share of rows, for blocks of fewer rows take no less time
+        scratch = aligned_empty((n_threads, size), dtype)
+        values = aligned_empty((n_threads, rows * D), dtype)
+        counts = aligned_empty((n_threads, rows), np.int32)
+        places = aligned_empty((n_threads, rows * D), np.int32)
+        for i in prange((n + rows - 1) // rows, nogil=True, num_threads=n_threads, schedule="dynamic",
+                        chunksize=1):
+            r = i * rows
+            m = min(rows, n - r)
+            t = threadid()
+            held_row = NULL
+            if any_held:
+                held_row = &is_held[r, 0]
+            if floating is float:
+                f32.sample(m, walk32, draw32, &noise[r, 0, 0], held_row, &codes[r, 0], &scratch[t, 0],
+                           &counts[t, 0], &places[t, 0], &values[t, 0])
+            else:
+                f64.sample(m, walk64, draw64, &noise[r, 0, 0], held_row, &codes[r, 0], &scratch[t, 0],
+                           &counts[t, 0], &places[t, 0], &values[t, 0])
+    finally:
+        PyMem_Free(layers)
+        PyMem_Free(b)
+        PyMem_Free(f)

@@ -1,0 +1,648 @@
+/* Training has vectors run over columns of W, sampling over rows of data: in training a weight serves a
+ * hundred rows and gradients need sums over rows, in sampling the few units that a feature completes would
+ * fill no vector. */
+#include "masked.h"
+#include "vec.h"
+
+typedef FASTAR_TABLE_TYPE(masked) table_type;
+#define STAIRS FASTAR_TABLE_TYPE(staircase)
+#define SAMPLED FASTAR_TABLE_TYPE(sampled)
+#define WALK FASTAR_TABLE_TYPE(masked_walk)
+#define DRAW FASTAR_TABLE_TYPE(draw)
+
+enum {
+    PANEL = 2 * VL,
+    SLAB = 8,    /* vectors of sums that `gather` and `scatter` keep in registers */
+    DEPTH = 256, /* steps of a product after which a panel's weights, 32 kB, would leave L1 */
+    ROWS = 4 * VL,      /* of data that one walk over the features carries */
+    SAMPLE_DEPTH = 128, /* as DEPTH, of ROWS rows' units */
+#if defined(__AVX512F__)
+    TILE = 12, /* rows of a product's tile: 24 sums in 32 registers */
+    GROUP = 6,
+#else
+    TILE = 6, /* 12 sums in 16 registers */
+    GROUP = 3,
+#endif
+};
+
+INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
+INLINE vec activation_of(int activation, vec a) {
+    return activation == FASTAR_MASKED_SIGMOID ? vsigmoid(a)
+           : activation == FASTAR_MASKED_TANH  ? vtanh(a)
+                                               : vselect(a < vset1(0), vset1(0), a);
+}
+
+/* g'(a) in terms of h = g(a). */
+INLINE vec derivative_of(int activation, vec h) {
+    return activation == FASTAR_MASKED_TANH   ? vset1(1) - h * h
+           : activation == FASTAR_MASKED_RELU ? vselect(h > vset1(0), vset1(1), vset1(0))
+                                              : h * (vset1(1) - h);
+}
+
+/* One loop an activation. */
+#define EACH_ACTIVATION(activation, call)                                                          \
+    switch (activation) {                                                                          \
+    case FASTAR_MASKED_SIGMOID: call(FASTAR_MASKED_SIGMOID); break;                                \
+    case FASTAR_MASKED_TANH: call(FASTAR_MASKED_TANH); break;                                      \
+    default: call(FASTAR_MASKED_RELU);                                                             \
+    }
+
+INLINE vec load(const real *p, int64_t left) { return left >= VL ? vload(p) : vload_part(p, (int)left); }
+/* Those lanes of p[0 .. VL) that lie in from .. to - 1, whatever these are. */
+INLINE vec load_range(const real *p, int64_t from, int64_t to) {
+    from = most(from, 0);
+    to = least(to, VL);
+    return from < to ? vload_range(p, (int)from, (int)to) : vset1(0);
+}
+INLINE void store(real *p, vec v, int64_t left) {
+    if (left >= VL)
+        vstore(p, v);
+    else
+        vstore_part(p, v, (int)left);
+}
+
+static void activate(int64_t n, int64_t width, int activation, real *h, int64_t h_row) {
+#define ACTIVATE(g)                                                                                \
+    for (int64_t r = 0; r < n; r++)                                                                \
+        for (int64_t k = 0; k < width; k += VL)                                                    \
+    store(h + r * h_row + k, activation_of(g, load(h + r * h_row + k, width - k)), width - k)
+    EACH_ACTIVATION(activation, ACTIVATE)
+}
+
+static void derivative(int64_t n, int64_t width, int activation, const real *h, int64_t h_row, real *gh,
+                       int64_t g_row) {
+#define DERIVATIVE(g)                                                                              \
+    for (int64_t r = 0; r < n; r++)                                                                \
+        for (int64_t k = 0; k < width; k += VL) {                                                  \
+            vec d = derivative_of(g, load(h + r * h_row + k, width - k));                          \
+            store(gh + r * g_row + k, d * load(gh + r * g_row + k, width - k), width - k);         \
+        }
+    EACH_ACTIVATION(activation, DERIVATIVE)
+}
+
+/* Which of a panel's columns each row of B shows: begin[k] .. end[k] - 1, counted from column j0; NULL: all that
+ * `width` tells. */
+typedef struct {
+    const int64_t *begin, *end;
+    int64_t j0, width;
+} shown;
+
+/* sum[r][.] += sum over K steps of A[r * a_row + k * a_step] * B[k * b_row ..], whole panels where `whole`. */
+INLINE void tile(int R, int whole, int64_t K, shown columns, const real *A, int64_t a_row, int64_t a_step,
+                 const real *B, int64_t b_row, vec sum[][2]) {
+    for (int64_t k = 0; k < K; k++) {
+        const real *b = B + k * b_row;
+        vec b0, b1;
+        if (whole) {
+            b0 = vload(b);
+            b1 = vload(b + VL);
+        } else {
+            const int64_t from = columns.begin ? columns.begin[k] - columns.j0 : 0;
+            const int64_t to = columns.end ? least(columns.end[k] - columns.j0, columns.width) : columns.width;
+            b0 = load_range(b, from, to);
+            b1 = load_range(b + VL, from - VL, to - VL);
+        }
+#pragma GCC unroll 12
+        for (int r = 0; r < R; r++) {
+            vec a = vset1(A[r * a_row + k * a_step]);
+            sum[r][0] = vfma(a, b0, sum[r][0]);
+            sum[r][1] = vfma(a, b1, sum[r][1]);
+        }
+    }
+}
+
+/* Calls `call(rows)` with a constant number of rows, at most TILE, until n are done. */
+#define EACH_TILE(n, r, call)                                                                      \
+    for (int64_t r = 0; r < (n);) {                                                                \
+        int64_t left_ = (n)-r;                                                                     \
+        if (left_ >= TILE) {                                                                       \
+            call(TILE);                                                                            \
+            r += TILE;                                                                             \
+        } else if (TILE > 8 && left_ >= 8) {                                                       \
+            call(8);                                                                               \
+            r += 8;                                                                                \
+        } else if (left_ >= 4) {                                                                   \
+            call(4);                                                                               \
+            r += 4;                                                                                \
+        } else if (left_ >= 2) {                                                                   \
+            call(2);                                                                               \
+            r += 2;                                                                                \
+        } else {                                                                                   \
+            call(1);                                                                               \
+            r += 1;                                                                                \
+        }                                                                                          \
+    }
+
+INLINE void product_tile(int R, int whole, int64_t K, shown columns, const real *A, int64_t a_row, const real *B,
+                         int64_t b_row, const real *bias, int add, real *C, int64_t c_row) {
+    const int64_t width = columns.width;
+    vec sum[TILE][2];
+    for (int r = 0; r < R; r++)
+        for (int i = 0; i < 2; i++) {
+            const real *start = add ? C + r * c_row + i * VL : bias ? bias + i * VL : NULL;
+            int64_t left = width - i * VL;
+            sum[r][i] = !start || left <= 0 ? vset1(0) : load(start, left);
+        }
+    tile(R, whole, K, columns, A, a_row, 1, B, b_row, sum);
+    for (int r = 0; r < R; r++)
+        for (int i = 0; i < 2; i++)
+            if (width > i * VL)
+                store(C + r * c_row + i * VL, sum[r][i], width - i * VL);
+}
+
+/* How many of K rising numbers are below a limit. */
+INLINE int64_t count_below(int64_t K, const int64_t *rising, int64_t limit) {
+    int64_t low = 0;
+    while (low < K) {
+        int64_t middle = (low + K) / 2;
+        if (rising[middle] < limit)
+            low = middle + 1;
+        else
+            K = middle;
+    }
+    return low;
+}
+
+static void product(int64_t n, int64_t K, int64_t j0, int64_t width, const int64_t *begin, const int64_t *end,
+                    const real *A, int64_t a_row, const real *B, int64_t b_row, const real *bias, int add,
+                    real *C, int64_t c_row) {
+    /* Rows from `first` to `last` show the whole panel, for both limits rise. */
+    int64_t first = 0, last = width == PANEL ? K : 0;
+    if (begin && width == PANEL) {
+        first = count_below(K, end, j0 + PANEL);
+        last = count_below(K, begin, j0 + 1);
+    }
+    int64_t k = 0;
+    do {
+        const int whole = first <= k && k < last;
+        const int64_t cut = whole ? last : k < first && first < last ? first : K;
+        const int64_t depth = least(cut - k, DEPTH);
+        const shown columns = {begin ? begin + k : NULL, end ? end + k : NULL, j0, width};
+#define PRODUCT(R)                                                                                 \
+    if (whole)                                                                                     \
+        product_tile(R, 1, depth, columns, A + r * a_row + k, a_row, B + k * b_row, b_row, bias,   \
+                     add, C + r * c_row, c_row);                                                   \
+    else                                                                                           \
+        product_tile(R, 0, depth, columns, A + r * a_row + k, a_row, B + k * b_row, b_row, bias,   \
+                     add, C + r * c_row, c_row)
+        EACH_TILE(n, r, PRODUCT)
+        add = 1;
+        k += depth;
+    } while (k < K);
+}
+
+static void transpose(int64_t k0, int64_t k1, int64_t j0, int64_t j1, STAIRS stairs, real *packed) {
+    for (int64_t j = j0; j < j1; j += VL)
+        for (int64_t i = 0; i < PANEL; i += VL) {
+            vec v[VL];
+            for (int l = 0; l < VL; l++) {
+                const int64_t k = k0 + i + l;
+                v[l] = k < k1 ? load_range(stairs.W + k * stairs.columns + j, stairs.row_begin[k] - j,
+                                           least(stairs.row_end[k], j1) - j)
+                              : vset1(0);
+            }
+            vtranspose(v);
+            for (int l = 0; l < VL && j + l < j1; l++)
+                vstore(packed + (j - j0 + l) * PANEL + i, v[l]);
+        }
+}
+
+INLINE void outer_tile(int R, int64_t n, int64_t k, int64_t j0, int64_t j1, STAIRS stairs, const real *A,
+                       int64_t a_row, const real *G, int64_t g_row, real *gW) {
+    if (stairs.row_begin[k] >= j1 || stairs.row_end[k + R - 1] <= j0)
+        return;
+    vec sum[TILE][2];
+    for (int r = 0; r < R; r++)
+        sum[r][0] = sum[r][1] = vset1(0);
+    const shown columns = {NULL, NULL, j0, j1 - j0};
+    if (columns.width == PANEL)
+        tile(R, 1, n, columns, A + k, 1, a_row, G + j0, g_row, sum);
+    else
+        tile(R, 0, n, columns, A + k, 1, a_row, G + j0, g_row, sum);
+    for (int r = 0; r < R; r++) {
+        const int64_t begin = most(stairs.row_begin[k + r], j0), end = least(stairs.row_end[k + r], j1);
+        real *out = gW + (k + r) * stairs.columns;
+        if (begin == j0 && end == j0 + PANEL) {
+            vstore(out + j0, sum[r][0]);
+            vstore(out + j0 + VL, sum[r][1]);
+        } else {
+            real all[PANEL];
+            vstore(all, sum[r][0]);
+            vstore(all + VL, sum[r][1]);
+            for (int64_t j = begin; j < end; j++)
+                out[j] = all[j - j0];
+        }
+    }
+}
+
+static void outer(int64_t n, int64_t k0, int64_t k1, int64_t j0, int64_t j1, STAIRS stairs, const real *A,
+                  int64_t a_row, const real *G, int64_t g_row, real *gW) {
+#define OUTER(R) outer_tile(R, n, k0 + k, j0, j1, stairs, A, a_row, G, g_row, gW)
+    EACH_TILE(k1 - k0, k, OUTER)
+}
+
+/* `V` vectors of columns from j0 on, the last one of `left` lanes, of entries i .. i1 - 1: those of rows first ..
+ * last - 1 show all of them. In C chains of sums: one would wait for itself. */
+INLINE void gather_slab(int V, int C, int64_t left, int64_t j0, int64_t i, int64_t i1, int32_t first, int32_t last,
+                        const int32_t *row, const real *value, STAIRS stairs, const real *start, real *out) {
+    const real *W = stairs.W + j0;
+    vec sum[SLAB];
+#pragma GCC unroll 8
+    for (int u = 0; u < V * C; u++)
+        sum[u] = start && u < V ? load(start + u * VL, u < V - 1 ? VL : left) : vset1(0);
+    while (i < i1) {
+        for (; i + C <= i1 && row[i] >= first && row[i + C - 1] < last; i += C)
+#pragma GCC unroll 8
+            for (int u = 0; u < V * C; u++) {
+                const real *w = W + row[i + u / V] * stairs.columns + u % V * VL;
+                sum[u] = vfma(vset1(value[i + u / V]), load(w, u % V < V - 1 ? VL : left), sum[u]);
+            }
+        if (i < i1) {
+            const int64_t from = stairs.row_begin[row[i]] - j0;
+            const int64_t to = least(stairs.row_end[row[i]] - j0, (V - 1) * VL + left);
+#pragma GCC unroll 8
+            for (int u = 0; u < V; u++) {
+                vec w = load_range(W + row[i] * stairs.columns + u * VL, from - u * VL, to - u * VL);
+                sum[u] = vfma(vset1(value[i]), w, sum[u]);
+            }
+            i++;
+        }
+    }
+#pragma GCC unroll 8
+    for (int u = 0; u < V; u++) {
+        for (int c = 1; c < C; c++)
+            sum[u] += sum[u + c * V];
+        store(out + u * VL, sum[u], u < V - 1 ? VL : left);
+    }
+}
+
+/* The first of the entries, sorted by row, whose row is not below a limit. */
+INLINE int64_t first_from(int64_t count, const int32_t *row, int64_t limit) {
+    int64_t low = 0;
+    while (low < count) {
+        int64_t middle = (low + count) / 2;
+        if (row[middle] < limit)
+            low = middle + 1;
+        else
+            count = middle;
+    }
+    return low;
+}
+
+static void gather(int64_t count, const int32_t *row, const real *value, int64_t j0, int64_t j1, STAIRS stairs,
+                   const real *bias, int add, real *out) {
+    for (int64_t j = j0; j < j1;) {
+        const int64_t left = j1 - j;
+        const int64_t width = least(left, left >= SLAB * VL ? SLAB * VL : left >= 4 * VL ? 4 * VL : 2 * VL);
+        const int64_t i0 = first_from(count, row, stairs.column_begin[j]);
+        const int64_t i1 = first_from(count, row, stairs.column_end[j + width - 1]);
+        /* Rows that show the whole slab show its first and its last column. */
+        const int32_t first = (int32_t)stairs.column_begin[j + width - 1], last = (int32_t)stairs.column_end[j];
+        const real *start = add ? out + j - j0 : bias ? bias + j - j0 : NULL;
+#define GATHER(V, C, left)                                                                         \
+    gather_slab(V, C, left, j, i0, i1, first, last, row, value, stairs, start, out + j - j0)
+        if (width == SLAB * VL)
+            GATHER(SLAB, 1, VL);
+        else if (width == 4 * VL)
+            GATHER(4, 2, VL);
+        else if (width > VL)
+            GATHER(2, 4, width - VL);
+        else
+            GATHER(1, 4, width);
+        j += width;
+    }
+}
+
+static void scatter(int64_t count, const int32_t *r, const int32_t *index, int64_t capacity, const real *value,
+                    int64_t k, int64_t j0, int64_t j1, STAIRS stairs, const real *G, int64_t g_row, real *gW) {
+    const int64_t end = least(stairs.row_end[k], j1);
+    for (int64_t j = most(stairs.row_begin[k], j0); j < end;) {
+        vec sum[SLAB];
+        const int64_t width = least(end - j, SLAB * VL);
+#pragma GCC unroll 8
+        for (int u = 0; u < SLAB; u++)
+            sum[u] = vset1(0);
+        if (width == SLAB * VL)
+            for (int64_t i = 0; i < count; i++) {
+                const real *g = G + r[i] * g_row + j;
+                const vec x = vset1(value[r[i] * capacity + index[i]]);
+#pragma GCC unroll 8
+                for (int u = 0; u < SLAB; u++)
+                    sum[u] = vfma(x, vload(g + u * VL), sum[u]);
+            }
+        else
+            for (int64_t i = 0; i < count; i++) {
+                const real *g = G + r[i] * g_row + j;
+                const vec x = vset1(value[r[i] * capacity + index[i]]);
+#pragma GCC unroll 8
+                for (int u = 0; u < SLAB; u++)
+                    if (u * VL < width)
+                        sum[u] = vfma(x, load(g + u * VL, width - u * VL), sum[u]);
+            }
+#pragma GCC unroll 8
+        for (int u = 0; u < SLAB; u++)
+            if (u * VL < width)
+                store(gW + k * stairs.columns + j + u * VL, sum[u], width - u * VL);
+        j += width;
+    }
+}
+
+/* ---- sampling: a row of data in each lane */
+
+#define EACH_VECTOR(v) _Pragma("GCC unroll 4") for (int v = 0; v < 4; v++)
+
+static void pack(int64_t first, int64_t count, int64_t j0, int64_t j1, STAIRS stairs, real *packed) {
+    for (int64_t k = 0; k < count; k++) {
+        const real *w = stairs.W + (first + k) * stairs.columns;
+        const int64_t begin = stairs.row_begin[first + k], end = least(stairs.row_end[first + k], j1);
+        if (begin <= j0 && j0 + GROUP <= end)
+            memcpy(packed + k * GROUP, w + j0, GROUP * sizeof(real));
+        else
+            for (int64_t j = 0; j < GROUP; j++)
+                packed[k * GROUP + j] = begin <= j0 + j && j0 + j < end ? w[j0 + j] : 0;
+    }
+}
+
+/* out[j] += sum over K of B[k, j] * units[k]. */
+INLINE void group_product(int64_t K, const real *units, const real *B, int64_t width, real *out) {
+    vec sum[GROUP][4];
+    for (int j = 0; j < GROUP; j++)
+        EACH_VECTOR(v)
+            sum[j][v] = j < width ? vload(out + j * ROWS + v * VL) : vset1(0);
+    for (int64_t k = 0; k < K; k++) {
+        vec u[4];
+        EACH_VECTOR(v)
+            u[v] = vload(units + k * ROWS + v * VL);
+#pragma GCC unroll 6
+        for (int j = 0; j < GROUP; j++) {
+            vec b = vset1(B[k * GROUP + j]);
+            EACH_VECTOR(v)
+                sum[j][v] = vfma(b, u[v], sum[j][v]);
+        }
+    }
+    for (int j = 0; j < GROUP && j < width; j++)
+        EACH_VECTOR(v)
+            vstore(out + j * ROWS + v * VL, sum[j][v]);
+}
+
+/* What the units that were final before the block give to its columns, the first of which is `out`. */
+static void from_before(int64_t block, const SAMPLED *edge, const real *units, real *out) {
+    const masked_groups *g = &edge->groups;
+    const int64_t g0 = g->block[block], g1 = g->block[block + 1];
+    if (g0 == g1)
+        return;
+    int64_t low = g->first[g0], high = low;
+    for (int64_t i = g0; i < g1; i++)
+        high = most(high, g->first[i] + g->count[i]);
+    for (int64_t k0 = low; k0 < high; k0 += SAMPLE_DEPTH)
+        for (int64_t i = g0; i < g1; i++) {
+            int64_t from = most(k0, g->first[i]);
+            int64_t to = least(k0 + SAMPLE_DEPTH, g->first[i] + g->count[i]);
+            if (from < to)
+                group_product(to - from, units + from * ROWS,
+                              edge->packed + g->offset[i] + (from - g->first[i]) * GROUP,
+                              g->start[i + 1] - g->start[i], out + (g->start[i] - g->start[g0]) * ROWS);
+        }
+}
+
+/* The same for sparse inputs. rows, values (ROWS, D); wide: VL rows of columns. */
+static void from_entries(int64_t n, int64_t D, int64_t j0, int64_t j1, const SAMPLED *edge, const int32_t *counts,
+                         const int32_t *rows, const real *values, real *wide, real *out) {
+    const int64_t width = j1 - j0, stride = (width + VL - 1) / VL * VL;
+    for (int64_t r0 = 0; r0 < n; r0 += VL) {
+        for (int64_t r = r0; r < least(r0 + VL, n); r++)
+            gather(counts[r], rows + r * D, values + r * D, j0, j1, edge->stairs, NULL, 0, wide + (r - r0) * stride);
+        for (int64_t j = 0; j < width; j += VL) {
+            vec v[VL];
+            for (int i = 0; i < VL; i++)
+                v[i] = vload(wide + i * stride + j);
+            vtranspose(v);
+            for (int i = 0; i < VL && j + i < width; i++) {
+                real *to = out + (j + i) * ROWS + r0;
+                vstore(to, vload(to) + v[i]);
+            }
+        }
+    }
+}
+
+/* Unit k, now final, to those columns j0 .. j1 - 1 of the present block that it reaches; `out` is column j0. */
+static void spread(const STAIRS *stairs, int64_t k, const real *unit, int64_t j0, int64_t j1, real *out) {
+    const real *w = stairs->W + k * stairs->columns;
+    const int64_t end = least(stairs->row_end[k], j1);
+    vec u[4];
+    EACH_VECTOR(v)
+        u[v] = vload(unit + v * VL);
+    for (int64_t j = most(stairs->row_begin[k], j0); j < end; j++) {
+        real *to = out + (j - j0) * ROWS;
+        EACH_VECTOR(v)
+            vstore(to + v * VL, vfma(vset1(w[j]), u[v], vload(to + v * VL)));
+    }
+}
+
+static void spread_input(int64_t n, const input_spec *inputs, const STAIRS *stairs, int64_t d, const real *x,
+                         int64_t j0, int64_t j1, real *out) {
+    if (!inputs->one_hot[d]) {
+        spread(stairs, d * inputs->Q, x, j0, j1, out);
+        return;
+    }
+    const int64_t begin = most(stairs->row_begin[d * inputs->Q], j0);
+    const int64_t end = least(stairs->row_end[d * inputs->Q], j1);
+    for (int64_t r = 0; r < n; r++) {
+        const real *w = stairs->W + (d * inputs->Q + (int64_t)x[r]) * stairs->columns;
+        for (int64_t j = begin; j < end; j++)
+            out[(j - j0) * ROWS + r] += w[j];
+    }
+}
+
+static void start_columns(const real *bias, int64_t j0, int64_t j1, real *out) {
+    for (int64_t j = 0; j < j1 - j0; j++)
+        EACH_VECTOR(v)
+            vstore(out + j * ROWS + v * VL, vset1(bias[j0 + j]));
+}
+
+static void activate_unit(int activation, real *unit) {
+#define UNIT(g)                                                                                    \
+    EACH_VECTOR(v)                                                                                 \
+    vstore(unit + v * VL, activation_of(g, vload(unit + v * VL)))
+    EACH_ACTIVATION(activation, UNIT)
+}
+
+/* Scratch: units (D inputs, then each hidden layer's), the block's outputs and noise, each ROWS numbers; a
+ * feature's outputs (ROWS, P); VL rows of columns. */
+static int64_t sample_scratch(WALK w) {
+    int64_t units = w.D, widest = w.block * w.P;
+    for (int64_t l = 0; l < w.n_layers; l++) {
+        units += w.layers[l].stairs.columns;
+        for (int64_t d0 = 0; d0 < w.D; d0 += w.block)
+            widest = most(widest, w.final[l][least(d0 + w.block, w.D)] - w.final[l][d0]);
+    }
+    return (units + w.block * w.P + w.block + w.P) * ROWS + (widest + VL - 1) / VL * VL * VL;
+}
+
+typedef struct {
+    WALK w;
+    int64_t n, d0, d1, number; /* the block of features */
+    real *x, *out, *noise, *raw, *wide;
+    int32_t *counts, *rows;
+    real *values;
+} walk_state;
+
+/* Everything that the features before the block give to its units and outputs. */
+static void begin_block(const walk_state *s) {
+    const WALK *w = &s->w;
+    const real *units = s->x;
+    real *target = s->x + w->D * ROWS;
+    for (int64_t l = 0; l <= w->n_layers; l++) {
+        const int last = l == w->n_layers;
+        const int64_t j0 = last ? s->d0 * w->P : w->final[l][s->d0], j1 = last ? s->d1 * w->P : w->final[l][s->d1];
+        const SAMPLED *edges[2] = {&w->layers[l], last ? w->direct : NULL};
+        real *columns = last ? s->out : target + j0 * ROWS;
+        start_columns(w->bias[l], j0, j1, columns);
+        for (int e = 0; e < 2; e++) {
+            const int from_inputs = e == 1 || l == 0;
+            if (!edges[e] || !edges[e]->stairs.rows)
+                continue;
+            if (edges[e]->listed && j0 < j1)
+                from_entries(s->n, w->D, j0, j1, edges[e], s->counts, s->rows, s->values, s->wide, columns);
+            else if (!edges[e]->listed)
+                from_before(s->number, edges[e], from_inputs ? s->x : units, columns);
+        }
+        if (!last) {
+            units = target;
+            target += w->layers[l].stairs.columns * ROWS;
+        }
+    }
+}
+
+/* Feature d is known: finish the units that waited for it, layer by layer. */
+static void complete(const walk_state *s, int64_t d) {
+    const WALK *w = &s->w;
+    const real *x = s->x + d * ROWS;
+    const int64_t o0 = s->d0 * w->P, o1 = s->d1 * w->P;
+    if (w->direct->stairs.rows)
+        spread_input(s->n, &w->inputs, &w->direct->stairs, d, x, o0, o1, s->out);
+    real *units = s->x + w->D * ROWS;
+    for (int64_t l = 0; l < w->n_layers; l++) {
+        const int64_t *final = w->final[l];
+        if (l == 0)
+            spread_input(s->n, &w->inputs, &w->layers[0].stairs, d, x, final[s->d0],
+                         final[s->d1], units + final[s->d0] * ROWS);
+        const int last = l + 1 == w->n_layers;
+        real *next = units + w->layers[l].stairs.columns * ROWS;
+        const int64_t j0 = last ? o0 : w->final[l + 1][s->d0], j1 = last ? o1 : w->final[l + 1][s->d1];
+        for (int64_t k = final[d]; k < final[d + 1]; k++) {
+            activate_unit(w->activation, units + k * ROWS);
+            spread(&w->layers[l + 1].stairs, k, units + k * ROWS, j0, j1, last ? s->out : next + j0 * ROWS);
+        }
+        units = next;
+    }
+}
+
+/* to[d * ROWS + r] = from[r * D + d], or the other way round, for the block's features. */
+static void turn(int to_lanes, const walk_state *s, real *by_row, real *by_lane) {
+    const int64_t D = s->w.D;
+    for (int64_t r0 = 0; r0 < s->n; r0 += VL)
+        for (int64_t d = s->d0; d < s->d1; d += VL) {
+            const int64_t rows = least(VL, s->n - r0), features = least(VL, s->d1 - d);
+            real *row = by_row + r0 * D + d, *lane = by_lane + (d - s->d0) * ROWS + r0;
+            vec v[VL];
+            for (int i = 0; i < VL; i++)
+                v[i] = to_lanes ? (i < rows ? load(row + i * D, features) : vset1(0))
+                                : (i < features ? vload(lane + i * ROWS) : vset1(0));
+            vtranspose(v);
+            for (int i = 0; i < VL; i++)
+                if (to_lanes ? i < features : i < rows)
+                    store(to_lanes ? lane + i * ROWS : row + i * D, v[i], to_lanes ? VL : features);
+        }
+}
+
+static void draw_feature(const walk_state *s, DRAW draw, const real *noise, const uint8_t *held,
+                         const real *codes, int64_t d) {
+    const WALK *w = &s->w;
+    real *raw = s->out + (d - s->d0) * w->P * ROWS, *x = s->x + d * ROWS;
+    int64_t raw_stride = 1;
+    if (w->P > 1) {
+        for (int64_t p = 0; p < w->P; p++)
+            for (int64_t r = 0; r < s->n; r++)
+                s->raw[r * w->P + p] = raw[p * ROWS + r];
+        raw = s->raw;
+        raw_stride = w->P;
+    }
+    if (draw.n_noise == 1)
+        draw.function(s->n, w->feature[d], draw.spec, raw, raw_stride, s->noise + (d - s->d0) * ROWS, 1, x);
+    else
+        draw.function(s->n, w->feature[d], draw.spec, raw, raw_stride, noise + d * draw.n_noise,
+                      w->D * draw.n_noise, x);
+    if (held)
+        for (int64_t r = 0; r < s->n; r++)
+            if (held[r * w->D + d])
+                x[r] = codes[r * w->D + d];
+    for (int64_t r = s->n; r < ROWS; r++)
+        x[r] = 0;
+}
+
+/* Hand out what was drawn, and enter it in the lists of sparse inputs. */
+static void end_block(const walk_state *s, real *codes) {
+    const WALK *w = &s->w;
+    turn(0, s, codes, s->x + s->d0 * ROWS);
+    const int listed = w->layers[0].listed || w->direct->listed;
+    for (int64_t r = 0; r < s->n && listed; r++) {
+        int32_t count = s->counts[r], *rows = s->rows + r * w->D;
+        real *values = s->values + r * w->D, *code = codes + r * w->D;
+        if (w->inputs.Q == 1)
+            for (int64_t d = s->d0; d < s->d1; d += VL) {
+                const int left = (int)least(VL, s->d1 - d);
+                count += vnonzero(load(code + d, left), left, (int32_t)d, rows + count, values + count);
+            }
+        else
+            for (int64_t d = s->d0; d < s->d1; d++) {
+                const int one_hot = w->inputs.one_hot[d];
+                rows[count] = (int32_t)(d * w->inputs.Q + (one_hot ? (int64_t)code[d] : 0));
+                values[count] = one_hot ? 1 : code[d];
+                count += one_hot || code[d] != 0;
+            }
+        s->counts[r] = count;
+    }
+}
+
+static void sample(int64_t n, WALK walk, DRAW draw, const real *noise, const uint8_t *held, real *codes,
+                   real *scratch, int32_t *counts, int32_t *rows, real *values) {
+    int64_t units = walk.D;
+    for (int64_t l = 0; l < walk.n_layers; l++)
+        units += walk.layers[l].stairs.columns;
+    walk_state s = {.w = walk, .n = n, .x = scratch, .counts = counts, .rows = rows, .values = values};
+    s.out = s.x + units * ROWS;
+    s.noise = s.out + walk.block * walk.P * ROWS;
+    s.raw = s.noise + walk.block * ROWS;
+    s.wide = s.raw + walk.P * ROWS;
+    memset(counts, 0, n * sizeof *counts);
+    for (s.d0 = 0; s.d0 < walk.D; s.d0 = s.d1, s.number++) {
+        s.d1 = least(s.d0 + walk.block, walk.D);
+        begin_block(&s);
+        if (draw.n_noise == 1)
+            turn(1, &s, (real *)noise, s.noise);
+        for (int64_t d = s.d0; d < s.d1; d++) {
+            draw_feature(&s, draw, noise, held, codes, d);
+            complete(&s, d);
+        }
+        end_block(&s, codes);
+    }
+}
+
+const table_type FASTAR_TABLE(masked) = {
+    .width = PANEL,
+    .sample_rows = ROWS,
+    .group = GROUP,
+    .product = product,
+    .transpose = transpose,
+    .outer = outer,
+    .gather = gather,
+    .scatter = scatter,
+    .activate = activate,
+    .derivative = derivative,
+    .pack = pack,
+    .sample_scratch = sample_scratch,
+    .sample = sample,
+};

@@ -1,0 +1,97 @@
+/* Masked networks: weights W (rows, columns), row-major, whose mask is a staircase.
+ *
+ * With the units of every layer sorted by degree, row k of W reaches the columns row_begin[k] .. row_end[k] - 1
+ * and column j is reached by the rows column_begin[j] .. column_end[j] - 1; all four rise with their index.
+ * What W holds outside of its stairs is never used: kernels skip whole steps, and mask broken ones.
+ *
+ * Matrices of a block of rows of data are row-major with a stride; sampling has a row of data in each lane
+ * instead, so that unit k is the sample_rows numbers from k * sample_rows on. */
+#ifndef FASTAR_MASKED_H
+#define FASTAR_MASKED_H
+
+#include "conditionals.h"
+#include "fastar.h"
+#include "inputs.h"
+
+enum { FASTAR_MASKED_SIGMOID, FASTAR_MASKED_TANH, FASTAR_MASKED_RELU };
+
+/* Of the sources of one block of features: `packed` weights from the rows that are final when the block begins,
+ * a group of columns at a time. */
+typedef struct {
+    int64_t group;         /* columns in a group */
+    const int64_t *start;  /* (groups + 1,) first column of each group, rising */
+    const int64_t *first;  /* (groups,) rows first[g] .. first[g] + count[g] - 1 are packed, */
+    const int64_t *count;  /* (groups,) `group` numbers each, */
+    const int64_t *offset; /* (groups,) from here on */
+    const int64_t *block;  /* (blocks + 1,) first group of each block of features */
+} masked_groups;
+
+#define FASTAR_MASKED(real, type)                                                                  \
+    typedef struct {                                                                               \
+        int64_t rows, columns;                                                                     \
+        const int64_t *row_begin, *row_end, *column_begin, *column_end;                            \
+        const real *W;                                                                             \
+    } staircase_##type;                                                                            \
+    /* Weights as sampling reads them. */                                                          \
+    typedef struct {                                                                               \
+        staircase_##type stairs;                                                                   \
+        masked_groups groups;                                                                      \
+        const real *packed;                                                                        \
+        int listed; /* from inputs that come by lists of those that are not zero, not by products */ \
+    } sampled_##type;                                                                              \
+    typedef struct {                                                                               \
+        int64_t D, P, n_layers;         /* n_layers hidden ones */                                 \
+        int64_t block;                  /* features in a block */                                  \
+        int activation;                                                                            \
+        input_spec inputs;                                                                         \
+        const int64_t *const *final;    /* for each hidden layer (D + 1,): units known after so many features */ \
+        const sampled_##type *layers;   /* (n_layers + 1): into each hidden layer, and the outputs; */ \
+        const sampled_##type *direct;   /* from the inputs to the outputs; stairs.rows = 0: none */ \
+        const real *const *bias;        /* (n_layers + 1) */                                       \
+        const int32_t *feature;         /* (D,) the conditional's number of the k-th feature */    \
+    } masked_walk_##type;                                                                          \
+    typedef struct {                                                                               \
+        int64_t width;  /* columns in a panel */                                                   \
+        int64_t sample_rows; /* that `sample` takes at most */                                     \
+        int64_t group;  /* columns in a group of sampling */                                       \
+        /* C (n, width) = start + A B. A (n, K), B (K, width), start: `bias` (width,), or what C holds if `add`, \
+         * or zero. width <= panel. A[r, k] = A[r * a_row + k]. begin, end (K,): row k of B counts in its columns \
+         * begin[k] - j0 .. end[k] - j0 - 1, in all of them where these are NULL. */               \
+        void (*product)(int64_t n, int64_t K, int64_t j0, int64_t width, const int64_t *begin,     \
+                        const int64_t *end, const real *A, int64_t a_row, const real *B, int64_t b_row, \
+                        const real *bias, int add, real *C, int64_t c_row);                        \
+        /* OUT packed (j1 - j0, panel): rows k0 .. k1 - 1 of W, columns j0 .. j1 - 1, transposed. */ \
+        void (*transpose)(int64_t k0, int64_t k1, int64_t j0, int64_t j1, staircase_##type stairs, \
+                          real *packed);                                                           \
+        /* OUT gW: its columns j0 .. j1 - 1, j1 - j0 <= panel, of rows k0 .. k1 - 1, where they belong to the \
+         * stairs: A^T G over n rows of data. A (n, rows), G (n, columns). */                      \
+        void (*outer)(int64_t n, int64_t k0, int64_t k1, int64_t j0, int64_t j1, staircase_##type stairs, \
+                      const real *A, int64_t a_row, const real *G, int64_t g_row, real *gW);       \
+        /* out[0 .. j1 - j0) = start (as in `product`) + sum of value * W[row, j0 .. j1), over a row's entries, \
+         * which are sorted by `row`. */                                                           \
+        void (*gather)(int64_t count, const int32_t *row, const real *value, int64_t j0, int64_t j1, \
+                       staircase_##type stairs, const real *bias, int add, real *out);             \
+        /* OUT: columns j0 .. j1 - 1 of row k of gW within the stairs: sum of value * G[r] over the row's entries. */ \
+        void (*scatter)(int64_t count, const int32_t *r, const int32_t *index, int64_t capacity,   \
+                        const real *value, int64_t k, int64_t j0, int64_t j1,                      \
+                        staircase_##type stairs, const real *G, int64_t g_row, real *gW);          \
+        void (*activate)(int64_t n, int64_t width, int activation, real *h, int64_t h_row);        \
+        /* gh *= g'(a), by h = g(a) */                                                             \
+        void (*derivative)(int64_t n, int64_t width, int activation, const real *h, int64_t h_row, \
+                           real *gh, int64_t g_row);                                               \
+        /* OUT packed: rows first .. first + count - 1 of the columns j0 .. j1 - 1, `group` apart, zero beyond. */ \
+        void (*pack)(int64_t first, int64_t count, int64_t j0, int64_t j1, staircase_##type stairs, \
+                     real *packed);                                                                \
+        /* Numbers of work space that `sample` wants, aligned to 64 bytes, */                      \
+        int64_t (*sample_scratch)(masked_walk_##type walk);                                        \
+        /* and entries: counts (sample_rows,), rows and values (sample_rows, D). */                            \
+        void (*sample)(int64_t n, masked_walk_##type walk, draw_##type draw, const real *noise,    \
+                       const uint8_t *held, real *codes, real *scratch, int32_t *counts,           \
+                       int32_t *rows, real *values);                                               \
+    } masked_##type;
+
+FASTAR_MASKED(float, f32)
+FASTAR_MASKED(double, f64)
+FASTAR_FAMILY(masked)
+
+#endif
