@@ -1,10 +1,12 @@
-"""NADE in float64 NumPy, written like the textbook: slow, plain, and the judge of all kernels.
+"""The models in float64 NumPy, written like the papers: slow, plain, and the judge of all kernels.
 
-Arrays are in model order. codes (n, D); W (D - 1, Q, H), c (H,), V (D - 1, P, H), b (D, P).
-All but `gradients` and `sample` also takes complex parameters, for derivatives by complex steps.
+Arrays are in model order. codes (n, D). NADE's parameters: W (D - 1, Q, H), c (H,),
+V (D - 1, P, H), b (D, P); those of masked networks are where they begin. All but gradients and
+samples also takes complex parameters, for derivatives by complex steps.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from scipy.special import expit
@@ -192,3 +194,135 @@ def sample(
             codes[:, d] = np.where(held[:, d], evidence[:, d], codes[:, d])
         x[:, d] = inputs(codes[:, d : d + 1], one_hot[d : d + 1], Q)[:, 0]
     return codes
+
+
+# ---- masked networks: MADE, and FVSBN, the one without hidden layers
+
+
+def within(inner, outer):
+    """Return where (a, b) one of a intervals lies within one of b intervals (firsts, lasts)."""
+    return (outer[0] <= inner[0][:, None]) & (inner[1][:, None] <= outer[1])
+
+
+@dataclass
+class Masked:
+    """A dense network with one mask for every matrix of weights.
+
+    order (D,): the feature that comes k-th. degrees: of the units of each hidden layer.
+
+    Parameters: W0 (D, Q, H_1) with c0 (H_1,), .., the last W (H_L, D, P); from inputs to outputs
+    L (D, Q, D, P); b (D, P). Any axes that hold these numbers in this order will do.
+    """
+
+    order: np.ndarray
+    degrees: list
+    P: int = 1
+    Q: int = 1
+    activation: str = "relu"
+    markov_order: int | None = None
+    direct: bool = True
+    masks: dict = field(init=False)
+
+    def __post_init__(self):
+        # The features, counted from 1 in their order, that each unit sees form an interval. One of
+        # degree m sees those up to m, an output those before its own; each no more than its layer's
+        # window. A unit feeds another if it sees nothing that the other may not.
+        D, depth = len(self.order), len(self.degrees)
+        place = np.argsort(self.order) + 1
+        lasts = [*map(np.asarray, self.degrees), np.repeat(place, self.P) - 1]
+        inputs = np.repeat(place, self.Q)
+        layers = [(inputs, inputs)]
+        for layer, last in enumerate(lasts, 1):
+            window = D
+            if self.markov_order is not None and self.markov_order < D - 1:
+                window = int(np.ceil(self.markov_order * layer / (depth + 1)))
+            layers.append((np.maximum(1, last - window + 1), last))
+        self.masks = {}
+        if depth:
+            for layer, pair in enumerate(pairwise(layers)):
+                self.masks[f"W{layer}"] = within(*pair)
+        if self.direct:
+            self.masks["L"] = within(layers[0], layers[-1])
+
+    @classmethod
+    def of(cls, network, member=0):
+        """Return the twin of a member of fastar's network, with its order and degrees."""
+        chosen = network.masks(member)
+        return cls(
+            chosen.order, chosen.degrees, network.n_outputs, network.inputs.n_inputs,
+            network.activation, network.markov_order, network.direct_connections,
+        )  # fmt: skip
+
+    def shown(self, params, name):
+        """Return a matrix of weights, zero where its mask hides it, whatever it holds there."""
+        mask = self.masks[name]
+        return np.where(mask, params[name].reshape(mask.shape), 0)
+
+    def layers(self, params, x, kept):
+        """Return for each hidden layer g(a), and what the next layer gets of it."""
+        g = ACTIVATIONS[self.activation][0]
+        active, given = [], [x.reshape(len(x), -1)]
+        for layer in range(len(self.degrees)):
+            a = params[f"c{layer}"] + given[-1] @ self.shown(params, f"W{layer}")
+            active.append(g(a))
+            given.append(active[-1] * kept[layer] if kept else active[-1])
+        return active, given
+
+    def raw_outputs(self, params, x, kept=()):
+        """Return raw_d for every d (n, D, P) of x (n, D, Q).
+
+        kept: what dropout multiplies each hidden layer by, (n, H) each.
+        """
+        _, given = self.layers(params, x, kept)
+        raw = np.broadcast_to(params["b"].ravel(), (len(x), params["b"].size))
+        if self.degrees:
+            raw = raw + given[-1] @ self.shown(params, f"W{len(self.degrees)}")
+        if self.direct:
+            raw = raw + given[0] @ self.shown(params, "L")
+        return raw.reshape(len(x), len(self.order), self.P)
+
+    def backward(self, params, x, graw, kept=()):
+        """Return the gradient of sum(graw * raw) by each parameter, zero where a mask hides it."""
+        active, given = self.layers(params, x, kept)
+        ga = graw.reshape(len(x), -1)
+        grads = {"b": ga.sum(axis=0)}
+        if self.direct:
+            grads["L"] = given[0].T @ ga * self.masks["L"]
+        for layer in reversed(range(len(self.degrees) + 1)) if self.degrees else ():
+            grads[f"W{layer}"] = given[layer].T @ ga * self.masks[f"W{layer}"]
+            if layer:
+                gh = ga @ self.shown(params, f"W{layer}").T
+                if kept:
+                    gh = gh * kept[layer - 1]
+                ga = gh * ACTIVATIONS[self.activation][1](active[layer - 1])
+                grads[f"c{layer - 1}"] = ga.sum(axis=0)
+        return {name: grads[name].reshape(array.shape) for name, array in params.items()}
+
+    def score_features(self, params, codes, conditional, one_hot):
+        """Return log p(x_d | those before it) (n, D) of codes."""
+        return conditional.log_prob(self.raw_outputs(params, inputs(codes, one_hot, self.Q)), codes)
+
+    def gradients(self, params, codes, conditional, one_hot):
+        """Return the gradient of the mean negative log-likelihood by each parameter."""
+        x = inputs(codes, one_hot, self.Q)
+        graw = -conditional.gradient(self.raw_outputs(params, x), codes) / len(codes)
+        return self.backward(params, x, graw)
+
+    def complex_step(self, params, direction, codes, conditional, one_hot):
+        """Return the derivative of the mean negative log-likelihood along `direction`."""
+        moved = {name: params[name] + 1e-30j * direction[name] for name in params}
+        logp = self.score_features(moved, codes, conditional, one_hot)
+        return -np.imag(logp.sum()) / 1e-30 / len(codes)
+
+    def sample(
+        self, params, noise, conditional, one_hot, *, temperature=1.0, evidence=None, held=None
+    ):
+        """Return codes (n, D) that the noise (n, D, 1) stands for, by D passes over the network."""
+        codes = np.zeros(noise.shape[:2])
+        for position, d in enumerate(self.order):
+            raw = self.raw_outputs(params, inputs(codes, one_hot, self.Q))[:, d]
+            # random numbers come in the order of drawing
+            codes[:, d] = conditional.draw(raw, d, noise[:, position], temperature)
+            if held is not None:
+                codes[:, d] = np.where(held[:, d], evidence[:, d], codes[:, d])
+        return codes

@@ -10,7 +10,7 @@ from importlib import import_module
 _SPIN = "GOMP_SPINCOUNT"
 _ours = not {_SPIN, "OMP_WAIT_POLICY"} & os.environ.keys()
 if _ours:
-    os.environ[_SPIN] = "3000"
+    os.environ[_SPIN] = "10000"
 try:
     # "from package import module" alone would raise an ImportError that speaks of circular imports
     import_module("fastar._kernels._cpu")

@@ -48,20 +48,22 @@ cdef extern from "masked.h" nogil:
         const float** bias
         const int32_t* feature
     ctypedef struct masked_f32:
-        int64_t width, sample_rows, group
-        void (*product)(int64_t, int64_t, int64_t, int64_t, const int64_t*, const int64_t*, const float*,
-                        int64_t,
-                        const float*, int64_t, const float*, int, float*, int64_t) noexcept nogil
+        int64_t depth, width, sample_rows, group
+        void (*product)(int64_t, int64_t, int64_t, const float*, int64_t, const float*, const float*, int, float*,
+                        int64_t) noexcept nogil
+        void (*forward)(int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f32, const float*, const float*, int,
+                        int, float*, float*) noexcept nogil
         void (*transpose)(int64_t, int64_t, int64_t, int64_t, staircase_f32, float*) noexcept nogil
+        void (*copy_columns)(int64_t, int64_t, const float*, int64_t, float*, int64_t) noexcept nogil
         void (*outer)(int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f32, const float*, int64_t,
-                      const float*, int64_t, float*) noexcept nogil
+                      const float*, float*) noexcept nogil
         void (*gather)(int64_t, const int32_t*, const float*, int64_t, int64_t, staircase_f32, const float*,
                        int, float*) noexcept nogil
         void (*scatter)(int64_t, const int32_t*, const int32_t*, int64_t, const float*, int64_t, int64_t,
                         int64_t, staircase_f32, const float*, int64_t, float*) noexcept nogil
         void (*activate)(int64_t, int64_t, int, float*, int64_t) noexcept nogil
         void (*derivative)(int64_t, int64_t, int, const float*, int64_t, float*, int64_t) noexcept nogil
-        void (*pack)(int64_t, int64_t, int64_t, int64_t, staircase_f32, float*) noexcept nogil
+        void (*pack)(int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f32, float*) noexcept nogil
         int64_t (*sample_scratch)(masked_walk_f32) noexcept nogil
         void (*sample)(int64_t, masked_walk_f32, draw_f32, const float*, const uint8_t*, float*, float*,
                        int32_t*, int32_t*, float*) noexcept nogil
@@ -88,20 +90,22 @@ cdef extern from "masked.h" nogil:
         const double** bias
         const int32_t* feature
     ctypedef struct masked_f64:
-        int64_t width, sample_rows, group
-        void (*product)(int64_t, int64_t, int64_t, int64_t, const int64_t*, const int64_t*, const double*,
-                        int64_t,
-                        const double*, int64_t, const double*, int, double*, int64_t) noexcept nogil
+        int64_t depth, width, sample_rows, group
+        void (*product)(int64_t, int64_t, int64_t, const double*, int64_t, const double*, const double*, int, double*,
+                        int64_t) noexcept nogil
+        void (*forward)(int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f64, const double*, const double*, int,
+                        int, double*, double*) noexcept nogil
         void (*transpose)(int64_t, int64_t, int64_t, int64_t, staircase_f64, double*) noexcept nogil
+        void (*copy_columns)(int64_t, int64_t, const double*, int64_t, double*, int64_t) noexcept nogil
         void (*outer)(int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f64, const double*, int64_t,
-                      const double*, int64_t, double*) noexcept nogil
+                      const double*, double*) noexcept nogil
         void (*gather)(int64_t, const int32_t*, const double*, int64_t, int64_t, staircase_f64, const double*,
                        int, double*) noexcept nogil
         void (*scatter)(int64_t, const int32_t*, const int32_t*, int64_t, const double*, int64_t, int64_t,
                         int64_t, staircase_f64, const double*, int64_t, double*) noexcept nogil
         void (*activate)(int64_t, int64_t, int, double*, int64_t) noexcept nogil
         void (*derivative)(int64_t, int64_t, int, const double*, int64_t, double*, int64_t) noexcept nogil
-        void (*pack)(int64_t, int64_t, int64_t, int64_t, staircase_f64, double*) noexcept nogil
+        void (*pack)(int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f64, double*) noexcept nogil
         int64_t (*sample_scratch)(masked_walk_f64) noexcept nogil
         void (*sample)(int64_t, masked_walk_f64, draw_f64, const double*, const uint8_t*, double*, double*,
                        int32_t*, int32_t*, double*) noexcept nogil
@@ -212,31 +216,35 @@ def forward(const floating[:, ::1] A, Staircase stairs, const floating[:, ::1] W
 
     A (n, rows). activation: a number of ACTIVATIONS, or -1 for the identity.
     """
-    cdef int64_t n = A.shape[0], N = W.shape[1], K = W.shape[0], i, j, k, width
-    cdef int64_t panel = f32.width if floating is float else f64.width
+    cdef int64_t n = A.shape[0], N = W.shape[1], K = W.shape[0], i, j, k, t
+    cdef int64_t panel, depth
+    if floating is float:
+        panel, depth = f32.width, f32.depth
+    else:
+        panel, depth = f64.width, f64.depth
     cdef int add = bias is None
     check(K == stairs.rows and N == stairs.columns and A.shape[1] == K and out.shape[0] == n
           and out.shape[1] == N)
     cdef const floating[::1] b = out[0] if add else bias
     check(b.shape[0] == N)
+    dtype = np.float32 if floating is float else np.float64
     cdef int64_t panels = (N + panel - 1) // panel
-    # From the last panel on, which most rows reach: the longest tasks first.
-    for i in prange(panels, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=1):
-        j = (panels - 1 - i) * panel
-        width = min(panel, N - j)
-        k = stairs.column_begin[j]
-        if floating is float:
-            f32.product(n, max(0, stairs.column_end[j + width - 1] - k), j, width, &stairs.row_begin[0] + k,
-                        &stairs.row_end[0] + k, &A[0, 0] + k, K, &W[0, 0] + k * N + j, N, &b[j], add,
-                        &out[0, j], N)
-            if activation >= 0:
-                f32.activate(n, width, activation, &out[0, j], N)
-        else:
-            f64.product(n, max(0, stairs.column_end[j + width - 1] - k), j, width, &stairs.row_begin[0] + k,
-                        &stairs.row_end[0] + k, &A[0, 0] + k, K, &W[0, 0] + k * N + j, N, &b[j], add,
-                        &out[0, j], N)
-            if activation >= 0:
-                f64.activate(n, width, activation, &out[0, j], N)
+    cdef floating[:, ::1] packed = aligned_empty((n_threads, depth * panel), dtype)
+    # Panels in turn, for later ones have more rows; `depth` columns of A stay in L2 while all panels pass.
+    for t in prange(n_threads, nogil=True, num_threads=n_threads, schedule="static"):
+        for k in range((K + depth - 1) // depth):
+            i = t
+            while i < panels:
+                j = i * panel
+                if floating is float:
+                    f32.forward(n, k * depth, min(K, (k + 1) * depth), j, min(N, j + panel),
+                                stairs_f32(stairs, &W[0, 0]), &A[0, 0], &b[0], add, activation, &out[0, 0],
+                                &packed[t, 0])
+                else:
+                    f64.forward(n, k * depth, min(K, (k + 1) * depth), j, min(N, j + panel),
+                                stairs_f64(stairs, &W[0, 0]), &A[0, 0], &b[0], add, activation, &out[0, 0],
+                                &packed[t, 0])
+                i = i + n_threads
 
 
 def backward(const floating[:, ::1] G, Staircase stairs, const floating[:, ::1] W,
@@ -258,34 +266,47 @@ def backward(const floating[:, ::1] G, Staircase stairs, const floating[:, ::1] 
         span = max(0, stairs.row_end[k + width - 1] - j)
         if floating is float:
             f32.transpose(k, k + width, j, j + span, stairs_f32(stairs, &W[0, 0]), &packed[threadid(), 0])
-            f32.product(n, span, 0, width, NULL, NULL, &G[0, 0] + j, N, &packed[threadid(), 0], panel,
-                        NULL, 0, &gh[0, k], K)
+            f32.product(n, span, width, &G[0, 0] + j, N, &packed[threadid(), 0], NULL, 0, &gh[0, k], K)
             f32.derivative(n, width, activation, &h[0, k], K, &gh[0, k], K)
         else:
             f64.transpose(k, k + width, j, j + span, stairs_f64(stairs, &W[0, 0]), &packed[threadid(), 0])
-            f64.product(n, span, 0, width, NULL, NULL, &G[0, 0] + j, N, &packed[threadid(), 0], panel,
-                        NULL, 0, &gh[0, k], K)
+            f64.product(n, span, width, &G[0, 0] + j, N, &packed[threadid(), 0], NULL, 0, &gh[0, k], K)
             f64.derivative(n, width, activation, &h[0, k], K, &gh[0, k], K)
 
 
 def outer(const floating[:, ::1] A, const floating[:, ::1] G, Staircase stairs, floating[:, ::1] gW,
           int n_threads):
     """Write gW = A^T G within the stairs. A (n, rows), G (n, columns)."""
-    cdef int64_t n = A.shape[0], N = gW.shape[1], K = gW.shape[0], i, j, p
+    cdef int64_t n = A.shape[0], N = gW.shape[1], K = gW.shape[0], i, j, k, p, rows
     cdef int64_t panel = f32.width if floating is float else f64.width
     cdef int64_t panels = (N + panel - 1) // panel
     check(K == stairs.rows and N == stairs.columns and A.shape[1] == K and G.shape[0] == n
           and G.shape[1] == N)
+    dtype = np.float32 if floating is float else np.float64
+    # Packed, the rows of data are neighbours in memory: read in place, each would need a page of its own.
+    cdef floating[:, ::1] columns = aligned_empty((panels, max(1, n) * panel), dtype)
+    cdef floating[:, ::1] chunks = aligned_empty((n_threads, max(1, n) * OUTER_ROWS), dtype)
+    for p in prange(panels, nogil=True, num_threads=n_threads, schedule="static"):
+        if floating is float:
+            f32.copy_columns(n, min(panel, N - p * panel), &G[0, 0] + p * panel, N, &columns[p, 0], panel)
+        else:
+            f64.copy_columns(n, min(panel, N - p * panel), &G[0, 0] + p * panel, N, &columns[p, 0], panel)
     for i in prange((K + OUTER_ROWS - 1) // OUTER_ROWS, nogil=True, num_threads=n_threads,
                     schedule="dynamic", chunksize=1):
-        for p in range(panels):
-            j = p * panel
-            if floating is float:
-                f32.outer(n, i * OUTER_ROWS, min(K, (i + 1) * OUTER_ROWS), j, min(N, j + panel),
-                          stairs_f32(stairs, NULL), &A[0, 0], K, &G[0, 0], N, &gW[0, 0])
-            else:
-                f64.outer(n, i * OUTER_ROWS, min(K, (i + 1) * OUTER_ROWS), j, min(N, j + panel),
-                          stairs_f64(stairs, NULL), &A[0, 0], K, &G[0, 0], N, &gW[0, 0])
+        k = i * OUTER_ROWS
+        rows = min(OUTER_ROWS, K - k)
+        if floating is float:
+            f32.copy_columns(n, rows, &A[0, 0] + k, K, &chunks[threadid(), 0], OUTER_ROWS)
+            for p in range(panels):
+                j = p * panel
+                f32.outer(n, k, k + rows, j, min(N, j + panel), stairs_f32(stairs, NULL),
+                          &chunks[threadid(), 0], OUTER_ROWS, &columns[p, 0], &gW[0, 0])
+        else:
+            f64.copy_columns(n, rows, &A[0, 0] + k, K, &chunks[threadid(), 0], OUTER_ROWS)
+            for p in range(panels):
+                j = p * panel
+                f64.outer(n, k, k + rows, j, min(N, j + panel), stairs_f64(stairs, NULL),
+                          &chunks[threadid(), 0], OUTER_ROWS, &columns[p, 0], &gW[0, 0])
 
 
 def gather(changes, Staircase stairs, const floating[:, ::1] W, bias, floating[:, ::1] out, int activation,
@@ -389,10 +410,10 @@ def pack(Staircase stairs, Groups groups, const floating[:, ::1] W, int n_thread
     for i in prange(groups.start.shape[0] - 1, nogil=True, num_threads=n_threads):
         if groups.count[i] > 0:
             if floating is float:
-                f32.pack(groups.first[i], groups.count[i], groups.start[i], groups.start[i + 1],
+                f32.pack(groups.first[i], groups.count[i], groups.start[i], groups.start[i + 1], groups.group,
                          stairs_f32(stairs, &W[0, 0]), &packed[0] + groups.offset[i])
             else:
-                f64.pack(groups.first[i], groups.count[i], groups.start[i], groups.start[i + 1],
+                f64.pack(groups.first[i], groups.count[i], groups.start[i], groups.start[i + 1], groups.group,
                          stairs_f64(stairs, &W[0, 0]), &packed[0] + groups.offset[i])
     return packed.base
 

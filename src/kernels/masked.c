@@ -13,7 +13,8 @@ typedef FASTAR_TABLE_TYPE(masked) table_type;
 enum {
     PANEL = 2 * VL,
     SLAB = 8,    /* vectors of sums that `gather` and `scatter` keep in registers */
-    DEPTH = 256, /* steps of a product after which a panel's weights, 32 kB, would leave L1 */
+    AHEAD = 16, /* rows that are fetched before they are packed */
+    DEPTH = 256, /* steps of a product: a panel's weights, 32 kB, stay in L1 */
     ROWS = 4 * VL,      /* of data that one walk over the features carries */
     SAMPLE_DEPTH = 128, /* as DEPTH, of ROWS rows' units */
 #if defined(__AVX512F__)
@@ -82,28 +83,10 @@ static void derivative(int64_t n, int64_t width, int activation, const real *h, 
     EACH_ACTIVATION(activation, DERIVATIVE)
 }
 
-/* Which of a panel's columns each row of B shows: begin[k] .. end[k] - 1, counted from column j0; NULL: all that
- * `width` tells. */
-typedef struct {
-    const int64_t *begin, *end;
-    int64_t j0, width;
-} shown;
-
-/* sum[r][.] += sum over K steps of A[r * a_row + k * a_step] * B[k * b_row ..], whole panels where `whole`. */
-INLINE void tile(int R, int whole, int64_t K, shown columns, const real *A, int64_t a_row, int64_t a_step,
-                 const real *B, int64_t b_row, vec sum[][2]) {
+/* sum[r][.] += sum over K steps of A[r * a_row + k * a_step] * panel[k]. panel (K, PANEL) */
+INLINE void tile(int R, int64_t K, const real *A, int64_t a_row, int64_t a_step, const real *panel, vec sum[][2]) {
     for (int64_t k = 0; k < K; k++) {
-        const real *b = B + k * b_row;
-        vec b0, b1;
-        if (whole) {
-            b0 = vload(b);
-            b1 = vload(b + VL);
-        } else {
-            const int64_t from = columns.begin ? columns.begin[k] - columns.j0 : 0;
-            const int64_t to = columns.end ? least(columns.end[k] - columns.j0, columns.width) : columns.width;
-            b0 = load_range(b, from, to);
-            b1 = load_range(b + VL, from - VL, to - VL);
-        }
+        vec b0 = vload(panel + k * PANEL), b1 = vload(panel + k * PANEL + VL);
 #pragma GCC unroll 12
         for (int r = 0; r < R; r++) {
             vec a = vset1(A[r * a_row + k * a_step]);
@@ -135,62 +118,68 @@ INLINE void tile(int R, int whole, int64_t K, shown columns, const real *A, int6
         }                                                                                          \
     }
 
-INLINE void product_tile(int R, int whole, int64_t K, shown columns, const real *A, int64_t a_row, const real *B,
-                         int64_t b_row, const real *bias, int add, real *C, int64_t c_row) {
-    const int64_t width = columns.width;
+INLINE void product_tile(int R, int64_t K, int64_t width, const real *A, int64_t a_row, const real *packed,
+                         const real *bias, int add, real *C, int64_t c_row) {
     vec sum[TILE][2];
     for (int r = 0; r < R; r++)
         for (int i = 0; i < 2; i++) {
             const real *start = add ? C + r * c_row + i * VL : bias ? bias + i * VL : NULL;
-            int64_t left = width - i * VL;
-            sum[r][i] = !start || left <= 0 ? vset1(0) : load(start, left);
+            sum[r][i] = start && width > i * VL ? load(start, width - i * VL) : vset1(0);
         }
-    tile(R, whole, K, columns, A, a_row, 1, B, b_row, sum);
+    tile(R, K, A, a_row, 1, packed, sum);
     for (int r = 0; r < R; r++)
         for (int i = 0; i < 2; i++)
             if (width > i * VL)
                 store(C + r * c_row + i * VL, sum[r][i], width - i * VL);
 }
 
-/* How many of K rising numbers are below a limit. */
-INLINE int64_t count_below(int64_t K, const int64_t *rising, int64_t limit) {
-    int64_t low = 0;
-    while (low < K) {
-        int64_t middle = (low + K) / 2;
-        if (rising[middle] < limit)
-            low = middle + 1;
-        else
-            K = middle;
-    }
-    return low;
+static void product(int64_t n, int64_t K, int64_t width, const real *A, int64_t a_row, const real *packed,
+                    const real *bias, int add, real *C, int64_t c_row) {
+#define PRODUCT(R)                                                                                 \
+    product_tile(R, K, width, A + r * a_row, a_row, packed, bias, add, C + r * c_row, c_row)
+    EACH_TILE(n, r, PRODUCT)
 }
 
-static void product(int64_t n, int64_t K, int64_t j0, int64_t width, const int64_t *begin, const int64_t *end,
-                    const real *A, int64_t a_row, const real *B, int64_t b_row, const real *bias, int add,
-                    real *C, int64_t c_row) {
-    /* Rows from `first` to `last` show the whole panel, for both limits rise. */
-    int64_t first = 0, last = width == PANEL ? K : 0;
-    if (begin && width == PANEL) {
-        first = count_below(K, end, j0 + PANEL);
-        last = count_below(K, begin, j0 + 1);
+/* Strided rows, too short for the processor to foresee. Beyond the end of an array it does nothing. */
+INLINE void prefetch(const real *p, int64_t count) {
+    for (int64_t i = 0; i < count; i += 64 / (int64_t)sizeof(real))
+        __builtin_prefetch(p + i, 1);
+}
+
+/* `whole` columns where the row shows all of them. */
+INLINE void pack_row(int64_t whole, const real *w, int64_t begin, int64_t end, real *packed) {
+    if (begin <= 0 && end >= whole)
+        memcpy(packed, w, whole * sizeof(real));
+    else
+        for (int64_t j = 0; j < whole; j++)
+            packed[j] = begin <= j && j < end ? w[j] : 0;
+}
+
+static void pack(int64_t first, int64_t count, int64_t j0, int64_t j1, int64_t width, STAIRS stairs, real *packed) {
+    for (int64_t k = 0; k < count; k++) {
+        const real *w = stairs.W + (first + k) * stairs.columns + j0;
+        const int64_t begin = stairs.row_begin[first + k] - j0;
+        const int64_t end = least(stairs.row_end[first + k], j1) - j0;
+        prefetch(w + AHEAD * stairs.columns, PANEL);
+        if (width == PANEL)
+            pack_row(PANEL, w, begin, end, packed + k * PANEL);
+        else
+            pack_row(GROUP, w, begin, end, packed + k * GROUP);
     }
-    int64_t k = 0;
-    do {
-        const int whole = first <= k && k < last;
-        const int64_t cut = whole ? last : k < first && first < last ? first : K;
-        const int64_t depth = least(cut - k, DEPTH);
-        const shown columns = {begin ? begin + k : NULL, end ? end + k : NULL, j0, width};
-#define PRODUCT(R)                                                                                 \
-    if (whole)                                                                                     \
-        product_tile(R, 1, depth, columns, A + r * a_row + k, a_row, B + k * b_row, b_row, bias,   \
-                     add, C + r * c_row, c_row);                                                   \
-    else                                                                                           \
-        product_tile(R, 0, depth, columns, A + r * a_row + k, a_row, B + k * b_row, b_row, bias,   \
-                     add, C + r * c_row, c_row)
-        EACH_TILE(n, r, PRODUCT)
-        add = 1;
-        k += depth;
-    } while (k < K);
+}
+
+static void forward(int64_t n, int64_t k0, int64_t k1, int64_t j0, int64_t j1, STAIRS stairs, const real *A,
+                    const real *bias, int add, int activation, real *out, real *packed) {
+    const int64_t first = stairs.column_begin[j0], end = stairs.column_end[j1 - 1], N = stairs.columns;
+    const int none = first >= end; /* nothing but the bias: once, with the first rows */
+    const int64_t low = none ? k0 : most(first, k0), high = none ? k0 : least(end, k1);
+    if (none ? k0 > 0 : low >= high)
+        return;
+    pack(low, high - low, j0, j1, PANEL, stairs, packed);
+    product(n, high - low, j1 - j0, A + low, stairs.rows, packed, bias + j0, add || (!none && low > first),
+            out + j0, N);
+    if (activation >= 0 && (none || high == end))
+        activate(n, j1 - j0, activation, out + j0, N);
 }
 
 static void transpose(int64_t k0, int64_t k1, int64_t j0, int64_t j1, STAIRS stairs, real *packed) {
@@ -199,6 +188,7 @@ static void transpose(int64_t k0, int64_t k1, int64_t j0, int64_t j1, STAIRS sta
             vec v[VL];
             for (int l = 0; l < VL; l++) {
                 const int64_t k = k0 + i + l;
+                prefetch(stairs.W + k * stairs.columns + j + 4 * VL, 1);
                 v[l] = k < k1 ? load_range(stairs.W + k * stairs.columns + j, stairs.row_begin[k] - j,
                                            least(stairs.row_end[k], j1) - j)
                               : vset1(0);
@@ -209,18 +199,24 @@ static void transpose(int64_t k0, int64_t k1, int64_t j0, int64_t j1, STAIRS sta
         }
 }
 
+static void copy_columns(int64_t n, int64_t width, const real *from, int64_t from_row, real *to, int64_t to_row) {
+    for (int64_t r = 0; r < n; r++) {
+        memcpy(to + r * to_row, from + r * from_row, width * sizeof(real));
+        memset(to + r * to_row + width, 0, (to_row - width) * sizeof(real));
+    }
+}
+
+/* A is that of row k. */
 INLINE void outer_tile(int R, int64_t n, int64_t k, int64_t j0, int64_t j1, STAIRS stairs, const real *A,
-                       int64_t a_row, const real *G, int64_t g_row, real *gW) {
+                       int64_t a_row, const real *panel, real *gW) {
     if (stairs.row_begin[k] >= j1 || stairs.row_end[k + R - 1] <= j0)
         return;
     vec sum[TILE][2];
-    for (int r = 0; r < R; r++)
+    for (int r = 0; r < R; r++) {
         sum[r][0] = sum[r][1] = vset1(0);
-    const shown columns = {NULL, NULL, j0, j1 - j0};
-    if (columns.width == PANEL)
-        tile(R, 1, n, columns, A + k, 1, a_row, G + j0, g_row, sum);
-    else
-        tile(R, 0, n, columns, A + k, 1, a_row, G + j0, g_row, sum);
+        prefetch(gW + (k + r) * stairs.columns + j0, PANEL);
+    }
+    tile(R, n, A, 1, a_row, panel, sum);
     for (int r = 0; r < R; r++) {
         const int64_t begin = most(stairs.row_begin[k + r], j0), end = least(stairs.row_end[k + r], j1);
         real *out = gW + (k + r) * stairs.columns;
@@ -238,8 +234,8 @@ INLINE void outer_tile(int R, int64_t n, int64_t k, int64_t j0, int64_t j1, STAI
 }
 
 static void outer(int64_t n, int64_t k0, int64_t k1, int64_t j0, int64_t j1, STAIRS stairs, const real *A,
-                  int64_t a_row, const real *G, int64_t g_row, real *gW) {
-#define OUTER(R) outer_tile(R, n, k0 + k, j0, j1, stairs, A, a_row, G, g_row, gW)
+                  int64_t a_row, const real *panel, real *gW) {
+#define OUTER(R) outer_tile(R, n, k0 + k, j0, j1, stairs, A + k, a_row, panel, gW)
     EACH_TILE(k1 - k0, k, OUTER)
 }
 
@@ -352,18 +348,6 @@ static void scatter(int64_t count, const int32_t *r, const int32_t *index, int64
 /* ---- sampling: a row of data in each lane */
 
 #define EACH_VECTOR(v) _Pragma("GCC unroll 4") for (int v = 0; v < 4; v++)
-
-static void pack(int64_t first, int64_t count, int64_t j0, int64_t j1, STAIRS stairs, real *packed) {
-    for (int64_t k = 0; k < count; k++) {
-        const real *w = stairs.W + (first + k) * stairs.columns;
-        const int64_t begin = stairs.row_begin[first + k], end = least(stairs.row_end[first + k], j1);
-        if (begin <= j0 && j0 + GROUP <= end)
-            memcpy(packed + k * GROUP, w + j0, GROUP * sizeof(real));
-        else
-            for (int64_t j = 0; j < GROUP; j++)
-                packed[k * GROUP + j] = begin <= j0 + j && j0 + j < end ? w[j0 + j] : 0;
-    }
-}
 
 /* out[j] += sum over K of B[k, j] * units[k]. */
 INLINE void group_product(int64_t K, const real *units, const real *B, int64_t width, real *out) {
@@ -633,10 +617,13 @@ static void sample(int64_t n, WALK walk, DRAW draw, const real *noise, const uin
 
 const table_type FASTAR_TABLE(masked) = {
     .width = PANEL,
+    .depth = DEPTH,
     .sample_rows = ROWS,
     .group = GROUP,
     .product = product,
+    .forward = forward,
     .transpose = transpose,
+    .copy_columns = copy_columns,
     .outer = outer,
     .gather = gather,
     .scatter = scatter,

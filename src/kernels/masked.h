@@ -51,22 +51,34 @@ typedef struct {
         const int32_t *feature;         /* (D,) the conditional's number of the k-th feature */    \
     } masked_walk_##type;                                                                          \
     typedef struct {                                                                               \
+        int64_t depth;  /* rows of a panel that `product` should be given at most */               \
         int64_t width;  /* columns in a panel */                                                   \
         int64_t sample_rows; /* that `sample` takes at most */                                     \
         int64_t group;  /* columns in a group of sampling */                                       \
-        /* C (n, width) = start + A B. A (n, K), B (K, width), start: `bias` (width,), or what C holds if `add`, \
-         * or zero. width <= panel. A[r, k] = A[r * a_row + k]. begin, end (K,): row k of B counts in its columns \
-         * begin[k] - j0 .. end[k] - j0 - 1, in all of them where these are NULL. */               \
-        void (*product)(int64_t n, int64_t K, int64_t j0, int64_t width, const int64_t *begin,     \
-                        const int64_t *end, const real *A, int64_t a_row, const real *B, int64_t b_row, \
-                        const real *bias, int add, real *C, int64_t c_row);                        \
+        /* OUT packed: rows first .. first + count - 1 of W in columns j0 .. j1 - 1, `width` apart, zero beyond and \
+         * where the stairs hide them. width: of a panel, or of a group. */                        \
+        void (*pack)(int64_t first, int64_t count, int64_t j0, int64_t j1, int64_t width,          \
+                     staircase_##type stairs, real *packed);                                       \
+        /* C (n, width) = start + A B. A (n, K), B packed (K, panel), start: `bias` (width,), or what C holds if \
+         * `add`, or zero. A[r, k] = A[r * a_row + k]. */                                          \
+        void (*product)(int64_t n, int64_t K, int64_t width, const real *A, int64_t a_row,         \
+                        const real *packed, const real *bias, int add, real *C, int64_t c_row);    \
+        /* out (n, columns) = g(bias + A W), or, if `add`, += A W, in its columns j0 .. j1 - 1 <= j0 + panel: the share \
+         * of rows k0 .. k1 - 1 of W, k1 - k0 <= depth. In turn from the first rows to the last. activation: -1 \
+         * for none. packed: scratch (depth, panel). */                                            \
+        void (*forward)(int64_t n, int64_t k0, int64_t k1, int64_t j0, int64_t j1,                 \
+                        staircase_##type stairs, const real *A, const real *bias, int add,         \
+                        int activation, real *out, real *packed);                                  \
         /* OUT packed (j1 - j0, panel): rows k0 .. k1 - 1 of W, columns j0 .. j1 - 1, transposed. */ \
         void (*transpose)(int64_t k0, int64_t k1, int64_t j0, int64_t j1, staircase_##type stairs, \
                           real *packed);                                                           \
+        /* to (n, to_row) = from (n, width), zero beyond. */                                       \
+        void (*copy_columns)(int64_t n, int64_t width, const real *from, int64_t from_row, real *to, \
+                             int64_t to_row);                                                      \
         /* OUT gW: its columns j0 .. j1 - 1, j1 - j0 <= panel, of rows k0 .. k1 - 1, where they belong to the \
-         * stairs: A^T G over n rows of data. A (n, rows), G (n, columns). */                      \
+         * stairs: A^T G over n rows of data. A (n, k1 - k0), G (n, panel): these rows and columns. */ \
         void (*outer)(int64_t n, int64_t k0, int64_t k1, int64_t j0, int64_t j1, staircase_##type stairs, \
-                      const real *A, int64_t a_row, const real *G, int64_t g_row, real *gW);       \
+                      const real *A, int64_t a_row, const real *G, real *gW);                      \
         /* out[0 .. j1 - j0) = start (as in `product`) + sum of value * W[row, j0 .. j1), over a row's entries, \
          * which are sorted by `row`. */                                                           \
         void (*gather)(int64_t count, const int32_t *row, const real *value, int64_t j0, int64_t j1, \
@@ -79,9 +91,6 @@ typedef struct {
         /* gh *= g'(a), by h = g(a) */                                                             \
         void (*derivative)(int64_t n, int64_t width, int activation, const real *h, int64_t h_row, \
                            real *gh, int64_t g_row);                                               \
-        /* OUT packed: rows first .. first + count - 1 of the columns j0 .. j1 - 1, `group` apart, zero beyond. */ \
-        void (*pack)(int64_t first, int64_t count, int64_t j0, int64_t j1, staircase_##type stairs, \
-                     real *packed);                                                                \
         /* Numbers of work space that `sample` wants, aligned to 64 bytes, */                      \
         int64_t (*sample_scratch)(masked_walk_##type walk);                                        \
         /* and entries: counts (sample_rows,), rows and values (sample_rows, D). */                            \
