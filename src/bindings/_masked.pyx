@@ -49,9 +49,11 @@ cdef extern from "masked.h" nogil:
         const int32_t* feature
     ctypedef struct masked_f32:
         int64_t depth, width, sample_rows, group
-        void (*product)(int64_t, int64_t, int64_t, const float*, int64_t, const float*, const float*, int, float*,
+        void (*product)(int64_t, int64_t, int64_t, const float*, int64_t, const float*, const float*, int,
+                        float*,
                         int64_t) noexcept nogil
-        void (*forward)(int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f32, const float*, const float*, int,
+        void (*forward)(int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f32, const float*,
+                        const float*, int,
                         int, float*, float*) noexcept nogil
         void (*transpose)(int64_t, int64_t, int64_t, int64_t, staircase_f32, float*) noexcept nogil
         void (*copy_columns)(int64_t, int64_t, const float*, int64_t, float*, int64_t) noexcept nogil
@@ -91,9 +93,11 @@ cdef extern from "masked.h" nogil:
         const int32_t* feature
     ctypedef struct masked_f64:
         int64_t depth, width, sample_rows, group
-        void (*product)(int64_t, int64_t, int64_t, const double*, int64_t, const double*, const double*, int, double*,
+        void (*product)(int64_t, int64_t, int64_t, const double*, int64_t, const double*, const double*,
+                        int, double*,
                         int64_t) noexcept nogil
-        void (*forward)(int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f64, const double*, const double*, int,
+        void (*forward)(int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f64, const double*,
+                        const double*, int,
                         int, double*, double*) noexcept nogil
         void (*transpose)(int64_t, int64_t, int64_t, int64_t, staircase_f64, double*) noexcept nogil
         void (*copy_columns)(int64_t, int64_t, const double*, int64_t, double*, int64_t) noexcept nogil
