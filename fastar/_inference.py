@@ -132,10 +132,11 @@ def _averaged(found: list[Any], share: Array) -> Any:
             w.reshape(w.shape + (1,) * (p.ndim - 2)) * p for w, p in zip(share, found, strict=True)
         )
     mean = sum(w * each["mean"] for w, each in zip(share, found, strict=True))
-    second = sum(
-        w * (each["variance"] + each["mean"] ** 2) for w, each in zip(share, found, strict=True)
+    variance = sum(
+        w * (each["variance"] + (each["mean"] - mean) ** 2)
+        for w, each in zip(share, found, strict=True)
     )
-    return {"mean": mean, "variance": second - mean**2}
+    return {"mean": mean, "variance": variance}
 
 
 def sample(
@@ -151,15 +152,19 @@ def sample(
     """Return n values (n, D) in the order of the columns.
 
     evidence (1 or n, D), held (as evidence): values that stay, and where; in the order of the
-    columns. members (n,): which of the networks that share the parameters draws each row, any by
-    default.
+    columns. members (n,): which of the networks that share the parameters draws each row; by
+    default they are drawn, given what is held before all else in their orders.
     """
     conditional, network = model.conditional, model.network
     capsule = conditional.kernel.draw(model.dtype, temperature)
     kind = conditional.decode(np.zeros((1, model.n_features), model.dtype)).dtype
     values = np.empty((n, model.n_features), kind)
     if members is None and network.n_members > 1:
-        members = rng.integers(network.n_members, size=n)
+        if evidence is None or held is None:
+            members = rng.integers(network.n_members, size=n)
+        else:
+            share, _ = _posterior(model, evidence, held, n_threads)
+            members = _draw_members(np.broadcast_to(share, (network.n_members, n)), rng)
     for member in range(network.n_members):
         size = block_rows(model.n_features)
         mine = None if members is None else np.flatnonzero(members == member)
@@ -176,6 +181,40 @@ def sample(
     if evidence is not None and held is not None:
         np.copyto(values, evidence, where=held, casting="unsafe")
     return values
+
+
+def _leading(model: Model, held: Array, member: int) -> Array:
+    """Return where (n, D) what is held has nothing free before it in the member's order."""
+    order = model.order[model.network.member_order(member)]
+    leading = np.empty_like(held)
+    leading[:, order] = np.logical_and.accumulate(held[:, order], axis=1)
+    return leading
+
+
+def _posterior(model: Model, evidence: Array, held: Array, n_threads: int) -> tuple[Array, Array]:
+    """Return the members' shares (M, n) given what is held before all else in their orders.
+
+    And the logarithm (n,) of the mean over members of the probability that they give to that.
+    """
+    M = model.network.n_members
+    joint = np.full((M, len(evidence)), -np.log(M))
+    for member in range(M):
+        leading = _leading(model, held, member)[:, model.order]
+        if leading.any():
+            table = Table(evidence, model.order)
+            for where, logp, _ in _log_probs(model, table, n_threads, member):
+                joint[member, where] += np.where(leading[where], logp, 0).sum(axis=1)
+    total = np.logaddexp.reduce(joint, axis=0)
+    # evidence that no member makes possible tells them not apart
+    possible = np.isfinite(total)
+    share: Array = np.where(possible, np.exp(joint - np.where(possible, total, 0)), 1 / M)
+    return share, total
+
+
+def _draw_members(share: Array, rng: np.random.Generator) -> Array:
+    """Return a member for each of n rows by their shares (M, n)."""
+    members: Array = (rng.random(share.shape[1]) >= np.cumsum(share, axis=0)[:-1]).sum(axis=0)
+    return members
 
 
 def _noise(model: Model, rng: np.random.Generator, n: int, n_threads: int) -> Array:
@@ -213,16 +252,24 @@ def particles(
     """Return samples (n, n_particles, D) that hold X where not `missing`, and log-weights of them.
 
     A sample's weight is the product of p(x_d | those before it) over what it holds, by the member
-    that drew it. The mean of a row's weights estimates the probability of what is held, without
-    bias; where that comes first in the order, each weight is what its member makes of it.
+    that drew it. Members are drawn given what is held before all else in their orders, so that of
+    this each weight has the mean probability over them. The mean of a row's weights estimates the
+    probability of what is held, without bias; where that comes first, all weights are equal to it.
     """
-    held = np.repeat(~missing, n_particles, axis=0)
     # any value of the support may stand where nothing is held
-    evidence = np.where(held, np.repeat(X, n_particles, axis=0), _placeholder(model))
-    members = rng.integers(model.network.n_members, size=len(evidence))
+    evidence = np.where(missing, _placeholder(model), X)
+    held, M = np.repeat(~missing, n_particles, axis=0), model.network.n_members
+    members, log_weight, weighed = np.zeros(len(held), np.intp), np.zeros(len(held)), held
+    if M > 1:
+        share, total = _posterior(model, evidence, ~missing, n_threads)
+        members = _draw_members(np.repeat(share, n_particles, axis=1), rng)
+        log_weight = np.repeat(total, n_particles)
+        leading = np.stack([_leading(model, held, member) for member in range(M)])
+        weighed = held & ~leading[members, np.arange(len(held))]
+    evidence = np.repeat(evidence, n_particles, axis=0)
     drawn = sample(model, len(evidence), evidence, held, temperature, rng, n_threads, members)
     logp = score_drawn(model, drawn, members, n_threads)
-    log_weight = np.where(held, logp, 0).sum(axis=1)
+    log_weight = log_weight + np.where(weighed, logp, 0).sum(axis=1)
     return drawn.reshape(len(X), n_particles, -1), log_weight.reshape(len(X), n_particles)
 
 

@@ -57,9 +57,8 @@ class Model:
 
     @property
     def n_parameters(self) -> int:
-        """Numbers that training can change."""
-        active = self.network.active
-        return self.layout.size if active is None else int((active[:, 1] - active[:, 0]).sum())
+        """Numbers that a density depends on."""
+        return self.network.n_used
 
     def initialise(self, table: Table, weight: Array, rng: np.random.Generator) -> None:
         """Start from the best constant model."""

@@ -164,7 +164,13 @@ def test_order_says_which_column_comes_when(name, order):
 
 @pytest.mark.parametrize(
     "later",
-    [{"n_hidden": 9}, {"activation": "tanh"}, {"markov_order": 1}, {"dtype": "float64"}],
+    [
+        {"n_hidden": 9},
+        {"hidden_layer_sizes": (9,), "n_masks": 2, "degrees": "random"},
+        {"activation": "tanh"},
+        {"markov_order": 1},
+        {"dtype": "float64"},
+    ],
     ids=str,
 )
 @every_model

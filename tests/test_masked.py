@@ -27,14 +27,14 @@ from common import (
     states,
 )
 from scipy.special import logsumexp
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from test_interruptions import Stop
 from test_laws import chi_square, counts
-from test_training import Watch
 
 import fastar
 from fastar import Mixture, _threads, optimizers
-from fastar.callbacks import Checkpoint
+from fastar.callbacks import Checkpoint, History
 
 DEPTHS = {0: (), 1: (9,), 2: (9, 5), 3: (3, 6, 4)}
 # Of MADE: several networks that share one set of parameters ...
@@ -187,7 +187,8 @@ def test_scores_have_the_same_bits_for_any_batch(members):
     for method in methods:
         whole = method(X)
         for size in (1, 7, 255, 257):
-            some = [method(X[start : start + size]) for start in range(0, 600, size)][:10]
+            starts = range(0, min(600, 10 * size), size)
+            some = [method(X[start : start + size]) for start in starts]
             assert_same_bits(np.concatenate(some), whole[: 10 * size])
 
 
@@ -256,10 +257,10 @@ def test_what_follows_a_prefix_of_evidence_is_exact(members, conditional):
     np.testing.assert_allclose(model.impute_ess_, 2)
 
 
-@pytest.mark.parametrize("known", [[1, 3], [0, 1, 2], [3]], ids=str)
-@every_members
+@pytest.mark.parametrize("known", [[1, 3], [3]], ids=str)
+@pytest.mark.parametrize("members", ["3 sets", "3 orders"])
 def test_imputed_values_have_the_posterior_of_the_mean(members, known):
-    D, n = 4, 4_000
+    D, n = 4, 800
     X = bits(60, D)
     model = shaken(masked((1, members)), X)
     row = np.full(D, np.nan)
@@ -271,14 +272,15 @@ def test_imputed_values_have_the_posterior_of_the_mean(members, known):
     rows = rows[(rows[:, known] == X[3][known]).all(axis=1)]
     p = np.exp(model.score_samples(rows))
     # the bias of resampling among 60 particles is a few percent
-    np.testing.assert_allclose(counts(completed, rows) / n, p / p.sum(), atol=0.04)
+    np.testing.assert_allclose(counts(completed, rows) / n, p / p.sum(), atol=0.06)
 
 
 def test_a_mixture_of_means_draws_exactly_what_follows_a_prefix_of_evidence():
     X = bits(60, 4)
     mixture = fit(Mixture(masked((1, "3 sets")), n_members=2, n_jobs=1, random_state=0), X)
-    for member in mixture.estimators_:
-        member.theta_ += np.random.default_rng(3).standard_normal(member.theta_.size)
+    for place, member in enumerate(mixture.estimators_):
+        rng = np.random.default_rng([2, place])
+        member.theta_ += 1.5 * rng.standard_normal(member.theta_.size)
     rows = states("bernoulli", 4)
     rows = rows[(rows[:, :2] == 1).all(axis=1)]
     p = np.exp(mixture.score_samples(rows))
@@ -333,6 +335,12 @@ def test_masks_say_which_weights_are_used_and_counted(variant):
     assert model.sample(50, random_state=0).shape == (50, 6)
 
 
+def test_an_unfitted_model_has_no_masks():
+    model = make("MADE")
+    with pytest.raises(NotFittedError, match="This MADE instance is not fitted yet"):
+        model.masks_  # noqa: B018
+
+
 def test_a_seed_decides_on_the_masks_and_a_fit_keeps_them():
     X = bits(60, 6)
     for settings in ({"degrees": "random"}, {"n_masks": 3}, {"n_masks": 2, "order_agnostic": True}):
@@ -367,6 +375,8 @@ def test_no_step_touches_what_the_only_mask_hides(variant, solver, alpha):
 
     mark = Mark()
     settings = {"callbacks": [mark], "solver": solver, "alpha": alpha, "learning_rate_init": None}
+    if variant[0]:
+        settings["activation"] = "tanh"  # of which no unit is dead
     model = fit(masked(variant, **settings, max_iter=3), bits(60, 6))
     assert_same_bits(model.theta_[mark.hidden], np.arange(mark.hidden.sum(), dtype=np.float32))
     assert (model.theta_[~mark.hidden] != mark.start[~mark.hidden]).mean() > 0.9
@@ -498,14 +508,11 @@ def test_a_resumed_fit_goes_on_with_the_same_masks_and_dropout(members, stopped,
     X = bits(90, 5)
     settings = {"dropout": 0.4, "max_iter": 8, "batch_size": 17}
     whole = fit(masked((2, members), **settings), X)
-    fit(
-        masked((2, members), **settings, callbacks=[Checkpoint(tmp_path / "state"), Stop(stopped)]),
-        X,
-    )
-    watch = Watch()
-    callbacks = [Checkpoint(tmp_path / "state"), watch]
-    resumed = fit(masked((2, members), **settings, callbacks=callbacks), X)
-    assert (watch.start != fit(masked((2, members), **settings | {"max_iter": 1}), X).theta_).any()
+    checkpoint, history = Checkpoint(tmp_path / "state"), History()
+    fit(masked((2, members), **settings, callbacks=[checkpoint, Stop(stopped)]), X)
+    resumed = masked((2, members), **settings, callbacks=[Checkpoint(tmp_path / "state"), history])
+    fit(resumed, X)
+    assert history.records[0]["epoch"] == stopped + 1
     assert_same_bits(resumed.theta_, whole.theta_)
     assert resumed.loss_curve_ == whole.loss_curve_
     assert resumed.validation_curve_ == whole.validation_curve_
@@ -527,12 +534,12 @@ def test_passes_of_partial_fit_are_the_epochs_of_fit(members):
 
 @pytest.mark.parametrize("markov_order", [None, 2])
 @pytest.mark.parametrize("order", ["natural", [3, 1, 4, 0, 2]], ids=str)
-@pytest.mark.parametrize("alpha", [0.02, 0.3])
+@pytest.mark.parametrize("alpha", [0.05, 0.5])
 def test_fvsbn_is_a_logistic_regression_of_each_feature(alpha, order, markov_order):
     X = bits(200, 5)
     settings = {"order": order, "markov_order": markov_order, "alpha": alpha, "dtype": "float64"}
     settings |= {"solver": optimizers.SGD(0.0, nesterov=False), "learning_rate_init": 1.5}
-    settings |= {"batch_size": 200, "early_stopping": False, "tol": 0.0, "max_iter": 1500}
+    settings |= {"batch_size": 200, "early_stopping": False, "tol": 0.0, "max_iter": 500}
     model = fit(make("FVSBN", **settings, n_iter_no_change=10_000), X)
     p, sorted_X = model.conditionals(X)[:, model.order_], X[:, model.order_]
     for d in range(1, 5):

@@ -77,6 +77,29 @@ def test_objects_among_the_parameters_are_saved_too(name, tmp_path):
 
 
 @every_model
+def test_numpys_numbers_among_the_parameters_are_saved_as_pythons(name, tmp_path):
+    # a grid search over an array hands them out
+    plain = make(name, markov_order=2, alpha=0.5, early_stopping=False)
+    own = plain.get_params()
+    numpys = {
+        key: type(value)(map(np.int64, value)) if isinstance(value, tuple) else np.array(value)[()]
+        for key, value in own.items()
+        if isinstance(value, bool | int | float | tuple)
+    }
+    X = bits(40, 5)
+    model = fit(make(name, **numpys), X)
+    assert model.network_ == fit(plain, X).network_
+    model.save(tmp_path / "model")
+    again = fastar.load(tmp_path / "model")
+    assert again.get_params() == own
+    assert {key: type(value) for key, value in again.get_params().items()} == {
+        key: type(value) for key, value in own.items()
+    }
+    assert again.network_ == model.network_
+    assert_same_bits(again.score_samples(X), model.score_samples(X))
+
+
+@every_model
 def test_feature_names_and_frames_survive(name, tmp_path):
     X = pd.DataFrame(bits(40, 3), columns=["a", "b", "c"])
     model = fit(make(name), X)

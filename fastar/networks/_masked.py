@@ -141,15 +141,16 @@ class Masked(Network):
         self.n_features = n_features
         self.n_outputs = n_outputs
         self.inputs = inputs
-        self.hidden_layer_sizes = tuple(hidden_layer_sizes)
+        # Python's numbers, so that networks are equal whose settings are
+        self.hidden_layer_sizes = tuple(map(int, hidden_layer_sizes))
         self.activation = activation
-        self.direct_connections = direct_connections
+        self.direct_connections = bool(direct_connections)
         self.degrees = degrees
-        self.n_masks = n_masks
-        self.n_scoring_masks = n_scoring_masks
-        self.order_agnostic = order_agnostic
-        self.markov_order = min(markov_order, n_features)
-        self.dropout = dropout
+        self.n_masks = n_masks if isinstance(n_masks, str) else int(n_masks)
+        self.n_scoring_masks = int(n_scoring_masks)
+        self.order_agnostic = bool(order_agnostic)
+        self.markov_order = int(min(markov_order, n_features))
+        self.dropout = float(dropout)
         self.seed = seed
         self.dtype = np.dtype(dtype)
         self._activation = ACTIVATIONS.index(activation)
@@ -178,6 +179,10 @@ class Masked(Network):
     def n_members(self) -> int:
         """How many members' densities are averaged."""
         return self.n_scoring_masks if isinstance(self.n_masks, str) else self.n_masks
+
+    def member_order(self, member: int) -> Array:
+        """Return the feature that comes k-th for a member (D,)."""
+        return self.masks(member).order
 
     def training_member(self, step: int) -> int:
         """Return the member that this step of training trains."""
@@ -263,6 +268,15 @@ class Masked(Network):
                 stretches.append(np.array([[start, start + size]]))
             start += size
         return np.concatenate(stretches)
+
+    @property
+    def n_used(self) -> int:
+        """How many parameters some member uses."""
+        if self.n_masks == 1:
+            return super().n_used
+        sets = self.mask_arrays()
+        hidden = [~np.logical_or.reduce([masks[name] for masks in sets]) for name in sets[0]]
+        return super().n_used - int(sum(each.sum() for each in hidden))
 
     def textbook(self, params: Params) -> Params:
         """Return the parameters with the axes that the papers give them: L (D, P, D)."""

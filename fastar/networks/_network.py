@@ -59,6 +59,14 @@ class Network(ABC):
         """First and last parameters (m, 2) of the stretches that are ever used; None: all."""
         return None
 
+    @property
+    def n_used(self) -> int:
+        """How many parameters some member uses."""
+        active = self.active
+        if active is None:
+            return Layout(self.shapes, 0).size
+        return int((active[:, 1] - active[:, 0]).sum())
+
     def zeros(self) -> Array:
         """Return a flat vector for the parameters."""
         return empty_vector(Layout(self.shapes, 0).size, self.dtype)
@@ -77,6 +85,10 @@ class Network(ABC):
     def n_members(self) -> int:
         """How many there are."""
         return 1
+
+    def member_order(self, member: int) -> Array:
+        """Return the feature that comes k-th for a member (D,)."""
+        return np.arange(self.n_features)
 
     def training_member(self, step: int) -> int:
         """Return the member that this step of training trains."""

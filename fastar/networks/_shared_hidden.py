@@ -68,8 +68,9 @@ class SharedHidden(Network):
         self.n_features = n_features
         self.n_outputs = n_outputs
         self.inputs = inputs
-        self.n_hidden = n_hidden
-        self.markov_order = min(markov_order, n_features)
+        # Python's numbers, so that networks are equal whose settings are
+        self.n_hidden = int(n_hidden)
+        self.markov_order = int(min(markov_order, n_features))
         self.dtype = np.dtype(dtype)
         self.activation = activation
         self._activation = ACTIVATIONS.index(activation)
