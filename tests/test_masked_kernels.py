@@ -401,8 +401,15 @@ def test_stairs_that_fall_or_leave_the_matrix_are_refused(begin, end):
         _masked.Staircase(np.array([0, 0]), np.array([1]), 3)
 
 
+@dataclass
+class Out:
+    """Stands for the array that a kernel writes to, and says what is in it before."""
+
+    start: np.ndarray
+
+
 def same_for_any_threads(kernel, *arguments):
-    """Return what the kernel makes of "out", one of the arguments: its start, then the array."""
+    """Return what the kernel writes to the argument that is an `Out`."""
     place = next(i for i, each in enumerate(arguments) if isinstance(each, Out))
     found = []
     for n_threads in (1, 2, 3):
@@ -410,13 +417,6 @@ def same_for_any_threads(kernel, *arguments):
         kernel(*arguments[:place], found[-1], *arguments[place + 1 :], n_threads)
         assert_same_bits(found[-1], found[0])
     return found[0]
-
-
-@dataclass
-class Out:
-    """Stands for the array that a kernel writes to, and says what is in it before."""
-
-    start: np.ndarray
 
 
 @every_dtype

@@ -646,40 +646,44 @@ def test_scikit_learns_configuration_reaches_the_members(n_jobs):
 
 
 class Threads:
-    """Counts the threads of the trainings that run at the same time."""
+    """Counts the threads of the trainings that run at the same time.
 
-    lock = threading.Lock()
+    Each training waits until as many have been seen as are expected, or for a while.
+    """
 
-    def __init__(self, seen):
-        self.seen = seen
+    change = threading.Condition()
+
+    def __init__(self, seen, expected):
+        self.seen, self.expected = seen, expected
 
     def __deepcopy__(self, memo):
         return self
 
     def on_fit_begin(self, training):
-        with self.lock:
+        with self.change:
             self.seen["now"] += training.n_threads
             self.seen["most"] = max(self.seen["most"], self.seen["now"])
-        time.sleep(0.02)
+            self.change.notify_all()
+            self.change.wait_for(lambda: self.seen["most"] >= self.expected, timeout=10)
 
     def on_epoch_end(self, training):
         pass
 
     def on_fit_end(self, training):
-        with self.lock:
+        with self.change:
             self.seen["now"] -= training.n_threads
 
 
 @pytest.mark.parametrize(("n_jobs", "n_members"), [(1, 3), (2, 5), (5, 2), (4, 4), (7, 3)])
 def test_members_share_n_jobs_threads_among_them(n_jobs, n_members):
     seen = {"now": 0, "most": 0}
-    callback = Threads(seen)
+    callback = Threads(seen, min(n_jobs, n_members))
     mixture = mixed(n_members=n_members, n_jobs=n_jobs, max_iter=2, callbacks=callback)
     mixture.estimator.n_jobs = 3
     fit(mixture, bits(60, 4))
     assert seen["now"] == 0
     assert seen["most"] <= n_jobs
-    assert seen["most"] >= min(n_jobs, n_members) or n_jobs > n_members
+    assert seen["most"] >= min(n_jobs, n_members)
     for member in mixture.estimators_:
         assert member.n_jobs == 3
         assert member.callbacks is callback

@@ -155,13 +155,15 @@ import sys
 import numpy as np
 from common import fit, make
 
+small = {"max_iter": 1, "n_jobs": 2, **SETTINGS}
+
 def peak():
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 X = np.random.default_rng(0).integers(0, 2, (20_000, 784), dtype=np.uint8)
 few = X[:200]
-model = fit(make(n_hidden=20, max_iter=1, n_jobs=2), few)
+model = fit(make(NAME, **small), few)
 model.score(few)
 model.sample(300)
 before = peak()
@@ -172,15 +174,19 @@ before = peak()
 drawn = model.sample(20_000, random_state=0)
 print(peak() - before - drawn.nbytes)
 before = peak()
-fit(make(n_hidden=20, max_iter=1, n_jobs=2, batch_size=1000), X)
+fit(make(NAME, batch_size=1000, **small), X)
 print(peak() - before)
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no resource module")
-def test_memory_is_bounded_by_a_block():
+@pytest.mark.parametrize(
+    ("name", "settings"), [("NADE", {"n_hidden": 20}), ("MADE", {"hidden_layer_sizes": (20,)})]
+)
+def test_memory_is_bounded_by_a_block(name, settings):
     pytest.importorskip("resource")
-    code = f"import sys; sys.path.append({os.path.dirname(__file__)!r})\n{MEMORY}"
+    code = f"import sys; sys.path.append({os.path.dirname(__file__)!r})\n"
+    code += MEMORY.replace("NAME", repr(name)).replace("SETTINGS", repr(settings))
     score, sample, train = (int(line) / 1e6 for line in run_python(code).split())
     assert score < 60
     assert sample < 60  # beside what it returns
