@@ -52,13 +52,20 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "distribution": [StrOptions({"auto", *conditionals.BY_NAME}), Conditional],
+        "distribution": [
+            StrOptions({"auto", *conditionals.BY_NAME}),
+            Conditional,
+            list,
+            tuple,
+            dict,
+        ],
         "order": [StrOptions({"natural", "random"}), "array-like"],
         "markov_order": [Interval(Integral, 1, None, closed="left"), None],
         "solver": [StrOptions(set(optimizers.BY_NAME)), Optimizer],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither"), None],
         "learning_rate": [StrOptions(set(schedules.BY_NAME)), Schedule],
         "alpha": [Interval(Real, 0, None, closed="left")],
+        "max_gradient_norm": [Interval(Real, 0, None, closed="neither"), None],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
@@ -89,6 +96,7 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         learning_rate_init: float | None,
         learning_rate: Any,
         alpha: float,
+        max_gradient_norm: float | None,
         batch_size: int,
         max_iter: int,
         tol: float,
@@ -109,6 +117,7 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         self.learning_rate_init = learning_rate_init
         self.learning_rate = learning_rate
         self.alpha = alpha
+        self.max_gradient_norm = max_gradient_norm
         self.batch_size = batch_size
         self.max_iter = max_iter
         self.tol = tol
@@ -128,6 +137,10 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
         seed: of what is random in its structure.
         """
+
+    def _conditional(self, name: str) -> Conditional:
+        """Return the conditional of this name, with what the parameters say of it."""
+        return conditionals.named(name)
 
     # ---- fitting
 
@@ -219,7 +232,13 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
             self._container = Container.of(given, X)
             self.order_ = check_order(self.order, X.shape[1], rng)
             table = Table(X, self.order_)
-            self.distribution_ = choose_conditional(self.distribution, table).fitted(table, weight)
+            chosen = choose_conditional(
+                self.distribution,
+                table,
+                getattr(self, "feature_names_in_", None),
+                self._conditional,
+            )
+            self.distribution_ = chosen.fitted(table, weight)
             # spawned, so that networks without a random structure leave the stream as it is
             seed = int(rng.spawn(1)[0].integers(2**31))
             self.network_ = self._network(self.n_features_in_, self.distribution_, seed)
@@ -247,6 +266,7 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
             entropy=int(rng.integers(2**63)),
             learning_rate=float(self.learning_rate_init or solver.default_rate),
             alpha=self.alpha,
+            max_gradient_norm=self.max_gradient_norm,
             batch_size=self.batch_size,
             max_iter=self.max_iter,
             tol=self.tol,

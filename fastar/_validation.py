@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any
@@ -11,7 +11,15 @@ import numpy as np
 
 from fastar._parameters import Array
 from fastar._table import Table
-from fastar.conditionals import BY_NAME, Bernoulli, Categorical, Conditional, Gaussian
+from fastar.conditionals import (
+    BY_NAME,
+    Bernoulli,
+    Categorical,
+    Conditional,
+    Gaussian,
+    LogisticMixture,
+    Mixed,
+)
 
 
 @contextmanager
@@ -51,13 +59,83 @@ def check_table_support(conditional: Conditional, table: Table, name: str = "X")
         check_support(conditional, block, table.order, where.start, name)
 
 
-def choose_conditional(distribution: Any, table: Table) -> Conditional:
-    """Return the conditional that `distribution` names; "auto" looks at the data."""
-    if isinstance(distribution, Conditional):
-        return distribution
+def choose_conditional(
+    distribution: Any, table: Table, names: list[Any] | None, by_name: Callable[[str], Conditional]
+) -> Conditional:
+    """Return the conditional that `distribution` stands for; "auto" looks at the data.
+
+    names: of the columns, where they have some. by_name: what a conditional's name stands for.
+    """
+    if isinstance(distribution, list | tuple):
+        if len(distribution) != len(table.order):
+            raise ValueError(
+                "A list as 'distribution' must have an entry for each of "
+                f"{len(table.order)} columns. Got {len(distribution)} instead."
+            )
+        return _of_columns(list(distribution), table, by_name)
+    if isinstance(distribution, dict):
+        return _of_columns(_entries(distribution, table, names), table, by_name)
     if distribution != "auto":
-        return BY_NAME[distribution]()
-    bernoulli = Bernoulli()
+        return _resolved(distribution, by_name)
+    if hasattr(table.X, "missing"):  # a frame is judged column by column
+        return _of_columns(["auto"] * len(table.order), table, by_name)
+    return _judged(table)
+
+
+def _resolved(given: Any, by_name: Callable[[str], Conditional]) -> Conditional:
+    if isinstance(given, Conditional):
+        return given
+    if not isinstance(given, str) or given not in BY_NAME:
+        raise ValueError(
+            "The 'distribution' of a column must be 'auto', one of "
+            f"{', '.join(repr(each) for each in BY_NAME)}, or an object of fastar.conditionals. "
+            f"Got {given!r} instead."
+        )
+    return by_name(given)
+
+
+def _entries(given: dict[Any, Any], table: Table, names: list[Any] | None) -> list[Any]:
+    """Return an entry a column, "auto" for those that the dict does not name."""
+    columns = list(range(len(table.order))) if names is None else names
+    strange = [each for each in given if each not in columns]
+    if strange:
+        raise ValueError(
+            "A dict as 'distribution' must have columns of X as its keys. "
+            f"Got {strange[0]!r}, which is none."
+        )
+    return [given.get(each, "auto") for each in columns]
+
+
+def _of_columns(
+    entries: list[Any], table: Table, by_name: Callable[[str], Conditional]
+) -> Conditional:
+    """Return one conditional if all columns, entry by entry, have the same, or a mixed one."""
+    found = [
+        _judged(table.columns(np.array([place])))
+        if isinstance(entries[column], str) and entries[column] == "auto"
+        else _resolved(entries[column], by_name)
+        for place, column in enumerate(table.order)
+    ]
+    return found[0] if len({repr(each) for each in found}) == 1 else Mixed(found)
+
+
+MOST_LEVELS = 100
+"""Whole numbers of a frame's column with more levels have an ordinal conditional."""
+
+
+def _judged(table: Table) -> Conditional:
+    """Return the conditional that fits the values of all columns."""
+    judge = getattr(table.X, "judge", None)
+    if judge is not None:  # one column of a frame, which knows its type
+        kind = judge(int(table.order[0]), MOST_LEVELS)
+        kinds: dict[str, type[Conditional]] = {
+            "binary": Bernoulli,
+            "levels": Categorical,
+            "integer": LogisticMixture,
+            "real": Gaussian,
+        }
+        return kinds[kind]()
+    bernoulli = Bernoulli().restored({}, len(table.order))
     if not any(bernoulli.unsupported(block).any() for _, block in table.blocks()):
         return bernoulli
     return Categorical() if table.dtype.kind in "iu" else Gaussian()

@@ -22,7 +22,7 @@ from fastar.models import BY_NAME
 __all__ = ["load", "save"]
 
 _REGISTRIES: dict[str, dict[str, Any]] = {
-    "distribution": conditionals.BY_NAME,
+    "distribution": {**conditionals.BY_NAME, conditionals.Mixed.name: conditionals.Mixed},
     "solver": optimizers.BY_NAME,
     "learning_rate": schedules.BY_NAME,
 }
@@ -33,6 +33,10 @@ def _to_json(name: str, value: Any) -> Any:
         return None  # neither describes the fitted model
     if isinstance(value, conditionals.Conditional):
         return {"name": value.name, **value.settings()}
+    if name == "distribution" and isinstance(value, list | tuple):
+        return {"list": [_to_json(name, each) for each in value]}
+    if name == "distribution" and isinstance(value, dict):
+        return {"columns": [[key, _to_json(name, each)] for key, each in value.items()]}
     if isinstance(value, optimizers.Optimizer | schedules.Schedule):
         if type(value) in _REGISTRIES[name].values():
             return {"name": value.name, **vars(value)}
@@ -47,6 +51,15 @@ def _to_json(name: str, value: Any) -> Any:
 def _from_json(name: str, value: Any) -> Any:
     if isinstance(value, dict) and "tuple" in value:
         return tuple(value["tuple"])
+    if isinstance(value, dict) and "list" in value:
+        return [_from_json(name, each) for each in value["list"]]
+    if (
+        name == "distribution"
+        and isinstance(value, dict)
+        and isinstance(value.get("columns"), list)
+        and "name" not in value
+    ):
+        return {key: _from_json(name, each) for key, each in value["columns"]}
     if isinstance(value, dict):
         settings = dict(value)
         return _REGISTRIES[name][settings.pop("name")](**settings)
@@ -146,7 +159,9 @@ def _restore(
     estimator = BY_NAME[header["class"]](**parameters)
     conditional = _from_json("distribution", header["distribution"])
     learnt = {
-        name.removeprefix("distribution."): array for name, array in arrays.items() if "." in name
+        name.removeprefix("distribution."): array
+        for name, array in arrays.items()
+        if name.startswith("distribution.")
     }
     estimator.distribution_ = conditional.restored(learnt, header["n_features"])
     estimator.order_ = arrays["order"].astype(np.intp)

@@ -2,6 +2,7 @@
  * hundred rows and gradients need sums over rows, in sampling the few units that a feature completes would
  * fill no vector. */
 #include "masked.h"
+#include "change.h"
 #include "vec.h"
 
 typedef FASTAR_TABLE_TYPE(masked) table_type;
@@ -427,7 +428,7 @@ static void spread(const STAIRS *stairs, int64_t k, const real *unit, int64_t j0
 
 static void spread_input(int64_t n, const input_spec *inputs, const STAIRS *stairs, int64_t d, const real *x,
                          int64_t j0, int64_t j1, real *out) {
-    if (!inputs->one_hot[d]) {
+    if (!(inputs->one_hot[d] & FASTAR_ONE_HOT)) {
         spread(stairs, d * inputs->Q, x, j0, j1, out);
         return;
     }
@@ -581,12 +582,8 @@ static void end_block(const walk_state *s, real *codes) {
                 count += vnonzero(load(code + d, left), left, (int32_t)d, rows + count, values + count);
             }
         else
-            for (int64_t d = s->d0; d < s->d1; d++) {
-                const int one_hot = w->inputs.one_hot[d];
-                rows[count] = (int32_t)(d * w->inputs.Q + (one_hot ? (int64_t)code[d] : 0));
-                values[count] = one_hot ? 1 : code[d];
-                count += one_hot || code[d] != 0;
-            }
+            for (int64_t d = s->d0; d < s->d1; d++)
+                count += change_of(&w->inputs, d, code[d], rows + count, values + count);
         s->counts[r] = count;
     }
 }

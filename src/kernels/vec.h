@@ -2,7 +2,7 @@
  * that the kernels need. GCC's and Clang's vector extensions carry + - * / and comparisons to any
  * processor; intrinsics stand only where the extensions cannot say what is meant.
  *
- * Accuracy: vexpm1, vexp, vsigmoid, vtanh and vlog1p are within 4 units in the last place over the
+ * Accuracy: vexpm1, vexp, vsigmoid, vtanh, vlog1p and vlog are within 4 units in the last place over the
  * ranges stated beside them (tests/test_kernels.py). NaN goes through all of them. */
 #ifndef FASTAR_VEC_H
 #define FASTAR_VEC_H
@@ -277,7 +277,7 @@ INLINE vec vtanh(vec x) {
     return (vec)((ivec)y | ((ivec)x & (ivec)vset1((real)-0.0)));
 }
 
-/* log(1 + e) for e in [0, 1]: 2 atanh(e / (2 + e)). */
+/* log(1 + e) for e in [-0.3, 1]: 2 atanh(e / (2 + e)). */
 INLINE vec vlog1p(vec e) {
 #if FASTAR_DOUBLE
     /* atanh(s) / s by s^2 in [0, 1/9], Chebyshev interpolation: 9.4e-22 relative */
@@ -294,6 +294,22 @@ INLINE vec vlog1p(vec e) {
     for (unsigned i = 1; i < sizeof q / sizeof *q; i++)
         p = vfma(p, t, vset1(q[i]));
     return vset1(2) * s * p;
+}
+
+/* log(x) of normal numbers x > 0: x = 2^n (1 + e), log = n log 2 + 2 atanh(e / (2 + e)), 1 + e in [1/sqrt 2, sqrt 2). */
+INLINE vec vlog(vec x) {
+#if FASTAR_DOUBLE
+    enum { MANTISSA = 52 };
+    const integer root_half = 0x3fe6a09e667f3bcd;
+    const real ln2_high = 6.93147180369123816490e-01, ln2_low = 1.90821492927058770002e-10;
+#else
+    enum { MANTISSA = 23 };
+    const integer root_half = 0x3f3504f3;
+    const real ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
+#endif
+    ivec exponent = ((ivec)x - viset1(root_half)) >> MANTISSA;
+    vec m = (vec)((ivec)x - (exponent << MANTISSA)), n = __builtin_convertvector(exponent, vec);
+    return vfma(n, vset1(ln2_high), vfma(n, vset1(ln2_low), vlog1p(m - vset1(1))));
 }
 
 #endif

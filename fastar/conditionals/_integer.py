@@ -1,0 +1,238 @@
+"""Conditionals of whole numbers: counts, and ordinal levels."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import numpy as np
+from scipy import stats
+from scipy.special import expit, softmax
+
+from fastar._parameters import Array
+from fastar._table import Table
+from fastar.conditionals._conditional import (
+    QUANTILES,
+    Conditional,
+    sampled_columns,
+    weighted_mean,
+)
+from fastar.conditionals._real import check_components, check_floor, spread_components
+
+LARGEST_COUNT = 2**24
+"""float32 tells whole numbers apart up to here."""
+
+
+class Count(Conditional):
+    """Base of densities over 0, 1, 2, ...; networks see counts in units of their deviation."""
+
+    support = f"whole numbers from 0 to {LARGEST_COUNT}"
+
+    def _learn(self, table: Table, weight: Array) -> dict[str, Array]:
+        mean = weighted_mean(table, weight, lambda block: block.astype(np.float64))
+        variance = weighted_mean(table, weight, lambda block: (block - mean) ** 2)
+        return {"mean": mean, "variance": variance, "unit": np.maximum(np.sqrt(variance), 1.0)}
+
+    @property
+    def unit(self) -> Array:
+        """The count that a code of one stands for."""
+        return self._learnt["unit"]
+
+    def features(self) -> Array:
+        """Return what the compiled side knows of each feature (D,)."""
+        return self._features(unit=self.unit)
+
+    def _outside(self, block: Array) -> Array:
+        inside: Array = (block >= 0) & (block <= LARGEST_COUNT) & (block == np.floor(block))
+        return ~inside
+
+    def encode(self, block: Array, dtype: np.dtype[Any]) -> Array:
+        """Return x / unit."""
+        return np.ascontiguousarray(block / self.unit, dtype)
+
+    def decode(self, codes: Array) -> Array:
+        """Return the count of each code."""
+        counts: Array = np.rint(codes.astype(np.float64) * self.unit)
+        return counts
+
+    @abstractmethod
+    def _law(self, raw: Array) -> Any:
+        """Return SciPy's distribution of raw outputs (n, D, P)."""
+
+    def describe(self, raw: Array, codes: Array) -> dict[str, Array]:
+        """Return mean, variance, cdf (n, D) and quantiles (n, D, 3)."""
+        law = self._law(raw.astype(np.float64))
+        return {
+            "mean": law.mean(),
+            "variance": law.var(),
+            "cdf": law.cdf(self.decode(codes)),
+            "quantiles": np.stack([law.ppf(q) for q in QUANTILES], axis=2),
+        }
+
+
+_LOG_MEAN_LIMIT, _LOG_R_LIMIT = 25.0, 15.0  # as in src/kernels/conditionals/counts.h
+
+
+class Poisson(Count):
+    """exp(-m) m^x / x!, m = exp(z), for counts."""
+
+    name = "poisson"
+    n_outputs = 1
+
+    def constant(self, table: Table, weight: Array) -> Array:
+        """Return the log of each column's mean, kept away from 0."""
+        return np.log(np.maximum(self._learnt["mean"], 1e-3))[:, None]
+
+    def _law(self, raw: Array) -> Any:
+        return stats.poisson(np.exp(np.clip(raw[:, :, 0], -_LOG_MEAN_LIMIT, _LOG_MEAN_LIMIT)))
+
+
+class NegativeBinomial(Count):
+    """Gamma(x + r) / (Gamma(r) x!) (r / (r + m))^r (m / (r + m))^x for counts.
+
+    m = exp(z_1) is the mean, r = exp(z_2); the variance m + m^2 / r is above the Poisson's.
+    """
+
+    name = "negative_binomial"
+    n_outputs = 2
+
+    def constant(self, table: Table, weight: Array) -> Array:
+        """Return mean and dispersion by each column's moments."""
+        mean = np.maximum(self._learnt["mean"], 1e-3)
+        excess = np.maximum(self._learnt["variance"] - mean, 1e-2 * mean)
+        return np.stack([np.log(mean), np.clip(np.log(mean**2 / excess), -4, 8)], axis=1)
+
+    def _law(self, raw: Array) -> Any:
+        mean = np.exp(np.clip(raw[:, :, 0], -_LOG_MEAN_LIMIT, _LOG_MEAN_LIMIT))
+        r = np.exp(np.clip(raw[:, :, 1], -_LOG_R_LIMIT, _LOG_R_LIMIT))
+        return stats.nbinom(r, r / (r + mean))
+
+
+class LogisticMixture(Conditional):
+    """Mixture of K logistic densities, discretised to the whole numbers from low to high [1]_.
+
+    p(x) = sum_k softmax(z)_k (F((x + 1/2 - mu_k) / b_k) - F((x - 1/2 - mu_k) / b_k)), F the
+    sigmoid, b_k = exp(s_k) + scale_floor; the lowest level takes all below it, the highest all
+    above. For ordinal levels such as the grey ones 0..255.
+
+    Parameters
+    ----------
+    n_components : int, default=10
+        K.
+    low, high : int or None, default=None
+        The lowest and the highest level; by default those of each column in `fit`.
+    scale_floor : float, default=0.05
+        Smallest b_k, in levels.
+
+    References
+    ----------
+    .. [1] T. Salimans, A. Karpathy, X. Chen, D. P. Kingma, "PixelCNN++", ICLR 2017.
+    """
+
+    name = "logistic_mixture"
+    noise = ("uniform", "uniform")
+
+    def __init__(
+        self,
+        n_components: int = 10,
+        low: int | None = None,
+        high: int | None = None,
+        scale_floor: float = 0.05,
+    ) -> None:
+        self.n_components = n_components
+        self.low = low
+        self.high = high
+        self.scale_floor = scale_floor
+
+    def settings(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {
+            "n_components": self.n_components,
+            "low": self.low,
+            "high": self.high,
+            "scale_floor": self.scale_floor,
+        }
+
+    def _learn(self, table: Table, weight: Array) -> dict[str, Array]:
+        check_components(self, self.n_components)
+        check_floor("scale_floor", self, self.scale_floor)
+        low, high = np.full(len(table.order), np.inf), np.full(len(table.order), -np.inf)
+        for _, block in table.blocks():
+            low = np.fmin(low, np.fmin.reduce(block, axis=0))
+            high = np.fmax(high, np.fmax.reduce(block, axis=0))
+        low = np.where(np.isfinite(low), low, 0.0) if self.low is None else low * 0 + self.low
+        high = np.where(np.isfinite(high), high, low) if self.high is None else high * 0 + self.high
+        if (high < low).any() or (high - low > LARGEST_COUNT / 4).any():
+            raise ValueError(
+                "LogisticMixture must have low <= high, and levels no further apart than "
+                f"{LARGEST_COUNT // 4}. Got {low.min():.0f} to {high.max():.0f} instead."
+            )
+        return {"low": low, "high": high}
+
+    @property
+    def support(self) -> str:
+        """The support, for error messages."""
+        return "whole numbers between the lowest and the highest level"
+
+    @property
+    def n_outputs(self) -> int:
+        """Three for each component."""
+        return 3 * self.n_components
+
+    @property
+    def _unit(self) -> Array:
+        """Half the distance of two codes, which run from -1 to 1."""
+        steps = self._learnt["high"] - self._learnt["low"]
+        # of a single level: more than all codes, so that it takes all of the mass
+        return np.where(steps > 0, 1 / np.maximum(steps, 1), 4.0)
+
+    def features(self) -> Array:
+        """Return what the compiled side knows of each feature (D,)."""
+        unit = self._unit
+        return self._features(self.n_components, unit, 2 * unit * self.scale_floor)
+
+    def _outside(self, block: Array) -> Array:
+        low, high = self._learnt["low"], self._learnt["high"]
+        inside: Array = (block >= low) & (block <= high) & (block == np.floor(block))
+        return ~inside
+
+    def encode(self, block: Array, dtype: np.dtype[Any]) -> Array:
+        """Return codes evenly spread from -1 for the lowest to 1 for the highest level."""
+        levels = block.astype(np.float64) - self._learnt["low"]
+        return np.ascontiguousarray(2 * self._unit * levels - 1, dtype)
+
+    def decode(self, codes: Array) -> Array:
+        """Return the level of each code."""
+        levels = np.rint((codes.astype(np.float64) + 1) / (2 * self._unit))
+        values: Array = self._learnt["low"] + levels
+        return values
+
+    def constant(self, table: Table, weight: Array) -> Array:
+        """Return components spread over the quantiles of each column."""
+        codes = self.encode(sampled_columns(table, weight), np.dtype(np.float64))
+        codes = np.where(np.isnan(codes).all(axis=0), 0, codes)
+        mean, width = spread_components(codes, self.n_components)
+        # a logistic density of scale b is as wide as a Gaussian of deviation 1.8 b
+        s = np.log(np.maximum(width, self._unit[:, None]) / 1.8)
+        return np.concatenate([np.zeros_like(mean), mean, s], axis=1)
+
+    def describe(self, raw: Array, codes: Array) -> dict[str, Array]:
+        """Return the mixture before it is discretised, in levels, and its CDF at the level.
+
+        weights, means, scales (n, D, K) of its components; mean (n, D) of them; cdf (n, D), the
+        mass up to and including the level.
+        """
+        K = self.n_components
+        z, mean, s = np.split(raw[:, :, : 3 * K].astype(np.float64), 3, axis=2)
+        unit = self._unit[:, None]
+        weight, scale = softmax(z, axis=2), np.exp(s) + 2 * unit * self.scale_floor
+        above = codes + self._unit >= 1
+        cdf = (weight * expit((codes[:, :, None] + unit - mean) / scale)).sum(axis=2)
+        low = self._learnt["low"]
+        return {
+            "weights": weight,
+            "means": low[:, None] + (mean + 1) / (2 * unit),
+            "scales": scale / (2 * unit),
+            "mean": low + ((weight * mean).sum(axis=2) + 1) / (2 * self._unit),
+            "cdf": np.where(above, 1.0, cdf),
+        }
