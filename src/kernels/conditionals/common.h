@@ -46,7 +46,7 @@ INLINE void clear_unused(int64_t count, int64_t used, int64_t P, real *graw) {
 
 INLINE real log_of(real x) { return sizeof(real) == 4 ? (real)logf((float)x) : (real)log((double)x); }
 
-INLINE vec vmax(vec a, vec b) { return vselect(a < b, b, a); }
+INLINE vec vmax(vec a, vec b) { return vselect(a > b, a, b); } /* b where either is NaN */
 
 INLINE vec infinite_to_finite(vec x) {
     const real top = sizeof(real) == 4 ? (real)3e38 : (real)1.7e308;
@@ -60,16 +60,42 @@ INLINE vec softplus(vec x, vec *sigmoid) {
     return vmax(x, vset1(0)) + vlog1p(e);
 }
 
-/* log(exp(s) + floor) = log floor + softplus(s - log floor), and its derivative by s. */
-INLINE vec log_above(vec s, real log_floor, vec *slope) {
-    return vset1(log_floor) + softplus(s - vset1(log_floor), slope);
+/* v = exp(s) + floor: its log, its inverse, and the derivative of its log by s. */
+typedef struct {
+    vec log, inverse, slope;
+} spread;
+
+INLINE spread spread_of(vec s, real floor) {
+    vec e = vexp(s), v = e + vset1(floor), inverse = vset1(1) / v;
+    /* vexp stops where numbers end; what is far above any floor is known without it */
+    return (spread){vselect(s > vset1(EXP_MAX), s, vlog(v)), inverse, e * inverse};
+}
+
+/* m <= VL numbers, `fill` in the other lanes. */
+INLINE vec load_or(const real *from, int m, real fill) {
+#if defined(__AVX512F__) && FASTAR_DOUBLE
+    return _mm512_mask_loadu_pd(vset1(fill), (__mmask8)((1u << m) - 1), from);
+#elif defined(__AVX512F__)
+    return _mm512_mask_loadu_ps(vset1(fill), (__mmask16)((1u << m) - 1), from);
+#else
+    vec v = vset1(fill);
+    for (int i = 0; i < m; i++)
+        v[i] = from[i];
+    return v;
+#endif
+}
+
+INLINE real largest_lane(vec v) {
+    for (int s = 1; s < VL; s *= 2)
+        v = vmax(v, vswap(v, s));
+    return v[0];
 }
 
 INLINE real largest(int64_t K, const real *z) {
-    real top = z[0];
-    for (int64_t k = 1; k < K; k++)
-        top = z[k] > top ? z[k] : top;
-    return top;
+    vec top = vset1(z[0]);
+    for (int64_t k = 0; k < K; k += VL)
+        top = vmax(top, load_or(z + k, lanes(K - k), z[0]));
+    return largest_lane(top);
 }
 
 /* The first m lanes of x, the others zero. */
