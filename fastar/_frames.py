@@ -275,7 +275,7 @@ class Schema:
 
     # ---- from numbers to frames
 
-    def frame(self, values: Array) -> Any:
+    def wrap(self, values: Array) -> Any:
         """Return values as a frame like the one that fit was given.
 
         Parameters

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastar._frames import Columns
 from fastar._parameters import Array
 from fastar._table import Table
 from fastar.conditionals import (
@@ -59,27 +60,52 @@ def check_table_support(conditional: Conditional, table: Table, name: str = "X")
         check_support(conditional, block, table.order, where.start, name)
 
 
+def check_known(conditional: Conditional, table: Table) -> None:
+    """Raise ValueError if a frame has categories that `fit` did not see and that are an error."""
+    X = table.X
+    if isinstance(X, Columns) and (X.unknown[table.order] & ~conditional.takes_unknown()).any():
+        X.check_known()
+
+
 def choose_conditional(
-    distribution: Any, table: Table, names: list[Any] | None, by_name: Callable[[str], Conditional]
+    distribution: Any,
+    table: Table,
+    names: Any,
+    is_frame: bool,
+    by_name: Callable[[str], Conditional],
 ) -> Conditional:
     """Return the conditional that `distribution` stands for; "auto" looks at the data.
 
-    names: of the columns, where they have some. by_name: what a conditional's name stands for.
+    names: of the columns, or None. is_frame: whether the table is judged column by column. by_name:
+    what a conditional's name stands for.
     """
+    D = len(table.order)
     if isinstance(distribution, list | tuple):
-        if len(distribution) != len(table.order):
+        if len(distribution) != D:
             raise ValueError(
-                "A list as 'distribution' must have an entry for each of "
-                f"{len(table.order)} columns. Got {len(distribution)} instead."
+                f"A list as 'distribution' must have an entry for each of {D} columns. "
+                f"Got {len(distribution)} instead."
             )
-        return _of_columns(list(distribution), table, by_name)
+        return _of_columns(list(distribution), table, is_frame, by_name)
     if isinstance(distribution, dict):
-        return _of_columns(_entries(distribution, table, names), table, by_name)
+        columns = list(range(D)) if names is None else list(names)
+        strange = [each for each in distribution if each not in columns]
+        if strange:
+            raise ValueError(
+                "A dict as 'distribution' must have columns of X as its keys. "
+                f"Got {strange[0]!r}, which is none."
+            )
+        entries = [distribution.get(each, "auto") for each in columns]
+        return _of_columns(entries, table, is_frame, by_name)
     if distribution != "auto":
         return _resolved(distribution, by_name)
-    if hasattr(table.X, "missing"):  # a frame is judged column by column
-        return _of_columns(["auto"] * len(table.order), table, by_name)
-    return _judged(table)
+    if not isinstance(table.X, Columns):
+        bernoulli = Bernoulli().restored({}, D)
+        if not any(bernoulli.unsupported(block).any() for _, block in table.blocks()):
+            return bernoulli
+        if not is_frame:
+            return Categorical() if table.dtype.kind in "iu" else Gaussian()
+    return _of_columns(["auto"] * D, table, is_frame, by_name)
 
 
 def _resolved(given: Any, by_name: Callable[[str], Conditional]) -> Conditional:
@@ -94,24 +120,12 @@ def _resolved(given: Any, by_name: Callable[[str], Conditional]) -> Conditional:
     return by_name(given)
 
 
-def _entries(given: dict[Any, Any], table: Table, names: list[Any] | None) -> list[Any]:
-    """Return an entry a column, "auto" for those that the dict does not name."""
-    columns = list(range(len(table.order))) if names is None else names
-    strange = [each for each in given if each not in columns]
-    if strange:
-        raise ValueError(
-            "A dict as 'distribution' must have columns of X as its keys. "
-            f"Got {strange[0]!r}, which is none."
-        )
-    return [given.get(each, "auto") for each in columns]
-
-
 def _of_columns(
-    entries: list[Any], table: Table, by_name: Callable[[str], Conditional]
+    entries: list[Any], table: Table, is_frame: bool, by_name: Callable[[str], Conditional]
 ) -> Conditional:
     """Return one conditional if all columns, entry by entry, have the same, or a mixed one."""
     found = [
-        _judged(table.columns(np.array([place])))
+        _judged(table.columns(np.array([place])), is_frame)
         if isinstance(entries[column], str) and entries[column] == "auto"
         else _resolved(entries[column], by_name)
         for place, column in enumerate(table.order)
@@ -120,25 +134,28 @@ def _of_columns(
 
 
 MOST_LEVELS = 100
-"""Whole numbers of a frame's column with more levels have an ordinal conditional."""
+"""A frame's column of integers with more of them than that has an ordinal conditional."""
 
 
-def _judged(table: Table) -> Conditional:
-    """Return the conditional that fits the values of all columns."""
-    judge = getattr(table.X, "judge", None)
-    if judge is not None:  # one column of a frame, which knows its type
-        kind = judge(int(table.order[0]), MOST_LEVELS)
-        kinds: dict[str, type[Conditional]] = {
-            "binary": Bernoulli,
-            "levels": Categorical,
-            "integer": LogisticMixture,
-            "real": Gaussian,
-        }
-        return kinds[kind]()
-    bernoulli = Bernoulli().restored({}, len(table.order))
-    if not any(bernoulli.unsupported(block).any() for _, block in table.blocks()):
-        return bernoulli
-    return Categorical() if table.dtype.kind in "iu" else Gaussian()
+def _judged(column: Table, is_frame: bool) -> Conditional:
+    """Return the conditional that fits the values of one column."""
+    X, d = column.X, int(column.order[0])
+    if isinstance(X, Columns):
+        kind = X.schema.columns[d].type
+        if kind == "category":
+            return Categorical()
+        is_binary, is_integer = X.is_binary(d), kind == "integer"
+        is_long = is_integer and X.n_distinct(d, MOST_LEVELS) > MOST_LEVELS
+    else:
+        values = np.unique(column.take(slice(None)))
+        is_binary = bool(((values == 0) | (values == 1)).all())
+        is_integer = column.dtype.kind in "iu"
+        is_long = len(values) > MOST_LEVELS and is_frame
+    if is_binary:
+        return Bernoulli()
+    if is_integer:
+        return LogisticMixture() if is_long else Categorical()
+    return Gaussian()
 
 
 def check_order(order: Any, n_features: int, rng: np.random.Generator) -> Array:

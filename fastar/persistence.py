@@ -14,6 +14,7 @@ from fastar import conditionals, networks, optimizers, schedules
 from fastar._base import AutoregressiveDensity
 from fastar._containers import Container
 from fastar._files import read_arrays, write_arrays
+from fastar._frames import Schema
 from fastar._parallel import thawed
 from fastar._parameters import Array, empty_vector
 from fastar.mixture import Mixture
@@ -36,7 +37,7 @@ def _to_json(name: str, value: Any) -> Any:
     if name == "distribution" and isinstance(value, list | tuple):
         return {"list": [_to_json(name, each) for each in value]}
     if name == "distribution" and isinstance(value, dict):
-        return {"columns": [[key, _to_json(name, each)] for key, each in value.items()]}
+        return {"by_column": [[key, _to_json(name, each)] for key, each in value.items()]}
     if isinstance(value, optimizers.Optimizer | schedules.Schedule):
         if type(value) in _REGISTRIES[name].values():
             return {"name": value.name, **vars(value)}
@@ -53,13 +54,8 @@ def _from_json(name: str, value: Any) -> Any:
         return tuple(value["tuple"])
     if isinstance(value, dict) and "list" in value:
         return [_from_json(name, each) for each in value["list"]]
-    if (
-        name == "distribution"
-        and isinstance(value, dict)
-        and isinstance(value.get("columns"), list)
-        and "name" not in value
-    ):
-        return {key: _from_json(name, each) for key, each in value["columns"]}
+    if isinstance(value, dict) and "by_column" in value:
+        return {key: _from_json(name, each) for key, each in value["by_column"]}
     if isinstance(value, dict):
         settings = dict(value)
         return _REGISTRIES[name][settings.pop("name")](**settings)
@@ -99,7 +95,7 @@ def _describe(estimator: Any) -> tuple[dict[str, Any], dict[str, Array]]:
         "n_features": estimator.n_features_in_,
         "feature_names": list(getattr(estimator, "feature_names_in_", [])),
         "network": {"name": estimator.network_.name, **estimator.network_.settings()},
-        "container": asdict(estimator._container),
+        "container": _container_to_json(estimator._container),
         "n_iter": estimator.n_iter_,
         "best_iter": estimator.best_iter_,
         "loss_curve": estimator.loss_curve_,
@@ -170,7 +166,7 @@ def _restore(
     estimator.n_features_in_ = header["n_features"]
     if header["feature_names"]:
         estimator.feature_names_in_ = np.array(header["feature_names"], object)
-    estimator._container = Container(**header["container"])
+    estimator._container = _container_from_json(header["container"])
     settings = header["network"]
     estimator.network_ = networks.BY_NAME[settings.pop("name")](
         header["n_features"],
@@ -187,6 +183,16 @@ def _restore(
         header["validation_curve"],
     )
     return estimator
+
+
+def _container_to_json(container: Container | Schema) -> dict[str, Any]:
+    return {"frame": container.to_json()} if isinstance(container, Schema) else asdict(container)
+
+
+def _container_from_json(described: dict[str, Any]) -> Container | Schema:
+    if "frame" in described:
+        return Schema.from_json(described["frame"])
+    return Container(**described)
 
 
 def _class(name: str) -> Any:
@@ -214,7 +220,7 @@ def _describe_mixture(mixture: Mixture) -> tuple[dict[str, Any], dict[str, Array
         **_template(mixture, frozen),
         "n_features": mixture.n_features_in_,
         "feature_names": list(getattr(mixture, "feature_names_in_", [])),
-        "container": asdict(mixture._container),
+        "container": _container_to_json(mixture._container),
         "members": [member for member, _ in described],
         "frozen": [isinstance(member, FrozenEstimator) for member in mixture.estimators_],
         "validation_curve": getattr(mixture, "validation_curve_", None),
@@ -250,7 +256,7 @@ def _restore_mixture(
     mixture.n_features_in_ = header["n_features"]
     if header["feature_names"]:
         mixture.feature_names_in_ = np.array(header["feature_names"], object)
-    mixture._container = Container(**header["container"])
+    mixture._container = _container_from_json(header["container"])
     if header["validation_curve"] is not None:
         mixture.validation_curve_ = header["validation_curve"]
     return mixture

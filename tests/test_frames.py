@@ -124,7 +124,7 @@ def test_values_are_coded_and_come_back(kind):
     assert columns.missing.tolist() == [False, False, True, True, True, True, True]
     assert not columns.unknown.any()
     columns.check_known()
-    assert_same_frame(restored(schema).frame(columns[:]), frame)
+    assert_same_frame(restored(schema).wrap(columns[:]), frame)
 
 
 @of_both
@@ -178,7 +178,7 @@ def test_numbers_of_categories_are_as_narrow_as_they_can_be(kind, n_categories, 
     assert schema.columns[0].storage == np.dtype(storage)
     columns = schema.read(frame)
     np.testing.assert_array_equal(columns[:][:, 0], [*range(n_categories), np.nan])
-    assert_same_frame(schema.frame(columns[-2:]), make(kind, {"a": [names[-1], None]}))
+    assert_same_frame(schema.wrap(columns[-2:]), make(kind, {"a": [names[-1], None]}))
     unknown = schema.read(make(kind, {"a": ["new", None]}))
     np.testing.assert_array_equal(unknown[:][:, 0], [-1, np.nan])
 
@@ -266,14 +266,14 @@ else:
 def test_types_of_pandas_come_back(name):
     frame = pd.DataFrame({"x": PANDAS_SERIES[name]})
     schema = restored(Schema.of(frame))
-    assert_same_frame(schema.frame(schema.read(frame)[:]), frame)
+    assert_same_frame(schema.wrap(schema.read(frame)[:]), frame)
 
 
 @pytest.mark.parametrize("name", POLARS_SERIES)
 def test_types_of_polars_come_back(name):
     frame = pl.DataFrame({"x": POLARS_SERIES[name]})
     schema = restored(Schema.of(frame))
-    assert_same_frame(schema.frame(schema.read(frame)[:]), frame)
+    assert_same_frame(schema.wrap(schema.read(frame)[:]), frame)
 
 
 @pytest.mark.parametrize(
@@ -291,25 +291,25 @@ def test_types_of_arrow_come_back(dtype):
     values = ["b", "a", None] if "str" in str(dtype) else [1, 0, None]
     frame = pd.DataFrame({"x": pd.Series(values, dtype=dtype), "y": [1, 2, 3]})
     schema = restored(Schema.of(frame))
-    assert_same_frame(schema.frame(schema.read(frame)[:]), frame)
+    assert_same_frame(schema.wrap(schema.read(frame)[:]), frame)
 
 
 def test_integers_as_names_come_back():
     frame = pd.DataFrame(np.array([[1.0, 0.5], [2, np.nan]]), columns=[1, 0])
     schema = restored(Schema.of(frame))
-    assert_same_frame(schema.frame(schema.read(frame)[:]), frame)
+    assert_same_frame(schema.wrap(schema.read(frame)[:]), frame)
 
 
 def test_what_pandas_cannot_hold_missing_gets_the_type_that_pandas_makes_of_it():
     frame = pd.DataFrame({"a": pd.Series([1, 2], dtype="uint8"), "b": [True, False]})
-    drawn = Schema.of(frame).frame(np.array([[1.4, np.nan], [np.nan, 0.0]]))
+    drawn = Schema.of(frame).wrap(np.array([[1.4, np.nan], [np.nan, 0.0]]))
     expected = {"a": [1.0, np.nan], "b": pd.Series([np.nan, False], dtype=object)}
     assert_same_frame(drawn, pd.DataFrame(expected))
 
 
 def test_polars_holds_what_is_missing_in_any_type():
     frame = pl.DataFrame({"a": pl.Series([1, 2], dtype=pl.UInt8), "b": [True, False]})
-    drawn = Schema.of(frame).frame(np.array([[1.4, np.nan], [np.nan, 0.0]]))
+    drawn = Schema.of(frame).wrap(np.array([[1.4, np.nan], [np.nan, 0.0]]))
     expected = {"a": pl.Series([1, None], dtype=pl.UInt8), "b": [None, False]}
     assert_same_frame(drawn, pl.DataFrame(expected))
 
@@ -318,7 +318,7 @@ def test_polars_holds_what_is_missing_in_any_type():
 def test_integers_are_rounded_and_kept_to_their_range(kind):
     library, dtype = (pd, "int8") if kind == "pandas" else (pl, pl.Int8)
     frame = make(kind, {"a": library.Series([1, 2], dtype=dtype), "b": [True, False]})
-    drawn = Schema.of(frame).frame(np.array([[1.6, 0.4], [-1000, 0.6], [1e30, 9]]))
+    drawn = Schema.of(frame).wrap(np.array([[1.6, 0.4], [-1000, 0.6], [1e30, 9]]))
     expected = {"a": library.Series([2, -128, 127], dtype=dtype), "b": [False, True, True]}
     assert_same_frame(drawn, make(kind, expected))
 
@@ -328,15 +328,15 @@ def test_integers_are_rounded_and_kept_to_their_range(kind):
 def test_frames_are_made_of_known_categories_alone(kind, value):
     schema = Schema.of(make(kind, {"a": ["x", "y"]}))
     with pytest.raises(ValueError, match=rf"0 to 1, in column 'a'\. Got {value} instead"):
-        schema.frame(np.array([[0.0], [value]]))
+        schema.wrap(np.array([[0.0], [value]]))
 
 
 @of_both
 def test_frames_are_made_of_as_many_columns_as_fit_saw(kind):
     schema = Schema.of(make(kind, {"a": ["x", "y"]}))
     with pytest.raises(ValueError, match=r"shape \(n, 1\)\. Got \(3, 2\) instead"):
-        schema.frame(np.zeros((3, 2)))
-    assert len(schema.frame(np.zeros((0, 1)))) == 0
+        schema.wrap(np.zeros((3, 2)))
+    assert len(schema.wrap(np.zeros((0, 1)))) == 0
 
 
 # ---- what is read later
@@ -734,7 +734,7 @@ def test_any_frame_comes_back(kind, data):
     columns = schema.read(frame)
     assert not columns.unknown.any()
     whole = columns[:]
-    assert_same_frame(schema.frame(whole), frame)
+    assert_same_frame(schema.wrap(whole), frame)
     np.testing.assert_array_equal(columns.missing, np.isnan(whole).any(axis=0))
     np.testing.assert_array_equal(columns.missing, [each.missing for each in schema.columns])
     for d in range(len(schema.columns)):

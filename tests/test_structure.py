@@ -23,6 +23,8 @@ MODULES = sorted(
 LAYERS = [
     {"_kernels"},
     {"_parameters", "_table", "_threads", "_files", "_containers"},
+    {"_frames"},
+    {"_reading"},
     {"networks", "conditionals", "optimizers", "schedules", "orderings"},
     {"_model", "_validation"},
     {"_inference"},

@@ -94,6 +94,10 @@ class Conditional(ABC):
     def _outside(self, block: Array) -> Array:
         """Return where (n, D) the values lie outside the support; anything where NaN."""
 
+    def takes_unknown(self) -> Array:
+        """Return which features (D,) may hold values that `fit` has not seen."""
+        return np.zeros(self.n_features, bool)
+
     @abstractmethod
     def encode(self, block: Array, dtype: np.dtype[Any]) -> Array:
         """Return codes (n, D) of values (n, D)."""

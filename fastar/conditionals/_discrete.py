@@ -135,6 +135,10 @@ class Categorical(Conditional):
             return np.zeros(block.shape, bool)
         return self._no_level(block)
 
+    def takes_unknown(self) -> Array:
+        """Return which features (D,) may hold values that `fit` has not seen."""
+        return np.full(self.n_features, self.unknown == "impossible")
+
     def encode(self, block: Array, dtype: np.dtype[Any]) -> Array:
         """Return the number of each level; -1 for an unknown one."""
         codes = self._positions(block).astype(dtype)

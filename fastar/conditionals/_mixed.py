@@ -98,6 +98,13 @@ class Mixed(Conditional):
     def _outside(self, block: Array) -> Array:
         return self.unsupported(block)
 
+    def takes_unknown(self) -> Array:
+        """Return which features (D,) may hold values that `fit` has not seen."""
+        out = np.empty(self.n_features, bool)
+        for group, d in self.groups:
+            out[d] = group.takes_unknown()
+        return out
+
     def encode(self, block: Array, dtype: np.dtype[Any]) -> Array:
         """Return codes (n, D) of values (n, D)."""
         return self._joined(dtype, block, "encode", dtype)
