@@ -161,15 +161,16 @@ INLINE real vsum(vec v) {
     return v[0];
 }
 
-/* out[r] = vsum(v[r]) for eight vectors; v is overwritten. */
-INLINE void vsum8(vec *v, real *out) {
-    int count = 8, s = 1;
+/* out[r] = vsum(v[r]) for `count` vectors, a power of two; v is overwritten. */
+INLINE void vsums_of_two(int count, vec *v, real *out) {
+    const int all = count;
+    int s = 1;
 #pragma GCC unroll 4
     for (; s < VL && count > 1; s *= 2) {
         const ivec odd = (ivec){LANES(0)} & viset1(s);
         const ivec mask = odd != viset1(0);
         count /= 2;
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int i = 0; i < count; i++) {
             vec a = v[2 * i], b = v[2 * i + 1];
             v[i] = vselect(mask, b, a) + vswap(vselect(mask, a, b), s);
@@ -179,7 +180,19 @@ INLINE void vsum8(vec *v, real *out) {
     for (; s < VL; s *= 2)
         v[0] += vswap(v[0], s);
     for (int i = 0; i < count; i++)
-        vstore_part(out + i * (8 / count), v[i], 8 / count);
+        memcpy(out + i * (all / count), &v[i], all / count * sizeof(real));
+}
+
+/* The same for any number of vectors. */
+INLINE void vsums(int count, vec *v, real *out) {
+    for (; count >= 16; count -= 16, v += 16, out += 16)
+        vsums_of_two(16, v, out);
+    for (int size = 8; size; size /= 2)
+        if (count & size) {
+            vsums_of_two(size, v, out);
+            v += size;
+            out += size;
+        }
 }
 
 /* v[i] becomes lane i of all VL vectors. */
