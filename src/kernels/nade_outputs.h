@@ -88,38 +88,48 @@ static void outputs_of_few(int64_t n, int64_t H, int64_t stride, int64_t o0, int
         outputs_of(1, H, stride, o0, o1, V, b, h + r * stride, raw_stride, raw + r * raw_stride);
 }
 
-/* raw[r][s] = b[s] + V[s] . h[r] for R rows and S outputs, a register tile. */
-INLINE void register_tile(int R, int S, int64_t H, int64_t stride, const real *V, const real *b, const real *h,
+/* Variables of their own, for compilers keep an array of sums in memory around the loop. */
+#define EACH_ROW(call) call(0) call(1) call(2) call(3) call(4) call(5)
+
+/* raw[r][s] = b[s] + V[s] . h[r] for R <= TALL rows and PANEL outputs. */
+INLINE void register_tile(int R, int64_t H, int64_t stride, const real *V, const real *b, const real *h,
                           int64_t raw_stride, real *raw) {
-    vec sum[TALL * PANEL], x[TALL];
-    real out[TALL * PANEL];
-    for (int i = 0; i < R * S; i++)
-        sum[i] = vset1(0);
-    for (int64_t k = 0; k < H; k += VL) {
-        const int left = H - k < VL ? (int)(H - k) : VL;
-#pragma GCC unroll 6
-        for (int r = 0; r < R; r++)
-            x[r] = vload(h + r * stride + k);
-#pragma GCC unroll 4
-        for (int s = 0; s < S; s++) {
-            vec v = left == VL ? vload(V + s * H + k) : vload_part(V + s * H + k, left);
-#pragma GCC unroll 6
-            for (int r = 0; r < R; r++)
-                sum[r * S + s] = vfma(x[r], v, sum[r * S + s]);
-        }
+#define SUMS_OF_ROW(r) vec s##r##0 = vset1(0), s##r##1 = s##r##0, s##r##2 = s##r##0, s##r##3 = s##r##0;
+#define ADD_ROW(r)                                                                                 \
+    if (r < R) {                                                                                   \
+        const vec x = vload(h + r * stride + k);                                                   \
+        s##r##0 = vfma(x, v0, s##r##0);                                                            \
+        s##r##1 = vfma(x, v1, s##r##1);                                                            \
+        s##r##2 = vfma(x, v2, s##r##2);                                                            \
+        s##r##3 = vfma(x, v3, s##r##3);                                                            \
     }
-    vsums(R * S, sum, out);
+#define ROW(r) s##r##0, s##r##1, s##r##2, s##r##3,
+    EACH_ROW(SUMS_OF_ROW)
+    int64_t k = 0;
+#pragma GCC unroll 4
+    for (; k + VL <= H; k += VL) {
+        const vec v0 = vload(V + k), v1 = vload(V + H + k), v2 = vload(V + 2 * H + k), v3 = vload(V + 3 * H + k);
+        EACH_ROW(ADD_ROW)
+    }
+    if (k < H) {
+        const int left = (int)(H - k);
+        const vec v0 = vload_part(V + k, left), v1 = vload_part(V + H + k, left);
+        const vec v2 = vload_part(V + 2 * H + k, left), v3 = vload_part(V + 3 * H + k, left);
+        EACH_ROW(ADD_ROW)
+    }
+    vec all[] = {EACH_ROW(ROW)};
+    real out[TALL * PANEL];
+    vsums(R * PANEL, all, out);
     for (int r = 0; r < R; r++)
-        for (int s = 0; s < S; s++)
-            raw[r * raw_stride + s] = b[s] + out[r * S + s];
+        for (int s = 0; s < PANEL; s++)
+            raw[r * raw_stride + s] = b[s] + out[r * PANEL + s];
 }
 
-/* S outputs of n rows of data. */
-INLINE void panel_of(int S, int64_t n, int64_t H, int64_t stride, const real *V, const real *b, const real *h,
-                     int64_t raw_stride, real *raw) {
+static void panel(int64_t n, int64_t H, int64_t stride, const real *V, const real *b, const real *h,
+                  int64_t raw_stride, real *raw) {
 #define REGISTER_TILE(R)                                                                           \
     do {                                                                                           \
-        register_tile(R, S, H, stride, V, b, h + r * stride, raw_stride, raw + r * raw_stride);    \
+        register_tile(R, H, stride, V, b, h + r * stride, raw_stride, raw + r * raw_stride);       \
         r += R;                                                                                    \
     } while (0)
     for (int64_t r = 0; r < n;) {
@@ -134,22 +144,17 @@ INLINE void panel_of(int S, int64_t n, int64_t H, int64_t stride, const real *V,
     }
 }
 
-static void outputs_of_many(int64_t n, int64_t H, int64_t stride, int64_t o0, int64_t o1, const real *V,
-                            const real *b, const real *h, int64_t raw_stride, real *raw) {
-    int64_t o = o0;
-    for (; o + PANEL <= o1; o += PANEL)
-        panel_of(PANEL, n, H, stride, V + o * H, b + o, h, raw_stride, raw + o);
-    for (; o < o1; o++)
-        panel_of(1, n, H, stride, V + o * H, b + o, h, raw_stride, raw + o);
-}
-
-/* raw[r][o] = b[o] + V[o] . h[r] for the outputs o0 .. o1 - 1 of n <= tile_rows(..) rows; V, b and raw begin at output 0. */
+/* raw[r][o] = b[o] + V[o] . h[r] for the outputs o0 .. o1 - 1 of n rows; V, b and raw begin at output 0. n: at most
+ * TILE with few outputs a feature. */
 static void outputs(int64_t n, const nade_sizes *z, int64_t o0, int64_t o1, const real *V, const real *b,
                     const real *h, int64_t raw_stride, real *raw) {
+    const int64_t H = z->H, stride = z->stride;
     if (z->P >= FASTAR_MANY)
-        outputs_of_many(n, z->H, z->stride, o0, o1, V, b, h, raw_stride, raw);
-    else
-        outputs_of_few(n, z->H, z->stride, o0, o1, V, b, h, raw_stride, raw);
+        for (; o0 + PANEL <= o1; o0 += PANEL)
+            panel(n, H, stride, V + o0 * H, b + o0, h, raw_stride, raw + o0);
+    for (int64_t r = 0; r < n && o0 < o1; r += TILE)
+        outputs_of_few(n - r < TILE ? n - r : TILE, H, stride, o0, o1, V, b, h + r * stride, raw_stride,
+                       raw + r * raw_stride);
 }
 
 /* Rows that pass over V together, of n: with many outputs shares of about the same size, without tiles of one row. */
