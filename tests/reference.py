@@ -1,7 +1,7 @@
 """The models in float64 NumPy, written like the papers: slow, plain, and the judge of all kernels.
 
 Arrays are in model order. codes (n, D). NADE's parameters: W (D - 1, Q, H), c (H,),
-V (D - 1, P, H), b (D, P); those of masked networks are where they begin. All but gradients and
+V (D - 1, P, H), b (D, P), with RNADE's rescaling rho (D - 1,); those of masked networks are where they begin. All but gradients and
 samples also takes complex parameters, for derivatives by complex steps.
 """
 
@@ -124,12 +124,23 @@ def as_double(params, Q):
     return double
 
 
-def hidden(params, x, d, activation, markov_order):
-    """Return h_d = g(c + sum of x_k W_k over k < d within the window) (n, H)."""
+def pre_activation(params, x, d, markov_order):
+    """Return a_d = c + sum of x_k W_k over k < d within the window (n, H)."""
     a = np.broadcast_to(params["c"], (len(x), len(params["c"])))
     for k in range(max(0, d - (markov_order or d)), d):
         a = a + x[:, k] @ params["W"][k]
-    return ACTIVATIONS[activation][0](a)
+    return a
+
+
+def rho_of(params, d):
+    """Return the factor of a_d, d >= 1."""
+    return params["rho"][d - 1] if "rho" in params else 1.0
+
+
+def hidden(params, x, d, activation, markov_order):
+    """Return h_d = g(rho_d a_d) (n, H)."""
+    a = pre_activation(params, x, d, markov_order)
+    return ACTIVATIONS[activation][0](rho_of(params, d) * a)
 
 
 def raw_output(params, x, d, activation="sigmoid", markov_order=None):
@@ -151,7 +162,10 @@ def backward(params, x, graw, activation="sigmoid", markov_order=None):
     grads["b"][:] = graw.sum(axis=0)
     for d in range(1, x.shape[1]):
         h = hidden(params, x, d, activation, markov_order)
-        ga = graw[:, d] @ params["V"][d - 1] * ACTIVATIONS[activation][1](h)
+        by_scaled = graw[:, d] @ params["V"][d - 1] * ACTIVATIONS[activation][1](h)
+        ga = by_scaled * rho_of(params, d)
+        if "rho" in params:
+            grads["rho"][d - 1] = (by_scaled * pre_activation(params, x, d, markov_order)).sum()
         grads["V"][d - 1] = graw[:, d].T @ h
         grads["c"] += ga.sum(axis=0)
         for k in range(max(0, d - (markov_order or d)), d):
