@@ -334,6 +334,7 @@ class RNADE(AutoregressiveDensity):
             conditional.inputs,
             n_hidden=self.n_hidden,
             activation=self.activation,
+            rescaled=True,
             markov_order=n_features if self.markov_order is None else self.markov_order,
             dtype=np.dtype(self.dtype),
         )

@@ -36,6 +36,9 @@ class Conditional(ABC):
     one_hot: ClassVar[bool] = False
     """Whether a code is the number of a row of weights."""
 
+    begins_constant: ClassVar[bool] = False
+    """Whether a network's random first outputs would spoil what `constant` gives."""
+
     missing: Array
     """Which features (D,) may be missing."""
     _learnt: dict[str, Array]

@@ -27,6 +27,7 @@ class Count(Conditional):
     """Base of densities over 0, 1, 2, ...; networks see counts in units of their deviation."""
 
     support = f"whole numbers from 0 to {LARGEST_COUNT}"
+    begins_constant = True
 
     def _learn(self, table: Table, weight: Array) -> dict[str, Array]:
         mean = weighted_mean(table, weight, lambda block: block.astype(np.float64))
@@ -131,6 +132,7 @@ class LogisticMixture(Conditional):
 
     name = "logistic_mixture"
     noise = ("uniform", "uniform")
+    begins_constant = True
 
     def __init__(
         self,
@@ -208,13 +210,13 @@ class LogisticMixture(Conditional):
         return values
 
     def constant(self, table: Table, weight: Array) -> Array:
-        """Return components spread over the quantiles of each column."""
+        """Return components at common values and over the quantiles of the others."""
         codes = self.encode(sampled_columns(table, weight), np.dtype(np.float64))
-        codes = np.where(np.isnan(codes).all(axis=0), 0, codes)
-        mean, width = spread_components(codes, self.n_components)
+        unit = self._unit
+        log_weight, mean, width = spread_components(codes, self.n_components, unit / 2)
         # a logistic density of scale b is as wide as a Gaussian of deviation 1.8 b
-        s = np.log(np.maximum(width, self._unit[:, None]) / 1.8)
-        return np.concatenate([np.zeros_like(mean), mean, s], axis=1)
+        s = np.log(np.maximum(width, unit[:, None] / 2) / 1.8)
+        return np.concatenate([log_weight, mean, s], axis=1)
 
     def describe(self, raw: Array, codes: Array) -> dict[str, Array]:
         """Return the mixture before it is discretised, in levels, and its CDF at the level.

@@ -74,6 +74,11 @@ class Mixed(Conditional):
         new.missing = missing
         return new
 
+    @property
+    def begins_constant(self) -> bool:  # type: ignore[override]
+        """Whether any column's first outputs would be spoilt."""
+        return any(each.begins_constant for each in self.columns)
+
     groups: list[tuple[Conditional, Array]]
     """Each different conditional, fitted, and the columns that have it."""
 

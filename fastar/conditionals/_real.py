@@ -19,6 +19,10 @@ from fastar.conditionals._conditional import (
 )
 
 
+_NEEDLE = 0.003
+"""Deviation with which a component of a common value begins, as a share of the column's."""
+
+
 def check_floor(name: str, owner: Conditional, value: float) -> None:
     """Raise ValueError if a floor is none."""
     if not 1e-30 <= value < np.inf:
@@ -37,15 +41,47 @@ def check_components(owner: Conditional, value: int) -> None:
         )
 
 
-def spread_components(columns: Array, n_components: int) -> tuple[Array, Array]:
-    """Return locations and widths (D, K) that cover the columns (n, D) by their quantiles."""
-    edges = np.nanquantile(columns, np.linspace(0, 1, n_components + 1), axis=0).T
-    middle = np.nanquantile(columns, (np.arange(n_components) + 0.5) / n_components, axis=0).T
-    # a component is as wide as the stretch between its quantiles; no narrower than a share of an
-    # even division of the whole, or repeated values would begin with needles
-    least = 0.25 * (edges[:, -1:] - edges[:, :1]) / n_components
-    width = np.maximum(np.diff(edges, axis=1), np.maximum(least, 1e-3))
-    return middle, width
+def spread_components(
+    columns: Array, n_components: int, narrow: Array
+) -> tuple[Array, Array, Array]:
+    """Return log weights, locations and widths (D, K) of components that cover columns (n, D).
+
+    A value that a share of 1 / K of the rows or more has in common gets a component of its own, as
+    wide as `narrow` (D,) says; the others lie at the quantiles of the rest.
+    """
+    found = [
+        _covered(each, n_components, least) for each, least in zip(columns.T, narrow, strict=True)
+    ]
+    log_weight, middle, width = np.moveaxis(np.array(found), 1, 0)
+    return log_weight, middle, width
+
+
+def _covered(column: Array, K: int, narrow: float) -> Array:
+    """Return log weights, locations and widths (3, K) for one column."""
+    present = column[~np.isnan(column)]
+    if not present.size:
+        present = np.zeros(1)
+    values, counts = np.unique(present, return_counts=True)
+    common = np.argsort(-counts, kind="stable")[: max(1, K - 1)]
+    common = common[(counts[common] * K >= len(present)) & (counts[common] > 1)]
+    atoms, shares = values[common], counts[common] / len(present)
+    rest = present[~np.isin(present, atoms)]
+    if not rest.size:  # components that nothing needs lie on the most common value
+        rest, shares = present[:0], shares / shares.sum()
+    n_rest = K - len(atoms)
+    share = np.full(n_rest, max(1 - shares.sum(), 1e-3) / max(n_rest, 1))
+    source = rest if rest.size else present
+    edges = np.quantile(source, np.linspace(0, 1, n_rest + 1))
+    middle = np.quantile(source, (np.arange(n_rest) + 0.5) / max(n_rest, 1))
+    # as wide as the stretch between its quantiles, but no needle
+    width = np.maximum(np.diff(edges), max(0.25 * (edges[-1] - edges[0]) / max(n_rest, 1), 1e-3))
+    return np.stack(
+        [
+            np.log(np.concatenate([shares, share])),
+            np.concatenate([atoms, middle]),
+            np.concatenate([np.full(len(atoms), narrow), width]),
+        ]
+    )
 
 
 class Standardised(Conditional):
@@ -234,6 +270,8 @@ class Laplace(Single):
 class Mixture(Standardised):
     """Base of sum_k softmax(z)_k f(x; mu_k, s_k): raw = (z (K,), mu (K,), s (K,))."""
 
+    begins_constant = True
+
     def __init__(self, n_components: int = 10, variance_floor: float = 1e-4) -> None:
         self.n_components = n_components
         super().__init__(variance_floor)
@@ -256,11 +294,11 @@ class Mixture(Standardised):
         return self._features(self.n_components, floor=self._floor)
 
     def constant(self, table: Table, weight: Array) -> Array:
-        """Return components spread over the quantiles of each column."""
+        """Return components at common values and over the quantiles of the others."""
         codes = self.encode(sampled_columns(table, weight), np.dtype(np.float64))
-        codes = np.where(np.isnan(codes).all(axis=0), 0, codes)
-        mean, width = spread_components(codes, self.n_components)
-        return np.concatenate([np.zeros_like(mean), mean, self._raw_scale(width)], axis=1)
+        narrow = np.full(self.n_features, max(_NEEDLE, 2 * np.sqrt(self.variance_floor)))
+        log_weight, mean, width = spread_components(codes, self.n_components, narrow)
+        return np.concatenate([log_weight, mean, self._raw_scale(width)], axis=1)
 
     @abstractmethod
     def _raw_scale(self, deviation: Array) -> Array:

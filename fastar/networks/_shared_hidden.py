@@ -105,6 +105,11 @@ class SharedHidden(Network):
         """W and V."""
         return "W", "V"
 
+    @property
+    def output_weights(self) -> tuple[str, ...]:
+        """V."""
+        return ("V",)
+
     def initialise(self, params: Params, rng: np.random.Generator) -> None:
         """Fill W and V with small random numbers, c and b with zeros, rho with 1 / sqrt(d)."""
         for name in self.decayed:
@@ -185,8 +190,8 @@ class SharedHidden(Network):
         W, V = self._matrices(params)
         _nade.sample(
             draw, noise, held, codes, self.inputs.one_hot, self.inputs.n_inputs, self.markov_order,
-            W, V, params["b"], params.get("rho"), self._initial(params, len(codes)), self._activation,
-            self.inputs.unit_changes, self._threads(len(codes), n_threads),
+            W, V, params["b"], params.get("rho"), self._initial(params, len(codes)),
+            self._activation, self.inputs.unit_changes, self._threads(len(codes), n_threads),
         )  # fmt: skip
 
     def _threads(self, n_rows: int, n_threads: int) -> int:

@@ -4,6 +4,7 @@
  * any row of a tile, the outputs are a small matrix product: rows of V times the tile's hidden layers.
  * Backward takes a slab of hidden units through all features, from last to first, so that the rows of
  * V, W and their gradients stay in registers while the data's rows pass. */
+#include "change.h"
 #include "nade.h"
 #include "nade_backward.h"
 #include "nade_hidden.h"
@@ -58,13 +59,11 @@ static void forward(int64_t n, nade_sizes z, PARAMS p, CHANGES changes, UNITS un
 /* What feature f, just drawn or leaving the Markov window, changes in the hidden layer of row r. */
 INLINE int sample_change(const layer *l, int64_t r, int64_t f, real sign, const input_spec *inputs, const real *codes,
                          real rho) {
-    const int one_hot = inputs->one_hot[f];
-    const real x = codes[r * l->z.D + f];
-    if (!one_hot && x == 0)
+    const int64_t i = l->changes.count[r], at = r * l->changes.capacity + i;
+    if (!change_of(inputs, f, codes[r * l->z.D + f], l->changes.row + at, l->changes.value + at))
         return 0;
-    const int64_t i = l->changes.count[r]++, at = r * l->changes.capacity + i;
-    l->changes.row[at] = (int32_t)(f * inputs->Q + (one_hot ? (int64_t)x : 0));
-    l->changes.value[at] = sign * (one_hot ? 1 : x);
+    l->changes.value[at] *= sign;
+    l->changes.count[r]++;
     change(l, r, i, rho);
     return 1;
 }
