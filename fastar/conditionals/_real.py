@@ -272,7 +272,7 @@ class Mixture(Standardised):
 
     begins_constant = True
 
-    def __init__(self, n_components: int = 10, variance_floor: float = 1e-4) -> None:
+    def __init__(self, n_components: int = 10, variance_floor: float = 1e-6) -> None:
         self.n_components = n_components
         super().__init__(variance_floor)
 
@@ -355,7 +355,7 @@ class GaussianMixture(Mixture):
     ----------
     n_components : int, default=10
         K.
-    variance_floor : float, default=1e-4
+    variance_floor : float, default=1e-6
         Smallest variance of a component, as a share of the column's. It keeps components from
         collapsing on repeated values.
 
@@ -386,7 +386,7 @@ class LaplaceMixture(Mixture):
     ----------
     n_components : int, default=10
         K.
-    variance_floor : float, default=1e-4
+    variance_floor : float, default=1e-6
         Smallest variance of a component, as a share of the column's.
     """
 
