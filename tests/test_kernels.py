@@ -250,9 +250,7 @@ def test_rescaling_by_one_changes_no_bit_of_the_outputs(kind, P):
     network, params, codes = problem(9, 33, P, 3, 20, None, kind, "float32")
     scaled, _, _ = problem(9, 33, P, 3, 20, None, kind, "float32", rescaled=True)
     ones = params | {"rho": np.ones(8, np.float32)}
-    assert_same_bits(
-        scaled.forward(ones, codes, 2)[0], network.forward(params, codes, 2)[0]
-    )
+    assert_same_bits(scaled.forward(ones, codes, 2)[0], network.forward(params, codes, 2)[0])
 
 
 @RESCALED

@@ -185,8 +185,8 @@ class SharedHidden(Network):
         W, V = self._matrices(params)
         _nade.sample(
             draw, noise, held, codes, self.inputs.one_hot, self.inputs.n_inputs, self.markov_order,
-            W, V, params["b"], params.get("rho"), self._initial(params, len(codes)), self._activation,
-            self.inputs.unit_changes, self._threads(len(codes), n_threads),
+            W, V, params["b"], params.get("rho"), self._initial(params, len(codes)),
+            self._activation, self.inputs.unit_changes, self._threads(len(codes), n_threads),
         )  # fmt: skip
 
     def _threads(self, n_rows: int, n_threads: int) -> int:
