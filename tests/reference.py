@@ -1,8 +1,9 @@
 """The models in float64 NumPy, written like the papers: slow, plain, and the judge of all kernels.
 
 Arrays are in model order. codes (n, D). NADE's parameters: W (D - 1, Q, H), c (H,),
-V (D - 1, P, H), b (D, P), with RNADE's rescaling rho (D - 1,); those of masked networks are where they begin. All but gradients and
-samples also takes complex parameters, for derivatives by complex steps.
+V (D - 1, P, H), b (D, P), with RNADE's rescaling also rho (D - 1,); those of masked networks are
+where they begin. All but gradients and samples also takes complex parameters, for derivatives by
+complex steps.
 """
 
 from dataclasses import dataclass, field

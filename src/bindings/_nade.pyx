@@ -41,8 +41,8 @@ cdef extern from "nade.h" nogil:
         void (*forward)(int64_t, nade_sizes, nade_params_f32, changes_f32, nade_units_f32, float*,
                         int64_t*) noexcept nogil
         void (*backward)(int64_t, nade_sizes, nade_params_f32, changes_f32, const changes_by_feature*,
-                         int64_t, int64_t, int64_t, nade_units_f32, const float*, float*, float*, float*, float*,
-                         float*) noexcept nogil
+                         int64_t, int64_t, int64_t, nade_units_f32, const float*, float*, float*,
+                         float*, float*, float*) noexcept nogil
         int64_t (*backward_scratch)(int64_t, nade_sizes, int64_t, int) noexcept nogil
         void (*sample)(int64_t, nade_sizes, nade_params_f32, input_spec, changes_f32, draw_f32, const float*,
                        const uint8_t*, float*, nade_units_f32, float*, float*) noexcept nogil
@@ -64,8 +64,8 @@ cdef extern from "nade.h" nogil:
         void (*forward)(int64_t, nade_sizes, nade_params_f64, changes_f64, nade_units_f64, double*,
                         int64_t*) noexcept nogil
         void (*backward)(int64_t, nade_sizes, nade_params_f64, changes_f64, const changes_by_feature*,
-                         int64_t, int64_t, int64_t, nade_units_f64, const double*, double*, double*, double*, double*,
-                         double*) noexcept nogil
+                         int64_t, int64_t, int64_t, nade_units_f64, const double*, double*, double*,
+                         double*, double*, double*) noexcept nogil
         int64_t (*backward_scratch)(int64_t, nade_sizes, int64_t, int) noexcept nogil
         void (*sample)(int64_t, nade_sizes, nade_params_f64, input_spec, changes_f64, draw_f64, const double*,
                        const uint8_t*, double*, nade_units_f64, double*, double*) noexcept nogil
@@ -93,7 +93,9 @@ def hidden_stride(int64_t H, dtype):
 
 
 cdef int kernel_activation(int activation, bint unit_changes, bint rescaled) noexcept:
-    return FASTAR_SIGMOID_UNIT if activation == FASTAR_SIGMOID and unit_changes and not rescaled else activation
+    if activation == FASTAR_SIGMOID and unit_changes and not rescaled:
+        return FASTAR_SIGMOID_UNIT
+    return activation
 
 
 cdef check_shapes(int64_t D, int64_t P, int64_t H, int64_t stride, int64_t V_rows, int64_t V_columns,
@@ -128,8 +130,8 @@ def forward(changes, const floating[:, ::1] W, const floating[:, ::1] V, const f
             int n_threads):
     """Write raw (n, D, P); return the state of the hidden units that `backward` needs.
 
-    W ((D - 1) Q, H), V ((D - 1) P, H), b (D, P), rho (D - 1,) or None, initial (n, hidden_stride(H)): pre-activations before the
-    first feature, zero beyond H. unit_changes: every change has value 1 or -1.
+    W ((D - 1) Q, H), V ((D - 1) P, H), b (D, P), rho (D - 1,) or None, initial (n, hidden_stride(H)):
+    pre-activations before the first feature, zero beyond H. unit_changes: every change has value 1 or -1.
     """
     cdef int32_t[::1] count
     cdef int32_t[:, ::1] at, row
@@ -176,7 +178,7 @@ def forward(changes, const floating[:, ::1] W, const floating[:, ::1] V, const f
 def backward(changes, by_feature, const floating[:, ::1] W, const floating[:, ::1] V, rho, state,
              const floating[:, :, ::1] graw, floating[:, ::1] gW, floating[:, ::1] gV, int activation,
              bint unit_changes, int n_threads):
-    """Overwrite gW and gV; return the gradients by the initial pre-activations (n, hidden_stride(H)) and by rho.
+    """Overwrite gW and gV; return the gradients by initial (n, hidden_stride(H)) and by rho (D - 1,).
 
     by_feature: the lists of blocks of BACKWARD_ROWS rows. state: what `forward` returned. Each slab of hidden
     units has one thread, whatever their number: the bits stay the same.

@@ -15,7 +15,7 @@ typedef FASTAR_TABLE_TYPE(nade) table_type;
 
 enum {
     SLAB = 64,            /* features whose weights, 4 kB each, stay in L2 while all rows pass, */
-    SLAB_BYTES = 1 << 20, /* or fewer where they are larger */
+    SLAB_BYTES = 1 << 19, /* or fewer where they are larger */
 };
 
 /* Features d0 .. d1 - 1, d0 >= 1, of a tile of n rows from row r0 on. cursor: changes so far. */

@@ -281,7 +281,8 @@ INLINE void activate_units(int activation, const real *state, real rho, real *h)
 /* A slab of hidden units, from k on, of one block of rows at feature d: from delta to the gradients by the weights,
  * and the hidden units as they were at feature d - 1. */
 INLINE void rows_of_feature(int activation, const many *m, int64_t block, int64_t d, int64_t k, vec *grho) {
-    const int64_t first = block * FASTAR_BACKWARD_ROWS, H = m->z.H, width = m->k1 - k < UNIT_SLAB ? m->k1 - k : UNIT_SLAB;
+    const int64_t first = block * FASTAR_BACKWARD_ROWS, H = m->z.H;
+    const int64_t width = m->k1 - k < UNIT_SLAB ? m->k1 - k : UNIT_SLAB;
     const int64_t end = m->n - first < FASTAR_BACKWARD_ROWS ? m->n : first + FASTAR_BACKWARD_ROWS;
     const changes_by_feature lists = m->lists[block];
     const real rho = rho_of(&m->p, d), rho_before = d > 1 ? rho_of(&m->p, d - 1) : 1;
