@@ -47,8 +47,8 @@ class Fastar:
         self.codes = self.inner.codes(self.rows)
         self.kernel = self.inner.conditional.kernel
         self.weights = self.inner.network.prepare(self.inner.params, threads)
-        self.noise = case.uniforms[:, :, None]
-        self.drawn = np.zeros(case.uniforms.shape, self.inner.dtype)
+        self.noise = case.uniforms.reshape(*case.uniforms.shape[:2], -1)
+        self.drawn = np.zeros(case.uniforms.shape[:2], self.inner.dtype)
 
     def _training(self) -> Any:
         """Build the training that `fit` would build, with all rows in one batch."""
@@ -105,7 +105,8 @@ class Peer:
         self.trained = its.build(make, case, threads)
         self.rows = self.peer.prepare(case.rows)
         self.trained_rows = self.trained.prepare(case.rows)
-        self.uniforms = self.peer.prepare(case.uniforms)
+        prepare = getattr(self.peer, "prepare_noise", self.peer.prepare)
+        self.uniforms = prepare(case.uniforms)
         self.n_passes: int | None = None
 
     def log_likelihood(self) -> np.ndarray:

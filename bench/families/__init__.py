@@ -20,10 +20,30 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["FAMILIES", "OPERATIONS", "PASSES", "Case", "Entry", "family", "fit_reference"]
+__all__ = [
+    "FAMILIES",
+    "OPERATIONS",
+    "PASSES",
+    "PEERS_ALONE",
+    "Case",
+    "Entry",
+    "family",
+    "fit_reference",
+]
 
 #: Modules of this package by the choices of `compare.py --model`.
-FAMILIES = {"nade": "nade", "made": "masked", "fvsbn": "masked"}
+FAMILIES = {
+    "nade": "nade",
+    "made": "masked",
+    "fvsbn": "masked",
+    "rnade": "wide",
+    "nade_categorical": "wide",
+    "made_mixture": "mixtures",
+}
+
+#: Those whose modules have `stand_ins(options)`, cases with random parameters for `peer_times.py`,
+#: and `reference(case, rows)`, log-likelihoods by NumPy.
+PEERS_ALONE = {name: FAMILIES[name] for name in ("rnade", "nade_categorical", "made_mixture")}
 
 #: What is timed, and how the tables call it.
 OPERATIONS = {
@@ -65,11 +85,12 @@ class Case:
     settings : dict
         What `estimator` makes of it.
     rows : numpy.ndarray
-        The rows (n, D), uint8, that are scored and differentiated.
+        The rows (n, D) that are scored and differentiated.
     params : dict of numpy.ndarray
         As `params_` has them.
     uniforms : numpy.ndarray
-        Numbers (m, D), float32, from which the peers draw m samples.
+        Numbers (m, D), float32, from which the peers draw m samples; or (m, D, 2), a uniform one
+        and a standard normal for each value.
     masks : dict of numpy.ndarray
         As `masks_` has them, if there are any.
     n_checked : int or None

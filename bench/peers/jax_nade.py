@@ -38,7 +38,16 @@ import numpy as np
 from jax import Array, lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-__all__ = ["ACTIVATIONS", "JaxScan", "JaxShardedScan", "Prepared", "adam"]
+__all__ = [
+    "ACTIVATIONS",
+    "JaxScan",
+    "JaxShardedScan",
+    "Params",
+    "Prepared",
+    "adam",
+    "cpu_devices",
+    "in_chunks",
+]
 
 Params = dict[str, Array]
 
@@ -72,7 +81,7 @@ DERIVATIVES: dict[str, Callable[[Array], Array]] = {
 }
 
 
-def _cpu_devices(n_devices: int) -> list[Any]:
+def cpu_devices(n_devices: int) -> list[Any]:
     """Give the first CPU devices, asking for one per core if none was made yet."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     # Where the devices exist already this is refused; whether they suffice is seen below.
@@ -106,13 +115,14 @@ def _column_sums(columns: Array, logits: Array) -> Array:
     return -jax.nn.softplus(jnp.where(columns > 0, -logits, logits)).sum(0)
 
 
-def _in_chunks(function: Callable[[Array], Array], rows: Array) -> Array:
+def in_chunks(function: Callable[[Array], Array], rows: Array) -> Array:
     """Apply a function of independent rows to a few of them at a time."""
     n_rows = rows.shape[0]
     n_chunks = -(-n_rows // CHUNK_ROWS)
     size = -(-n_rows // n_chunks)
-    padded = jnp.pad(rows, ((0, n_chunks * size - n_rows), (0, 0)))
-    results = lax.map(function, padded.reshape(n_chunks, size, -1))
+    padding = [(0, n_chunks * size - n_rows), *[(0, 0)] * (rows.ndim - 1)]
+    padded = jnp.pad(rows, padding)
+    results = lax.map(function, padded.reshape(n_chunks, size, *rows.shape[1:]))
     return results.reshape(n_chunks * size, *results.shape[2:])[:n_rows]
 
 
@@ -121,7 +131,7 @@ def _score(activation: str, params: Params, rows: Array) -> Array:
         columns, logits, _ = _scan_logits(activation, params, chunk)
         return _column_sums(columns, logits)
 
-    return _in_chunks(score, rows)
+    return in_chunks(score, rows)
 
 
 def _sample(activation: str, params: Params, uniforms: Array) -> Array:
@@ -141,7 +151,7 @@ def _sample(activation: str, params: Params, uniforms: Array) -> Array:
         _, rest = lax.scan(step, carry, inputs)
         return jnp.concatenate([first.astype(jnp.uint8)[None], rest]).T
 
-    return _in_chunks(sample, uniforms)
+    return in_chunks(sample, uniforms)
 
 
 def _automatic_gradient(activation: str, params: Params, rows: Array, weights: Array) -> Any:
@@ -214,7 +224,7 @@ class JaxScan:
     gradient_function = staticmethod(_automatic_gradient)
 
     def __init__(self, params: dict[str, np.ndarray], activation: str, n_threads: int) -> None:
-        devices = _cpu_devices(n_threads)
+        devices = cpu_devices(n_threads)
         self._mesh = Mesh(np.array(devices if self.sharded else devices[:1]), ("rows",))
         whole, split = PartitionSpec(), PartitionSpec("rows")
         self._split = NamedSharding(self._mesh, split)
