@@ -18,7 +18,6 @@ from fastar.conditionals._conditional import (
     weighted_mean,
 )
 
-
 _NEEDLE = 0.003
 """Deviation with which a component of a common value begins, as a share of the column's."""
 
