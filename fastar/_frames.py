@@ -417,6 +417,11 @@ class Columns:
             start, size = start + size, 2 * size
         return len(seen) if limit is None else min(len(seen), limit + 1)
 
+    def extent(self, d: int) -> float:
+        """Return the distance from the smallest to the largest value of column d, 0 of none."""
+        present = self._present(d, slice(None))
+        return float(present.max()) - float(present.min()) if present.size else 0.0
+
     def is_binary(self, d: int) -> bool:
         """Return whether column d holds 0 and 1 alone, in the coding and missing ones aside.
 

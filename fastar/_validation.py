@@ -14,6 +14,7 @@ from fastar._parameters import Array
 from fastar._table import Table
 from fastar.conditionals import (
     BY_NAME,
+    MOST_LEVELS,
     Bernoulli,
     Categorical,
     Conditional,
@@ -133,7 +134,7 @@ def _of_columns(
     return found[0] if len({repr(each) for each in found}) == 1 else Mixed(found)
 
 
-MOST_LEVELS = 100
+MANY_LEVELS = 100
 """A frame's column of integers with more of them than that has an ordinal conditional."""
 
 
@@ -145,17 +146,19 @@ def _judged(column: Table, is_frame: bool) -> Conditional:
         if kind == "category":
             return Categorical()
         is_binary, is_integer = X.is_binary(d), kind == "integer"
-        is_long = is_integer and X.n_distinct(d, MOST_LEVELS) > MOST_LEVELS
+        is_long = is_integer and X.n_distinct(d, MANY_LEVELS) > MANY_LEVELS
+        extent = X.extent(d) if is_long else 0
     else:
         values = np.unique(column.take(slice(None)))
         is_binary = bool(((values == 0) | (values == 1)).all())
         is_integer = column.dtype.kind in "iu"
-        is_long = len(values) > MOST_LEVELS and is_frame
+        is_long = is_integer and is_frame and len(values) > MANY_LEVELS
+        extent = float(values[-1]) - float(values[0]) if is_long else 0
     if is_binary:
         return Bernoulli()
-    if is_integer:
-        return LogisticMixture() if is_long else Categorical()
-    return Gaussian()
+    if is_long and extent <= MOST_LEVELS / 2:
+        return LogisticMixture(margin=0.5)
+    return Categorical() if is_integer and not is_long else Gaussian()
 
 
 def check_order(order: Any, n_features: int, rng: np.random.Generator) -> Array:

@@ -23,6 +23,10 @@ LARGEST_COUNT = 2**24
 """float32 tells whole numbers apart up to here."""
 
 
+MOST_LEVELS = 2**22
+"""float32 tells the ends of so many levels apart."""
+
+
 class Count(Conditional):
     """Base of densities over 0, 1, 2, ...; networks see counts in units of their deviation."""
 
@@ -110,20 +114,26 @@ class NegativeBinomial(Count):
 
 
 class LogisticMixture(Conditional):
-    """Mixture of K logistic densities, discretised to the whole numbers from low to high [1]_.
+    """Mixture of K logistic densities, discretised to the levels from low to high [1]_.
 
     p(x) = sum_k softmax(z)_k (F((x + 1/2 - mu_k) / b_k) - F((x - 1/2 - mu_k) / b_k)), F the
-    sigmoid, b_k = exp(s_k) + scale_floor; the lowest level takes all below it, the highest all
-    above. For ordinal levels such as the grey ones 0..255.
+    sigmoid, b_k = exp(s_k) + scale_floor, x in steps; the lowest level takes all below it, the
+    highest all above. For ordinal levels such as the grey ones 0..255, and for measurements of so
+    many decimals.
 
     Parameters
     ----------
     n_components : int, default=10
         K.
-    low, high : int or None, default=None
+    low, high : float or None, default=None
         The lowest and the highest level; by default those of each column in `fit`.
     scale_floor : float, default=0.05
         Smallest b_k, in levels.
+    step : float, default=1
+        Distance of the levels, which are its multiples: 0.01 for two decimals.
+    margin : float, default=0
+        Share of their range by which the levels go beyond those of `fit`, below as above, but not
+        below 0 where `fit` saw nothing below it.
 
     References
     ----------
@@ -137,14 +147,18 @@ class LogisticMixture(Conditional):
     def __init__(
         self,
         n_components: int = 10,
-        low: int | None = None,
-        high: int | None = None,
+        low: float | None = None,
+        high: float | None = None,
         scale_floor: float = 0.05,
+        step: float = 1.0,
+        margin: float = 0.0,
     ) -> None:
         self.n_components = n_components
         self.low = low
         self.high = high
         self.scale_floor = scale_floor
+        self.step = step
+        self.margin = margin
 
     def settings(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
@@ -153,28 +167,55 @@ class LogisticMixture(Conditional):
             "low": self.low,
             "high": self.high,
             "scale_floor": self.scale_floor,
+            "step": self.step,
+            "margin": self.margin,
         }
 
     def _learn(self, table: Table, weight: Array) -> dict[str, Array]:
         check_components(self, self.n_components)
         check_floor("scale_floor", self, self.scale_floor)
+        check_floor("step", self, self.step)
         low, high = np.full(len(table.order), np.inf), np.full(len(table.order), -np.inf)
         for _, block in table.blocks():
-            low = np.fmin(low, np.fmin.reduce(block, axis=0))
-            high = np.fmax(high, np.fmax.reduce(block, axis=0))
-        low = np.where(np.isfinite(low), low, 0.0) if self.low is None else low * 0 + self.low
-        high = np.where(np.isfinite(high), high, low) if self.high is None else high * 0 + self.high
-        if (high < low).any() or (high - low > LARGEST_COUNT / 4).any():
+            low = np.fmin(low, np.fmin.reduce(self._steps(block), axis=0))
+            high = np.fmax(high, np.fmax.reduce(self._steps(block), axis=0))
+        low, high = np.where(np.isfinite(low), low, 0.0), np.where(np.isfinite(high), high, 0.0)
+        beyond = np.ceil(self.margin * (high - low))
+        reached = np.where(low >= 0, np.maximum(low - beyond, 0), low - beyond)
+        low = reached if self.low is None else np.full_like(low, round(self.low / self.step))
+        high = (
+            high + beyond if self.high is None else np.full_like(high, round(self.high / self.step))
+        )
+        if (high < low).any() or (high - low > MOST_LEVELS).any():
             raise ValueError(
                 "LogisticMixture must have low <= high, and levels no further apart than "
-                f"{LARGEST_COUNT // 4}. Got {low.min():.0f} to {high.max():.0f} instead."
+                f"{MOST_LEVELS}. Got {low.min():.0f} to {high.max():.0f} instead."
             )
         return {"low": low, "high": high}
 
     @property
     def support(self) -> str:
         """The support, for error messages."""
-        return "whole numbers between the lowest and the highest level"
+        levels = "whole numbers" if self.step == 1 else f"multiples of {self.step}"
+        return f"{levels} between the lowest and the highest level"
+
+    def _steps(self, block: Array) -> Array:
+        """Return values as numbers of steps, whole ones where they are levels."""
+        steps: Array = block.astype(np.float64)
+        if self.step == 1:
+            return steps
+        steps = steps / self.step
+        nearest = np.rint(steps)
+        return np.where(
+            np.abs(steps - nearest) <= 1e-6 * np.maximum(1, np.abs(steps)), nearest, steps
+        )
+
+    def _values(self, steps: Array) -> Array:
+        """Return the value of so many steps: of 35 of 0.01 the number 0.35, not its neighbour."""
+        inverse = 1 / self.step
+        if abs(inverse - round(inverse)) <= 1e-9 * inverse:
+            return steps / round(inverse)
+        return steps * self.step
 
     @property
     def n_outputs(self) -> int:
@@ -195,19 +236,19 @@ class LogisticMixture(Conditional):
 
     def _outside(self, block: Array) -> Array:
         low, high = self._learnt["low"], self._learnt["high"]
-        inside: Array = (block >= low) & (block <= high) & (block == np.floor(block))
+        steps = self._steps(block)
+        inside: Array = (steps >= low) & (steps <= high) & (steps == np.floor(steps))
         return ~inside
 
     def encode(self, block: Array, dtype: np.dtype[Any]) -> Array:
         """Return codes evenly spread from -1 for the lowest to 1 for the highest level."""
-        levels = block.astype(np.float64) - self._learnt["low"]
+        levels = self._steps(block) - self._learnt["low"]
         return np.ascontiguousarray(2 * self._unit * levels - 1, dtype)
 
     def decode(self, codes: Array) -> Array:
         """Return the level of each code."""
         levels = np.rint((codes.astype(np.float64) + 1) / (2 * self._unit))
-        values: Array = self._learnt["low"] + levels
-        return values
+        return self._values(self._learnt["low"] + levels)
 
     def constant(self, table: Table, weight: Array) -> Array:
         """Return components at common values and over the quantiles of the others."""
@@ -219,7 +260,7 @@ class LogisticMixture(Conditional):
         return np.concatenate([log_weight, mean, s], axis=1)
 
     def describe(self, raw: Array, codes: Array) -> dict[str, Array]:
-        """Return the mixture before it is discretised, in levels, and its CDF at the level.
+        """Return the mixture before it is discretised, and its CDF at the level.
 
         weights, means, scales (n, D, K) of its components; mean (n, D) of them; cdf (n, D), the
         mass up to and including the level.
@@ -233,8 +274,8 @@ class LogisticMixture(Conditional):
         low = self._learnt["low"]
         return {
             "weights": weight,
-            "means": low[:, None] + (mean + 1) / (2 * unit),
-            "scales": scale / (2 * unit),
-            "mean": low + ((weight * mean).sum(axis=2) + 1) / (2 * self._unit),
+            "means": self.step * (low[:, None] + (mean + 1) / (2 * unit)),
+            "scales": self.step * scale / (2 * unit),
+            "mean": self.step * (low + ((weight * mean).sum(axis=2) + 1) / (2 * self._unit)),
             "cdf": np.where(above, 1.0, cdf),
         }
