@@ -20,9 +20,11 @@ from common import (
     assert_same,
     assert_same_bits,
     bits,
+    distribution,
     fit,
     fitted,
     make,
+    sizes,
     snapshot,
     states,
 )
@@ -110,7 +112,8 @@ def test_probabilities_of_all_states_sum_to_one(variant, conditional, markov_ord
 @every_variant
 def test_a_density_is_the_mean_of_those_of_all_sets_of_masks(variant, conditional):
     X = DATA[conditional](40, 6)
-    model = shaken(masked(variant, distribution=conditional, order="random", dtype="float64"), X)
+    settings = {"distribution": distribution(conditional, 6), "dtype": "float64"}
+    model = shaken(masked(variant, order="random", **settings), X)
     by_member = members_scores(model, X).sum(axis=2)
     M = model.get_params().get("n_masks", 1)
     assert len(by_member) == (4 if M == "unlimited" else M)
@@ -297,10 +300,10 @@ def test_a_mixture_of_means_draws_exactly_what_follows_a_prefix_of_evidence():
 @every_conditional
 @pytest.mark.parametrize("D", [1, 2, 6])
 def test_parameters_have_the_shapes_and_numbers_of_the_papers(D, conditional, order):
-    settings = {"distribution": conditional, "order": ORDERS[order](D)}
+    settings = {"distribution": distribution(conditional, D), "order": ORDERS[order](D)}
     X = DATA[conditional](40, D)
-    P = {"bernoulli": 1, "categorical": 3, "gaussian": 2}[conditional]
-    Q = {"categorical": (3,)}.get(conditional, ())
+    P, Q = sizes(conditional, D)
+    Q = (Q,) if Q > 1 else ()
     linear = fit(make("FVSBN", **settings), X)
     shapes = {"L": (D, P, D, *Q), "b": (D, P)}
     assert {name: array.shape for name, array in linear.params_.items()} == shapes

@@ -20,6 +20,7 @@ from common import (
     assert_same,
     assert_same_bits,
     bits,
+    distribution,
     fit,
     fitted,
     levels,
@@ -62,7 +63,8 @@ def mixed(name="NADE", n_members=3, weights="equal", n_jobs=1, **parameters):
 def fitted_mixture(name="NADE", conditional="bernoulli", n=300, D=5, **parameters):
     """Return a fitted one and its data."""
     X = DATA[conditional](n, D)
-    return fit(mixed(name, distribution=conditional, **parameters), X), X
+    chosen = distribution(conditional, D)
+    return fit(mixed(name, distribution=chosen, **parameters), X), X
 
 
 def frozen(*members, weights="equal", X=None):

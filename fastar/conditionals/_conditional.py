@@ -67,6 +67,8 @@ class Conditional(ABC):
     def restored(self, arrays: dict[str, Array], n_features: int) -> Self:
         """Return a copy with what `arrays` gave."""
         new = copy.copy(self)
+        for known in ("inputs", "kernel"):  # of another fit
+            new.__dict__.pop(known, None)
         new._learnt = {name: array for name, array in arrays.items() if name != "missing"}
         new.missing = np.broadcast_to(arrays.get("missing", np.bool_(False)), (n_features,))
         return new
