@@ -140,15 +140,23 @@ def test_features_scores_are_ratios_of_the_probabilities_of_prefixes(conditional
         )
         np.testing.assert_allclose(np.exp(features[:, column]), upto / before, rtol=1e-9)
     said = model.conditionals(rows)
+    if isinstance(said, dict):
+        for column in range(D):  # the step of the CDF from the level below
+            above = np.flatnonzero(rows[:, column] > rows.min())
+            below = rows[above] - np.eye(D, dtype=rows.dtype)[column]
+            step = said["cdf"][above, column] - model.conditionals(below)["cdf"][:, column]
+            np.testing.assert_allclose(step, np.exp(features[above, column]), rtol=1e-7)
+        return
     said = np.stack([1 - said, said], axis=2) if conditional == "bernoulli" else said
     chosen = np.take_along_axis(said, rows.astype(int)[:, :, None], 2)[:, :, 0]
     np.testing.assert_allclose(chosen, np.exp(features), rtol=1e-9)
     np.testing.assert_allclose(said.sum(axis=2), 1)
 
 
-def test_a_mean_of_gaussians_is_described_by_its_mean_and_variance():
+@pytest.mark.parametrize("conditional", ["gaussian", "gaussian_mixture"])
+def test_a_mean_of_densities_is_described_by_its_mean_variance_and_cdf(conditional):
     X = DATA["gaussian"](60, 3)
-    model = shaken(masked((1, "3 sets"), distribution="gaussian", dtype="float64"), X)
+    model = shaken(masked((1, "3 sets"), distribution=conditional, dtype="float64"), X)
     said, start = model.conditionals(X[:1]), X[0]
     for column in range(3):
         mean, sd = said["mean"][0, column], np.sqrt(said["variance"][0, column])
@@ -159,6 +167,8 @@ def test_a_mean_of_gaussians_is_described_by_its_mean_and_variance():
         assert p.sum() == pytest.approx(1, abs=1e-6)
         assert p @ x == pytest.approx(mean, abs=1e-6 * sd)
         assert p @ (x - mean) ** 2 == pytest.approx(sd**2, rel=1e-5)
+        cdf = model.conditionals(rows)["cdf"][:, column]
+        np.testing.assert_allclose(np.cumsum(p) - p / 2, cdf, atol=1e-4)
 
 
 def test_the_variance_of_a_mean_of_gaussians_does_not_drown_in_a_large_mean():

@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 import pytest
 from common import (
-    CONDITIONALS,
+    COMPOSITIONS,
     DATA,
     MODELS,
     N_CORES,
@@ -25,7 +25,7 @@ from fastar import _threads
 from fastar._threads import effective_n_threads, useful_n_threads
 
 every_model = pytest.mark.parametrize("name", MODELS)
-every_conditional = pytest.mark.parametrize("conditional", CONDITIONALS)
+every_composition = pytest.mark.parametrize(("name", "conditional"), COMPOSITIONS)
 # By model: more hidden units than one thread's share.
 WIDE = {
     "NADE": {"n_hidden": 261},
@@ -62,8 +62,7 @@ def life(name, conditional, n_jobs):
 
 
 @pytest.mark.parametrize("n_jobs", [2, 3, 8, None, -1])
-@every_conditional
-@every_model
+@every_composition
 def test_everything_has_the_same_bits_for_any_number_of_jobs(
     name, conditional, n_jobs, threads_for_small_work
 ):

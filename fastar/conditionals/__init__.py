@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastar.conditionals._conditional import QUANTILES, Conditional
+from fastar.conditionals._conditional import Conditional
 from fastar.conditionals._discrete import Bernoulli, Categorical
 from fastar.conditionals._integer import LogisticMixture, NegativeBinomial, Poisson
 from fastar.conditionals._mixed import Mixed
@@ -17,7 +17,6 @@ from fastar.conditionals._real import Gaussian, GaussianMixture, Laplace, Laplac
 
 __all__ = [
     "BY_NAME",
-    "QUANTILES",
     "Bernoulli",
     "Categorical",
     "Conditional",

@@ -44,6 +44,10 @@ class Conditional(ABC):
         settings = ", ".join(f"{key}={value!r}" for key, value in self.settings().items())
         return f"{type(self).__name__}({settings})"
 
+    def __getstate__(self) -> dict[str, Any]:
+        # what is computed from the rest stays with the object: a copy may learn from other data
+        return {key: value for key, value in vars(self).items() if key not in ("inputs", "kernel")}
+
     def settings(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return {}
@@ -67,8 +71,6 @@ class Conditional(ABC):
     def restored(self, arrays: dict[str, Array], n_features: int) -> Self:
         """Return a copy with what `arrays` gave."""
         new = copy.copy(self)
-        for known in ("inputs", "kernel"):  # of another fit
-            new.__dict__.pop(known, None)
         new._learnt = {name: array for name, array in arrays.items() if name != "missing"}
         new.missing = np.broadcast_to(arrays.get("missing", np.bool_(False)), (n_features,))
         return new
@@ -238,8 +240,8 @@ def weighted_mean(table: Table, weight: Array, code: Any) -> Array:
     return mean
 
 
-def sampled_columns(table: Table, weight: Array, most: int = 2000) -> Array:
-    """Return rows (at most `most`, D) of the table, evenly spread among those with weight."""
-    rows = np.flatnonzero(weight)
-    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), most)).astype(np.intp)]
-    return table.take(rows)
+def sampled_columns(table: Table, weight: Array, n: int = 2000) -> Array:
+    """Return n rows (n, D) of the table, each as often as it weighs."""
+    total = np.cumsum(weight)
+    at = (np.arange(n) + 0.5) / n * total[-1]
+    return table.take(np.minimum(np.searchsorted(total, at), np.flatnonzero(weight)[-1]))
