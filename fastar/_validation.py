@@ -14,7 +14,6 @@ from fastar._parameters import Array
 from fastar._table import Table
 from fastar.conditionals import (
     BY_NAME,
-    MOST_LEVELS,
     Bernoulli,
     Categorical,
     Conditional,
@@ -22,6 +21,7 @@ from fastar.conditionals import (
     LogisticMixture,
     Mixed,
 )
+from fastar.conditionals._integer import MOST_LEVELS
 
 
 @contextmanager

@@ -128,12 +128,8 @@ def test_the_textbooks_gradient_is_its_complex_step(
     rng = np.random.default_rng(0)
     D, H, n = 4, 5, 6
     Q = 3 if conditional == "categorical" else 1
-    twin = (
-        reference.Categorical([3] * D)
-        if conditional == "categorical"
-        else reference.CONDITIONALS[conditional]()
-    )
-    codes = rng.integers(0, 2, (n, D)) * 1.0 if Q == 1 else rng.integers(0, Q, (n, D)) * 1.0
+    twin = reference.CONDITIONALS[conditional](D)
+    codes = rng.integers(0, max(2, Q), (n, D)) * 1.0
     shapes = {"W": (D - 1, Q, H), "c": (H,), "V": (D - 1, twin.P, H), "b": (D, twin.P)}
     if rescaled:
         shapes["rho"] = (D - 1,)

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastar.conditionals._conditional import QUANTILES, Conditional
+from fastar.conditionals._conditional import Conditional
 from fastar.conditionals._discrete import Bernoulli, Categorical
-from fastar.conditionals._integer import MOST_LEVELS, LogisticMixture, NegativeBinomial, Poisson
+from fastar.conditionals._integer import LogisticMixture, NegativeBinomial, Poisson
 from fastar.conditionals._mixed import Mixed
 from fastar.conditionals._real import Gaussian, GaussianMixture, Laplace, LaplaceMixture
 
 __all__ = [
     "BY_NAME",
-    "MOST_LEVELS",
-    "QUANTILES",
     "Bernoulli",
     "Categorical",
     "Conditional",

@@ -47,6 +47,10 @@ class Conditional(ABC):
         settings = ", ".join(f"{key}={value!r}" for key, value in self.settings().items())
         return f"{type(self).__name__}({settings})"
 
+    def __getstate__(self) -> dict[str, Any]:
+        # what is computed from the rest stays with the object: a copy may learn from other data
+        return {key: value for key, value in vars(self).items() if key not in ("inputs", "kernel")}
+
     def settings(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return {}
@@ -243,8 +247,8 @@ def weighted_mean(table: Table, weight: Array, code: Any) -> Array:
     return mean
 
 
-def sampled_columns(table: Table, weight: Array, most: int = 2000) -> Array:
-    """Return rows (at most `most`, D) of the table, evenly spread among those with weight."""
-    rows = np.flatnonzero(weight)
-    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), most)).astype(np.intp)]
-    return table.take(rows)
+def sampled_columns(table: Table, weight: Array, n: int = 2000) -> Array:
+    """Return n rows (n, D) of the table, each as often as it weighs."""
+    total = np.cumsum(weight)
+    at = (np.arange(n) + 0.5) / n * total[-1]
+    return table.take(np.minimum(np.searchsorted(total, at), np.flatnonzero(weight)[-1]))

@@ -20,7 +20,7 @@ from fastar.conditionals._conditional import (
 from fastar.conditionals._real import check_components, check_floor, spread_components
 
 LARGEST_COUNT = 2**24
-"""float32 tells whole numbers apart up to here."""
+"""float32 tells whole numbers apart up to here (as in src/kernels/conditionals/counts.h)."""
 
 
 MOST_LEVELS = 2**22
@@ -28,7 +28,7 @@ MOST_LEVELS = 2**22
 
 
 class Count(Conditional):
-    """Base of densities over 0, 1, 2, ...; networks see counts in units of their deviation."""
+    """Base of densities over 0, 1, 2, ...; networks see counts in units near their deviation."""
 
     support = f"whole numbers from 0 to {LARGEST_COUNT}"
     begins_constant = True
@@ -36,7 +36,9 @@ class Count(Conditional):
     def _learn(self, table: Table, weight: Array) -> dict[str, Array]:
         mean = weighted_mean(table, weight, lambda block: block.astype(np.float64))
         variance = weighted_mean(table, weight, lambda block: (block - mean) ** 2)
-        return {"mean": mean, "variance": variance, "unit": np.maximum(np.sqrt(variance), 1.0)}
+        # a power of two, so that a code is exact where the count is
+        unit = np.exp2(np.rint(np.log2(np.maximum(variance, 1.0)) / 2))
+        return {"mean": mean, "variance": variance, "unit": unit}
 
     @property
     def unit(self) -> Array:

@@ -428,16 +428,20 @@ static void spread(const STAIRS *stairs, int64_t k, const real *unit, int64_t j0
 
 static void spread_input(int64_t n, const input_spec *inputs, const STAIRS *stairs, int64_t d, const real *x,
                          int64_t j0, int64_t j1, real *out) {
-    if (!(inputs->one_hot[d] & FASTAR_ONE_HOT)) {
+    if (!inputs->one_hot[d]) {
         spread(stairs, d * inputs->Q, x, j0, j1, out);
         return;
     }
     const int64_t begin = most(stairs->row_begin[d * inputs->Q], j0);
     const int64_t end = least(stairs->row_end[d * inputs->Q], j1);
     for (int64_t r = 0; r < n; r++) {
-        const real *w = stairs->W + (d * inputs->Q + (int64_t)x[r]) * stairs->columns;
+        int32_t row;
+        real value;
+        if (!change_of(inputs, d, x[r], &row, &value))
+            continue;
+        const real *w = stairs->W + row * stairs->columns;
         for (int64_t j = begin; j < end; j++)
-            out[(j - j0) * ROWS + r] += w[j];
+            out[(j - j0) * ROWS + r] += value * w[j];
     }
 }
 

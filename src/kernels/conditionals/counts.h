@@ -28,7 +28,8 @@ INLINE double digamma(double x) {
     return log(x) - 0.5 * y - y2 * (1. / 12 - y2 * (1. / 120 - y2 * (1. / 252 - y2 * (1. / 240 - y2 * (1. / 132))))) - sum;
 }
 
-INLINE double limited_exp(double x, double limit) { return exp(fmax(-limit, fmin(x, limit))); }
+/* NaN goes through. */
+INLINE double limited_exp(double x, double limit) { return exp(x < -limit ? -limit : x > limit ? limit : x); }
 
 INLINE void poisson_row(int with_gradient, int64_t count, int64_t P, const feature_spec *f, const real *raw,
                         const real *codes, real scale, real *logp, real *graw) {
@@ -59,17 +60,30 @@ INLINE void negative_binomial_row(int with_gradient, int64_t count, int64_t P, c
         clear_unused(count, 2, P, graw);
 }
 
+/* The largest count that is drawn, LARGEST_COUNT of conditionals/_integer.py. */
+#define LARGEST_COUNT 16777216.0
+/* Counts this far from the mode are drawn one by one, those beyond in cells of a part of their distance. */
+#define ONE_BY_ONE 1024.0
+#define CELLS 512.0
+
 /* p(k + 1) / p(k) = (k * slope + start) / (k + 1) of either kind; both rise to `mode` and then fall. */
 typedef struct {
     double slope, start, mode;
+    double rate, r; /* p(k) is as rate^k / k! for r = 0, or as Gamma(k + r) rate^k / k! */
 } count_law;
 
 INLINE count_law law_of(int kind, const real *raw) {
     const double mean = limited_exp(raw[0], LOG_MEAN_LIMIT);
     if (kind == FASTAR_POISSON)
-        return (count_law){0, mean, floor(mean)};
+        return (count_law){0, mean, fmin(floor(mean), LARGEST_COUNT), mean, 0};
     const double r = limited_exp(raw[1], LOG_R_LIMIT), success = mean / (r + mean);
-    return (count_law){success, r * success, r > 1 ? floor((r - 1) / r * mean) : 0};
+    const double mode = r > 1 ? fmin(floor((r - 1) / r * mean), LARGEST_COUNT) : 0 * mean;
+    return (count_law){success, r * success, mode, success, r};
+}
+
+/* log p(k), but for a constant. */
+INLINE double log_mass(count_law law, double k) {
+    return k * log(law.rate) - log_gamma(k + 1) + (law.r > 0 ? log_gamma(k + law.r) : 0);
 }
 
 INLINE double raised(double ratio, double power) { return power == 1 ? ratio : pow(ratio, power); }
@@ -77,24 +91,31 @@ INLINE double raised(double ratio, double power) { return power == 1 ? ratio : p
 /* Walk from the mode, up and then down, over counts that carry all of the mass but 1e-16 of it. Returns the sum of
  * p(k) / p(mode), or the count at which this sum passes `target` if it is positive. */
 INLINE double walk(count_law law, double power, double target) {
-    double sum = 1, weight = 1, k = law.mode;
+    double sum = 1;
     if (target > 0 && sum > target)
-        return k;
-    for (; weight > 1e-17 * sum; k++) {
-        weight *= raised((k * law.slope + law.start) / (k + 1), power);
-        sum += weight;
-        if (target > 0 && sum > target)
-            return k + 1;
+        return law.mode;
+    for (int up = 1; up >= -1; up -= 2) {
+        const double end = up > 0 ? LARGEST_COUNT : 0;
+        double weight = 1, k = law.mode;
+        while (k != end) {
+            const double distance = fabs(k - law.mode);
+            const int one = distance < ONE_BY_ONE;
+            const double cell = one ? 1 : fmin(floor(distance / CELLS), fabs(end - k));
+            if (one) {
+                const double below = up > 0 ? k : k - 1, ratio = (below * law.slope + law.start) / (below + 1);
+                weight *= raised(up > 0 ? ratio : 1 / ratio, power);
+            } else /* as high as in its middle */
+                weight = exp(power * (log_mass(law, k + up * (cell + 1) / 2) - log_mass(law, law.mode)));
+            const double before = sum;
+            sum += weight * cell;
+            if (target > 0 && sum > target)
+                return k + up * (1 + fmin(floor((target - before) / weight), cell - 1));
+            k += up * cell;
+            if (!(weight * fmax(distance, 1) > 1e-17 * sum)) /* so that NaN ends it */
+                break;
+        }
     }
-    const double last = k;
-    weight = 1;
-    for (k = law.mode; k > 0 && weight > 1e-17 * sum; k--) {
-        weight *= raised(k / ((k - 1) * law.slope + law.start), power);
-        sum += weight;
-        if (target > 0 && sum > target)
-            return k - 1;
-    }
-    return target > 0 ? last : sum;
+    return target > 0 ? law.mode : sum;
 }
 
 INLINE void count_draw(int kind, int64_t n, const feature_spec *f, double temperature, const real *raw,
