@@ -135,16 +135,18 @@ def inside(uniform):
 
 @dataclass
 class LogisticLevels:
-    """One logistic density over codes from -1 to 1, each with what is within `unit` of it."""
+    """One logistic density over codes from low to high, each with what is within `unit` of it."""
 
     unit: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
     scale_floor: float = 0.05
     P = 2
 
     def ends(self, raw, codes):
         b = np.exp(raw[:, :, 1]) + 2 * self.unit * self.scale_floor
         upper, lower = ((codes + side - raw[:, :, 0]) / b for side in (self.unit, -self.unit))
-        return b, upper, lower, codes + self.unit > 1, codes - self.unit < -1
+        return b, upper, lower, codes + self.unit > self.high, codes - self.unit < self.low
 
     def log_prob(self, raw, codes):
         _, upper, lower, highest, lowest = self.ends(raw, codes)
@@ -167,7 +169,8 @@ class LogisticLevels:
         unit = self.unit[d]
         b = np.exp(raw[:, 1]) + 2 * unit * self.scale_floor
         at = stats.logistic.ppf(inside(noise[:, 0]), raw[:, 0], b * temperature)
-        return 2 * unit * np.clip(np.rint((at + 1) / (2 * unit)), 0, np.rint(1 / unit)) - 1
+        low, top = self.low[d], np.rint((self.high[d] - self.low[d]) / (2 * unit))
+        return low + 2 * unit * np.clip(np.rint((at - low) / (2 * unit)), 0, top)
 
 
 def expm1(z):
@@ -338,9 +341,9 @@ def twin_of(conditional, d):
             conditional.unit[d]
         )
     if name == "logistic_mixture":
-        steps = (conditional.arrays()["high"] - conditional.arrays()["low"])[d]
-        part = LogisticLevels(np.where(steps > 0, 1 / np.maximum(steps, 1), 4.0))
-        part.scale_floor = settings["scale_floor"]
+        learnt = {key: array[d] for key, array in conditional.arrays().items()}
+        low, high = ((learnt[end] - learnt["centre"]) / learnt["spread"] for end in ("low", "high"))
+        part = LogisticLevels(0.5 / learnt["spread"], low, high, settings["scale_floor"])
         return Mixture(part, settings["n_components"])
     part = {"gaussian": Gaussian, "laplace": Laplace}[name.removesuffix("_mixture")]
     part = part(settings["variance_floor"])
@@ -360,7 +363,9 @@ CONDITIONALS = {
     "laplace": lambda D: Laplace(),
     "gaussian_mixture": lambda D: Mixture(Gaussian(0.01), 3),
     "laplace_mixture": lambda D: Mixture(Laplace(0.01), 3),
-    "logistic_mixture": lambda D: Mixture(LogisticLevels(np.full(D, 1 / 3)), 3),
+    "logistic_mixture": lambda D: Mixture(
+        LogisticLevels(np.full(D, 1 / 3), np.full(D, -1.0), np.full(D, 1.0)), 3
+    ),
     "poisson": lambda D: Poisson(np.ones(D)),
     "negative_binomial": lambda D: NegativeBinomial(np.ones(D)),
     "mixed": lambda D: Mixed(

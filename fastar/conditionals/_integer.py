@@ -193,7 +193,10 @@ class LogisticMixture(Conditional):
                 "LogisticMixture must have low <= high, and levels no further apart than "
                 f"{MOST_LEVELS}. Got {low.min():.0f} to {high.max():.0f} instead."
             )
-        return {"low": low, "high": high}
+        centre = weighted_mean(table, weight, self._steps)
+        variance = weighted_mean(table, weight, lambda block: (self._steps(block) - centre) ** 2)
+        spread = np.maximum(np.sqrt(variance), 0.5)
+        return {"low": low, "high": high, "centre": centre, "spread": spread}
 
     @property
     def support(self) -> str:
@@ -226,15 +229,20 @@ class LogisticMixture(Conditional):
 
     @property
     def _unit(self) -> Array:
-        """Half the distance of two codes, which run from -1 to 1."""
-        steps = self._learnt["high"] - self._learnt["low"]
-        # of a single level: more than all codes, so that it takes all of the mass
-        return np.where(steps > 0, 1 / np.maximum(steps, 1), 4.0)
+        """Half the distance of two codes, which are in units of the column's deviation."""
+        return 0.5 / self._learnt["spread"]
 
     def features(self) -> Array:
         """Return what the compiled side knows of each feature (D,)."""
         unit = self._unit
-        return self._features(self.n_components, unit, 2 * unit * self.scale_floor)
+        features = self._features(self.n_components, unit, 2 * unit * self.scale_floor)
+        features["low"], features["high"] = self._code("low"), self._code("high")
+        return features
+
+    def _code(self, name: str) -> Array:
+        """Return the code of each column's lowest or highest level."""
+        code: Array = (self._learnt[name] - self._learnt["centre"]) / self._learnt["spread"]
+        return code
 
     def _outside(self, block: Array) -> Array:
         low, high = self._learnt["low"], self._learnt["high"]
@@ -243,14 +251,20 @@ class LogisticMixture(Conditional):
         return ~inside
 
     def encode(self, block: Array, dtype: np.dtype[Any]) -> Array:
-        """Return codes evenly spread from -1 for the lowest to 1 for the highest level."""
-        levels = self._steps(block) - self._learnt["low"]
-        return np.ascontiguousarray(2 * self._unit * levels - 1, dtype)
+        """Return (x - centre) / spread."""
+        codes = (self._steps(block) - self._learnt["centre"]) / self._learnt["spread"]
+        return np.ascontiguousarray(codes, dtype)
 
     def decode(self, codes: Array) -> Array:
         """Return the level of each code."""
-        levels = np.rint((codes.astype(np.float64) + 1) / (2 * self._unit))
-        return self._values(self._learnt["low"] + levels)
+        return self._values(np.rint(self._unrounded(codes.astype(np.float64))))
+
+    def _unrounded(self, codes: Array) -> Array:
+        """Return the steps (n, D, ...) that codes stand for, which need not be levels."""
+        shape = (-1,) + (1,) * (codes.ndim - 2)
+        spread, centre = (self._learnt[name].reshape(shape) for name in ("spread", "centre"))
+        steps: Array = codes * spread + centre
+        return steps
 
     def constant(self, table: Table, weight: Array) -> Array:
         """Return components at common values and over the quantiles of the others."""
@@ -271,13 +285,11 @@ class LogisticMixture(Conditional):
         z, mean, s = np.split(raw[:, :, : 3 * K].astype(np.float64), 3, axis=2)
         unit = self._unit[:, None]
         weight, scale = softmax(z, axis=2), np.exp(s) + 2 * unit * self.scale_floor
-        above = codes + self._unit >= 1
         cdf = (weight * expit((codes[:, :, None] + unit - mean) / scale)).sum(axis=2)
-        low = self._learnt["low"]
         return {
             "weights": weight,
-            "means": self.step * (low[:, None] + (mean + 1) / (2 * unit)),
+            "means": self.step * self._unrounded(mean),
             "scales": self.step * scale / (2 * unit),
-            "mean": self.step * (low + ((weight * mean).sum(axis=2) + 1) / (2 * self._unit)),
-            "cdf": np.where(above, 1.0, cdf),
+            "mean": self.step * self._unrounded((weight * mean).sum(axis=2)),
+            "cdf": np.where(codes + self._unit > self._code("high"), 1.0, cdf),
         }

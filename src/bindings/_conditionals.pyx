@@ -14,7 +14,7 @@ cdef extern from "conditionals.h" nogil:
     int FASTAR_COMPONENTS
     ctypedef struct feature_spec:
         int32_t kind, count
-        double unit, floor
+        double unit, floor, low, high
     ctypedef struct conditional_spec:
         const feature_spec* features
         int64_t n_stretches
@@ -54,7 +54,8 @@ cdef const conditionals_f64* f64 = conditionals_f64_for(isa)
 KINDS = ("bernoulli", "categorical", "gaussian", "laplace", "gaussian_mixture", "laplace_mixture",
          "logistic_mixture", "poisson", "negative_binomial")
 MAX_COMPONENTS = FASTAR_COMPONENTS
-FEATURE = np.dtype([("kind", np.int32), ("count", np.int32), ("unit", np.float64), ("floor", np.float64)])
+FEATURE = np.dtype([("kind", np.int32), ("count", np.int32), ("unit", np.float64), ("floor", np.float64),
+                    ("low", np.float64), ("high", np.float64)])
 
 
 cdef void free_draw(object capsule) noexcept:

@@ -28,6 +28,7 @@ typedef struct {
     int32_t count; /* levels of a categorical, components of a mixture; outputs beyond are not used */
     double unit;   /* counts: of a code of one; ordinal levels: half the distance of two codes */
     double floor;  /* smallest variance (Gaussian) or scale (Laplace, logistic) */
+    double low, high; /* codes of the lowest and the highest ordinal level */
 } feature_spec;
 
 typedef struct {

@@ -34,16 +34,17 @@ INLINE component laplace_component(vec x, vec mean, vec s, real floor) {
 }
 
 /* The mass of [x - unit, x + unit] under a logistic density of scale exp(s) + floor; to minus infinity from the
- * lowest code, -1, and to infinity from the highest, 1. With a, b the standardised ends and w = a - b,
+ * lowest code, and to infinity from the highest. With a, b the standardised ends and w = a - b,
  *     log(sigmoid(a) - sigmoid(b)) = -softplus(-a) - softplus(b) + log(1 - exp(-w)).
  * (Salimans, Karpathy, Chen, Kingma, "PixelCNN++", ICLR 2017.) */
-INLINE component logistic_component(real code, vec mean, vec s, real floor, real unit) {
-    const spread scale = spread_of(s, floor);
+INLINE component logistic_component(real code, vec mean, vec s, const feature_spec *f) {
+    const real unit = (real)f->unit;
+    const spread scale = spread_of(s, (real)f->floor);
     const vec none = vset1(0);
     vec a = (vset1(code + unit) - mean) * scale.inverse, b = (vset1(code - unit) - mean) * scale.inverse;
     vec above_a, below_b;
     vec log_a = -softplus(-a, &above_a), log_b = -softplus(b, &below_b);
-    const int lowest = code - unit < -1, highest = code + unit > 1;
+    const int lowest = code - unit < (real)f->low, highest = code + unit > (real)f->high;
     if (highest)
         log_a = above_a = none;
     if (lowest)
@@ -63,7 +64,7 @@ INLINE component logistic_component(real code, vec mean, vec s, real floor, real
 
 INLINE component component_of(int kind, real code, vec mean, vec s, const feature_spec *f) {
     return kind == FASTAR_LAPLACE_MIXTURE    ? laplace_component(vset1(code), mean, s, (real)f->floor)
-           : kind == FASTAR_LOGISTIC_MIXTURE ? logistic_component(code, mean, s, (real)f->floor, (real)f->unit)
+           : kind == FASTAR_LOGISTIC_MIXTURE ? logistic_component(code, mean, s, f)
                                              : gaussian_component(vset1(code), mean, s, (real)f->floor);
 }
 
@@ -155,8 +156,8 @@ INLINE real located_draw(int kind, real mean, real s, real noise, const feature_
     const double u = uniform_inside(noise);
     if (kind == FASTAR_LAPLACE)
         return mean + (real)(scale * temperature * (u < 0.5 ? log(2 * u) : -log(2 - 2 * u)));
-    const double y = (double)mean + scale * temperature * log(u / (1 - u)), top = rint(1 / f->unit);
-    return (real)(2 * f->unit * fmin(fmax(rint((y + 1) / (2 * f->unit)), 0), top) - 1);
+    const double y = (double)mean + scale * temperature * log(u / (1 - u)), step = 2 * f->unit;
+    return (real)(f->low + step * fmin(fmax(rint((y - f->low) / step), 0), rint((f->high - f->low) / step)));
 }
 
 INLINE void single_draw(int kind, int64_t n, const feature_spec *f, double temperature, real *raw,
