@@ -36,7 +36,9 @@ def _to_json(name: str, value: Any) -> Any:
     if name == "distribution" and isinstance(value, list | tuple):
         return {"list": [_to_json(name, each) for each in value]}
     if name == "distribution" and isinstance(value, dict):
-        return {"columns": [[key, _to_json(name, each)] for key, each in value.items()]}
+        return {
+            "columns": [[np.array(key).item(), _to_json(name, each)] for key, each in value.items()]
+        }
     if isinstance(value, optimizers.Optimizer | schedules.Schedule):
         if type(value) in _REGISTRIES[name].values():
             return {"name": value.name, **vars(value)}
