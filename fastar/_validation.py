@@ -48,8 +48,9 @@ def check_support(
         row = int(np.flatnonzero(wrong.any(axis=1))[0])
         columns = order[wrong[row]]
         position = int(np.flatnonzero(wrong[row])[np.argmin(columns)])
+        own, _ = conditional.of_column(position)
         raise ValueError(
-            f"{name} must hold {conditional.support} for a {conditional.name} conditional. "
+            f"{name} must hold {own.support} for a {own.name} conditional. "
             f"Got {block[row, position]!s} in row {first_row + row}, "
             f"column {columns.min()} instead."
         )

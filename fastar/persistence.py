@@ -37,7 +37,8 @@ def _to_json(name: str, value: Any) -> Any:
     if name == "distribution" and isinstance(value, list | tuple):
         return {"list": [_to_json(name, each) for each in value]}
     if name == "distribution" and isinstance(value, dict):
-        return {"by_column": [[key, _to_json(name, each)] for key, each in value.items()]}
+        entries = [[np.array(key).item(), _to_json(name, each)] for key, each in value.items()]
+        return {"by_column": entries}
     if isinstance(value, optimizers.Optimizer | schedules.Schedule):
         if type(value) in _REGISTRIES[name].values():
             return {"name": value.name, **vars(value)}

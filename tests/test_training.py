@@ -346,3 +346,26 @@ def test_a_constant_column_keeps_likelihoods_finite(name, conditional):
     if conditional in ("bernoulli", "categorical", "logistic_mixture"):
         assert (drawn == X[0, 1]).mean() > 0.5
     assert np.isfinite(drawn).all()
+
+
+@every_model
+def test_no_step_is_longer_than_the_largest_norm_of_the_gradient_allows(name):
+    class Steps:
+        def on_fit_begin(self, training):
+            self.before, self.longest = training.model.theta.copy(), 0
+
+        def on_epoch_end(self, training):
+            step = training.model.theta - self.before
+            self.longest = max(self.longest, np.sqrt((step.astype(float) ** 2).sum()))
+            self.before = training.model.theta.copy()
+
+    X, steps = bits(60, 4), Steps()
+    settings = WHOLE | {"learning_rate_init": 0.5, "callbacks": [steps]}
+    settings["solver"] = optimizers.SGD(momentum=0.0, nesterov=False)
+    plain = fit(make(name, **settings), X)
+    free = steps.longest
+    fit(make(name, max_gradient_norm=1e-3, **settings), X)
+    assert steps.longest == pytest.approx(0.5e-3, rel=1e-6)
+    assert steps.longest < free
+    loose = fit(make(name, max_gradient_norm=1e9, **settings), X)
+    assert_same_bits(loose.theta_, plain.theta_)

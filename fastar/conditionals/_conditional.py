@@ -90,6 +90,10 @@ class Conditional(ABC):
     def support(self) -> str:
         """The support, for error messages."""
 
+    def of_column(self, d: int) -> tuple[Conditional, int]:
+        """Return the conditional of a column, and the column's place among those that have it."""
+        return self, d
+
     def unsupported(self, block: Array) -> Array:
         """Return where (n, D) the values lie outside the support, or are missing for once."""
         wrong = self._outside(block)
