@@ -152,6 +152,8 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : array-like, DataFrame or CSR matrix of shape (n, D)
+            The columns of a DataFrame may have missing values: they have no density, and the
+            features after them see that they are missing.
         y : ignored
         sample_weight : array-like of shape (n,), optional
             A row of weight 2 counts like two rows.
@@ -344,7 +346,8 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         ndarray of shape (n,), float64
-            Nats; for real columns of a density in the units of X.
+            Nats; for real columns of a density in the units of X. Of a row with missing values, the
+            sum over the columns that are there; a column may miss values if it did in `fit`.
 
         Raises
         ------
@@ -384,7 +387,7 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         ndarray of shape (n, D), float64
-            Nats, in the order of the columns of X.
+            Nats, in the order of the columns of X; 0 where a value is missing.
         """
         return _inference.score_features(*self._rows(X), effective_n_threads(self.n_jobs))
 
@@ -399,10 +402,12 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         -------
         ndarray or dict
             Bernoulli: probabilities of one (n, D). Categorical: probabilities (n, D, K) of the
-            levels, in sorted order. Densities: a dict of named arrays (n, D) or (n, D, K): mean and
-            variance, the CDF at the values of X, quantiles (5, 50 and 95 %), and of mixtures what
-            their components are. In the order of the columns of X. If columns have conditionals of
-            their own, a dict with each column's, by name or place, without the axis of columns.
+            levels, in sorted order, 0 beyond a column's own. Others: a dict of named arrays (n, D)
+            or (n, D, K): mean and variance, the CDF at the values of X (NaN where missing),
+            quantiles (5, 50 and 95 %), and of mixtures what their components are; of logistic levels
+            no variance and quantiles; of the mean over several sets of masks the mean, variance and
+            CDF alone. In the order of the columns of X. If columns have conditionals of their own,
+            a dict with each column's, by name or place, without the axis of columns.
         """
         said = _inference.describe(*self._rows(X), effective_n_threads(self.n_jobs))
         names = getattr(self, "feature_names_in_", range(self.n_features_in_))

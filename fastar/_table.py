@@ -24,11 +24,11 @@ def block_rows(n_features: int) -> int:
 
 
 class Table:
-    """A two-dimensional array or CSR matrix whose columns are seen in `order`.
+    """A two-dimensional array, CSR matrix or `Columns` of a frame, whose columns are seen in `order`.
 
     Parameters
     ----------
-    X : ndarray or CSR matrix of shape (n, D)
+    X : ndarray, CSR matrix or Columns of shape (n, D)
         Never copied as a whole.
     order : int array (D,)
         Column of X that comes k-th.

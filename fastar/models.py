@@ -29,8 +29,9 @@ distribution : str, Conditional, list or dict, default={distribution}
     f: "bernoulli", "categorical", "gaussian", "laplace", "gaussian_mixture", "laplace_mixture",
     "logistic_mixture", "poisson", "negative_binomial", an object of `fastar.conditionals`, or
     "auto", which takes Bernoulli where X holds 0 and 1 alone, categorical for other integer types,
-    and Gaussian for the rest; a DataFrame is judged column by column. A list has one of these for
-    each column, a dict has them by column; what it leaves out is "auto".
+    and Gaussian for the rest. A DataFrame is judged column by column: strings and categories are
+    categorical too, integers of more than 100 values logistic mixtures. A list has one of these
+    for each column, a dict has them by column; what it leaves out is "auto".
 order : {"natural", "random"} or permutation of the columns, default="natural"
     The order of the features in the product.
 markov_order : int or None, default=None
@@ -125,9 +126,9 @@ class NADE(AutoregressiveDensity):
     Attributes
     ----------
     params_ : dict of arrays, views on `theta_`
-        W (D-1, H), row d the weights of the d-th feature in `order_` ((D-1, Q, H) for categorical
-        features of up to Q levels); c (H,); V (D-1, P, H) for the second to the last feature;
-        b (D, P).
+        W (D-1, H), row d the weights of the d-th feature in `order_`, or (D-1, Q, H) where features
+        have Q rows: one a level if any is categorical, and a last one for missing values if any
+        has them; c (H,); V (D-1, P, H) for the second to the last feature; b (D, P).
     n_parameters_ : int
     {shared_attributes}
 
@@ -378,8 +379,8 @@ class MADE(AutoregressiveDensity):
     Attributes
     ----------
     params_ : dict of arrays, views on `theta_`
-        W0 (D, H_1) ((D, Q, H_1) for categorical features of up to Q levels), c0 (H_1,), .., the
-        last W (H_L, D, P), b (D, P); with direct connections L (D, P, D) (or (D, P, D, Q)), row d
+        W0 (D, H_1) ((D, Q, H_1) where features have Q rows, as in `NADE`), c0 (H_1,), .., the last
+        W (H_L, D, P), b (D, P); with direct connections L (D, P, D) (or (D, P, D, Q)), row d
         the weights for x_d. Features in `order_`, units by rising degree.
     masks_ : dict of Boolean arrays, or a list of them
         Which weights a set of masks shows, for each W and L; a list if there are several sets.
@@ -521,8 +522,8 @@ class FVSBN(AutoregressiveDensity):
     Attributes
     ----------
     params_ : dict of arrays, views on `theta_`
-        L (D, P, D), strictly lower triangular in `order_` ((D, P, D, Q) for categorical features of
-        up to Q levels); b (D, P).
+        L (D, P, D), strictly lower triangular in `order_` ((D, P, D, Q) where features have Q
+        rows, as in `NADE`); b (D, P).
     n_parameters_ : int
         D (D + 1) / 2 for binary data.
     {shared_attributes}
