@@ -429,15 +429,15 @@ def assert_counts_follow(drawn, logp, x):
 
 
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
-@pytest.mark.parametrize("raw", [(-2.0, 0.0), (1.5, 1.0), (4.0, -1.0), (9.0, 3.0), (8.0, -1.0)])
+@pytest.mark.parametrize("raw", [(-2.0, 0.0), (1.5, 1.0), (4.0, -1.0), (9.0, 3.0), (8.0, 1.0)])
 @pytest.mark.parametrize("name", COUNTS)
 def test_draws_of_counts_follow_scipys_probabilities(name, raw, temperature):
     X = column_of(name)
     raw = np.array(raw[: one(name, X).n_outputs])
     model = hand_set(name, X, raw)
-    drawn = model.sample(10_000, temperature=temperature, random_state=0)[:, 0]
+    drawn = model.sample(4_000, temperature=temperature, random_state=0)[:, 0]
     law = scipys(one(name, X), raw)
-    x = np.arange(int(law.mean() + 40 * temperature * law.std()) + 50)
+    x = np.arange(int(law.mean() + 20 * temperature * law.std()) + 50)
     logp = law.logpmf(x) / temperature
     assert_counts_follow(drawn, log_softmax(logp), x)
 

@@ -437,7 +437,7 @@ def test_what_follows_a_prefix_of_evidence_is_exact(name, order, conditional):
 @every_discrete
 @every_model
 def test_imputed_values_have_the_posterior_given_any_evidence(name, conditional):
-    D, n = 4, 4_000
+    D, n = 4, 2_000
     model, X = fitted(name, conditional, D=D, max_iter=60)
     missing, known = [0, 2], [1, 3]
     row = X[3].astype(float)
