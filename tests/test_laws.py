@@ -238,7 +238,7 @@ def test_a_conditional_sees_the_markov_window_and_nothing_else(
 def numbers_of(model, X, scale, column):
     """Return the parameters of the column's conditional, in units of the column."""
     said = model.conditionals(X)
-    if isinstance(said, list):
+    if model.distribution_.name == "mixed":
         said = said[column]
     elif isinstance(said, dict):
         said = {key: array[:, column] for key, array in said.items()}
@@ -292,7 +292,7 @@ def uniforms(model, X):
     Uniform and independent if X has the model's own distribution (M. Rosenblatt, 1952).
     """
     said = model.conditionals(X)
-    said = said if isinstance(said, list) else [said] * X.shape[1]
+    said = list(said.values()) if model.distribution_.name == "mixed" else [said] * X.shape[1]
     probability = np.exp(model.score_features(X))
     share = np.random.default_rng(0).random(X.shape)
     kinds = model.distribution_.settings().get("columns")
