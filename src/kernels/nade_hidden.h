@@ -131,15 +131,6 @@ INLINE void start_with(int activation, const layer *l, int64_t r) {
         saturate(l, r, -1);
 }
 
-/* The vector at `state` and `h` after a change by value * w. */
-INLINE void change_vector(int activation, vec w, const vec *factor, real value, real rho, real *state, real *h,
-                          ivec *out) {
-    vec s = changed(activation, vload(state), w, factor, value);
-    vstore(state, s);
-    vstore(h, activate(activation, s, rho));
-    *out |= out_of_range(s);
-}
-
 /* Change number i of row r, counted from the row's first. */
 INLINE void change_with(int activation, const layer *l, int64_t r, int64_t i, real rho) {
     const int64_t H = l->z.H, row = l->changes.row[r * l->changes.capacity + i];
@@ -150,17 +141,19 @@ INLINE void change_with(int activation, const layer *l, int64_t r, int64_t i, re
     if (activation == FASTAR_SIGMOID_UNIT && factors)
 #pragma GCC unroll 4
         for (int64_t k = 0; k < H; k += VL) {
-            const vec factor = vload(factors + k);
-            change_vector(activation, factor, &factor, value, rho, state + k, h + k, &out);
+            vec s = vload(state + k) * vload(factors + k);
+            vstore(state + k, s);
+            vstore(h + k, activate(activation, s, rho));
+            out |= out_of_range(s);
         }
-    else {
-        int64_t k = 0;
-#pragma GCC unroll 4
-        for (; k + VL <= H; k += VL)
-            change_vector(activation, vload(w + k), NULL, value, rho, state + k, h + k, &out);
-        if (k < H)
-            change_vector(activation, vload_part(w + k, (int)(H - k)), NULL, value, rho, state + k, h + k, &out);
-    }
+    else
+        for (int64_t k = 0; k < H; k += VL) {
+            vec wk = k + VL <= H ? vload(w + k) : vload_part(w + k, (int)(H - k));
+            vec s = changed(activation, vload(state + k), wk, NULL, value);
+            vstore(state + k, s);
+            vstore(h + k, activate(activation, s, rho));
+            out |= out_of_range(s);
+        }
     if (activation == FASTAR_SIGMOID_UNIT && any_negative(out))
         saturate(l, r, i);
 }
