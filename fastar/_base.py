@@ -404,10 +404,10 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
             Bernoulli: probabilities of one (n, D). Categorical: probabilities (n, D, K) of the
             levels, in sorted order, 0 beyond a column's own. Others: a dict of named arrays (n, D)
             or (n, D, K): mean and variance, the CDF at the values of X (NaN where missing),
-            quantiles (5, 50 and 95 %), and of mixtures what their components are; of logistic levels
-            no variance and quantiles; of the mean over several sets of masks the mean, variance and
-            CDF alone. In the order of the columns of X. If columns have conditionals of their own,
-            a dict with each column's, by name or place, without the axis of columns.
+            quantiles (5, 50 and 95 %), and of mixtures what their components are; of logistic
+            levels no variance and quantiles; of the mean over several sets of masks the mean,
+            variance and CDF alone. In the order of the columns of X. If columns have conditionals
+            of their own, a dict with each column's, by name or place, without the axis of columns.
         """
         said = _inference.describe(*self._rows(X), effective_n_threads(self.n_jobs))
         names = getattr(self, "feature_names_in_", range(self.n_features_in_))

@@ -24,7 +24,7 @@ def block_rows(n_features: int) -> int:
 
 
 class Table:
-    """A two-dimensional array, CSR matrix or `Columns` of a frame, whose columns are seen in `order`.
+    """An array, CSR matrix or `Columns` of a frame, whose columns are seen in `order`.
 
     Parameters
     ----------

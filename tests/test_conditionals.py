@@ -202,8 +202,9 @@ def sampling_problem(name, D, H, n, markov_order, activation, dtype="float64"):
     return conditional, network, params, noise
 
 
-@pytest.mark.parametrize("temperature", [1.0, 0.3])
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize(
+    ("activation", "temperature"), [("sigmoid", 1.0), ("tanh", 0.3), ("relu", 1.0)]
+)
 @pytest.mark.parametrize("sizes", [each for each in SIZES if each[1] < 100], ids=str)
 @pytest.mark.parametrize("name", CONDITIONALS)
 def test_samples_are_the_textbooks_for_the_same_noise(name, sizes, activation, temperature):

@@ -175,7 +175,8 @@ def test_a_count_up_to_the_largest_is_told_from_its_neighbours(name):
 
 def levels_of(n_levels, low=0):
     """Return the conditional of so many levels from `low` on."""
-    return one(conditionals.LogisticMixture(3, low, low + n_levels - 1), [low, low])
+    high = low + n_levels - 1
+    return one(conditionals.LogisticMixture(3, low, high), [low, high])  # codes from -1 to 1
 
 
 @pytest.mark.parametrize("raw_scale", [0.3, 3.0, 30.0])
@@ -357,7 +358,7 @@ def test_no_density_is_narrower_than_its_floor(name, floor, dtype):
     law = {"g": stats.norm(0, np.sqrt(floor)), "l": stats.laplace(0, np.sqrt(floor / 2))}[name[0]]
     np.testing.assert_allclose(logp[:, 0], law.logpdf(codes[:, 0]), rtol=1e-5, atol=1e-5)
     _, graw = conditional.kernel.gradient(raw, codes, np.ones(5, dtype), 1)
-    np.testing.assert_allclose(graw[:, :, -K:], 0, atol=1e-30)  # a floor is not learnt
+    np.testing.assert_allclose(graw[:, :, -K:], 0, atol=1e-28)  # a floor is not learnt
 
 
 @pytest.mark.parametrize("name", [*REAL, *COUNTS, "logistic_mixture"])
@@ -429,15 +430,15 @@ def assert_counts_follow(drawn, logp, x):
 
 
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
-@pytest.mark.parametrize("raw", [(-2.0, 0.0), (1.5, 1.0), (4.0, -1.0), (9.0, 3.0), (8.0, -1.0)])
+@pytest.mark.parametrize("raw", [(-2.0, 0.0), (1.5, 1.0), (4.0, -1.0), (9.0, 3.0), (8.0, 1.0)])
 @pytest.mark.parametrize("name", COUNTS)
 def test_draws_of_counts_follow_scipys_probabilities(name, raw, temperature):
     X = column_of(name)
     raw = np.array(raw[: one(name, X).n_outputs])
     model = hand_set(name, X, raw)
-    drawn = model.sample(10_000, temperature=temperature, random_state=0)[:, 0]
+    drawn = model.sample(4_000, temperature=temperature, random_state=0)[:, 0]
     law = scipys(one(name, X), raw)
-    x = np.arange(int(law.mean() + 40 * temperature * law.std()) + 50)
+    x = np.arange(int(law.mean() + 20 * temperature * law.std()) + 50)
     logp = law.logpmf(x) / temperature
     assert_counts_follow(drawn, log_softmax(logp), x)
 

@@ -182,8 +182,8 @@ SHAPES = [
     (P, H, Q, n, markov_order)
     for P, H in [(1, 33), (2, 129), (3, 17), (4, 65), (5, 31), (16, 67), (60, 33)]
     for Q, markov_order in [(1, None), (3, 2)]
-    for n in [*range(1, 21), 53, 103]
-    if (P + Q + n) % 3 == 0 or n in (20, 53, 103)
+    for n in [*range(1, 21), 53, 103, 253]
+    if (P + Q + n) % 3 == 0 or n in (20, 53, 253)
 ]
 RESCALED = pytest.mark.parametrize("rescaled", [False, True])
 

@@ -142,19 +142,7 @@ def test_the_gradient_with_missing_values_is_finite_differences(network, conditi
 
 
 @every_conditional
-@pytest.mark.parametrize(
-    "network",
-    [
-        pytest.param(
-            name,
-            marks=pytest.mark.xfail(
-                NETWORKS[name][0] is SharedHidden, strict=False,
-                reason="draws of a shared hidden layer see no missing values yet",
-            ),
-        )
-        for name in NETWORKS
-    ],
-)  # fmt: skip
+@every_network
 def test_what_is_held_as_missing_leads_on_like_the_textbook(network, conditional):
     model, _, codes = composed(network, conditional)
     held = np.random.default_rng(3).random(codes.shape) < 0.5
@@ -174,19 +162,7 @@ def test_what_is_held_as_missing_leads_on_like_the_textbook(network, conditional
     np.testing.assert_allclose(drawn[~held], expected[~held], rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize(
-    "network",
-    [
-        pytest.param(
-            name,
-            marks=pytest.mark.xfail(
-                NETWORKS[name][0] is SharedHidden, strict=False,
-                reason="draws of a shared hidden layer see no unknown levels yet",
-            ),
-        )
-        for name in NETWORKS
-    ],
-)  # fmt: skip
+@every_network
 def test_an_unknown_level_adds_nothing_to_scores_and_draws(network):
     model, _, codes = composed(network, "categorical")
     rng = np.random.default_rng(0)
@@ -246,7 +222,7 @@ def test_the_score_is_of_what_is_there(network, conditional, order):
 
 
 @every_conditional
-@pytest.mark.parametrize("network", ["relu", "linear"])
+@every_network
 def test_models_with_missing_values_draw_whole_rows(network, conditional):
     model, table, _ = composed(network, conditional)
     drawn = sample(model, 50, None, None, 1.0, np.random.default_rng(0), 2)
@@ -335,12 +311,13 @@ def test_what_is_missing_teaches_a_conditional_nothing(conditional):
 
 
 @every_conditional
-def test_a_column_that_is_missing_altogether_can_be_trained(conditional):
+@every_network
+def test_a_column_that_is_missing_altogether_can_be_trained(network, conditional):
     X = np.asarray(holed(conditional, 100)).copy()
     X[:, 3] = np.nan
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        model, curve = trained("relu", X, conditional)
+        model, curve = trained(network, X, conditional)
     assert np.isfinite(curve).all()
     drawn = sample(model, 20, None, None, 1.0, np.random.default_rng(0), 1)
     assert np.isfinite(np.asarray(drawn, float)).all()

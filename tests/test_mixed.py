@@ -92,7 +92,7 @@ def test_one_conditional_for_all_columns_is_no_mixed_one():
 def test_names_in_a_list_have_the_number_of_components_of_rnade():
     model = fit(make("RNADE", distribution=["gaussian_mixture", "laplace"]), reals(60, 2))
     assert repr(model.distribution_.of_column(0)[0]) == (
-        "GaussianMixture(n_components=3, variance_floor=0.0001)"
+        "GaussianMixture(n_components=3, variance_floor=1e-06)"
     )
 
 

@@ -108,7 +108,7 @@ def test_scikit_learns_own_checks_pass(estimator, check):
 # ---- the density
 
 
-@every_weights
+@pytest.mark.parametrize("weights", ["equal", "em"])
 @every_composition
 def test_the_density_is_the_weighted_sum_of_the_members(name, conditional, weights):
     mixture, X = fitted_mixture(name, conditional, weights=weights)
@@ -283,7 +283,7 @@ def test_completions_follow_the_posterior_in_any_order(name, held):
     row[held] = np.array([1, 0, 1, 0])[held]
     rows = states("bernoulli", 4)
     rows = rows[(rows[:, held] == row[held]).all(axis=1)]
-    full = mixture.impute(np.tile(row, (2_000, 1)), n_particles=64, random_state=0)
+    full = mixture.impute(np.tile(row, (1_000, 1)), n_particles=64, random_state=0)
     assert_follows(full, rows, np.exp(mixture.score_samples(rows)), significance=1e-4)
 
 
@@ -387,7 +387,7 @@ def test_em_beats_equal_weights_on_the_rows_it_was_given(name):
     assert (np.diff(curve) <= 1e-12).all()
     assert curve[0] == pytest.approx(-equal.score(X_val), rel=1e-9)
     assert curve[-1] == pytest.approx(-mixture.score(X_val), rel=1e-9)
-    assert mixture.weights_[0] > 0.9
+    assert mixture.weights_[0] > 0.8
     assert not hasattr(equal, "validation_curve_")
     assert not hasattr(fit(mixture.set_params(weights="equal"), X), "validation_curve_")
     assert_same_bits(mixture.weights_, [0.5, 0.5])
@@ -1013,7 +1013,7 @@ def same_mixture(again, mixture, X):
     assert getattr(again, "validation_curve_", None) == getattr(mixture, "validation_curve_", None)
 
 
-@every_weights
+@pytest.mark.parametrize("weights", ["em", [0.2, 0, 1.3]], ids=str)
 @every_composition
 def test_a_loaded_mixture_is_the_saved_one(name, conditional, weights, tmp_path):
     mixture, X = fitted_mixture(name, conditional, weights=weights)
