@@ -1,6 +1,7 @@
 /* Gradients. For nade.c alone.
  *
- * With few outputs a feature they are taken one or two at a time, while the rows of a block stay in L1. With many,
+ * With few outputs a feature they are taken one or two at a time: a slab of hidden units goes through all features,
+ * from last to first, and rows of V, W and their gradients stay in registers while the data's rows pass. With many,
  * each feature is two products of register tiles, by V and by the hidden units, over a slab of hidden units after
  * the other; all rows pass, so that no row of gV is written twice. */
 #ifndef FASTAR_NADE_BACKWARD_H
@@ -81,7 +82,8 @@ INLINE void backward_change(int activation, real value, weight_slab *weights, ru
     finish_run(activation, run, row);
     EACH_VECTOR(j) {
         weights->g[j] = vfma(vset1(value), row->ga[j], weights->g[j]);
-        row->state[j] = changed(activation, row->state[j], weights->w[j], value < 0 ? NULL : &weights->inverse[j], -value);
+        row->state[j] = changed(activation, row->state[j], weights->w[j], value < 0 ? NULL : &weights->inverse[j],
+                                -value);
         run->h[j] = activate(activation, row->state[j], 1);
     }
 }
