@@ -43,7 +43,7 @@ def backward(
     activation: int,
     unit_changes: bool,
     n_threads: int,
-) -> tuple[NDArray[Any], NDArray[Any]]:
+) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Overwrite gW and gV; return the gradients by the initial pre-activations and by rho."""
 
 def sample(

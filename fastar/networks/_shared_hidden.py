@@ -174,7 +174,7 @@ class SharedHidden(Network):
         )
         np.sum(ga[:, : self.n_hidden], axis=0, out=grads["c"])
         np.sum(graw, axis=0, out=grads["b"])
-        if self.rescaled:
+        if grho is not None:
             grads["rho"][...] = grho
 
     def sample(

@@ -178,7 +178,7 @@ def forward(changes, const floating[:, ::1] W, const floating[:, ::1] V, const f
 def backward(changes, by_feature, const floating[:, ::1] W, const floating[:, ::1] V, rho, state,
              const floating[:, :, ::1] graw, floating[:, ::1] gW, floating[:, ::1] gV, int activation,
              bint unit_changes, int n_threads):
-    """Overwrite gW and gV; return the gradients by initial (n, hidden_stride(H)) and by rho (D - 1,).
+    """Overwrite gW and gV; return the gradients by initial (n, hidden_stride(H)) and by rho, if any.
 
     by_feature: the lists of blocks of BACKWARD_ROWS rows. state: what `forward` returned. Each slab of hidden
     units has one thread, whatever their number: the bits stay the same.
@@ -210,7 +210,7 @@ def backward(changes, by_feature, const floating[:, ::1] W, const floating[:, ::
         size = f64.backward_scratch(n, sizes, widest, rho_ != NULL)
     cdef floating[:, ::1] ga = aligned_empty((n, stride), dtype)
     # Each slab's share, added in their order.
-    cdef floating[:, ::1] grho = np.zeros((n_slabs, D - 1), dtype)
+    cdef floating[:, ::1] grho = np.zeros((n_slabs if rho is not None else 0, D - 1), dtype)
     cdef floating* grho_ = &grho[0, 0] if rho_ != NULL else NULL
     if n == 0:
         gW[:] = 0
@@ -251,7 +251,7 @@ def backward(changes, by_feature, const floating[:, ::1] W, const floating[:, ::
                     &graw[0, 0, 0], &gW[0, 0], &gV[0, 0], grho_, &ga[0, 0], &scratch[i, 0])
     finally:
         PyMem_Free(lists)
-    return ga.base, np.sum(grho, axis=0)
+    return ga.base, None if rho is None else np.sum(grho, axis=0)
 
 
 def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, const uint8_t[::1] one_hot,

@@ -2,8 +2,7 @@
  *
  * The hidden layer of a row is computed again only where an input changes it. Between two changes in
  * any row of a tile, the outputs are a small matrix product: rows of V times the tile's hidden layers.
- * Backward takes a slab of hidden units through all features, from last to first, so that the rows of
- * V, W and their gradients stay in registers while the data's rows pass. */
+ * nade_hidden.h has the changes, nade_outputs.h the products, nade_backward.h the gradients. */
 #include "change.h"
 #include "nade.h"
 #include "nade_backward.h"

@@ -18,8 +18,8 @@
 enum { FASTAR_SIGMOID, FASTAR_TANH, FASTAR_RELU, FASTAR_SIGMOID_UNIT };
 
 enum {
-    FASTAR_MANY = 4,          /* outputs a feature from which products of register tiles pay */
-    FASTAR_SAMPLE_ROWS = 16,  /* rows that one pass over the features of `sample` carries */
+    FASTAR_MANY = 4,         /* outputs a feature from which products of register tiles pay */
+    FASTAR_SAMPLE_ROWS = 16, /* rows that one pass over the features of `sample` carries */
     FASTAR_BACKWARD_ROWS = 50  /* rows whose hidden units `backward` keeps near L1; half the usual batch */
 };
 

@@ -1,6 +1,7 @@
 /* Gradients. For nade.c alone.
  *
- * With few outputs a feature they are taken one or two at a time, while the rows of a block stay in L1. With many,
+ * With few outputs a feature they are taken one or two at a time: a slab of hidden units goes through all features,
+ * from last to first, and rows of V, W and their gradients stay in registers while the data's rows pass. With many,
  * each feature is two products of register tiles, by V and by the hidden units, over a slab of hidden units after
  * the other; all rows pass, so that no row of gV is written twice. */
 #ifndef FASTAR_NADE_BACKWARD_H
@@ -81,7 +82,8 @@ INLINE void backward_change(int activation, real value, weight_slab *weights, ru
     finish_run(activation, run, row);
     EACH_VECTOR(j) {
         weights->g[j] = vfma(vset1(value), row->ga[j], weights->g[j]);
-        row->state[j] = changed(activation, row->state[j], weights->w[j], value < 0 ? NULL : &weights->inverse[j], -value);
+        row->state[j] = changed(activation, row->state[j], weights->w[j], value < 0 ? NULL : &weights->inverse[j],
+                                -value);
         run->h[j] = activate(activation, row->state[j], 1);
     }
 }
@@ -134,18 +136,25 @@ INLINE void backward_block(int activation, int64_t n, int64_t r0, int64_t k0, in
     }
 }
 
+INLINE void zero_columns(int64_t rows, int64_t H, int64_t k0, int64_t k1, real *gW) {
+    for (int64_t row = 0; row < rows; row++)
+        memset(gW + row * H + k0, 0, (k1 - k0) * sizeof(real));
+}
+
 static void backward_few(int64_t n, const nade_sizes *z, const PARAMS *p, const CHANGES *changes,
-                         const changes_by_feature *lists, int64_t k0, int64_t k1, const UNITS *units,
+                         const changes_by_feature *lists, int64_t k0, int64_t k1, int64_t n_W, const UNITS *units,
                          const real *graw, real *gW, real *gV, real *ga, real *scratch) {
-    for (int64_t k = k0; k < k1; k += WIDTH * VL)
+    for (int64_t k = k0; k < k1; k += WIDTH * VL) {
+        const int64_t end = k + WIDTH * VL < k1 ? k + WIDTH * VL : k1;
+        zero_columns(n_W, z->H, k, end, gW); /* by slabs: in L2 when they are added to */
         for (int64_t r0 = 0; r0 < n; r0 += FASTAR_BACKWARD_ROWS) {
             const int64_t m = n - r0 < FASTAR_BACKWARD_ROWS ? n - r0 : FASTAR_BACKWARD_ROWS;
-            const int64_t end = k + WIDTH * VL < k1 ? k + WIDTH * VL : k1;
 #define BACKWARD(activation)                                                                       \
     backward_block(activation, m, r0, k, end, *z, *p, *changes, lists[r0 / FASTAR_BACKWARD_ROWS], *units, graw, \
                    gW, gV, ga, (block_slab *)scratch)
             EACH_ACTIVATION(z->activation, BACKWARD)
         }
+    }
 }
 
 /* ---- many outputs */
@@ -204,15 +213,6 @@ INLINE void sums_tile(int R, int64_t n, const real *A, int64_t a_row, int64_t a_
             (i) += 1;                                                                              \
         }                                                                                          \
     }
-
-INLINE void prefetch_units(const real *p, int64_t rows, int64_t H, int write) {
-    for (int64_t o = 0; o < rows; o++)
-        for (int64_t k = 0; k < UNIT_SLAB; k += 64 / (int64_t)sizeof(real))
-            if (write)
-                __builtin_prefetch(p + o * H + k, 1);
-            else
-                __builtin_prefetch(p + o * H + k, 0, 2);
-}
 
 INLINE void gV_tile(int R, const many *m, const real *h, int64_t o, int64_t width, real *gV) {
     vec sum[SUMS][WIDTH];
@@ -395,14 +395,13 @@ static int64_t backward_scratch(int64_t n, nade_sizes z, int64_t width, int resc
 static void backward(int64_t n, nade_sizes z, PARAMS p, CHANGES changes, const changes_by_feature *lists,
                      int64_t k0, int64_t k1, int64_t n_W, UNITS units, const real *graw, real *gW, real *gV,
                      real *grho, real *ga, real *scratch) {
-    for (int64_t row = 0; row < n_W; row++)
-        memset(gW + row * z.H + k0, 0, (k1 - k0) * sizeof(real));
     if (takes_many(&z, p.rho != NULL)) {
         const many m = {.z = z, .p = p, .changes = changes, .units = units, .lists = lists, .k0 = k0, .k1 = k1,
                         .graw = graw, .gW = gW, .gV = gV, .grho = grho, .ga = ga};
+        zero_columns(n_W, z.H, k0, k1, gW);
         backward_many(n, &m, scratch);
     } else
-        backward_few(n, &z, &p, &changes, lists, k0, k1, &units, graw, gW, gV, ga, scratch);
+        backward_few(n, &z, &p, &changes, lists, k0, k1, n_W, &units, graw, gW, gV, ga, scratch);
 }
 
 #endif
