@@ -3,9 +3,9 @@
 from importlib.metadata import version
 
 from fastar.mixture import Mixture
-from fastar.models import FVSBN, MADE, NADE
+from fastar.models import FVSBN, MADE, NADE, RNADE
 from fastar.persistence import load
 
-__all__ = ["FVSBN", "MADE", "NADE", "Mixture", "__version__", "load"]
+__all__ = ["FVSBN", "MADE", "NADE", "RNADE", "Mixture", "__version__", "load"]
 
 __version__ = version("fastar-density")

@@ -12,18 +12,20 @@ import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
-from sklearn.utils.validation import _check_feature_names, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
 from fastar import _inference, conditionals, optimizers, schedules
-from fastar._containers import Container
+from fastar._frames import Schema, frame_kind
 from fastar._model import Model
 from fastar._parameters import Array, Params
+from fastar._reading import dense, read, table_like
 from fastar._table import Table
 from fastar._threads import effective_n_threads
 from fastar._training import Training
 from fastar._validation import (
     check_count,
     check_evidence,
+    check_known,
     check_order,
     check_table_support,
     check_temperature,
@@ -52,13 +54,20 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "distribution": [StrOptions({"auto", *conditionals.BY_NAME}), Conditional],
+        "distribution": [
+            StrOptions({"auto", *conditionals.BY_NAME}),
+            Conditional,
+            list,
+            tuple,
+            dict,
+        ],
         "order": [StrOptions({"natural", "random"}), "array-like"],
         "markov_order": [Interval(Integral, 1, None, closed="left"), None],
         "solver": [StrOptions(set(optimizers.BY_NAME)), Optimizer],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither"), None],
         "learning_rate": [StrOptions(set(schedules.BY_NAME)), Schedule],
         "alpha": [Interval(Real, 0, None, closed="left")],
+        "max_gradient_norm": [Interval(Real, 0, None, closed="neither"), None],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
@@ -89,6 +98,7 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         learning_rate_init: float | None,
         learning_rate: Any,
         alpha: float,
+        max_gradient_norm: float | None,
         batch_size: int,
         max_iter: int,
         tol: float,
@@ -109,6 +119,7 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         self.learning_rate_init = learning_rate_init
         self.learning_rate = learning_rate
         self.alpha = alpha
+        self.max_gradient_norm = max_gradient_norm
         self.batch_size = batch_size
         self.max_iter = max_iter
         self.tol = tol
@@ -128,6 +139,10 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
         seed: of what is random in its structure.
         """
+
+    def _conditional(self, name: str) -> Conditional:
+        """Return the conditional of this name, with what the parameters say of it."""
+        return conditionals.named(name)
 
     # ---- fitting
 
@@ -211,15 +226,17 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         self, X: Any, sample_weight: Any, X_val: Any, keep: bool, one_pass: bool
     ) -> Training:
         """Return the training that is asked for; keep: go on from the fitted model."""
-        given, rng = X, _generator(self.random_state)
-        # in C order, for training takes rows in random order many times
-        X = validate_data(self, X, accept_sparse="csr", dtype="numeric", order="C", reset=not keep)
+        is_frame, rng = frame_kind(X) is not None, _generator(self.random_state)
+        X = read(self, X, reset=not keep)
         weight = check_weight(sample_weight, X.shape[0])
         if not keep:
-            self._container = Container.of(given, X)
             self.order_ = check_order(self.order, X.shape[1], rng)
             table = Table(X, self.order_)
-            self.distribution_ = choose_conditional(self.distribution, table).fitted(table, weight)
+            names = getattr(self, "feature_names_in_", None)
+            chosen = choose_conditional(
+                self.distribution, table, names, is_frame, self._conditional
+            )
+            self.distribution_ = chosen.fitted(table, weight)
             # spawned, so that networks without a random structure leave the stream as it is
             seed = int(rng.spawn(1)[0].integers(2**31))
             self.network_ = self._network(self.n_features_in_, self.distribution_, seed)
@@ -247,6 +264,7 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
             entropy=int(rng.integers(2**63)),
             learning_rate=float(self.learning_rate_init or solver.default_rate),
             alpha=self.alpha,
+            max_gradient_norm=self.max_gradient_norm,
             batch_size=self.batch_size,
             max_iter=self.max_iter,
             tol=self.tol,
@@ -266,7 +284,7 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         if one_pass:
             return whole, weight, None
         if X_val is not None:
-            X_val = validate_data(self, X_val, accept_sparse="csr", dtype="numeric", reset=False)
+            X_val = read(self, X_val, name="X_val")
             held_out = Table(X_val, self.order_)
             check_table_support(self.distribution_, held_out, "X_val")
             return whole, weight, (held_out, np.ones(len(held_out)))
@@ -312,8 +330,9 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
     def _rows(self, X: Any) -> tuple[Model, Table]:
         model = self._model()
-        X = validate_data(self, X, accept_sparse="csr", dtype="numeric", reset=False)
-        return model, Table(X, model.order)
+        table = Table(read(self, X), model.order)
+        check_known(model.conditional, table)
+        return model, table
 
     def score_samples(self, X: Any) -> Array:
         """Return log p(x) of each row.
@@ -380,10 +399,14 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         -------
         ndarray or dict
             Bernoulli: probabilities of one (n, D). Categorical: probabilities (n, D, K) of the
-            levels, in sorted order. Densities: a dict of named arrays (n, D). In the order of the
-            columns of X.
+            levels, in sorted order. Densities: a dict of named arrays (n, D) or (n, D, K): mean and
+            variance, the CDF at the values of X, quantiles (5, 50 and 95 %), and of mixtures what
+            their components are. In the order of the columns of X. If columns have conditionals of
+            their own, a dict with each column's, by name or place, without the axis of columns.
         """
-        return _inference.describe(*self._rows(X), effective_n_threads(self.n_jobs))
+        said = _inference.describe(*self._rows(X), effective_n_threads(self.n_jobs))
+        names = getattr(self, "feature_names_in_", range(self.n_features_in_))
+        return dict(zip(names, said, strict=True)) if isinstance(said, list) else said
 
     def sample(
         self,
@@ -414,7 +437,9 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         model = self._model()
         n_samples = check_count("n_samples", n_samples)
         temperature = check_temperature(temperature)
-        if hasattr(evidence, "columns"):
+        if isinstance(self._container, Schema) and evidence is not None:
+            evidence = self._container.rows(evidence, n_samples)
+        elif hasattr(evidence, "columns"):
             _check_feature_names(self, evidence, reset=False)
         values, held = check_evidence(evidence, n_samples, model)
         n_threads = effective_n_threads(self.n_jobs)
@@ -452,8 +477,7 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         model = self._model()
         n_draws = check_count("n_draws", n_draws)
         n_particles = check_count("n_particles", n_particles)
-        given = X
-        X = validate_data(self, X, dtype="numeric", ensure_all_finite="allow-nan", reset=False)
+        given, X = X, dense(read(self, X, gaps=True))
         values, held = check_evidence(X, X.shape[0], model, name="X")
         assert values is not None
         assert held is not None
@@ -464,7 +488,9 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         completed, self.impute_ess_ = _inference.impute(
             propose, np.where(held, X, values), ~missing_to_held(X), n_draws, n_particles, rng
         )
-        return Container.of(given, X).wrap(completed[0]) if n_draws == 1 else completed
+        if n_draws > 1:
+            return completed
+        return table_like(given, self._container, completed[0])
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted model to a file that holds no code; `fastar.load` reads it.

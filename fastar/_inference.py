@@ -19,15 +19,15 @@ def _log_probs(
 ) -> Iterator[tuple[slice, Array, Array]]:
     """Yield (rows, log p(x_d | x_<d) (m, D), row sums (m,)) in model order, of one member."""
     weights = model.network.prepare(model.params, n_threads, member)
-    log_scale = model.conditional.log_scale()
     for where, block in table.blocks():
         check_support(model.conditional, block, model.order, where.start)
         codes = model.codes(block)
         raw, _ = model.network.forward(weights, codes, n_threads)
         logp, total = model.conditional.log_prob(raw, codes, n_threads)
+        log_scale = model.conditional.log_scale_of(codes)
         if log_scale is not None:
             logp = logp + log_scale
-            total += log_scale.sum()
+            total += log_scale.sum(axis=-1)
         yield where, logp, total
 
 
@@ -56,7 +56,7 @@ def score_features(model: Model, table: Table, n_threads: int) -> Array:
     scores = np.empty((len(table), model.n_features))
     if model.network.n_members > 1:
         # log p(x_1 .. x_d) - log p(x_1 .. x_d-1), each a mean over members
-        for where, _, prefixes in _blocks_of_members(model, table, n_threads):
+        for _, where, _, prefixes in _blocks_of_members(model, table, n_threads):
             scores[where, model.order] = np.diff(np.logaddexp.reduce(prefixes, axis=0), axis=1)
         return scores
     for where, logp, _ in _log_probs(model, table, n_threads):
@@ -77,8 +77,8 @@ def score_drawn(model: Model, drawn: Array, members: Array, n_threads: int) -> A
 
 def _blocks_of_members(
     model: Model, table: Table, n_threads: int
-) -> Iterator[tuple[slice, list[Array], Array]]:
-    """Yield (rows, members' raw outputs, and their log p(x_1 .. x_d) (M, m, D + 1))."""
+) -> Iterator[tuple[Array, slice, list[Array], Array]]:
+    """Yield (codes, rows, members' raw outputs, and their log p(x_1 .. x_d) (M, m, D + 1))."""
     network, conditional = model.network, model.conditional
     if network.order_agnostic:
         raise ValueError(
@@ -88,55 +88,80 @@ def _blocks_of_members(
     weights = [
         network.prepare(model.params, n_threads, member) for member in range(network.n_members)
     ]
-    log_scale = conditional.log_scale()
     for where, block in table.blocks():
         check_support(conditional, block, model.order, where.start)
         codes = model.codes(block)
+        log_scale = conditional.log_scale_of(codes)
         raws = [network.forward(each, codes, n_threads)[0] for each in weights]
         prefixes = np.zeros((len(raws), len(block), model.n_features + 1))
         for raw, prefix in zip(raws, prefixes, strict=True):
             logp, _ = conditional.log_prob(raw, codes, n_threads)
             np.cumsum(logp if log_scale is None else logp + log_scale, axis=1, out=prefix[:, 1:])
-        yield where, raws, prefixes
+        yield codes, where, raws, prefixes
 
 
 def describe(model: Model, table: Table, n_threads: int) -> Any:
-    """Return what each p(x_d | those before it) is, in the order of the columns."""
+    """Return what each p(x_d | those before it) is, in the order of the columns.
+
+    A list with an entry for each column if the columns have conditionals of their own.
+    """
     parts = list(_descriptions(model, table, n_threads))
+    if not isinstance(parts[0], list):
+        return _joined(parts, model.to_columns)
+    by_feature = [_joined(list(each), lambda values: values) for each in zip(*parts, strict=True)]
+    return [by_feature[place] for place in np.argsort(model.order)]
+
+
+def _joined(parts: list[Any], arrange: Callable[[Array], Array]) -> Any:
+    """Return what was said of blocks of rows in one."""
     if isinstance(parts[0], dict):
-        return {
-            key: model.to_columns(np.concatenate([part[key] for part in parts])) for key in parts[0]
-        }
-    return model.to_columns(np.concatenate(parts))
+        return {key: arrange(np.concatenate([part[key] for part in parts])) for key in parts[0]}
+    return arrange(np.concatenate(parts))
 
 
 def _descriptions(model: Model, table: Table, n_threads: int) -> Iterator[Any]:
     """Yield what the conditional says of each block, in model order."""
     conditional = model.conditional
     if model.network.n_members > 1:
-        for _, raws, prefixes in _blocks_of_members(model, table, n_threads):
+        for codes, _, raws, prefixes in _blocks_of_members(model, table, n_threads):
             before = prefixes[:, :, :-1]
             share = np.exp(before - np.logaddexp.reduce(before, axis=0))
-            yield _averaged([conditional.describe(raw) for raw in raws], share)
+            yield _averaged([conditional.describe(raw, codes) for raw in raws], share)
         return
     weights = model.network.prepare(model.params, n_threads)
     for where, block in table.blocks():
         check_support(conditional, block, model.order, where.start)
-        yield conditional.describe(model.network.forward(weights, model.codes(block), n_threads)[0])
+        codes = model.codes(block)
+        yield conditional.describe(model.network.forward(weights, codes, n_threads)[0], codes)
 
 
 def _averaged(found: list[Any], share: Array) -> Any:
-    """Return what a mixture's conditional is, of those of its members. share (M, n, D)."""
+    """Return what a mixture's conditional is, of those of its members. share (M, n, D).
+
+    Of densities: moments and CDFs, which are averages over the members.
+    """
+    if isinstance(found[0], list):
+        columns = zip(*found, np.moveaxis(share, 2, 0), strict=True)
+        return [_averaged(list(each), own) for *each, own in columns]
     if not isinstance(found[0], dict):
-        return sum(
-            w.reshape(w.shape + (1,) * (p.ndim - 2)) * p for w, p in zip(share, found, strict=True)
-        )
-    mean = sum(w * each["mean"] for w, each in zip(share, found, strict=True))
-    variance = sum(
-        w * (each["variance"] + (each["mean"] - mean) ** 2)
-        for w, each in zip(share, found, strict=True)
+        return _mean(found, share)
+    mean = _mean([each["mean"] for each in found], share)
+    said = {"mean": mean}
+    if "variance" in found[0]:
+        second = [each["variance"] + (each["mean"] - mean) ** 2 for each in found]
+        said["variance"] = _mean(second, share)
+    return said | {"cdf": _mean([each["cdf"] for each in found], share)}
+
+
+def _mean(found: list[Array], share: Array) -> Array:
+    mean: Array = np.sum(
+        [
+            w.reshape(w.shape + (1,) * (each.ndim - w.ndim)) * each
+            for w, each in zip(share, found, strict=True)
+        ],
+        axis=0,
     )
-    return {"mean": mean, "variance": variance}
+    return mean
 
 
 def sample(

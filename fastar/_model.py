@@ -61,9 +61,12 @@ class Model:
         return self.network.n_used
 
     def initialise(self, table: Table, weight: Array, rng: np.random.Generator) -> None:
-        """Start from the best constant model."""
+        """Start from the best constant model, or near it."""
         params = self.params
         self.network.initialise(params, rng)
+        if self.conditional.begins_constant:
+            for name in self.network.output_weights:
+                params[name][...] = 0
         params["b"][...] = self.conditional.constant(table, weight)
 
     def codes(self, block: Array) -> Array:

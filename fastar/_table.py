@@ -40,13 +40,25 @@ class Table:
         self.X = X
         self.order = order
         self.rows = rows
-        self._natural = bool(np.array_equal(order, np.arange(len(order))))
+        self._natural = len(order) == X.shape[1] and bool(
+            np.array_equal(order, np.arange(len(order)))
+        )
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the values."""
         dtype: np.dtype[Any] = self.X.dtype
         return dtype
+
+    @property
+    def missing(self) -> Array:
+        """Which columns (D,), in model order, have missing values."""
+        missing = getattr(self.X, "missing", None)
+        return np.zeros(len(self.order), bool) if missing is None else missing[self.order]
+
+    def columns(self, which: Array) -> Table:
+        """Return the table of some of the columns, by their places in model order."""
+        return Table(self.X, self.order[which], self.rows)
 
     def __len__(self) -> int:
         return int(self.X.shape[0]) if self.rows is None else len(self.rows)

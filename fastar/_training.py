@@ -14,7 +14,7 @@ from fastar._inference import total_log_prob
 from fastar._model import Model
 from fastar._parameters import Array, empty_vector
 from fastar._table import BLOCK_ROWS, Table
-from fastar.optimizers import Optimizer, Stretches
+from fastar.optimizers import Optimizer, Stretches, clip_by_norm
 from fastar.schedules import Schedule
 
 _STEPS_TO_JUDGE = 20
@@ -50,7 +50,7 @@ class Training:
         Rows for early stopping, and their weights.
     entropy : int
         Seed of the order in which rows are visited; epoch k has a stream of its own.
-    learning_rate, alpha, batch_size, max_iter, tol, n_iter_no_change
+    learning_rate, alpha, max_gradient_norm, batch_size, max_iter, tol, n_iter_no_change
         As the estimators have them.
     n_threads : int
     """
@@ -67,6 +67,7 @@ class Training:
         entropy: int,
         learning_rate: float,
         alpha: float,
+        max_gradient_norm: float | None,
         batch_size: int,
         max_iter: int,
         tol: float,
@@ -81,6 +82,7 @@ class Training:
         self.entropy = entropy
         self.learning_rate = learning_rate
         self.alpha = alpha
+        self.max_gradient_norm = max_gradient_norm
         self.batch_size = batch_size
         self.max_iter = max_iter
         self.tol = tol
@@ -189,13 +191,17 @@ class Training:
         raw, cache = network.forward(weights, codes, self.n_threads, rng)
         logp, graw = model.conditional.gradient(raw, codes, scale, self.n_threads)
         network.backward(weights, cache, graw, self._grads, self.n_threads)
-        log_scale = model.conditional.log_scale()
-        return float((weight * (logp if log_scale is None else logp + log_scale.sum())).sum())
+        log_scale = model.conditional.log_scale_of(codes)
+        if log_scale is not None:
+            logp += log_scale.sum(axis=-1)
+        return float((weight * logp).sum())
 
     def _step(self, rows: Array) -> float:
         progress = self.progress
         total = self.gradient(rows)
         self._check_finite(total, progress.epoch + 1)
+        if self.max_gradient_norm is not None:
+            clip_by_norm(self._gradient, self._stretches, self.max_gradient_norm, self.n_threads)
         n_steps = self.max_iter * self.n_batches
         self.rate = self.learning_rate * self.schedule.factor(
             progress.step, n_steps, progress.n_drops

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
+from fastar._frames import Columns
 from fastar._parameters import Array
 from fastar._table import Table
-from fastar.conditionals import BY_NAME, Bernoulli, Categorical, Conditional, Gaussian
+from fastar.conditionals import (
+    BY_NAME,
+    Bernoulli,
+    Categorical,
+    Conditional,
+    Gaussian,
+    LogisticMixture,
+    Mixed,
+)
+from fastar.conditionals._integer import MOST_LEVELS
 
 
 @contextmanager
@@ -38,8 +48,9 @@ def check_support(
         row = int(np.flatnonzero(wrong.any(axis=1))[0])
         columns = order[wrong[row]]
         position = int(np.flatnonzero(wrong[row])[np.argmin(columns)])
+        own, _ = conditional.of_column(position)
         raise ValueError(
-            f"{name} must hold {conditional.support} for a {conditional.name} conditional. "
+            f"{name} must hold {own.support} for a {own.name} conditional. "
             f"Got {block[row, position]!s} in row {first_row + row}, "
             f"column {columns.min()} instead."
         )
@@ -51,16 +62,104 @@ def check_table_support(conditional: Conditional, table: Table, name: str = "X")
         check_support(conditional, block, table.order, where.start, name)
 
 
-def choose_conditional(distribution: Any, table: Table) -> Conditional:
-    """Return the conditional that `distribution` names; "auto" looks at the data."""
-    if isinstance(distribution, Conditional):
-        return distribution
+def check_known(conditional: Conditional, table: Table) -> None:
+    """Raise ValueError if a frame has categories that `fit` did not see and that are an error."""
+    X = table.X
+    if isinstance(X, Columns) and (X.unknown[table.order] & ~conditional.takes_unknown()).any():
+        X.check_known()
+
+
+def choose_conditional(
+    distribution: Any,
+    table: Table,
+    names: Any,
+    is_frame: bool,
+    by_name: Callable[[str], Conditional],
+) -> Conditional:
+    """Return the conditional that `distribution` stands for; "auto" looks at the data.
+
+    names: of the columns, or None. is_frame: whether the table is judged column by column. by_name:
+    what a conditional's name stands for.
+    """
+    D = len(table.order)
+    if isinstance(distribution, list | tuple):
+        if len(distribution) != D:
+            raise ValueError(
+                f"A list as 'distribution' must have an entry for each of {D} columns. "
+                f"Got {len(distribution)} instead."
+            )
+        return _of_columns(list(distribution), table, is_frame, by_name)
+    if isinstance(distribution, dict):
+        columns = list(range(D)) if names is None else list(names)
+        strange = [each for each in distribution if each not in columns]
+        if strange:
+            raise ValueError(
+                "A dict as 'distribution' must have columns of X as its keys. "
+                f"Got {strange[0]!r}, which is none."
+            )
+        entries = [distribution.get(each, "auto") for each in columns]
+        return _of_columns(entries, table, is_frame, by_name)
     if distribution != "auto":
-        return BY_NAME[distribution]()
-    bernoulli = Bernoulli()
-    if not any(bernoulli.unsupported(block).any() for _, block in table.blocks()):
-        return bernoulli
-    return Categorical() if table.dtype.kind in "iu" else Gaussian()
+        return _resolved(distribution, by_name)
+    if not isinstance(table.X, Columns):
+        bernoulli = Bernoulli().restored({}, D)
+        if not any(bernoulli.unsupported(block).any() for _, block in table.blocks()):
+            return bernoulli
+        if not is_frame:
+            return Categorical() if table.dtype.kind in "iu" else Gaussian()
+    return _of_columns(["auto"] * D, table, is_frame, by_name)
+
+
+def _resolved(given: Any, by_name: Callable[[str], Conditional]) -> Conditional:
+    if isinstance(given, Conditional):
+        return given
+    if not isinstance(given, str) or given not in BY_NAME:
+        raise ValueError(
+            "The 'distribution' of a column must be 'auto', one of "
+            f"{', '.join(repr(each) for each in BY_NAME)}, or an object of fastar.conditionals. "
+            f"Got {given!r} instead."
+        )
+    return by_name(given)
+
+
+def _of_columns(
+    entries: list[Any], table: Table, is_frame: bool, by_name: Callable[[str], Conditional]
+) -> Conditional:
+    """Return one conditional if all columns, entry by entry, have the same, or a mixed one."""
+    found = [
+        _judged(table.columns(np.array([place])), is_frame)
+        if isinstance(entries[column], str) and entries[column] == "auto"
+        else _resolved(entries[column], by_name)
+        for place, column in enumerate(table.order)
+    ]
+    return found[0] if len({repr(each) for each in found}) == 1 else Mixed(found)
+
+
+MANY_LEVELS = 100
+"""A frame's column of integers with more of them than that has an ordinal conditional."""
+
+
+def _judged(column: Table, is_frame: bool) -> Conditional:
+    """Return the conditional that fits the values of one column."""
+    X, d = column.X, int(column.order[0])
+    if isinstance(X, Columns):
+        kind = X.schema.columns[d].type
+        if kind == "category":
+            return Categorical()
+        is_binary, is_integer = X.is_binary(d), kind == "integer"
+        is_long = is_integer and X.n_distinct(d, MANY_LEVELS) > MANY_LEVELS
+        extent = X.extent(d) if is_long else 0
+    else:
+        values = np.unique(column.take(slice(None)))
+        is_binary = bool(((values == 0) | (values == 1)).all())
+        is_integer = column.dtype.kind in "iu"
+        is_long = is_integer and is_frame and len(values) > MANY_LEVELS
+        extent = float(values[-1]) - float(values[0]) if is_long else 0
+    if is_binary:
+        return Bernoulli()
+    if is_long and extent <= MOST_LEVELS / 2:
+        return LogisticMixture(margin=0.5)
+    return Categorical() if is_integer and not is_long else Gaussian()
 
 
 def check_order(order: Any, n_features: int, rng: np.random.Generator) -> Array:

@@ -19,14 +19,14 @@ from sklearn.utils.validation import (
     _check_n_features,
     check_is_fitted,
     has_fit_parameter,
-    validate_data,
 )
 
 from fastar import _inference
 from fastar._base import AutoregressiveDensity, _generator
-from fastar._containers import Container
+from fastar._frames import Schema, frame_kind
 from fastar._parallel import each, on_threads, thawed, train
 from fastar._parameters import Array
+from fastar._reading import dense, read, table_like
 from fastar._threads import effective_n_threads
 from fastar._validation import (
     check_count,
@@ -193,7 +193,6 @@ class Mixture(MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[
         sample_weight = None if sample_weight is None else weight
         kept = self._train(members, rows, sample_weight, rows_val, held)
         self.estimators_ = [members[place] for place in kept]
-        self._container = Container.of(rows.given, rows.checked)
         self.__dict__.pop("validation_curve_", None)
         if weights is None:
             scores = self._scores(judges)
@@ -303,8 +302,7 @@ class Mixture(MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[
         return free + sum(int(member.n_parameters_) for member in self.estimators_)
 
     def _rows(self, X: Any, *, reset: bool = False) -> _Rows:
-        checked = validate_data(self, X, accept_sparse="csr", dtype="numeric", reset=reset)
-        return _Rows(X, checked)
+        return _Rows(X, read(self, X, reset=reset))
 
     def _scores(self, rows: _Rows) -> Array:
         """Return log p_k(x) (n, K)."""
@@ -432,6 +430,11 @@ class Mixture(MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[
             if isinstance(member, Mixture):
                 found += [(weight * inner, model) for inner, model in member._models(purpose)]
             elif isinstance(member, AutoregressiveDensity):
+                if isinstance(self._container, Schema) and member._container != self._container:
+                    raise ValueError(
+                        f"{purpose} needs members that were fitted to frames of the same columns, "
+                        "types and categories. Got others instead."
+                    )
                 found.append((weight, member))
             else:
                 raise TypeError(
@@ -484,9 +487,11 @@ class Mixture(MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[
         rng = _generator(random_state)
         if evidence is None:
             return self._container.wrap(self._draw(n_samples, temperature, rng))
-        if hasattr(evidence, "columns"):
-            _check_feature_names(self, evidence, reset=False)
         models = self._models("sample with evidence")
+        if isinstance(self._container, Schema):
+            evidence = self._container.rows(evidence, n_samples)
+        elif hasattr(evidence, "columns"):
+            _check_feature_names(self, evidence, reset=False)
         values, held = _checked_evidence(models, evidence, n_samples, "evidence")
         shape = (n_samples, self.n_features_in_)
         completed, _ = self._complete(
@@ -513,9 +518,10 @@ class Mixture(MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[
                 return None
             seed = int(seeds[place])
             drawn = member.sample(int(counts[place]), random_state=seed, **arguments)
+            if isinstance(self._container, Schema) and frame_kind(drawn) is not None:
+                return self._container.read(drawn, "a member's sample")[:]
             table = check_array(drawn, accept_sparse="csr", ensure_all_finite=False)
-            values: Array = table.toarray() if hasattr(table, "toarray") else table
-            return values
+            return dense(table)
 
         drawn = each(draw, self.estimators_, effective_n_threads(self.n_jobs), n)
         by_member = np.concatenate([values for values in drawn if values is not None])
@@ -562,13 +568,14 @@ class Mixture(MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[
         models = self._models("impute")
         n_draws = check_count("n_draws", n_draws)
         n_particles = check_count("n_particles", n_particles)
-        given = X
-        X = validate_data(self, X, dtype="numeric", ensure_all_finite="allow-nan", reset=False)
+        given, X = X, dense(read(self, X, gaps=True))
         values, held = _checked_evidence(models, X, len(X), "X")
         completed, self.impute_ess_ = self._complete(
             models, values, ~held, n_draws, n_particles, _generator(random_state)
         )
-        return Container.of(given, X).wrap(completed[0]) if n_draws == 1 else completed
+        if n_draws > 1:
+            return completed
+        return table_like(given, self._container, completed[0])
 
     def _complete(
         self,

@@ -61,6 +61,15 @@ class Stretches:
         self.rest = _cut(np.clip(given, n_decayed, size))
 
 
+def clip_by_norm(gradient: Array, stretches: Stretches, largest: float, n_threads: int) -> None:
+    """Shorten the gradient to the norm `largest` where it is longer."""
+    parts = np.concatenate([stretches.decayed, stretches.rest])
+    n = useful_n_threads(n_threads, int((parts[:, 1] - parts[:, 0]).sum()))
+    norm = math.sqrt(_optimizers.sum_of_squares(gradient, parts, n))
+    if largest < norm < math.inf:
+        gradient *= largest / norm
+
+
 def _cut(stretches: Array) -> Array:
     """Cut stretches longer than _STRETCH."""
     pieces = [

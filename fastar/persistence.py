@@ -14,6 +14,7 @@ from fastar import conditionals, networks, optimizers, schedules
 from fastar._base import AutoregressiveDensity
 from fastar._containers import Container
 from fastar._files import read_arrays, write_arrays
+from fastar._frames import Schema
 from fastar._parallel import thawed
 from fastar._parameters import Array, empty_vector
 from fastar.mixture import Mixture
@@ -22,7 +23,7 @@ from fastar.models import BY_NAME
 __all__ = ["load", "save"]
 
 _REGISTRIES: dict[str, dict[str, Any]] = {
-    "distribution": conditionals.BY_NAME,
+    "distribution": {**conditionals.BY_NAME, conditionals.Mixed.name: conditionals.Mixed},
     "solver": optimizers.BY_NAME,
     "learning_rate": schedules.BY_NAME,
 }
@@ -33,6 +34,11 @@ def _to_json(name: str, value: Any) -> Any:
         return None  # neither describes the fitted model
     if isinstance(value, conditionals.Conditional):
         return {"name": value.name, **value.settings()}
+    if name == "distribution" and isinstance(value, list | tuple):
+        return {"list": [_to_json(name, each) for each in value]}
+    if name == "distribution" and isinstance(value, dict):
+        entries = [[np.array(key).item(), _to_json(name, each)] for key, each in value.items()]
+        return {"by_column": entries}
     if isinstance(value, optimizers.Optimizer | schedules.Schedule):
         if type(value) in _REGISTRIES[name].values():
             return {"name": value.name, **vars(value)}
@@ -47,6 +53,10 @@ def _to_json(name: str, value: Any) -> Any:
 def _from_json(name: str, value: Any) -> Any:
     if isinstance(value, dict) and "tuple" in value:
         return tuple(value["tuple"])
+    if isinstance(value, dict) and "list" in value:
+        return [_from_json(name, each) for each in value["list"]]
+    if isinstance(value, dict) and "by_column" in value:
+        return {key: _from_json(name, each) for key, each in value["by_column"]}
     if isinstance(value, dict):
         settings = dict(value)
         return _REGISTRIES[name][settings.pop("name")](**settings)
@@ -86,7 +96,7 @@ def _describe(estimator: Any) -> tuple[dict[str, Any], dict[str, Array]]:
         "n_features": estimator.n_features_in_,
         "feature_names": list(getattr(estimator, "feature_names_in_", [])),
         "network": {"name": estimator.network_.name, **estimator.network_.settings()},
-        "container": asdict(estimator._container),
+        "container": _container_to_json(estimator._container),
         "n_iter": estimator.n_iter_,
         "best_iter": estimator.best_iter_,
         "loss_curve": estimator.loss_curve_,
@@ -146,7 +156,9 @@ def _restore(
     estimator = BY_NAME[header["class"]](**parameters)
     conditional = _from_json("distribution", header["distribution"])
     learnt = {
-        name.removeprefix("distribution."): array for name, array in arrays.items() if "." in name
+        name.removeprefix("distribution."): array
+        for name, array in arrays.items()
+        if name.startswith("distribution.")
     }
     estimator.distribution_ = conditional.restored(learnt, header["n_features"])
     estimator.order_ = arrays["order"].astype(np.intp)
@@ -155,7 +167,7 @@ def _restore(
     estimator.n_features_in_ = header["n_features"]
     if header["feature_names"]:
         estimator.feature_names_in_ = np.array(header["feature_names"], object)
-    estimator._container = Container(**header["container"])
+    estimator._container = _container_from_json(header["container"])
     settings = header["network"]
     estimator.network_ = networks.BY_NAME[settings.pop("name")](
         header["n_features"],
@@ -172,6 +184,16 @@ def _restore(
         header["validation_curve"],
     )
     return estimator
+
+
+def _container_to_json(container: Container | Schema) -> dict[str, Any]:
+    return {"frame": container.to_json()} if isinstance(container, Schema) else asdict(container)
+
+
+def _container_from_json(described: dict[str, Any]) -> Container | Schema:
+    if "frame" in described:
+        return Schema.from_json(described["frame"])
+    return Container(**described)
 
 
 def _class(name: str) -> Any:
@@ -199,7 +221,7 @@ def _describe_mixture(mixture: Mixture) -> tuple[dict[str, Any], dict[str, Array
         **_template(mixture, frozen),
         "n_features": mixture.n_features_in_,
         "feature_names": list(getattr(mixture, "feature_names_in_", [])),
-        "container": asdict(mixture._container),
+        "container": _container_to_json(mixture._container),
         "members": [member for member, _ in described],
         "frozen": [isinstance(member, FrozenEstimator) for member in mixture.estimators_],
         "validation_curve": getattr(mixture, "validation_curve_", None),
@@ -235,7 +257,7 @@ def _restore_mixture(
     mixture.n_features_in_ = header["n_features"]
     if header["feature_names"]:
         mixture.feature_names_in_ = np.array(header["feature_names"], object)
-    mixture._container = Container(**header["container"])
+    mixture._container = _container_from_json(header["container"])
     if header["validation_curve"] is not None:
         mixture.validation_curve_ = header["validation_curve"]
     return mixture

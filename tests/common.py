@@ -36,9 +36,79 @@ def reals(n, D, seed=0):
     return 100 + np.cumsum(steps, axis=1) * 10.0 ** -(np.arange(D) % 3)
 
 
-DATA = {"bernoulli": bits, "categorical": levels, "gaussian": reals}
-CONDITIONALS = list(conditionals.BY_NAME)
-DISCRETE = [name for name in ("bernoulli", "categorical") if name in CONDITIONALS]
+def counts(n, D, seed=0):
+    rng = np.random.default_rng(seed)
+    rates = rng.gamma(2.0, 1.5, (n, D)).cumsum(axis=1) / np.sqrt(np.arange(1, D + 1))
+    return rng.poisson(rates)
+
+
+def shades(n, D, seed=0, low=-1, K=4):
+    return levels(n, D, seed, K) + low
+
+
+# What the columns of a mixed table are, one after the other and again.
+KINDS = [
+    "bernoulli",
+    "gaussian",
+    "gaussian",
+    "categorical",
+    "poisson",
+    "laplace_mixture",
+    "logistic_mixture",
+    "negative_binomial",
+    "gaussian_mixture",
+    "laplace",
+]
+
+
+def mixed(n, D, seed=0):
+    columns = [DATA[KINDS[d % len(KINDS)]](n, D, seed)[:, d] for d in range(D)]
+    return np.column_stack(columns).astype(np.float64)
+
+
+DATA = {
+    "bernoulli": bits,
+    "categorical": levels,
+    "gaussian": reals,
+    "laplace": reals,
+    "gaussian_mixture": reals,
+    "laplace_mixture": reals,
+    "logistic_mixture": shades,
+    "poisson": counts,
+    "negative_binomial": counts,
+    "mixed": mixed,
+}
+CONDITIONALS = list(DATA)
+DISCRETE = ["bernoulli", "categorical", "logistic_mixture"]  # of so many values
+REAL = ["gaussian", "laplace", "gaussian_mixture", "laplace_mixture"]
+COUNTS = ["poisson", "negative_binomial"]
+
+
+def distribution(conditional, D):
+    """Return what an estimator's `distribution` is for D columns of DATA[conditional]."""
+    if conditional == "mixed":
+        return [KINDS[d % len(KINDS)] for d in range(D)]
+    return conditional
+
+
+def unfitted(conditional, D, **settings):
+    """Return the conditional itself; settings: of those of its columns that have them."""
+    if conditional == "mixed":
+        columns = [conditionals.named(each, **settings) for each in distribution("mixed", D)]
+        return conditionals.Mixed(columns)
+    return conditionals.named(conditional, **settings)
+
+
+OUTPUTS = {"bernoulli": 1, "categorical": 3, "gaussian": 2, "laplace": 2}
+OUTPUTS |= {"poisson": 1, "negative_binomial": 2}
+OUTPUTS |= {f"{name}_mixture": 30 for name in ("gaussian", "laplace", "logistic")}
+
+
+def sizes(conditional, D):
+    """Return P and Q for D columns of DATA[conditional]: raw outputs and rows of input weights."""
+    kinds = [conditional] if conditional != "mixed" else distribution(conditional, D)
+    return max(OUTPUTS[kind] for kind in kinds), 3 if "categorical" in kinds else 1
+
 
 # ---- parameters
 
@@ -56,7 +126,13 @@ SCHEDULES = ["constant", "invscaling", "linear", "cosine", "adaptive"]
 
 # ---- models: for each class what makes an instance small and fast
 
-SMALL = {"NADE": {"n_hidden": 7}, "MADE": {"hidden_layer_sizes": (7, 6)}, "FVSBN": {}}
+SMALL = {
+    "NADE": {"n_hidden": 7},
+    # finite differences have no place for the bends of its own relu; NADE's laws run over that
+    "RNADE": {"n_hidden": 7, "activation": "tanh", "n_components": 3, "distribution": "auto"},
+    "MADE": {"hidden_layer_sizes": (7, 6)},
+    "FVSBN": {},
+}
 MODELS = list(models.BY_NAME)
 
 
@@ -65,6 +141,22 @@ def make(model="NADE", **parameters):
     settings = {"max_iter": 20, "learning_rate_init": 0.02, "random_state": 0, "n_jobs": 1}
     return models.BY_NAME[model](**settings | SMALL[model] | parameters)
 
+
+# Where every model with every conditional would take long: what differs most with every model, and
+# each other conditional with one of them.
+COMPOSITIONS = [
+    *[
+        (name, kind)
+        for kind in ("bernoulli", "categorical", "gaussian", "mixed")
+        for name in MODELS
+    ],
+    ("RNADE", "laplace"),
+    ("RNADE", "gaussian_mixture"),
+    ("MADE", "laplace_mixture"),
+    ("NADE", "logistic_mixture"),
+    ("FVSBN", "poisson"),
+    ("MADE", "negative_binomial"),
+]
 
 ESTIMATORS = [make(name) for name in MODELS]
 ids = [type(estimator).__name__ for estimator in ESTIMATORS]
@@ -80,7 +172,8 @@ def fit(estimator, X, **arguments):
 def fitted(model="NADE", conditional="bernoulli", n=300, D=5, **parameters):
     """Return a fitted small model and its data."""
     X = DATA[conditional](n, D)
-    return fit(make(model, distribution=conditional, **parameters), X), X
+    chosen = distribution(conditional, D)
+    return fit(make(model, distribution=chosen, **parameters), X), X
 
 
 def all_states(levels_of_columns):
@@ -91,9 +184,8 @@ def all_states(levels_of_columns):
 
 def states(conditional, D):
     """Return every row that a model of these D discrete columns can draw."""
-    return all_states([np.unique(DATA[conditional](50, 1))] * D).astype(
-        DATA[conditional](1, 1).dtype
-    )
+    X = DATA[conditional](50, 1)
+    return all_states([np.unique(X)] * D).astype(X.dtype)
 
 
 # ---- states of an estimator

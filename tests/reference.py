@@ -1,15 +1,17 @@
 """The models in float64 NumPy, written like the papers: slow, plain, and the judge of all kernels.
 
 Arrays are in model order. codes (n, D). NADE's parameters: W (D - 1, Q, H), c (H,),
-V (D - 1, P, H), b (D, P); those of masked networks are where they begin. All but gradients and
-samples also takes complex parameters, for derivatives by complex steps.
+V (D - 1, P, H), b (D, P), with RNADE's rescaling also rho (D - 1,); those of masked networks are
+where they begin. All but gradients and samples also takes complex parameters, for derivatives by
+complex steps.
 """
 
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
-from scipy.special import expit
+from scipy import stats
+from scipy.special import digamma, expit, gammaln, loggamma
 
 LOG_2PI = np.log(2 * np.pi)
 
@@ -70,7 +72,8 @@ class Categorical:
 
     def draw(self, raw, d, noise, temperature):
         p = self.probabilities(raw, self.n_levels[d], temperature)
-        return np.minimum((noise >= np.cumsum(p, axis=1)).sum(axis=1), self.n_levels[d] - 1) * 1.0
+        level = (noise[:, :1] >= np.cumsum(p, axis=1)).sum(axis=1)
+        return np.minimum(level, self.n_levels[d] - 1) * 1.0
 
 
 @dataclass
@@ -95,24 +98,301 @@ class Gaussian:
         return raw[:, 0] + noise[:, 0] * np.sqrt(self.variance(raw[:, 1]) * temperature)
 
 
-CONDITIONALS = {"bernoulli": Bernoulli, "categorical": Categorical, "gaussian": Gaussian}
+def log_sum_exp(z):
+    top = np.real(z).max(axis=-1, keepdims=True)
+    return top[..., 0] + np.log(np.exp(z - top).sum(axis=-1))
+
+
+@dataclass
+class Laplace:
+    variance_floor: float = 1e-6
+    P = 2
+
+    def scale(self, s):
+        return np.exp(s) + np.sqrt(self.variance_floor / 2)
+
+    def log_prob(self, raw, codes):
+        mu, b = raw[:, :, 0], self.scale(raw[:, :, 1])
+        deviation = codes - mu
+        distance = np.where(np.real(deviation) < 0, -deviation, deviation)
+        return -np.log(2 * b) - distance / b
+
+    def gradient(self, raw, codes):
+        mu, s = raw[:, :, 0], raw[:, :, 1]
+        b, deviation = self.scale(s), codes - mu
+        by_s = (np.abs(deviation) / b - 1) * np.exp(s) / b
+        return np.stack([np.sign(deviation) / b, by_s], axis=2)
+
+    def draw(self, raw, d, noise, temperature):
+        b = self.scale(raw[:, 1]) * temperature
+        return stats.laplace.ppf(inside(noise[:, 0]), raw[:, 0], b)
+
+
+def inside(uniform):
+    """Return uniforms of [0, 1) moved to the middle of the generator's steps."""
+    return uniform + 2.0**-54
+
+
+@dataclass
+class LogisticLevels:
+    """One logistic density over codes from low to high, each with what is within `unit` of it."""
+
+    unit: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    scale_floor: float = 0.05
+    P = 2
+
+    def ends(self, raw, codes):
+        b = np.exp(raw[:, :, 1]) + 2 * self.unit * self.scale_floor
+        upper, lower = ((codes + side - raw[:, :, 0]) / b for side in (self.unit, -self.unit))
+        return b, upper, lower, codes + self.unit > self.high, codes - self.unit < self.low
+
+    def log_prob(self, raw, codes):
+        _, upper, lower, highest, lowest = self.ends(raw, codes)
+        log_below = np.where(highest, 0, -softplus(-upper))
+        log_above = np.where(lowest, 0, -softplus(lower))
+        # sigmoid(u) - sigmoid(l) = sigmoid(u) sigmoid(-l) (1 - exp(l - u))
+        between = np.log(-expm1(np.where(lowest | highest, -1, lower - upper)))
+        return log_below + log_above + np.where(lowest | highest, 0, between)
+
+    def gradient(self, raw, codes):
+        b, upper, lower, highest, lowest = self.ends(raw, codes)
+        slope = np.exp(raw[:, :, 1]) / b
+        above, below = np.where(highest, 0, expit(-upper)), np.where(lowest, 0, expit(lower))
+        width = np.where(lowest | highest, 1, upper - lower)
+        between = np.where(lowest | highest, 0, width / np.expm1(np.minimum(width, 700)))
+        by_s = slope * (below * lower - above * upper - between)
+        return np.stack([(below - above) / b, by_s], axis=2)
+
+    def draw(self, raw, d, noise, temperature):
+        unit = self.unit[d]
+        b = np.exp(raw[:, 1]) + 2 * unit * self.scale_floor
+        at = stats.logistic.ppf(inside(noise[:, 0]), raw[:, 0], b * temperature)
+        low, top = self.low[d], np.rint((self.high[d] - self.low[d]) / (2 * unit))
+        return low + 2 * unit * np.clip(np.rint((at - low) / (2 * unit)), 0, top)
+
+
+def expm1(z):
+    """Return exp(z) - 1, also of complex z that are all but real."""
+    real = np.expm1(np.real(z))
+    return real + np.exp(np.real(z)) * 1j * np.imag(z) if np.iscomplexobj(z) else real
+
+
+@dataclass
+class Mixture:
+    """sum_k softmax(z)_k f(x; mu_k, s_k): raw = (z, mu, s), K each."""
+
+    part: object
+    n_components: int
+
+    @property
+    def P(self):  # noqa: N802
+        return 3 * self.n_components
+
+    def parts(self, raw):
+        return np.moveaxis(raw.reshape(*raw.shape[:-1], 3, self.n_components), -1, 0)
+
+    def joint(self, raw, codes):
+        logp = [self.part.log_prob(each[:, :, 1:], codes) for each in self.parts(raw)]
+        return raw[:, :, : self.n_components] + np.stack(logp, axis=2)
+
+    def log_prob(self, raw, codes):
+        return log_sum_exp(self.joint(raw, codes)) - log_sum_exp(raw[:, :, : self.n_components])
+
+    def gradient(self, raw, codes):
+        joint, z = self.joint(raw, codes), raw[:, :, : self.n_components]
+        share = np.exp(joint - log_sum_exp(joint)[:, :, None])
+        parts = [self.part.gradient(each[:, :, 1:], codes) for each in self.parts(raw)]
+        by_parts = share[:, :, None, :] * np.stack(parts, axis=3)
+        by_z = share - np.exp(z - log_sum_exp(z)[:, :, None])
+        return np.concatenate([by_z, by_parts[:, :, 0], by_parts[:, :, 1]], axis=2)
+
+    def draw(self, raw, d, noise, temperature):
+        z = raw[:, : self.n_components] / temperature
+        share = np.exp(z - log_sum_exp(z)[:, None])
+        k = (noise[:, :1] >= np.cumsum(share, axis=1)).sum(axis=1)
+        k = np.minimum(k, self.n_components - 1)
+        own = np.moveaxis(self.parts(raw), 0, 1)[np.arange(len(raw)), k]
+        return self.part.draw(own[:, 1:], d, noise[:, 1:], temperature)
+
+
+@dataclass
+class Poisson:
+    """Counts x = code * unit of mean exp(raw), which is kept to e^-25 .. e^25."""
+
+    unit: np.ndarray
+    P = 1
+
+    def limited(self, z, limit):
+        return np.where(np.abs(np.real(z)) < limit, z, np.sign(np.real(z)) * limit)
+
+    def counts(self, codes):
+        return np.rint(codes * self.unit)
+
+    def log_prob(self, raw, codes):
+        x, log_mean = self.counts(codes), self.limited(raw[:, :, 0], 25)
+        return x * log_mean - np.exp(log_mean) - gammaln(x + 1)
+
+    def gradient(self, raw, codes):
+        # beyond the limit it is the limit's, which leads back
+        return (self.counts(codes) - np.exp(self.limited(raw[:, :, 0], 25)))[:, :, None]
+
+    def moments(self, raw):
+        """Return mean and variance of the count that raw outputs (P,) stand for."""
+        mean = np.exp(self.limited(raw[0], 25))
+        return mean, mean
+
+    def draw(self, raw, d, noise, temperature):
+        unit = self.unit[d]
+        return np.array(
+            [
+                first_beyond(self, each, uniform, temperature) / unit
+                for each, uniform in zip(raw, noise[:, 0], strict=True)
+            ]
+        )
+
+
+def first_beyond(law, raw, uniform, temperature, largest=2**24):
+    """Return the draw that a uniform stands for where counts are lined up from the mode.
+
+    That is, mode, mode + 1, ..., and then mode - 1, .., 0, with p(x) to the power 1 / temperature.
+    """
+    mean, variance = law.moments(raw)
+    reach = 60 + 60 * np.sqrt(variance * max(1, temperature))
+    k = np.arange(max(0, np.floor(mean - reach)), min(largest, mean + reach) + 1)
+    codes = k[:, None] / law.unit[0]
+    logp = type(law)(law.unit[:1]).log_prob(np.broadcast_to(raw, (len(k), 1, law.P)), codes)[:, 0]
+    mode = int(logp.argmax())
+    p = np.exp((logp - logp[mode]) / temperature)
+    in_line = np.concatenate([np.arange(mode, len(k)), np.arange(mode)[::-1]])
+    sums = np.cumsum(p[in_line])
+    place = np.searchsorted(sums, uniform * sums[-1], side="right")
+    return k[in_line[min(place, len(k) - 1)]]
+
+
+@dataclass
+class NegativeBinomial(Poisson):
+    """Of mean m = exp(raw_0) and variance m + m^2 / r, r = exp(raw_1), kept to e^-15 .. e^15."""
+
+    P = 2
+
+    def log_prob(self, raw, codes):
+        x, mean = self.counts(codes), np.exp(self.limited(raw[:, :, 0], 25))
+        r = np.exp(self.limited(raw[:, :, 1], 15))
+        rising = loggamma(x + r) - loggamma(r) - loggamma(x + 1)
+        return rising + r * np.log(r / (r + mean)) + x * np.log(mean / (r + mean))
+
+    def gradient(self, raw, codes):
+        x, mean = self.counts(codes), np.exp(self.limited(raw[:, :, 0], 25))
+        r = np.exp(self.limited(raw[:, :, 1], 15))
+        by_mean = r * (x - mean) / (r + mean)
+        by_r = digamma(x + r) - digamma(r) - np.log1p(mean / r) + (mean - x) / (r + mean)
+        return np.stack([by_mean, r * by_r], axis=2)
+
+    def moments(self, raw):
+        mean, r = np.exp(self.limited(raw[0], 25)), np.exp(self.limited(raw[1], 15))
+        return mean, mean + mean**2 / r
+
+
+@dataclass
+class Mixed:
+    """Each feature's own conditional, of that feature alone."""
+
+    columns: list
+
+    @property
+    def P(self):  # noqa: N802
+        return max(each.P for each in self.columns)
+
+    def log_prob(self, raw, codes):
+        return np.stack(
+            [
+                each.log_prob(raw[:, d : d + 1, : each.P], codes[:, d : d + 1])[:, 0]
+                for d, each in enumerate(self.columns)
+            ],
+            axis=1,
+        )
+
+    def gradient(self, raw, codes):
+        gradient = np.zeros(raw.shape)
+        for d, each in enumerate(self.columns):
+            part = raw[:, d : d + 1, : each.P]
+            gradient[:, d : d + 1, : each.P] = each.gradient(part, codes[:, d : d + 1])
+        return gradient
+
+    def draw(self, raw, d, noise, temperature):
+        own = self.columns[d]
+        return own.draw(raw[:, : own.P], 0, noise, temperature)
+
+
+def twin_of(conditional, d):
+    """Return the twin of a fitted conditional's features `d`."""
+    name, settings = conditional.name, conditional.settings()
+    if name == "mixed":
+        own = [conditional.of_column(each) for each in np.arange(conditional.n_features)[d]]
+        return Mixed([twin_of(group, slice(place, place + 1)) for group, place in own])
+    if name == "bernoulli":
+        return Bernoulli()
+    if name == "categorical":
+        return Categorical([len(each) for each in conditional.levels[d]])
+    if name in ("poisson", "negative_binomial"):
+        return {"poisson": Poisson, "negative_binomial": NegativeBinomial}[name](
+            conditional.unit[d]
+        )
+    if name == "logistic_mixture":
+        learnt = {key: array[d] for key, array in conditional.arrays().items()}
+        low, high = ((learnt[end] - learnt["centre"]) / learnt["spread"] for end in ("low", "high"))
+        part = LogisticLevels(0.5 / learnt["spread"], low, high, settings["scale_floor"])
+        return Mixture(part, settings["n_components"])
+    part = {"gaussian": Gaussian, "laplace": Laplace}[name.removesuffix("_mixture")]
+    part = part(settings["variance_floor"])
+    return Mixture(part, settings["n_components"]) if name.endswith("_mixture") else part
 
 
 def conditional_of(fitted):
     """Return the reference's twin of a fitted conditional of fastar."""
-    if fitted.name == "categorical":
-        return Categorical([len(each) for each in fitted.levels])
-    return CONDITIONALS[fitted.name](**fitted.settings())
+    return twin_of(fitted, slice(None))
+
+
+# By name, of any number D of features: a small one.
+CONDITIONALS = {
+    "bernoulli": lambda D: Bernoulli(),
+    "categorical": lambda D: Categorical([3] * D),
+    "gaussian": lambda D: Gaussian(),
+    "laplace": lambda D: Laplace(),
+    "gaussian_mixture": lambda D: Mixture(Gaussian(0.01), 3),
+    "laplace_mixture": lambda D: Mixture(Laplace(0.01), 3),
+    "logistic_mixture": lambda D: Mixture(
+        LogisticLevels(np.full(D, 1 / 3), np.full(D, -1.0), np.full(D, 1.0)), 3
+    ),
+    "poisson": lambda D: Poisson(np.ones(D)),
+    "negative_binomial": lambda D: NegativeBinomial(np.ones(D)),
+    "mixed": lambda D: Mixed(
+        [
+            Bernoulli(),
+            Mixture(Laplace(0.01), 2),
+            NegativeBinomial(np.full(1, 2.0)),
+            *[Gaussian()] * (D - 3),
+        ]
+    ),
+}
 
 
 def inputs(codes, one_hot, Q):
-    """Return what enters the network (n, D, Q): the code, or a row with a one at its level."""
+    """Return what enters the network (n, D, Q): the code, or a row with a one at its level.
+
+    The last of the Q stands for a missing value, NaN; an unknown level, below 0, enters by nothing.
+    """
     x = np.zeros((*codes.shape, Q))
-    for d, hot in enumerate(one_hot):
-        if hot:
-            x[np.arange(len(codes)), d, codes[:, d].astype(int)] = 1
+    for d, flags in enumerate(one_hot):
+        missing = np.isnan(codes[:, d])
+        x[missing, d, -1] = 1
+        if flags & 1:
+            known = np.flatnonzero(codes[:, d] >= 0)
+            x[known, d, codes[known, d].astype(int)] = 1
         else:
-            x[:, d, 0] = codes[:, d]
+            x[~missing, d, 0] = codes[~missing, d]
     return x
 
 
@@ -124,12 +404,23 @@ def as_double(params, Q):
     return double
 
 
-def hidden(params, x, d, activation, markov_order):
-    """Return h_d = g(c + sum of x_k W_k over k < d within the window) (n, H)."""
+def pre_activation(params, x, d, markov_order):
+    """Return a_d = c + sum of x_k W_k over k < d within the window (n, H)."""
     a = np.broadcast_to(params["c"], (len(x), len(params["c"])))
     for k in range(max(0, d - (markov_order or d)), d):
         a = a + x[:, k] @ params["W"][k]
-    return ACTIVATIONS[activation][0](a)
+    return a
+
+
+def rho_of(params, d):
+    """Return the factor of a_d, d >= 1."""
+    return params["rho"][d - 1] if "rho" in params else 1.0
+
+
+def hidden(params, x, d, activation, markov_order):
+    """Return h_d = g(rho_d a_d) (n, H)."""
+    a = pre_activation(params, x, d, markov_order)
+    return ACTIVATIONS[activation][0](rho_of(params, d) * a)
 
 
 def raw_output(params, x, d, activation="sigmoid", markov_order=None):
@@ -151,7 +442,10 @@ def backward(params, x, graw, activation="sigmoid", markov_order=None):
     grads["b"][:] = graw.sum(axis=0)
     for d in range(1, x.shape[1]):
         h = hidden(params, x, d, activation, markov_order)
-        ga = graw[:, d] @ params["V"][d - 1] * ACTIVATIONS[activation][1](h)
+        by_scaled = graw[:, d] @ params["V"][d - 1] * ACTIVATIONS[activation][1](h)
+        ga = by_scaled * rho_of(params, d)
+        if "rho" in params:
+            grads["rho"][d - 1] = (by_scaled * pre_activation(params, x, d, markov_order)).sum()
         grads["V"][d - 1] = graw[:, d].T @ h
         grads["c"] += ga.sum(axis=0)
         for k in range(max(0, d - (markov_order or d)), d):

@@ -10,6 +10,7 @@ from common import (
     SOLVERS,
     assert_same_bits,
     bits,
+    distribution,
     fit,
     make,
     reals,
@@ -126,7 +127,10 @@ def test_a_resumed_fit_has_the_bits_of_an_uninterrupted_one(
 @every_conditional
 @every_model
 def test_a_checkpoint_every_few_epochs_resumes_from_the_last_one(name, conditional, tmp_path):
-    X, settings = DATA[conditional](120, 4), {"distribution": conditional, "max_iter": 9}
+    X, settings = (
+        DATA[conditional](120, 4),
+        {"distribution": distribution(conditional, 4), "max_iter": 9},
+    )
     whole = fit(make(name, **settings), X)
     fit(make(name, **settings, callbacks=[Checkpoint(tmp_path / "state", every=3), Stop(5)]), X)
     history = History()
@@ -267,7 +271,7 @@ def test_divergence_after_good_epochs_keeps_their_parameters(name):
     model = make(
         name, callbacks=[explode], solver="sgd", learning_rate_init=1e-3, early_stopping=False
     )
-    with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match="epoch 4"):
+    with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match=r"epoch [45] "):
         fit(model, X)
     assert np.isfinite(model.score(X))
 

@@ -11,7 +11,14 @@ from common import run_python
 from fastar._kernels import _cpu
 
 HERE = Path(__file__).parent
-FILES = ["test_kernels.py", "test_masked_kernels.py", "test_conditionals.py", "test_optimizers.py"]
+FILES = [
+    "test_kernels.py",
+    "test_masked_kernels.py",
+    "test_conditionals.py",
+    "test_densities.py",
+    "test_missing.py",
+    "test_optimizers.py",
+]
 NAMES = ["baseline", "avx2", "avx512"]
 
 

@@ -11,6 +11,7 @@ from common import ACTIVATIONS, DTYPES, assert_same_bits, ulps
 from fastar import _threads
 from fastar._kernels import _cpu, _inputs
 from fastar._parameters import Layout
+from fastar.conditionals import Categorical
 from fastar.networks import SharedHidden
 from fastar.networks._shared_hidden import Inputs
 
@@ -45,7 +46,10 @@ UNIT = "sigmoid of units"
 KINDS = [*ACTIVATIONS, UNIT]
 
 
-def problem(D, H, P, Q, n, markov_order=None, kind="sigmoid", dtype="float64", scale=1.0, seed=0):
+def problem(
+    D, H, P, Q, n, markov_order=None, kind="sigmoid", dtype="float64", scale=1.0, seed=0,
+    rescaled=False,
+):  # fmt: skip
     """Return a network, its random parameters and codes; with Q > 1 other features are one-hot."""
     rng = np.random.default_rng([seed, D, H, P, Q, n])
     one_hot = (np.arange(D) % 2 == 0).astype(np.uint8) * (Q > 1)
@@ -55,12 +59,15 @@ def problem(D, H, P, Q, n, markov_order=None, kind="sigmoid", dtype="float64", s
     network = SharedHidden(
         D, P, Inputs(Q, one_hot.astype(np.uint8), kind == UNIT), n_hidden=H,
         activation=kind.split()[0], markov_order=markov_order or D, dtype=np.dtype(dtype),
+        rescaled=rescaled,
     )  # fmt: skip
     layout = Layout(network.shapes, 0)
     theta = _cpu.aligned_empty((layout.size,), np.dtype(dtype))
     theta[:] = rng.standard_normal(layout.size) / np.sqrt(D)
     params = layout.views(theta)
     params["W"] *= scale
+    if rescaled:
+        params["rho"][...] = rng.uniform(0.3, 1.5, D - 1) * rng.choice([1, 1, -1], D - 1)
     return network, params, codes
 
 
@@ -114,17 +121,18 @@ def test_backward_is_the_textbook(sizes, kind, dtype):
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("conditional", reference.CONDITIONALS)
 @pytest.mark.parametrize("markov_order", [None, 2])
-def test_the_textbooks_gradient_is_its_complex_step(activation, conditional, markov_order):
+@pytest.mark.parametrize("rescaled", [False, True])
+def test_the_textbooks_gradient_is_its_complex_step(
+    activation, conditional, markov_order, rescaled
+):
     rng = np.random.default_rng(0)
     D, H, n = 4, 5, 6
     Q = 3 if conditional == "categorical" else 1
-    twin = (
-        reference.Categorical([3] * D)
-        if conditional == "categorical"
-        else reference.CONDITIONALS[conditional]()
-    )
-    codes = rng.integers(0, 2, (n, D)) * 1.0 if Q == 1 else rng.integers(0, Q, (n, D)) * 1.0
+    twin = reference.CONDITIONALS[conditional](D)
+    codes = rng.integers(0, max(2, Q), (n, D)) * 1.0
     shapes = {"W": (D - 1, Q, H), "c": (H,), "V": (D - 1, twin.P, H), "b": (D, twin.P)}
+    if rescaled:
+        shapes["rho"] = (D - 1,)
     params = {name: rng.standard_normal(shape) for name, shape in shapes.items()}
     settings = {"activation": activation, "markov_order": markov_order}
     grads = reference.gradients(params, codes, twin, [Q > 1] * D, Q, **settings)
@@ -165,6 +173,123 @@ def test_changes_add_up_to_what_each_feature_sees(Q, markov_order):
             np.add.at(seen.reshape(-1), row[r, : count[r]][now], value[r, : count[r]][now])
             expected = x[r] * ((np.arange(8) < d) & (np.arange(8) >= d - window))[:, None]
             assert_same_bits(seen, expected)
+
+
+# ---- many outputs a feature, and features whose pre-activation is rescaled
+
+# P, H, Q, n, markov_order: every remainder of the tiles of rows and outputs
+SHAPES = [
+    (P, H, Q, n, markov_order)
+    for P, H in [(1, 33), (2, 129), (3, 17), (4, 65), (5, 31), (16, 67), (60, 33)]
+    for Q, markov_order in [(1, None), (3, 2)]
+    for n in [*range(1, 21), 53, 103, 253]
+    if (P + Q + n) % 3 == 0 or n in (20, 53, 253)
+]
+RESCALED = pytest.mark.parametrize("rescaled", [False, True])
+
+
+def results(network, params, codes, n_threads, seed=1):
+    """Return raw, and the gradients of a random combination of it."""
+    raw, cache = network.forward(params, codes, n_threads)
+    graw = np.random.default_rng(seed).standard_normal(raw.shape).astype(raw.dtype)
+    grads = {name: np.full_like(array, np.nan) for name, array in params.items()}
+    network.backward(params, cache, graw, grads, n_threads)
+    return raw, graw, grads
+
+
+@RESCALED
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_number_of_outputs_and_rows_is_the_textbook(kind, dtype, rescaled):
+    for P, H, Q, n, markov_order in SHAPES:
+        network, params, codes = problem(
+            6, H, P, Q, n, markov_order, kind, dtype, rescaled=rescaled, seed=3
+        )
+        raw, graw, grads = results(network, params, codes, 2)
+        double, x = textbook(network, params, codes)
+        settings = kind.split()[0], markov_order
+        close(raw, reference.raw_outputs(double, x, *settings), dtype)
+        expected = reference.backward(double, x, graw.astype(np.float64), *settings)
+        assert grads.keys() == expected.keys() == network.shapes.keys()
+        if kind == "relu" and dtype == "float32":
+            # as above; the pre-activation is what has to be clear of zero
+            a = [reference.pre_activation(double, x, d, markov_order) for d in range(1, 6)]
+            if (np.abs(a) < 1e-6).any():
+                continue
+        for name, grad in grads.items():
+            close(grad.reshape(expected[name].shape), expected[name], dtype)
+
+
+@RESCALED
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("P", [1, 2, 3, 4, 5, 16, 60])
+def test_tiles_of_any_shape_and_any_threads_give_the_same_bits(P, kind, dtype, rescaled):
+    for H, Q, markov_order in [(37, 1, None), (130, 3, 2)]:
+        network, params, codes = problem(
+            7, H, P, Q, 65, markov_order, kind, dtype, rescaled=rescaled
+        )
+        raw, _, grads = results(network, params, codes, 1)
+        for n_threads in (2, 3):
+            other, _, others = results(network, params, codes, n_threads)
+            assert_same_bits(other, raw)
+            for name in grads:
+                assert_same_bits(others[name], grads[name])
+        for n in range(1, 21):
+            part = network.forward(params, codes[n : 2 * n].copy(), 1)[0]
+            assert_same_bits(part, raw[n : 2 * n])
+
+
+@pytest.mark.parametrize("P", [1, 4, 5])
+@pytest.mark.parametrize("kind", ["sigmoid", "tanh", "relu"])
+def test_rescaling_by_one_changes_no_bit_of_the_outputs(kind, P):
+    network, params, codes = problem(9, 33, P, 3, 20, None, kind, "float32")
+    scaled, _, _ = problem(9, 33, P, 3, 20, None, kind, "float32", rescaled=True)
+    ones = params | {"rho": np.ones(8, np.float32)}
+    assert_same_bits(scaled.forward(ones, codes, 2)[0], network.forward(params, codes, 2)[0])
+
+
+@RESCALED
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("markov_order", [None, 2])
+@pytest.mark.parametrize("kind", ["sigmoid", "relu"])
+@pytest.mark.parametrize("levels", [2, 3, 5, 16])
+def test_samples_are_those_of_one_pass_a_feature(levels, kind, markov_order, dtype, rescaled):
+    D, n = 9, 37
+    conditional = Categorical().restored(
+        {"levels": np.tile(np.arange(levels), D), "n_levels": np.full(D, levels)}, D
+    )
+    network = SharedHidden(
+        D, conditional.n_outputs, conditional.inputs, n_hidden=35, activation=kind,
+        markov_order=markov_order or D, dtype=np.dtype(dtype), rescaled=rescaled,
+    )  # fmt: skip
+    rng = np.random.default_rng(levels)
+    params = {
+        name: rng.standard_normal(shape).astype(dtype) for name, shape in network.shapes.items()
+    }
+    kernel = conditional.kernel
+    noise = rng.random((n, D, kernel.n_noise)).astype(dtype)
+    draw = kernel.draw(np.dtype(dtype), 1.0)
+    codes = np.zeros((n, D), dtype)
+    network.sample(params, draw, noise, None, codes, 2)
+    again = np.zeros((n, D), dtype)
+    for d in range(D):
+        p = np.exp(network.forward(params, again, 2)[0][:, d].astype(np.float64))
+        p /= p.sum(axis=1, keepdims=True)
+        again[:, d] = np.minimum((noise[:, d] >= np.cumsum(p, axis=1)).sum(axis=1), levels - 1)
+    assert_same_bits(codes, again)
+    alone = np.zeros((1, D), dtype)
+    network.sample(params, draw, noise[5:6].copy(), None, alone, 1)
+    assert_same_bits(alone, codes[5:6])
+
+
+def test_rho_begins_by_keeping_the_variance_and_is_not_decayed():
+    network, params, _ = problem(10, 4, 2, 1, 1, rescaled=True)
+    network.initialise(params, np.random.default_rng(0))
+    np.testing.assert_allclose(params["rho"], 1 / np.sqrt(np.arange(1, 10)))
+    assert list(network.shapes) == ["W", "V", "c", "b", "rho"]
+    assert "rho" not in network.decayed
+    assert network.settings()["rescaled"] is True
 
 
 # ---- the same bits

@@ -4,24 +4,32 @@ import numpy as np
 import pytest
 from common import (
     ACTIVATIONS,
+    COMPOSITIONS,
     CONDITIONALS,
+    COUNTS,
     DATA,
     DISCRETE,
     MARKOV_ORDERS,
     MODELS,
     ORDERS,
+    REAL,
+    all_states,
     assert_same_bits,
     bits,
+    distribution,
     fit,
     fitted,
+    levels,
     make,
     reals,
+    shades,
     states,
 )
 from scipy import stats
 
 every_model = pytest.mark.parametrize("name", MODELS)
 every_conditional = pytest.mark.parametrize("conditional", CONDITIONALS)
+every_composition = pytest.mark.parametrize(("name", "conditional"), COMPOSITIONS)
 every_discrete = pytest.mark.parametrize("conditional", DISCRETE)
 every_order = pytest.mark.parametrize("order", ORDERS)
 every_markov_order = pytest.mark.parametrize("markov_order", MARKOV_ORDERS)
@@ -29,6 +37,7 @@ every_markov_order = pytest.mark.parametrize("markov_order", MARKOV_ORDERS)
 # For each model, settings that lead to different networks.
 VARIANTS = {
     "NADE": [{"activation": activation} for activation in ACTIVATIONS],
+    "RNADE": [{}],
     "MADE": [
         *[{"activation": activation} for activation in ACTIVATIONS],
         {"hidden_layer_sizes": (9,), "direct_connections": False},
@@ -44,7 +53,7 @@ every_network = pytest.mark.parametrize(("name", "variant"), NETWORKS, ids=str)
 
 def composed(name, conditional, n=12, D=6, **settings):
     """Return the composition of a fitted float64 model with larger random weights, and codes."""
-    estimator, X = fitted(name, conditional, D=D, dtype="float64", **settings)
+    estimator, X = fitted(name, conditional, D=D, dtype="float64", max_iter=2, **settings)
     rng = np.random.default_rng(7)
     estimator.theta_ += rng.standard_normal(estimator.theta_.size) / 2
     model = estimator._model()
@@ -116,7 +125,8 @@ def test_training_descends_the_weighted_mean_negative_log_likelihood(name, condi
     X = DATA[conditional](30, 4)
     weight = np.random.default_rng(1).integers(0, 4, 30) * 0.5
     watch = Watch()
-    settings = {"distribution": conditional, "early_stopping": False, "dtype": "float64"}
+    settings = {"distribution": distribution(conditional, 4), "early_stopping": False}
+    settings |= {"dtype": "float64"}
     fit(make(name, callbacks=[watch], max_iter=1, **settings), X, sample_weight=weight)
     for actual, expected in watch.checks[1:]:
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-7)
@@ -138,12 +148,12 @@ def test_a_feature_and_those_after_it_leave_outputs_up_to_it_bitwise_unchanged(
         assert_same_bits(other[:, order][:, : d + 1], raw[:, order][:, : d + 1])
 
 
+@pytest.mark.parametrize("order", ["natural", "random"])
 @every_markov_order
-@every_order
 @every_discrete
 @every_model
 def test_probabilities_of_all_states_sum_to_one(name, conditional, order, markov_order):
-    D = 6
+    D = 6 if conditional != "logistic_mixture" else 4
     settings = {"order": ORDERS[order](D), "markov_order": markov_order, "dtype": "float64"}
     model, _ = fitted(name, conditional, D=D, **settings)
     assert np.exp(model.score_samples(states(conditional, D))).sum() == pytest.approx(1, abs=1e-10)
@@ -153,37 +163,62 @@ def test_probabilities_of_all_states_sum_to_one(name, conditional, order, markov
 @every_discrete
 @every_model
 def test_probabilities_in_single_precision_sum_to_one(name, conditional, D):
-    D = min(D, 7) if conditional == "categorical" else D
+    D = D if conditional == "bernoulli" else min(D, 6)
     model, _ = fitted(name, conditional, D=D)
     assert np.exp(model.score_samples(states(conditional, D))).sum() == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.parametrize("scale", [1.0, 1e-3, 1e6])
-@every_order
+def trapezoids(X, n):
+    """Return the rows of a grid that covers two columns, and the area of a cell."""
+    axes = [np.linspace(x.mean() - 12 * x.std(), x.mean() + 12 * x.std(), n) for x in X.T]
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, X.shape[1])
+    return grid, np.prod([axis[1] - axis[0] for axis in axes])
+
+
+@pytest.mark.parametrize(("order", "scale"), [("natural", 1e-3), ("reversed", 1e6)])
+@pytest.mark.parametrize("conditional", REAL)
 @every_model
-def test_a_gaussian_model_integrates_to_one_in_the_users_units(name, order, scale):
-    X = reals(200, 2) * scale
-    model = fit(make(name, distribution="gaussian", order=ORDERS[order](2), dtype="float64"), X)
-    axes = [np.linspace(x.mean() - 9 * x.std(), x.mean() + 9 * x.std(), 301) for x in X.T]
-    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
-    cell = np.prod([axis[1] - axis[0] for axis in axes])
+def test_a_density_integrates_to_one_in_the_users_units(name, conditional, order, scale):
+    X = (reals(200, 2) - 30) * scale
+    settings = {"distribution": conditional, "order": ORDERS[order](2), "dtype": "float64"}
+    grid, cell = trapezoids(X, 401)
+    model = fit(make(name, **settings), X)
+    # the density of Laplace has a point
+    tolerance = 1e-2 if "laplace" in conditional else 1e-4
+    assert np.exp(model.score_samples(grid)).sum() * cell == pytest.approx(1, abs=tolerance)
+
+
+@pytest.mark.parametrize("conditional", REAL)
+@every_model
+def test_a_density_of_one_feature_integrates_to_one(name, conditional):
+    X = reals(200, 1)
+    model = fit(make(name, distribution=conditional), X)
+    grid, cell = trapezoids(X, 20001)
     assert np.exp(model.score_samples(grid)).sum() * cell == pytest.approx(1, abs=1e-4)
 
 
 @every_model
-def test_one_gaussian_feature_integrates_to_one(name):
-    X = reals(200, 1)
-    model = fit(make(name, distribution="gaussian"), X)
-    grid = np.linspace(X.mean() - 9 * X.std(), X.mean() + 9 * X.std(), 2001)[:, None]
-    total = np.exp(model.score_samples(grid)).sum() * (grid[1, 0] - grid[0, 0])
-    assert total == pytest.approx(1, abs=1e-5)
+@pytest.mark.parametrize("conditional", COUNTS)
+def test_probabilities_of_all_counts_sum_to_one(name, conditional):
+    model, _ = fitted(name, conditional, D=2, dtype="float64")
+    rows = all_states([np.arange(500)] * 2)
+    assert np.exp(model.score_samples(rows)).sum() == pytest.approx(1, abs=1e-9)
+
+
+@every_model
+def test_a_mixed_density_sums_and_integrates_to_one(name):
+    X = np.column_stack([bits(200, 1), levels(200, 1), reals(200, 1), shades(200, 1)])
+    chosen = ["bernoulli", "categorical", "gaussian_mixture", "logistic_mixture"]
+    settings = {"distribution": chosen, "order": [2, 3, 0, 1], "dtype": "float64"}
+    model = fit(make(name, **settings), X)
+    line, cell = trapezoids(X[:, 2:3], 4001)
+    rows = all_states([[0, 1], [0, 1, 2], line[:, 0], np.unique(X[:, 3])])
+    assert np.exp(model.score_samples(rows)).sum() * cell == pytest.approx(1, abs=1e-6)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-12)])
-@every_conditional
-@every_order
-@pytest.mark.parametrize("k", [1, 2, 4])
-@every_model
+@pytest.mark.parametrize(("order", "k"), [("natural", 1), ("random", 2), ("a list", 4)])
+@every_composition
 def test_a_conditional_sees_the_markov_window_and_nothing_else(
     name, k, order, conditional, dtype, tolerance
 ):
@@ -203,10 +238,18 @@ def test_a_conditional_sees_the_markov_window_and_nothing_else(
 def numbers_of(model, X, scale, column):
     """Return the parameters of the column's conditional, in units of the column."""
     said = model.conditionals(X)
+    if model.distribution_.name == "mixed":
+        said = said[column]
+    elif isinstance(said, dict):
+        said = {key: array[:, column] for key, array in said.items()}
+    else:
+        said = said[:, column]
     if not isinstance(said, dict):
-        return said[:, column]
-    mean, variance = said["mean"][:, column], said["variance"][:, column]
-    return np.stack([mean / scale[column], np.log(variance)], axis=1)
+        return said
+    numbers = [said["mean"] / scale[column]]
+    if "variance" in said:
+        numbers.append(np.log(said["variance"]))
+    return np.stack(numbers, axis=1)
 
 
 # ---- samples
@@ -232,7 +275,7 @@ def counts(samples, all_rows):
     return drawn.sum(axis=0)
 
 
-@every_order
+@pytest.mark.parametrize("order", ["natural", "random"])
 @every_discrete
 @every_model
 def test_samples_have_the_models_own_probabilities(name, conditional, order):
@@ -243,22 +286,44 @@ def test_samples_have_the_models_own_probabilities(name, conditional, order):
     assert chi_square(observed, np.exp(model.score_samples(rows))) > 1e-4
 
 
-@every_order
-@every_model
-def test_gaussian_samples_have_the_models_own_density(name, order):
-    model, _ = fitted(name, "gaussian", D=3, order=ORDERS[order](3), max_iter=60)
-    X = model.sample(5_000, random_state=1)
+def uniforms(model, X):
+    """Return the CDF of each value given those before it, anywhere in its step at a discrete one.
+
+    Uniform and independent if X has the model's own distribution (M. Rosenblatt, 1952).
+    """
     said = model.conditionals(X)
-    uniform = stats.norm.cdf((X - said["mean"]) / np.sqrt(said["variance"]))
-    first = model.order_[0]
-    assert np.ptp(said["mean"][:, first]) == 0
+    said = list(said.values()) if model.distribution_.name == "mixed" else [said] * X.shape[1]
+    probability = np.exp(model.score_features(X))
+    share = np.random.default_rng(0).random(X.shape)
+    kinds = model.distribution_.settings().get("columns")
+    uniform = np.empty(X.shape)
+    for d, own in enumerate(said):
+        place = np.flatnonzero(model.order_ == d)[0]
+        kind = kinds[place]["name"] if kinds else model.distribution_.name
+        if isinstance(own, dict):
+            cdf = own["cdf"] if own["cdf"].ndim == 1 else own["cdf"][:, d]
+        elif own.ndim == 1:  # probabilities of one
+            cdf = np.where(X[:, d] == 1, 1, 1 - own)
+        else:
+            cdf = np.cumsum(own, axis=1)[np.arange(len(X)), X[:, d].astype(int)]
+        step = probability[:, d] if kind not in REAL else 0
+        uniform[:, d] = cdf - share[:, d] * step
+    return uniform
+
+
+@pytest.mark.parametrize("conditional", [*REAL, *COUNTS, "logistic_mixture", "mixed"])
+@every_model
+def test_samples_have_the_models_own_distribution(name, conditional):
+    D = 8 if conditional == "mixed" else 3
+    model, _ = fitted(name, conditional, D=D, order="random", max_iter=60)
+    uniform = uniforms(model, model.sample(4_000, random_state=1))
     for column in uniform.T:
         assert stats.kstest(column, "uniform").pvalue > 1e-4
     pairs = stats.spearmanr(uniform)
-    assert (pairs.pvalue[~np.eye(3, dtype=bool)] > 1e-4).all()
+    assert (pairs.pvalue[~np.eye(D, dtype=bool)] > 1e-5).all()
 
 
-@every_discrete
+@pytest.mark.parametrize("conditional", ["bernoulli", "categorical"])
 @every_model
 def test_temperature_sharpens_each_conditional(name, conditional):
     model, _ = fitted(name, conditional, D=3, max_iter=60)
@@ -273,35 +338,72 @@ def test_temperature_sharpens_each_conditional(name, conditional):
         assert chi_square(observed, chosen) > 1e-4
 
 
+@pytest.mark.parametrize("conditional", COUNTS)
 @every_model
-def test_temperature_scales_a_gaussian_variance(name):
-    model, _ = fitted(name, "gaussian", D=2, max_iter=60)
+def test_temperature_sharpens_the_probabilities_of_counts(name, conditional):
+    model, _ = fitted(name, conditional, D=1, max_iter=60)
+    rows = np.arange(400)[:, None]
+    logp = model.score_samples(rows)
+    for temperature in (0.5, 2.0):
+        sharp = np.exp(logp / temperature)
+        observed = counts(model.sample(10_000, temperature=temperature, random_state=1), rows)
+        assert chi_square(observed, sharp / sharp.sum()) > 1e-4
+
+
+# By conditional: the standardised density, and the power of the temperature that widens it.
+WIDENED = {"gaussian": ("norm", 0.5, 1.0), "laplace": ("laplace", 1.0, 2**-0.5)}
+
+
+@pytest.mark.parametrize("conditional", WIDENED)
+@every_model
+def test_temperature_widens_a_density(name, conditional):
+    law, power, scale = WIDENED[conditional]
+    model, _ = fitted(name, conditional, D=2, max_iter=60)
     X = model.sample(5_000, temperature=0.25, random_state=1)
     said = model.conditionals(X)
-    z = (X - said["mean"]) / np.sqrt(said["variance"])
-    assert all(stats.kstest(column / 0.5, "norm").pvalue > 1e-4 for column in z.T)
+    z = (X - said["mean"]) / np.sqrt(said["variance"]) / 0.25**power / scale
+    assert all(stats.kstest(column, law).pvalue > 1e-4 for column in z.T)
 
 
-@every_conditional
+def modes(model, said, column):
+    """Return the modes that a column's conditional has, by what `conditionals` says of it."""
+    if not isinstance(said, dict):
+        return said > 0.5 if said.ndim == 1 else said.argmax(axis=1)
+    if "weights" in said:
+        heaviest = said["weights"].argmax(axis=1)
+        means = said["means"][np.arange(len(heaviest)), heaviest]
+        if "scales" in said:
+            low, high = (model.distribution_.arrays()[end][column] for end in ("low", "high"))
+            return np.clip(np.rint(means), low, high)
+        return means
+    if model.distribution_.name in COUNTS:
+        excess = said["variance"] - said["mean"]
+        r = np.where(excess > 0, said["mean"] ** 2 / np.maximum(excess, 1e-12), np.inf)
+        return np.maximum(0, np.floor(said["mean"] * (1 - 1 / r) + 1e-6))
+    return said["mean"]
+
+
+@pytest.mark.parametrize("conditional", [name for name in CONDITIONALS if name != "mixed"])
 @every_model
 def test_temperature_to_zero_gives_the_mode_of_each_conditional(name, conditional):
     model, _ = fitted(name, conditional, max_iter=60)
     X = model.sample(20, temperature=1e-9, random_state=3)
-    assert (X[0] == X).all() or conditional == "gaussian"
     said = model.conditionals(X)
-    if isinstance(said, dict):
-        np.testing.assert_allclose(X, said["mean"], rtol=1e-5)
-    else:
-        mode = said > 0.5 if said.ndim == 2 else said.argmax(axis=2)
-        assert (mode == X).all()
+    for d in range(X.shape[1]):
+        own = {k: v[:, d] for k, v in said.items()} if isinstance(said, dict) else said[:, d]
+        expected = modes(model, own, d)
+        if conditional in REAL:
+            np.testing.assert_allclose(X[:, d], expected, rtol=1e-5)
+        else:
+            assert (X[:, d] == X[0, d]).all()
+            assert (X[:, d] == expected).all()
 
 
 # ---- evidence
 
 
-@every_conditional
+@every_composition
 @every_order
-@every_model
 def test_evidence_is_held(name, order, conditional):
     model, X = fitted(name, conditional, order=ORDERS[order](5))
     row = X[0].astype(float)
@@ -317,7 +419,7 @@ def test_evidence_is_held(name, order, conditional):
 
 
 @every_discrete
-@every_order
+@pytest.mark.parametrize("order", ["random", "reversed"])
 @every_model
 def test_what_follows_a_prefix_of_evidence_is_exact(name, order, conditional):
     D = 4
@@ -335,7 +437,7 @@ def test_what_follows_a_prefix_of_evidence_is_exact(name, order, conditional):
 @every_discrete
 @every_model
 def test_imputed_values_have_the_posterior_given_any_evidence(name, conditional):
-    D, n = 4, 4_000
+    D, n = 4, 2_000
     model, X = fitted(name, conditional, D=D, max_iter=60)
     missing, known = [0, 2], [1, 3]
     row = X[3].astype(float)
@@ -358,7 +460,12 @@ def test_a_model_learns_what_independent_columns_cannot_say(name):
     X[:, 2] = X[:, 0] ^ X[:, 1]
     if name == "FVSBN":  # linear in the features: give it the product to be linear in
         X = np.column_stack([X[:, :2], X[:, 0] & X[:, 1], X[:, 2]])
-    wide = {"NADE": {"n_hidden": 20}, "MADE": {"hidden_layer_sizes": (30,)}, "FVSBN": {}}[name]
+    wide = {
+        "NADE": {"n_hidden": 20},
+        "RNADE": {"n_hidden": 20},
+        "MADE": {"hidden_layer_sizes": (30,)},
+        "FVSBN": {},
+    }[name]
     model = fit(make(name, max_iter=300, **wide, learning_rate_init=0.05), X)
     share = X.mean(axis=0)
     independent = (X * np.log(share) + (1 - X) * np.log(1 - share)).sum(axis=1).mean()

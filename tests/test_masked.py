@@ -20,9 +20,11 @@ from common import (
     assert_same,
     assert_same_bits,
     bits,
+    distribution,
     fit,
     fitted,
     make,
+    sizes,
     snapshot,
     states,
 )
@@ -110,7 +112,8 @@ def test_probabilities_of_all_states_sum_to_one(variant, conditional, markov_ord
 @every_variant
 def test_a_density_is_the_mean_of_those_of_all_sets_of_masks(variant, conditional):
     X = DATA[conditional](40, 6)
-    model = shaken(masked(variant, distribution=conditional, order="random", dtype="float64"), X)
+    settings = {"distribution": distribution(conditional, 6), "dtype": "float64"}
+    model = shaken(masked(variant, order="random", **settings), X)
     by_member = members_scores(model, X).sum(axis=2)
     M = model.get_params().get("n_masks", 1)
     assert len(by_member) == (4 if M == "unlimited" else M)
@@ -137,15 +140,23 @@ def test_features_scores_are_ratios_of_the_probabilities_of_prefixes(conditional
         )
         np.testing.assert_allclose(np.exp(features[:, column]), upto / before, rtol=1e-9)
     said = model.conditionals(rows)
+    if isinstance(said, dict):
+        for column in range(D):  # the step of the CDF from the level below
+            above = np.flatnonzero(rows[:, column] > rows.min())
+            below = rows[above] - np.eye(D, dtype=rows.dtype)[column]
+            step = said["cdf"][above, column] - model.conditionals(below)["cdf"][:, column]
+            np.testing.assert_allclose(step, np.exp(features[above, column]), rtol=1e-7)
+        return
     said = np.stack([1 - said, said], axis=2) if conditional == "bernoulli" else said
     chosen = np.take_along_axis(said, rows.astype(int)[:, :, None], 2)[:, :, 0]
     np.testing.assert_allclose(chosen, np.exp(features), rtol=1e-9)
     np.testing.assert_allclose(said.sum(axis=2), 1)
 
 
-def test_a_mean_of_gaussians_is_described_by_its_mean_and_variance():
+@pytest.mark.parametrize("conditional", ["gaussian", "gaussian_mixture"])
+def test_a_mean_of_densities_is_described_by_its_mean_variance_and_cdf(conditional):
     X = DATA["gaussian"](60, 3)
-    model = shaken(masked((1, "3 sets"), distribution="gaussian", dtype="float64"), X)
+    model = shaken(masked((1, "3 sets"), distribution=conditional, dtype="float64"), X)
     said, start = model.conditionals(X[:1]), X[0]
     for column in range(3):
         mean, sd = said["mean"][0, column], np.sqrt(said["variance"][0, column])
@@ -156,6 +167,8 @@ def test_a_mean_of_gaussians_is_described_by_its_mean_and_variance():
         assert p.sum() == pytest.approx(1, abs=1e-6)
         assert p @ x == pytest.approx(mean, abs=1e-6 * sd)
         assert p @ (x - mean) ** 2 == pytest.approx(sd**2, rel=1e-5)
+        cdf = model.conditionals(rows)["cdf"][:, column]
+        np.testing.assert_allclose(np.cumsum(p) - p / 2, cdf, atol=1e-4)
 
 
 def test_the_variance_of_a_mean_of_gaussians_does_not_drown_in_a_large_mean():
@@ -297,10 +310,10 @@ def test_a_mixture_of_means_draws_exactly_what_follows_a_prefix_of_evidence():
 @every_conditional
 @pytest.mark.parametrize("D", [1, 2, 6])
 def test_parameters_have_the_shapes_and_numbers_of_the_papers(D, conditional, order):
-    settings = {"distribution": conditional, "order": ORDERS[order](D)}
+    settings = {"distribution": distribution(conditional, D), "order": ORDERS[order](D)}
     X = DATA[conditional](40, D)
-    P = {"bernoulli": 1, "categorical": 3, "gaussian": 2}[conditional]
-    Q = {"categorical": (3,)}.get(conditional, ())
+    P, Q = sizes(conditional, D)
+    Q = (Q,) if Q > 1 else ()
     linear = fit(make("FVSBN", **settings), X)
     shapes = {"L": (D, P, D, *Q), "b": (D, P)}
     assert {name: array.shape for name, array in linear.params_.items()} == shapes

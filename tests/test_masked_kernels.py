@@ -10,7 +10,15 @@ import hypothesis
 import numpy as np
 import pytest
 import reference
-from common import ACTIVATIONS, CONDITIONALS, DTYPES, MARKOV_ORDERS, assert_same_bits, ulps
+from common import (
+    ACTIVATIONS,
+    CONDITIONALS,
+    DISCRETE,
+    DTYPES,
+    MARKOV_ORDERS,
+    assert_same_bits,
+    ulps,
+)
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from test_conditionals import columns_of, draw
@@ -204,8 +212,7 @@ def test_dropout_leaves_out_its_share_and_keeps_the_mean():
 @pytest.mark.parametrize("degrees", [[], [[1, 3, 2, 3, 1]], [[2, 1, 3], [3, 3, 2, 1]]], ids=str)
 def test_the_textbooks_gradient_is_its_complex_step(degrees, markov_order, conditional, activation):
     rng, D, n, Q = np.random.default_rng(0), 4, 6, 3 if conditional == "categorical" else 1
-    kinds = reference.CONDITIONALS | {"categorical": lambda: reference.Categorical([3] * D)}
-    law, one_hot = kinds[conditional](), [Q > 1] * D
+    law, one_hot = reference.CONDITIONALS[conditional](D), [Q > 1] * D
     twin = reference.Masked(
         rng.permutation(D), degrees, law.P, Q, activation, markov_order, direct=len(degrees) != 1
     )
@@ -547,7 +554,7 @@ def test_nan_goes_through(activation, dtype):
 
 FEATURES = [1, 2, 31, 32, 33, 70]  # around one block of the walk, and more
 # Of the parameters: numbers that grow from feature to feature would overflow after dozens of them.
-SCALE = {"bernoulli": 1.0, "categorical": 1.0, "gaussian": 0.1}
+SCALE = {name: 1.0 if name in ("bernoulli", "categorical") else 0.1 for name in CONDITIONALS}
 
 
 @st.composite
@@ -600,7 +607,7 @@ def test_samples_are_those_of_whole_passes_fed_with_the_same_noise(drawn, with_e
         doubled(params), noise, reference.conditional_of(conditional), network.inputs.one_hot,
         temperature=temperature, evidence=evidence, held=held,
     )  # fmt: skip
-    if conditional.name == "gaussian":
+    if conditional.name not in DISCRETE:
         scale = max(1, np.abs(expected).max())
         np.testing.assert_allclose(codes, expected, rtol=0, atol=1e-10 * scale)
     else:

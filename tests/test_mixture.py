@@ -13,13 +13,14 @@ import pandas as pd
 import polars as pl
 import pytest
 from common import (
-    CONDITIONALS,
+    COMPOSITIONS,
     DATA,
     DISCRETE,
     MODELS,
     assert_same,
     assert_same_bits,
     bits,
+    distribution,
     fit,
     fitted,
     levels,
@@ -46,7 +47,7 @@ from fastar._files import read_arrays, write_arrays
 from fastar.mixture import best_weights
 
 every_model = pytest.mark.parametrize("name", MODELS)
-every_conditional = pytest.mark.parametrize("conditional", CONDITIONALS)
+every_composition = pytest.mark.parametrize(("name", "conditional"), COMPOSITIONS)
 every_discrete = pytest.mark.parametrize("conditional", DISCRETE)
 every_weights = pytest.mark.parametrize("weights", ["equal", "em", [0.2, 0, 1.3]], ids=str)
 unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -62,7 +63,8 @@ def mixed(name="NADE", n_members=3, weights="equal", n_jobs=1, **parameters):
 def fitted_mixture(name="NADE", conditional="bernoulli", n=300, D=5, **parameters):
     """Return a fitted one and its data."""
     X = DATA[conditional](n, D)
-    return fit(mixed(name, distribution=conditional, **parameters), X), X
+    chosen = distribution(conditional, D)
+    return fit(mixed(name, distribution=chosen, **parameters), X), X
 
 
 def frozen(*members, weights="equal", X=None):
@@ -106,9 +108,8 @@ def test_scikit_learns_own_checks_pass(estimator, check):
 # ---- the density
 
 
-@every_weights
-@every_conditional
-@every_model
+@pytest.mark.parametrize("weights", ["equal", "em"])
+@every_composition
 def test_the_density_is_the_weighted_sum_of_the_members(name, conditional, weights):
     mixture, X = fitted_mixture(name, conditional, weights=weights)
     density = np.exp(members_scores(mixture, X)) @ mixture.weights_
@@ -282,7 +283,7 @@ def test_completions_follow_the_posterior_in_any_order(name, held):
     row[held] = np.array([1, 0, 1, 0])[held]
     rows = states("bernoulli", 4)
     rows = rows[(rows[:, held] == row[held]).all(axis=1)]
-    full = mixture.impute(np.tile(row, (4_000, 1)), n_particles=64, random_state=0)
+    full = mixture.impute(np.tile(row, (1_000, 1)), n_particles=64, random_state=0)
     assert_follows(full, rows, np.exp(mixture.score_samples(rows)), significance=1e-4)
 
 
@@ -386,7 +387,7 @@ def test_em_beats_equal_weights_on_the_rows_it_was_given(name):
     assert (np.diff(curve) <= 1e-12).all()
     assert curve[0] == pytest.approx(-equal.score(X_val), rel=1e-9)
     assert curve[-1] == pytest.approx(-mixture.score(X_val), rel=1e-9)
-    assert mixture.weights_[0] > 0.9
+    assert mixture.weights_[0] > 0.8
     assert not hasattr(equal, "validation_curve_")
     assert not hasattr(fit(mixture.set_params(weights="equal"), X), "validation_curve_")
     assert_same_bits(mixture.weights_, [0.5, 0.5])
@@ -1012,9 +1013,8 @@ def same_mixture(again, mixture, X):
     assert getattr(again, "validation_curve_", None) == getattr(mixture, "validation_curve_", None)
 
 
-@every_weights
-@every_conditional
-@every_model
+@pytest.mark.parametrize("weights", ["em", [0.2, 0, 1.3]], ids=str)
+@every_composition
 def test_a_loaded_mixture_is_the_saved_one(name, conditional, weights, tmp_path):
     mixture, X = fitted_mixture(name, conditional, weights=weights)
     mixture.save(tmp_path / "mixture")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from common import DTYPES, SCHEDULES, SOLVERS, assert_same_bits
 
-from fastar import optimizers, schedules
+from fastar import _threads, optimizers, schedules
 
 RATE, DECAY = 0.05, 0.3
 
@@ -155,3 +155,61 @@ def test_schedules_follow_their_formulas(t):
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_schedules_begin_at_the_initial_rate(name):
     assert schedules.BY_NAME[name]().factor(0, 100, 0) == 1
+
+
+# ---- the norm of the gradient
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", [1, 17, 100_001])
+def test_a_gradient_is_shortened_to_the_largest_norm_and_no_more(size, dtype):
+    g = np.random.default_rng(0).standard_normal(size).astype(dtype)
+    stretches = optimizers.Stretches(size, size // 3)
+    norm = math.sqrt((g.astype(float) ** 2).sum())
+    for share in (0.25, 0.9):
+        clipped = g.copy()
+        optimizers.clip_by_norm(clipped, stretches, share * norm, 2)
+        np.testing.assert_allclose(clipped, share * g, rtol=1e-6 if dtype == "float32" else 1e-14)
+    for largest in (1.01 * norm, math.inf):
+        clipped = g.copy()
+        optimizers.clip_by_norm(clipped, stretches, largest, 2)
+        assert_same_bits(clipped, g)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_norm_counts_what_is_active_alone(dtype):
+    g = np.arange(1, 9).astype(dtype)
+    stretches = optimizers.Stretches(8, 4, np.array([[0, 2], [3, 6]]))
+    norm = math.sqrt(1 + 4 + 16 + 25 + 36)
+    g[[2, 6, 7]] = np.nan  # never read
+    clipped = g.copy()
+    optimizers.clip_by_norm(clipped, stretches, 1.0, 1)
+    np.testing.assert_allclose(clipped[[0, 1, 3, 4, 5]], g[[0, 1, 3, 4, 5]] / norm, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_clipped_gradient_has_the_same_bits_for_any_thread_count(dtype, monkeypatch):
+    monkeypatch.setattr(_threads, "_WORTH_A_THREAD", 1)
+    g = np.random.default_rng(0).standard_normal(200_003).astype(dtype)
+    stretches = optimizers.Stretches(len(g), 70_000)
+    found = []
+    for n_threads in (1, 2, 3, 8):
+        clipped = g.copy()
+        optimizers.clip_by_norm(clipped, stretches, 0.7, n_threads)
+        found.append(clipped)
+    for other in found[1:]:
+        assert_same_bits(other, found[0])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_gradient_that_is_not_finite_is_left_to_be_noticed(value):
+    g = np.array([1.0, value, 2.0])
+    clipped = g.copy()
+    optimizers.clip_by_norm(clipped, optimizers.Stretches(3, 1), 0.1, 1)
+    assert_same_bits(clipped, g)
+
+
+def test_squares_that_overflow_in_single_precision_are_added_in_double():
+    g = np.array([3e30, 4e30], np.float32)
+    optimizers.clip_by_norm(g, optimizers.Stretches(2, 1), 5.0, 1)
+    np.testing.assert_allclose(g, [3, 4], rtol=1e-6)

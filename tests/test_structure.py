@@ -7,7 +7,7 @@ import pkgutil
 from pathlib import Path
 
 import pytest
-from common import ACTIVATIONS, CONDITIONALS, DATA, MODELS, SMALL, run_python
+from common import ACTIVATIONS, CONDITIONALS, DATA, KINDS, MODELS, OUTPUTS, SMALL, run_python
 
 import fastar
 from fastar import callbacks, conditionals, mixture, models, optimizers, persistence, schedules
@@ -23,6 +23,8 @@ MODULES = sorted(
 LAYERS = [
     {"_kernels"},
     {"_parameters", "_table", "_threads", "_files", "_containers"},
+    {"_frames"},
+    {"_reading"},
     {"networks", "conditionals", "optimizers", "schedules", "orderings"},
     {"_model", "_validation"},
     {"_inference"},
@@ -152,7 +154,8 @@ def test_the_public_surface_is_exported():
 
 def test_the_lists_of_common_hold_all_that_is_registered():
     assert set(SMALL) == set(MODELS) == set(models.BY_NAME)
-    assert set(DATA) == set(CONDITIONALS) == set(conditionals.BY_NAME)
+    assert set(DATA) == set(CONDITIONALS) == {*conditionals.BY_NAME, "mixed"}
+    assert set(KINDS) == set(OUTPUTS) == set(conditionals.BY_NAME)
     assert set(ACTIVATIONS) == set(_shared_hidden.ACTIVATIONS)
 
 

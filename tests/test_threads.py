@@ -9,12 +9,13 @@ import warnings
 import numpy as np
 import pytest
 from common import (
-    CONDITIONALS,
+    COMPOSITIONS,
     DATA,
     MODELS,
     N_CORES,
     assert_same,
     assert_same_bits,
+    distribution,
     fit,
     make,
     run_python,
@@ -24,9 +25,14 @@ from fastar import _threads
 from fastar._threads import effective_n_threads, useful_n_threads
 
 every_model = pytest.mark.parametrize("name", MODELS)
-every_conditional = pytest.mark.parametrize("conditional", CONDITIONALS)
+every_composition = pytest.mark.parametrize(("name", "conditional"), COMPOSITIONS)
 # By model: more hidden units than one thread's share.
-WIDE = {"NADE": {"n_hidden": 261}, "MADE": {"hidden_layer_sizes": (261, 70)}, "FVSBN": {}}
+WIDE = {
+    "NADE": {"n_hidden": 261},
+    "RNADE": {"n_hidden": 261},
+    "MADE": {"hidden_layer_sizes": (261, 70)},
+    "FVSBN": {},
+}
 
 
 @pytest.fixture
@@ -38,7 +44,8 @@ def threads_for_small_work(monkeypatch):
 def life(name, conditional, n_jobs):
     """Return all that a model computes in its life."""
     X = DATA[conditional](300, 7)
-    settings = {"distribution": conditional, "n_jobs": n_jobs, "max_iter": 3, "order": "random"}
+    settings = {"n_jobs": n_jobs, "max_iter": 3, "order": "random"}
+    settings |= {"distribution": distribution(conditional, 7)}
     model = fit(make(name, **settings, **WIDE[name]), X)
     held = np.where(np.arange(7) % 3 == 0, X[0].astype(float), np.nan)
     theta = model.theta_.copy()
@@ -55,8 +62,7 @@ def life(name, conditional, n_jobs):
 
 
 @pytest.mark.parametrize("n_jobs", [2, 3, 8, None, -1])
-@every_conditional
-@every_model
+@every_composition
 def test_everything_has_the_same_bits_for_any_number_of_jobs(
     name, conditional, n_jobs, threads_for_small_work
 ):

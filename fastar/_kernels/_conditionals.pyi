@@ -2,18 +2,19 @@
 
 from typing import Any
 
+import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+KINDS: tuple[str, ...]
+MAX_COMPONENTS: int
+FEATURE: np.dtype[Any]
+
 class Kernel:
-    """The compiled side of one conditional."""
+    """The compiled side of a table's conditionals."""
 
-    def __init__(
-        self, name: str, n_levels: NDArray[Any] | None = None, variance_floor: float = 1e-6
-    ) -> None: ...
-    @property
-    def n_noise(self) -> int:
-        """Numbers that one draw uses up."""
+    n_noise: int
 
+    def __init__(self, features: NDArray[Any], n_noise: int, may_miss: bool) -> None: ...
     def log_prob(
         self, raw: NDArray[Any], codes: NDArray[Any], n_threads: int
     ) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -13,14 +13,15 @@ State = tuple[NDArray[Any], NDArray[Any]]
 def hidden_stride(H: int, dtype: DTypeLike) -> int:
     """Return H rounded up to whole slabs of this instruction set."""
 
-def factors(W: NDArray[Any], n_threads: int) -> NDArray[Any]:
-    """Return exp(-W) with rows of hidden_stride(H) numbers."""
+def factors(W: NDArray[Any], sign: int, n_threads: int) -> NDArray[Any]:
+    """Return exp(sign * W) with rows of hidden_stride(H) numbers."""
 
 def forward(
     changes: Changes,
     W: NDArray[Any],
     V: NDArray[Any],
     b: NDArray[Any],
+    rho: NDArray[Any] | None,
     initial: NDArray[Any],
     raw: NDArray[Any],
     activation: int,
@@ -34,6 +35,7 @@ def backward(
     by_feature: tuple[NDArray[Any], NDArray[Any]],
     W: NDArray[Any],
     V: NDArray[Any],
+    rho: NDArray[Any] | None,
     state: State,
     graw: NDArray[Any],
     gW: NDArray[Any],
@@ -41,8 +43,8 @@ def backward(
     activation: int,
     unit_changes: bool,
     n_threads: int,
-) -> NDArray[Any]:
-    """Overwrite gW and gV; return the gradient by the initial pre-activations."""
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Overwrite gW and gV; return the gradients by the initial pre-activations and by rho."""
 
 def sample(
     draw: object,
@@ -55,6 +57,7 @@ def sample(
     W: NDArray[Any],
     V: NDArray[Any],
     b: NDArray[Any],
+    rho: NDArray[Any] | None,
     initial: NDArray[Any],
     activation: int,
     unit_changes: bool,

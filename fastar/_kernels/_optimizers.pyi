@@ -84,3 +84,6 @@ def rmsprop(
     n_threads: int,
 ) -> None:
     """Take a step of RMSProp."""
+
+def sum_of_squares(g: Vector, stretches: NDArray[Any], n_threads: int) -> float:
+    """Return the sum of squares of what lies in the stretches."""

@@ -252,6 +252,12 @@ class Masked(Network):
         return tuple(name for name in self.shapes if name[0] in "WL")
 
     @property
+    def output_weights(self) -> tuple[str, ...]:
+        """The last W, and L."""
+        last = f"W{len(self.hidden_layer_sizes)}"
+        return tuple(name for name in (last, "L") if name in self.shapes)
+
+    @property
     def active(self) -> Array | None:
         """First and last parameters (m, 2) of the stretches that no mask hides; None: all."""
         if self.n_masks != 1:

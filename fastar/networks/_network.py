@@ -55,6 +55,11 @@ class Network(ABC):
         """Names of the weights."""
 
     @property
+    @abstractmethod
+    def output_weights(self) -> tuple[str, ...]:
+        """Names of the weights between which and the raw outputs nothing lies."""
+
+    @property
     def active(self) -> Array | None:
         """First and last parameters (m, 2) of the stretches that are ever used; None: all."""
         return None

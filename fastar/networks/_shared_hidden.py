@@ -43,11 +43,16 @@ class SharedHidden(Network):
         x_d sees the so many features before it.
     dtype : dtype
         float32 or float64.
+    rescaled : bool
+        Whether ``h_d = g(rho_d (c + ..))``, with a parameter rho for each feature from the second
+        on [2]_.
 
     References
     ----------
     .. [1] H. Larochelle, I. Murray, "The neural autoregressive distribution estimator", AISTATS
        2011.
+    .. [2] B. Uria, I. Murray, H. Larochelle, "RNADE: the real-valued neural autoregressive
+       density-estimator", NIPS 2013.
     """
 
     name = "shared_hidden"
@@ -62,6 +67,7 @@ class SharedHidden(Network):
         activation: str,
         markov_order: int,
         dtype: Any,
+        rescaled: bool = False,
     ) -> None:
         if min(n_features, n_hidden, markov_order) < 1:
             raise ValueError("n_features, n_hidden and markov_order must be at least 1")
@@ -73,6 +79,7 @@ class SharedHidden(Network):
         self.markov_order = int(min(markov_order, n_features))
         self.dtype = np.dtype(dtype)
         self.activation = activation
+        self.rescaled = bool(rescaled)
         self._activation = ACTIVATIONS.index(activation)
 
     def settings(self) -> dict[str, Any]:
@@ -82,6 +89,7 @@ class SharedHidden(Network):
             "activation": self.activation,
             "markov_order": self.markov_order,
             "dtype": self.dtype.name,
+            "rescaled": self.rescaled,
         }
 
     @property
@@ -89,20 +97,30 @@ class SharedHidden(Network):
         """Name and shape of every parameter, weights first."""
         D, P, H, Q = self.n_features, self.n_outputs, self.n_hidden, self.inputs.n_inputs
         W = (D - 1, H) if Q == 1 else (D - 1, Q, H)
-        return {"W": W, "V": (D - 1, P, H), "c": (H,), "b": (D, P)}
+        shapes = {"W": W, "V": (D - 1, P, H), "c": (H,), "b": (D, P)}
+        return shapes | {"rho": (D - 1,)} if self.rescaled else shapes
 
     @property
     def decayed(self) -> tuple[str, ...]:
         """W and V."""
         return "W", "V"
 
+    @property
+    def output_weights(self) -> tuple[str, ...]:
+        """V."""
+        return ("V",)
+
     def initialise(self, params: Params, rng: np.random.Generator) -> None:
-        """Fill W and V with small random numbers, c and b with zeros."""
+        """Fill W and V with small random numbers, c and b with zeros, rho with 1 / sqrt(d)."""
         for name in self.decayed:
             scale = 1 / np.sqrt(max(self.n_features, self.n_hidden))
             params[name][...] = rng.uniform(-scale, scale, params[name].shape)
         params["c"][...] = 0
         params["b"][...] = 0
+        if self.rescaled:
+            # Our choice: of d features with equal variances, the pre-activation then has the same
+            # variance for every d.
+            params["rho"][...] = 1 / np.sqrt(np.arange(1, self.n_features))
 
     def forward(
         self,
@@ -123,6 +141,7 @@ class SharedHidden(Network):
             W,
             V,
             params["b"],
+            params.get("rho"),
             self._initial(params, len(codes)),
             raw,
             self._activation,
@@ -139,11 +158,12 @@ class SharedHidden(Network):
         W, V = self._matrices(params)
         gW, gV = self._matrices(grads)
         lists = _inputs.by_feature(cache.changes, self.n_features, _nade.BACKWARD_ROWS, n_threads)
-        ga = _nade.backward(
+        ga, grho = _nade.backward(
             cache.changes,
             lists,
             W,
             V,
+            params.get("rho"),
             cache.state,
             graw,
             gW,
@@ -154,6 +174,8 @@ class SharedHidden(Network):
         )
         np.sum(ga[:, : self.n_hidden], axis=0, out=grads["c"])
         np.sum(graw, axis=0, out=grads["b"])
+        if self.rescaled:
+            grads["rho"][...] = grho
 
     def sample(
         self,
@@ -168,8 +190,8 @@ class SharedHidden(Network):
         W, V = self._matrices(params)
         _nade.sample(
             draw, noise, held, codes, self.inputs.one_hot, self.inputs.n_inputs, self.markov_order,
-            W, V, params["b"], self._initial(params, len(codes)), self._activation,
-            self.inputs.unit_changes, self._threads(len(codes), n_threads),
+            W, V, params["b"], params.get("rho"), self._initial(params, len(codes)),
+            self._activation, self.inputs.unit_changes, self._threads(len(codes), n_threads),
         )  # fmt: skip
 
     def _threads(self, n_rows: int, n_threads: int) -> int:

@@ -11,9 +11,16 @@ import numpy as np
 from fastar._kernels._cpu import aligned_empty, isa
 
 cdef extern from "conditionals.h" nogil:
+    int FASTAR_COMPONENTS
+    ctypedef struct feature_spec:
+        int32_t kind, count
+        double unit, floor, low, high
     ctypedef struct conditional_spec:
-        const int32_t* n_levels
-        double variance_floor, temperature
+        const feature_spec* features
+        int64_t n_stretches
+        const int32_t* stretches
+        int may_miss
+        double temperature
     ctypedef void (*draw_function_f32)(int64_t, int64_t, conditional_spec, float*, int64_t, const float*,
                                        int64_t, float*) noexcept nogil
     ctypedef void (*draw_function_f64)(int64_t, int64_t, conditional_spec, double*, int64_t, const double*,
@@ -26,29 +33,29 @@ cdef extern from "conditionals.h" nogil:
         draw_function_f64 function
         int64_t n_noise
         conditional_spec spec
-    ctypedef struct conditional_f32:
+    ctypedef struct conditionals_f32:
         void (*log_prob)(int64_t, int64_t, int64_t, conditional_spec, const float*, const float*, float*,
                          double*) noexcept nogil
         void (*gradient)(int64_t, int64_t, int64_t, conditional_spec, const float*, const float*,
                          const float*, float*, double*, float*) noexcept nogil
         draw_function_f32 draw
-        int64_t n_noise
-    ctypedef struct conditional_f64:
+    ctypedef struct conditionals_f64:
         void (*log_prob)(int64_t, int64_t, int64_t, conditional_spec, const double*, const double*, double*,
                          double*) noexcept nogil
         void (*gradient)(int64_t, int64_t, int64_t, conditional_spec, const double*, const double*,
                          const double*, double*, double*, double*) noexcept nogil
         draw_function_f64 draw
-        int64_t n_noise
-    ctypedef struct conditionals_f32:
-        conditional_f32 bernoulli, categorical, gaussian
-    ctypedef struct conditionals_f64:
-        conditional_f64 bernoulli, categorical, gaussian
     const conditionals_f32* conditionals_f32_for(int isa)
     const conditionals_f64* conditionals_f64_for(int isa)
 
 cdef const conditionals_f32* f32 = conditionals_f32_for(isa)
 cdef const conditionals_f64* f64 = conditionals_f64_for(isa)
+
+KINDS = ("bernoulli", "categorical", "gaussian", "laplace", "gaussian_mixture", "laplace_mixture",
+         "logistic_mixture", "poisson", "negative_binomial")
+MAX_COMPONENTS = FASTAR_COMPONENTS
+FEATURE = np.dtype([("kind", np.int32), ("count", np.int32), ("unit", np.float64), ("floor", np.float64),
+                    ("low", np.float64), ("high", np.float64)])
 
 
 cdef void free_draw(object capsule) noexcept:
@@ -62,49 +69,47 @@ cdef extern from "Python.h":
 
 
 cdef class Kernel:
-    """The compiled side of one conditional.
+    """The compiled side of a table's conditionals.
 
     Parameters
     ----------
-    name : {"bernoulli", "categorical", "gaussian"}
-    n_levels : int32 array (D,) or None
-        Of a categorical: the levels of each feature.
-    variance_floor : float
+    features : array (D,) of FEATURE
+        What each feature's density is: its place in KINDS, the count of its levels or components, the
+        unit of its codes and the floor of its variance or scale.
+    n_noise : int
+        Numbers that one draw uses up.
+    may_miss : bool
+        Codes may be NaN; these have no density.
     """
 
-    cdef conditional_f32 f32
-    cdef conditional_f64 f64
-    cdef const int32_t[::1] n_levels
-    cdef double variance_floor
+    cdef readonly int64_t n_noise
+    cdef object features
+    cdef const int32_t[::1] stretches
+    cdef bint may_miss
 
-    def __init__(self, str name, n_levels=None, double variance_floor=1e-6):
-        if name == "bernoulli":
-            self.f32, self.f64 = f32.bernoulli, f64.bernoulli
-        elif name == "categorical":
-            self.f32, self.f64 = f32.categorical, f64.categorical
-        elif name == "gaussian":
-            self.f32, self.f64 = f32.gaussian, f64.gaussian
-        else:
-            raise ValueError(f"no kernel for {name!r}")
-        self.n_levels = n_levels
-        self.variance_floor = variance_floor
-
-    @property
-    def n_noise(self):
-        """Numbers that one draw uses up."""
-        return self.f32.n_noise
+    def __init__(self, features, int64_t n_noise, bint may_miss):
+        if features.dtype != FEATURE or not features.flags.c_contiguous or features.ndim != 1:
+            raise ValueError("features must be a contiguous vector of FEATURE")
+        if not len(features) or not ((features["kind"] >= 0) & (features["kind"] < len(KINDS))).all():
+            raise ValueError("features must hold at least one, and known kinds alone")
+        self.features = features
+        self.n_noise = n_noise
+        self.may_miss = may_miss
+        starts = np.ones(len(features), bool)
+        same = features[["kind", "floor"]]
+        starts[1:] = same[1:] != same[:-1]
+        self.stretches = np.append(np.flatnonzero(starts), len(features)).astype(np.int32)
 
     cdef conditional_spec spec(self, double temperature):
-        cdef const int32_t* n_levels = NULL
-        if self.n_levels is not None:
-            n_levels = &self.n_levels[0]
-        return conditional_spec(n_levels, self.variance_floor, temperature)
+        cdef const unsigned char[::1] features = self.features.view(np.uint8)
+        return conditional_spec(<const feature_spec*>&features[0], self.stretches.shape[0] - 1,
+                                &self.stretches[0], self.may_miss, temperature)
 
     cdef check(self, int64_t n, int64_t D, codes):
         if codes.shape[0] != n or codes.shape[1] != D:
             raise ValueError("raw and codes differ in shape")
-        if self.n_levels is not None and self.n_levels.shape[0] != D:
-            raise ValueError("raw and n_levels differ in the number of features")
+        if len(self.features) != D:
+            raise ValueError("raw and features differ in the number of features")
 
     def log_prob(self, const floating[:, :, ::1] raw, const floating[:, ::1] codes, int n_threads):
         """Return logp (n, D) and its row sums (n,) in double precision."""
@@ -115,9 +120,9 @@ cdef class Kernel:
         cdef conditional_spec spec = self.spec(1)
         for r in prange(n, nogil=True, num_threads=n_threads):
             if floating is float:
-                self.f32.log_prob(1, D, P, spec, &raw[r, 0, 0], &codes[r, 0], &logp[r, 0], &total[r])
+                f32.log_prob(1, D, P, spec, &raw[r, 0, 0], &codes[r, 0], &logp[r, 0], &total[r])
             else:
-                self.f64.log_prob(1, D, P, spec, &raw[r, 0, 0], &codes[r, 0], &logp[r, 0], &total[r])
+                f64.log_prob(1, D, P, spec, &raw[r, 0, 0], &codes[r, 0], &logp[r, 0], &total[r])
         return logp.base, total.base
 
     def gradient(self, const floating[:, :, ::1] raw, const floating[:, ::1] codes,
@@ -134,11 +139,11 @@ cdef class Kernel:
         cdef conditional_spec spec = self.spec(1)
         for r in prange(n, nogil=True, num_threads=n_threads):
             if floating is float:
-                self.f32.gradient(1, D, P, spec, &raw[r, 0, 0], &codes[r, 0], &scale[r], &logp[r, 0],
-                                  &total[r], &graw[r, 0, 0])
+                f32.gradient(1, D, P, spec, &raw[r, 0, 0], &codes[r, 0], &scale[r], &logp[r, 0],
+                             &total[r], &graw[r, 0, 0])
             else:
-                self.f64.gradient(1, D, P, spec, &raw[r, 0, 0], &codes[r, 0], &scale[r], &logp[r, 0],
-                                  &total[r], &graw[r, 0, 0])
+                f64.gradient(1, D, P, spec, &raw[r, 0, 0], &codes[r, 0], &scale[r], &logp[r, 0],
+                             &total[r], &graw[r, 0, 0])
         return total.base, graw.base
 
     def draw(self, dtype, double temperature):
@@ -152,10 +157,10 @@ cdef class Kernel:
             draw32 = <draw_f32*>PyMem_Malloc(sizeof(draw_f32))
             if draw32 == NULL:
                 raise MemoryError()
-            draw32[0] = draw_f32(self.f32.draw, self.f32.n_noise, self.spec(temperature))
+            draw32[0] = draw_f32(f32.draw, self.n_noise, self.spec(temperature))
             return PyCapsule_New(draw32, "fastar.draw_f32", free_draw)
         draw64 = <draw_f64*>PyMem_Malloc(sizeof(draw_f64))
         if draw64 == NULL:
             raise MemoryError()
-        draw64[0] = draw_f64(self.f64.draw, self.f64.n_noise, self.spec(temperature))
+        draw64[0] = draw_f64(f64.draw, self.n_noise, self.spec(temperature))
         return PyCapsule_New(draw64, "fastar.draw_f64", free_draw)

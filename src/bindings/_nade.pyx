@@ -20,7 +20,7 @@ cdef extern from "conditionals.h" nogil:
 
 cdef extern from "nade.h" nogil:
     enum:
-        FASTAR_SIGMOID, FASTAR_SIGMOID_UNIT, FASTAR_SAMPLE_ROWS, FASTAR_BACKWARD_ROWS
+        FASTAR_SIGMOID, FASTAR_SIGMOID_UNIT, FASTAR_SAMPLE_ROWS, FASTAR_BACKWARD_ROWS, FASTAR_MANY
     ctypedef struct nade_sizes:
         int64_t D, P, H, stride
         int activation
@@ -28,6 +28,7 @@ cdef extern from "nade.h" nogil:
         const float* W
         const float* V
         const float* b
+        const float* rho
         const float* factors
     ctypedef struct nade_units_f32:
         const float* initial
@@ -35,13 +36,14 @@ cdef extern from "nade.h" nogil:
         float* h
         uint8_t* saturated
     ctypedef struct nade_f32:
-        int64_t slab, backward_scratch
-        void (*factors)(int64_t, int64_t, int64_t, const float*, float*) noexcept nogil
+        int64_t slab
+        void (*factors)(int64_t, int64_t, int64_t, float, const float*, float*) noexcept nogil
         void (*forward)(int64_t, nade_sizes, nade_params_f32, changes_f32, nade_units_f32, float*,
                         int64_t*) noexcept nogil
         void (*backward)(int64_t, nade_sizes, nade_params_f32, changes_f32, const changes_by_feature*,
-                         int64_t, int64_t, int64_t, nade_units_f32, const float*, float*, float*, float*,
-                         float*) noexcept nogil
+                         int64_t, int64_t, int64_t, nade_units_f32, const float*, float*, float*,
+                         float*, float*, float*) noexcept nogil
+        int64_t (*backward_scratch)(int64_t, nade_sizes, int64_t, int) noexcept nogil
         void (*sample)(int64_t, nade_sizes, nade_params_f32, input_spec, changes_f32, draw_f32, const float*,
                        const uint8_t*, float*, nade_units_f32, float*, float*) noexcept nogil
     const nade_f32* nade_f32_for(int isa)
@@ -49,6 +51,7 @@ cdef extern from "nade.h" nogil:
         const double* W
         const double* V
         const double* b
+        const double* rho
         const double* factors
     ctypedef struct nade_units_f64:
         const double* initial
@@ -56,13 +59,14 @@ cdef extern from "nade.h" nogil:
         double* h
         uint8_t* saturated
     ctypedef struct nade_f64:
-        int64_t slab, backward_scratch
-        void (*factors)(int64_t, int64_t, int64_t, const double*, double*) noexcept nogil
+        int64_t slab
+        void (*factors)(int64_t, int64_t, int64_t, double, const double*, double*) noexcept nogil
         void (*forward)(int64_t, nade_sizes, nade_params_f64, changes_f64, nade_units_f64, double*,
                         int64_t*) noexcept nogil
         void (*backward)(int64_t, nade_sizes, nade_params_f64, changes_f64, const changes_by_feature*,
-                         int64_t, int64_t, int64_t, nade_units_f64, const double*, double*, double*, double*,
-                         double*) noexcept nogil
+                         int64_t, int64_t, int64_t, nade_units_f64, const double*, double*, double*,
+                         double*, double*, double*) noexcept nogil
+        int64_t (*backward_scratch)(int64_t, nade_sizes, int64_t, int) noexcept nogil
         void (*sample)(int64_t, nade_sizes, nade_params_f64, input_spec, changes_f64, draw_f64, const double*,
                        const uint8_t*, double*, nade_units_f64, double*, double*) noexcept nogil
     const nade_f64* nade_f64_for(int isa)
@@ -76,10 +80,10 @@ cdef const nade_f64* f64 = nade_f64_for(isa)
 cdef int64_t ROWS_PER_CALL = 64  # so that a block's hidden layers stay in L2
 
 
-cdef int64_t rows_per_call(int64_t n, int n_threads, int64_t most) noexcept nogil:
-    """Return a fair share of rows in whole half tiles of four."""
+cdef int64_t rows_per_call(int64_t n, int n_threads, int64_t most, int64_t whole) noexcept nogil:
+    """Return a fair share of rows, a multiple of `whole`: tiles of one row are slow."""
     cdef int64_t fair = (n + n_threads - 1) // n_threads
-    return max(1, min(most, (fair + 3) // 4 * 4))
+    return max(1, min(most, (fair + whole - 1) // whole * whole))
 
 
 def hidden_stride(int64_t H, dtype):
@@ -88,8 +92,10 @@ def hidden_stride(int64_t H, dtype):
     return (H + slab - 1) // slab * slab
 
 
-cdef int kernel_activation(int activation, bint unit_changes) noexcept:
-    return FASTAR_SIGMOID_UNIT if activation == FASTAR_SIGMOID and unit_changes else activation
+cdef int kernel_activation(int activation, bint unit_changes, bint rescaled) noexcept:
+    if activation == FASTAR_SIGMOID and unit_changes and not rescaled:
+        return FASTAR_SIGMOID_UNIT
+    return activation
 
 
 cdef check_shapes(int64_t D, int64_t P, int64_t H, int64_t stride, int64_t V_rows, int64_t V_columns,
@@ -98,27 +104,34 @@ cdef check_shapes(int64_t D, int64_t P, int64_t H, int64_t stride, int64_t V_row
         raise ValueError("the shapes of V, b and the hidden work space do not fit together")
 
 
-def factors(const floating[:, ::1] W, int n_threads):
-    """Return exp(-W) with rows of hidden_stride(H) numbers."""
+def checked_rho(rho, int64_t D):
+    """Return rho, or None; (D - 1,) is its shape."""
+    if rho is not None and rho.shape != (D - 1,):
+        raise ValueError("rho does not fit b")
+    return rho
+
+
+def factors(const floating[:, ::1] W, int sign, int n_threads):
+    """Return exp(sign * W) with rows of hidden_stride(H) numbers."""
     cdef int64_t n = W.shape[0], H = W.shape[1], r
     dtype = np.float32 if floating is float else np.float64
     cdef int64_t stride = hidden_stride(H, dtype)
     cdef floating[:, ::1] out = aligned_empty((n, stride), dtype)
     for r in prange(n, nogil=True, num_threads=n_threads):
         if floating is float:
-            f32.factors(1, H, stride, &W[r, 0], &out[r, 0])
+            f32.factors(1, H, stride, sign, &W[r, 0], &out[r, 0])
         else:
-            f64.factors(1, H, stride, &W[r, 0], &out[r, 0])
+            f64.factors(1, H, stride, sign, &W[r, 0], &out[r, 0])
     return out.base
 
 
-def forward(changes, const floating[:, ::1] W, const floating[:, ::1] V, const floating[:, ::1] b,
+def forward(changes, const floating[:, ::1] W, const floating[:, ::1] V, const floating[:, ::1] b, rho,
             const floating[:, ::1] initial, floating[:, :, ::1] raw, int activation, bint unit_changes,
             int n_threads):
     """Write raw (n, D, P); return the state of the hidden units that `backward` needs.
 
-    W ((D - 1) Q, H), V ((D - 1) P, H), b (D, P), initial (n, hidden_stride(H)): pre-activations before the
-    first feature, zero beyond H. unit_changes: every change has value 1 or -1.
+    W ((D - 1) Q, H), V ((D - 1) P, H), b (D, P), rho (D - 1,) or None, initial (n, hidden_stride(H)):
+    pre-activations before the first feature, zero beyond H. unit_changes: every change has value 1 or -1.
     """
     cdef int32_t[::1] count
     cdef int32_t[:, ::1] at, row
@@ -133,36 +146,39 @@ def forward(changes, const floating[:, ::1] W, const floating[:, ::1] V, const f
     cdef floating[:, ::1] h = aligned_empty((n, stride), dtype), state = aligned_empty((n, stride), dtype)
     cdef uint8_t[::1] saturated = np.empty(n, np.uint8)
     cdef int64_t[::1] cursor = np.empty(n, np.int64)
-    cdef nade_sizes sizes = nade_sizes(D, P, H, stride, kernel_activation(activation, unit_changes))
+    cdef nade_sizes sizes = nade_sizes(D, P, H, stride,
+                                       kernel_activation(activation, unit_changes, rho is not None))
+    cdef const floating[::1] factor = checked_rho(rho, D)
+    cdef const floating* rho_ = &factor[0] if rho is not None and D > 1 else NULL
     # The table pays where a row of W serves more than one change; the bits are the same without it.
     cdef floating[:, ::1] table
     cdef const floating* exp_minus_W = NULL
     if sizes.activation == FASTAR_SIGMOID_UNIT and np.sum(count) > W.shape[0]:
-        table = factors(W, n_threads)
+        table = factors(W, -1, n_threads)
         exp_minus_W = &table[0, 0]
-    cdef int64_t rows = rows_per_call(n, n_threads, ROWS_PER_CALL), r, i
+    cdef int64_t rows = rows_per_call(n, n_threads, ROWS_PER_CALL, 4 if P < FASTAR_MANY else 2), r, i
     for i in prange((n + rows - 1) // rows, nogil=True, num_threads=n_threads, schedule="dynamic",
                     chunksize=1):
         r = i * rows
         if floating is float:
             f32.forward(
-                min(rows, n - r), sizes, nade_params_f32(&W[0, 0], &V[0, 0], &b[0, 0], exp_minus_W),
+                min(rows, n - r), sizes, nade_params_f32(&W[0, 0], &V[0, 0], &b[0, 0], rho_, exp_minus_W),
                 changes_f32(value.shape[1], &count[r], &at[r, 0], &row[r, 0], &value[r, 0]),
                 nade_units_f32(&initial[r, 0], &state[r, 0], &h[r, 0], &saturated[r]),
                 &raw[r, 0, 0], &cursor[r])
         else:
             f64.forward(
-                min(rows, n - r), sizes, nade_params_f64(&W[0, 0], &V[0, 0], &b[0, 0], exp_minus_W),
+                min(rows, n - r), sizes, nade_params_f64(&W[0, 0], &V[0, 0], &b[0, 0], rho_, exp_minus_W),
                 changes_f64(value.shape[1], &count[r], &at[r, 0], &row[r, 0], &value[r, 0]),
                 nade_units_f64(&initial[r, 0], &state[r, 0], &h[r, 0], &saturated[r]),
                 &raw[r, 0, 0], &cursor[r])
     return state.base, saturated.base
 
 
-def backward(changes, by_feature, const floating[:, ::1] W, const floating[:, ::1] V, state,
+def backward(changes, by_feature, const floating[:, ::1] W, const floating[:, ::1] V, rho, state,
              const floating[:, :, ::1] graw, floating[:, ::1] gW, floating[:, ::1] gV, int activation,
              bint unit_changes, int n_threads):
-    """Overwrite gW and gV; return the gradient by the initial pre-activations (n, hidden_stride(H)).
+    """Overwrite gW and gV; return the gradients by initial (n, hidden_stride(H)) and by rho (D - 1,).
 
     by_feature: the lists of blocks of BACKWARD_ROWS rows. state: what `forward` returned. Each slab of hidden
     units has one thread, whatever their number: the bits stay the same.
@@ -180,23 +196,37 @@ def backward(changes, by_feature, const floating[:, ::1] W, const floating[:, ::
     if (count.shape[0] != n or units.shape[0] != n or gW.shape[0] != W.shape[0] or gW.shape[1] != H
             or gV.shape[0] != V.shape[0] or gV.shape[1] != H):
         raise ValueError("the shapes of the changes, the state, graw and the gradients do not fit together")
-    cdef nade_sizes sizes = nade_sizes(D, P, H, stride, kernel_activation(activation, unit_changes))
-    cdef int64_t slab, size, n_blocks = (n + FASTAR_BACKWARD_ROWS - 1) // FASTAR_BACKWARD_ROWS
+    cdef nade_sizes sizes = nade_sizes(D, P, H, stride,
+                                       kernel_activation(activation, unit_changes, rho is not None))
+    cdef const floating[::1] factor = checked_rho(rho, D)
+    cdef const floating* rho_ = &factor[0] if rho is not None and D > 1 else NULL
+    cdef int64_t n_blocks = (n + FASTAR_BACKWARD_ROWS - 1) // FASTAR_BACKWARD_ROWS
+    cdef int64_t slab = f32.slab if floating is float else f64.slab
+    cdef int64_t n_slabs = (H + slab - 1) // slab, n_shares = min(n_slabs, n_threads)
+    cdef int64_t widest = (n_slabs + n_shares - 1) // n_shares * slab, size
     if floating is float:
-        slab, size = f32.slab, f32.backward_scratch
+        size = f32.backward_scratch(n, sizes, widest, rho_ != NULL)
     else:
-        slab, size = f64.slab, f64.backward_scratch
+        size = f64.backward_scratch(n, sizes, widest, rho_ != NULL)
     cdef floating[:, ::1] ga = aligned_empty((n, stride), dtype)
+    # Each slab's share, added in their order.
+    cdef floating[:, ::1] grho = np.zeros((n_slabs, D - 1), dtype)
+    cdef floating* grho_ = &grho[0, 0] if rho_ != NULL else NULL
     if n == 0:
         gW[:] = 0
         gV[:] = 0
-    cdef floating[:, ::1] scratch = aligned_empty((n_threads, size), dtype)
+    cdef floating[:, ::1] scratch = aligned_empty((n_shares, (size + 15) // 16 * 16), dtype)
+    cdef floating[:, ::1] table
+    cdef const floating* exp_W = NULL
+    if sizes.activation == FASTAR_SIGMOID_UNIT and P >= FASTAR_MANY and np.sum(count) > W.shape[0]:
+        table = factors(W, 1, n_threads)
+        exp_W = &table[0, 0]
     cdef int32_t[:, ::1] first
     cdef int32_t[:, :, ::1] entries
     first, entries = by_feature
     if first.shape[0] != n_blocks or first.shape[1] != D + 1 or entries.shape[0] != n_blocks:
         raise ValueError("the lists by feature do not fit graw")
-    cdef int64_t i, k, n_W = W.shape[0]
+    cdef int64_t i, k0, k1, n_W = W.shape[0]
     cdef changes_by_feature* lists = <changes_by_feature*>PyMem_Malloc(n_blocks * sizeof(changes_by_feature))
     if lists == NULL:
         raise MemoryError()
@@ -204,32 +234,33 @@ def backward(changes, by_feature, const floating[:, ::1] W, const floating[:, ::
         for i in range(n_blocks):
             lists[i] = changes_by_feature(&first[i, 0], &entries[i, 0, 0], &entries[i, 1, 0])
         # Neighbouring slabs share cache lines of the gradients: a thread takes a range of them.
-        for i in prange((H + slab - 1) // slab, nogil=True, num_threads=n_threads, schedule="static"):
-            k = i * slab
+        for i in prange(n_shares, nogil=True, num_threads=n_threads, schedule="static", chunksize=1):
+            k0 = n_slabs * i // n_shares * slab
+            k1 = min(n_slabs * (i + 1) // n_shares * slab, H)
             if floating is float:
                 f32.backward(
-                    n, sizes, nade_params_f32(&W[0, 0], &V[0, 0], NULL, NULL),
+                    n, sizes, nade_params_f32(&W[0, 0], &V[0, 0], NULL, rho_, exp_W),
                     changes_f32(capacity, &count[0], &at[0, 0], &row[0, 0], &value[0, 0]), lists,
-                    k, min(k + slab, H), n_W, nade_units_f32(NULL, &units[0, 0], NULL, &saturated[0]),
-                    &graw[0, 0, 0], &gW[0, 0], &gV[0, 0], &ga[0, 0], &scratch[threadid(), 0])
+                    k0, k1, n_W, nade_units_f32(NULL, &units[0, 0], NULL, &saturated[0]),
+                    &graw[0, 0, 0], &gW[0, 0], &gV[0, 0], grho_, &ga[0, 0], &scratch[i, 0])
             else:
                 f64.backward(
-                    n, sizes, nade_params_f64(&W[0, 0], &V[0, 0], NULL, NULL),
+                    n, sizes, nade_params_f64(&W[0, 0], &V[0, 0], NULL, rho_, exp_W),
                     changes_f64(capacity, &count[0], &at[0, 0], &row[0, 0], &value[0, 0]), lists,
-                    k, min(k + slab, H), n_W, nade_units_f64(NULL, &units[0, 0], NULL, &saturated[0]),
-                    &graw[0, 0, 0], &gW[0, 0], &gV[0, 0], &ga[0, 0], &scratch[threadid(), 0])
+                    k0, k1, n_W, nade_units_f64(NULL, &units[0, 0], NULL, &saturated[0]),
+                    &graw[0, 0, 0], &gW[0, 0], &gV[0, 0], grho_, &ga[0, 0], &scratch[i, 0])
     finally:
         PyMem_Free(lists)
-    return ga.base
+    return ga.base, np.sum(grho, axis=0)
 
 
 def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, const uint8_t[::1] one_hot,
            int64_t n_inputs, int64_t markov_order, const floating[:, ::1] W, const floating[:, ::1] V,
-           const floating[:, ::1] b, const floating[:, ::1] initial, int activation, bint unit_changes,
+           const floating[:, ::1] b, rho, const floating[:, ::1] initial, int activation, bint unit_changes,
            int n_threads):
     """Fill codes (n, D) feature by feature, but for those with held (n, D) not zero.
 
-    draw: the conditional's capsule. noise (n, D, m). initial as in `forward`.
+    draw: the conditional's capsule. noise (n, D, m). rho and initial as in `forward`.
     """
     cdef int64_t n = codes.shape[0], D = codes.shape[1], P = b.shape[1], H = W.shape[1]
     cdef int64_t stride = initial.shape[1]
@@ -250,17 +281,20 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
             or one_hot.shape[0] != D):
         raise ValueError("the shapes of codes, noise, held and initial do not fit together")
     cdef int64_t capacity = 2 * D
-    cdef int64_t rows = rows_per_call(n, n_threads, FASTAR_SAMPLE_ROWS), m, r, i, t
+    cdef int64_t rows = rows_per_call(n, n_threads, FASTAR_SAMPLE_ROWS, 4), m, r, i, t
     cdef floating[:, :, ::1] units = aligned_empty((n_threads, 2 * rows, stride), dtype)
     cdef floating[:, ::1] scratch = aligned_empty((n_threads, rows * (2 * P + 1 + capacity)), dtype)
     cdef int32_t[:, ::1] counts = aligned_empty((n_threads, rows * (1 + capacity)), np.int32)
     cdef uint8_t[:, ::1] saturated = aligned_empty((n_threads, rows), np.uint8)
     cdef input_spec inputs = input_spec(D, n_inputs, markov_order, &one_hot[0])
-    cdef nade_sizes sizes = nade_sizes(D, P, H, stride, kernel_activation(activation, unit_changes))
+    cdef nade_sizes sizes = nade_sizes(D, P, H, stride,
+                                       kernel_activation(activation, unit_changes, rho is not None))
+    cdef const floating[::1] factor = checked_rho(rho, D)
+    cdef const floating* rho_ = &factor[0] if rho is not None and D > 1 else NULL
     cdef floating[:, ::1] table
     cdef const floating* exp_minus_W = NULL
     if sizes.activation == FASTAR_SIGMOID_UNIT and n >= ROWS_PER_CALL:
-        table = factors(W, n_threads)
+        table = factors(W, -1, n_threads)
         exp_minus_W = &table[0, 0]
     cdef const uint8_t* held_row
     cdef bint any_held = held is not None
@@ -274,14 +308,14 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
             held_row = &is_held[r, 0]
         if floating is float:
             f32.sample(
-                m, sizes, nade_params_f32(&W[0, 0], &V[0, 0], &b[0, 0], exp_minus_W), inputs,
+                m, sizes, nade_params_f32(&W[0, 0], &V[0, 0], &b[0, 0], rho_, exp_minus_W), inputs,
                 changes_f32(capacity, &counts[t, 0], NULL, &counts[t, rows], &scratch[t, rows * (2 * P + 1)]),
                 draw32, &noise[r, 0, 0], held_row, &codes[r, 0],
                 nade_units_f32(&initial[r, 0], &units[t, 0, 0], &units[t, rows, 0], &saturated[t, 0]),
                 &scratch[t, 0], &scratch[t, 2 * rows * P])
         else:
             f64.sample(
-                m, sizes, nade_params_f64(&W[0, 0], &V[0, 0], &b[0, 0], exp_minus_W), inputs,
+                m, sizes, nade_params_f64(&W[0, 0], &V[0, 0], &b[0, 0], rho_, exp_minus_W), inputs,
                 changes_f64(capacity, &counts[t, 0], NULL, &counts[t, rows], &scratch[t, rows * (2 * P + 1)]),
                 draw64, &noise[r, 0, 0], held_row, &codes[r, 0],
                 nade_units_f64(&initial[r, 0], &units[t, 0, 0], &units[t, rows, 0], &saturated[t, 0]),

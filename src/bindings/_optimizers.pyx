@@ -4,6 +4,8 @@ from cython cimport floating
 from cython.parallel cimport prange
 from libc.stdint cimport int64_t
 
+import numpy as np
+
 from fastar._kernels._cpu import isa
 
 cdef extern from "optimizers.h" nogil:
@@ -16,6 +18,7 @@ cdef extern from "optimizers.h" nogil:
         void (*adadelta)(int64_t, float*, const float*, float*, float*, float, float, float,
                          float) noexcept nogil
         void (*rmsprop)(int64_t, float*, const float*, float*, float, float, float, float) noexcept nogil
+        double (*sum_of_squares)(int64_t, const float*) noexcept nogil
     ctypedef struct optimizers_f64:
         void (*sgd)(int64_t, double*, const double*, double*, double, double, double) noexcept nogil
         void (*nesterov)(int64_t, double*, const double*, double*, double, double, double) noexcept nogil
@@ -25,6 +28,7 @@ cdef extern from "optimizers.h" nogil:
         void (*adadelta)(int64_t, double*, const double*, double*, double*, double, double, double,
                          double) noexcept nogil
         void (*rmsprop)(int64_t, double*, const double*, double*, double, double, double, double) noexcept nogil
+        double (*sum_of_squares)(int64_t, const double*) noexcept nogil
     const optimizers_f32* optimizers_f32_for(int isa)
     const optimizers_f64* optimizers_f64_for(int isa)
 
@@ -121,3 +125,17 @@ def rmsprop(floating[::1] theta, const floating[::1] g, floating[::1] v, double 
             f32.rmsprop(n, &theta[i], &g[i], &v[i], rate, decay, rho, epsilon)
         else:
             f64.rmsprop(n, &theta[i], &g[i], &v[i], rate, decay, rho, epsilon)
+
+
+def sum_of_squares(const floating[::1] g, const int64_t[:, ::1] stretches, int n_threads):
+    """Return the sum of squares of what lies in the stretches; the same for any number of threads."""
+    cdef int64_t parts = check(stretches, g.shape[0], ()), i, j, n
+    cdef double[::1] sums = np.zeros(parts)
+    for j in prange(parts, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=4):
+        i = stretches[j, 0]
+        n = stretches[j, 1] - i
+        if floating is float:
+            sums[j] = f32.sum_of_squares(n, &g[i])
+        else:
+            sums[j] = f64.sum_of_squares(n, &g[i])
+    return float(np.sum(sums.base))

@@ -1,9 +1,7 @@
-#include "conditionals.h"
-#include "vec.h"
-
-#include <math.h>
-
-#define SPEC conditional_spec
+#include "conditionals/bernoulli.h"
+#include "conditionals/categorical.h"
+#include "conditionals/counts.h"
+#include "conditionals/location_scale.h"
 
 static double row_sum(int64_t D, const real *logp) {
     double sum = 0;
@@ -13,199 +11,85 @@ static double row_sum(int64_t D, const real *logp) {
     return sum;
 }
 
-INLINE int lanes(int64_t left) { return left < VL ? (int)left : VL; }
+#define ROW_ARGUMENTS with_gradient, count, P, f, raw, codes, scale, logp, graw
 
-/* Bernoulli: raw is the logit z. With s = z for x = 0 and -z for x = 1,
- * log p = -softplus(s) and d log p / dz = (2 x - 1) sigmoid(s). */
+/* Features of one kind of one row. */
+INLINE void stretch(int with_gradient, int64_t count, int64_t P, const feature_spec *f, const real *raw,
+                    const real *codes, real scale, real *logp, real *graw) {
+    switch (f->kind) {
+    case FASTAR_BERNOULLI: bernoulli_row(ROW_ARGUMENTS); break;
+    case FASTAR_CATEGORICAL: categorical_row(ROW_ARGUMENTS); break;
+    case FASTAR_GAUSSIAN: single_row(FASTAR_GAUSSIAN, ROW_ARGUMENTS); break;
+    case FASTAR_LAPLACE: single_row(FASTAR_LAPLACE, ROW_ARGUMENTS); break;
+    case FASTAR_GAUSSIAN_MIXTURE: mixture_row(FASTAR_GAUSSIAN_MIXTURE, ROW_ARGUMENTS); break;
+    case FASTAR_LAPLACE_MIXTURE: mixture_row(FASTAR_LAPLACE_MIXTURE, ROW_ARGUMENTS); break;
+    case FASTAR_LOGISTIC_MIXTURE: mixture_row(FASTAR_LOGISTIC_MIXTURE, ROW_ARGUMENTS); break;
+    case FASTAR_POISSON: poisson_row(ROW_ARGUMENTS); break;
+    case FASTAR_NEGATIVE_BINOMIAL: negative_binomial_row(ROW_ARGUMENTS); break;
+    }
+}
 
-INLINE void bernoulli_row(int with_gradient, int64_t D, const real *raw, const real *codes, real scale,
-                          real *logp, real *graw) {
-    for (int64_t d = 0; d < D; d += VL) {
-        int m = lanes(D - d);
-        vec z = vload_part(raw + d, m), sign = vset1(1) - vset1(2) * vload_part(codes + d, m);
-        vec s = sign * z, e = vexp(-vabs(s));
-        vec positive = vselect(s < vset1(0), vset1(0), s);
-        vstore_part(logp + d, -(positive + vlog1p(e)), m);
-        if (with_gradient) {
-            vec p = vselect(s < vset1(0), e, vset1(1)) * vreciprocal(vset1(1) + e);
-            vstore_part(graw + d, vset1(-scale) * sign * p, m);
+/* The same without the features whose codes are missing. */
+INLINE void stretch_with_gaps(int with_gradient, int64_t count, int64_t P, const feature_spec *f, const real *raw,
+                              const real *codes, real scale, real *logp, real *graw) {
+    for (int64_t d = 0; d < count;) {
+        int64_t end = d;
+        while (end < count && codes[end] == codes[end])
+            end++;
+        if (end > d)
+            stretch(with_gradient, end - d, P, f + d, raw + d * P, codes + d, scale, logp + d,
+                    with_gradient ? graw + d * P : NULL);
+        if (end < count) {
+            logp[end] = 0;
+            if (with_gradient)
+                memset(graw + end * P, 0, P * sizeof(real));
         }
+        d = end + 1;
     }
 }
 
-static void bernoulli_log_prob(int64_t n, int64_t D, int64_t P, SPEC spec, const real *raw, const real *codes,
-                               real *logp, double *total) {
-    (void)P, (void)spec;
+INLINE void rows(int with_gradient, int64_t n, int64_t D, int64_t P, conditional_spec spec, const real *raw,
+                 const real *codes, const real *scale, real *logp, double *total, real *graw) {
     for (int64_t r = 0; r < n; r++) {
-        bernoulli_row(0, D, raw + r * D, codes + r * D, 0, logp + r * D, NULL);
-        total[r] = row_sum(D, logp + r * D);
-    }
-}
-
-static void bernoulli_gradient(int64_t n, int64_t D, int64_t P, SPEC spec, const real *raw, const real *codes,
-                               const real *scale, real *logp, double *total, real *graw) {
-    (void)P, (void)spec;
-    for (int64_t r = 0; r < n; r++) {
-        bernoulli_row(1, D, raw + r * D, codes + r * D, scale[r], logp + r * D, graw + r * D);
-        total[r] = row_sum(D, logp + r * D);
-    }
-}
-
-/* m <= VL numbers, `stride` apart. */
-INLINE vec strided(const real *from, int64_t stride, int m) {
-    if (stride == 1)
-        return vload_part(from, m);
-    vec v = {0};
-    for (int i = 0; i < m; i++)
-        v[i] = from[i * stride];
-    return v;
-}
-
-static void bernoulli_draw(int64_t n, int64_t d, SPEC spec, real *raw, int64_t raw_stride, const real *noise,
-                           int64_t noise_stride, real *codes) {
-    (void)d;
-    for (int64_t r = 0; r < n; r += VL) {
-        int m = lanes(n - r);
-        vec z = strided(raw + r * raw_stride, raw_stride, m);
-        vec p = vsigmoid(z * vset1((real)fmin(1 / spec.temperature, 1e30)));
-        vec drawn = vselect(strided(noise + r * noise_stride, noise_stride, m) < p, vset1(1), vset1(0));
-        vstore_part(codes + r, drawn, m);
-    }
-}
-
-/* Categorical: raw are the logits of n_levels[d] levels; log p = z_x - log sum exp z. */
-
-INLINE real largest(int64_t K, const real *z) {
-    real top = z[0];
-    for (int64_t k = 1; k < K; k++)
-        top = z[k] > top ? z[k] : top;
-    return top;
-}
-
-/* e = exp((z - largest) / temperature), which may overwrite z; returns the sum. */
-INLINE real exponentials(int64_t K, const real *z, double temperature, real *e) {
-    vec top = vset1(largest(K, z)), sum = vset1(0), inverse = vset1((real)fmin(1 / temperature, 1e30));
-    for (int64_t k = 0; k < K; k += VL) {
-        int m = lanes(K - k);
-        vec x = vexp((vload_part(z + k, m) - top) * inverse);
-        vstore_part(e + k, x, m);
-        sum += m == VL ? x : vload_part(e + k, m);
-    }
-    return vsum(sum);
-}
-
-INLINE real log_of(real x) { return sizeof(real) == 4 ? (real)logf((float)x) : (real)log((double)x); }
-
-static void categorical_gradient(int64_t n, int64_t D, int64_t P, SPEC spec, const real *raw, const real *codes,
-                                 const real *scale, real *logp, double *total, real *graw) {
-    for (int64_t r = 0; r < n; r++) {
-        for (int64_t d = 0; d < D; d++) {
-            int64_t i = r * D + d, x = (int64_t)codes[i], K = spec.n_levels[d];
-            const real *z = raw + i * P;
-            real *g = graw + i * P, sum = exponentials(K, z, 1, g);
-            logp[i] = z[x] - largest(K, z) - log_of(sum);
-            for (int64_t k = 0; k < K; k++)
-                g[k] *= -scale[r] / sum;
-            g[x] += scale[r];
-            memset(g + K, 0, (P - K) * sizeof(real));
+        for (int64_t i = 0; i < spec.n_stretches; i++) {
+            const int64_t first = spec.stretches[i], count = spec.stretches[i + 1] - first, at = r * D + first;
+            const real *z = raw + at * P, by = with_gradient ? scale[r] : 0;
+            real *g = with_gradient ? graw + at * P : NULL;
+            if (spec.may_miss)
+                stretch_with_gaps(with_gradient, count, P, spec.features + first, z, codes + at, by, logp + at, g);
+            else
+                stretch(with_gradient, count, P, spec.features + first, z, codes + at, by, logp + at, g);
         }
         total[r] = row_sum(D, logp + r * D);
     }
 }
 
-static void categorical_log_prob(int64_t n, int64_t D, int64_t P, SPEC spec, const real *raw, const real *codes,
-                                 real *logp, double *total) {
-    for (int64_t r = 0; r < n; r++) {
-        for (int64_t d = 0; d < D; d++) {
-            int64_t i = r * D + d, K = spec.n_levels[d];
-            const real *z = raw + i * P;
-            vec top = vset1(largest(K, z)), sum = vset1(0);
-            for (int64_t k = 0; k < K; k += VL) {
-                int m = lanes(K - k);
-                vec x = vexp(vload_part(z + k, m) - top);
-                if (m < VL) {
-                    real t[VL];
-                    vstore(t, x);
-                    x = vload_part(t, m);
-                }
-                sum += x;
-            }
-            logp[i] = z[(int64_t)codes[i]] - top[0] - log_of(vsum(sum));
-        }
-        total[r] = row_sum(D, logp + r * D);
+static void log_prob(int64_t n, int64_t D, int64_t P, conditional_spec spec, const real *raw, const real *codes,
+                     real *logp, double *total) {
+    rows(0, n, D, P, spec, raw, codes, NULL, logp, total, NULL);
+}
+
+static void gradient(int64_t n, int64_t D, int64_t P, conditional_spec spec, const real *raw, const real *codes,
+                     const real *scale, real *logp, double *total, real *graw) {
+    rows(1, n, D, P, spec, raw, codes, scale, logp, total, graw);
+}
+
+#define DRAW_ARGUMENTS n, f, spec.temperature, raw, raw_stride, noise, noise_stride, codes
+
+static void draw(int64_t n, int64_t d, conditional_spec spec, real *raw, int64_t raw_stride, const real *noise,
+                 int64_t noise_stride, real *codes) {
+    const feature_spec *f = spec.features + d;
+    switch (f->kind) {
+    case FASTAR_BERNOULLI: bernoulli_draw(DRAW_ARGUMENTS); break;
+    case FASTAR_CATEGORICAL: categorical_draw(DRAW_ARGUMENTS); break;
+    case FASTAR_GAUSSIAN: single_draw(FASTAR_GAUSSIAN, DRAW_ARGUMENTS); break;
+    case FASTAR_LAPLACE: single_draw(FASTAR_LAPLACE, DRAW_ARGUMENTS); break;
+    case FASTAR_GAUSSIAN_MIXTURE: mixture_draw(FASTAR_GAUSSIAN, DRAW_ARGUMENTS); break;
+    case FASTAR_LAPLACE_MIXTURE: mixture_draw(FASTAR_LAPLACE, DRAW_ARGUMENTS); break;
+    case FASTAR_LOGISTIC_MIXTURE: mixture_draw(FASTAR_LOGISTIC_MIXTURE, DRAW_ARGUMENTS); break;
+    case FASTAR_POISSON: count_draw(FASTAR_POISSON, DRAW_ARGUMENTS); break;
+    case FASTAR_NEGATIVE_BINOMIAL: count_draw(FASTAR_NEGATIVE_BINOMIAL, DRAW_ARGUMENTS); break;
     }
 }
 
-static void categorical_draw(int64_t n, int64_t d, SPEC spec, real *raw, int64_t raw_stride, const real *noise,
-                           int64_t noise_stride, real *codes) {
-    for (int64_t r = 0; r < n; r++) {
-        int64_t K = spec.n_levels[d], x = 0;
-        real *e = raw + r * raw_stride, left = noise[r * noise_stride] * exponentials(K, e, spec.temperature, e);
-        while (x + 1 < K && left >= e[x])
-            left -= e[x++];
-        codes[r] = (real)x;
-    }
-}
-
-/* Gaussian: raw = (mu, s), variance = exp(s) + floor.
- * log variance = s + softplus(log floor - s), whose derivative by s is sigmoid(s - log floor). */
-
-INLINE void gaussian_row(int with_gradient, int64_t D, SPEC spec, const real *raw, const real *codes,
-                         real scale, real *logp, real *graw) {
-    const real log_floor = (real)log(spec.variance_floor), log_2pi = (real)1.8378770664093453;
-    for (int64_t d = 0; d < D; d += VL) {
-        int m = lanes(D - d);
-        real t[2][VL] = {{0}};
-        for (int i = 0; i < m; i++) {
-            t[0][i] = raw[2 * (d + i)];
-            t[1][i] = raw[2 * (d + i) + 1];
-        }
-        vec above = vload(t[1]) - vset1(log_floor), e = vexp(-vabs(above));
-        vec log_variance = vset1(log_floor) + vselect(above < vset1(0), vset1(0), above) + vlog1p(e);
-        vec precision = vexp(-log_variance), deviation = vload_part(codes + d, m) - vload(t[0]);
-        vec weighted = deviation * precision, square = weighted * deviation;
-        vstore_part(logp + d, vset1((real)-0.5) * (vset1(log_2pi) + log_variance + square), m);
-        if (with_gradient) {
-            vec p = vselect(above < vset1(0), e, vset1(1)) * vreciprocal(vset1(1) + e);
-            vstore(t[0], vset1(scale) * weighted);
-            vstore(t[1], vset1(scale * (real)0.5) * (square - vset1(1)) * p);
-            for (int i = 0; i < m; i++) {
-                graw[2 * (d + i)] = t[0][i];
-                graw[2 * (d + i) + 1] = t[1][i];
-            }
-        }
-    }
-}
-
-static void gaussian_log_prob(int64_t n, int64_t D, int64_t P, SPEC spec, const real *raw, const real *codes,
-                              real *logp, double *total) {
-    for (int64_t r = 0; r < n; r++) {
-        gaussian_row(0, D, spec, raw + r * D * P, codes + r * D, 0, logp + r * D, NULL);
-        total[r] = row_sum(D, logp + r * D);
-    }
-}
-
-static void gaussian_gradient(int64_t n, int64_t D, int64_t P, SPEC spec, const real *raw, const real *codes,
-                              const real *scale, real *logp, double *total, real *graw) {
-    for (int64_t r = 0; r < n; r++) {
-        gaussian_row(1, D, spec, raw + r * D * P, codes + r * D, scale[r], logp + r * D, graw + r * D * P);
-        total[r] = row_sum(D, logp + r * D);
-    }
-}
-
-static void gaussian_draw(int64_t n, int64_t d, SPEC spec, real *raw, int64_t raw_stride, const real *noise,
-                           int64_t noise_stride, real *codes) {
-    (void)d;
-    for (int64_t r = 0; r < n; r++) {
-        /* vexp keeps the draw finite where exp(s) would not be */
-        double variance = (double)vexp(vset1(raw[r * raw_stride + 1]))[0] + spec.variance_floor;
-        codes[r] = raw[r * raw_stride] + noise[r * noise_stride] * (real)sqrt(variance * spec.temperature);
-    }
-}
-
-#define CONDITIONAL(name, n_noise) {name##_log_prob, name##_gradient, name##_draw, n_noise}
-const FASTAR_TABLE_TYPE(conditionals) FASTAR_TABLE(conditionals) = {
-    .bernoulli = CONDITIONAL(bernoulli, 1),
-    .categorical = CONDITIONAL(categorical, 1),
-    .gaussian = CONDITIONAL(gaussian, 1),
-};
+const FASTAR_TABLE_TYPE(conditionals) FASTAR_TABLE(conditionals) = {log_prob, gradient, draw};

@@ -1,16 +1,42 @@
 /* Output distributions p(x_d | raw_d): log-densities, their gradients by raw, and draws.
  *
  * raw (n, D, P), codes (n, D). Outputs: logp (n, D), total (n,) its row sums in double precision, and
- * in the gradient's case graw (n, D, P) = scale[r] * d logp / d raw. Nothing overflows for finite raw. */
+ * in the gradient's case graw (n, D, P) = scale[r] * d logp / d raw. Nothing overflows for finite raw.
+ * One kind is one file in conditionals/: <kind>_row and <kind>_draw. */
 #ifndef FASTAR_CONDITIONALS_H
 #define FASTAR_CONDITIONALS_H
 
 #include "fastar.h"
 
+/* The order of KINDS in bindings/_conditionals.pyx. */
+enum {
+    FASTAR_BERNOULLI,
+    FASTAR_CATEGORICAL,
+    FASTAR_GAUSSIAN,
+    FASTAR_LAPLACE,
+    FASTAR_GAUSSIAN_MIXTURE,
+    FASTAR_LAPLACE_MIXTURE,
+    FASTAR_LOGISTIC_MIXTURE,
+    FASTAR_POISSON,
+    FASTAR_NEGATIVE_BINOMIAL,
+};
+
+enum { FASTAR_COMPONENTS = 256 }; /* of a mixture, at most */
+
 typedef struct {
-    const int32_t *n_levels; /* (D,) categorical: outputs from n_levels[d] on stand for nothing */
-    double variance_floor;   /* Gaussian: variance = exp(s) + variance_floor */
-    double temperature;      /* of a draw: from density^(1 / temperature), normalised */
+    int32_t kind;
+    int32_t count; /* levels of a categorical, components of a mixture; outputs beyond are not used */
+    double unit;   /* counts: of a code of one; ordinal levels: half the distance of two codes */
+    double floor;  /* smallest variance (Gaussian) or scale (Laplace, logistic) */
+    double low, high; /* codes of the lowest and the highest ordinal level */
+} feature_spec;
+
+typedef struct {
+    const feature_spec *features; /* (D,) */
+    int64_t n_stretches;
+    const int32_t *stretches; /* (n_stretches + 1,) first features of stretches of one kind, and D */
+    int may_miss;             /* codes may be NaN: they have no density, log p = 0 */
+    double temperature;       /* of a draw: from density^(1 / temperature), normalised */
 } conditional_spec;
 
 #define FASTAR_CONDITIONALS(real, type)                                                            \
@@ -30,10 +56,6 @@ typedef struct {
         void (*gradient)(int64_t n, int64_t D, int64_t P, conditional_spec spec, const real *raw,  \
                          const real *codes, const real *scale, real *logp, double *total, real *graw); \
         draw_function_##type draw;                                                                 \
-        int64_t n_noise;                                                                           \
-    } conditional_##type;                                                                          \
-    typedef struct {                                                                               \
-        conditional_##type bernoulli, categorical, gaussian;                                       \
     } conditionals_##type;
 
 FASTAR_CONDITIONALS(float, f32)

@@ -1,5 +1,4 @@
-#include "inputs.h"
-#include "vec.h"
+#include "change.h"
 
 /* Numbers that every later feature sees. */
 static int32_t changes_of_numbers(input_spec spec, const real *codes, int32_t *at, int32_t *row, real *value) {
@@ -14,24 +13,28 @@ static int32_t changes_of_numbers(input_spec spec, const real *codes, int32_t *a
     return count;
 }
 
+INLINE int all_numbers(input_spec spec) {
+    uint8_t any = 0;
+    for (int64_t d = 0; d < spec.D; d++)
+        any |= spec.one_hot[d];
+    return !any;
+}
+
 static int32_t changes(input_spec spec, const real *codes, int32_t *at, int32_t *row, real *value) {
-    if (spec.markov_order >= spec.D - 1 && !memchr(spec.one_hot, 1, spec.D))
+    if (spec.markov_order >= spec.D - 1 && all_numbers(spec))
         return changes_of_numbers(spec, codes, at, row, value);
     int32_t count = 0;
-    /* Written in any case and kept by moving on: no branch to mispredict. */
-#define CHANGE(d, sign)                                                                            \
-    do {                                                                                           \
-        int one_hot = spec.one_hot[d];                                                             \
-        real x = codes[d];                                                                         \
-        row[count] = (int32_t)((d)*spec.Q + (one_hot ? (int64_t)x : 0));                           \
-        value[count] = sign(one_hot ? (real)1 : x);                                                \
-        at[count] = (int32_t)a;                                                                    \
-        count += one_hot || x != 0;                                                                \
-    } while (0)
+    /* Written in any case and kept by moving on. */
     for (int64_t a = 1; a < spec.D; a++) {
-        CHANGE(a - 1, +);
-        if (a > spec.markov_order)
-            CHANGE(a - 1 - spec.markov_order, -);
+        at[count] = (int32_t)a;
+        count += change_of(&spec, a - 1, codes[a - 1], row + count, value + count);
+        if (a > spec.markov_order) {
+            at[count] = (int32_t)a;
+            const int leaves = change_of(&spec, a - 1 - spec.markov_order, codes[a - 1 - spec.markov_order],
+                                         row + count, value + count);
+            value[count] = -value[count];
+            count += leaves;
+        }
     }
     return count;
 }

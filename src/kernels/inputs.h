@@ -1,17 +1,19 @@
 /* What a network is fed: for each row of codes (n, D), the list of changes to a weighted sum of its inputs.
  *
  * Feature d owns rows d * Q .. d * Q + Q - 1 of the input weights. A numeric feature adds x_d * W[d * Q],
- * a one-hot feature W[d * Q + x_d]; features from d + 1 on see it, with a Markov order k up to d + k only:
+ * a one-hot feature W[d * Q + x_d] (nothing where x_d < 0), a missing one W[d * Q + Q - 1]; features from d + 1 on see it, with a Markov order k up to d + k only:
  * at d + k + 1 it is taken away again. Zeros change nothing and are left out. */
 #ifndef FASTAR_INPUTS_H
 #define FASTAR_INPUTS_H
 
 #include "fastar.h"
 
+enum { FASTAR_ONE_HOT = 1, FASTAR_MAY_MISS = 2 /* NaN stands for a missing value */ };
+
 typedef struct {
     int64_t D, Q;
     int64_t markov_order;   /* D where every earlier feature is seen */
-    const uint8_t *one_hot; /* (D,) */
+    const uint8_t *one_hot; /* (D,) FASTAR_ONE_HOT and FASTAR_MAY_MISS, or neither */
 } input_spec;
 
 /* The changes of a block of rows, feature by feature: those at feature d are first[d] .. first[d + 1] - 1,

@@ -2,6 +2,7 @@
  * hundred rows and gradients need sums over rows, in sampling the few units that a feature completes would
  * fill no vector. */
 #include "masked.h"
+#include "change.h"
 #include "vec.h"
 
 typedef FASTAR_TABLE_TYPE(masked) table_type;
@@ -434,9 +435,13 @@ static void spread_input(int64_t n, const input_spec *inputs, const STAIRS *stai
     const int64_t begin = most(stairs->row_begin[d * inputs->Q], j0);
     const int64_t end = least(stairs->row_end[d * inputs->Q], j1);
     for (int64_t r = 0; r < n; r++) {
-        const real *w = stairs->W + (d * inputs->Q + (int64_t)x[r]) * stairs->columns;
+        int32_t row;
+        real value;
+        if (!change_of(inputs, d, x[r], &row, &value))
+            continue;
+        const real *w = stairs->W + row * stairs->columns;
         for (int64_t j = begin; j < end; j++)
-            out[(j - j0) * ROWS + r] += w[j];
+            out[(j - j0) * ROWS + r] += value * w[j];
     }
 }
 
@@ -581,12 +586,8 @@ static void end_block(const walk_state *s, real *codes) {
                 count += vnonzero(load(code + d, left), left, (int32_t)d, rows + count, values + count);
             }
         else
-            for (int64_t d = s->d0; d < s->d1; d++) {
-                const int one_hot = w->inputs.one_hot[d];
-                rows[count] = (int32_t)(d * w->inputs.Q + (one_hot ? (int64_t)code[d] : 0));
-                values[count] = one_hot ? 1 : code[d];
-                count += one_hot || code[d] != 0;
-            }
+            for (int64_t d = s->d0; d < s->d1; d++)
+                count += change_of(&w->inputs, d, code[d], rows + count, values + count);
         s->counts[r] = count;
     }
 }

@@ -1,9 +1,11 @@
 /* NADE: one hidden layer shared by all features, its pre-activation updated from one to the next.
  *
- *     h_d = g(c + sum of value * W[row] over the changes at features <= d)      (H,)
+ *     h_d = g(rho_d a_d), a_d = c + sum of value * W[row] over the changes at features <= d      (H,)
  *     raw_d = b_d + V_d h_d for d >= 1,  raw_0 = b_0                            (P,)
  *
- * W (.., H), V (D - 1, P, H), b (D, P), raw (n, D, P), row-major. */
+ * rho_d is 1, or, as in RNADE (B. Uria, I. Murray, H. Larochelle, NIPS 2013), a parameter.
+ *
+ * W (.., H), V (D - 1, P, H), b (D, P), rho (D - 1,), raw (n, D, P), row-major. */
 #ifndef FASTAR_NADE_H
 #define FASTAR_NADE_H
 
@@ -12,10 +14,11 @@
 #include "inputs.h"
 
 /* FASTAR_SIGMOID_UNIT: the sigmoid where every change has value 1 or -1. Its state is exp(-a), which a change
- * multiplies by exp(-w) or exp(w): no exponential is taken per change. */
+ * multiplies by exp(-w) or exp(w): no exponential is taken per change. Not with a rho. */
 enum { FASTAR_SIGMOID, FASTAR_TANH, FASTAR_RELU, FASTAR_SIGMOID_UNIT };
 
 enum {
+    FASTAR_MANY = 4,          /* outputs a feature from which products of register tiles pay */
     FASTAR_SAMPLE_ROWS = 16,  /* rows that one pass over the features of `sample` carries */
     FASTAR_BACKWARD_ROWS = 50  /* rows whose hidden units `backward` keeps near L1; half the usual batch */
 };
@@ -29,7 +32,9 @@ typedef struct {
 #define FASTAR_NADE(real, type)                                                                    \
     typedef struct {                                                                               \
         const real *W, *V, *b;                                                                     \
-        const real *factors; /* (rows of W, stride) exp(-W), or NULL: taken where it is needed */  \
+        const real *rho;     /* or NULL: ones */                                                   \
+        /* (rows of W, stride) exp(-W), in backward exp(W), or NULL: taken where it is needed */   \
+        const real *factors;                                                                       \
     } nade_params_##type;                                                                          \
     /* The hidden units of a block of rows, each (n, stride) or (n,). */                           \
     typedef struct {                                                                               \
@@ -40,19 +45,21 @@ typedef struct {
     } nade_units_##type;                                                                           \
     typedef struct {                                                                               \
         int64_t slab; /* hidden units that `backward` takes at a time */                          \
-        void (*factors)(int64_t rows, int64_t H, int64_t stride, const real *W, real *factors);    \
+        /* OUT exp(sign * W), sign 1 or -1 */                                                      \
+        void (*factors)(int64_t rows, int64_t H, int64_t stride, real sign, const real *W, real *factors); \
         /* OUT: raw, units.state and .saturated after the last change. units.h, cursor (n): scratch. */ \
         void (*forward)(int64_t n, nade_sizes sizes, nade_params_##type params,                    \
                         changes_##type changes, nade_units_##type units, real *raw, int64_t *cursor); \
-        /* Hidden units k0 .. k1 - 1 alone, k1 - k0 <= slab: gW, gV (their columns k0 .. k1 - 1,   \
-         * overwritten; n_W rows of W) and ga (n, stride), the gradient by units.initial.          \
+        /* Hidden units k0 .. k1 - 1 alone, k0 a multiple of slab, k1 too or H: gW, gV (their columns \
+         * k0 .. k1 - 1, overwritten; n_W rows of W), ga (n, stride), the gradient by units.initial, and, of \
+         * grho (slabs, D - 1), the share of each slab in the gradient by rho; NULL without rho.   \
          * units.state, .saturated: what forward left. lists: of each FASTAR_BACKWARD_ROWS rows, the next      \
-         * (changes_by_feature). scratch: backward_scratch reals, aligned to 64 bytes. */          \
+         * (changes_by_feature). scratch: backward_scratch(..) reals, aligned to 64 bytes. */          \
         void (*backward)(int64_t n, nade_sizes sizes, nade_params_##type params,                   \
                          changes_##type changes, const changes_by_feature *lists, int64_t k0,      \
                          int64_t k1, int64_t n_W, nade_units_##type units, const real *graw,       \
-                         real *gW, real *gV, real *ga, real *scratch);                             \
-        int64_t backward_scratch;                                                                  \
+                         real *gW, real *gV, real *grho, real *ga, real *scratch);                 \
+        int64_t (*backward_scratch)(int64_t n, nade_sizes sizes, int64_t width, int rescaled); /* width: k1 - k0 */ \
         /* codes (n, D): OUT what was drawn, IN the evidence where held (n, D) is not 0 (held may be NULL). \
          * noise (n, D, draw.n_noise). n <= FASTAR_SAMPLE_ROWS. changes (n, capacity): scratch,    \
          * as are units.state, .h and .saturated, raw (n, 2 P), drawn (n). */                        \

@@ -68,6 +68,14 @@ static void rmsprop(int64_t n, real *theta, const real *g, real *v, real rate, r
     }
 }
 
+static double sum_of_squares(int64_t n, const real *g) {
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; i++)
+        sum += (double)g[i] * (double)g[i];
+    return sum;
+}
+
 const FASTAR_TABLE_TYPE(optimizers) FASTAR_TABLE(optimizers) = {
     .sgd = sgd,
     .nesterov = nesterov,
@@ -75,4 +83,5 @@ const FASTAR_TABLE_TYPE(optimizers) FASTAR_TABLE(optimizers) = {
     .adagrad = adagrad,
     .adadelta = adadelta,
     .rmsprop = rmsprop,
+    .sum_of_squares = sum_of_squares,
 };

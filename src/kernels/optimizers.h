@@ -23,6 +23,7 @@
                          real decay, real rho, real epsilon);                                      \
         void (*rmsprop)(int64_t n, real *theta, const real *g, real *v, real rate, real decay,     \
                         real rho, real epsilon);                                                   \
+        double (*sum_of_squares)(int64_t n, const real *g);                                        \
     } optimizers_##type;
 
 FASTAR_OPTIMIZERS(float, f32)

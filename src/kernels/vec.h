@@ -2,7 +2,7 @@
  * that the kernels need. GCC's and Clang's vector extensions carry + - * / and comparisons to any
  * processor; intrinsics stand only where the extensions cannot say what is meant.
  *
- * Accuracy: vexpm1, vexp, vsigmoid, vtanh and vlog1p are within 4 units in the last place over the
+ * Accuracy: vexpm1, vexp, vsigmoid, vtanh, vlog1p and vlog are within 4 units in the last place over the
  * ranges stated beside them (tests/test_kernels.py). NaN goes through all of them. */
 #ifndef FASTAR_VEC_H
 #define FASTAR_VEC_H
@@ -161,25 +161,77 @@ INLINE real vsum(vec v) {
     return v[0];
 }
 
-/* out[r] = vsum(v[r]) for eight vectors; v is overwritten. */
-INLINE void vsum8(vec *v, real *out) {
-    int count = 8, s = 1;
-#pragma GCC unroll 4
-    for (; s < VL && count > 1; s *= 2) {
-        const ivec odd = (ivec){LANES(0)} & viset1(s);
-        const ivec mask = odd != viset1(0);
-        count /= 2;
-#pragma GCC unroll 4
-        for (int i = 0; i < count; i++) {
-            vec a = v[2 * i], b = v[2 * i + 1];
-            v[i] = vselect(mask, b, a) + vswap(vselect(mask, a, b), s);
-        }
-    }
-#pragma GCC unroll 4
-    for (; s < VL; s *= 2)
+/* Lane i is lane i ^ by of a or, where i has bit s, of b. */
+#define PICK_1(i, s, by) ((i) ^ (by)) + ((i) & (s) ? VL : 0)
+#define PICK_2(i, s, by) PICK_1(i, s, by), PICK_1((i) + 1, s, by)
+#define PICK_4(i, s, by) PICK_2(i, s, by), PICK_2((i) + 2, s, by)
+#define PICK_8(i, s, by) PICK_4(i, s, by), PICK_4((i) + 4, s, by)
+#define PICK_16(i, s, by) PICK_8(i, s, by), PICK_8((i) + 8, s, by)
+#if VEC_BYTES == 64 && !FASTAR_DOUBLE
+#define PICKS(s, by) PICK_16(0, s, by)
+#elif VEC_BYTES == 64 || (VEC_BYTES == 32 && !FASTAR_DOUBLE)
+#define PICKS(s, by) PICK_8(0, s, by)
+#elif VEC_BYTES == 32 || !FASTAR_DOUBLE
+#define PICKS(s, by) PICK_4(0, s, by)
+#else
+#define PICKS(s, by) PICK_2(0, s, by)
+#endif
+#if defined(__clang__) || __GNUC__ >= 12
+#define PICK(a, b, s, by) __builtin_shufflevector(a, b, PICKS(s, by))
+#else
+#define PICK(a, b, s, by) __builtin_shuffle(a, b, (ivec){PICKS(s, by)})
+#endif
+
+/* Lane i: lanes i and i ^ s of a added, or, where i has bit s, of b. */
+INLINE vec vpair(vec a, vec b, int s) {
+#if VEC_BYTES / (FASTAR_DOUBLE ? 8 : 4) > 8
+    if (s == 8)
+        return PICK(a, b, 8, 0) + PICK(a, b, 8, 8);
+#endif
+#if VEC_BYTES / (FASTAR_DOUBLE ? 8 : 4) > 4
+    if (s == 4)
+        return PICK(a, b, 4, 0) + PICK(a, b, 4, 4);
+#endif
+#if VEC_BYTES / (FASTAR_DOUBLE ? 8 : 4) > 2
+    if (s == 2)
+        return PICK(a, b, 2, 0) + PICK(a, b, 2, 2);
+#endif
+    (void)s;
+    return PICK(a, b, 1, 0) + PICK(a, b, 1, 1);
+}
+
+/* out[r] = vsum(v[r]) for `all` vectors, a constant power of two; v is overwritten. */
+INLINE void vsums_of(int all, vec *v, real *out) {
+    const int lanes = all < VL ? all : VL;
+    /* Not a loop: compilers do not see that it has few turns. */
+#define ADD_LANES(s)                                                                               \
+    if (VL > (s) && all > (s))                                                                     \
+        _Pragma("GCC unroll 8") for (int i = 0; i < all / (2 * (s)); i++)                          \
+            v[i] = vpair(v[2 * i], v[2 * i + 1], s);                                               \
+    else if (VL > (s))                                                                             \
         v[0] += vswap(v[0], s);
-    for (int i = 0; i < count; i++)
-        vstore_part(out + i * (8 / count), v[i], 8 / count);
+    ADD_LANES(1)
+    ADD_LANES(2)
+    ADD_LANES(4)
+    ADD_LANES(8)
+#undef ADD_LANES
+#pragma GCC unroll 8
+    for (int i = 0; i < all / lanes; i++)
+        memcpy(out + i * lanes, &v[i], lanes * sizeof(real));
+}
+
+/* The same for up to 31 vectors. */
+INLINE void vsums(int count, vec *v, real *out) {
+    if (count & 16)
+        vsums_of(16, v, out);
+    if (count & 8)
+        vsums_of(8, v + (count & 16), out + (count & 16));
+    if (count & 4)
+        vsums_of(4, v + (count & 24), out + (count & 24));
+    if (count & 2)
+        vsums_of(2, v + (count & 28), out + (count & 28));
+    if (count & 1)
+        vsums_of(1, v + (count & 30), out + (count & 30));
 }
 
 /* v[i] becomes lane i of all VL vectors. */
@@ -277,7 +329,7 @@ INLINE vec vtanh(vec x) {
     return (vec)((ivec)y | ((ivec)x & (ivec)vset1((real)-0.0)));
 }
 
-/* log(1 + e) for e in [0, 1]: 2 atanh(e / (2 + e)). */
+/* log(1 + e) for e in [-0.3, 1]: 2 atanh(e / (2 + e)). */
 INLINE vec vlog1p(vec e) {
 #if FASTAR_DOUBLE
     /* atanh(s) / s by s^2 in [0, 1/9], Chebyshev interpolation: 9.4e-22 relative */
@@ -294,6 +346,22 @@ INLINE vec vlog1p(vec e) {
     for (unsigned i = 1; i < sizeof q / sizeof *q; i++)
         p = vfma(p, t, vset1(q[i]));
     return vset1(2) * s * p;
+}
+
+/* log(x) of normal numbers x > 0: x = 2^n (1 + e), log = n log 2 + 2 atanh(e / (2 + e)), 1 + e in [1/sqrt 2, sqrt 2). */
+INLINE vec vlog(vec x) {
+#if FASTAR_DOUBLE
+    enum { MANTISSA = 52 };
+    const integer root_half = 0x3fe6a09e667f3bcd;
+    const real ln2_high = 6.93147180369123816490e-01, ln2_low = 1.90821492927058770002e-10;
+#else
+    enum { MANTISSA = 23 };
+    const integer root_half = 0x3f3504f3;
+    const real ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
+#endif
+    ivec exponent = ((ivec)x - viset1(root_half)) >> MANTISSA;
+    vec m = (vec)((ivec)x - (exponent << MANTISSA)), n = __builtin_convertvector(exponent, vec);
+    return vfma(n, vset1(ln2_high), vfma(n, vset1(ln2_low), vlog1p(m - vset1(1))));
 }
 
 #endif

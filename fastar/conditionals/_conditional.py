@@ -1,0 +1,258 @@
+"""What every conditional offers."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from fastar._kernels import _conditionals, _uniforms
+from fastar._parameters import Array
+from fastar._table import Table
+from fastar._threads import useful_n_threads
+from fastar.networks._inputs import MAY_MISS, Inputs
+
+QUANTILES = (0.05, 0.5, 0.95)
+"""What `describe` gives the quantiles of."""
+
+
+class Conditional(ABC):
+    """One family of densities for every feature.
+
+    `fitted` returns a copy that has learnt what depends on the data alone (levels, location and
+    scale, which columns have missing values); every other method is for such a copy, and sees
+    arrays in model order. NaN stands for a missing value, among values as among codes.
+    """
+
+    name: ClassVar[str]
+    noise: ClassVar[tuple[str, ...]] = ("uniform",)
+    """What one draw uses up: numbers "uniform" in [0, 1), or standard "normal" ones."""
+    unit_changes: ClassVar[bool] = False
+    """Whether no code is a factor other than 0 and 1."""
+    one_hot: ClassVar[bool] = False
+    """Whether a code is the number of a row of weights."""
+
+    begins_constant: ClassVar[bool] = False
+    """Whether a network's random first outputs would spoil what `constant` gives."""
+
+    missing: Array
+    """Which features (D,) may be missing."""
+    _learnt: dict[str, Array]
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{key}={value!r}" for key, value in self.settings().items())
+        return f"{type(self).__name__}({settings})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # what is computed from the rest stays with the object: a copy may learn from other data
+        return {key: value for key, value in vars(self).items() if key not in ("inputs", "kernel")}
+
+    def settings(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {}
+
+    # ---- learning from the data
+
+    def fitted(self, table: Table, weight: Array) -> Self:
+        """Return a copy that knows the data's levels or scale. weight (n,)."""
+        return self.restored(
+            {**self._learn(table, weight), "missing": table.missing}, len(table.order)
+        )
+
+    @abstractmethod
+    def _learn(self, table: Table, weight: Array) -> dict[str, Array]:
+        """Return what depends on the data alone, by name."""
+
+    def arrays(self) -> dict[str, Array]:
+        """Return what `fitted` learnt, by name, for a file."""
+        return {**self._learnt, "missing": self.missing}
+
+    def restored(self, arrays: dict[str, Array], n_features: int) -> Self:
+        """Return a copy with what `arrays` gave."""
+        new = copy.copy(self)
+        new._learnt = {name: array for name, array in arrays.items() if name != "missing"}
+        new.missing = np.broadcast_to(arrays.get("missing", np.bool_(False)), (n_features,))
+        return new
+
+    @property
+    def n_features(self) -> int:
+        """D."""
+        return len(self.missing)
+
+    # ---- values and codes
+
+    @property
+    @abstractmethod
+    def support(self) -> str:
+        """The support, for error messages."""
+
+    def of_column(self, d: int) -> tuple[Conditional, int]:
+        """Return the conditional of a column, and the column's place among those that have it."""
+        return self, d
+
+    def unsupported(self, block: Array) -> Array:
+        """Return where (n, D) the values lie outside the support, or are missing for once."""
+        wrong = self._outside(block)
+        if block.dtype.kind != "f":
+            return wrong
+        return np.where(np.isnan(block), ~self.missing, wrong)
+
+    @abstractmethod
+    def _outside(self, block: Array) -> Array:
+        """Return where (n, D) the values lie outside the support; anything where NaN."""
+
+    def takes_unknown(self) -> Array:
+        """Return which features (D,) may hold values that `fit` has not seen."""
+        return np.zeros(self.n_features, bool)
+
+    @abstractmethod
+    def encode(self, block: Array, dtype: np.dtype[Any]) -> Array:
+        """Return codes (n, D) of values (n, D)."""
+
+    @abstractmethod
+    def decode(self, codes: Array) -> Array:
+        """Return values (n, D) of codes (n, D)."""
+
+    def log_scale(self) -> Array | None:
+        """Return log |d code / d value| (D,), or None where values are discrete."""
+        return None
+
+    def log_scale_of(self, codes: Array) -> Array | None:
+        """Return what is to be added to log-densities of codes (n, D): (D,), (n, D) or None.
+
+        A missing value has no term.
+        """
+        scale = self.log_scale()
+        if scale is None or not self.missing.any():
+            return scale
+        return np.where(np.isnan(codes), 0, scale)
+
+    # ---- what networks need to know
+
+    @property
+    @abstractmethod
+    def n_outputs(self) -> int:
+        """P, raw outputs of a feature."""
+
+    @property
+    def n_levels(self) -> Array:
+        """Return how many rows of input weights each feature (D,) uses when it is there."""
+        return np.ones(self.n_features, np.int32)
+
+    @cached_property
+    def inputs(self) -> Inputs:
+        """How codes enter a network."""
+        flags = np.full(self.n_features, self.one_hot, np.uint8) | (MAY_MISS * self.missing)
+        return self._inputs(flags.astype(np.uint8), self.unit_changes)
+
+    def _inputs(self, flags: Array, unit_changes: bool) -> Inputs:
+        # the last row of every feature is what a missing value adds
+        n_inputs = int(self.n_levels.max()) + bool(self.missing.any())
+        return Inputs(n_inputs, flags, unit_changes)
+
+    @abstractmethod
+    def constant(self, table: Table, weight: Array) -> Array:
+        """Return the raw outputs (D, P) of the best constant model, or a good one."""
+
+    # ---- densities
+
+    @abstractmethod
+    def describe(self, raw: Array, codes: Array) -> Any:
+        """Return what the raw outputs (n, D, P) say, as `conditionals` gives it to users.
+
+        codes (n, D): the values of which a density is to tell its CDF.
+        """
+
+    def features(self) -> Array:
+        """Return what the compiled side knows of each feature (D,)."""
+        return self._features()
+
+    def _features(self, count: Any = 0, unit: Any = 1.0, floor: Any = 1.0) -> Array:
+        features = np.zeros(self.n_features, _conditionals.FEATURE)
+        features["kind"] = _conditionals.KINDS.index(self.name)
+        features["count"], features["unit"], features["floor"] = count, unit, floor
+        return features
+
+    @cached_property
+    def kernel(self) -> _conditionals.Kernel:
+        """The compiled log-density, its gradient and its draws."""
+        return _conditionals.Kernel(
+            self.features(), self.normal_noise().shape[1], bool(self.missing.any())
+        )
+
+    def log_prob(self, raw: Array, codes: Array, n_threads: int) -> tuple[Array, Array]:
+        """Return log-densities of codes (n, D) and their row sums (n,)."""
+        result: tuple[Array, Array] = self.kernel.log_prob(raw, codes, _threads(raw, n_threads))
+        return result
+
+    def gradient(
+        self, raw: Array, codes: Array, scale: Array, n_threads: int
+    ) -> tuple[Array, Array]:
+        """Return row sums of log-densities (n,) and scale[r] times their gradient by raw."""
+        result: tuple[Array, Array] = self.kernel.gradient(
+            raw, codes, scale, _threads(raw, n_threads)
+        )
+        return result
+
+    # ---- draws
+
+    def normal_noise(self) -> Array:
+        """Return which (D, m) of the numbers that draws use up are normal, not uniform."""
+        return np.tile(np.array(self.noise) == "normal", (self.n_features, 1))
+
+    def fill_noise(
+        self, streams: list[np.random.Generator], out: Array, rows: int, n_threads: int
+    ) -> None:
+        """Fill `out` (n, D, m) with what n draws of every feature use up.
+
+        streams: one for each `rows` rows of `out`.
+        """
+        normal = self.normal_noise()
+        if not normal.all():
+            _uniforms.fill(streams, out.reshape(len(out), -1), rows, n_threads)
+        if not normal.any():
+            return
+
+        def fill(i: int) -> None:
+            mine = out[i * rows : (i + 1) * rows]
+            if normal.all():
+                streams[i].standard_normal(out=mine, dtype=out.dtype)
+            else:
+                mine[:, normal] = streams[i].standard_normal(
+                    (len(mine), int(normal.sum())), dtype=out.dtype
+                )
+
+        if n_threads == 1 or len(streams) == 1:
+            for i in range(len(streams)):
+                fill(i)
+            return
+        with ThreadPoolExecutor(n_threads) as pool:  # NumPy draws without the interpreter's lock
+            list(pool.map(fill, range(len(streams))))
+
+
+def _threads(raw: Array, n_threads: int) -> int:
+    return useful_n_threads(n_threads, 20 * raw.size)
+
+
+def weighted_mean(table: Table, weight: Array, code: Any) -> Array:
+    """Return the mean (D,) of code(block) over the rows, without missing values; 0 of none."""
+    total, mass = np.zeros(len(table.order)), np.zeros(len(table.order))
+    for where, block in table.blocks():
+        coded = np.asarray(code(block), np.float64)
+        there = ~np.isnan(coded)
+        # not a matrix product: BLAS may add in another order for another number of threads
+        total += np.einsum("i,ij->j", weight[where], np.where(there, coded, 0))
+        mass += np.einsum("i,ij->j", weight[where], there)
+    mean: Array = total / np.where(mass > 0, mass, 1)
+    return mean
+
+
+def sampled_columns(table: Table, weight: Array, n: int = 2000) -> Array:
+    """Return n rows (n, D) of the table, each as often as it weighs."""
+    total = np.cumsum(weight)
+    at = (np.arange(n) + 0.5) / n * total[-1]
+    return table.take(np.minimum(np.searchsorted(total, at), np.flatnonzero(weight)[-1]))

@@ -1,0 +1,186 @@
+"""Conditionals of 0/1 columns and of levels."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from scipy.special import expit, softmax
+
+from fastar._parameters import Array
+from fastar._table import Table
+from fastar.conditionals._conditional import Conditional, weighted_mean
+
+
+class Bernoulli(Conditional):
+    r"""p(x = 1) = sigmoid(z) for 0/1 or bool columns.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastar import NADE
+    >>> X = np.array([[1], [0], [1], [1]])
+    >>> coin = NADE(early_stopping=False, random_state=0).fit(X)
+    >>> coin.distribution_
+    Bernoulli()
+    >>> round(float(coin.conditionals(X)[0, 0]), 2)
+    0.75
+    """
+
+    name = "bernoulli"
+    n_outputs = 1
+    support = "0 or 1"
+    unit_changes = True
+
+    def _learn(self, table: Table, weight: Array) -> dict[str, Array]:
+        return {}
+
+    def _outside(self, block: Array) -> Array:
+        return np.zeros(block.shape, bool) if block.dtype == bool else (block != 0) & (block != 1)
+
+    def encode(self, block: Array, dtype: np.dtype[Any]) -> Array:
+        """Return the values as `dtype`."""
+        return np.ascontiguousarray(block, dtype)
+
+    def decode(self, codes: Array) -> Array:
+        """Return the codes as bytes."""
+        return codes.astype(np.uint8)
+
+    def constant(self, table: Table, weight: Array) -> Array:
+        """Return the log-odds of each column's mean, kept away from 0 and 1."""
+        edge = min(0.5 / (weight.sum() + 1), 0.01)
+        p = np.clip(weighted_mean(table, weight, lambda block: block), edge, 1 - edge)
+        log_odds: Array = np.log(p / (1 - p))
+        return log_odds[:, None]
+
+    def describe(self, raw: Array, codes: Array) -> Array:
+        """Return probabilities of one (n, D)."""
+        probability: Array = expit(raw[:, :, 0], dtype=np.float64)
+        return probability
+
+
+class Categorical(Conditional):
+    """p(x = level k) = softmax(z)_k over the levels of each column seen in `fit`.
+
+    A level enters the network by a row of weights of its own.
+
+    Parameters
+    ----------
+    unknown : {"error", "impossible"}, default="error"
+        What a value is that `fit` has not seen: an error, or an event of log-probability -inf, with
+        a warning, that tells the columns after it nothing.
+    """
+
+    name = "categorical"
+    support = "one of the levels seen in fit"
+    unit_changes = True
+    one_hot = True
+
+    def __init__(self, unknown: str = "error") -> None:
+        self.unknown = unknown
+
+    def settings(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {"unknown": self.unknown}
+
+    def _learn(self, table: Table, weight: Array) -> dict[str, Array]:
+        if self.unknown not in ("error", "impossible"):
+            raise ValueError(
+                "unknown of Categorical must be 'error' or 'impossible'. "
+                f"Got {self.unknown!r} instead."
+            )
+        seen: list[set[Any]] = [set() for _ in table.order]
+        for _, block in table.blocks():
+            for d, levels in enumerate(seen):
+                levels.update(np.unique(block[:, d]).tolist())
+        known = [sorted(each for each in levels if each == each) or [0] for levels in seen]
+        return {
+            "levels": np.concatenate([np.array(each, table.dtype) for each in known]),
+            "n_levels": np.array([len(each) for each in known], np.int32),
+        }
+
+    @property
+    def levels(self) -> list[Array]:
+        """The levels of each column, sorted."""
+        return np.split(self._learnt["levels"], np.cumsum(self.n_levels)[:-1])
+
+    @property
+    def n_levels(self) -> Array:
+        """How many levels each column has."""
+        return self._learnt["n_levels"]
+
+    @property
+    def n_outputs(self) -> int:
+        """The largest number of levels."""
+        return int(self.n_levels.max())
+
+    def features(self) -> Array:
+        """Return what the compiled side knows of each feature (D,)."""
+        return self._features(count=self.n_levels)
+
+    def _positions(self, block: Array) -> Array:
+        """Return the number of each level; another's for values that are none."""
+        codes = np.empty(block.shape, np.intp)
+        for d, levels in enumerate(self.levels):
+            codes[:, d] = np.minimum(np.searchsorted(levels, block[:, d]), len(levels) - 1)
+        return codes
+
+    def _no_level(self, block: Array) -> Array:
+        wrong: Array = self.decode(self._positions(block)) != block
+        return wrong
+
+    def _outside(self, block: Array) -> Array:
+        if self.unknown == "impossible":
+            return np.zeros(block.shape, bool)
+        return self._no_level(block)
+
+    def takes_unknown(self) -> Array:
+        """Return which features (D,) may hold values that `fit` has not seen."""
+        return np.full(self.n_features, self.unknown == "impossible")
+
+    def encode(self, block: Array, dtype: np.dtype[Any]) -> Array:
+        """Return the number of each level; -1 for an unknown one."""
+        codes = self._positions(block).astype(dtype)
+        if block.dtype.kind == "f":
+            codes[np.isnan(block)] = np.nan
+        if self.unknown == "impossible":
+            strange = self._no_level(block) & ~np.isnan(codes)
+            if strange.any():
+                codes[strange] = -1
+                warnings.warn(
+                    f"{int(strange.sum())} values are no level that was seen in fit; their "
+                    "log-probability is -inf.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+        return codes
+
+    def decode(self, codes: Array) -> Array:
+        """Return the levels with these numbers."""
+        values = np.empty(codes.shape, self._learnt["levels"].dtype)
+        for d, levels in enumerate(self.levels):
+            values[:, d] = levels[codes[:, d].astype(np.intp)]
+        return values
+
+    def constant(self, table: Table, weight: Array) -> Array:
+        """Return the log of each level's share."""
+        shares = np.zeros((self.n_features, self.n_outputs))
+        features = np.broadcast_to(np.arange(self.n_features), (1, self.n_features))
+        for where, block in table.blocks():
+            there = ~self._no_level(block)
+            d = np.broadcast_to(features, block.shape)[there]
+            mass = np.broadcast_to(weight[where][:, None], block.shape)[there]
+            np.add.at(shares, (d, self._positions(block)[there]), mass)
+        # a level without weight gets half of the smallest share
+        known = np.arange(self.n_outputs) < self.n_levels[:, None]
+        least = shares[shares > 0].min() if shares.any() else 1.0
+        shares = np.where(known & (shares == 0), least / 2, shares)
+        return np.where(known, np.log(np.where(known, shares, 1) / weight.sum()), 0)
+
+    def describe(self, raw: Array, codes: Array) -> Array:
+        """Return probabilities (n, D, K); levels that a column does not have get zero."""
+        beyond = np.arange(raw.shape[2]) >= self.n_levels[:, None]
+        masked = np.where(beyond, -np.inf, raw.astype(np.float64))
+        probability: Array = softmax(masked, axis=2)
+        return probability[:, :, : self.n_outputs]

@@ -1,0 +1,295 @@
+"""Conditionals of whole numbers: counts, and ordinal levels."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import numpy as np
+from scipy import stats
+from scipy.special import expit, softmax
+
+from fastar._parameters import Array
+from fastar._table import Table
+from fastar.conditionals._conditional import (
+    QUANTILES,
+    Conditional,
+    sampled_columns,
+    weighted_mean,
+)
+from fastar.conditionals._real import check_components, check_floor, spread_components
+
+LARGEST_COUNT = 2**24
+"""float32 tells whole numbers apart up to here (as in src/kernels/conditionals/counts.h)."""
+
+
+MOST_LEVELS = 2**22
+"""float32 tells the ends of so many levels apart."""
+
+
+class Count(Conditional):
+    """Base of densities over 0, 1, 2, ...; networks see counts in units near their deviation."""
+
+    support = f"whole numbers from 0 to {LARGEST_COUNT}"
+    begins_constant = True
+
+    def _learn(self, table: Table, weight: Array) -> dict[str, Array]:
+        mean = weighted_mean(table, weight, lambda block: block.astype(np.float64))
+        variance = weighted_mean(table, weight, lambda block: (block - mean) ** 2)
+        # a power of two, so that a code is exact where the count is
+        unit = np.exp2(np.rint(np.log2(np.maximum(variance, 1.0)) / 2))
+        return {"mean": mean, "variance": variance, "unit": unit}
+
+    @property
+    def unit(self) -> Array:
+        """The count that a code of one stands for."""
+        return self._learnt["unit"]
+
+    def features(self) -> Array:
+        """Return what the compiled side knows of each feature (D,)."""
+        return self._features(unit=self.unit)
+
+    def _outside(self, block: Array) -> Array:
+        inside: Array = (block >= 0) & (block <= LARGEST_COUNT) & (block == np.floor(block))
+        return ~inside
+
+    def encode(self, block: Array, dtype: np.dtype[Any]) -> Array:
+        """Return x / unit."""
+        return np.ascontiguousarray(block / self.unit, dtype)
+
+    def decode(self, codes: Array) -> Array:
+        """Return the count of each code."""
+        counts: Array = np.rint(codes.astype(np.float64) * self.unit)
+        return counts
+
+    @abstractmethod
+    def _law(self, raw: Array) -> Any:
+        """Return SciPy's distribution of raw outputs (n, D, P)."""
+
+    def describe(self, raw: Array, codes: Array) -> dict[str, Array]:
+        """Return mean, variance, cdf (n, D) and quantiles (n, D, 3)."""
+        law = self._law(raw.astype(np.float64))
+        return {
+            "mean": law.mean(),
+            "variance": law.var(),
+            "cdf": law.cdf(self.decode(codes)),
+            "quantiles": np.stack([law.ppf(q) for q in QUANTILES], axis=2),
+        }
+
+
+_LOG_MEAN_LIMIT, _LOG_R_LIMIT = 25.0, 15.0  # as in src/kernels/conditionals/counts.h
+
+
+class Poisson(Count):
+    """exp(-m) m^x / x!, m = exp(z), for counts."""
+
+    name = "poisson"
+    n_outputs = 1
+
+    def constant(self, table: Table, weight: Array) -> Array:
+        """Return the log of each column's mean, kept away from 0."""
+        return np.log(np.maximum(self._learnt["mean"], 1e-3))[:, None]
+
+    def _law(self, raw: Array) -> Any:
+        return stats.poisson(np.exp(np.clip(raw[:, :, 0], -_LOG_MEAN_LIMIT, _LOG_MEAN_LIMIT)))
+
+
+class NegativeBinomial(Count):
+    """Gamma(x + r) / (Gamma(r) x!) (r / (r + m))^r (m / (r + m))^x for counts.
+
+    m = exp(z_1) is the mean, r = exp(z_2); the variance m + m^2 / r is above the Poisson's.
+    """
+
+    name = "negative_binomial"
+    n_outputs = 2
+
+    def constant(self, table: Table, weight: Array) -> Array:
+        """Return mean and dispersion by each column's moments."""
+        mean = np.maximum(self._learnt["mean"], 1e-3)
+        excess = np.maximum(self._learnt["variance"] - mean, 1e-2 * mean)
+        return np.stack([np.log(mean), np.clip(np.log(mean**2 / excess), -4, 8)], axis=1)
+
+    def _law(self, raw: Array) -> Any:
+        mean = np.exp(np.clip(raw[:, :, 0], -_LOG_MEAN_LIMIT, _LOG_MEAN_LIMIT))
+        r = np.exp(np.clip(raw[:, :, 1], -_LOG_R_LIMIT, _LOG_R_LIMIT))
+        return stats.nbinom(r, r / (r + mean))
+
+
+class LogisticMixture(Conditional):
+    """Mixture of K logistic densities, discretised to the levels from low to high [1]_.
+
+    p(x) = sum_k softmax(z)_k (F((x + 1/2 - mu_k) / b_k) - F((x - 1/2 - mu_k) / b_k)), F the
+    sigmoid, b_k = exp(s_k) + scale_floor, x in steps; the lowest level takes all below it, the
+    highest all above. For ordinal levels such as the grey ones 0..255, and for measurements of so
+    many decimals.
+
+    Parameters
+    ----------
+    n_components : int, default=10
+        K.
+    low, high : float or None, default=None
+        The lowest and the highest level; by default those of each column in `fit`.
+    scale_floor : float, default=0.05
+        Smallest b_k, in levels.
+    step : float, default=1
+        Distance of the levels, which are its multiples: 0.01 for two decimals.
+    margin : float, default=0
+        Share of their range by which the levels go beyond those of `fit`, below as above, but not
+        below 0 where `fit` saw nothing below it.
+
+    References
+    ----------
+    .. [1] T. Salimans, A. Karpathy, X. Chen, D. P. Kingma, "PixelCNN++", ICLR 2017.
+    """
+
+    name = "logistic_mixture"
+    noise = ("uniform", "uniform")
+    begins_constant = True
+
+    def __init__(
+        self,
+        n_components: int = 10,
+        low: float | None = None,
+        high: float | None = None,
+        scale_floor: float = 0.05,
+        step: float = 1.0,
+        margin: float = 0.0,
+    ) -> None:
+        self.n_components = n_components
+        self.low = low
+        self.high = high
+        self.scale_floor = scale_floor
+        self.step = step
+        self.margin = margin
+
+    def settings(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {
+            "n_components": self.n_components,
+            "low": self.low,
+            "high": self.high,
+            "scale_floor": self.scale_floor,
+            "step": self.step,
+            "margin": self.margin,
+        }
+
+    def _learn(self, table: Table, weight: Array) -> dict[str, Array]:
+        check_components(self, self.n_components)
+        check_floor("scale_floor", self, self.scale_floor)
+        check_floor("step", self, self.step)
+        low, high = np.full(len(table.order), np.inf), np.full(len(table.order), -np.inf)
+        for _, block in table.blocks():
+            low = np.fmin(low, np.fmin.reduce(self._steps(block), axis=0))
+            high = np.fmax(high, np.fmax.reduce(self._steps(block), axis=0))
+        low, high = np.where(np.isfinite(low), low, 0.0), np.where(np.isfinite(high), high, 0.0)
+        beyond = np.ceil(self.margin * (high - low))
+        reached = np.where(low >= 0, np.maximum(low - beyond, 0), low - beyond)
+        low = reached if self.low is None else np.full_like(low, round(self.low / self.step))
+        high = (
+            high + beyond if self.high is None else np.full_like(high, round(self.high / self.step))
+        )
+        if (high < low).any() or (high - low > MOST_LEVELS).any():
+            raise ValueError(
+                "LogisticMixture must have low <= high, and levels no further apart than "
+                f"{MOST_LEVELS}. Got {low.min():.0f} to {high.max():.0f} instead."
+            )
+        centre = weighted_mean(table, weight, self._steps)
+        variance = weighted_mean(table, weight, lambda block: (self._steps(block) - centre) ** 2)
+        spread = np.maximum(np.sqrt(variance), 0.5)
+        return {"low": low, "high": high, "centre": centre, "spread": spread}
+
+    @property
+    def support(self) -> str:
+        """The support, for error messages."""
+        levels = "whole numbers" if self.step == 1 else f"multiples of {self.step}"
+        return f"{levels} between the lowest and the highest level"
+
+    def _steps(self, block: Array) -> Array:
+        """Return values as numbers of steps, whole ones where they are levels."""
+        steps: Array = block.astype(np.float64)
+        if self.step == 1:
+            return steps
+        steps = steps / self.step
+        nearest = np.rint(steps)
+        return np.where(
+            np.abs(steps - nearest) <= 1e-6 * np.maximum(1, np.abs(steps)), nearest, steps
+        )
+
+    def _values(self, steps: Array) -> Array:
+        """Return the value of so many steps: of 35 of 0.01 the number 0.35, not its neighbour."""
+        inverse = 1 / self.step
+        if abs(inverse - round(inverse)) <= 1e-9 * inverse:
+            return steps / round(inverse)
+        return steps * self.step
+
+    @property
+    def n_outputs(self) -> int:
+        """Three for each component."""
+        return 3 * self.n_components
+
+    @property
+    def _unit(self) -> Array:
+        """Half the distance of two codes, which are in units of the column's deviation."""
+        return 0.5 / self._learnt["spread"]
+
+    def features(self) -> Array:
+        """Return what the compiled side knows of each feature (D,)."""
+        unit = self._unit
+        features = self._features(self.n_components, unit, 2 * unit * self.scale_floor)
+        features["low"], features["high"] = self._code("low"), self._code("high")
+        return features
+
+    def _code(self, name: str) -> Array:
+        """Return the code of each column's lowest or highest level."""
+        code: Array = (self._learnt[name] - self._learnt["centre"]) / self._learnt["spread"]
+        return code
+
+    def _outside(self, block: Array) -> Array:
+        low, high = self._learnt["low"], self._learnt["high"]
+        steps = self._steps(block)
+        inside: Array = (steps >= low) & (steps <= high) & (steps == np.floor(steps))
+        return ~inside
+
+    def encode(self, block: Array, dtype: np.dtype[Any]) -> Array:
+        """Return (x - centre) / spread."""
+        codes = (self._steps(block) - self._learnt["centre"]) / self._learnt["spread"]
+        return np.ascontiguousarray(codes, dtype)
+
+    def decode(self, codes: Array) -> Array:
+        """Return the level of each code."""
+        return self._values(np.rint(self._unrounded(codes.astype(np.float64))))
+
+    def _unrounded(self, codes: Array) -> Array:
+        """Return the steps (n, D, ...) that codes stand for, which need not be levels."""
+        shape = (-1,) + (1,) * (codes.ndim - 2)
+        spread, centre = (self._learnt[name].reshape(shape) for name in ("spread", "centre"))
+        steps: Array = codes * spread + centre
+        return steps
+
+    def constant(self, table: Table, weight: Array) -> Array:
+        """Return components at common values and over the quantiles of the others."""
+        codes = self.encode(sampled_columns(table, weight), np.dtype(np.float64))
+        unit = self._unit
+        log_weight, mean, width = spread_components(codes, self.n_components, unit / 2)
+        # a logistic density of scale b is as wide as a Gaussian of deviation 1.8 b
+        s = np.log(np.maximum(width, unit[:, None] / 2) / 1.8)
+        return np.concatenate([log_weight, mean, s], axis=1)
+
+    def describe(self, raw: Array, codes: Array) -> dict[str, Array]:
+        """Return the mixture before it is discretised, and its CDF at the level.
+
+        weights, means, scales (n, D, K) of its components; mean (n, D) of them; cdf (n, D), the
+        mass up to and including the level.
+        """
+        K = self.n_components
+        z, mean, s = np.split(raw[:, :, : 3 * K].astype(np.float64), 3, axis=2)
+        unit = self._unit[:, None]
+        weight, scale = softmax(z, axis=2), np.exp(s) + 2 * unit * self.scale_floor
+        cdf = (weight * expit((codes[:, :, None] + unit - mean) / scale)).sum(axis=2)
+        return {
+            "weights": weight,
+            "means": self.step * self._unrounded(mean),
+            "scales": self.step * scale / (2 * unit),
+            "mean": self.step * self._unrounded((weight * mean).sum(axis=2)),
+            "cdf": np.where(codes + self._unit > self._code("high"), 1.0, cdf),
+        }

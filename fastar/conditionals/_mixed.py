@@ -1,0 +1,185 @@
+"""One conditional a column."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastar._parameters import Array
+from fastar._table import Table
+from fastar.conditionals._conditional import Conditional
+from fastar.networks._inputs import Inputs
+
+
+class Mixed(Conditional):
+    """One conditional for each column, for tables of mixed data.
+
+    Columns that have the same conditional are handled as one table of their own.
+
+    Parameters
+    ----------
+    columns : list of Conditional
+        In the order of the columns of a table, that is, of the model.
+    """
+
+    name = "mixed"
+    support = "values of each column's own support"
+
+    def __init__(self, columns: list[Any]) -> None:
+        from fastar.conditionals import named
+
+        self.columns = [named(each) for each in columns]
+
+    def settings(self) -> dict[str, Any]:
+        """Return the constructor's arguments, without objects."""
+        return {"columns": [{"name": each.name, **each.settings()} for each in self.columns]}
+
+    def __repr__(self) -> str:
+        return f"Mixed({self.columns!r})"
+
+    def _learn(self, table: Table, weight: Array) -> dict[str, Array]:
+        if len(self.columns) != len(table.order):
+            raise ValueError(
+                f"A list of conditionals must have one for each of {len(table.order)} columns. "
+                f"Got {len(self.columns)} instead."
+            )
+        learnt: dict[str, Array] = {}
+        for place, (each, d) in enumerate(self._groups()):
+            arrays = each.fitted(table.columns(d), weight).arrays()
+            learnt |= {f"{place}.{name}": array for name, array in arrays.items()}
+        return learnt
+
+    def _groups(self) -> list[tuple[Conditional, Array]]:
+        """Return each different conditional and the columns that have it."""
+        found: dict[str, tuple[Conditional, list[int]]] = {}
+        for d, each in enumerate(self.columns):
+            found.setdefault(repr(each), (each, []))[1].append(d)
+        return [(each, np.array(d)) for each, d in found.values()]
+
+    def restored(self, arrays: dict[str, Array], n_features: int) -> Mixed:
+        """Return a copy with what `arrays` gave."""
+        new = super().restored(arrays, n_features)
+        missing = np.zeros(n_features, bool)
+        new.groups = []
+        for place, (each, d) in enumerate(self._groups()):
+            own = {
+                name.removeprefix(f"{place}."): array
+                for name, array in arrays.items()
+                if name.startswith(f"{place}.")
+            }
+            group = each.restored(own, len(d))
+            missing[d] = group.missing
+            new.groups.append((group, d))
+        new.missing = missing
+        return new
+
+    @property
+    def begins_constant(self) -> bool:  # type: ignore[override]
+        """Whether any column's first outputs would be spoilt."""
+        return any(each.begins_constant for each in self.columns)
+
+    groups: list[tuple[Conditional, Array]]
+    """Each different conditional, fitted, and the columns that have it."""
+
+    def of_column(self, d: int) -> tuple[Conditional, int]:
+        """Return the conditional of a column, and the column's place among those that have it."""
+        for group, columns in self.groups:
+            place = np.flatnonzero(columns == d)
+            if place.size:
+                return group, int(place[0])
+        raise IndexError(d)
+
+    def _joined(self, dtype: Any, block: Array, method: str, *arguments: Any) -> Array:
+        out = np.empty(block.shape, dtype)
+        for group, d in self.groups:
+            out[:, d] = getattr(group, method)(np.ascontiguousarray(block[:, d]), *arguments)
+        return out
+
+    def unsupported(self, block: Array) -> Array:
+        """Return where (n, D) the values lie outside the support of their column."""
+        return self._joined(bool, block, "unsupported")
+
+    def _outside(self, block: Array) -> Array:
+        return self.unsupported(block)
+
+    def takes_unknown(self) -> Array:
+        """Return which features (D,) may hold values that `fit` has not seen."""
+        out = np.empty(self.n_features, bool)
+        for group, d in self.groups:
+            out[d] = group.takes_unknown()
+        return out
+
+    def encode(self, block: Array, dtype: np.dtype[Any]) -> Array:
+        """Return codes (n, D) of values (n, D)."""
+        return self._joined(dtype, block, "encode", dtype)
+
+    def decode(self, codes: Array) -> Array:
+        """Return values (n, D) of codes (n, D)."""
+        return self._joined(np.float64, codes, "decode")
+
+    def log_scale(self) -> Array:
+        """Return log |d code / d value| (D,), 0 for discrete columns."""
+        out = np.zeros(self.n_features)
+        for group, d in self.groups:
+            scale = group.log_scale()
+            if scale is not None:
+                out[d] = scale
+        return out
+
+    @property
+    def n_outputs(self) -> int:
+        """The largest number of outputs."""
+        return max(group.n_outputs for group, _ in self.groups)
+
+    @property
+    def n_levels(self) -> Array:
+        """Return how many rows of input weights each feature (D,) uses when it is there."""
+        out = np.empty(self.n_features, np.int32)
+        for group, d in self.groups:
+            out[d] = group.n_levels
+        return out
+
+    @property
+    def inputs(self) -> Inputs:
+        """How codes enter a network."""
+        flags = np.empty(self.n_features, np.uint8)
+        for group, d in self.groups:
+            flags[d] = group.inputs.one_hot
+        return self._inputs(flags, all(group.unit_changes for group, _ in self.groups))
+
+    def constant(self, table: Table, weight: Array) -> Array:
+        """Return the raw outputs (D, P) of good constant models."""
+        out = np.zeros((self.n_features, self.n_outputs))
+        for group, d in self.groups:
+            out[d, : group.n_outputs] = group.constant(table.columns(d), weight)
+        return out
+
+    def features(self) -> Array:
+        """Return what the compiled side knows of each feature (D,)."""
+        parts = [(group.features(), d) for group, d in self.groups]
+        out = np.empty(self.n_features, parts[0][0].dtype)
+        for part, d in parts:
+            out[d] = part
+        return out
+
+    def normal_noise(self) -> Array:
+        """Return which (D, m) of the numbers that draws use up are normal, not uniform."""
+        parts = [(group.normal_noise(), d) for group, d in self.groups]
+        out = np.zeros((self.n_features, max(part.shape[1] for part, _ in parts)), bool)
+        for part, d in parts:
+            out[d, : part.shape[1]] = part
+        return out
+
+    def describe(self, raw: Array, codes: Array) -> list[Any]:
+        """Return for each feature what its conditional says, without the axis of features."""
+        out: list[Any] = [None] * self.n_features
+        for group, d in self.groups:
+            said = group.describe(raw[:, d], codes[:, d])
+            for place, feature in enumerate(d):
+                out[feature] = (
+                    {key: value[:, place] for key, value in said.items()}
+                    if isinstance(said, dict)
+                    else said[:, place]
+                )
+        return out

@@ -1,0 +1,28 @@
+/* Bernoulli: raw is the logit z. With s = z for x = 0 and -z for x = 1,
+ * log p = -softplus(s) and d log p / dz = (2 x - 1) sigmoid(s). */
+#include "common.h"
+
+INLINE void bernoulli_row(int with_gradient, int64_t count, int64_t P, const feature_spec *f, const real *raw,
+                          const real *codes, real scale, real *logp, real *graw) {
+    (void)f;
+    for (int64_t d = 0; d < count; d += VL) {
+        int m = lanes(count - d);
+        vec z = strided(raw + d * P, P, m), sign = vset1(1) - vset1(2) * vload_part(codes + d, m), p;
+        vstore_part(logp + d, -softplus(sign * z, &p), m);
+        if (with_gradient)
+            store_strided(graw + d * P, P, vset1(-scale) * sign * p, m);
+    }
+    if (with_gradient)
+        clear_unused(count, 1, P, graw);
+}
+
+static void bernoulli_draw(int64_t n, const feature_spec *f, double temperature, real *raw, int64_t raw_stride,
+                           const real *noise, int64_t noise_stride, real *codes) {
+    (void)f;
+    for (int64_t r = 0; r < n; r += VL) {
+        int m = lanes(n - r);
+        vec p = vsigmoid(strided(raw + r * raw_stride, raw_stride, m) * vset1(coldness(temperature)));
+        vec uniform = strided(noise + r * noise_stride, noise_stride, m);
+        vstore_part(codes + r, vselect(uniform < p, vset1(1), vset1(0)), m);
+    }
+}

@@ -1,0 +1,43 @@
+/* Categorical: raw are the logits of the levels; log p = z_x - log sum exp z. A level that is none has p = 0. */
+#include "common.h"
+
+INLINE void categorical_feature(int with_gradient, int64_t K, int64_t P, const real *z, real code, real scale,
+                                real *logp, real *g) {
+    const int64_t x = (int64_t)code;
+    const real top = largest(K, z);
+    if (x < 0 || x >= K) {
+        *logp = -(real)INFINITY;
+        if (with_gradient)
+            memset(g, 0, P * sizeof(real));
+        return;
+    }
+    vec sum = vset1(0);
+    for (int64_t k = 0; k < K; k += VL) {
+        int m = lanes(K - k);
+        vec e = first_lanes(vexp(vload_part(z + k, m) - vset1(top)), m);
+        if (with_gradient)
+            vstore_part(g + k, e, m);
+        sum += e;
+    }
+    const real total = vsum(sum);
+    *logp = z[x] - top - log_of(total);
+    if (with_gradient) {
+        for (int64_t k = 0; k < K; k++)
+            g[k] *= -scale / total;
+        g[x] += scale;
+        memset(g + K, 0, (P - K) * sizeof(real));
+    }
+}
+
+INLINE void categorical_row(int with_gradient, int64_t count, int64_t P, const feature_spec *f, const real *raw,
+                            const real *codes, real scale, real *logp, real *graw) {
+    for (int64_t d = 0; d < count; d++)
+        categorical_feature(with_gradient, f[d].count, P, raw + d * P, codes[d], scale, logp + d,
+                            with_gradient ? graw + d * P : NULL);
+}
+
+static void categorical_draw(int64_t n, const feature_spec *f, double temperature, real *raw, int64_t raw_stride,
+                             const real *noise, int64_t noise_stride, real *codes) {
+    for (int64_t r = 0; r < n; r++)
+        codes[r] = (real)draw_level(f->count, raw + r * raw_stride, temperature, noise[r * noise_stride]);
+}

@@ -1,0 +1,134 @@
+/* What the kinds share. A kind's row function takes `count` features of one row, P outputs apart: logp (count,),
+ * and with a gradient graw (count, P) = scale * d logp / d raw, zero where no output is used. */
+#ifndef FASTAR_CONDITIONALS_COMMON_H
+#define FASTAR_CONDITIONALS_COMMON_H
+
+#include "../conditionals.h"
+#include "../vec.h"
+
+#include <math.h>
+
+/* Stands in for numbers whose square, or product with a precision, would overflow. */
+#if FASTAR_DOUBLE
+#define HUGE_NUMBER ((real)1e150)
+#define TINY_NUMBER ((real)1e-300)
+#else
+#define HUGE_NUMBER ((real)1e18)
+#define TINY_NUMBER ((real)1e-37)
+#endif
+
+INLINE int lanes(int64_t left) { return left < VL ? (int)left : VL; }
+
+/* m <= VL numbers, `stride` apart. */
+INLINE vec strided(const real *from, int64_t stride, int m) {
+    if (stride == 1)
+        return vload_part(from, m);
+    vec v = {0};
+    for (int i = 0; i < m; i++)
+        v[i] = from[i * stride];
+    return v;
+}
+
+INLINE void store_strided(real *to, int64_t stride, vec v, int m) {
+    if (stride == 1)
+        vstore_part(to, v, m);
+    else
+        for (int i = 0; i < m; i++)
+            to[i * stride] = v[i];
+}
+
+/* Zero the outputs from `used` on of `count` features. */
+INLINE void clear_unused(int64_t count, int64_t used, int64_t P, real *graw) {
+    if (used < P)
+        for (int64_t d = 0; d < count; d++)
+            memset(graw + d * P + used, 0, (P - used) * sizeof(real));
+}
+
+INLINE real log_of(real x) { return sizeof(real) == 4 ? (real)logf((float)x) : (real)log((double)x); }
+
+INLINE vec vmax(vec a, vec b) { return vselect(a > b, a, b); } /* b where either is NaN */
+
+INLINE vec infinite_to_finite(vec x) {
+    const real top = sizeof(real) == 4 ? (real)3e38 : (real)1.7e308;
+    return vclamp(x, -top, top);
+}
+
+/* log(1 + exp(x)), and its derivative, the sigmoid of x. */
+INLINE vec softplus(vec x, vec *sigmoid) {
+    vec e = vexp(-vabs(x)), r = vreciprocal(vset1(1) + e);
+    *sigmoid = vselect(x < vset1(0), e * r, r);
+    return vmax(x, vset1(0)) + vlog1p(e);
+}
+
+/* v = exp(s) + floor: its log, its inverse, and the derivative of its log by s. */
+typedef struct {
+    vec log, inverse, slope;
+} spread;
+
+INLINE spread spread_of(vec s, real floor) {
+    vec e = vexp(s), v = e + vset1(floor), inverse = vset1(1) / v;
+    /* vexp stops where numbers end; what is far above any floor is known without it */
+    return (spread){vselect(s > vset1(EXP_MAX), s, vlog(v)), inverse, e * inverse};
+}
+
+/* m <= VL numbers, `fill` in the other lanes. */
+INLINE vec load_or(const real *from, int m, real fill) {
+#if defined(__AVX512F__) && FASTAR_DOUBLE
+    return _mm512_mask_loadu_pd(vset1(fill), (__mmask8)((1u << m) - 1), from);
+#elif defined(__AVX512F__)
+    return _mm512_mask_loadu_ps(vset1(fill), (__mmask16)((1u << m) - 1), from);
+#else
+    vec v = vset1(fill);
+    for (int i = 0; i < m; i++)
+        v[i] = from[i];
+    return v;
+#endif
+}
+
+INLINE real largest_lane(vec v) {
+    for (int s = 1; s < VL; s *= 2)
+        v = vmax(v, vswap(v, s));
+    return v[0];
+}
+
+INLINE real largest(int64_t K, const real *z) {
+    vec top = vset1(z[0]);
+    for (int64_t k = 0; k < K; k += VL)
+        top = vmax(top, load_or(z + k, lanes(K - k), z[0]));
+    return largest_lane(top);
+}
+
+/* The first m lanes of x, the others zero. */
+INLINE vec first_lanes(vec x, int m) {
+    real t[VL];
+    if (m == VL)
+        return x;
+    vstore(t, x);
+    return vload_part(t, m);
+}
+
+/* e = exp((z - largest) * inverse), which may overwrite z; returns the sum. */
+INLINE real exponentials(int64_t K, const real *z, real inverse, real *e) {
+    vec top = vset1(largest(K, z)), sum = vset1(0);
+    for (int64_t k = 0; k < K; k += VL) {
+        int m = lanes(K - k);
+        vec x = first_lanes(vexp((vload_part(z + k, m) - top) * vset1(inverse)), m);
+        vstore_part(e + k, x, m);
+        sum += x;
+    }
+    return vsum(sum);
+}
+
+/* 1 / temperature, finite. */
+INLINE real coldness(double temperature) { return (real)fmin(1 / temperature, 1e30); }
+
+/* The number of a level drawn from the softmax of z[0 .. K - 1], which is overwritten. */
+INLINE int64_t draw_level(int64_t K, real *z, double temperature, real uniform) {
+    int64_t k = 0;
+    real left = uniform * exponentials(K, z, coldness(temperature), z);
+    while (k + 1 < K && left >= z[k])
+        left -= z[k++];
+    return k;
+}
+
+#endif

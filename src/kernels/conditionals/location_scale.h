@@ -1,0 +1,179 @@
+/* Densities with a location mu and a log scale s: Gaussian, Laplace, and the logistic one over ordinal levels.
+ * Alone, raw = (mu, s); in a mixture of K, raw = (z (K,), mu (K,), s (K,)) and
+ * log p = log sum exp(z + component's log p) - log sum exp z. */
+#include "common.h"
+
+typedef struct {
+    vec logp, by_mean, by_s;
+} component;
+
+/* exp(s) + floor is the variance. */
+INLINE component gaussian_component(vec x, vec mean, vec s, real floor) {
+    const real half_log_2pi = (real)0.91893853320467274178;
+    spread variance = spread_of(s, floor);
+    vec deviation = vclamp(x - mean, -HUGE_NUMBER, HUGE_NUMBER), weighted = deviation * variance.inverse;
+    vec square = infinite_to_finite(weighted * deviation);
+    return (component){
+        vset1((real)-0.5) * (variance.log + square) - vset1(half_log_2pi),
+        weighted,
+        vset1((real)0.5) * (square - vset1(1)) * variance.slope,
+    };
+}
+
+/* exp(s) + floor is the mean absolute deviation. */
+INLINE component laplace_component(vec x, vec mean, vec s, real floor) {
+    const real log_2 = (real)0.69314718055994530942;
+    spread scale = spread_of(s, floor);
+    vec deviation = x - mean, distance = infinite_to_finite(vabs(deviation) * scale.inverse);
+    vec sign = vselect(deviation < vset1(0), vset1(-1), vselect(deviation > vset1(0), vset1(1), deviation));
+    return (component){
+        -vset1(log_2) - scale.log - distance,
+        sign * scale.inverse,
+        (distance - vset1(1)) * scale.slope,
+    };
+}
+
+/* The mass of [x - unit, x + unit] under a logistic density of scale exp(s) + floor; to minus infinity from the
+ * lowest code, and to infinity from the highest. With a, b the standardised ends and w = a - b,
+ *     log(sigmoid(a) - sigmoid(b)) = -softplus(-a) - softplus(b) + log(1 - exp(-w)).
+ * (Salimans, Karpathy, Chen, Kingma, "PixelCNN++", ICLR 2017.) */
+INLINE component logistic_component(real code, vec mean, vec s, const feature_spec *f) {
+    const real unit = (real)f->unit;
+    const spread scale = spread_of(s, (real)f->floor);
+    const vec none = vset1(0);
+    vec a = (vset1(code + unit) - mean) * scale.inverse, b = (vset1(code - unit) - mean) * scale.inverse;
+    vec above_a, below_b;
+    vec log_a = -softplus(-a, &above_a), log_b = -softplus(b, &below_b);
+    const int lowest = code - unit < (real)f->low, highest = code + unit > (real)f->high;
+    if (highest)
+        log_a = above_a = none;
+    if (lowest)
+        log_b = below_b = none;
+    component c = {
+        infinite_to_finite(log_a + log_b),
+        (below_b - above_a) * scale.inverse,
+        infinite_to_finite(b * below_b - a * above_a) * scale.slope,
+    };
+    if (!lowest && !highest) {
+        vec w = vset1(2 * unit) * scale.inverse, e = vclamp(vexpm1(-w), -1, -TINY_NUMBER);
+        c.logp += vlog(-e);
+        c.by_s += scale.slope * w * (vset1(1) + e) / e; /* -w / (exp(w) - 1) */
+    }
+    return c;
+}
+
+INLINE component component_of(int kind, real code, vec mean, vec s, const feature_spec *f) {
+    return kind == FASTAR_LAPLACE_MIXTURE    ? laplace_component(vset1(code), mean, s, (real)f->floor)
+           : kind == FASTAR_LOGISTIC_MIXTURE ? logistic_component(code, mean, s, f)
+                                             : gaussian_component(vset1(code), mean, s, (real)f->floor);
+}
+
+/* One density a feature, a feature in each lane. */
+INLINE void single_row(int kind, int with_gradient, int64_t count, int64_t P, const feature_spec *f, const real *raw,
+                       const real *codes, real scale, real *logp, real *graw) {
+    const real floor = (real)f->floor; /* of all features of a stretch */
+    for (int64_t d = 0; d < count; d += VL) {
+        int m = lanes(count - d);
+        vec x = vload_part(codes + d, m), mean = strided(raw + d * P, P, m), s = strided(raw + d * P + 1, P, m);
+        component c = kind == FASTAR_LAPLACE ? laplace_component(x, mean, s, floor)
+                                             : gaussian_component(x, mean, s, floor);
+        vstore_part(logp + d, c.logp, m);
+        if (with_gradient) {
+            store_strided(graw + d * P, P, vset1(scale) * c.by_mean, m);
+            store_strided(graw + d * P + 1, P, vset1(scale) * c.by_s, m);
+        }
+    }
+    if (with_gradient)
+        clear_unused(count, 2, P, graw);
+}
+
+/* So that a component without a share has no gradient, be its density's however large. */
+INLINE vec exp_or_zero(vec x) { return vselect(x < vset1(EXP_MIN), vset1(0), vexp(x)); }
+
+/* joint (K,) becomes exp(joint - largest); returns log sum exp of it, its sum in *sum. Lanes beyond K hold zeros. */
+INLINE real exponentiate(int64_t K, vec *joint, real *sum) {
+    vec top = joint[0], total = vset1(0);
+    for (int64_t i = 1; i * VL < K; i++)
+        top = vmax(top, joint[i]);
+    const real most = largest_lane(top), finite = most == -(real)INFINITY ? 0 : most;
+    for (int64_t i = 0; i * VL < K; i++) {
+        joint[i] = exp_or_zero(joint[i] - vset1(finite));
+        total += joint[i];
+    }
+    *sum = vsum(total);
+    return finite + log_of(*sum);
+}
+
+/* One feature's mixture, a component in each lane. */
+INLINE void mixture_feature(int kind, int with_gradient, int64_t P, const feature_spec *f, const real *z, real code,
+                            real scale, real *logp, real *g) {
+    enum { VECTORS = (FASTAR_COMPONENTS + VL - 1) / VL };
+    const int64_t K = f->count;
+    vec joint[VECTORS], weight[VECTORS], by_mean[VECTORS], by_s[VECTORS];
+    for (int64_t i = 0; i * VL < K; i++) {
+        const int64_t k = i * VL;
+        const int m = lanes(K - k);
+        component c = component_of(kind, code, vload_part(z + K + k, m), vload_part(z + 2 * K + k, m), f);
+        weight[i] = load_or(z + k, m, -(real)INFINITY);
+        joint[i] = weight[i] + c.logp;
+        by_mean[i] = c.by_mean;
+        by_s[i] = c.by_s;
+    }
+    real sum, sum_weight;
+    *logp = exponentiate(K, joint, &sum);
+    *logp -= exponentiate(K, weight, &sum_weight);
+    if (!with_gradient)
+        return;
+    for (int64_t i = 0; i * VL < K; i++) {
+        const int64_t k = i * VL;
+        const int m = lanes(K - k);
+        vec share = joint[i] * vset1(scale / sum);
+        vstore_part(g + k, share - weight[i] * vset1(scale / sum_weight), m);
+        vstore_part(g + K + k, share * by_mean[i], m);
+        vstore_part(g + 2 * K + k, share * by_s[i], m);
+    }
+    memset(g + 3 * K, 0, (P - 3 * K) * sizeof(real));
+}
+
+INLINE void mixture_row(int kind, int with_gradient, int64_t count, int64_t P, const feature_spec *f,
+                        const real *raw, const real *codes, real scale, real *logp, real *graw) {
+    for (int64_t d = 0; d < count; d++)
+        mixture_feature(kind, with_gradient, P, f + d, raw + d * P, codes[d], scale, logp + d,
+                        with_gradient ? graw + d * P : NULL);
+}
+
+INLINE real uniform_inside(real uniform) {
+    const real tiny = sizeof(real) == 4 ? (real)0x1p-25 : (real)0x1p-54; /* half of the generator's step */
+    return uniform + tiny < 1 ? uniform + tiny : uniform;
+}
+
+/* A draw around mu: by a standard normal for the Gaussian, by a uniform for the others. */
+INLINE real located_draw(int kind, real mean, real s, real noise, const feature_spec *f, double temperature) {
+    /* vexp keeps the draw finite where exp(s) would not be */
+    const double scale = (double)vexp(vset1(s))[0] + f->floor;
+    if (kind == FASTAR_GAUSSIAN)
+        return mean + noise * (real)sqrt(scale * temperature);
+    const double u = uniform_inside(noise);
+    if (kind == FASTAR_LAPLACE)
+        return mean + (real)(scale * temperature * (u < 0.5 ? log(2 * u) : -log(2 - 2 * u)));
+    const double y = (double)mean + scale * temperature * log(u / (1 - u)), step = 2 * f->unit;
+    return (real)(f->low + step * fmin(fmax(rint((y - f->low) / step), 0), rint((f->high - f->low) / step)));
+}
+
+INLINE void single_draw(int kind, int64_t n, const feature_spec *f, double temperature, real *raw,
+                        int64_t raw_stride, const real *noise, int64_t noise_stride, real *codes) {
+    for (int64_t r = 0; r < n; r++) {
+        const real *own = raw + r * raw_stride;
+        codes[r] = located_draw(kind, own[0], own[1], noise[r * noise_stride], f, temperature);
+    }
+}
+
+INLINE void mixture_draw(int kind, int64_t n, const feature_spec *f, double temperature, real *raw,
+                         int64_t raw_stride, const real *noise, int64_t noise_stride, real *codes) {
+    for (int64_t r = 0; r < n; r++) {
+        const int64_t K = f->count;
+        real *own = raw + r * raw_stride;
+        int64_t k = draw_level(K, own, temperature, noise[r * noise_stride]);
+        codes[r] = located_draw(kind, own[K + k], own[2 * K + k], noise[r * noise_stride + 1], f, temperature);
+    }
+}

@@ -1,0 +1,408 @@
+/* Gradients. For nade.c alone.
+ *
+ * With few outputs a feature they are taken one or two at a time, while the rows of a block stay in L1. With many,
+ * each feature is two products of register tiles, by V and by the hidden units, over a slab of hidden units after
+ * the other; all rows pass, so that no row of gV is written twice. */
+#ifndef FASTAR_NADE_BACKWARD_H
+#define FASTAR_NADE_BACKWARD_H
+
+#include "nade_hidden.h"
+
+/* A slab of hidden units of one row in backward. What every output needs lies apart from what a change needs,
+ * so that the former fills L1 without gaps. */
+typedef struct {
+    vec h[WIDTH];  /* in the present run of features */
+    vec gh[WIDTH]; /* the gradient by h, from this run alone */
+} run_slab;
+typedef struct {
+    vec ga[WIDTH];    /* the gradient by the pre-activation, from all runs after */
+    vec state[WIDTH]; /* as in UNITS */
+} row_slab;
+typedef struct {
+    run_slab run[FASTAR_BACKWARD_ROWS];
+    row_slab row[FASTAR_BACKWARD_ROWS];
+} block_slab;
+
+/* A row of weights, its gradient being summed, and exp(w), which takes a change back. */
+typedef struct {
+    int64_t row;
+    vec w[WIDTH], g[WIDTH], inverse[WIDTH];
+} weight_slab;
+
+INLINE void open_weights(int activation, int64_t row, int64_t H, int64_t width, const real *W, const real *gW,
+                         const real *inverse, weight_slab *s) {
+    s->row = row;
+    load_units(s->w, W + row * H, width);
+    load_units(s->g, gW + row * H, width);
+    if (activation == FASTAR_SIGMOID_UNIT)
+        EACH_VECTOR(j)
+            s->inverse[j] = inverse ? vload(inverse + j * VL) : vexp(s->w[j]);
+}
+
+/* G outputs with the same hidden units: gV[o] = sum of delta * h, gh += sum of delta * V[o], over n rows.
+ * V, gV: their first output's row, rows H apart; `more`: add to what gV holds. */
+INLINE void backward_outputs(int G, int64_t n, int more, int64_t H, int64_t width, const real *graw,
+                             int64_t graw_stride, const real *V, real *gV, run_slab *rows) {
+    vec v[2][WIDTH], g[2][WIDTH];
+    for (int o = 0; o < G; o++) {
+        load_units(v[o], V + o * H, width);
+        if (more)
+            load_units(g[o], gV + o * H, width);
+        else
+            EACH_VECTOR(j)
+                g[o][j] = vset1(0);
+    }
+    for (int64_t r = 0; r < n; r++) {
+        vec delta[2];
+        for (int o = 0; o < G; o++)
+            delta[o] = vset1(graw[r * graw_stride + o]);
+        EACH_VECTOR(j) {
+            vec h = rows[r].h[j], gh = rows[r].gh[j];
+            for (int o = 0; o < G; o++) {
+                g[o][j] = vfma(delta[o], h, g[o][j]);
+                gh = vfma(delta[o], v[o][j], gh);
+            }
+            rows[r].gh[j] = gh;
+        }
+    }
+    for (int o = 0; o < G; o++)
+        store_units(gV + o * H, g[o], width);
+}
+
+INLINE void finish_run(int activation, run_slab *run, row_slab *row) {
+    EACH_VECTOR(j) {
+        row->ga[j] = vfma(run->gh[j], derivative(activation, run->h[j]), row->ga[j]);
+        run->gh[j] = vset1(0);
+    }
+}
+
+/* Take back a change: its gradient goes to the weights, h becomes what it was. */
+INLINE void backward_change(int activation, real value, weight_slab *weights, run_slab *run, row_slab *row) {
+    finish_run(activation, run, row);
+    EACH_VECTOR(j) {
+        weights->g[j] = vfma(vset1(value), row->ga[j], weights->g[j]);
+        row->state[j] = changed(activation, row->state[j], weights->w[j], value < 0 ? NULL : &weights->inverse[j], -value);
+        run->h[j] = activate(activation, row->state[j], 1);
+    }
+}
+
+/* The n rows from row r0 on, n <= FASTAR_BACKWARD_ROWS. */
+INLINE void backward_block(int activation, int64_t n, int64_t r0, int64_t k0, int64_t k1, nade_sizes z, PARAMS p,
+                           CHANGES changes, changes_by_feature lists, UNITS units, const real *graw, real *gW,
+                           real *gV, real *ga, block_slab *block) {
+    const int64_t width = k1 - k0, graw_stride = z.D * z.P;
+    for (int64_t r = 0; r < n; r++) {
+        block->run[r] = (run_slab){0};
+        block->row[r] = (row_slab){0};
+        load_units(block->row[r].state, units.state + (r0 + r) * z.stride + k0, WIDTH * VL);
+        EACH_VECTOR(j)
+            block->run[r].h[j] =
+                activate(units.saturated[r0 + r] ? FASTAR_SIGMOID : activation, block->row[r].state[j], 1);
+    }
+    for (int64_t d = z.D - 1; d > 0; d--) {
+        /* Back to the nearest change in any row, all features share their hidden units. */
+        int64_t start = d, o = (d + 1) * z.P;
+        while (start > 1 && lists.first[start] == lists.first[start + 1])
+            start--;
+        for (; o - 2 >= start * z.P; o -= 2)
+            backward_outputs(2, n, r0 > 0, z.H, width, graw + r0 * graw_stride + o - 2, graw_stride,
+                             p.V + (o - 2 - z.P) * z.H + k0, gV + (o - 2 - z.P) * z.H + k0, block->run);
+        if (o > start * z.P)
+            backward_outputs(1, n, r0 > 0, z.H, width, graw + r0 * graw_stride + o - 1, graw_stride,
+                             p.V + (o - 1 - z.P) * z.H + k0, gV + (o - 1 - z.P) * z.H + k0, block->run);
+        d = start;
+        weight_slab weights = {.row = -1};
+        for (int64_t l = lists.first[d]; l < lists.first[d + 1]; l++) {
+            int64_t r = r0 + lists.r[l], i = lists.index[l], row = changes.row[r * changes.capacity + i];
+            if (row != weights.row) {
+                if (weights.row >= 0)
+                    store_units(gW + weights.row * z.H + k0, weights.g, width);
+                open_weights(activation, row, z.H, width, p.W + k0, gW + k0, NULL, &weights);
+            }
+            const real value = changes.value[r * changes.capacity + i];
+            if (units.saturated[r])
+                backward_change(FASTAR_SIGMOID, value, &weights, block->run + lists.r[l], block->row + lists.r[l]);
+            else
+                backward_change(activation, value, &weights, block->run + lists.r[l], block->row + lists.r[l]);
+        }
+        if (weights.row >= 0)
+            store_units(gW + weights.row * z.H + k0, weights.g, width);
+    }
+    for (int64_t r = 0; r < n; r++) {
+        finish_run(activation, block->run + r, block->row + r);
+        store_units(ga + (r0 + r) * z.stride + k0, block->row[r].ga, WIDTH * VL);
+    }
+}
+
+static void backward_few(int64_t n, const nade_sizes *z, const PARAMS *p, const CHANGES *changes,
+                         const changes_by_feature *lists, int64_t k0, int64_t k1, const UNITS *units,
+                         const real *graw, real *gW, real *gV, real *ga, real *scratch) {
+    for (int64_t k = k0; k < k1; k += WIDTH * VL)
+        for (int64_t r0 = 0; r0 < n; r0 += FASTAR_BACKWARD_ROWS) {
+            const int64_t m = n - r0 < FASTAR_BACKWARD_ROWS ? n - r0 : FASTAR_BACKWARD_ROWS;
+            const int64_t end = k + WIDTH * VL < k1 ? k + WIDTH * VL : k1;
+#define BACKWARD(activation)                                                                       \
+    backward_block(activation, m, r0, k, end, *z, *p, *changes, lists[r0 / FASTAR_BACKWARD_ROWS], *units, graw, \
+                   gW, gV, ga, (block_slab *)scratch)
+            EACH_ACTIVATION(z->activation, BACKWARD)
+        }
+}
+
+/* ---- many outputs */
+
+enum {
+    UNIT_SLAB = WIDTH * VL,
+    BLOCKS = 4, /* of FASTAR_BACKWARD_ROWS rows that pass together */
+    SUMS = 6,   /* rows of a register tile: SUMS * WIDTH sums in registers */
+};
+
+/* Work space, and what does not change while a group of blocks passes. h, state, ga: a slab of hidden units after the
+ * other, (n, UNIT_SLAB) each. */
+typedef struct {
+    nade_sizes z;
+    PARAMS p;
+    CHANGES changes;
+    UNITS units;
+    const changes_by_feature *lists; /* of the group's blocks */
+    int64_t n, r0, k0, k1;
+    const real *graw;
+    real *gW, *gV, *grho, *ga;
+    real *V;     /* (P, UNIT_SLAB) of one feature */
+    real *delta; /* (n, P) of one feature */
+    real *h, *state, *gstate;
+} many;
+
+/* sum[i] = start + sum over j < n of A[i * a_row + j * a_step] * B[j], for R rows i. B (n, UNIT_SLAB) */
+INLINE void sums_tile(int R, int64_t n, const real *A, int64_t a_row, int64_t a_step, const real *B, vec sum[][WIDTH]) {
+    for (int64_t j = 0; j < n; j++) {
+        vec b[WIDTH];
+        EACH_VECTOR(u)
+            b[u] = vload(B + j * UNIT_SLAB + u * VL);
+#pragma GCC unroll 6
+        for (int i = 0; i < R; i++) {
+            vec a = vset1(A[i * a_row + j * a_step]);
+            EACH_VECTOR(u)
+                sum[i][u] = vfma(a, b[u], sum[i][u]);
+        }
+    }
+}
+
+/* Calls `call(rows)` with a constant number of rows until those up to n are done. */
+#define EACH_SUMS(i, n, call)                                                                      \
+    while ((i) < (n)) {                                                                            \
+        if ((n) - (i) >= SUMS) {                                                                   \
+            call(SUMS);                                                                            \
+            (i) += SUMS;                                                                           \
+        } else if ((n) - (i) >= 4) {                                                               \
+            call(4);                                                                               \
+            (i) += 4;                                                                              \
+        } else if ((n) - (i) >= 2) {                                                               \
+            call(2);                                                                               \
+            (i) += 2;                                                                              \
+        } else {                                                                                   \
+            call(1);                                                                               \
+            (i) += 1;                                                                              \
+        }                                                                                          \
+    }
+
+INLINE void prefetch_units(const real *p, int64_t rows, int64_t H, int write) {
+    for (int64_t o = 0; o < rows; o++)
+        for (int64_t k = 0; k < UNIT_SLAB; k += 64 / (int64_t)sizeof(real))
+            if (write)
+                __builtin_prefetch(p + o * H + k, 1);
+            else
+                __builtin_prefetch(p + o * H + k, 0, 2);
+}
+
+INLINE void gV_tile(int R, const many *m, const real *h, int64_t o, int64_t width, real *gV) {
+    vec sum[SUMS][WIDTH];
+    for (int i = 0; i < R; i++)
+        if (m->r0 > 0)
+            load_units(sum[i], gV + (o + i) * m->z.H, width);
+        else
+            EACH_VECTOR(u)
+                sum[i][u] = vset1(0);
+    sums_tile(R, m->n, m->delta + o, 1, m->z.P, h, sum);
+    for (int i = 0; i < R; i++)
+        store_units(gV + (o + i) * m->z.H, sum[i], width);
+}
+
+/* gV: the feature's first row, at the slab's first unit. */
+static void gV_of_feature(const many *m, const real *h, int64_t width, real *gV) {
+    int64_t o = 0;
+#define GV_TILE(R) gV_tile(R, m, h, o, width, gV)
+    EACH_SUMS(o, m->z.P, GV_TILE)
+}
+
+INLINE void gh_tile(int R, const many *m, int64_t r, real *gh) {
+    vec sum[SUMS][WIDTH];
+    for (int i = 0; i < R; i++)
+        EACH_VECTOR(u)
+            sum[i][u] = vset1(0);
+    sums_tile(R, m->z.P, m->delta + r * m->z.P, m->z.P, 1, m->V, sum);
+    for (int i = 0; i < R; i++)
+        EACH_VECTOR(u)
+            vstore(gh + i * UNIT_SLAB + u * VL, sum[i][u]);
+}
+
+/* gh of up to SUMS rows from row r on; returns of how many. */
+static int64_t gh_of_rows(const many *m, int64_t r, int64_t end, real *gh) {
+    const int64_t first = r;
+    end = end < r + SUMS ? end : r + SUMS;
+#define GH_TILE(R) gh_tile(R, m, r, gh + (r - first) * UNIT_SLAB)
+    EACH_SUMS(r, end, GH_TILE)
+    return end - first;
+}
+
+/* The gradient by the pre-activation from this feature's own hidden units. grho: sums of lanes, or NULL. */
+INLINE void finish_feature(int activation, const real *gh, const real *h, const real *state, real rho, vec *grho,
+                           real *gstate) {
+    EACH_VECTOR(u) {
+        vec by_scaled = derivative(activation, vload(h + u * VL)), g = vload(gh + u * VL);
+        if (grho)
+            grho[u] = vfma(g * by_scaled, vload(state + u * VL), grho[u]);
+        vstore(gstate + u * VL, vfma(g, by_scaled * vset1(rho), vload(gstate + u * VL)));
+    }
+}
+
+INLINE void take_back(int activation, real value, weight_slab *w, const real *gstate, real *state) {
+    EACH_VECTOR(u) {
+        vec s = vload(state + u * VL);
+        w->g[u] = vfma(vset1(value), vload(gstate + u * VL), w->g[u]);
+        vstore(state + u * VL, changed(activation, s, w->w[u], value < 0 ? NULL : &w->inverse[u], -value));
+    }
+}
+
+INLINE void activate_units(int activation, const real *state, real rho, real *h) {
+    EACH_VECTOR(u)
+        vstore(h + u * VL, activate(activation, vload(state + u * VL), rho));
+}
+
+/* A slab of hidden units, from k on, of one block of rows at feature d: from delta to the gradients by the weights,
+ * and the hidden units as they were at feature d - 1. */
+INLINE void rows_of_feature(int activation, const many *m, int64_t block, int64_t d, int64_t k, vec *grho) {
+    const int64_t first = block * FASTAR_BACKWARD_ROWS, H = m->z.H;
+    const int64_t width = m->k1 - k < UNIT_SLAB ? m->k1 - k : UNIT_SLAB;
+    const int64_t end = m->n - first < FASTAR_BACKWARD_ROWS ? m->n : first + FASTAR_BACKWARD_ROWS;
+    const changes_by_feature lists = m->lists[block];
+    const real rho = rho_of(&m->p, d), rho_before = d > 1 ? rho_of(&m->p, d - 1) : 1;
+    const int64_t at = (k - m->k0) * m->n;
+    real gh[SUMS * UNIT_SLAB] __attribute__((aligned(64)));
+    weight_slab weights = {.row = -1};
+    int64_t l = lists.first[d];
+    for (int64_t r = first, tile; r < end; r += tile) {
+        tile = gh_of_rows(m, r, end, gh);
+        for (int64_t i = r; i < r + tile; i++) {
+            real *h = m->h + at + i * UNIT_SLAB, *state = m->state + at + i * UNIT_SLAB;
+            real *gstate = m->gstate + at + i * UNIT_SLAB;
+            const int saturated = m->units.saturated[m->r0 + i];
+            int same = m->p.rho == NULL;
+            finish_feature(activation, gh + (i - r) * UNIT_SLAB, h, state, rho, m->p.rho ? grho : NULL, gstate);
+            for (; l < lists.first[d + 1] && lists.r[l] == i - first; l++, same = 0) {
+                const int64_t c = (m->r0 + i) * m->changes.capacity + lists.index[l], row = m->changes.row[c];
+                if (row != weights.row) {
+                    if (weights.row >= 0)
+                        store_units(m->gW + weights.row * H + k, weights.g, width);
+                    open_weights(activation, row, H, width, m->p.W + k, m->gW + k,
+                                 m->p.factors ? m->p.factors + row * m->z.stride + k : NULL, &weights);
+                }
+                take_back(saturated ? FASTAR_SIGMOID : activation, m->changes.value[c], &weights, gstate, state);
+            }
+            if (!same)
+                activate_units(saturated ? FASTAR_SIGMOID : activation, state, rho_before, h);
+        }
+    }
+    if (weights.row >= 0)
+        store_units(m->gW + weights.row * H + k, weights.g, width);
+}
+
+/* A slab of hidden units from k on, at feature d. */
+INLINE void slab_of_feature(int activation, const many *m, int64_t d, int64_t k) {
+    const int64_t P = m->z.P, H = m->z.H, width = m->k1 - k < UNIT_SLAB ? m->k1 - k : UNIT_SLAB;
+    const real *V = m->p.V + (d - 1) * P * H + k;
+    vec grho[WIDTH] = {0};
+    for (int64_t o = 0; o < P; o++) {
+        vec v[WIDTH];
+        load_units(v, V + o * H, width);
+        EACH_VECTOR(u)
+            vstore(m->V + o * UNIT_SLAB + u * VL, v[u]);
+    }
+    gV_of_feature(m, m->h + (k - m->k0) * m->n, width, m->gV + (d - 1) * P * H + k);
+    for (int64_t block = 0; block * FASTAR_BACKWARD_ROWS < m->n; block++)
+        rows_of_feature(activation, m, block, d, k, grho);
+    if (m->p.rho) {
+        vec sum = grho[0];
+        for (int u = 1; u < WIDTH; u++)
+            sum += grho[u];
+        real *out = m->grho + k / UNIT_SLAB * (m->z.D - 1) + d - 1;
+        *out = vsum(sum) + (m->r0 > 0 ? *out : 0);
+    }
+}
+
+INLINE void group_of_blocks(int activation, const many *m) {
+    const int64_t P = m->z.P, D = m->z.D;
+    for (int64_t k = m->k0; k < m->k1; k += UNIT_SLAB)
+        for (int64_t r = 0; r < m->n; r++) {
+            const int64_t at = (k - m->k0) * m->n + r * UNIT_SLAB;
+            memcpy(m->state + at, m->units.state + (m->r0 + r) * m->z.stride + k, UNIT_SLAB * sizeof(real));
+            memset(m->gstate + at, 0, UNIT_SLAB * sizeof(real));
+            activate_units(m->units.saturated[m->r0 + r] ? FASTAR_SIGMOID : activation, m->state + at,
+                           D > 1 ? rho_of(&m->p, D - 1) : 1, m->h + at);
+        }
+    for (int64_t d = D - 1; d > 0; d--) {
+        for (int64_t r = 0; r < m->n; r++)
+            memcpy(m->delta + r * P, m->graw + ((m->r0 + r) * D + d) * P, P * sizeof(real));
+        for (int64_t k = m->k0; k < m->k1; k += UNIT_SLAB)
+            slab_of_feature(activation, m, d, k);
+    }
+    for (int64_t k = m->k0; k < m->k1; k += UNIT_SLAB)
+        for (int64_t r = 0; r < m->n; r++)
+            memcpy(m->ga + (m->r0 + r) * m->z.stride + k, m->gstate + (k - m->k0) * m->n + r * UNIT_SLAB,
+                   UNIT_SLAB * sizeof(real));
+}
+
+INLINE int64_t whole_slabs(int64_t width) { return (width + UNIT_SLAB - 1) / UNIT_SLAB * UNIT_SLAB; }
+INLINE int64_t group_rows(int64_t n) {
+    return n < BLOCKS * FASTAR_BACKWARD_ROWS ? n : BLOCKS * FASTAR_BACKWARD_ROWS;
+}
+
+static void backward_many(int64_t n, const many *shared, real *scratch) {
+    const int64_t rows = group_rows(n), width = whole_slabs(shared->k1 - shared->k0);
+    many m = *shared;
+    m.h = scratch;
+    m.state = m.h + rows * width;
+    m.gstate = m.state + rows * width;
+    m.V = m.gstate + rows * width;
+    m.delta = m.V + m.z.P * UNIT_SLAB;
+    for (m.r0 = 0; m.r0 < n; m.r0 += rows) {
+        m.n = n - m.r0 < rows ? n - m.r0 : rows;
+        m.lists = shared->lists + m.r0 / FASTAR_BACKWARD_ROWS;
+#define GROUP(activation) group_of_blocks(activation, &m)
+        EACH_ACTIVATION(m.z.activation, GROUP)
+    }
+}
+
+/* ---- the choice between them */
+
+INLINE int takes_many(const nade_sizes *z, int rescaled) { return z->P >= FASTAR_MANY || rescaled; }
+
+static int64_t backward_scratch(int64_t n, nade_sizes z, int64_t width, int rescaled) {
+    if (!takes_many(&z, rescaled))
+        return sizeof(block_slab) / sizeof(real);
+    return 3 * group_rows(n) * whole_slabs(width) + z.P * UNIT_SLAB + group_rows(n) * z.P;
+}
+
+static void backward(int64_t n, nade_sizes z, PARAMS p, CHANGES changes, const changes_by_feature *lists,
+                     int64_t k0, int64_t k1, int64_t n_W, UNITS units, const real *graw, real *gW, real *gV,
+                     real *grho, real *ga, real *scratch) {
+    for (int64_t row = 0; row < n_W; row++)
+        memset(gW + row * z.H + k0, 0, (k1 - k0) * sizeof(real));
+    if (takes_many(&z, p.rho != NULL)) {
+        const many m = {.z = z, .p = p, .changes = changes, .units = units, .lists = lists, .k0 = k0, .k1 = k1,
+                        .graw = graw, .gW = gW, .gV = gV, .grho = grho, .ga = ga};
+        backward_many(n, &m, scratch);
+    } else
+        backward_few(n, &z, &p, &changes, lists, k0, k1, &units, graw, gW, gV, ga, scratch);
+}
+
+#endif

@@ -1,0 +1,202 @@
+/* The hidden layers of rows of data: their activation and the changes they go through. For nade.c alone. */
+#ifndef FASTAR_NADE_HIDDEN_H
+#define FASTAR_NADE_HIDDEN_H
+
+#include "nade.h"
+#include "vec.h"
+
+#define PARAMS FASTAR_TABLE_TYPE(nade_params)
+#define UNITS FASTAR_TABLE_TYPE(nade_units)
+#define CHANGES FASTAR_TABLE_TYPE(changes)
+
+enum {
+#if defined(__AVX512F__)
+    WIDTH = 4, /* vectors of hidden units that backward holds in registers */
+#else
+    WIDTH = 2,
+#endif
+};
+
+/* All that a change of a row's hidden layer touches; handed on by address, since copies of so many words made
+ * of smaller stores stall. */
+typedef struct {
+    nade_sizes z;
+    PARAMS p;
+    CHANGES changes;
+    UNITS units;
+} layer;
+
+/* Unrolled, so that arrays of WIDTH vectors live in registers. */
+#define EACH_VECTOR(j) _Pragma("GCC unroll 4") for (int j = 0; j < WIDTH; j++)
+
+/* rho: the feature's factor of the pre-activation, 1 where there is none: that leaves every bit. */
+INLINE vec activate(int activation, vec state, real rho) {
+    if (activation == FASTAR_SIGMOID_UNIT)
+        return vreciprocal(vset1(1) + state);
+    state *= vset1(rho);
+    return activation == FASTAR_SIGMOID ? vsigmoid(state)
+           : activation == FASTAR_TANH  ? vtanh(state)
+                                        : vselect(state < vset1(0), vset1(0), state);
+}
+
+/* The derivative by the pre-activation, in terms of the activation's own value. */
+INLINE vec derivative(int activation, vec h) {
+    return activation == FASTAR_TANH   ? vset1(1) - h * h
+           : activation == FASTAR_RELU ? vselect(h > vset1(0), vset1(1), vset1(0))
+                                       : h * (vset1(1) - h);
+}
+
+/* The state that a pre-activation stands for. */
+INLINE vec state_of(int activation, vec a) { return activation == FASTAR_SIGMOID_UNIT ? vexp(-a) : a; }
+
+/* The state after a change by value * w; `factor` is exp(-value * w), or NULL. */
+INLINE vec changed(int activation, vec state, vec w, const vec *factor, real value) {
+    if (activation != FASTAR_SIGMOID_UNIT)
+        return vfma(vset1(value), w, state);
+    return state * (factor ? *factor : vexp(vset1(-value) * w));
+}
+
+/* Negative where exp(-a) or a product of it and a factor may have lost what a is: |a| > 41 (346 in double
+ * precision). A factor that vexp had to clamp to 2^125 (2^1021) takes any state inside the range out of it. */
+INLINE ivec out_of_range(vec state) {
+#if FASTAR_DOUBLE
+    const integer low = (integer)(1023 - 500) << 52, high = (integer)(1023 + 500) << 52;
+#else
+    const integer low = (integer)(127 - 60) << 23, high = (integer)(127 + 60) << 23;
+#endif
+    ivec bits = (ivec)state; /* of a positive number: they rise with it */
+    return (bits - low) | (high - bits);
+}
+
+INLINE int any_negative(ivec v) {
+    v = v < 0;
+    integer seen = 0;
+    for (int i = 0; i < VL; i++)
+        seen |= v[i];
+    return seen != 0;
+}
+
+/* The first `width` <= WIDTH * VL numbers of a row as vectors, zeros beyond. */
+INLINE void load_units(vec *to, const real *from, int64_t width) {
+    if (width == WIDTH * VL)
+        EACH_VECTOR(j)
+            to[j] = vload(from + j * VL);
+    else
+        EACH_VECTOR(j) {
+            int64_t left = width - j * VL;
+            to[j] = left >= VL ? vload(from + j * VL) : left > 0 ? vload_part(from + j * VL, (int)left) : vset1(0);
+        }
+}
+
+INLINE void store_units(real *to, const vec *from, int64_t width) {
+    EACH_VECTOR(j) {
+        int64_t left = width - j * VL;
+        if (left >= VL)
+            vstore(to + j * VL, from[j]);
+        else if (left > 0)
+            vstore_part(to + j * VL, from[j], (int)left);
+    }
+}
+
+/* From its change number i on, row r keeps a itself, summed anew, and takes a sigmoid per change. */
+static void saturate(const layer *l, int64_t r, int64_t i) {
+    const int64_t first = r * l->changes.capacity, H = l->z.H, at = r * l->z.stride;
+    for (int64_t k = 0; k < H; k += WIDTH * VL) {
+        const int64_t width = H - k < WIDTH * VL ? H - k : WIDTH * VL;
+        vec a[WIDTH], w[WIDTH];
+        load_units(a, l->units.initial + at + k, WIDTH * VL);
+        for (int64_t j = first; j <= first + i; j++) {
+            load_units(w, l->p.W + l->changes.row[j] * H + k, width);
+            EACH_VECTOR(u)
+                a[u] = vfma(vset1(l->changes.value[j]), w[u], a[u]);
+        }
+        store_units(l->units.state + at + k, a, WIDTH * VL);
+        EACH_VECTOR(u)
+            a[u] = vsigmoid(a[u]);
+        store_units(l->units.h + at + k, a, WIDTH * VL);
+    }
+    l->units.saturated[r] = 1;
+}
+
+INLINE void start_with(int activation, const layer *l, int64_t r) {
+    ivec out = viset1(0);
+    for (int64_t k = r * l->z.stride; k < (r + 1) * l->z.stride; k += VL) {
+        vec state = state_of(activation, vload(l->units.initial + k));
+        vstore(l->units.state + k, state);
+        vstore(l->units.h + k, activate(activation, state, 1));
+        out |= out_of_range(state);
+    }
+    l->units.saturated[r] = 0;
+    if (activation == FASTAR_SIGMOID_UNIT && any_negative(out))
+        saturate(l, r, -1);
+}
+
+/* Change number i of row r, counted from the row's first. */
+INLINE void change_with(int activation, const layer *l, int64_t r, int64_t i, real rho) {
+    const int64_t H = l->z.H, row = l->changes.row[r * l->changes.capacity + i];
+    const real value = l->changes.value[r * l->changes.capacity + i], *w = l->p.W + row * H;
+    const real *factors = l->p.factors && value > 0 ? l->p.factors + row * l->z.stride : NULL;
+    real *state = l->units.state + r * l->z.stride, *h = l->units.h + r * l->z.stride;
+    ivec out = viset1(0);
+    if (activation == FASTAR_SIGMOID_UNIT && factors)
+#pragma GCC unroll 4
+        for (int64_t k = 0; k < H; k += VL) {
+            vec s = vload(state + k) * vload(factors + k);
+            vstore(state + k, s);
+            vstore(h + k, activate(activation, s, rho));
+            out |= out_of_range(s);
+        }
+    else
+        for (int64_t k = 0; k < H; k += VL) {
+            vec wk = k + VL <= H ? vload(w + k) : vload_part(w + k, (int)(H - k));
+            vec s = changed(activation, vload(state + k), wk, NULL, value);
+            vstore(state + k, s);
+            vstore(h + k, activate(activation, s, rho));
+            out |= out_of_range(s);
+        }
+    if (activation == FASTAR_SIGMOID_UNIT && any_negative(out))
+        saturate(l, r, i);
+}
+
+/* One loop an activation. */
+#define EACH_ACTIVATION(activation, call)                                                          \
+    switch (activation) {                                                                          \
+    case FASTAR_SIGMOID: call(FASTAR_SIGMOID); break;                                              \
+    case FASTAR_SIGMOID_UNIT: call(FASTAR_SIGMOID_UNIT); break;                                    \
+    case FASTAR_TANH: call(FASTAR_TANH); break;                                                    \
+    default: call(FASTAR_RELU);                                                                    \
+    }
+
+static void start(const layer *l, int64_t r) {
+#define START(activation) start_with(activation, l, r)
+    EACH_ACTIVATION(l->z.activation, START)
+}
+
+static void change(const layer *l, int64_t r, int64_t i, real rho) {
+#define CHANGE(activation) change_with(activation, l, r, i, rho)
+    EACH_ACTIVATION(l->units.saturated[r] ? FASTAR_SIGMOID : l->z.activation, CHANGE)
+}
+
+INLINE void rescale_with(int activation, const layer *l, int64_t r, real rho) {
+    for (int64_t k = r * l->z.stride; k < r * l->z.stride + l->z.H; k += VL)
+        vstore(l->units.h + k, activate(activation, vload(l->units.state + k), rho));
+}
+
+/* For a row that nothing changes at a feature, which has a factor of its own all the same. */
+static void rescale(const layer *l, int64_t r, real rho) {
+#define RESCALE(activation) rescale_with(activation, l, r, rho)
+    EACH_ACTIVATION(l->z.activation, RESCALE)
+}
+
+INLINE real rho_of(const PARAMS *p, int64_t d) { return p->rho ? p->rho[d - 1] : 1; }
+
+static void factors(int64_t rows, int64_t H, int64_t stride, real sign, const real *W, real *out) {
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t k = 0; k < stride; k += VL) {
+            const real *w = W + row * H + k;
+            vec wk = k + VL <= H ? vload(w) : k < H ? vload_part(w, (int)(H - k)) : vset1(0);
+            vstore(out + row * stride + k, vexp(vset1(sign) * wk));
+        }
+}
+
+#endif
