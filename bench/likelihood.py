@@ -294,15 +294,20 @@ def judge(found: dict[str, Any], bar: Bar | None) -> None:
         print(f"note: {text}")
 
 
+def literal(text: str) -> Any:
+    """Read a value; what is no Python literal is a string."""
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text
+
+
 def setting(text: str) -> tuple[str, Any]:
-    """Read one key=value; what is no Python literal is a string."""
+    """Read one key=value."""
     key, equals, value = text.partition("=")
     if not equals:
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form key=value")
-    try:
-        return key, ast.literal_eval(value)
-    except (SyntaxError, ValueError):
-        return key, value
+    return key, literal(value)
 
 
 def run_all(options: argparse.Namespace) -> int:

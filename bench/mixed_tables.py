@@ -1,10 +1,11 @@
 """
 Fit a model to a table of mixed columns and see how real its samples look.
 
-`python bench/mixed_tables.py adult_mixed --model NADE`. Printed are the mean log-likelihood of the
-held-out rows; for each column the total-variation distance of its samples to them; and how well a
-classifier tells samples from held-out rows. Beside each is what training rows get in place of the
-samples: as few rows as are held out differ from any distribution, and no model can do better.
+`python bench/mixed_tables.py adult_mixed --model NADE --integers logistic_mixture`. Printed are the
+mean log-likelihood of the held-out rows; for each column the total-variation distance of its
+samples to them; and how well a classifier tells samples from held-out rows. Beside each is what
+training rows get in place of the samples: as few rows as are held out differ from any distribution,
+and no model can do better.
 
 Distances are between shares of the categories, or of 20 bins at the quantiles of the training rows;
 missing cells are left out. The model `independent` draws each column by itself from the training
@@ -21,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from likelihood import setting
+from likelihood import literal, setting
 from machine import cores, peak_memory
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
@@ -181,11 +182,19 @@ def missing_shares(frames: dict[str, pd.DataFrame]) -> str:
     return ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
 
 
-def make(options: argparse.Namespace) -> Any:
+def make(options: argparse.Namespace, data: Dataset) -> Any:
     """Return the model, not yet fitted."""
     if options.model == "independent":
         return Independent()
     settings = {"random_state": options.seed, "n_jobs": options.threads}
+    given = {"integer": options.integers, "real": options.reals}
+    chosen = {
+        name: given[kind]
+        for name, kind in zip(data.columns, data.column_kinds, strict=True)
+        if given.get(kind)
+    }
+    if chosen:
+        settings["distribution"] = chosen
     return BY_NAME[options.model](**settings | dict(options.changes))
 
 
@@ -199,7 +208,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         whole.iloc[end - len(rows) : end].reset_index(drop=True)
         for end, rows in zip(ends, (data.train, data.valid, data.test), strict=True)
     )
-    model = make(options)
+    model = make(options, data)
     start = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -263,6 +272,10 @@ def main() -> int:
         default=[],
         help="settings of the model",
     )
+    parser.add_argument(
+        "--integers", type=literal, help="distribution of columns of integers: a name or a dict"
+    )
+    parser.add_argument("--reals", type=literal, help="distribution of columns of real numbers")
     parser.add_argument("--samples", type=int, default=N_SAMPLES)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=cores())
@@ -271,7 +284,10 @@ def main() -> int:
     text = ", ".join(f"{name}={value!r}" for name, value in options.changes)
     print(f"{options.set_name}: {options.model}({text}), {options.threads} threads", flush=True)
     found = run(options)
-    settings = {key: getattr(options, key) for key in ("set_name", "model", "samples", "seed")}
+    settings = {
+        key: getattr(options, key)
+        for key in ("set_name", "model", "integers", "reals", "samples", "seed")
+    }
     print(json.dumps(settings | {"settings": dict(options.changes)} | found, default=repr))
     return 0
 

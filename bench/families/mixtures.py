@@ -51,7 +51,8 @@ CHECKED = 200
 
 def make_cases(options: argparse.Namespace) -> list[Case]:
     """Return a case without direct connections and one with them."""
-    train = correlated_rows(max(1000 if options.quick else 5000, options.rows), N_FEATURES)
+    n_train = max(1000 if options.quick else 5000, options.rows)
+    train = correlated_rows(n_train, N_FEATURES, options.rows)
     cases = []
     for direct in (False, True):
         model = fit_reference(estimator(_settings(direct, options), options.threads), train)
@@ -62,7 +63,7 @@ def make_cases(options: argparse.Namespace) -> list[Case]:
 
 def stand_ins(options: argparse.Namespace) -> list[Case]:
     """Return the same cases with random parameters, for which no model is fitted."""
-    rows = correlated_rows(options.rows, N_FEATURES)
+    rows = correlated_rows(options.rows, N_FEATURES, options.rows)
     D, P = N_FEATURES, 3 * N_COMPONENTS
     hidden = options.hidden or HIDDEN
     degrees = [np.maximum(1, -(-np.arange(1, H + 1) * (D - 1) // H)) for H in hidden]

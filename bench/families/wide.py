@@ -54,7 +54,7 @@ def make_cases(options: argparse.Namespace) -> list[Case]:
     cases = []
     for kind in SIZES:
         if options.model in (kind, "all"):
-            train = _rows(kind, max(1000 if options.quick else 5000, options.rows))
+            train = _rows(kind, max(1000 if options.quick else 5000, options.rows), options.rows)
             model = fit_reference(estimator(_settings(kind, options), options.threads), train)
             cases.append(_case(kind, options, train[: options.rows], copied(model.params_)))
     return cases
@@ -77,7 +77,7 @@ def stand_ins(options: argparse.Namespace) -> list[Case]:
             params = random_params(shapes, 1 / np.sqrt(H))
             if mixture:
                 params["rho"] = (1 / np.sqrt(np.arange(1, D))).astype(np.float32)
-            cases.append(_case(kind, options, _rows(kind, options.rows), params))
+            cases.append(_case(kind, options, _rows(kind, options.rows, options.rows), params))
     return cases
 
 
@@ -87,11 +87,16 @@ def random_params(shapes: dict[str, tuple[int, ...]], scale: float) -> dict[str,
     return {key: rng.uniform(-scale, scale, shape).astype("f4") for key, shape in shapes.items()}
 
 
-def correlated_rows(n: int, D: int) -> np.ndarray:
-    """Return rows (n, D) float32 with means zero and deviations one, to rounding."""
+def correlated_rows(n: int, D: int, n_scored: int) -> np.ndarray:
+    """
+    Return rows (n, D) float32, of which the first `n_scored` have means 0 and deviations 1.
+
+    Fastar scales inside by the rows it is given, which are these: that changes nothing then.
+    """
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((n, D)) @ rng.standard_normal((D, D))
-    return ((rows - rows.mean(axis=0)) / rows.std(axis=0)).astype(np.float32)
+    scored = rows[:n_scored]
+    return ((rows - scored.mean(axis=0)) / scored.std(axis=0)).astype(np.float32)
 
 
 def mixture_noise(rng: np.random.Generator, n: int, D: int) -> np.ndarray:
@@ -100,10 +105,10 @@ def mixture_noise(rng: np.random.Generator, n: int, D: int) -> np.ndarray:
     return np.stack([uniforms, normals], axis=2).astype(np.float32)
 
 
-def _rows(kind: str, n: int) -> np.ndarray:
+def _rows(kind: str, n: int, n_scored: int) -> np.ndarray:
     D = SIZES[kind][0]
     if kind == "rnade":
-        return correlated_rows(n, D)
+        return correlated_rows(n, D, n_scored)
     rows = np.random.default_rng(0).integers(0, N_LEVELS, (n, D), np.uint8)
     # Levels are what `fit` sees: it sees all of them.
     rows[:N_LEVELS] = np.arange(N_LEVELS)[:, None]

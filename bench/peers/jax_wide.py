@@ -7,7 +7,7 @@
 #                                                   RNADE           categorical NADE
 #                                               score  train step    score  train step
 #   scan, checkpoint; densities after it *        5.7        25        3.9        21
-#   the same, sharded *                           3.4        16        2.2        13
+#   the same, sharded *                           3.3        15        2.3        13
 #   the same, one-hot products for gathered rows                       8.2        32
 #   the same, outputs (P, n)                      6.2        29
 #   the same, densities in the scan               7.6        32        8.0        35

@@ -13,8 +13,6 @@
 #   compiled, masks after steps *             1.6        1.9        7.1          -
 #   eager, density compiled, masks in forward 2.1        2.4        9.0        8.9
 #   the same, masks after steps               1.6        2.1        7.0          -
-#
-# With the order (d, p, k) scoring took 2.3 compiled and training more than 24.
 
 from collections.abc import Callable, Sequence
 from typing import Any

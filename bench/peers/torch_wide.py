@@ -7,18 +7,17 @@
 #
 #                                                   RNADE           categorical NADE
 #                                               score  train step    score  train step
-#   eager, loop over features *                   5.6        42        4.4        22
-#   eager, states by a loop *                     4.5        18        5.5        19
+#   eager, loop over features *                   5.6        21        4.9        21
+#   eager, states by a loop *                     4.9        19        5.4        19
 #   the same, outputs (D, P, n)                   4.8        24
-#   the same, activation and density compiled     4.4        41
-#   states by a loop with a backward of its own     -        19
-#   eager, states by a cumulative sum            18.5        31       25          94
+#   eager, states by a cumulative sum            18.5        31
 #   eager, states by a product with masked rows   5.1        19
 #   compiled, states by a cumulative sum          7.2        21        7.0        27
 #   compiled, states by a product with masked
-#     rows * (RNADE); outputs (D, P, n)      3.9; 4.0    14; 43
-#   compiled, one-hot product and unrolled sums * (NADE)               5.4        16
-#   compiled, states by an unrolled loop          3.6       292        5.7        19
+#     rows * (RNADE)                              4.2        15
+#   the same, outputs (D, P, n)                   4.0        43
+#   compiled, one-hot product, unrolled sums * (NADE)                  5.0        16
+#   compiled, states by an unrolled loop                               5.7        19
 
 from collections.abc import Callable
 from typing import Any
