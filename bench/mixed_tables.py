@@ -29,6 +29,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 from tables import table
 
+from fastar.conditionals import named
 from fastar.datasets import Dataset, load_dataset
 from fastar.models import BY_NAME
 
@@ -189,7 +190,7 @@ def make(options: argparse.Namespace, data: Dataset) -> Any:
     settings = {"random_state": options.seed, "n_jobs": options.threads}
     given = {"integer": options.integers, "real": options.reals}
     chosen = {
-        name: given[kind]
+        name: named(given[kind])
         for name, kind in zip(data.columns, data.column_kinds, strict=True)
         if given.get(kind)
     }
