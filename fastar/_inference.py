@@ -14,21 +14,21 @@ from fastar._table import BLOCK_ROWS, Table, block_rows
 from fastar._validation import check_support
 
 
+def _coded_blocks(model: Model, table: Table) -> Iterator[tuple[slice, Array]]:
+    """Yield (rows, codes) of a table whose values lie in the support."""
+    for where, block in table.blocks():
+        check_support(model.conditional, block, model.order, where.start)
+        yield where, model.codes(block)
+
+
 def _log_probs(
     model: Model, table: Table, n_threads: int, member: int = 0
 ) -> Iterator[tuple[slice, Array, Array]]:
     """Yield (rows, log p(x_d | x_<d) (m, D), row sums (m,)) in model order, of one member."""
     weights = model.network.prepare(model.params, n_threads, member)
-    for where, block in table.blocks():
-        check_support(model.conditional, block, model.order, where.start)
-        codes = model.codes(block)
+    for where, codes in _coded_blocks(model, table):
         raw, _ = model.network.forward(weights, codes, n_threads)
-        logp, total = model.conditional.log_prob(raw, codes, n_threads)
-        log_scale = model.conditional.log_scale_of(codes)
-        if log_scale is not None:
-            logp = logp + log_scale
-            total += log_scale.sum(axis=-1)
-        yield where, logp, total
+        yield where, *model.conditional.log_prob(raw, codes, n_threads)
 
 
 def score_rows(model: Model, table: Table, n_threads: int) -> Array:
@@ -88,15 +88,12 @@ def _blocks_of_members(
     weights = [
         network.prepare(model.params, n_threads, member) for member in range(network.n_members)
     ]
-    for where, block in table.blocks():
-        check_support(conditional, block, model.order, where.start)
-        codes = model.codes(block)
-        log_scale = conditional.log_scale_of(codes)
+    for where, codes in _coded_blocks(model, table):
         raws = [network.forward(each, codes, n_threads)[0] for each in weights]
-        prefixes = np.zeros((len(raws), len(block), model.n_features + 1))
+        prefixes = np.zeros((len(raws), len(codes), model.n_features + 1))
         for raw, prefix in zip(raws, prefixes, strict=True):
             logp, _ = conditional.log_prob(raw, codes, n_threads)
-            np.cumsum(logp if log_scale is None else logp + log_scale, axis=1, out=prefix[:, 1:])
+            np.cumsum(logp, axis=1, out=prefix[:, 1:])
         yield codes, where, raws, prefixes
 
 
@@ -129,9 +126,7 @@ def _descriptions(model: Model, table: Table, n_threads: int) -> Iterator[Any]:
             yield _averaged([conditional.describe(raw, codes) for raw in raws], share)
         return
     weights = model.network.prepare(model.params, n_threads)
-    for where, block in table.blocks():
-        check_support(conditional, block, model.order, where.start)
-        codes = model.codes(block)
+    for _, codes in _coded_blocks(model, table):
         yield conditional.describe(model.network.forward(weights, codes, n_threads)[0], codes)
 
 

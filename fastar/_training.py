@@ -191,9 +191,6 @@ class Training:
         raw, cache = network.forward(weights, codes, self.n_threads, rng)
         logp, graw = model.conditional.gradient(raw, codes, scale, self.n_threads)
         network.backward(weights, cache, graw, self._grads, self.n_threads)
-        log_scale = model.conditional.log_scale_of(codes)
-        if log_scale is not None:
-            logp += log_scale.sum(axis=-1)
         return float((weight * logp).sum())
 
     def _step(self, rows: Array) -> float:

@@ -44,8 +44,7 @@ def log_prob(conditional, raw, x):
     codes = conditional.encode(np.asarray(x)[:, None], np.dtype("float64"))
     rows = np.broadcast_to(np.asarray(raw, float), (len(codes), 1, len(raw))).copy()
     logp, _ = conditional.log_prob(rows, codes, 1)
-    scale = conditional.log_scale_of(codes)
-    return (logp if scale is None else logp + scale)[:, 0]
+    return logp[:, 0]
 
 
 def described(conditional, raw, x):
@@ -540,8 +539,7 @@ def test_a_missing_code_has_no_density_and_leaves_the_others_their_bits(name, dt
     assert_same_bits(other, total)
     # a lane's rounding must not depend on its neighbours
     assert_same_bits(graw, np.where(missing[:, :, None], 0, slopes).astype(dtype))
-    extra = holed.log_scale_of(spoilt)
-    assert extra is None or (extra[missing] == 0).all()
+    assert (holed.log_prob(raw, spoilt, 1)[0][missing] == 0).all()
 
 
 # ---- levels that fit has not seen

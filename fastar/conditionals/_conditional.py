@@ -49,7 +49,12 @@ class Conditional(ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         # what is computed from the rest stays with the object: a copy may learn from other data
-        return {key: value for key, value in vars(self).items() if key not in ("inputs", "kernel")}
+        kind = type(self)
+        return {
+            key: value
+            for key, value in vars(self).items()
+            if not isinstance(getattr(kind, key, None), cached_property)
+        }
 
     def settings(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
@@ -121,15 +126,12 @@ class Conditional(ABC):
         """Return log |d code / d value| (D,), or None where values are discrete."""
         return None
 
-    def log_scale_of(self, codes: Array) -> Array | None:
-        """Return what is to be added to log-densities of codes (n, D): (D,), (n, D) or None.
-
-        A missing value has no term.
-        """
+    def _log_scale_of(self, codes: Array) -> Array | None:
+        """Return what is to be added to log-densities of codes (n, D): (D,), (n, D) or None."""
         scale = self.log_scale()
         if scale is None or not self.missing.any():
             return scale
-        return np.where(np.isnan(codes), 0, scale)
+        return np.where(np.isnan(codes), 0, scale)  # a missing value has no term
 
     # ---- what networks need to know
 
@@ -185,18 +187,23 @@ class Conditional(ABC):
         )
 
     def log_prob(self, raw: Array, codes: Array, n_threads: int) -> tuple[Array, Array]:
-        """Return log-densities of codes (n, D) and their row sums (n,)."""
-        result: tuple[Array, Array] = self.kernel.log_prob(raw, codes, _threads(raw, n_threads))
-        return result
+        """Return log-densities (n, D) of what the codes (n, D) stand for, and row sums (n,)."""
+        logp, total = self.kernel.log_prob(raw, codes, _threads(raw, n_threads))
+        scale = self._log_scale_of(codes)
+        if scale is not None:
+            logp = logp + scale
+            total += scale.sum(axis=-1)
+        return logp, total
 
     def gradient(
         self, raw: Array, codes: Array, scale: Array, n_threads: int
     ) -> tuple[Array, Array]:
         """Return row sums of log-densities (n,) and scale[r] times their gradient by raw."""
-        result: tuple[Array, Array] = self.kernel.gradient(
-            raw, codes, scale, _threads(raw, n_threads)
-        )
-        return result
+        total, graw = self.kernel.gradient(raw, codes, scale, _threads(raw, n_threads))
+        log_scale = self._log_scale_of(codes)
+        if log_scale is not None:
+            total += log_scale.sum(axis=-1)
+        return total, graw
 
     # ---- draws
 

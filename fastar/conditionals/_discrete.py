@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -100,7 +101,7 @@ class Categorical(Conditional):
             "n_levels": np.array([len(each) for each in known], np.int32),
         }
 
-    @property
+    @cached_property
     def levels(self) -> list[Array]:
         """The levels of each column, sorted."""
         return np.split(self._learnt["levels"], np.cumsum(self.n_levels)[:-1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -96,6 +98,14 @@ class Mixed(Conditional):
             out[:, d] = getattr(group, method)(np.ascontiguousarray(block[:, d]), *arguments)
         return out
 
+    def _of_features(self, of_group: Callable[[Conditional], Array]) -> Array:
+        """Return what each group says of its features, in an array of all."""
+        parts = [of_group(group) for group, _ in self.groups]
+        out = np.empty(self.n_features, parts[0].dtype)
+        for part, (_, d) in zip(parts, self.groups, strict=True):
+            out[d] = part
+        return out
+
     def unsupported(self, block: Array) -> Array:
         """Return where (n, D) the values lie outside the support of their column."""
         return self._joined(bool, block, "unsupported")
@@ -105,10 +115,7 @@ class Mixed(Conditional):
 
     def takes_unknown(self) -> Array:
         """Return which features (D,) may hold values that `fit` has not seen."""
-        out = np.empty(self.n_features, bool)
-        for group, d in self.groups:
-            out[d] = group.takes_unknown()
-        return out
+        return self._of_features(lambda group: group.takes_unknown())
 
     def encode(self, block: Array, dtype: np.dtype[Any]) -> Array:
         """Return codes (n, D) of values (n, D)."""
@@ -123,8 +130,7 @@ class Mixed(Conditional):
         out = np.zeros(self.n_features)
         for group, d in self.groups:
             scale = group.log_scale()
-            if scale is not None:
-                out[d] = scale
+            out[d] = 0 if scale is None else scale
         return out
 
     @property
@@ -135,17 +141,12 @@ class Mixed(Conditional):
     @property
     def n_levels(self) -> Array:
         """Return how many rows of input weights each feature (D,) uses when it is there."""
-        out = np.empty(self.n_features, np.int32)
-        for group, d in self.groups:
-            out[d] = group.n_levels
-        return out
+        return self._of_features(lambda group: group.n_levels)
 
-    @property
+    @cached_property
     def inputs(self) -> Inputs:
         """How codes enter a network."""
-        flags = np.empty(self.n_features, np.uint8)
-        for group, d in self.groups:
-            flags[d] = group.inputs.one_hot
+        flags = self._of_features(lambda group: group.inputs.one_hot)
         return self._inputs(flags, all(group.unit_changes for group, _ in self.groups))
 
     def constant(self, table: Table, weight: Array) -> Array:
@@ -157,11 +158,7 @@ class Mixed(Conditional):
 
     def features(self) -> Array:
         """Return what the compiled side knows of each feature (D,)."""
-        parts = [(group.features(), d) for group, d in self.groups]
-        out = np.empty(self.n_features, parts[0][0].dtype)
-        for part, d in parts:
-            out[d] = part
-        return out
+        return self._of_features(lambda group: group.features())
 
     def normal_noise(self) -> Array:
         """Return which (D, m) of the numbers that draws use up are normal, not uniform."""
