@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from functools import partial
+from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -12,13 +12,14 @@ import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
-from sklearn.utils.validation import _check_feature_names, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
-from fastar import _inference, conditionals, optimizers, schedules
-from fastar._frames import Schema, frame_kind
+from fastar import _inference, _sampling, conditionals, optimizers, schedules
+from fastar._context import Context
+from fastar._frames import frame_kind
 from fastar._model import Model
 from fastar._parameters import Array, Params
-from fastar._reading import dense, read, table_like
+from fastar._reading import dense, read, read_evidence, table_like
 from fastar._table import Table
 from fastar._threads import effective_n_threads
 from fastar._training import Training
@@ -31,7 +32,6 @@ from fastar._validation import (
     check_temperature,
     check_weight,
     choose_conditional,
-    missing_to_held,
     unchanged_on_error,
 )
 from fastar.callbacks import ProgressBar
@@ -44,6 +44,17 @@ from fastar.schedules import Schedule
 def _generator(random_state: Any) -> np.random.Generator:
     seed = check_random_state(random_state).randint(2**31, size=4)
     return np.random.Generator(np.random.SFC64(seed))
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What `fit` is given."""
+
+    X: Any
+    context: Any
+    sample_weight: Any
+    X_val: Any = None
+    context_val: Any = None
 
 
 class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
@@ -134,10 +145,10 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         self.dtype = dtype
 
     @abstractmethod
-    def _network(self, n_features: int, conditional: Conditional, seed: int) -> Network:
-        """Return the network for this many features and this conditional's inputs and outputs.
+    def _network(self, sizes: dict[str, Any], seed: int) -> Network:
+        """Return the network with these arguments, and what the model's own parameters say.
 
-        seed: of what is random in its structure.
+        sizes: n_features and what else `_sizes` gives. seed: of what is random in its structure.
         """
 
     def _conditional(self, name: str) -> Conditional:
@@ -146,8 +157,17 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
     # ---- fitting
 
-    def fit(self, X: Any, y: Any = None, *, sample_weight: Any = None, X_val: Any = None) -> Self:
-        """Train by minibatches to the largest mean log-likelihood.
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        context: Any = None,
+        sample_weight: Any = None,
+        X_val: Any = None,
+        context_val: Any = None,
+    ) -> Self:
+        """Train by minibatches to the largest mean log-likelihood, of p(x given context) if any.
 
         Parameters
         ----------
@@ -155,10 +175,16 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
             The columns of a DataFrame may have missing values: they have no density, and the
             features after them see that they are missing.
         y : ignored
+        context : array-like or DataFrame of shape (n, C), optional
+            What each row is given: numbers, which are standardised inside, and categories, which
+            are strings, objects or a DataFrame's category columns and become one-hot. It enters
+            every hidden layer and every output.
         sample_weight : array-like of shape (n,), optional
             A row of weight 2 counts like two rows.
         X_val : array-like of shape (m, D), optional
             Rows for early stopping; without them `validation_fraction` of X is held out.
+        context_val : array-like or DataFrame of shape (m, C), optional
+            The context of X_val.
 
         Returns
         -------
@@ -167,7 +193,7 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            A parameter, X, X_val or sample_weight breaks a rule that the message names.
+            A parameter or an argument breaks a rule that the message names.
         FloatingPointError
             The log-likelihood became NaN or infinite; the last good parameters are kept.
 
@@ -177,15 +203,20 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
             Training reached `max_iter` before it settled, or was interrupted by Ctrl-C.
         """
         self._validate_params()
-        return self._fit(X, sample_weight, X_val, keep=self.warm_start, one_pass=False)
+        data = _Data(X, context, sample_weight, X_val, context_val)
+        return self._fit(data, keep=self.warm_start, one_pass=False)
 
-    def partial_fit(self, X: Any, y: Any = None, *, sample_weight: Any = None) -> Self:
+    def partial_fit(
+        self, X: Any, y: Any = None, *, context: Any = None, sample_weight: Any = None
+    ) -> Self:
         """Take one pass over this chunk of rows; the first chunk decides on the conditional.
 
         Parameters
         ----------
         X : array-like, DataFrame or CSR matrix of shape (n, D)
         y : ignored
+        context : array-like or DataFrame of shape (n, C), optional
+            As in `fit`; the first chunk decides on its columns and categories.
         sample_weight : array-like of shape (n,), optional
 
         Returns
@@ -193,15 +224,13 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         self
         """
         self._validate_params()
-        return self._fit(X, sample_weight, None, keep=True, one_pass=True)
+        return self._fit(_Data(X, context, sample_weight), keep=True, one_pass=True)
 
-    def _fit(self, X: Any, sample_weight: Any, X_val: Any, *, keep: bool, one_pass: bool) -> Self:
+    def _fit(self, data: _Data, *, keep: bool, one_pass: bool) -> Self:
         """Train, from the fitted parameters if there are any and `keep`; or take one pass alone."""
         diverged = None
         with unchanged_on_error(self):
-            training = self._prepare(
-                X, sample_weight, X_val, keep and hasattr(self, "theta_"), one_pass
-            )
+            training = self._prepare(data, keep and hasattr(self, "theta_"), one_pass)
             callbacks = (
                 self.callbacks if isinstance(self.callbacks, list | tuple) else [self.callbacks]
             )
@@ -224,16 +253,18 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
             raise diverged
         return self
 
-    def _prepare(
-        self, X: Any, sample_weight: Any, X_val: Any, keep: bool, one_pass: bool
-    ) -> Training:
+    def _prepare(self, data: _Data, keep: bool, one_pass: bool) -> Training:
         """Return the training that is asked for; keep: go on from the fitted model."""
-        is_frame, rng = frame_kind(X) is not None, _generator(self.random_state)
-        X = read(self, X, reset=not keep)
-        weight = check_weight(sample_weight, X.shape[0])
+        is_frame, rng = frame_kind(data.X) is not None, _generator(self.random_state)
+        X = read(self, data.X, reset=not keep)
+        weight = check_weight(data.sample_weight, X.shape[0])
         if not keep:
             self.order_ = check_order(self.order, X.shape[1], rng)
-            table = Table(X, self.order_)
+            given = data.context
+            self.context_ = None if given is None else Context.of(given, X.shape[0])
+        whole = Table(X, self.order_, context=self._encoded(data.context, X.shape[0]))
+        if not keep:
+            table = whole
             names = getattr(self, "feature_names_in_", None)
             chosen = choose_conditional(
                 self.distribution, table, names, is_frame, self._conditional
@@ -241,15 +272,15 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
             self.distribution_ = chosen.fitted(table, weight)
             # spawned, so that networks without a random structure leave the stream as it is
             seed = int(rng.spawn(1)[0].integers(2**31))
-            self.network_ = self._network(self.n_features_in_, self.distribution_, seed)
+            self.network_ = self._network(self._sizes(), seed)
         elif (asked := self._network_again()) != self.network_:
             raise ValueError(
                 "To go on from a fitted model (warm_start, partial_fit), the parameters of its "
                 f"network must stay as they were: {self.network_}. "
                 f"Got {asked} instead."
             )
-        check_table_support(self.distribution_, Table(X, self.order_), "X")
-        table, weight, held_out = self._split(X, weight, X_val, one_pass, rng)
+        check_table_support(self.distribution_, whole, "X")
+        table, weight, held_out = self._split(whole, weight, data, one_pass, rng)
         model = Model(self.network_, self.distribution_, self.order_, self.network_.zeros())
         if keep:
             model.theta[:] = self.theta_
@@ -276,18 +307,30 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
     def _network_again(self) -> Network:
         """Return the network that the present parameters ask for, structured as the fitted one."""
-        return self._network(self.n_features_in_, self.distribution_, self.network_.seed)
+        return self._network(self._sizes(), self.network_.seed)
+
+    def _sizes(self) -> dict[str, Any]:
+        """Return what every network is told beside its own parameters."""
+        D = self.n_features_in_
+        return {
+            "n_features": D,
+            "n_outputs": self.distribution_.n_outputs,
+            "inputs": self.distribution_.inputs,
+            "markov_order": D if self.markov_order is None else self.markov_order,
+            "n_context": 0 if self.context_ is None else self.context_.size,
+            "dtype": np.dtype(self.dtype),
+        }
 
     def _split(
-        self, X: Any, weight: Array, X_val: Any, one_pass: bool, rng: np.random.Generator
+        self, whole: Table, weight: Array, data: _Data, one_pass: bool, rng: np.random.Generator
     ) -> tuple[Table, Array, tuple[Table, Array] | None]:
         """Return the training rows, their weights, and the rows held out for early stopping."""
-        whole = Table(X, self.order_)
         if one_pass:
             return whole, weight, None
-        if X_val is not None:
-            X_val = read(self, X_val, name="X_val")
-            held_out = Table(X_val, self.order_)
+        if data.X_val is not None:
+            X_val = read(self, data.X_val, name="X_val")
+            context = self._encoded(data.context_val, X_val.shape[0], "context_val")
+            held_out = Table(X_val, self.order_, context=context)
             check_table_support(self.distribution_, held_out, "X_val")
             return whole, weight, (held_out, np.ones(len(held_out)))
         if self.early_stopping and len(whole) > 1:
@@ -295,11 +338,7 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
             n_held = min(max(1, round(self.validation_fraction * len(rows))), len(rows) - 1)
             held, rest = np.sort(rows[:n_held]), np.sort(rows[n_held:])
             if weight[held].any() and weight[rest].any():
-                return (
-                    Table(X, self.order_, rest),
-                    weight[rest],
-                    (Table(X, self.order_, held), weight[held]),
-                )
+                return whole.subset(rest), weight[rest], (whole.subset(held), weight[held])
         return whole, weight, None
 
     def _solver(self) -> Optimizer:
@@ -330,18 +369,33 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         """How many numbers the model has learnt."""
         return self._model().n_parameters
 
-    def _rows(self, X: Any) -> tuple[Model, Table]:
+    def _rows(self, X: Any, context: Any) -> tuple[Model, Table]:
         model = self._model()
-        table = Table(read(self, X), model.order)
+        X = read(self, X)
+        table = Table(X, model.order, context=self._encoded(context, X.shape[0]))
         check_known(model.conditional, table)
         return model, table
 
-    def score_samples(self, X: Any) -> Array:
-        """Return log p(x) of each row.
+    def _encoded(self, context: Any, n: int, name: str = "context") -> Array | None:
+        """Return the context of n rows as networks take it."""
+        if (context is None) != (self.context_ is None):
+            raise ValueError(
+                f"{name} must be given for a model of p(x given context), as in fit. Got none."
+                if context is None
+                else f"{name} must be None for a model that was fitted without. Got one instead."
+            )
+        if self.context_ is None:
+            return None
+        return self.context_.encode(context, n, np.dtype(self.dtype), name)
+
+    def score_samples(self, X: Any, *, context: Any = None) -> Array:
+        """Return log p(x) of each row, or log p(x given context).
 
         Parameters
         ----------
         X : array-like, DataFrame or CSR matrix of shape (n, D)
+        context : array-like or DataFrame of shape (n, C), optional
+            For a model that was fitted with one: of the same columns.
 
         Returns
         -------
@@ -354,22 +408,88 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         NotFittedError, ValueError
             The model is not fitted; X has another shape, other names or values outside the support.
         """
-        return _inference.score_rows(*self._rows(X), effective_n_threads(self.n_jobs))
+        return _inference.score_rows(*self._rows(X, context), effective_n_threads(self.n_jobs))
 
-    def score(self, X: Any, y: Any = None, *, sample_weight: Any = None) -> float:
-        """Return the mean log p(x) in nats.
+    def log_marginal(
+        self, X: Any, *, context: Any = None, n_particles: int = 64, random_state: Any = None
+    ) -> Array:
+        r"""Return log p(x_known) of each row: its missing values (NaN) are integrated out.
+
+        Exact where the known columns come first in `order_`; `order` can put them there. Else the
+        logarithm of an unbiased estimate of p(x_known), by sequential Monte Carlo: `n_particles`
+        samples a row of what is missing, along the order, weighed by the probability that they give
+        to what is known, and resampled where few of them have most of the weight [1]_.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n, D)
+            NaN (None in a DataFrame) where a value is to be integrated out. A missing value is
+            here nothing that the model has learnt of gaps, but an unknown value.
+        context : array-like or DataFrame of shape (n, C), optional
+        n_particles : int, default=64
+        random_state : int, RandomState instance or None
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            Nats. `marginal_ess_` (n,) has the effective numbers of samples at the end;
+            `n_particles` where the result is exact.
+
+        References
+        ----------
+        .. [1] A. Doucet, A. M. Johansen, "A tutorial on particle filtering and smoothing", Oxford
+           Handbook of Nonlinear Filtering, 2011.
+        """
+        model = self._model()
+        n_particles = check_count("n_particles", n_particles)
+        _, X, missing, values = self._gapped(X, model)
+        encoded = self._encoded(context, len(X))
+        rng, n_threads = _generator(random_state), effective_n_threads(self.n_jobs)
+        scores, ess = np.zeros(len(X)), np.full(len(X), float(n_particles))
+        complete = np.flatnonzero(~missing.any(axis=1))
+        table = Table(values, model.order, complete, encoded)
+        scores[complete] = _inference.score_rows(model, table, n_threads)
+        for rows in _sampling.particle_blocks(missing, n_particles):
+            _, log_weight = _sampling.particles(
+                model,
+                values[rows],
+                missing[rows],
+                n_particles=n_particles,
+                rng=rng,
+                n_threads=n_threads,
+                context=None if encoded is None else encoded[rows],
+                marginal=True,
+            )
+            share, scores[rows] = _sampling.normalised(log_weight)
+            ess[rows] = _sampling.effective(share)
+        self.marginal_ess_ = ess
+        return scores
+
+    def _gapped(self, X: Any, model: Model) -> tuple[Any, Array, Array, Array]:
+        """Return X as it is, as an array, where it is missing, and with values in all gaps."""
+        array = dense(read(self, X, gaps=True))
+        values, held = check_evidence(array, len(array), model, name="X")
+        assert values is not None
+        assert held is not None
+        return X, array, ~held, values
+
+    def score(
+        self, X: Any, y: Any = None, *, context: Any = None, sample_weight: Any = None
+    ) -> float:
+        """Return the mean log p(x), or log p(x given context), in nats.
 
         Parameters
         ----------
         X : array-like, DataFrame or CSR matrix of shape (n, D)
         y : ignored
+        context : array-like or DataFrame of shape (n, C), optional
         sample_weight : array-like of shape (n,), optional
 
         Returns
         -------
         float
         """
-        scores = self.score_samples(X)
+        scores = self.score_samples(X, context=context)
         return float(
             np.average(
                 scores,
@@ -377,26 +497,29 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
             )
         )
 
-    def score_features(self, X: Any) -> Array:
+    def score_features(self, X: Any, *, context: Any = None) -> Array:
         """Return log p(x_d | those before it in `order_`), whose rows sum to `score_samples`.
 
         Parameters
         ----------
         X : array-like, DataFrame or CSR matrix of shape (n, D)
+        context : array-like or DataFrame of shape (n, C), optional
 
         Returns
         -------
         ndarray of shape (n, D), float64
             Nats, in the order of the columns of X; 0 where a value is missing.
         """
-        return _inference.score_features(*self._rows(X), effective_n_threads(self.n_jobs))
+        model, table = self._rows(X, context)
+        return _inference.score_features(model, table, effective_n_threads(self.n_jobs))
 
-    def conditionals(self, X: Any) -> Any:
+    def conditionals(self, X: Any, *, context: Any = None) -> Any:
         """Return the parameters of each p(x_d | those before it in `order_`).
 
         Parameters
         ----------
         X : array-like, DataFrame or CSR matrix of shape (n, D)
+        context : array-like or DataFrame of shape (n, C), optional
 
         Returns
         -------
@@ -409,7 +532,7 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
             variance and CDF alone. In the order of the columns of X. If columns have conditionals
             of their own, a dict with each column's, by name or place, without the axis of columns.
         """
-        said = _inference.describe(*self._rows(X), effective_n_threads(self.n_jobs))
+        said = _inference.describe(*self._rows(X, context), effective_n_threads(self.n_jobs))
         names = getattr(self, "feature_names_in_", range(self.n_features_in_))
         return dict(zip(names, said, strict=True)) if isinstance(said, list) else said
 
@@ -417,6 +540,7 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         self,
         n_samples: int = 1,
         *,
+        context: Any = None,
         evidence: Any = None,
         temperature: float = 1.0,
         random_state: Any = None,
@@ -426,6 +550,7 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         n_samples : int, default=1
+        context : array-like or DataFrame of shape (n_samples, C) or (1, C), optional
         evidence : array-like of shape (D,) or (n_samples, D), optional
             Values to hold, NaN (or None) where free. Each free value is drawn given those *before*
             it in `order_`: exact where the held columns come first, see `impute` for weights where
@@ -442,28 +567,36 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         model = self._model()
         n_samples = check_count("n_samples", n_samples)
         temperature = check_temperature(temperature)
-        if isinstance(self._container, Schema) and evidence is not None:
-            evidence = self._container.rows(evidence, n_samples)
-        elif hasattr(evidence, "columns"):
-            _check_feature_names(self, evidence, reset=False)
+        evidence = read_evidence(self, evidence, n_samples)
         values, held = check_evidence(evidence, n_samples, model)
+        encoded = self._encoded(context, n_samples)
         n_threads = effective_n_threads(self.n_jobs)
         rng = _generator(random_state)
-        drawn = _inference.sample(model, n_samples, values, held, temperature, rng, n_threads)
+        drawn = _sampling.sample(
+            model, n_samples, values, held, temperature, rng, n_threads, encoded
+        )
         return self._container.wrap(drawn)
 
     def impute(
-        self, X: Any, *, n_draws: int = 1, n_particles: int = 16, random_state: Any = None
+        self,
+        X: Any,
+        *,
+        context: Any = None,
+        n_draws: int = 1,
+        n_particles: int = 16,
+        random_state: Any = None,
     ) -> Any:
         """Return X with each missing value (NaN) drawn given the values that are there.
 
-        Evidence before a missing value in `order_` is exact. For evidence after it, each row's
-        `n_particles` samples are resampled by the probability they give that evidence (sampling
-        importance resampling [1]_); `impute_ess_` tells each row's effective number of samples.
+        The values of a row are drawn jointly. Evidence before a missing value in `order_` is exact.
+        For evidence after it, each row's `n_particles` samples are weighed by the probability they
+        give that evidence, and resampled along the order (sequential Monte Carlo [1]_);
+        `impute_ess_` tells each row's effective number of samples at the end.
 
         Parameters
         ----------
         X : array-like or DataFrame of shape (n, D)
+        context : array-like or DataFrame of shape (n, C), optional
         n_draws : int, default=1
             Completions of each row.
         n_particles : int, default=16
@@ -476,22 +609,29 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
         References
         ----------
-        .. [1] D. B. Rubin, "Using the SIR algorithm to simulate posterior distributions", Bayesian
-           Statistics 3, 1988.
+        .. [1] A. Doucet, A. M. Johansen, "A tutorial on particle filtering and smoothing", Oxford
+           Handbook of Nonlinear Filtering, 2011.
         """
         model = self._model()
         n_draws = check_count("n_draws", n_draws)
         n_particles = check_count("n_particles", n_particles)
-        given, X = X, dense(read(self, X, gaps=True))
-        values, held = check_evidence(X, X.shape[0], model, name="X")
-        assert values is not None
-        assert held is not None
+        given, X, missing, values = self._gapped(X, model)
+        encoded = self._encoded(context, len(X))
         rng, n_threads = _generator(random_state), effective_n_threads(self.n_jobs)
-        propose = partial(
-            _inference.particles, model, n_particles=n_particles, rng=rng, n_threads=n_threads
-        )
-        completed, self.impute_ess_ = _inference.impute(
-            propose, np.where(held, X, values), ~missing_to_held(X), n_draws, n_particles, rng
+
+        def propose(rows: Array) -> tuple[Array, Array]:
+            return _sampling.particles(
+                model,
+                values[rows],
+                missing[rows],
+                n_particles=n_particles,
+                rng=rng,
+                n_threads=n_threads,
+                context=None if encoded is None else encoded[rows],
+            )
+
+        completed, self.impute_ess_ = _sampling.impute(
+            propose, values, missing, n_draws, n_particles, rng
         )
         if n_draws > 1:
             return completed

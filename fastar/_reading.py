@@ -76,6 +76,15 @@ def _narrowest(frame: Any, columns: Columns) -> Any:
     return np.ascontiguousarray(array) if array.dtype.kind in "biuf" else columns
 
 
+def read_evidence(estimator: Any, evidence: Any, n: int) -> Any:
+    """Return the evidence of n samples of a fitted estimator: for a frame's as its numbers."""
+    if evidence is not None and isinstance(estimator._container, Schema):
+        return estimator._container.rows(evidence, n)
+    if hasattr(evidence, "columns"):
+        _check_feature_names(estimator, evidence, reset=False)
+    return evidence
+
+
 def dense(table: Any) -> Array:
     """Return what `read` returned as an array."""
     whole: Array = table.toarray() if sparse.issparse(table) else table[:]

@@ -34,12 +34,17 @@ class Table:
         Column of X that comes k-th.
     rows : int array or None
         The rows of X that belong to the table, all of them by default.
+    context : array (n, C) or None
+        What each row of X is given, as networks take it.
     """
 
-    def __init__(self, X: Any, order: Array, rows: Array | None = None) -> None:
+    def __init__(
+        self, X: Any, order: Array, rows: Array | None = None, context: Array | None = None
+    ) -> None:
         self.X = X
         self.order = order
         self.rows = rows
+        self._context = context
         self._natural = len(order) == X.shape[1] and bool(
             np.array_equal(order, np.arange(len(order)))
         )
@@ -59,6 +64,17 @@ class Table:
     def columns(self, which: Array) -> Table:
         """Return the table of some of the columns, by their places in model order."""
         return Table(self.X, self.order[which], self.rows)
+
+    def context(self, which: Array | slice) -> Array | None:
+        """Return the context of the rows `which` of the table."""
+        if self._context is None:
+            return None
+        return np.ascontiguousarray(self._context[which if self.rows is None else self.rows[which]])
+
+    def subset(self, which: Array) -> Table:
+        """Return the table of some of the rows."""
+        rows = which if self.rows is None else self.rows[which]
+        return Table(self.X, self.order, rows, self._context)
 
     def __len__(self) -> int:
         return int(self.X.shape[0]) if self.rows is None else len(self.rows)

@@ -188,7 +188,8 @@ class Training:
         network, step = model.network, self.progress.step
         weights = network.prepare(self._params, self.n_threads, network.training_member(step))
         rng = np.random.default_rng([self.entropy, self.progress.epoch, step])
-        raw, cache = network.forward(weights, codes, self.n_threads, rng)
+        context = self.table.context(rows)
+        raw, cache = network.forward(weights, codes, self.n_threads, context=context, rng=rng)
         logp, graw = model.conditional.gradient(raw, codes, scale, self.n_threads)
         network.backward(weights, cache, graw, self._grads, self.n_threads)
         return float((weight * logp).sum())
@@ -227,8 +228,9 @@ class Training:
     def _check_last_step(self) -> None:
         """See to what no later step would see: that the parameters are still good."""
         rows = np.arange(min(len(self.table), BLOCK_ROWS))
-        table = Table(self.table.X, self.table.order, rows)
-        total = total_log_prob(self.model, table, np.ones(len(rows)), self.n_threads)
+        total = total_log_prob(
+            self.model, self.table.subset(rows), np.ones(len(rows)), self.n_threads
+        )
         self._check_finite(total, self.progress.epoch)
 
     def _judge(self) -> None:

@@ -21,12 +21,12 @@ from sklearn.utils.validation import (
     has_fit_parameter,
 )
 
-from fastar import _inference
+from fastar import _sampling
 from fastar._base import AutoregressiveDensity, _generator
 from fastar._frames import Schema, frame_kind
 from fastar._parallel import each, on_threads, thawed, train
 from fastar._parameters import Array
-from fastar._reading import dense, read, table_like
+from fastar._reading import dense, read, read_evidence, table_like
 from fastar._threads import effective_n_threads
 from fastar._validation import (
     check_count,
@@ -488,10 +488,7 @@ class Mixture(MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[
         if evidence is None:
             return self._container.wrap(self._draw(n_samples, temperature, rng))
         models = self._models("sample with evidence")
-        if isinstance(self._container, Schema):
-            evidence = self._container.rows(evidence, n_samples)
-        elif hasattr(evidence, "columns"):
-            _check_feature_names(self, evidence, reset=False)
+        evidence = read_evidence(self, evidence, n_samples)
         values, held = _checked_evidence(models, evidence, n_samples, "evidence")
         shape = (n_samples, self.n_features_in_)
         completed, _ = self._complete(
@@ -594,12 +591,12 @@ class Mixture(MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[
         """
         n_threads = effective_n_threads(self.n_jobs)
 
-        def propose(X: Array, missing: Array) -> tuple[Array, Array]:
+        def propose(rows: Array) -> tuple[Array, Array]:
             found = [
-                _inference.particles(
+                _sampling.particles(
                     model._model(),
-                    X,
-                    missing,
+                    X[rows],
+                    missing[rows],
                     n_particles=n_particles,
                     rng=rng,
                     n_threads=n_threads,
@@ -614,7 +611,7 @@ class Mixture(MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[
             drawn = np.concatenate([drawn for drawn, _ in found], axis=1)
             return drawn, np.concatenate(log_weights, axis=1)
 
-        return _inference.impute(propose, X, missing, n_draws, n_particles, rng, len(models))
+        return _sampling.impute(propose, X, missing, n_draws, n_particles * len(models), rng)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted mixture to a file that holds no code; `fastar.load` reads it.

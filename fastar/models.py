@@ -6,7 +6,6 @@ import inspect
 from numbers import Integral, Real
 from typing import Any, ClassVar, TypeVar
 
-import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from fastar import conditionals
@@ -207,15 +206,11 @@ class NADE(AutoregressiveDensity):
         self.n_hidden = n_hidden
         self.activation = activation
 
-    def _network(self, n_features: int, conditional: Conditional, seed: int) -> SharedHidden:
+    def _network(self, sizes: dict[str, Any], seed: int) -> SharedHidden:
         return SharedHidden(
-            n_features,
-            conditional.n_outputs,
-            conditional.inputs,
             n_hidden=self.n_hidden,
             activation=self.activation,
-            markov_order=n_features if self.markov_order is None else self.markov_order,
-            dtype=np.dtype(self.dtype),
+            **sizes,
         )
 
 
@@ -328,16 +323,12 @@ class RNADE(AutoregressiveDensity):
     def _conditional(self, name: str) -> Conditional:
         return conditionals.named(name, n_components=self.n_components)
 
-    def _network(self, n_features: int, conditional: Conditional, seed: int) -> SharedHidden:
+    def _network(self, sizes: dict[str, Any], seed: int) -> SharedHidden:
         return SharedHidden(
-            n_features,
-            conditional.n_outputs,
-            conditional.inputs,
             n_hidden=self.n_hidden,
             activation=self.activation,
             rescaled=True,
-            markov_order=n_features if self.markov_order is None else self.markov_order,
-            dtype=np.dtype(self.dtype),
+            **sizes,
         )
 
 
@@ -479,11 +470,8 @@ class MADE(AutoregressiveDensity):
         self.order_agnostic = order_agnostic
         self.dropout = dropout
 
-    def _network(self, n_features: int, conditional: Conditional, seed: int) -> Masked:
+    def _network(self, sizes: dict[str, Any], seed: int) -> Masked:
         return Masked(
-            n_features,
-            conditional.n_outputs,
-            conditional.inputs,
             hidden_layer_sizes=check_layer_sizes(self.hidden_layer_sizes),
             activation=self.activation,
             direct_connections=self.direct_connections,
@@ -491,10 +479,9 @@ class MADE(AutoregressiveDensity):
             n_masks=self.n_masks,
             n_scoring_masks=self.n_scoring_masks,
             order_agnostic=self.order_agnostic,
-            markov_order=n_features if self.markov_order is None else self.markov_order,
             dropout=self.dropout,
             seed=seed,
-            dtype=np.dtype(self.dtype),
+            **sizes,
         )
 
     @property
@@ -593,13 +580,9 @@ class FVSBN(AutoregressiveDensity):
             dtype=dtype,
         )
 
-    def _network(self, n_features: int, conditional: Conditional, seed: int) -> Masked:
+    def _network(self, sizes: dict[str, Any], seed: int) -> Masked:
         return Masked(
-            n_features,
-            conditional.n_outputs,
-            conditional.inputs,
-            markov_order=n_features if self.markov_order is None else self.markov_order,
-            dtype=np.dtype(self.dtype),
+            **sizes,
         )
 
 

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastar import conditionals, networks, optimizers, schedules
 from fastar._base import AutoregressiveDensity
 from fastar._containers import Container
+from fastar._context import Context
 from fastar._files import read_arrays, write_arrays
 from fastar._frames import Schema
 from fastar._parallel import thawed
@@ -97,6 +98,7 @@ def _describe(estimator: Any) -> tuple[dict[str, Any], dict[str, Array]]:
         "feature_names": list(getattr(estimator, "feature_names_in_", [])),
         "network": {"name": estimator.network_.name, **estimator.network_.settings()},
         "container": _container_to_json(estimator._container),
+        "context": None if estimator.context_ is None else estimator.context_.to_json(),
         "n_iter": estimator.n_iter_,
         "best_iter": estimator.best_iter_,
         "loss_curve": estimator.loss_curve_,
@@ -104,6 +106,8 @@ def _describe(estimator: Any) -> tuple[dict[str, Any], dict[str, Array]]:
     }
     arrays = {"theta": estimator.theta_, "order": np.asarray(estimator.order_, np.int64)}
     arrays |= {f"distribution.{name}": array for name, array in conditional.arrays().items()}
+    if estimator.context_ is not None:
+        arrays |= {f"context.{name}": array for name, array in estimator.context_.arrays().items()}
     return header, arrays
 
 
@@ -155,12 +159,12 @@ def _restore(
     parameters = {name: _from_json(name, value) for name, value in header["parameters"].items()}
     estimator = BY_NAME[header["class"]](**parameters)
     conditional = _from_json("distribution", header["distribution"])
-    learnt = {
-        name.removeprefix("distribution."): array
-        for name, array in arrays.items()
-        if name.startswith("distribution.")
-    }
+    learnt = _within(arrays, "distribution.")
     estimator.distribution_ = conditional.restored(learnt, header["n_features"])
+    described = header.get("context")
+    estimator.context_ = (
+        None if described is None else Context.restored(described, _within(arrays, "context."))
+    )
     estimator.order_ = arrays["order"].astype(np.intp)
     estimator.theta_ = empty_vector(arrays["theta"].size, arrays["theta"].dtype)
     estimator.theta_[:] = arrays["theta"]
@@ -184,6 +188,15 @@ def _restore(
         header["validation_curve"],
     )
     return estimator
+
+
+def _within(arrays: dict[str, Array], prefix: str) -> dict[str, Array]:
+    """Return the arrays whose names begin so, by the rest of their names."""
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
 
 
 def _container_to_json(container: Container | Schema) -> dict[str, Any]:
@@ -240,12 +253,7 @@ def _restore_mixture(
         zip(header["members"], header["frozen"], strict=True)
     ):
         prefix = f"members.{place}."
-        own = {
-            name.removeprefix(prefix): array
-            for name, array in arrays.items()
-            if name.startswith(prefix)
-        }
-        fitted = _restore(member, own, path)
+        fitted = _restore(member, _within(arrays, prefix), path)
         members.append(FrozenEstimator(fitted) if is_frozen else fitted)
     mixture: Mixture = _from_template(header, members)
     weights = mixture.weights_ = arrays["weights"]

@@ -123,7 +123,7 @@ def test_forward_and_backward_are_the_textbooks(drawn, n, n_threads):
     params, twin = parameters_of(network, member)
     codes = codes_of(network, n)
     weights = network.prepare(params, n_threads, member)
-    raw, cache = network.forward(weights, codes, n_threads, np.random.default_rng(0))
+    raw, cache = network.forward(weights, codes, n_threads, rng=np.random.default_rng(0))
     kept = kept_of(network, weights, cache)
     assert len(kept) == (len(network.hidden_layer_sizes) if network.dropout else 0)
     double = doubled(params)
@@ -155,7 +155,7 @@ def test_every_number_has_the_same_bits_for_any_threads_and_any_block_of_rows(dr
     found = []
     for n_threads in (1, 2, 3, 8):
         weights = network.prepare(params, n_threads, member)
-        raw, cache = network.forward(weights, codes, n_threads, np.random.default_rng(0))
+        raw, cache = network.forward(weights, codes, n_threads, rng=np.random.default_rng(0))
         grads = {name: np.full_like(array, np.inf) for name, array in params.items()}
         network.backward(weights, cache, raw, grads, n_threads)
         found.append([raw, *grads.values()])
@@ -197,7 +197,7 @@ def test_dropout_leaves_out_its_share_and_keeps_the_mean():
     network = network_of(9, (100, 100), dropout=0.3)
     params, _ = parameters_of(network, 0)
     weights, codes = network.prepare(params, 1), codes_of(network, 500)
-    _, cache = network.forward(weights, codes, 1, np.random.default_rng(0))
+    _, cache = network.forward(weights, codes, 1, rng=np.random.default_rng(0))
     for keep in cache.kept:
         np.testing.assert_allclose(np.unique(keep), [0, 1 / 0.7])
         assert (keep == 0).mean() == pytest.approx(0.3, abs=0.01)

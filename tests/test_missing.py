@@ -13,7 +13,8 @@ from sklearn.exceptions import ConvergenceWarning
 from test_kernels import close
 
 from fastar import _threads, conditionals, optimizers, schedules
-from fastar._inference import describe, sample, score_features, score_rows
+from fastar._inference import describe, score_features, score_rows
+from fastar._sampling import sample
 from fastar._kernels import _inputs
 from fastar._model import Model
 from fastar._table import Table

@@ -8,6 +8,9 @@ from numpy.typing import DTypeLike, NDArray
 KINDS: tuple[str, ...]
 MAX_COMPONENTS: int
 FEATURE: np.dtype[Any]
+FREE: int
+HELD: int
+WEIGHED: int
 
 class Kernel:
     """The compiled side of a table's conditionals."""

@@ -89,6 +89,7 @@ def sample(
     noise: Array,
     held: Array | None,
     codes: Array,
+    weight: Array | None,
     one_hot: Array,
     n_inputs: int,
     edges: Sequence[Any],
@@ -99,4 +100,4 @@ def sample(
     activation: int,
     n_threads: int,
 ) -> None:
-    """Fill codes (n, D), but for those with held (n, D) not zero."""
+    """Fill codes (n, D), but for those with held (n, D) not FREE."""

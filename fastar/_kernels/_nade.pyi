@@ -51,6 +51,7 @@ def sample(
     noise: NDArray[Any],
     held: NDArray[Any] | None,
     codes: NDArray[Any],
+    weight: NDArray[Any] | None,
     one_hot: NDArray[Any],
     n_inputs: int,
     markov_order: int,
@@ -59,8 +60,9 @@ def sample(
     b: NDArray[Any],
     rho: NDArray[Any] | None,
     initial: NDArray[Any],
+    shift: NDArray[Any] | None,
     activation: int,
     unit_changes: bool,
     n_threads: int,
 ) -> None:
-    """Fill codes (n, D) feature by feature, but for those with held (n, D) not zero."""
+    """Fill codes (n, D) feature by feature, but for those with held (n, D) not FREE."""

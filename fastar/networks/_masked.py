@@ -13,6 +13,7 @@ import numpy as np
 from fastar._kernels import _cpu, _inputs, _masked
 from fastar._parameters import Array, Params
 from fastar._threads import useful_n_threads
+from fastar.networks._dense import product, weight_gradient
 from fastar.networks._inputs import Inputs
 from fastar.networks._masks import MaskSet, even_degrees, random_degrees, sample_groups
 from fastar.networks._network import Network
@@ -57,6 +58,9 @@ class Weights:
     wiring: Wiring
     matrices: dict[str, Array]
     biases: list[Array]
+    """Of each hidden layer and the outputs."""
+    context: list[Array]
+    """The same of what a context adds, each (C, columns); none without one."""
     packed: list[Any] | None = None
     """What sampling makes of them, when it first comes by."""
 
@@ -70,6 +74,7 @@ class Cache:
     """Activations."""
     kept: list[Array]
     """What dropout multiplied them by; empty without it."""
+    context: Array | None
 
 
 class Masked(Network):
@@ -103,6 +108,8 @@ class Masked(Network):
         Share of hidden units that a training step leaves out.
     seed : int
         Of the masks.
+    n_context : int
+        C: a context y (n, C) adds y U_l to c_l, and y B to b.
     dtype : dtype
         float32 or float64.
 
@@ -130,6 +137,7 @@ class Masked(Network):
         markov_order: int,
         dropout: float = 0.0,
         seed: int = 0,
+        n_context: int = 0,
         dtype: Any,
     ) -> None:
         if min(n_features, markov_order, *hidden_layer_sizes) < 1:
@@ -152,6 +160,7 @@ class Masked(Network):
         self.markov_order = int(min(markov_order, n_features))
         self.dropout = float(dropout)
         self.seed = seed
+        self.n_context = int(n_context)
         self.dtype = np.dtype(dtype)
         self._activation = ACTIVATIONS.index(activation)
         # A few ones among many features, or a row for each level: adding rows beats multiplying.
@@ -170,6 +179,7 @@ class Masked(Network):
             "markov_order": self.markov_order,
             "dropout": self.dropout,
             "seed": self.seed,
+            "n_context": self.n_context,
             "dtype": self.dtype.name,
         }
 
@@ -242,6 +252,10 @@ class Masked(Network):
                 shapes[f"W{layer}"] = (*before, *after)
         if self.direct_connections:
             shapes["L"] = (*inputs, D, P)
+        if self.n_context:
+            for layer, H in enumerate(self.hidden_layer_sizes):
+                shapes[f"U{layer}"] = (self.n_context, H)
+            shapes["B"] = (self.n_context, D, P)
         for layer, H in enumerate(self.hidden_layer_sizes):
             shapes[f"c{layer}"] = (H,)
         return {**shapes, "b": (D, P)}
@@ -249,13 +263,13 @@ class Masked(Network):
     @property
     def decayed(self) -> tuple[str, ...]:
         """Names of the weights."""
-        return tuple(name for name in self.shapes if name[0] in "WL")
+        return tuple(name for name in self.shapes if name[0] in "WLUB")
 
     @property
     def output_weights(self) -> tuple[str, ...]:
-        """The last W, and L."""
+        """The last W, L and B."""
         last = f"W{len(self.hidden_layer_sizes)}"
-        return tuple(name for name in (last, "L") if name in self.shapes)
+        return tuple(name for name in (last, "L", "B") if name in self.shapes)
 
     @property
     def active(self) -> Array | None:
@@ -304,13 +318,17 @@ class Masked(Network):
         return self.textbook(arrays)
 
     def initialise(self, params: Params, rng: np.random.Generator) -> None:
-        """Fill the W with small random numbers, zeros where the only mask hides them."""
+        """Fill the W and U with small random numbers, zeros where the only mask hides them."""
         for name in self.shapes:
             params[name][...] = 0
         for layer, H in enumerate((self.n_features, *self.hidden_layer_sizes)):
             if self.hidden_layer_sizes:
                 W = params[f"W{layer}"]
                 W[...] = rng.uniform(-1, 1, W.shape) / np.sqrt(H)
+        if self.n_context:
+            for layer, H in enumerate(self.hidden_layer_sizes):
+                U = params[f"U{layer}"]
+                U[...] = rng.uniform(-1, 1, U.shape) / np.sqrt(max(self.n_context, H))
         if self.n_masks == 1:
             for each in self._only_wiring.layers:
                 hidden = ~each.stairs.mask()
@@ -328,19 +346,37 @@ class Masked(Network):
             if self.n_masks != 1:
                 W = _masked.restrict(W, each.rows, each.columns, stairs, n_threads)
             matrices[each.name] = W
-        biases = [params[f"c{layer}"][units] for layer, units in enumerate(wiring.masks.units)]
-        return Weights(wiring, matrices, [*biases, params["b"].ravel()[wiring.outputs]])
+        places = [*wiring.masks.units, wiring.outputs]
+        n_hidden = len(self.hidden_layer_sizes)
+        biases = [
+            params[f"c{layer}" if layer < n_hidden else "b"].ravel()[columns]
+            for layer, columns in enumerate(places)
+        ]
+        context = [
+            np.ascontiguousarray(params[name].reshape(self.n_context, -1)[:, columns])
+            for name, columns in zip(self._context_weights, places, strict=False)
+        ]
+        return Weights(wiring, matrices, biases, context)
+
+    @property
+    def _context_weights(self) -> list[str]:
+        """Names of the weights of a context, into each hidden layer and the outputs."""
+        if not self.n_context:
+            return []
+        return [*(f"U{layer}" for layer in range(len(self.hidden_layer_sizes))), "B"]
 
     def forward(
         self,
         weights: Weights,
         codes: Array,
         n_threads: int,
+        *,
+        context: Array | None = None,
         rng: np.random.Generator | None = None,
     ) -> tuple[Array, Cache]:
         """Return raw (n, D, P) for codes (n, D), and the cache for `backward`.
 
-        rng: in training, what dropout is drawn from.
+        context (n, C). rng: in training, what dropout is drawn from.
         """
         n, wiring = len(codes), weights.wiring
         order = wiring.masks.order
@@ -357,10 +393,10 @@ class Masked(Network):
         source = inputs
         for layer, each in enumerate(wiring.layers):
             last = each is wiring.layers[-1]
-            out = _cpu.aligned_empty((n, each.stairs.columns), self.dtype)
+            out, bias = self._started(weights, layer, n, context, n_threads)
             enter = _masked.gather if layer == 0 and self._sparse else _masked.forward
             enter(
-                source, each.stairs, weights.matrices[each.name], weights.biases[layer], out,
+                source, each.stairs, weights.matrices[each.name], bias, out,
                 _LINEAR if last else self._activation, n_threads,
             )  # fmt: skip
             source = out
@@ -371,16 +407,25 @@ class Masked(Network):
                     kept.append(keep * self.dtype.type(1 / (1 - self.dropout)))
                     source = out * kept[-1]
         if wiring.direct is not None:
-            bias = None if wiring.layers else weights.biases[-1]
+            bias = None
             if not wiring.layers:
-                source = _cpu.aligned_empty((n, len(wiring.outputs)), self.dtype)
+                source, bias = self._started(weights, -1, n, context, n_threads)
             enter = _masked.gather if self._sparse else _masked.forward
             enter(
                 inputs, wiring.direct.stairs, weights.matrices["L"], bias, source, _LINEAR,
                 n_threads,
             )  # fmt: skip
         raw = source.reshape(n, self.n_features, self.n_outputs)
-        return self._from_order(raw, order), Cache(inputs, hidden, kept)
+        return self._from_order(raw, order), Cache(inputs, hidden, kept, context)
+
+    def _started(
+        self, weights: Weights, layer: int, n: int, context: Array | None, n_threads: int
+    ) -> tuple[Array, Array | None]:
+        """Return a layer's units (n, columns) and the bias that is still to be added to them."""
+        bias = weights.biases[layer]
+        if context is not None:
+            return product(context, weights.context[layer], bias, n_threads), None
+        return _cpu.aligned_empty((n, len(bias)), self.dtype), bias
 
     def backward(
         self, weights: Weights, cache: Cache, graw: Array, grads: Params, n_threads: int
@@ -396,7 +441,9 @@ class Masked(Network):
             count, _, row, value = cache.inputs
             n_rows = self.n_features * self.inputs.n_inputs
             lists = _inputs.by_feature((count, row, row, value), n_rows, max(1, n), n_threads)
-        grads["b"].reshape(-1)[wiring.outputs] = g.sum(axis=0)
+        self._bias_gradient(
+            len(self.hidden_layer_sizes), wiring.outputs, cache, g, grads, n_threads
+        )
         if wiring.direct is not None:
             self._weight_gradient(wiring.direct, cache.inputs, lists, g, grads, n_threads)
         for layer in reversed(range(len(wiring.layers))):
@@ -413,8 +460,20 @@ class Masked(Network):
             )
             if keep is not None:
                 gh *= keep
-            grads[f"c{layer - 1}"][wiring.masks.units[layer - 1]] = gh.sum(axis=0)
+            units = wiring.masks.units[layer - 1]
+            self._bias_gradient(layer - 1, units, cache, gh, grads, n_threads)
             g = gh
+
+    def _bias_gradient(
+        self, layer: int, columns: Array, cache: Cache, g: Array, grads: Params, n_threads: int
+    ) -> None:
+        """Write the gradient by what all rows of a layer have, and by the context's weights."""
+        name = f"c{layer}" if layer < len(self.hidden_layer_sizes) else "b"
+        grads[name].reshape(-1)[columns] = g.sum(axis=0)
+        if cache.context is not None:
+            gW = np.empty((self.n_context, len(columns)), self.dtype)
+            weight_gradient(cache.context, g, gW, n_threads)
+            grads[self._context_weights[layer]].reshape(self.n_context, -1)[:, columns] = gW
 
     def _weight_gradient(
         self,
@@ -446,8 +505,11 @@ class Masked(Network):
         held: Array | None,
         codes: Array,
         n_threads: int,
+        *,
+        context: Array | None = None,
+        weight: Array | None = None,
     ) -> None:
-        """Draw codes (n, D) where `held` is not set, with noise (n, D, m)."""
+        """Draw codes (n, D) where `held` is FREE, and weigh those that are WEIGHED."""
         masks = weights.wiring.masks
         order = masks.order
         n_threads = self._threads(len(codes), n_threads)
@@ -457,9 +519,15 @@ class Masked(Network):
         if self.order_agnostic:
             inner = np.ascontiguousarray(codes[:, order])
             held = None if held is None else np.ascontiguousarray(held[:, order])
+        biases = weights.biases
+        if context is not None:
+            biases = [
+                product(context, B, bias, n_threads)
+                for B, bias in zip(weights.context, biases, strict=True)
+            ]
         _masked.sample(
-            draw, noise, held, inner, self._one_hot(order), self.inputs.n_inputs,
-            weights.packed, weights.biases, masks.finals(), order.astype(np.int32),
+            draw, noise, held, inner, weight, self._one_hot(order), self.inputs.n_inputs,
+            weights.packed, biases, masks.finals(), order.astype(np.int32),
             self.n_outputs, self._activation, n_threads,
         )  # fmt: skip
         if inner is not codes:

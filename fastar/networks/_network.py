@@ -15,7 +15,8 @@ from fastar.networks._inputs import Inputs
 class Network(ABC):
     """From the codes of x_<d to the raw parameters of p(x_d | x_<d), for every d at once.
 
-    Stateless but for its sizes. Codes (n, D) and raw outputs (n, D, P) are in model order.
+    Stateless but for its sizes. Codes (n, D) and raw outputs (n, D, P) are in model order. A
+    context (n, C) enters every hidden layer and every output with weights of its own, U and B.
     """
 
     name: ClassVar[str]
@@ -24,6 +25,8 @@ class Network(ABC):
     n_outputs: int
     inputs: Inputs
     dtype: np.dtype[Any]
+    n_context: int = 0
+    """C, numbers of the context of a row; 0 without one."""
     seed: int = 0
     """Of what is random in its structure."""
     order_agnostic: bool = False
@@ -107,11 +110,17 @@ class Network(ABC):
 
     @abstractmethod
     def forward(
-        self, weights: Any, codes: Array, n_threads: int, rng: np.random.Generator | None = None
+        self,
+        weights: Any,
+        codes: Array,
+        n_threads: int,
+        *,
+        context: Array | None = None,
+        rng: np.random.Generator | None = None,
     ) -> tuple[Array, Any]:
         """Return raw (n, D, P) for codes (n, D), and the cache for `backward`.
 
-        rng: in training, for what is random there.
+        context (n, C). rng: in training, for what is random there.
         """
 
     @abstractmethod
@@ -132,5 +141,12 @@ class Network(ABC):
         held: Array | None,
         codes: Array,
         n_threads: int,
+        *,
+        context: Array | None = None,
+        weight: Array | None = None,
     ) -> None:
-        """Draw codes (n, D) where `held` is not set, with noise (n, D, m)."""
+        """Draw codes (n, D) where `held` (n, D) is FREE, with noise (n, D, m).
+
+        To weight (n,) log p of the codes that are WEIGHED is added. What is HELD before all else
+        costs no outputs, and after all else nothing.
+        """

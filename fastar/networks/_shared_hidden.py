@@ -11,6 +11,7 @@ import numpy as np
 from fastar._kernels import _cpu, _inputs, _nade
 from fastar._parameters import Array, Params
 from fastar._threads import useful_n_threads
+from fastar.networks._dense import add_product, product, weight_gradient
 from fastar.networks._inputs import Inputs
 from fastar.networks._network import Network
 
@@ -23,6 +24,7 @@ class Cache:
 
     changes: tuple[Array, Array, Array, Array]
     state: tuple[Array, Array]
+    context: Array | None
 
 
 class SharedHidden(Network):
@@ -46,6 +48,8 @@ class SharedHidden(Network):
     rescaled : bool
         Whether ``h_d = g(rho_d (c + ..))``, with a parameter rho for each feature from the second
         on [2]_.
+    n_context : int
+        C: a context y (n, C) adds y U to c, and y B to b.
 
     References
     ----------
@@ -68,6 +72,7 @@ class SharedHidden(Network):
         markov_order: int,
         dtype: Any,
         rescaled: bool = False,
+        n_context: int = 0,
     ) -> None:
         if min(n_features, n_hidden, markov_order) < 1:
             raise ValueError("n_features, n_hidden and markov_order must be at least 1")
@@ -80,6 +85,7 @@ class SharedHidden(Network):
         self.dtype = np.dtype(dtype)
         self.activation = activation
         self.rescaled = bool(rescaled)
+        self.n_context = int(n_context)
         self._activation = ACTIVATIONS.index(activation)
 
     def settings(self) -> dict[str, Any]:
@@ -90,33 +96,39 @@ class SharedHidden(Network):
             "markov_order": self.markov_order,
             "dtype": self.dtype.name,
             "rescaled": self.rescaled,
+            "n_context": self.n_context,
         }
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         """Name and shape of every parameter, weights first."""
         D, P, H, Q = self.n_features, self.n_outputs, self.n_hidden, self.inputs.n_inputs
-        W = (D - 1, H) if Q == 1 else (D - 1, Q, H)
-        shapes = {"W": W, "V": (D - 1, P, H), "c": (H,), "b": (D, P)}
+        shapes: dict[str, tuple[int, ...]] = {
+            "W": (D - 1, H) if Q == 1 else (D - 1, Q, H),
+            "V": (D - 1, P, H),
+        }
+        if self.n_context:
+            shapes |= {"U": (self.n_context, H), "B": (self.n_context, D, P)}
+        shapes |= {"c": (H,), "b": (D, P)}
         return shapes | {"rho": (D - 1,)} if self.rescaled else shapes
 
     @property
     def decayed(self) -> tuple[str, ...]:
-        """W and V."""
-        return "W", "V"
+        """W, V, U and B."""
+        return ("W", "V", "U", "B") if self.n_context else ("W", "V")
 
     @property
     def output_weights(self) -> tuple[str, ...]:
-        """V."""
-        return ("V",)
+        """V and B."""
+        return ("V", "B") if self.n_context else ("V",)
 
     def initialise(self, params: Params, rng: np.random.Generator) -> None:
-        """Fill W and V with small random numbers, c and b with zeros, rho with 1 / sqrt(d)."""
-        for name in self.decayed:
+        """Fill W, V and U with small random numbers, the rest with zeros, rho with 1 / sqrt(d)."""
+        for name in self.shapes:
+            params[name][...] = 0
+        for name in self.decayed[:3]:
             scale = 1 / np.sqrt(max(self.n_features, self.n_hidden))
             params[name][...] = rng.uniform(-scale, scale, params[name].shape)
-        params["c"][...] = 0
-        params["b"][...] = 0
         if self.rescaled:
             # Our choice: of d features with equal variances, the pre-activation then has the same
             # variance for every d.
@@ -127,6 +139,8 @@ class SharedHidden(Network):
         params: Params,
         codes: Array,
         n_threads: int,
+        *,
+        context: Array | None = None,
         rng: np.random.Generator | None = None,
     ) -> tuple[Array, Cache]:
         """Return raw (n, D, P) for codes (n, D), and the cache for `backward`."""
@@ -142,13 +156,15 @@ class SharedHidden(Network):
             V,
             params["b"],
             params.get("rho"),
-            self._initial(params, len(codes)),
+            self._initial(params, len(codes), context, n_threads),
             raw,
             self._activation,
             self.inputs.unit_changes,
             n_threads,
         )
-        return raw, Cache(changes, state)
+        if context is not None:
+            add_product(context, params["B"], raw, n_threads)
+        return raw, Cache(changes, state, context)
 
     def backward(
         self, params: Params, cache: Cache, graw: Array, grads: Params, n_threads: int
@@ -172,10 +188,14 @@ class SharedHidden(Network):
             self.inputs.unit_changes,
             n_threads,
         )
-        np.sum(ga[:, : self.n_hidden], axis=0, out=grads["c"])
+        ga = ga[:, : self.n_hidden]
+        np.sum(ga, axis=0, out=grads["c"])
         np.sum(graw, axis=0, out=grads["b"])
         if grho is not None:
             grads["rho"][...] = grho
+        if cache.context is not None:
+            weight_gradient(cache.context, ga, grads["U"], n_threads)
+            weight_gradient(cache.context, graw, grads["B"], n_threads)
 
     def sample(
         self,
@@ -185,13 +205,24 @@ class SharedHidden(Network):
         held: Array | None,
         codes: Array,
         n_threads: int,
+        *,
+        context: Array | None = None,
+        weight: Array | None = None,
     ) -> None:
-        """Draw codes (n, D) where `held` is not set, with noise (n, D, m)."""
+        """Draw codes (n, D) where `held` is FREE, and weigh those that are WEIGHED."""
+        n, n_threads = len(codes), self._threads(len(codes), n_threads)
         W, V = self._matrices(params)
+        shift = None
+        if context is not None:
+            nothing = np.zeros(self.n_features * self.n_outputs, self.dtype)
+            shift = product(context, params["B"], nothing, n_threads).reshape(
+                n, self.n_features, self.n_outputs
+            )
         _nade.sample(
-            draw, noise, held, codes, self.inputs.one_hot, self.inputs.n_inputs, self.markov_order,
-            W, V, params["b"], params.get("rho"), self._initial(params, len(codes)),
-            self._activation, self.inputs.unit_changes, self._threads(len(codes), n_threads),
+            draw, noise, held, codes, weight, self.inputs.one_hot, self.inputs.n_inputs,
+            self.markov_order, W, V, params["b"], params.get("rho"),
+            self._initial(params, n, context, n_threads), shift, self._activation,
+            self.inputs.unit_changes, n_threads,
         )  # fmt: skip
 
     def _threads(self, n_rows: int, n_threads: int) -> int:
@@ -202,10 +233,13 @@ class SharedHidden(Network):
     def _matrices(self, params: Params) -> tuple[Array, Array]:
         return params["W"].reshape(-1, self.n_hidden), params["V"].reshape(-1, self.n_hidden)
 
-    def _initial(self, params: Params, n: int) -> Array:
+    def _initial(self, params: Params, n: int, context: Array | None, n_threads: int) -> Array:
         """Return the pre-activations before the first feature, in whole vectors."""
         stride = _nade.hidden_stride(self.n_hidden, self.dtype)
         hidden: Array = _cpu.aligned_empty((n, stride), self.dtype)
-        hidden[:, : self.n_hidden] = params["c"]
+        c = params["c"]
+        hidden[:, : self.n_hidden] = (
+            c if context is None else product(context, params["U"], c, n_threads)
+        )
         hidden[:, self.n_hidden :] = 0
         return hidden

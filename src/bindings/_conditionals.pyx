@@ -11,7 +11,7 @@ import numpy as np
 from fastar._kernels._cpu import aligned_empty, isa
 
 cdef extern from "conditionals.h" nogil:
-    int FASTAR_COMPONENTS
+    int FASTAR_COMPONENTS, FASTAR_FREE, FASTAR_HELD, FASTAR_WEIGHED
     ctypedef struct feature_spec:
         int32_t kind, count
         double unit, floor, low, high
@@ -25,12 +25,16 @@ cdef extern from "conditionals.h" nogil:
                                        int64_t, float*) noexcept nogil
     ctypedef void (*draw_function_f64)(int64_t, int64_t, conditional_spec, double*, int64_t, const double*,
                                        int64_t, double*) noexcept nogil
+    ctypedef void (*weigh_function_f32)() noexcept nogil
     ctypedef struct draw_f32:
         draw_function_f32 function
+        weigh_function_f32 weigh
         int64_t n_noise
         conditional_spec spec
+    ctypedef void (*weigh_function_f64)() noexcept nogil
     ctypedef struct draw_f64:
         draw_function_f64 function
+        weigh_function_f64 weigh
         int64_t n_noise
         conditional_spec spec
     ctypedef struct conditionals_f32:
@@ -39,12 +43,14 @@ cdef extern from "conditionals.h" nogil:
         void (*gradient)(int64_t, int64_t, int64_t, conditional_spec, const float*, const float*,
                          const float*, float*, double*, float*) noexcept nogil
         draw_function_f32 draw
+        weigh_function_f32 weigh
     ctypedef struct conditionals_f64:
         void (*log_prob)(int64_t, int64_t, int64_t, conditional_spec, const double*, const double*, double*,
                          double*) noexcept nogil
         void (*gradient)(int64_t, int64_t, int64_t, conditional_spec, const double*, const double*,
                          const double*, double*, double*, double*) noexcept nogil
         draw_function_f64 draw
+        weigh_function_f64 weigh
     const conditionals_f32* conditionals_f32_for(int isa)
     const conditionals_f64* conditionals_f64_for(int isa)
 
@@ -54,6 +60,7 @@ cdef const conditionals_f64* f64 = conditionals_f64_for(isa)
 KINDS = ("bernoulli", "categorical", "gaussian", "laplace", "gaussian_mixture", "laplace_mixture",
          "logistic_mixture", "poisson", "negative_binomial")
 MAX_COMPONENTS = FASTAR_COMPONENTS
+FREE, HELD, WEIGHED = FASTAR_FREE, FASTAR_HELD, FASTAR_WEIGHED  # what a walk does with a code
 FEATURE = np.dtype([("kind", np.int32), ("count", np.int32), ("unit", np.float64), ("floor", np.float64),
                     ("low", np.float64), ("high", np.float64)])
 
@@ -157,10 +164,10 @@ cdef class Kernel:
             draw32 = <draw_f32*>PyMem_Malloc(sizeof(draw_f32))
             if draw32 == NULL:
                 raise MemoryError()
-            draw32[0] = draw_f32(f32.draw, self.n_noise, self.spec(temperature))
+            draw32[0] = draw_f32(f32.draw, f32.weigh, self.n_noise, self.spec(temperature))
             return PyCapsule_New(draw32, "fastar.draw_f32", free_draw)
         draw64 = <draw_f64*>PyMem_Malloc(sizeof(draw_f64))
         if draw64 == NULL:
             raise MemoryError()
-        draw64[0] = draw_f64(f64.draw, self.n_noise, self.spec(temperature))
+        draw64[0] = draw_f64(f64.draw, f64.weigh, self.n_noise, self.spec(temperature))
         return PyCapsule_New(draw64, "fastar.draw_f64", free_draw)

@@ -6,17 +6,12 @@ from cython cimport floating
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
+from conditionals cimport draw_f32, draw_f64, walked_f32, walked_f64
 from inputs cimport input_spec
 
 import numpy as np
 
 from fastar._kernels._cpu import aligned_empty, isa
-
-cdef extern from "conditionals.h" nogil:
-    ctypedef struct draw_f32:
-        int64_t n_noise
-    ctypedef struct draw_f64:
-        int64_t n_noise
 
 cdef extern from "masked.h" nogil:
     ctypedef struct masked_groups:
@@ -46,6 +41,7 @@ cdef extern from "masked.h" nogil:
         const sampled_f32* layers
         const sampled_f32* direct
         const float** bias
+        int own_bias
         const int32_t* feature
     ctypedef struct masked_f32:
         int64_t depth, width, sample_rows, group
@@ -67,8 +63,8 @@ cdef extern from "masked.h" nogil:
         void (*derivative)(int64_t, int64_t, int, const float*, int64_t, float*, int64_t) noexcept nogil
         void (*pack)(int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f32, float*) noexcept nogil
         int64_t (*sample_scratch)(masked_walk_f32) noexcept nogil
-        void (*sample)(int64_t, masked_walk_f32, draw_f32, const float*, const uint8_t*, float*, float*,
-                       int32_t*, int32_t*, float*) noexcept nogil
+        void (*sample)(int64_t, masked_walk_f32, draw_f32, walked_f32, float*, int32_t*, int32_t*,
+                       float*) noexcept nogil
     const masked_f32* masked_f32_for(int isa)
     ctypedef struct staircase_f64:
         int64_t rows, columns
@@ -90,6 +86,7 @@ cdef extern from "masked.h" nogil:
         const sampled_f64* layers
         const sampled_f64* direct
         const double** bias
+        int own_bias
         const int32_t* feature
     ctypedef struct masked_f64:
         int64_t depth, width, sample_rows, group
@@ -111,8 +108,8 @@ cdef extern from "masked.h" nogil:
         void (*derivative)(int64_t, int64_t, int, const double*, int64_t, double*, int64_t) noexcept nogil
         void (*pack)(int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f64, double*) noexcept nogil
         int64_t (*sample_scratch)(masked_walk_f64) noexcept nogil
-        void (*sample)(int64_t, masked_walk_f64, draw_f64, const double*, const uint8_t*, double*, double*,
-                       int32_t*, int32_t*, double*) noexcept nogil
+        void (*sample)(int64_t, masked_walk_f64, draw_f64, walked_f64, double*, int32_t*, int32_t*,
+                       double*) noexcept nogil
     const masked_f64* masked_f64_for(int isa)
 
 ACTIVATIONS = ("sigmoid", "tanh", "relu")  # in the order of the C enumeration
@@ -438,14 +435,16 @@ cdef sampled_f64 sampled64(edge):
     return sampled_f64(stairs_f64(stairs, &W[0, 0]), groups.struct(), &packed[0], edge[4])
 
 
-def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, const uint8_t[::1] one_hot,
-           int64_t n_inputs, edges, biases, finals, const int32_t[::1] feature,
+def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, weight,
+           const uint8_t[::1] one_hot, int64_t n_inputs, edges, biases, finals, const int32_t[::1] feature,
            int64_t n_outputs, int activation, int n_threads):
-    """Fill codes (n, D), but for those with held (n, D) not zero.
+    """Fill codes (n, D), but for those with held (n, D) not FREE.
+
+    weight (n,): log p of codes that are WEIGHED is added.
 
     edges: into each hidden layer, from the last of them into the outputs, and from the inputs to the outputs;
     each is (Staircase, Groups, W, what `pack` returned, whether the inputs come by lists), or None. biases: of
-    each layer and the outputs. finals: for each hidden layer (D + 1,) how many units are final after so many
+    each layer and the outputs, each (columns,), or all (n, columns). finals: for each hidden layer (D + 1,) how many units are final after so many
     features. feature (D,): the conditional's number of the k-th feature.
     """
     cdef int64_t n = codes.shape[0], D = codes.shape[1], n_layers = len(finals), i, r, m, rows, size
@@ -456,7 +455,10 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
     cdef const uint8_t[:, ::1] is_held = held
     cdef bint any_held = held is not None
     check(not any_held or (is_held.shape[0] == n and is_held.shape[1] == D))
-    cdef const floating[::1] bias
+    cdef double[::1] log_weight = np.zeros(n) if weight is None else weight
+    check(not any_held or log_weight.shape[0] == n)
+    cdef bint own_bias = biases[0].ndim == 2
+    cdef const floating[:, ::1] bias
     cdef const int64_t[::1] final
     cdef draw_f32 draw32
     cdef draw_f64 draw64
@@ -468,12 +470,14 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
     cdef floating[:, ::1] scratch, values
     cdef int32_t[:, ::1] counts, places
     cdef const uint8_t* held_row
+    cdef double* weight_row
     try:
         if layers == NULL or b == NULL or f == NULL:
             raise MemoryError()
         for i in range(n_layers + 1):
-            bias = biases[i]
-            b[i] = &bias[0]
+            bias = biases[i] if own_bias else biases[i][None]
+            check(bias.shape[0] == (n if own_bias else 1))
+            b[i] = &bias[0, 0]
             if i < n_layers:
                 final = finals[i]
                 check(final.shape[0] == D + 1)
@@ -494,14 +498,14 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
             check(noise.shape[2] == draw32.n_noise)
             walk32 = masked_walk_f32(
                 D, n_outputs, n_layers, SAMPLE_BLOCK, activation, input_spec(D, n_inputs, D, &one_hot[0]), f,
-                <sampled_f32*>layers, <sampled_f32*>layers + n_layers + 1, b, &feature[0])
+                <sampled_f32*>layers, <sampled_f32*>layers + n_layers + 1, b, own_bias, &feature[0])
             rows, size = f32.sample_rows, f32.sample_scratch(walk32)
         else:
             draw64 = (<draw_f64*>PyCapsule_GetPointer(draw, "fastar.draw_f64"))[0]
             check(noise.shape[2] == draw64.n_noise)
             walk64 = masked_walk_f64(
                 D, n_outputs, n_layers, SAMPLE_BLOCK, activation, input_spec(D, n_inputs, D, &one_hot[0]), f,
-                <sampled_f64*>layers, <sampled_f64*>layers + n_layers + 1, b, &feature[0])
+                <sampled_f64*>layers, <sampled_f64*>layers + n_layers + 1, b, own_bias, &feature[0])
             rows, size = f64.sample_rows, f64.sample_scratch(walk64)
         # a fair share of rows, for blocks of fewer rows take no less time
         scratch = aligned_empty((n_threads, size), dtype)
@@ -514,13 +518,17 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
             m = min(rows, n - r)
             t = threadid()
             held_row = NULL
+            weight_row = NULL
             if any_held:
                 held_row = &is_held[r, 0]
+                weight_row = &log_weight[r]
             if floating is float:
-                f32.sample(m, walk32, draw32, &noise[r, 0, 0], held_row, &codes[r, 0], &scratch[t, 0],
+                f32.sample(m, walk32, draw32,
+                           walked_f32(r, &noise[r, 0, 0], held_row, &codes[r, 0], weight_row), &scratch[t, 0],
                            &counts[t, 0], &places[t, 0], &values[t, 0])
             else:
-                f64.sample(m, walk64, draw64, &noise[r, 0, 0], held_row, &codes[r, 0], &scratch[t, 0],
+                f64.sample(m, walk64, draw64,
+                           walked_f64(r, &noise[r, 0, 0], held_row, &codes[r, 0], weight_row), &scratch[t, 0],
                            &counts[t, 0], &places[t, 0], &values[t, 0])
     finally:
         PyMem_Free(layers)

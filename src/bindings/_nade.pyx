@@ -6,17 +6,12 @@ from cython cimport floating
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
+from conditionals cimport draw_f32, draw_f64, walked_f32, walked_f64
 from inputs cimport changes_by_feature, changes_f32, changes_f64, input_spec
 
 import numpy as np
 
 from fastar._kernels._cpu import aligned_empty, isa
-
-cdef extern from "conditionals.h" nogil:
-    ctypedef struct draw_f32:
-        int64_t n_noise
-    ctypedef struct draw_f64:
-        int64_t n_noise
 
 cdef extern from "nade.h" nogil:
     enum:
@@ -31,7 +26,7 @@ cdef extern from "nade.h" nogil:
         const float* rho
         const float* factors
     ctypedef struct nade_units_f32:
-        const float* initial
+        float* initial
         float* state
         float* h
         uint8_t* saturated
@@ -44,8 +39,8 @@ cdef extern from "nade.h" nogil:
                          int64_t, int64_t, int64_t, nade_units_f32, const float*, float*, float*,
                          float*, float*, float*) noexcept nogil
         int64_t (*backward_scratch)(int64_t, nade_sizes, int64_t, int) noexcept nogil
-        void (*sample)(int64_t, nade_sizes, nade_params_f32, input_spec, changes_f32, draw_f32, const float*,
-                       const uint8_t*, float*, nade_units_f32, float*, float*) noexcept nogil
+        void (*sample)(int64_t, nade_sizes, nade_params_f32, input_spec, changes_f32, draw_f32, walked_f32,
+                       const float*, nade_units_f32, float*, float*) noexcept nogil
     const nade_f32* nade_f32_for(int isa)
     ctypedef struct nade_params_f64:
         const double* W
@@ -54,7 +49,7 @@ cdef extern from "nade.h" nogil:
         const double* rho
         const double* factors
     ctypedef struct nade_units_f64:
-        const double* initial
+        double* initial
         double* state
         double* h
         uint8_t* saturated
@@ -67,8 +62,8 @@ cdef extern from "nade.h" nogil:
                          int64_t, int64_t, int64_t, nade_units_f64, const double*, double*, double*,
                          double*, double*, double*) noexcept nogil
         int64_t (*backward_scratch)(int64_t, nade_sizes, int64_t, int) noexcept nogil
-        void (*sample)(int64_t, nade_sizes, nade_params_f64, input_spec, changes_f64, draw_f64, const double*,
-                       const uint8_t*, double*, nade_units_f64, double*, double*) noexcept nogil
+        void (*sample)(int64_t, nade_sizes, nade_params_f64, input_spec, changes_f64, draw_f64, walked_f64,
+                       const double*, nade_units_f64, double*, double*) noexcept nogil
     const nade_f64* nade_f64_for(int isa)
 
 BACKWARD_ROWS = FASTAR_BACKWARD_ROWS  # rows of the blocks whose lists `backward` wants
@@ -126,7 +121,7 @@ def factors(const floating[:, ::1] W, int sign, int n_threads):
 
 
 def forward(changes, const floating[:, ::1] W, const floating[:, ::1] V, const floating[:, ::1] b, rho,
-            const floating[:, ::1] initial, floating[:, :, ::1] raw, int activation, bint unit_changes,
+            floating[:, ::1] initial, floating[:, :, ::1] raw, int activation, bint unit_changes,
             int n_threads):
     """Write raw (n, D, P); return the state of the hidden units that `backward` needs.
 
@@ -254,13 +249,14 @@ def backward(changes, by_feature, const floating[:, ::1] W, const floating[:, ::
     return ga.base, None if rho is None else np.sum(grho, axis=0)
 
 
-def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, const uint8_t[::1] one_hot,
-           int64_t n_inputs, int64_t markov_order, const floating[:, ::1] W, const floating[:, ::1] V,
-           const floating[:, ::1] b, rho, const floating[:, ::1] initial, int activation, bint unit_changes,
-           int n_threads):
-    """Fill codes (n, D) feature by feature, but for those with held (n, D) not zero.
+def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, weight,
+           const uint8_t[::1] one_hot, int64_t n_inputs, int64_t markov_order, const floating[:, ::1] W,
+           const floating[:, ::1] V, const floating[:, ::1] b, rho, floating[:, ::1] initial, shift,
+           int activation, bint unit_changes, int n_threads):
+    """Fill codes (n, D) feature by feature, but for those with held (n, D) not FREE.
 
-    draw: the conditional's capsule. noise (n, D, m). rho and initial as in `forward`.
+    draw: the conditional's capsule. noise (n, D, m). weight (n,): log p of codes that are WEIGHED is added.
+    rho and initial as in `forward`; initial is overwritten. shift (n, D, P): added to raw, or None.
     """
     cdef int64_t n = codes.shape[0], D = codes.shape[1], P = b.shape[1], H = W.shape[1]
     cdef int64_t stride = initial.shape[1]
@@ -276,10 +272,13 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
         draw64 = (<draw_f64*>PyCapsule_GetPointer(draw, "fastar.draw_f64"))[0]
         n_noise = draw64.n_noise
     cdef const uint8_t[:, ::1] is_held = held
+    cdef double[::1] log_weight = np.zeros(n) if weight is None else weight
+    cdef const floating[:, :, ::1] shifts = shift
     if (initial.shape[0] != n or noise.shape[0] != n or noise.shape[1] != D or noise.shape[2] != n_noise
-            or (held is not None and (is_held.shape[0] != n or is_held.shape[1] != D))
+            or (held is not None and (is_held.shape[0] != n or is_held.shape[1] != D or log_weight.shape[0] != n))
+            or (shift is not None and (shifts.shape[0] != n or shifts.shape[1] != D or shifts.shape[2] != P))
             or one_hot.shape[0] != D):
-        raise ValueError("the shapes of codes, noise, held and initial do not fit together")
+        raise ValueError("the shapes of codes, noise, held, weight, shift and initial do not fit together")
     cdef int64_t capacity = 2 * D
     cdef int64_t rows = rows_per_call(n, n_threads, FASTAR_SAMPLE_ROWS, 4), m, r, i, t
     cdef floating[:, :, ::1] units = aligned_empty((n_threads, 2 * rows, stride), dtype)
@@ -296,27 +295,34 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
     if sizes.activation == FASTAR_SIGMOID_UNIT and n >= ROWS_PER_CALL:
         table = factors(W, -1, n_threads)
         exp_minus_W = &table[0, 0]
-    cdef const uint8_t* held_row
-    cdef bint any_held = held is not None
+    cdef const uint8_t* held_row = NULL
+    cdef double* weight_row = NULL
+    cdef const floating* shift_row = NULL
+    cdef bint any_held = held is not None, any_shift = shift is not None
     for i in prange((n + rows - 1) // rows, nogil=True, num_threads=n_threads, schedule="dynamic",
                     chunksize=1):
         r = i * rows
         t = threadid()
         m = min(rows, n - r)
         held_row = NULL
+        weight_row = NULL
+        shift_row = NULL
         if any_held:
             held_row = &is_held[r, 0]
+            weight_row = &log_weight[r]
+        if any_shift:
+            shift_row = &shifts[r, 0, 0]
         if floating is float:
             f32.sample(
                 m, sizes, nade_params_f32(&W[0, 0], &V[0, 0], &b[0, 0], rho_, exp_minus_W), inputs,
                 changes_f32(capacity, &counts[t, 0], NULL, &counts[t, rows], &scratch[t, rows * (2 * P + 1)]),
-                draw32, &noise[r, 0, 0], held_row, &codes[r, 0],
+                draw32, walked_f32(r, &noise[r, 0, 0], held_row, &codes[r, 0], weight_row), shift_row,
                 nade_units_f32(&initial[r, 0], &units[t, 0, 0], &units[t, rows, 0], &saturated[t, 0]),
                 &scratch[t, 0], &scratch[t, 2 * rows * P])
         else:
             f64.sample(
                 m, sizes, nade_params_f64(&W[0, 0], &V[0, 0], &b[0, 0], rho_, exp_minus_W), inputs,
                 changes_f64(capacity, &counts[t, 0], NULL, &counts[t, rows], &scratch[t, rows * (2 * P + 1)]),
-                draw64, &noise[r, 0, 0], held_row, &codes[r, 0],
+                draw64, walked_f64(r, &noise[r, 0, 0], held_row, &codes[r, 0], weight_row), shift_row,
                 nade_units_f64(&initial[r, 0], &units[t, 0, 0], &units[t, rows, 0], &saturated[t, 0]),
                 &scratch[t, 0], &scratch[t, 2 * rows * P])

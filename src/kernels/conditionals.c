@@ -92,4 +92,15 @@ static void draw(int64_t n, int64_t d, conditional_spec spec, real *raw, int64_t
     }
 }
 
-const FASTAR_TABLE_TYPE(conditionals) FASTAR_TABLE(conditionals) = {log_prob, gradient, draw};
+static void weigh(int64_t n, int64_t D, int64_t d, int64_t feature, conditional_spec spec, const real *raw,
+                  int64_t raw_stride, FASTAR_TABLE_TYPE(walked) rows) {
+    for (int64_t r = 0; r < n; r++)
+        if (rows.held[r * D + d] == FASTAR_WEIGHED) {
+            real logp;
+            stretch_with_gaps(0, 1, 0, spec.features + feature, raw + r * raw_stride, rows.codes + r * D + d, 0, &logp,
+                              NULL);
+            rows.weight[r] += logp;
+        }
+}
+
+const FASTAR_TABLE_TYPE(conditionals) FASTAR_TABLE(conditionals) = {log_prob, gradient, draw, weigh};

@@ -31,6 +31,9 @@ typedef struct {
     double low, high; /* codes of the lowest and the highest ordinal level */
 } feature_spec;
 
+/* What a walk from feature to feature does with a code: draws it, keeps it, or keeps it and weighs it. */
+enum { FASTAR_FREE, FASTAR_HELD, FASTAR_WEIGHED };
+
 typedef struct {
     const feature_spec *features; /* (D,) */
     int64_t n_stretches;
@@ -45,8 +48,21 @@ typedef struct {
     typedef void (*draw_function_##type)(int64_t n, int64_t d, conditional_spec spec, real *raw,   \
                                          int64_t raw_stride, const real *noise,                    \
                                          int64_t noise_stride, real *codes);                       \
+    /* The rows of a walk, (n, D, ..) or (n,). */                                                  \
+    typedef struct {                                                                               \
+        int64_t first;       /* the number of the first one */                                     \
+        const real *noise;   /* (n, D, n_noise) */                                                 \
+        const uint8_t *held; /* (n, D) FASTAR_FREE, _HELD or _WEIGHED; NULL: all are free */       \
+        real *codes;         /* (n, D) IN what is held, OUT what is drawn */                       \
+        double *weight;      /* (n,) to which log p of the codes that are weighed is added */      \
+    } walked_##type;                                                                               \
+    /* Add to weight[r] log p of feature d's codes that are weighed, by their outputs raw[r * raw_stride ..]. */ \
+    typedef void (*weigh_function_##type)(int64_t n, int64_t D, int64_t d, int64_t feature,        \
+                                          conditional_spec spec, const real *raw,                  \
+                                          int64_t raw_stride, walked_##type rows);                 \
     typedef struct {                                                                               \
         draw_function_##type function;                                                             \
+        weigh_function_##type weigh;                                                               \
         int64_t n_noise; /* numbers that one draw uses up */                                       \
         conditional_spec spec;                                                                     \
     } draw_##type;                                                                                 \
@@ -56,6 +72,7 @@ typedef struct {
         void (*gradient)(int64_t n, int64_t D, int64_t P, conditional_spec spec, const real *raw,  \
                          const real *codes, const real *scale, real *logp, double *total, real *graw); \
         draw_function_##type draw;                                                                 \
+        weigh_function_##type weigh;                                                               \
     } conditionals_##type;
 
 FASTAR_CONDITIONALS(float, f32)

@@ -10,6 +10,7 @@ typedef FASTAR_TABLE_TYPE(masked) table_type;
 #define SAMPLED FASTAR_TABLE_TYPE(sampled)
 #define WALK FASTAR_TABLE_TYPE(masked_walk)
 #define DRAW FASTAR_TABLE_TYPE(draw)
+#define WALKED FASTAR_TABLE_TYPE(walked)
 
 enum {
     PANEL = 2 * VL,
@@ -451,6 +452,12 @@ static void start_columns(const real *bias, int64_t j0, int64_t j1, real *out) {
             vstore(out + j * ROWS + v * VL, vset1(bias[j0 + j]));
 }
 
+static void start_own_columns(int64_t n, const real *bias, int64_t columns, int64_t j0, int64_t j1, real *out) {
+    for (int64_t j = 0; j < j1 - j0; j++)
+        for (int64_t r = 0; r < ROWS; r++)
+            out[j * ROWS + r] = r < n ? bias[r * columns + j0 + j] : 0;
+}
+
 static void activate_unit(int activation, real *unit) {
 #define UNIT(g)                                                                                    \
     EACH_VECTOR(v)                                                                                 \
@@ -472,7 +479,9 @@ static int64_t sample_scratch(WALK w) {
 
 typedef struct {
     WALK w;
+    WALKED of;
     int64_t n, d0, d1, number; /* the block of features */
+    int wanted;                /* whether any of its features is drawn or weighed */
     real *x, *out, *noise, *raw, *wide;
     int32_t *counts, *rows;
     real *values;
@@ -483,12 +492,16 @@ static void begin_block(const walk_state *s) {
     const WALK *w = &s->w;
     const real *units = s->x;
     real *target = s->x + w->D * ROWS;
-    for (int64_t l = 0; l <= w->n_layers; l++) {
+    for (int64_t l = 0; l < w->n_layers + s->wanted; l++) {
         const int last = l == w->n_layers;
         const int64_t j0 = last ? s->d0 * w->P : w->final[l][s->d0], j1 = last ? s->d1 * w->P : w->final[l][s->d1];
         const SAMPLED *edges[2] = {&w->layers[l], last ? w->direct : NULL};
         real *columns = last ? s->out : target + j0 * ROWS;
-        start_columns(w->bias[l], j0, j1, columns);
+        if (w->own_bias) {
+            const int64_t width = last ? w->D * w->P : w->layers[l].stairs.columns;
+            start_own_columns(s->n, w->bias[l] + s->of.first * width, width, j0, j1, columns);
+        } else
+            start_columns(w->bias[l], j0, j1, columns);
         for (int e = 0; e < 2; e++) {
             const int from_inputs = e == 1 || l == 0;
             if (!edges[e] || !edges[e]->stairs.rows)
@@ -509,8 +522,8 @@ static void begin_block(const walk_state *s) {
 static void complete(const walk_state *s, int64_t d) {
     const WALK *w = &s->w;
     const real *x = s->x + d * ROWS;
-    const int64_t o0 = s->d0 * w->P, o1 = s->d1 * w->P;
-    if (w->direct->stairs.rows)
+    const int64_t o0 = s->d0 * w->P, o1 = s->wanted ? s->d1 * w->P : o0;
+    if (w->direct->stairs.rows && s->wanted)
         spread_input(s->n, &w->inputs, &w->direct->stairs, d, x, o0, o1, s->out);
     real *units = s->x + w->D * ROWS;
     for (int64_t l = 0; l < w->n_layers; l++) {
@@ -547,9 +560,10 @@ static void turn(int to_lanes, const walk_state *s, real *by_row, real *by_lane)
         }
 }
 
-static void draw_feature(const walk_state *s, DRAW draw, const real *noise, const uint8_t *held,
-                         const real *codes, int64_t d) {
+/* Feature d of a block of rows: weighed where it is held, drawn where it is free. */
+static void choose(const walk_state *s, DRAW draw, int64_t d) {
     const WALK *w = &s->w;
+    const WALKED *of = &s->of;
     real *raw = s->out + (d - s->d0) * w->P * ROWS, *x = s->x + d * ROWS;
     int64_t raw_stride = 1;
     if (w->P > 1) {
@@ -559,23 +573,27 @@ static void draw_feature(const walk_state *s, DRAW draw, const real *noise, cons
         raw = s->raw;
         raw_stride = w->P;
     }
+    if (of->held)
+        draw.weigh(s->n, w->D, d, w->feature[d], draw.spec, raw, raw_stride, *of);
     if (draw.n_noise == 1)
         draw.function(s->n, w->feature[d], draw.spec, raw, raw_stride, s->noise + (d - s->d0) * ROWS, 1, x);
     else
-        draw.function(s->n, w->feature[d], draw.spec, raw, raw_stride, noise + d * draw.n_noise,
+        draw.function(s->n, w->feature[d], draw.spec, raw, raw_stride, of->noise + d * draw.n_noise,
                       w->D * draw.n_noise, x);
-    if (held)
+    if (of->held)
         for (int64_t r = 0; r < s->n; r++)
-            if (held[r * w->D + d])
-                x[r] = codes[r * w->D + d];
+            if (of->held[r * w->D + d] != FASTAR_FREE)
+                x[r] = of->codes[r * w->D + d];
     for (int64_t r = s->n; r < ROWS; r++)
         x[r] = 0;
 }
 
 /* Hand out what was drawn, and enter it in the lists of sparse inputs. */
-static void end_block(const walk_state *s, real *codes) {
+static void end_block(const walk_state *s) {
     const WALK *w = &s->w;
-    turn(0, s, codes, s->x + s->d0 * ROWS);
+    real *codes = s->of.codes;
+    if (s->wanted)
+        turn(0, s, codes, s->x + s->d0 * ROWS);
     const int listed = w->layers[0].listed || w->direct->listed;
     for (int64_t r = 0; r < s->n && listed; r++) {
         int32_t count = s->counts[r], *rows = s->rows + r * w->D;
@@ -592,27 +610,44 @@ static void end_block(const walk_state *s, real *codes) {
     }
 }
 
-static void sample(int64_t n, WALK walk, DRAW draw, const real *noise, const uint8_t *held, real *codes,
-                   real *scratch, int32_t *counts, int32_t *rows, real *values) {
-    int64_t units = walk.D;
+/* Whether some row draws or weighs a feature from d0 to d1 - 1. */
+static int is_wanted(int64_t n, int64_t D, int64_t d0, int64_t d1, const uint8_t *held) {
+    if (!held)
+        return 1;
+    for (int64_t r = 0; r < n; r++)
+        for (int64_t d = d0; d < d1; d++)
+            if (held[r * D + d] != FASTAR_HELD)
+                return 1;
+    return 0;
+}
+
+static void sample(int64_t n, WALK walk, DRAW draw, WALKED walked, real *scratch, int32_t *counts, int32_t *rows,
+                   real *values) {
+    int64_t units = walk.D, end = walk.D;
     for (int64_t l = 0; l < walk.n_layers; l++)
         units += walk.layers[l].stairs.columns;
-    walk_state s = {.w = walk, .n = n, .x = scratch, .counts = counts, .rows = rows, .values = values};
+    walk_state s = {.w = walk, .of = walked, .n = n, .x = scratch, .counts = counts, .rows = rows, .values = values};
     s.out = s.x + units * ROWS;
     s.noise = s.out + walk.block * walk.P * ROWS;
     s.raw = s.noise + walk.block * ROWS;
     s.wide = s.raw + walk.P * ROWS;
     memset(counts, 0, n * sizeof *counts);
-    for (s.d0 = 0; s.d0 < walk.D; s.d0 = s.d1, s.number++) {
+    while (end > 0 && !is_wanted(n, walk.D, end - 1, end, walked.held))
+        end--;
+    for (s.d0 = 0; s.d0 < end; s.d0 = s.d1, s.number++) {
         s.d1 = least(s.d0 + walk.block, walk.D);
+        s.wanted = is_wanted(n, walk.D, s.d0, s.d1, walked.held);
         begin_block(&s);
-        if (draw.n_noise == 1)
-            turn(1, &s, (real *)noise, s.noise);
+        if (!s.wanted)
+            turn(1, &s, walked.codes, s.x + s.d0 * ROWS);
+        else if (draw.n_noise == 1)
+            turn(1, &s, (real *)walked.noise, s.noise);
         for (int64_t d = s.d0; d < s.d1; d++) {
-            draw_feature(&s, draw, noise, held, codes, d);
+            if (s.wanted)
+                choose(&s, draw, d);
             complete(&s, d);
         }
-        end_block(&s, codes);
+        end_block(&s);
     }
 }
 

@@ -47,7 +47,8 @@ typedef struct {
         const int64_t *const *final;    /* for each hidden layer (D + 1,): units known after so many features */ \
         const sampled_##type *layers;   /* (n_layers + 1): into each hidden layer, and the outputs; */ \
         const sampled_##type *direct;   /* from the inputs to the outputs; stairs.rows = 0: none */ \
-        const real *const *bias;        /* (n_layers + 1) */                                       \
+        const real *const *bias;        /* (n_layers + 1) each (columns,), */                      \
+        int own_bias;                   /* or (rows of data, columns) */                           \
         const int32_t *feature;         /* (D,) the conditional's number of the k-th feature */    \
     } masked_walk_##type;                                                                          \
     typedef struct {                                                                               \
@@ -94,9 +95,8 @@ typedef struct {
         /* Numbers of work space that `sample` wants, aligned to 64 bytes, */                      \
         int64_t (*sample_scratch)(masked_walk_##type walk);                                        \
         /* and entries: counts (sample_rows,), rows and values (sample_rows, D). */                            \
-        void (*sample)(int64_t n, masked_walk_##type walk, draw_##type draw, const real *noise,    \
-                       const uint8_t *held, real *codes, real *scratch, int32_t *counts,           \
-                       int32_t *rows, real *values);                                               \
+        void (*sample)(int64_t n, masked_walk_##type walk, draw_##type draw, walked_##type walked, \
+                       real *scratch, int32_t *counts, int32_t *rows, real *values);               \
     } masked_##type;
 
 FASTAR_MASKED(float, f32)

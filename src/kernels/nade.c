@@ -11,6 +11,7 @@
 
 typedef FASTAR_TABLE_TYPE(nade) table_type;
 #define DRAW FASTAR_TABLE_TYPE(draw)
+#define ROWS FASTAR_TABLE_TYPE(walked)
 
 enum {
     SLAB = 64,            /* features whose weights, 4 kB each, stay in L2 while all rows pass, */
@@ -79,22 +80,67 @@ static void sample_outputs(const layer *l, int64_t n, int64_t d, int64_t feature
                     l->p.b + d * P, l->units.h + r * l->z.stride, raw_stride, raw + r * raw_stride);
 }
 
-static void sample(int64_t n, nade_sizes z, PARAMS p, input_spec inputs, CHANGES changes, DRAW draw,
-                   const real *noise, const uint8_t *held, real *codes, UNITS units, real *raw, real *drawn) {
+/* Whether some row draws or weighs feature d. */
+INLINE int is_wanted(int64_t n, int64_t D, int64_t d, const uint8_t *held) {
+    if (!held)
+        return 1;
+    for (int64_t r = 0; r < n; r++)
+        if (held[r * D + d] != FASTAR_HELD)
+            return 1;
+    return 0;
+}
+
+/* Features before the first one that is wanted change the pre-activation alone, which needs no hidden units. */
+static void lead(const layer *l, int64_t n, int64_t first, const input_spec *inputs, const real *codes) {
+    const int64_t D = l->z.D, H = l->z.H;
+    for (int64_t r = 0; r < n; r++) {
+        real *a = l->units.initial + r * l->z.stride, value;
+        for (int64_t f = first < inputs->markov_order ? 0 : first - inputs->markov_order; f < first; f++) {
+            int32_t row;
+            if (!change_of(inputs, f, codes[r * D + f], &row, &value))
+                continue;
+            for (int64_t k = 0; k < H; k += VL) {
+                const real *w = l->p.W + row * H + k;
+                vstore(a + k, vfma(vset1(value), k + VL <= H ? vload(w) : vload_part(w, (int)(H - k)), vload(a + k)));
+            }
+        }
+        start(l, r);
+        l->changes.count[r] = 0;
+    }
+}
+
+/* Feature d of a block of rows: weighed where it is held, drawn where it is free. */
+static void choose(const layer *l, int64_t n, int64_t d, DRAW draw, ROWS rows, const real *shift, real *raw,
+                   real *drawn) {
+    const int64_t D = l->z.D, P = l->z.P, raw_stride = 2 * P;
+    for (int64_t r = 0; r < n && shift; r++)
+        for (int64_t p = 0; p < P; p++)
+            raw[r * raw_stride + p] += shift[(r * D + d) * P + p];
+    if (rows.held)
+        draw.weigh(n, D, d, d, draw.spec, raw, raw_stride, rows);
+    draw.function(n, d, draw.spec, raw, raw_stride, rows.noise + d * draw.n_noise, D * draw.n_noise, drawn);
+    for (int64_t r = 0; r < n; r++)
+        if (!rows.held || rows.held[r * D + d] == FASTAR_FREE)
+            rows.codes[r * D + d] = drawn[r];
+}
+
+static void sample(int64_t n, nade_sizes z, PARAMS p, input_spec inputs, CHANGES changes, DRAW draw, ROWS rows,
+                   const real *shift, UNITS units, real *raw, real *drawn) {
     const layer l = {z, p, changes, units};
-    const int64_t noise_stride = z.D * draw.n_noise, raw_stride = 2 * z.P;
+    const int64_t raw_stride = 2 * z.P;
+    int64_t first = 0, end = z.D;
+    while (first < z.D && !is_wanted(n, z.D, first, rows.held))
+        first++;
+    while (end > first && !is_wanted(n, z.D, end - 1, rows.held))
+        end--;
+    lead(&l, n, first, &inputs, rows.codes);
     int ahead = 0;         /* raw holds this feature already, for the rows that have not changed since */
     int64_t n_changed = n; /* rows that the last feature changed */
     uint8_t changed[FASTAR_SAMPLE_ROWS];
-    for (int64_t r = 0; r < n; r++) {
-        start(&l, r);
-        changes.count[r] = 0;
-    }
-    for (int64_t d = 0; d < z.D; d++) {
-        int all_held = held != NULL;
-        for (int64_t r = 0; r < n && all_held; r++)
-            all_held = held[r * z.D + d];
-        if (!all_held) {
+    for (int64_t r = 0; r < n && p.rho && 0 < first && first < z.D; r++)
+        rescale(&l, r, rho_of(&p, first));
+    for (int64_t d = first; d < end; d++) {
+        if (is_wanted(n, z.D, d, rows.held)) {
             real *now = raw + (ahead ? z.P : 0);
             if (ahead) {
                 for (int64_t r = 0; r < n; r++)
@@ -107,19 +153,16 @@ static void sample(int64_t n, nade_sizes z, PARAMS p, input_spec inputs, CHANGES
                 ahead = d > 0 && d + 1 < z.D && 4 * n_changed < n && !p.rho;
                 sample_outputs(&l, n, d, 1 + ahead, now, raw_stride);
             }
-            draw.function(n, d, draw.spec, now, raw_stride, noise + d * draw.n_noise, noise_stride, drawn);
-            for (int64_t r = 0; r < n; r++)
-                if (!held || !held[r * z.D + d])
-                    codes[r * z.D + d] = drawn[r];
+            choose(&l, n, d, draw, rows, shift, now, drawn);
         } else
             ahead = 0;
-        if (d + 1 < z.D) {
+        if (d + 1 < end) {
             const real rho = rho_of(&p, d + 1);
             n_changed = 0;
             for (int64_t r = 0; r < n; r++) {
-                changed[r] = (uint8_t)sample_change(&l, r, d, 1, &inputs, codes, rho);
+                changed[r] = (uint8_t)sample_change(&l, r, d, 1, &inputs, rows.codes, rho);
                 if (d >= inputs.markov_order)
-                    changed[r] |= (uint8_t)sample_change(&l, r, d - inputs.markov_order, -1, &inputs, codes, rho);
+                    changed[r] |= (uint8_t)sample_change(&l, r, d - inputs.markov_order, -1, &inputs, rows.codes, rho);
                 if (p.rho && !changed[r])
                     rescale(&l, r, rho);
                 n_changed += changed[r];

@@ -38,7 +38,7 @@ typedef struct {
     } nade_params_##type;                                                                          \
     /* The hidden units of a block of rows, each (n, stride) or (n,). */                           \
     typedef struct {                                                                               \
-        const real *initial; /* pre-activations before the first feature */                        \
+        real *initial;       /* pre-activations before the first feature; `sample` overwrites them */ \
         real *state;         /* running pre-activation a, or exp(-a) */                            \
         real *h;             /* g(a) */                                                            \
         uint8_t *saturated;  /* not 0: `state` is a, for exp(-a) left the range where it is exact */\
@@ -60,13 +60,11 @@ typedef struct {
                          int64_t k1, int64_t n_W, nade_units_##type units, const real *graw,       \
                          real *gW, real *gV, real *grho, real *ga, real *scratch);                 \
         int64_t (*backward_scratch)(int64_t n, nade_sizes sizes, int64_t width, int rescaled); /* width: k1 - k0 */ \
-        /* codes (n, D): OUT what was drawn, IN the evidence where held (n, D) is not 0 (held may be NULL). \
-         * noise (n, D, draw.n_noise). n <= FASTAR_SAMPLE_ROWS. changes (n, capacity): scratch,    \
-         * as are units.state, .h and .saturated, raw (n, 2 P), drawn (n). */                        \
+        /* n <= FASTAR_SAMPLE_ROWS. shift (n, D, P): added to raw, or NULL. changes (n, capacity): scratch, \
+         * as are units.state, .h and .saturated, raw (n, 2 P), drawn (n). */                      \
         void (*sample)(int64_t n, nade_sizes sizes, nade_params_##type params, input_spec inputs,  \
-                       changes_##type changes, draw_##type draw, const real *noise,                \
-                       const uint8_t *held, real *codes, nade_units_##type units, real *raw,       \
-                       real *drawn);                                                               \
+                       changes_##type changes, draw_##type draw, walked_##type rows,               \
+                       const real *shift, nade_units_##type units, real *raw, real *drawn);        \
     } nade_##type;
 
 FASTAR_NADE(float, f32)

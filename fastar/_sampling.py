@@ -1,0 +1,345 @@
+"""Draws: samples, and particles that estimate what is not in closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from fastar._inference import log_probs
+from fastar._kernels import _cpu
+from fastar._kernels._conditionals import FREE, HELD, WEIGHED
+from fastar._model import Model
+from fastar._parameters import Array
+from fastar._table import BLOCK_ROWS, Table, block_rows
+
+_STAGES = 8
+"""Parts of the order after each of which particles may be resampled."""
+
+
+def sample(
+    model: Model,
+    n: int,
+    evidence: Array | None,
+    held: Array | None,
+    temperature: float,
+    rng: np.random.Generator,
+    n_threads: int,
+    context: Array | None = None,
+) -> Array:
+    """Return n values (n, D) in the order of the columns.
+
+    evidence (1 or n, D), held (as evidence): values that stay, and where; in the order of the
+    columns. context (n, C). Which of the networks that share the parameters draws a row is drawn
+    given what is held before all else in their orders.
+    """
+    conditional, network = model.conditional, model.network
+    capsule = conditional.kernel.draw(model.dtype, temperature)
+    values = np.empty((n, model.n_features), _value_type(model))
+    members = np.zeros(n, np.intp)
+    if network.n_members > 1:
+        if evidence is None or held is None:
+            members = rng.integers(network.n_members, size=n)
+        else:
+            share, _ = _posterior(model, evidence, held, n_threads, context)
+            members = _draw_members(np.broadcast_to(share, (network.n_members, n)), rng)
+    for weights, rows in _blocks_by_member(model, members, n_threads):
+        codes = _cpu.aligned_empty((len(rows), model.n_features), model.dtype)
+        flags, weight = None, None
+        if evidence is not None and held is not None:
+            which = rows if len(evidence) > 1 else slice(None)
+            codes[:], flags = _held_codes(model, evidence[which], held[which], codes.shape)
+            weight = np.zeros(len(rows))
+        noise = _noise(model, rng, len(rows), n_threads)
+        own = None if context is None else np.ascontiguousarray(context[rows])
+        network.sample(weights, capsule, noise, flags, codes, n_threads, context=own, weight=weight)
+        values[rows] = model.to_columns(conditional.decode(codes))
+    if evidence is not None and held is not None:
+        np.copyto(values, evidence, where=held, casting="unsafe")
+    return values
+
+
+def _value_type(model: Model) -> np.dtype[Any]:
+    codes = np.zeros((1, model.n_features), model.dtype)
+    kind: np.dtype[Any] = model.conditional.decode(codes).dtype
+    return kind
+
+
+def _blocks_by_member(model: Model, members: Array, n_threads: int) -> Iterator[tuple[Any, Array]]:
+    """Yield (a member's weights, rows (m,) that are its own), block after block."""
+    size = block_rows(model.n_features)
+    for member in range(model.network.n_members):
+        mine = np.flatnonzero(members == member)
+        weights = model.network.prepare(model.params, n_threads, member) if len(mine) else None
+        for start in range(0, len(mine), size):
+            yield weights, mine[start : start + size]
+
+
+def _noise(model: Model, rng: np.random.Generator, n: int, n_threads: int) -> Array:
+    """Return the random numbers of n rows; every BLOCK_ROWS rows have a stream of their own."""
+    shape = (n, model.n_features, model.conditional.kernel.n_noise)
+    noise = _cpu.aligned_empty(shape, model.dtype)
+    streams = rng.spawn(-(-n // BLOCK_ROWS))
+    model.conditional.fill_noise(streams, noise, BLOCK_ROWS, n_threads)
+    return noise
+
+
+def _held_codes(
+    model: Model, evidence: Array, held: Array, shape: tuple[int, ...]
+) -> tuple[Array, Array]:
+    """Return codes (m, D) of the evidence, 0 elsewhere, and HELD or FREE, in model order."""
+    is_held = np.ascontiguousarray(np.broadcast_to(held, shape)[:, model.order])
+    codes = np.where(is_held, model.codes(evidence[:, model.order]), 0).astype(model.dtype)
+    return codes, np.where(is_held, HELD, FREE).astype(np.uint8)
+
+
+# ---- members: networks that share the parameters
+
+
+def _leading(model: Model, held: Array, member: int) -> Array:
+    """Return where (n, D) what is held has nothing free before it in the member's order."""
+    order = model.order[model.network.member_order(member)]
+    leading = np.empty_like(held)
+    leading[:, order] = np.logical_and.accumulate(held[:, order], axis=1)
+    return leading
+
+
+def _posterior(
+    model: Model, evidence: Array, held: Array, n_threads: int, context: Array | None
+) -> tuple[Array, Array]:
+    """Return the members' shares (M, n) given what is held before all else in their orders.
+
+    And the logarithm (n,) of the mean over members of the probability that they give to that.
+    """
+    n = max(len(evidence), 1 if context is None else len(context))
+    held = np.broadcast_to(held, (n, held.shape[1]))
+    M = model.network.n_members
+    joint = np.full((M, n), -np.log(M))
+    for member in range(M):
+        leading = _leading(model, held, member)[:, model.order]
+        if leading.any():
+            table = Table(np.broadcast_to(evidence, held.shape), model.order, context=context)
+            for where, logp, _ in log_probs(model, table, n_threads, member):
+                joint[member, where] += np.where(leading[where], logp, 0).sum(axis=1)
+    total = np.logaddexp.reduce(joint, axis=0)
+    # evidence that no member makes possible tells them not apart
+    possible = np.isfinite(total)
+    share: Array = np.where(possible, np.exp(joint - np.where(possible, total, 0)), 1 / M)
+    return share, total
+
+
+def _draw_members(share: Array, rng: np.random.Generator) -> Array:
+    """Return a member for each of n rows by their shares (M, n)."""
+    members: Array = (rng.random(share.shape[1]) >= np.cumsum(share, axis=0)[:-1]).sum(axis=0)
+    return members
+
+
+# ---- sequential Monte Carlo
+
+
+@dataclass
+class _Particles:
+    """Samples (n N, D) as codes in model order, N for each of n rows, and their log-weights."""
+
+    codes: Array
+    held: Array
+    """Where (n N, D) a code is held."""
+    weighed: Array
+    """Where a held one is to be weighed."""
+    members: Array
+    log_weight: Array
+    context: Array | None
+
+
+def particles(
+    model: Model,
+    X: Array,
+    missing: Array,
+    *,
+    n_particles: int,
+    rng: np.random.Generator,
+    n_threads: int,
+    temperature: float = 1.0,
+    context: Array | None = None,
+    marginal: bool = False,
+) -> tuple[Array, Array]:
+    """Return samples (n, n_particles, D) that hold X where not `missing`, and log-weights of them.
+
+    The mean of a row's weights estimates the probability of what is held, without bias: that of
+    what has nothing free before it exactly, and that of the rest by sequential Monte Carlo. A
+    sample is weighed by p(x_d | those before it) of what it holds, by the member that drew it. In
+    between, where the effective number of a row's samples falls below half of them, samples are
+    drawn anew from them by weight (systematic resampling), and all get their mean weight.
+
+    marginal: only the weights are wanted; what comes after all that is held is not drawn.
+    """
+    order = model.order
+    # any value of the support may stand where nothing is held
+    evidence = np.where(missing, placeholder(model), X)
+    share, log_weight = _posterior(model, evidence, ~missing, n_threads, context)
+    held = np.repeat(~missing, n_particles, axis=0)
+    members = _draw_members(np.repeat(share, n_particles, axis=1), rng)
+    weighed = np.empty_like(held)
+    for member in np.unique(members):
+        mine = members == member
+        weighed[mine] = held[mine] & ~_leading(model, held[mine], member)
+    state = _Particles(
+        np.repeat(model.codes(evidence[:, order]), n_particles, axis=0),
+        held[:, order],
+        weighed[:, order],
+        members,
+        np.repeat(log_weight, n_particles),
+        None if context is None else np.repeat(context, n_particles, axis=0),
+    )
+    capsule = model.conditional.kernel.draw(model.dtype, temperature)
+    noise = _noise(model, rng, len(held), n_threads)
+    stages = _stages(model, state, marginal)
+    for stage, wanted in enumerate(stages):
+        for weights, rows in _blocks_by_member(model, state.members, n_threads):
+            _advance(model, state, weights, rows, wanted, capsule, noise, n_threads)
+        if stage + 1 < len(stages):
+            _resample(state, n_particles, rng)
+    drawn = model.to_columns(model.conditional.decode(state.codes))
+    np.copyto(drawn, np.repeat(evidence, n_particles, axis=0), where=held, casting="unsafe")
+    shape = (len(X), n_particles)
+    return drawn.reshape(*shape, -1), state.log_weight.reshape(shape)
+
+
+def _stages(model: Model, state: _Particles, marginal: bool) -> list[Array]:
+    """Return for each stage where (M, D), in members' networks, it draws and weighs features.
+
+    Stages end after equal shares of the features that some row weighs.
+    """
+    orders = [model.network.member_order(member) for member in range(model.network.n_members)]
+    n_weighed = state.weighed.sum(axis=1).max(initial=0)
+    if n_weighed == 0 and marginal:
+        return []
+    D = model.n_features
+    some = np.zeros(D, bool)
+    for member in np.unique(state.members):
+        some |= state.weighed[state.members == member][:, orders[member]].any(axis=0)
+    done = np.cumsum(some)
+    n_stages = int(min(_STAGES, max(1, n_weighed)))
+    ends = [int(np.searchsorted(done, done[-1] * k / n_stages)) + 1 for k in range(1, n_stages)]
+    last = int(np.flatnonzero(some)[-1]) + 1 if marginal else D
+    limits = np.unique([0, *ends, last])
+    found = []
+    for start, end in pairwise(limits):
+        wanted = np.zeros((len(orders), D), bool)
+        for member, order in enumerate(orders):
+            wanted[member, order[start:end]] = True
+        found.append(wanted)
+    return found
+
+
+def _advance(
+    model: Model,
+    state: _Particles,
+    weights: Any,
+    rows: Array,
+    wanted: Array,
+    capsule: object,
+    noise: Array,
+    n_threads: int,
+) -> None:
+    """Draw and weigh the features of one stage for a block of one member's particles."""
+    mine = wanted[state.members[rows[0]]]
+    held, weighed = state.held[rows], state.weighed[rows]
+    flags = np.full(held.shape, HELD, np.uint8)
+    flags[mine & ~held] = FREE
+    flags[mine & weighed] = WEIGHED
+    codes, weight = np.ascontiguousarray(state.codes[rows]), np.zeros(len(rows))
+    model.network.sample(
+        weights,
+        capsule,
+        np.ascontiguousarray(noise[rows]),
+        flags,
+        codes,
+        n_threads,
+        context=None if state.context is None else np.ascontiguousarray(state.context[rows]),
+        weight=weight,
+    )
+    state.codes[rows] = codes
+    scale = model.conditional.log_scale()
+    if scale is not None:
+        weight += np.where(mine & weighed, scale, 0).sum(axis=1)
+    state.log_weight[rows] += weight
+
+
+def _resample(state: _Particles, n_particles: int, rng: np.random.Generator) -> None:
+    """Draw the particles of rows with few effective ones anew, systematically."""
+    log_weight = state.log_weight.reshape(-1, n_particles)
+    share, mean = normalised(log_weight)
+    poor = np.flatnonzero(effective(share) < n_particles / 2)
+    at = (rng.random((len(log_weight), 1)) + np.arange(n_particles)) / n_particles
+    for row in poor:
+        chosen = np.searchsorted(np.cumsum(share[row])[:-1], at[row], side="right")
+        source = row * n_particles + chosen
+        target = slice(row * n_particles, (row + 1) * n_particles)
+        for array in (state.codes, state.held, state.weighed, state.members):
+            array[target] = array[source]
+        log_weight[row] = mean[row]
+
+
+def normalised(log_weight: Array) -> tuple[Array, Array]:
+    """Return the shares (n, N) that log-weights stand for, and the logarithms (n,) of their means.
+
+    Shares are equal where no particle is possible.
+    """
+    best = log_weight.max(axis=1, keepdims=True)
+    possible = np.isfinite(best)
+    weight = np.where(possible, np.exp(log_weight - np.where(possible, best, 0)), 1)
+    total = weight.sum(axis=1, keepdims=True)
+    mean = np.where(possible, best + np.log(total / log_weight.shape[1]), -np.inf)
+    return weight / total, mean[:, 0]
+
+
+def effective(share: Array) -> Array:
+    """Return the effective numbers (n,) of samples of these shares (n, N)."""
+    number: Array = 1 / (share**2).sum(axis=1)
+    return number
+
+
+def impute(
+    propose: Callable[[Array], tuple[Array, Array]],
+    X: Array,
+    missing: Array,
+    n_draws: int,
+    n_particles: int,
+    rng: np.random.Generator,
+) -> tuple[Array, Array]:
+    """Return completions (n_draws, n, D) of X where `missing`, and effective sample sizes (n,).
+
+    propose(rows): particles (m, n_particles, D) of rows of X, and their log-weights. Completions
+    are drawn from them by weight.
+    """
+    completed = np.repeat(X[None], n_draws, axis=0)
+    ess = np.full(len(X), float(n_particles))
+    for rows in particle_blocks(missing, n_particles):
+        drawn, log_weight = propose(rows)
+        share, _ = normalised(log_weight)
+        ess[rows] = effective(share)
+        below = np.cumsum(share, axis=1)[:, :-1]
+        for draw in range(n_draws):
+            chosen = (rng.random((len(rows), 1)) >= below).sum(axis=1)
+            completed[draw, rows] = drawn[np.arange(len(rows)), chosen]
+    return completed, ess
+
+
+def particle_blocks(missing: Array, n_particles: int) -> Iterator[Array]:
+    """Yield the rows that miss values, in blocks of which all particles fit into work space."""
+    incomplete = np.flatnonzero(missing.any(axis=1))
+    size = max(1, block_rows(missing.shape[1]) // n_particles)
+    for start in range(0, len(incomplete), size):
+        yield incomplete[start : start + size]
+
+
+def placeholder(model: Model) -> Array:
+    """Return a row (1, D) of values of the support."""
+    values: Array = model.to_columns(
+        model.conditional.decode(np.zeros((1, model.n_features), model.dtype))
+    )
+    return values

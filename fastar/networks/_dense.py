@@ -1,0 +1,40 @@
+"""Products with weights that no mask hides."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from fastar._kernels import _cpu, _masked
+from fastar._parameters import Array
+
+_LINEAR = -1
+
+
+@lru_cache(64)
+def _stairs(rows: int, columns: int) -> _masked.Staircase:
+    begin = np.zeros(rows, np.int64)
+    return _masked.Staircase(begin, begin + columns, columns)
+
+
+def product(A: Array, W: Array, bias: Array, n_threads: int) -> Array:
+    """Return bias + A W, W (K, ..) as a matrix (K, N), bias (N,)."""
+    matrix = W.reshape(len(W), -1)
+    out: Array = _cpu.aligned_empty((len(A), matrix.shape[1]), A.dtype)
+    _masked.forward(A, _stairs(*matrix.shape), matrix, bias, out, _LINEAR, n_threads)
+    return out
+
+
+def add_product(A: Array, W: Array, out: Array, n_threads: int) -> None:
+    """Add A W to out (n, ..), W (K, ..) and out as matrices."""
+    matrix = W.reshape(len(W), -1)
+    target = out.reshape(len(A), -1)
+    _masked.forward(A, _stairs(*matrix.shape), matrix, None, target, _LINEAR, n_threads)
+
+
+def weight_gradient(A: Array, G: Array, gW: Array, n_threads: int) -> None:
+    """Write gW = A^T G, G (n, ..) and gW (K, ..) as matrices."""
+    target = gW.reshape(len(gW), -1)
+    G = np.ascontiguousarray(G.reshape(len(A), -1))
+    _masked.outer(A, G, _stairs(*target.shape), target, n_threads)
