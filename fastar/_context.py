@@ -154,14 +154,15 @@ class Context:
                 values[:, d] = _numbers(table[:, d], name)
                 continue
             numbers = {level: number for number, level in enumerate(levels)}
-            found = [numbers.get(each, -1) for each in table[:, d].tolist()]
+            column = table[:, d].tolist()
+            found = [numbers.get(each, -1) for each in column]
             if -1 in found:
                 known = ", ".join(map(repr, levels[:_SHOWN]))
                 row = found.index(-1)
                 raise ValueError(
                     f"{name} must hold categories that were seen in fit in column {d}: {known}"
                     f"{', ...' if len(levels) > _SHOWN else ''}. "
-                    f"Got {table[row, d]!r} in row {row} instead."
+                    f"Got {column[row]!r} in row {row} instead."
                 )
             values[:, d] = found
         return values

@@ -14,9 +14,9 @@ from test_kernels import close
 
 from fastar import _threads, conditionals, optimizers, schedules
 from fastar._inference import describe, score_features, score_rows
-from fastar._sampling import sample
 from fastar._kernels import _inputs
 from fastar._model import Model
+from fastar._sampling import sample
 from fastar._table import Table
 from fastar._training import Training
 from fastar._validation import check_table_support

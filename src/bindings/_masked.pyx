@@ -444,8 +444,8 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
 
     edges: into each hidden layer, from the last of them into the outputs, and from the inputs to the outputs;
     each is (Staircase, Groups, W, what `pack` returned, whether the inputs come by lists), or None. biases: of
-    each layer and the outputs, each (columns,), or all (n, columns). finals: for each hidden layer (D + 1,) how many units are final after so many
-    features. feature (D,): the conditional's number of the k-th feature.
+    each layer and the outputs, each (columns,), or all (n, columns). finals: for each hidden layer (D + 1,) how
+    many units are final after so many features. feature (D,): the conditional's number of the k-th feature.
     """
     cdef int64_t n = codes.shape[0], D = codes.shape[1], n_layers = len(finals), i, r, m, rows, size
     cdef int t

@@ -275,7 +275,8 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
     cdef double[::1] log_weight = np.zeros(n) if weight is None else weight
     cdef const floating[:, :, ::1] shifts = shift
     if (initial.shape[0] != n or noise.shape[0] != n or noise.shape[1] != D or noise.shape[2] != n_noise
-            or (held is not None and (is_held.shape[0] != n or is_held.shape[1] != D or log_weight.shape[0] != n))
+            or (held is not None and (is_held.shape[0] != n or is_held.shape[1] != D))
+            or log_weight.shape[0] != n
             or (shift is not None and (shifts.shape[0] != n or shifts.shape[1] != D or shifts.shape[2] != P))
             or one_hot.shape[0] != D):
         raise ValueError("the shapes of codes, noise, held, weight, shift and initial do not fit together")
