@@ -18,6 +18,7 @@ FILES = [
     "test_densities.py",
     "test_missing.py",
     "test_optimizers.py",
+    "test_recurrent.py",
 ]
 NAMES = ["baseline", "avx2", "avx512"]
 

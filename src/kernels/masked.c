@@ -3,7 +3,7 @@
  * fill no vector. */
 #include "masked.h"
 #include "change.h"
-#include "vec.h"
+#include "product.h"
 
 typedef FASTAR_TABLE_TYPE(masked) table_type;
 #define STAIRS FASTAR_TABLE_TYPE(staircase)
@@ -13,19 +13,12 @@ typedef FASTAR_TABLE_TYPE(masked) table_type;
 #define WALKED FASTAR_TABLE_TYPE(walked)
 
 enum {
-    PANEL = 2 * VL,
     SLAB = 8,    /* vectors of sums that `gather` and `scatter` keep in registers */
     AHEAD = 16, /* rows that are fetched before they are packed */
     DEPTH = 256, /* steps of a product: a panel's weights, 32 kB, stay in L1 */
     ROWS = 4 * VL,      /* of data that one walk over the features carries */
     SAMPLE_DEPTH = 128, /* as DEPTH, of ROWS rows' units */
-#if defined(__AVX512F__)
-    TILE = 12, /* rows of a product's tile: 24 sums in 32 registers */
-    GROUP = 6,
-#else
-    TILE = 6, /* 12 sums in 16 registers */
-    GROUP = 3,
-#endif
+    GROUP = TILE / 2,
 };
 
 INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -52,20 +45,12 @@ INLINE vec derivative_of(int activation, vec h) {
     default: call(FASTAR_MASKED_RELU);                                                             \
     }
 
-INLINE vec load(const real *p, int64_t left) { return left >= VL ? vload(p) : vload_part(p, (int)left); }
 /* Those lanes of p[0 .. VL) that lie in from .. to - 1, whatever these are. */
 INLINE vec load_range(const real *p, int64_t from, int64_t to) {
     from = most(from, 0);
     to = least(to, VL);
     return from < to ? vload_range(p, (int)from, (int)to) : vset1(0);
 }
-INLINE void store(real *p, vec v, int64_t left) {
-    if (left >= VL)
-        vstore(p, v);
-    else
-        vstore_part(p, v, (int)left);
-}
-
 static void activate(int64_t n, int64_t width, int activation, real *h, int64_t h_row) {
 #define ACTIVATE(g)                                                                                \
     for (int64_t r = 0; r < n; r++)                                                                \
@@ -83,63 +68,6 @@ static void derivative(int64_t n, int64_t width, int activation, const real *h, 
             store(gh + r * g_row + k, d * load(gh + r * g_row + k, width - k), width - k);         \
         }
     EACH_ACTIVATION(activation, DERIVATIVE)
-}
-
-/* sum[r][.] += sum over K steps of A[r * a_row + k * a_step] * panel[k]. panel (K, PANEL) */
-INLINE void tile(int R, int64_t K, const real *A, int64_t a_row, int64_t a_step, const real *panel, vec sum[][2]) {
-    for (int64_t k = 0; k < K; k++) {
-        vec b0 = vload(panel + k * PANEL), b1 = vload(panel + k * PANEL + VL);
-#pragma GCC unroll 12
-        for (int r = 0; r < R; r++) {
-            vec a = vset1(A[r * a_row + k * a_step]);
-            sum[r][0] = vfma(a, b0, sum[r][0]);
-            sum[r][1] = vfma(a, b1, sum[r][1]);
-        }
-    }
-}
-
-/* Calls `call(rows)` with a constant number of rows, at most TILE, until n are done. */
-#define EACH_TILE(n, r, call)                                                                      \
-    for (int64_t r = 0; r < (n);) {                                                                \
-        int64_t left_ = (n)-r;                                                                     \
-        if (left_ >= TILE) {                                                                       \
-            call(TILE);                                                                            \
-            r += TILE;                                                                             \
-        } else if (TILE > 8 && left_ >= 8) {                                                       \
-            call(8);                                                                               \
-            r += 8;                                                                                \
-        } else if (left_ >= 4) {                                                                   \
-            call(4);                                                                               \
-            r += 4;                                                                                \
-        } else if (left_ >= 2) {                                                                   \
-            call(2);                                                                               \
-            r += 2;                                                                                \
-        } else {                                                                                   \
-            call(1);                                                                               \
-            r += 1;                                                                                \
-        }                                                                                          \
-    }
-
-INLINE void product_tile(int R, int64_t K, int64_t width, const real *A, int64_t a_row, const real *packed,
-                         const real *bias, int add, real *C, int64_t c_row) {
-    vec sum[TILE][2];
-    for (int r = 0; r < R; r++)
-        for (int i = 0; i < 2; i++) {
-            const real *start = add ? C + r * c_row + i * VL : bias ? bias + i * VL : NULL;
-            sum[r][i] = start && width > i * VL ? load(start, width - i * VL) : vset1(0);
-        }
-    tile(R, K, A, a_row, 1, packed, sum);
-    for (int r = 0; r < R; r++)
-        for (int i = 0; i < 2; i++)
-            if (width > i * VL)
-                store(C + r * c_row + i * VL, sum[r][i], width - i * VL);
-}
-
-static void product(int64_t n, int64_t K, int64_t width, const real *A, int64_t a_row, const real *packed,
-                    const real *bias, int add, real *C, int64_t c_row) {
-#define PRODUCT(R)                                                                                 \
-    product_tile(R, K, width, A + r * a_row, a_row, packed, bias, add, C + r * c_row, c_row)
-    EACH_TILE(n, r, PRODUCT)
 }
 
 /* Strided rows, too short for the processor to foresee. Beyond the end of an array it does nothing. */
@@ -199,13 +127,6 @@ static void transpose(int64_t k0, int64_t k1, int64_t j0, int64_t j1, STAIRS sta
             for (int l = 0; l < VL && j + l < j1; l++)
                 vstore(packed + (j - j0 + l) * PANEL + i, v[l]);
         }
-}
-
-static void copy_columns(int64_t n, int64_t width, const real *from, int64_t from_row, real *to, int64_t to_row) {
-    for (int64_t r = 0; r < n; r++) {
-        memcpy(to + r * to_row, from + r * from_row, width * sizeof(real));
-        memset(to + r * to_row + width, 0, (to_row - width) * sizeof(real));
-    }
 }
 
 /* A is that of row k. */

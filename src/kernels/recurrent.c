@@ -1,0 +1,241 @@
+/* A panel of hidden units at a time: the products of all their gates, then their activations while these are in
+ * L1. The packed weights and the states of one share of sequences stay in L2 through all time. */
+#include "recurrent.h"
+#include "change.h"
+#include "product.h"
+
+typedef FASTAR_TABLE_TYPE(recurrent) table_type;
+#define LAYER FASTAR_TABLE_TYPE(recurrent_layer)
+#define STEPS FASTAR_TABLE_TYPE(recurrent_steps)
+#define WALK FASTAR_TABLE_TYPE(recurrent_walk)
+#define DRAW FASTAR_TABLE_TYPE(draw)
+#define WALKED FASTAR_TABLE_TYPE(walked)
+
+INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+INLINE int64_t gates_of(int cell) { return cell == FASTAR_TANH_CELL ? 1 : cell == FASTAR_GRU_CELL ? 3 : 4; }
+INLINE int64_t slots_of(int cell) { return cell == FASTAR_TANH_CELL ? 1 : 4; }
+
+static void pack(int64_t K, int64_t parts, int64_t H, const real *W, real *packed) {
+    for (int64_t j = 0; j < H; j += PANEL)
+        for (int64_t g = 0; g < parts; g++) {
+            copy_columns(K, least(PANEL, H - j), W + g * H + j, parts * H, packed, PANEL);
+            packed += K * PANEL;
+        }
+}
+
+/* x of n sequences from r0 on: their biases and the rows of W_xh that their codes add. codes (n, F), x (n, x_row) */
+static void gather(int64_t n, int64_t r0, const LAYER *l, const real *codes, int64_t codes_row, real *x, int64_t x_row) {
+    const int64_t width = gates_of(l->cell) * l->H;
+    for (int64_t r = 0; r < n; r++) {
+        const real *start = l->bias + (r0 + r) * l->bias_row;
+        real *out = x + r * x_row;
+        for (int64_t f = 0; f < l->inputs.D; f++) {
+            int32_t row;
+            real value;
+            if (!change_of(&l->inputs, f, codes[r * codes_row + f], &row, &value))
+                continue;
+            const real *w = l->x + row * width;
+            for (int64_t j = 0; j < width; j += VL)
+                store(out + j, vfma(vset1(value), load(w + j, width - j), load(start + j, width - j)), width - j);
+            start = out;
+        }
+        if (start != out)
+            memcpy(out, start, width * sizeof(real));
+    }
+}
+
+/* Up to VL units of one sequence: activations in place of `slots`, H apart, and the state after. */
+INLINE void cell_after(int cell, int64_t H, int64_t left, real *slots, const real *s, const real *m, real *after_s,
+                       real *after_m) {
+    if (cell == FASTAR_TANH_CELL) {
+        const vec h = vtanh(load(slots, left));
+        store(slots, h, left);
+        store(after_s, h, left);
+    } else if (cell == FASTAR_GRU_CELL) {
+        const vec r = vsigmoid(load(slots + H, left)), z = vsigmoid(load(slots + 2 * H, left));
+        const vec n = vtanh(vfma(r, load(slots + 3 * H, left), load(slots, left)));
+        store(slots, n, left);
+        store(slots + H, r, left);
+        store(slots + 2 * H, z, left);
+        store(after_s, vfma(z, load(s, left) - n, n), left);
+    } else {
+        const vec i = vsigmoid(load(slots, left)), f = vsigmoid(load(slots + H, left));
+        const vec g = vtanh(load(slots + 2 * H, left)), o = vsigmoid(load(slots + 3 * H, left));
+        const vec c = vfma(f, load(m, left), i * g);
+        store(slots, i, left);
+        store(slots + H, f, left);
+        store(slots + 2 * H, g, left);
+        store(slots + 3 * H, o, left);
+        store(after_m, c, left);
+        store(after_s, o * vtanh(c), left);
+    }
+}
+
+/* One step of n sequences, whose x is in `slots` (n, S H). */
+INLINE void step_of(int cell, int64_t n, const LAYER *l, real *slots, const real *s, const real *m, real *after_s,
+                    real *after_m) {
+    const int64_t H = l->H, G = gates_of(cell), S = slots_of(cell), row = S * H;
+    const real *packed = l->packed;
+    for (int64_t j = 0; j < H; j += PANEL) {
+        const int64_t width = least(PANEL, H - j);
+        for (int64_t g = 0; g < G; g++) {
+            const int q = cell == FASTAR_GRU_CELL && g == G - 1;
+            product(n, H, width, s, H, packed, q ? l->c_q + j : NULL, !q, slots + (S - G + g) * H + j, row);
+            packed += H * PANEL;
+        }
+        for (int64_t r = 0; r < n; r++)
+            for (int64_t k = j; k < j + width; k += VL)
+                cell_after(cell, H, H - k, slots + r * row + k, s + r * H + k, m ? m + r * H + k : NULL,
+                           after_s + r * H + k, after_m ? after_m + r * H + k : NULL);
+    }
+}
+
+static void step(int64_t n, const LAYER *l, real *slots, const real *s, const real *m, real *after_s, real *after_m) {
+    if (n <= 0)
+        return;
+    switch (l->cell) {
+    case FASTAR_TANH_CELL: step_of(FASTAR_TANH_CELL, n, l, slots, s, m, after_s, after_m); break;
+    case FASTAR_GRU_CELL: step_of(FASTAR_GRU_CELL, n, l, slots, s, m, after_s, after_m); break;
+    default: step_of(FASTAR_LSTM_CELL, n, l, slots, s, m, after_s, after_m);
+    }
+}
+
+/* How many of the sequences r0 .. r1 - 1 have a step t. */
+INLINE int64_t alive(const STEPS *steps, int64_t t, int64_t r0, int64_t r1) {
+    const int64_t n = t < steps->T ? steps->first[t + 1] - steps->first[t] : 0;
+    return n <= r0 ? 0 : least(n, r1) - r0;
+}
+
+static void forward(int64_t r0, int64_t r1, LAYER layer, STEPS steps, const real *codes, const real *given,
+                    real *scratch) {
+    const int64_t H = layer.H, F = layer.inputs.D, x_width = gates_of(layer.cell) * H;
+    const int64_t row = slots_of(layer.cell) * H;
+    for (int64_t t = 0; t < steps.T; t++) {
+        const int64_t at = steps.first[t] + r0, next = steps.first[t + 1] + r0;
+        const int64_t going = alive(&steps, t + 1, r0, r1), all = steps.end_s ? alive(&steps, t, r0, r1) : going;
+        if (all == 0)
+            break;
+        real *slots = steps.slots ? steps.slots + at * row : scratch;
+        if (given)
+            for (int64_t r = 0; r < all; r++)
+                memcpy(slots + r * row, given + (at + r) * x_width, x_width * sizeof(real));
+        else
+            gather(all, r0, &layer, codes + at * F, F, slots, row);
+        const real *s = steps.s + at * H, *m = steps.m ? steps.m + at * H : NULL;
+        step(going, &layer, slots, s, m, steps.s + next * H, steps.m ? steps.m + next * H : NULL);
+        step(all - going, &layer, slots + going * row, s + going * H, m ? m + going * H : NULL,
+             steps.end_s + (r0 + going) * H, steps.end_m ? steps.end_m + (r0 + going) * H : NULL);
+    }
+}
+
+/* Up to VL units: gradients in place of `slots`, by g, the gradient by the state after. gs: that before. gm: by the
+ * cell, after and then before. after_m: the cell after. */
+INLINE void cell_before(int cell, int64_t H, int64_t left, real *slots, const real *s, const real *m,
+                        const real *after_m, const real *g, real *gs, real *gm) {
+    const vec one = vset1(1), gh = load(g, left);
+    if (cell == FASTAR_TANH_CELL) {
+        const vec h = load(slots, left);
+        store(slots, gh * (one - h * h), left);
+    } else if (cell == FASTAR_GRU_CELL) {
+        const vec n = load(slots, left), r = load(slots + H, left), z = load(slots + 2 * H, left);
+        const vec q = load(slots + 3 * H, left), gn = gh * (one - z) * (one - n * n);
+        store(slots, gn, left);
+        store(slots + H, gn * q * r * (one - r), left);
+        store(slots + 2 * H, gh * (load(s, left) - n) * z * (one - z), left);
+        store(slots + 3 * H, gn * r, left);
+        store(gs, vfma(gh, z, load(gs, left)), left);
+    } else {
+        const vec i = load(slots, left), f = load(slots + H, left), a = load(slots + 2 * H, left);
+        const vec o = load(slots + 3 * H, left), c = vtanh(load(after_m, left));
+        const vec gc = vfma(gh * o, one - c * c, load(gm, left));
+        store(slots, gc * a * i * (one - i), left);
+        store(slots + H, gc * load(m, left) * f * (one - f), left);
+        store(slots + 2 * H, gc * i * (one - a * a), left);
+        store(slots + 3 * H, gh * c * o * (one - o), left);
+        store(gm, gc * f, left);
+    }
+}
+
+INLINE void back_of(int cell, int64_t n, const LAYER *l, real *slots, const real *s, const real *m, const real *after_m,
+                    const real *g, real *gs, real *gm) {
+    const int64_t H = l->H, G = gates_of(cell), S = slots_of(cell), row = S * H;
+    for (int64_t r = 0; r < n; r++)
+        for (int64_t k = 0; k < H; k += VL)
+            cell_before(cell, H, H - k, slots + r * row + k, s + r * H + k, m ? m + r * H + k : NULL,
+                        after_m ? after_m + r * H + k : NULL, g + r * H + k, gs + r * H + k, gm + r * H + k);
+    for (int64_t j = 0; j < H; j += PANEL)
+        product(n, G * H, least(PANEL, H - j), slots + (S - G) * H, row, l->packed + j * G * H, NULL, 1, gs + j, H);
+}
+
+static void backward(int64_t r0, int64_t r1, LAYER layer, STEPS steps, int64_t cut, real *gs, real *gm) {
+    const int64_t H = layer.H, row = slots_of(layer.cell) * H;
+    memset(gm, 0, (r1 - r0) * H * sizeof(real));
+    for (int64_t t = steps.T - 1; t >= 0; t--) {
+        const int64_t at = steps.first[t] + r0, next = steps.first[t + 1] + r0;
+        const int64_t all = alive(&steps, t, r0, r1);
+        int64_t going = alive(&steps, t + 1, r0, r1);
+        if (cut && (t + 1) % cut == 0) {
+            memset(gm, 0, going * H * sizeof(real));
+            going = 0;
+        }
+        real *slots = steps.slots + at * row;
+        memset(slots + going * row, 0, (all - going) * row * sizeof(real));
+        const real *s = steps.s + at * H, *m = steps.m ? steps.m + at * H : NULL;
+        const real *after_m = steps.m ? steps.m + next * H : NULL;
+#define BACK(cell) back_of(cell, going, &layer, slots, s, m, after_m, gs + next * H, gs + at * H, gm)
+        if (going > 0)
+            switch (layer.cell) {
+            case FASTAR_TANH_CELL: BACK(FASTAR_TANH_CELL); break;
+            case FASTAR_GRU_CELL: BACK(FASTAR_GRU_CELL); break;
+            default: BACK(FASTAR_LSTM_CELL);
+            }
+    }
+}
+
+/* All features of step t: weighed where they are held, drawn where they are free. */
+static void choose(int64_t n, int64_t t, const WALK *w, DRAW draw, WALKED rows, real *raw, real *drawn) {
+    const int64_t F = w->layers[0].inputs.D, D = w->T * F, P = w->P;
+    for (int64_t f = 0; f < F; f++) {
+        const int64_t d = t * F + f;
+        if (rows.held)
+            draw.weigh(n, D, d, f, draw.spec, raw + f * P, F * P, rows);
+        draw.function(n, f, draw.spec, raw + f * P, F * P, rows.noise + d * draw.n_noise, D * draw.n_noise, drawn);
+        for (int64_t r = 0; r < n; r++)
+            if (!rows.held || rows.held[r * D + d] == FASTAR_FREE)
+                rows.codes[r * D + d] = drawn[r];
+    }
+}
+
+/* states: h and m of each layer in turn, (n, H). */
+static void sample(int64_t n, int64_t first, WALK walk, DRAW draw, WALKED walked, real *const *states, real *scratch) {
+    const LAYER *top = walk.layers + walk.L - 1;
+    const int64_t H = top->H, F = walk.layers[0].inputs.D, width = F * walk.P;
+    const int64_t row = slots_of(top->cell) * H, G = gates_of(top->cell);
+    real *slots = scratch, *after = slots + n * row, *raw = after + n * H, *drawn = raw + n * width;
+    for (int64_t t = 0; t < walk.T; t++) {
+        for (int64_t r = 0; r < n; r++)
+            memcpy(raw + r * width, walk.b + (first + r) * walk.b_row, width * sizeof(real));
+        for (int64_t j = 0; j < width; j += PANEL)
+            product(n, H, least(PANEL, width - j), states[2 * (walk.L - 1)], H, walk.V + j * H, NULL, 1, raw + j, width);
+        choose(n, t, &walk, draw, walked, raw, drawn);
+        for (int64_t i = 0; i < walk.L; i++) {
+            const LAYER *l = walk.layers + i;
+            if (i == 0)
+                gather(n, first, l, walked.codes + t * F, walk.T * F, slots, row);
+            else
+                for (int64_t j = 0; j < G * H; j += PANEL)
+                    product(n, H, least(PANEL, G * H - j), states[2 * i - 2], H, l->x + j * H, l->bias + j, 0,
+                            slots + j, row);
+            step(n, l, slots, states[2 * i], states[2 * i + 1], after, states[2 * i + 1]);
+            memcpy(states[2 * i], after, n * H * sizeof(real));
+        }
+    }
+}
+
+const table_type FASTAR_TABLE(recurrent) = {
+    .panel = PANEL,
+    .pack = pack,
+    .forward = forward,
+    .backward = backward,
+    .sample = sample,
+};
