@@ -450,7 +450,7 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         table = Table(values, model.order, complete, encoded)
         scores[complete] = _inference.score_rows(model, table, n_threads)
         for rows in _sampling.particle_blocks(missing, n_particles):
-            _, log_weight = _sampling.particles(
+            found = _sampling.particles(
                 model,
                 values[rows],
                 missing[rows],
@@ -460,7 +460,7 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
                 context=None if encoded is None else encoded[rows],
                 marginal=True,
             )
-            share, scores[rows] = _sampling.normalised(log_weight)
+            share, scores[rows] = _sampling.normalised(found.log_weights())
             ess[rows] = _sampling.effective(share)
         self.marginal_ess_ = ess
         return scores
@@ -619,8 +619,8 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         encoded = self._encoded(context, len(X))
         rng, n_threads = _generator(random_state), effective_n_threads(self.n_jobs)
 
-        def propose(rows: Array) -> tuple[Array, Array]:
-            return _sampling.particles(
+        def propose(rows: Array) -> list[tuple[float, _sampling.Particles]]:
+            found = _sampling.particles(
                 model,
                 values[rows],
                 missing[rows],
@@ -629,9 +629,10 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
                 n_threads=n_threads,
                 context=None if encoded is None else encoded[rows],
             )
+            return [(0.0, found)]
 
         completed, self.impute_ess_ = _sampling.impute(
-            propose, values, missing, n_draws, n_particles, rng
+            propose, values, missing, n_draws, rng, n_particles
         )
         if n_draws > 1:
             return completed

@@ -591,27 +591,24 @@ class Mixture(MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[
         """
         n_threads = effective_n_threads(self.n_jobs)
 
-        def propose(rows: Array) -> tuple[Array, Array]:
-            found = [
-                _sampling.particles(
-                    model._model(),
-                    X[rows],
-                    missing[rows],
-                    n_particles=n_particles,
-                    rng=rng,
-                    n_threads=n_threads,
-                    temperature=temperature,
+        def propose(rows: Array) -> list[tuple[float, _sampling.Particles]]:
+            return [
+                (
+                    float(np.log(weight)),
+                    _sampling.particles(
+                        model._model(),
+                        X[rows],
+                        missing[rows],
+                        n_particles=n_particles,
+                        rng=rng,
+                        n_threads=n_threads,
+                        temperature=temperature,
+                    ),
                 )
-                for _, model in models
+                for weight, model in models
             ]
-            log_weights = [
-                np.log(weight) + log_weight
-                for (weight, _), (_, log_weight) in zip(models, found, strict=True)
-            ]
-            drawn = np.concatenate([drawn for drawn, _ in found], axis=1)
-            return drawn, np.concatenate(log_weights, axis=1)
 
-        return _sampling.impute(propose, X, missing, n_draws, n_particles * len(models), rng)
+        return _sampling.impute(propose, X, missing, n_draws, rng, n_particles * len(models))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted mixture to a file that holds no code; `fastar.load` reads it.

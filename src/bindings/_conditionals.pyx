@@ -60,7 +60,7 @@ cdef const conditionals_f64* f64 = conditionals_f64_for(isa)
 KINDS = ("bernoulli", "categorical", "gaussian", "laplace", "gaussian_mixture", "laplace_mixture",
          "logistic_mixture", "poisson", "negative_binomial")
 MAX_COMPONENTS = FASTAR_COMPONENTS
-FREE, HELD, WEIGHED = FASTAR_FREE, FASTAR_HELD, FASTAR_WEIGHED  # what a walk does with a code
+FREE, HELD, WEIGHED = FASTAR_FREE, FASTAR_HELD, FASTAR_WEIGHED  # what a walk does with a code; HELD is 0
 FEATURE = np.dtype([("kind", np.int32), ("count", np.int32), ("unit", np.float64), ("floor", np.float64),
                     ("low", np.float64), ("high", np.float64)])
 

@@ -31,8 +31,8 @@ typedef struct {
     double low, high; /* codes of the lowest and the highest ordinal level */
 } feature_spec;
 
-/* What a walk from feature to feature does with a code: draws it, keeps it, or keeps it and weighs it. */
-enum { FASTAR_FREE, FASTAR_HELD, FASTAR_WEIGHED };
+/* What a walk from feature to feature does with a code: keeps it, draws it, or keeps it and weighs it. */
+enum { FASTAR_HELD, FASTAR_FREE, FASTAR_WEIGHED };
 
 typedef struct {
     const feature_spec *features; /* (D,) */
