@@ -216,6 +216,19 @@ def check_temperature(temperature: Any) -> float:
     return float(temperature)
 
 
+def check_epsilon(epsilon: Any, n_features: int) -> Array:
+    """Return a radius as an array (D,)."""
+    try:
+        radius = np.array(np.broadcast_to(np.asarray(epsilon, np.float64), (n_features,)))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"epsilon must be a number, or have shape ({n_features},). Got {epsilon!r} instead."
+        ) from error
+    if not (radius >= 0).all():
+        raise ValueError(f"epsilon must be 0 or more. Got {epsilon!r} instead.")
+    return radius
+
+
 def check_evidence(
     evidence: Any, n: int, model: Any, name: str = "evidence"
 ) -> tuple[Array, Array] | tuple[None, None]:

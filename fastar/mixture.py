@@ -22,7 +22,8 @@ from sklearn.utils.validation import (
 )
 
 from fastar import _sampling
-from fastar._base import AutoregressiveDensity, _generator
+from fastar._base import AutoregressiveDensity
+from fastar._density import generator
 from fastar._frames import Schema, frame_kind
 from fastar._parallel import each, on_threads, thawed, train
 from fastar._parameters import Array
@@ -484,7 +485,7 @@ class Mixture(MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[
         check_is_fitted(self, "estimators_")
         n_samples = check_count("n_samples", n_samples)
         temperature = check_temperature(temperature)
-        rng = _generator(random_state)
+        rng = generator(random_state)
         if evidence is None:
             return self._container.wrap(self._draw(n_samples, temperature, rng))
         models = self._models("sample with evidence")
@@ -568,7 +569,7 @@ class Mixture(MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[
         given, X = X, dense(read(self, X, gaps=True))
         values, held = _checked_evidence(models, X, len(X), "X")
         completed, self.impute_ess_ = self._complete(
-            models, values, ~held, n_draws, n_particles, _generator(random_state)
+            models, values, ~held, n_draws, n_particles, generator(random_state)
         )
         if n_draws > 1:
             return completed

@@ -30,3 +30,6 @@ class Kernel:
 
     def draw(self, dtype: DTypeLike, temperature: float) -> object:
         """Return the capsule with which a network draws values; keep this object meanwhile."""
+
+    def mode(self, dtype: DTypeLike) -> object:
+        """Return the capsule with which a network takes the most probable code between bounds."""

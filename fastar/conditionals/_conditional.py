@@ -122,6 +122,14 @@ class Conditional(ABC):
     def decode(self, codes: Array) -> Array:
         """Return values (n, D) of codes (n, D)."""
 
+    def interval(self, block: Array, radius: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+        """Return the lowest and highest codes (n, D) within radius (D,) of the values of a block.
+
+        The lowest is above the highest where no value is there, and both are NaN where one is
+        missing.
+        """
+        return self.encode(block - radius, dtype), self.encode(block + radius, dtype)
+
     def log_scale(self) -> Array | None:
         """Return log |d code / d value| (D,), or None where values are discrete."""
         return None
@@ -239,6 +247,12 @@ class Conditional(ABC):
             return
         with ThreadPoolExecutor(n_threads) as pool:  # NumPy draws without the interpreter's lock
             list(pool.map(fill, range(len(streams))))
+
+
+def whole_near(block: Array, radius: Array) -> tuple[Array, Array]:
+    """Return the lowest and highest whole numbers within radius of a block, but for rounding."""
+    wide = (radius + 1e-6).astype(block.dtype)
+    return np.ceil(block - wide), np.floor(block + wide)
 
 
 def _threads(raw: Array, n_threads: int) -> int:

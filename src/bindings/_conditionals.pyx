@@ -43,6 +43,7 @@ cdef extern from "conditionals.h" nogil:
         void (*gradient)(int64_t, int64_t, int64_t, conditional_spec, const float*, const float*,
                          const float*, float*, double*, float*) noexcept nogil
         draw_function_f32 draw
+        draw_function_f32 mode
         weigh_function_f32 weigh
     ctypedef struct conditionals_f64:
         void (*log_prob)(int64_t, int64_t, int64_t, conditional_spec, const double*, const double*, double*,
@@ -50,6 +51,7 @@ cdef extern from "conditionals.h" nogil:
         void (*gradient)(int64_t, int64_t, int64_t, conditional_spec, const double*, const double*,
                          const double*, double*, double*, double*) noexcept nogil
         draw_function_f64 draw
+        draw_function_f64 mode
         weigh_function_f64 weigh
     const conditionals_f32* conditionals_f32_for(int isa)
     const conditionals_f64* conditionals_f64_for(int isa)
@@ -158,16 +160,30 @@ cdef class Kernel:
 
         It points into this object: keep the object while the capsule is used.
         """
+        return self.capsule(dtype, temperature, self.n_noise, 0)
+
+    def mode(self, dtype):
+        """Return the capsule with which a network takes the most probable code between two.
+
+        These bounds stand in for the noise of each feature. It points into this object.
+        """
+        return self.capsule(dtype, 1, 2, 1)
+
+    cdef capsule(self, dtype, double temperature, int64_t n_noise, bint mode):
         cdef draw_f32* draw32
         cdef draw_f64* draw64
         if dtype == np.float32:
             draw32 = <draw_f32*>PyMem_Malloc(sizeof(draw_f32))
             if draw32 == NULL:
                 raise MemoryError()
-            draw32[0] = draw_f32(f32.draw, f32.weigh, self.n_noise, self.spec(temperature))
+            draw32[0] = draw_f32(f32.draw, f32.weigh, n_noise, self.spec(temperature))
+            if mode:
+                draw32.function = f32.mode
             return PyCapsule_New(draw32, "fastar.draw_f32", free_draw)
         draw64 = <draw_f64*>PyMem_Malloc(sizeof(draw_f64))
         if draw64 == NULL:
             raise MemoryError()
-        draw64[0] = draw_f64(f64.draw, f64.weigh, self.n_noise, self.spec(temperature))
+        draw64[0] = draw_f64(f64.draw, f64.weigh, n_noise, self.spec(temperature))
+        if mode:
+            draw64.function = f64.mode
         return PyCapsule_New(draw64, "fastar.draw_f64", free_draw)

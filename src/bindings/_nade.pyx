@@ -257,7 +257,7 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
     """Fill codes (n, D) feature by feature, but for those with held (n, D) not FREE.
 
     draw: the conditional's capsule. noise (n, D, m). weight (n,): log p of codes that are WEIGHED is added.
-    rho as in `forward`, as is initial, or (1, stride) for all rows. shift (n, D, P): added to raw, or None.
+    rho and initial as in `forward`, or one row of it for all. shift (n, D, P): added to raw, or None.
     """
     cdef int64_t n = codes.shape[0], D = codes.shape[1], P = b.shape[1], H = W.shape[1]
     cdef int64_t stride = initial.shape[1]
@@ -275,11 +275,10 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
     cdef const uint8_t[:, ::1] is_held = held
     cdef double[::1] log_weight = np.zeros(n) if weight is None else weight
     cdef const floating[:, :, ::1] shifts = shift
-    if (initial.shape[0] not in (1, n) or noise.shape[0] != n or noise.shape[1] != D or noise.shape[2] != n_noise
+    if (initial.shape[0] not in (1, n) or noise.shape[0] != n or noise.shape[1] != D
+            or noise.shape[2] != n_noise or one_hot.shape[0] != D or log_weight.shape[0] != n
             or (held is not None and (is_held.shape[0] != n or is_held.shape[1] != D))
-            or log_weight.shape[0] != n
-            or (shift is not None and (shifts.shape[0] != n or shifts.shape[1] != D or shifts.shape[2] != P))
-            or one_hot.shape[0] != D):
+            or (shift is not None and (shifts.shape[0] != n or shifts.shape[1] != D or shifts.shape[2] != P))):
         raise ValueError("the shapes of codes, noise, held, weight, shift and initial do not fit together")
     cdef int64_t capacity = 2 * D
     cdef int64_t rows = rows_per_call(n, n_threads, FASTAR_SAMPLE_ROWS, 4), m, r, i, t

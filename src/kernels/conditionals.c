@@ -92,6 +92,24 @@ static void draw(int64_t n, int64_t d, conditional_spec spec, real *raw, int64_t
     }
 }
 
+#define MODE_ARGUMENTS raw, raw_stride, bounds, bounds_stride, codes
+
+static void mode(int64_t n, int64_t d, conditional_spec spec, real *raw, int64_t raw_stride, const real *bounds,
+                 int64_t bounds_stride, real *codes) {
+    const feature_spec *f = spec.features + d;
+    switch (f->kind) {
+    case FASTAR_BERNOULLI: bernoulli_mode(n, MODE_ARGUMENTS); break;
+    case FASTAR_CATEGORICAL: categorical_mode(n, MODE_ARGUMENTS); break;
+    case FASTAR_GAUSSIAN:
+    case FASTAR_LAPLACE: single_mode(n, MODE_ARGUMENTS); break;
+    case FASTAR_GAUSSIAN_MIXTURE: mixture_mode(FASTAR_GAUSSIAN_MIXTURE, n, f, MODE_ARGUMENTS); break;
+    case FASTAR_LAPLACE_MIXTURE: mixture_mode(FASTAR_LAPLACE_MIXTURE, n, f, MODE_ARGUMENTS); break;
+    case FASTAR_LOGISTIC_MIXTURE: mixture_mode(FASTAR_LOGISTIC_MIXTURE, n, f, MODE_ARGUMENTS); break;
+    case FASTAR_POISSON: count_mode(FASTAR_POISSON, n, f, MODE_ARGUMENTS); break;
+    case FASTAR_NEGATIVE_BINOMIAL: count_mode(FASTAR_NEGATIVE_BINOMIAL, n, f, MODE_ARGUMENTS); break;
+    }
+}
+
 /* One logit a row: as many rows at once as a vector has lanes. */
 static void weigh_bernoulli(int64_t n, int64_t D, int64_t d, const real *raw, int64_t raw_stride,
                             FASTAR_TABLE_TYPE(walked) rows) {
@@ -122,4 +140,4 @@ static void weigh(int64_t n, int64_t D, int64_t d, int64_t feature, conditional_
         }
 }
 
-const FASTAR_TABLE_TYPE(conditionals) FASTAR_TABLE(conditionals) = {log_prob, gradient, draw, weigh};
+const FASTAR_TABLE_TYPE(conditionals) FASTAR_TABLE(conditionals) = {log_prob, gradient, draw, mode, weigh};
