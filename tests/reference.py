@@ -613,10 +613,9 @@ class Masked:
     ):
         """Return codes (n, D) that the noise (n, D, 1) stands for, by D passes over the network."""
         codes = np.zeros(noise.shape[:2])
-        for position, d in enumerate(self.order):
+        for d in self.order:
             raw = self.raw_outputs(params, inputs(codes, one_hot, self.Q))[:, d]
-            # random numbers come in the order of drawing
-            codes[:, d] = conditional.draw(raw, d, noise[:, position], temperature)
+            codes[:, d] = conditional.draw(raw, d, noise[:, d], temperature)
             if held is not None:
                 codes[:, d] = np.where(held[:, d], evidence[:, d], codes[:, d])
         return codes
