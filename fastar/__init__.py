@@ -2,10 +2,20 @@
 
 from importlib.metadata import version
 
+from fastar.classification import GenerativeClassifier
 from fastar.mixture import Mixture
 from fastar.models import FVSBN, MADE, NADE, RNADE
 from fastar.persistence import load
 
-__all__ = ["FVSBN", "MADE", "NADE", "RNADE", "Mixture", "__version__", "load"]
+__all__ = [
+    "FVSBN",
+    "MADE",
+    "NADE",
+    "RNADE",
+    "GenerativeClassifier",
+    "Mixture",
+    "__version__",
+    "load",
+]
 
 __version__ = version("fastar-density")

@@ -270,6 +270,8 @@ class AutoregressiveDensity(FittedDensity, DensityMixin, BaseEstimator):  # type
                 f"Got {asked} instead."
             )
         check_table_support(self.distribution_, whole, "X")
+        if not weight.all():  # what has no weight teaches levels and scales alone
+            whole, weight = whole.subset(np.flatnonzero(weight)), weight[weight > 0]
         table, weight, held_out = self._split(whole, weight, data, one_pass, rng)
         model = Model(self.network_, self.distribution_, self.order_, self.network_.zeros())
         if keep:
@@ -327,8 +329,7 @@ class AutoregressiveDensity(FittedDensity, DensityMixin, BaseEstimator):  # type
             rows = rng.permutation(len(whole))
             n_held = min(max(1, round(self.validation_fraction * len(rows))), len(rows) - 1)
             held, rest = np.sort(rows[:n_held]), np.sort(rows[n_held:])
-            if weight[held].any() and weight[rest].any():
-                return whole.subset(rest), weight[rest], (whole.subset(held), weight[held])
+            return whole.subset(rest), weight[rest], (whole.subset(held), weight[held])
         return whole, weight, None
 
     def _solver(self) -> Optimizer:

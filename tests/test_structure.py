@@ -35,7 +35,7 @@ LAYERS = [
     {"_base"},
     {"models"},
     {"_parallel"},
-    {"mixture"},
+    {"mixture", "classification"},
     {"persistence"},
 ]
 
