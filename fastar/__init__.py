@@ -5,6 +5,7 @@ from importlib.metadata import version
 from fastar.classification import GenerativeClassifier
 from fastar.mixture import Mixture
 from fastar.models import FVSBN, MADE, NADE, RNADE
+from fastar.orderless import DeepNADE
 from fastar.persistence import load
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "MADE",
     "NADE",
     "RNADE",
+    "DeepNADE",
     "GenerativeClassifier",
     "Mixture",
     "__version__",

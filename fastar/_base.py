@@ -94,7 +94,6 @@ class AutoregressiveDensity(FittedDensity, DensityMixin, BaseEstimator):  # type
         *,
         distribution: Any,
         order: Any,
-        markov_order: int | None,
         solver: Any,
         learning_rate_init: float | None,
         learning_rate: Any,
@@ -115,7 +114,6 @@ class AutoregressiveDensity(FittedDensity, DensityMixin, BaseEstimator):  # type
     ) -> None:
         self.distribution = distribution
         self.order = order
-        self.markov_order = markov_order
         self.solver = solver
         self.learning_rate_init = learning_rate_init
         self.learning_rate = learning_rate
@@ -144,6 +142,10 @@ class AutoregressiveDensity(FittedDensity, DensityMixin, BaseEstimator):  # type
     def _conditional(self, name: str) -> Conditional:
         """Return the conditional of this name, with what the parameters say of it."""
         return conditionals.named(name)
+
+    def _learnt(self, conditional: Conditional) -> Conditional:
+        """Return the fitted conditional as the network wants it."""
+        return conditional
 
     # ---- fitting
 
@@ -259,7 +261,7 @@ class AutoregressiveDensity(FittedDensity, DensityMixin, BaseEstimator):  # type
             chosen = choose_conditional(
                 self.distribution, table, names, is_frame, self._conditional
             )
-            self.distribution_ = chosen.fitted(table, weight)
+            self.distribution_ = self._learnt(chosen.fitted(table, weight))
             # spawned, so that networks without a random structure leave the stream as it is
             seed = int(rng.spawn(1)[0].integers(2**31))
             self.network_ = self._network(self._sizes(), seed)
@@ -308,7 +310,6 @@ class AutoregressiveDensity(FittedDensity, DensityMixin, BaseEstimator):  # type
             "n_features": D,
             "n_outputs": self.distribution_.n_outputs,
             "inputs": self.distribution_.inputs,
-            "markov_order": D if self.markov_order is None else self.markov_order,
             "n_context": 0 if self.context_ is None else self.context_.size,
             "dtype": np.dtype(self.dtype),
         }

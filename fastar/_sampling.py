@@ -106,6 +106,8 @@ def _held_codes(
 
 def _leading(model: Model, held: Array, member: int) -> Array:
     """Return where (n, D) what is held has nothing free before it in the member's order."""
+    if model.network.any_evidence:
+        return held
     order = model.order[model.network.member_order(member)]
     leading = np.empty_like(held)
     leading[:, order] = np.logical_and.accumulate(held[:, order], axis=1)
@@ -123,6 +125,8 @@ def _posterior(
     held = np.broadcast_to(held, (n, held.shape[1]))
     M = model.network.n_members
     joint = np.full((M, n), -np.log(M))
+    if model.network.any_evidence:  # what is free is no evidence, nor may a placeholder be
+        evidence = np.where(held, evidence, np.nan)
     for member in range(M):
         leading = _leading(model, held, member)[:, model.order]
         if leading.any():

@@ -20,9 +20,11 @@ from fastar._parallel import thawed
 from fastar._parameters import Array, empty_vector
 from fastar.mixture import Mixture
 from fastar.models import BY_NAME
+from fastar.orderless import DeepNADE
 
 __all__ = ["load", "save"]
 
+_MODELS: dict[str, type[AutoregressiveDensity]] = {**BY_NAME, "DeepNADE": DeepNADE}
 _REGISTRIES: dict[str, dict[str, Any]] = {
     "distribution": {**conditionals.BY_NAME, conditionals.Mixed.name: conditionals.Mixed},
     "solver": optimizers.BY_NAME,
@@ -151,13 +153,13 @@ def _restore(
     """Return the fitted estimator that `_describe` described."""
     if header["class"] == "Mixture":
         return _restore_mixture(header, arrays, path)
-    if header["class"] not in BY_NAME:
+    if header["class"] not in _MODELS:
         raise ValueError(
             f"The file {os.fspath(path)!r} holds a {header['class']!r}, "
             "which this fastar does not know."
         )
     parameters = {name: _from_json(name, value) for name, value in header["parameters"].items()}
-    estimator = BY_NAME[header["class"]](**parameters)
+    estimator = _MODELS[header["class"]](**parameters)
     conditional = _from_json("distribution", header["distribution"])
     learnt = _within(arrays, "distribution.")
     estimator.distribution_ = conditional.restored(learnt, header["n_features"])
@@ -210,7 +212,7 @@ def _container_from_json(described: dict[str, Any]) -> Container | Schema:
 
 
 def _class(name: str) -> Any:
-    return Mixture if name == "Mixture" else BY_NAME.get(name)
+    return Mixture if name == "Mixture" else _MODELS.get(name)
 
 
 def _check_own(estimator: Any) -> None:

@@ -35,6 +35,7 @@ LAYERS = [
     {"_base"},
     {"models"},
     {"_parallel"},
+    {"orderless"},
     {"mixture", "classification"},
     {"persistence"},
 ]

@@ -83,6 +83,14 @@ class Conditional(ABC):
         new.missing = np.broadcast_to(arrays.get("missing", np.bool_(False)), (n_features,))
         return new
 
+    def with_gaps(self) -> Self:
+        """Return a copy for which every feature may be missing."""
+        arrays = {
+            name: np.ones(array.shape, bool) if name.split(".")[-1] == "missing" else array
+            for name, array in self.arrays().items()
+        }
+        return self.restored(arrays, self.n_features)
+
     @property
     def n_features(self) -> int:
         """D."""
