@@ -3,6 +3,7 @@
 from importlib.metadata import version
 
 from fastar.classification import GenerativeClassifier
+from fastar.detection import DensityOutlierDetector
 from fastar.mixture import Mixture
 from fastar.models import FVSBN, MADE, NADE, RNADE
 from fastar.orderless import DeepNADE
@@ -14,6 +15,7 @@ __all__ = [
     "NADE",
     "RNADE",
     "DeepNADE",
+    "DensityOutlierDetector",
     "GenerativeClassifier",
     "Mixture",
     "__version__",

@@ -36,7 +36,7 @@ LAYERS = [
     {"models"},
     {"_parallel"},
     {"orderless"},
-    {"mixture", "classification"},
+    {"mixture", "classification", "detection", "imputation"},
     {"persistence"},
 ]
 
