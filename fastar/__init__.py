@@ -4,6 +4,7 @@ from importlib.metadata import version
 
 from fastar.classification import GenerativeClassifier
 from fastar.detection import DensityOutlierDetector
+from fastar.imputation import DensityImputer
 from fastar.mixture import Mixture
 from fastar.models import FVSBN, MADE, NADE, RNADE
 from fastar.orderless import DeepNADE
@@ -15,6 +16,7 @@ __all__ = [
     "NADE",
     "RNADE",
     "DeepNADE",
+    "DensityImputer",
     "DensityOutlierDetector",
     "GenerativeClassifier",
     "Mixture",

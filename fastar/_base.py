@@ -45,6 +45,8 @@ class _Data:
     sample_weight: Any
     X_val: Any = None
     context_val: Any = None
+    gaps: bool = False
+    """Whether NaN in an array stands for a missing value, as it does in a DataFrame."""
 
 
 class AutoregressiveDensity(FittedDensity, DensityMixin, BaseEstimator):  # type: ignore[misc]
@@ -198,6 +200,11 @@ class AutoregressiveDensity(FittedDensity, DensityMixin, BaseEstimator):  # type
         data = _Data(X, context, sample_weight, X_val, context_val)
         return self._fit(data, keep=self.warm_start, one_pass=False)
 
+    def _fit_with_gaps(self, X: Any) -> Self:
+        """Do what `fit` does, for an array with NaN where values are missing."""
+        self._validate_params()
+        return self._fit(_Data(X, None, None, gaps=True), keep=False, one_pass=False)
+
     def partial_fit(
         self, X: Any, y: Any = None, *, context: Any = None, sample_weight: Any = None
     ) -> Self:
@@ -248,7 +255,7 @@ class AutoregressiveDensity(FittedDensity, DensityMixin, BaseEstimator):  # type
     def _prepare(self, data: _Data, keep: bool, one_pass: bool) -> Training:
         """Return the training that is asked for; keep: go on from the fitted model."""
         is_frame, rng = frame_kind(data.X) is not None, generator(self.random_state)
-        X = read(self, data.X, reset=not keep)
+        X = read(self, data.X, reset=not keep, gaps=data.gaps)
         weight = check_weight(data.sample_weight, X.shape[0])
         if not keep:
             self.order_ = check_order(self.order, X.shape[1], rng)

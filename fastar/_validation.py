@@ -102,7 +102,7 @@ def choose_conditional(
     if distribution != "auto":
         return _resolved(distribution, by_name)
     if not isinstance(table.X, Columns):
-        bernoulli = Bernoulli().restored({}, D)
+        bernoulli = Bernoulli().restored({"missing": table.missing}, D)
         if not any(bernoulli.unsupported(block).any() for _, block in table.blocks()):
             return bernoulli
         if not is_frame:
@@ -151,6 +151,7 @@ def _judged(column: Table, is_frame: bool) -> Conditional:
         extent = X.extent(d) if is_long else 0
     else:
         values = np.unique(column.take(slice(None)))
+        values = values[values == values]  # not NaN
         is_binary = bool(((values == 0) | (values == 1)).all())
         is_integer = column.dtype.kind in "iu"
         is_long = is_integer and is_frame and len(values) > MANY_LEVELS
