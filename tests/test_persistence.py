@@ -258,6 +258,6 @@ def test_a_changed_header_is_refused(saved):
 
 
 def test_an_unknown_class_is_refused_and_no_code_runs(saved, monkeypatch):
-    monkeypatch.delitem(persistence.BY_NAME, "NADE")
+    monkeypatch.delitem(persistence._MODELS, "NADE")
     with pytest.raises(ValueError, match="holds a 'NADE', which this fastar does not know"):
         fastar.load(saved)
