@@ -66,10 +66,8 @@ def main() -> int:
         "DeepNADE": DeepNADE(hidden_layer_sizes=(500,), **common),
     }
     images = data.test[np.random.default_rng(1).permutation(len(data.test))[:N_IMAGES]]
-    halves = {
-        "lower half": np.arange(height) >= height / 2,
-        "left half": np.arange(width) < width / 2,
-    }
+    down, across = np.indices((height, width))
+    halves = {"lower half": down >= height / 2, "left half": across < width / 2}
     lines, panels = [], {}
     for name, model in models.items():
         start = time.perf_counter()

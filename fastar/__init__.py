@@ -9,6 +9,7 @@ from fastar.mixture import Mixture
 from fastar.models import FVSBN, MADE, NADE, RNADE
 from fastar.orderless import DeepNADE
 from fastar.persistence import load
+from fastar.sequences import GenerativeRNN
 
 __all__ = [
     "FVSBN",
@@ -19,6 +20,7 @@ __all__ = [
     "DensityImputer",
     "DensityOutlierDetector",
     "GenerativeClassifier",
+    "GenerativeRNN",
     "Mixture",
     "__version__",
     "load",

@@ -37,7 +37,7 @@ from fastar.schedules import Schedule
 
 
 @dataclass(frozen=True)
-class _Data:
+class Given:
     """What `fit` is given."""
 
     X: Any
@@ -49,11 +49,11 @@ class _Data:
     """Whether NaN in an array stands for a missing value, as it does in a DataFrame."""
 
 
-class AutoregressiveDensity(FittedDensity, DensityMixin, BaseEstimator):  # type: ignore[misc]
-    """Base of all models: p(x) = prod_d p(x_d | x_<d).
+class TrainedDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
+    """Base of what is trained by the one loop.
 
-    A subclass says in `_network` what computes the parameters of each factor, and lists its
-    parameters.
+    A subclass says in `_network` what computes the parameters of each factor, lists its parameters,
+    and reads its data.
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -89,13 +89,15 @@ class AutoregressiveDensity(FittedDensity, DensityMixin, BaseEstimator):  # type
         ],
     }
 
+    network_: Network
+    distribution_: Conditional
+    theta_: Array
     _training_state: tuple[dict[str, Any], dict[str, Array]]
 
     def __init__(
         self,
         *,
         distribution: Any,
-        order: Any,
         solver: Any,
         learning_rate_init: float | None,
         learning_rate: Any,
@@ -115,7 +117,6 @@ class AutoregressiveDensity(FittedDensity, DensityMixin, BaseEstimator):  # type
         dtype: Any,
     ) -> None:
         self.distribution = distribution
-        self.order = order
         self.solver = solver
         self.learning_rate_init = learning_rate_init
         self.learning_rate = learning_rate
@@ -141,15 +142,154 @@ class AutoregressiveDensity(FittedDensity, DensityMixin, BaseEstimator):  # type
         sizes: n_features and what else `_sizes` gives. seed: of what is random in its structure.
         """
 
+    @abstractmethod
+    def _read(self, data: Given, keep: bool, rng: np.random.Generator) -> Any:
+        """Return the rows to train on, and remember what they are; keep: they are like the last."""
+
+    @abstractmethod
+    def _read_held_out(self, data: Given) -> Any:
+        """Return the rows for early stopping."""
+
+    @abstractmethod
+    def _fitted_conditional(self, whole: Any, weight: Array, X: Any) -> Conditional:
+        """Return the conditional that the rows ask for, with what it learns of them."""
+
+    @abstractmethod
+    def _check_support(self, table: Any, name: str) -> None:
+        """Raise ValueError where values have no density."""
+
+    @abstractmethod
+    def _composed(self, theta: Array) -> Model:
+        """Return the composition with these parameters."""
+
+    @abstractmethod
+    def _sizes(self) -> dict[str, Any]:
+        """Return what every network is told beside its own parameters."""
+
     def _conditional(self, name: str) -> Conditional:
         """Return the conditional of this name, with what the parameters say of it."""
         return conditionals.named(name)
 
-    def _learnt(self, conditional: Conditional) -> Conditional:
-        """Return the fitted conditional as the network wants it."""
-        return conditional
-
     # ---- fitting
+
+    def _fit(self, data: Given, *, keep: bool, one_pass: bool) -> Self:
+        """Train, from the fitted parameters if there are any and `keep`; or take one pass alone."""
+        diverged = None
+        with unchanged_on_error(self):
+            training = self._prepare(data, keep and hasattr(self, "theta_"), one_pass)
+            callbacks = (
+                self.callbacks if isinstance(self.callbacks, list | tuple) else [self.callbacks]
+            )
+            callbacks = [callback for callback in callbacks if callback is not None]
+            try:
+                if one_pass:
+                    state = getattr(self, "_training_state", None)
+                    if state and state[0]["optimizer"] == training.optimizer.name:
+                        training.restore(*state)
+                        training.model.theta[:] = self.theta_
+                    training.one_pass()
+                    self._training_state = training.snapshot()
+                else:
+                    self.__dict__.pop("_training_state", None)
+                    training.run([*callbacks, ProgressBar()] if self.verbose else callbacks)
+            except FloatingPointError as error:
+                diverged = error
+            self._adopt(training)
+        if diverged is not None:
+            raise diverged
+        return self
+
+    def _prepare(self, data: Given, keep: bool, one_pass: bool) -> Training:
+        """Return the training that is asked for; keep: go on from the fitted model."""
+        rng = generator(self.random_state)
+        whole = self._read(data, keep, rng)
+        weight = check_weight(data.sample_weight, len(whole))
+        if not keep:
+            self.distribution_ = self._fitted_conditional(whole, weight, data.X)
+            # spawned, so that networks without a random structure leave the stream as it is
+            seed = int(rng.spawn(1)[0].integers(2**31))
+            self.network_ = self._network(self._sizes(), seed)
+        elif (asked := self._network_again()) != self.network_:
+            raise ValueError(
+                "To go on from a fitted model (warm_start, partial_fit), the parameters of its "
+                f"network must stay as they were: {self.network_}. "
+                f"Got {asked} instead."
+            )
+        self._check_support(whole, "X")
+        if not weight.all():  # what has no weight teaches levels and scales alone
+            whole, weight = whole.subset(np.flatnonzero(weight)), weight[weight > 0]
+        table, weight, held_out = self._split(whole, weight, data, one_pass, rng)
+        model = self._composed(self.network_.zeros())
+        if keep:
+            model.theta[:] = self.theta_
+        else:
+            model.initialise(table, weight, rng)
+        solver, schedule = self._solver(), self.learning_rate
+        return Training(
+            model,
+            solver,
+            schedules.BY_NAME[schedule]() if isinstance(schedule, str) else schedule,
+            table,
+            weight,
+            held_out,
+            entropy=int(rng.integers(2**63)),
+            learning_rate=float(self.learning_rate_init or solver.default_rate),
+            alpha=self.alpha,
+            max_gradient_norm=self.max_gradient_norm,
+            batch_size=self.batch_size,
+            max_iter=self.max_iter,
+            tol=self.tol,
+            n_iter_no_change=self.n_iter_no_change,
+            n_threads=effective_n_threads(self.n_jobs),
+        )
+
+    def _network_again(self) -> Network:
+        """Return the network that the present parameters ask for, structured as the fitted one."""
+        return self._network(self._sizes(), self.network_.seed)
+
+    def _split(
+        self, whole: Table, weight: Array, data: Given, one_pass: bool, rng: np.random.Generator
+    ) -> tuple[Table, Array, tuple[Table, Array] | None]:
+        """Return the training rows, their weights, and the rows held out for early stopping."""
+        if one_pass:
+            return whole, weight, None
+        if data.X_val is not None:
+            held_out = self._read_held_out(data)
+            self._check_support(held_out, "X_val")
+            return whole, weight, (held_out, np.ones(len(held_out)))
+        if self.early_stopping and len(whole) > 1:
+            rows = rng.permutation(len(whole))
+            n_held = min(max(1, round(self.validation_fraction * len(rows))), len(rows) - 1)
+            held, rest = np.sort(rows[:n_held]), np.sort(rows[n_held:])
+            return whole.subset(rest), weight[rest], (whole.subset(held), weight[held])
+        return whole, weight, None
+
+    def _solver(self) -> Optimizer:
+        return optimizers.BY_NAME[self.solver]() if isinstance(self.solver, str) else self.solver
+
+    def _adopt(self, training: Training) -> None:
+        progress = training.progress
+        self.theta_ = training.model.theta
+        self.n_iter_ = progress.epoch
+        self.best_iter_ = progress.best_iter if training.held_out is not None else progress.epoch
+        self.loss_curve_ = progress.loss_curve
+        self.validation_curve_ = progress.validation_curve
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted model to a file that holds no code; `fastar.load` reads it.
+
+        Parameters
+        ----------
+        path : str or path
+            Written beside it and renamed, so that a crash leaves no half a model.
+        """
+        from fastar.persistence import save
+
+        save(self, path)
+
+
+class AutoregressiveDensity(FittedDensity, TrainedDensity):
+    """Base of all models of rows: p(x) = prod_d p(x_d | x_<d)."""
 
     def fit(
         self,
@@ -197,13 +337,13 @@ class AutoregressiveDensity(FittedDensity, DensityMixin, BaseEstimator):  # type
             Training reached `max_iter` before it settled, or was interrupted by Ctrl-C.
         """
         self._validate_params()
-        data = _Data(X, context, sample_weight, X_val, context_val)
+        data = Given(X, context, sample_weight, X_val, context_val)
         return self._fit(data, keep=self.warm_start, one_pass=False)
 
     def _fit_with_gaps(self, X: Any) -> Self:
         """Do what `fit` does, for an array with NaN where values are missing."""
         self._validate_params()
-        return self._fit(_Data(X, None, None, gaps=True), keep=False, one_pass=False)
+        return self._fit(Given(X, None, None, gaps=True), keep=False, one_pass=False)
 
     def partial_fit(
         self, X: Any, y: Any = None, *, context: Any = None, sample_weight: Any = None
@@ -223,92 +363,45 @@ class AutoregressiveDensity(FittedDensity, DensityMixin, BaseEstimator):  # type
         self
         """
         self._validate_params()
-        return self._fit(_Data(X, context, sample_weight), keep=True, one_pass=True)
+        return self._fit(Given(X, context, sample_weight), keep=True, one_pass=True)
 
-    def _fit(self, data: _Data, *, keep: bool, one_pass: bool) -> Self:
-        """Train, from the fitted parameters if there are any and `keep`; or take one pass alone."""
-        diverged = None
-        with unchanged_on_error(self):
-            training = self._prepare(data, keep and hasattr(self, "theta_"), one_pass)
-            callbacks = (
-                self.callbacks if isinstance(self.callbacks, list | tuple) else [self.callbacks]
-            )
-            callbacks = [callback for callback in callbacks if callback is not None]
-            try:
-                if one_pass:
-                    state = getattr(self, "_training_state", None)
-                    if state and state[0]["optimizer"] == training.optimizer.name:
-                        training.restore(*state)
-                        training.model.theta[:] = self.theta_
-                    training.one_pass()
-                    self._training_state = training.snapshot()
-                else:
-                    self.__dict__.pop("_training_state", None)
-                    training.run([*callbacks, ProgressBar()] if self.verbose else callbacks)
-            except FloatingPointError as error:
-                diverged = error
-            self._adopt(training)
-        if diverged is not None:
-            raise diverged
-        return self
+    # ---- what the loop is given
 
-    def _prepare(self, data: _Data, keep: bool, one_pass: bool) -> Training:
-        """Return the training that is asked for; keep: go on from the fitted model."""
-        is_frame, rng = frame_kind(data.X) is not None, generator(self.random_state)
+    def _read(self, data: Given, keep: bool, rng: np.random.Generator) -> Any:
+        """Return the rows to train on, and remember what they are; keep: they are like the last."""
         X = read(self, data.X, reset=not keep, gaps=data.gaps)
-        weight = check_weight(data.sample_weight, X.shape[0])
         if not keep:
             self.order_ = check_order(self.order, X.shape[1], rng)
             given = data.context
             self.context_ = None if given is None else Context.of(given, X.shape[0])
-        whole = Table(X, self.order_, context=self._encoded(data.context, X.shape[0]))
-        if not keep:
-            table = whole
-            names = getattr(self, "feature_names_in_", None)
-            chosen = choose_conditional(
-                self.distribution, table, names, is_frame, self._conditional
-            )
-            self.distribution_ = self._learnt(chosen.fitted(table, weight))
-            # spawned, so that networks without a random structure leave the stream as it is
-            seed = int(rng.spawn(1)[0].integers(2**31))
-            self.network_ = self._network(self._sizes(), seed)
-        elif (asked := self._network_again()) != self.network_:
-            raise ValueError(
-                "To go on from a fitted model (warm_start, partial_fit), the parameters of its "
-                f"network must stay as they were: {self.network_}. "
-                f"Got {asked} instead."
-            )
-        check_table_support(self.distribution_, whole, "X")
-        if not weight.all():  # what has no weight teaches levels and scales alone
-            whole, weight = whole.subset(np.flatnonzero(weight)), weight[weight > 0]
-        table, weight, held_out = self._split(whole, weight, data, one_pass, rng)
-        model = Model(self.network_, self.distribution_, self.order_, self.network_.zeros())
-        if keep:
-            model.theta[:] = self.theta_
-        else:
-            model.initialise(table, weight, rng)
-        solver, schedule = self._solver(), self.learning_rate
-        return Training(
-            model,
-            solver,
-            schedules.BY_NAME[schedule]() if isinstance(schedule, str) else schedule,
-            table,
-            weight,
-            held_out,
-            entropy=int(rng.integers(2**63)),
-            learning_rate=float(self.learning_rate_init or solver.default_rate),
-            alpha=self.alpha,
-            max_gradient_norm=self.max_gradient_norm,
-            batch_size=self.batch_size,
-            max_iter=self.max_iter,
-            tol=self.tol,
-            n_iter_no_change=self.n_iter_no_change,
-            n_threads=effective_n_threads(self.n_jobs),
-        )
+        return Table(X, self.order_, context=self._encoded(data.context, X.shape[0]))
 
-    def _network_again(self) -> Network:
-        """Return the network that the present parameters ask for, structured as the fitted one."""
-        return self._network(self._sizes(), self.network_.seed)
+    def _read_held_out(self, data: Given) -> Any:
+        """Return the rows for early stopping."""
+        X_val = read(self, data.X_val, name="X_val")
+        context = self._encoded(data.context_val, X_val.shape[0], "context_val")
+        return Table(X_val, self.order_, context=context)
+
+    def _fitted_conditional(self, whole: Any, weight: Array, X: Any) -> Conditional:
+        """Return the conditional that the rows ask for, with what it learns of them."""
+        names = getattr(self, "feature_names_in_", None)
+        chosen = choose_conditional(
+            self.distribution, whole, names, frame_kind(X) is not None, self._conditional
+        )
+        return self._learnt(chosen.fitted(whole, weight))
+
+    def _learnt(self, conditional: Conditional) -> Conditional:
+        """Return the fitted conditional as the network wants it."""
+        return conditional
+
+    def _check_support(self, table: Any, name: str) -> None:
+        check_table_support(self.distribution_, table, name)
+
+    def __sklearn_tags__(self) -> Any:
+        """Return scikit-learn's tags: sparse input is welcome."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
 
     def _sizes(self) -> dict[str, Any]:
         """Return what every network is told beside its own parameters."""
@@ -320,51 +413,3 @@ class AutoregressiveDensity(FittedDensity, DensityMixin, BaseEstimator):  # type
             "n_context": 0 if self.context_ is None else self.context_.size,
             "dtype": np.dtype(self.dtype),
         }
-
-    def _split(
-        self, whole: Table, weight: Array, data: _Data, one_pass: bool, rng: np.random.Generator
-    ) -> tuple[Table, Array, tuple[Table, Array] | None]:
-        """Return the training rows, their weights, and the rows held out for early stopping."""
-        if one_pass:
-            return whole, weight, None
-        if data.X_val is not None:
-            X_val = read(self, data.X_val, name="X_val")
-            context = self._encoded(data.context_val, X_val.shape[0], "context_val")
-            held_out = Table(X_val, self.order_, context=context)
-            check_table_support(self.distribution_, held_out, "X_val")
-            return whole, weight, (held_out, np.ones(len(held_out)))
-        if self.early_stopping and len(whole) > 1:
-            rows = rng.permutation(len(whole))
-            n_held = min(max(1, round(self.validation_fraction * len(rows))), len(rows) - 1)
-            held, rest = np.sort(rows[:n_held]), np.sort(rows[n_held:])
-            return whole.subset(rest), weight[rest], (whole.subset(held), weight[held])
-        return whole, weight, None
-
-    def _solver(self) -> Optimizer:
-        return optimizers.BY_NAME[self.solver]() if isinstance(self.solver, str) else self.solver
-
-    def _adopt(self, training: Training) -> None:
-        progress = training.progress
-        self.theta_ = training.model.theta
-        self.n_iter_ = progress.epoch
-        self.best_iter_ = progress.best_iter if training.held_out is not None else progress.epoch
-        self.loss_curve_ = progress.loss_curve
-        self.validation_curve_ = progress.validation_curve
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted model to a file that holds no code; `fastar.load` reads it.
-
-        Parameters
-        ----------
-        path : str or path
-            Written beside it and renamed, so that a crash leaves no half a model.
-        """
-        from fastar.persistence import save
-
-        save(self, path)
-
-    def __sklearn_tags__(self) -> Any:
-        """Return scikit-learn's tags: sparse input is welcome."""
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        return tags

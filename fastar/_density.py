@@ -51,7 +51,11 @@ class FittedDensity:
 
     def _model(self) -> Model:
         check_is_fitted(self, "theta_")
-        return Model(self.network_, self.distribution_, self.order_, self.theta_)
+        return self._composed(self.theta_)
+
+    def _composed(self, theta: Array) -> Model:
+        """Return the composition with these parameters."""
+        return Model(self.network_, self.distribution_, self.order_, theta)
 
     @property
     def params_(self) -> Params:

@@ -186,7 +186,6 @@ class NADE(AutoregressiveDensity):
     ) -> None:
         super().__init__(
             distribution=distribution,
-            order=order,
             solver=solver,
             learning_rate_init=learning_rate_init,
             learning_rate=learning_rate,
@@ -205,6 +204,7 @@ class NADE(AutoregressiveDensity):
             callbacks=callbacks,
             dtype=dtype,
         )
+        self.order = order
         self.markov_order = markov_order
         self.n_hidden = n_hidden
         self.activation = activation
@@ -301,7 +301,6 @@ class RNADE(AutoregressiveDensity):
     ) -> None:
         super().__init__(
             distribution=distribution,
-            order=order,
             solver=solver,
             learning_rate_init=learning_rate_init,
             learning_rate=learning_rate,
@@ -320,6 +319,7 @@ class RNADE(AutoregressiveDensity):
             callbacks=callbacks,
             dtype=dtype,
         )
+        self.order = order
         self.markov_order = markov_order
         self.n_hidden = n_hidden
         self.activation = activation
@@ -448,7 +448,6 @@ class MADE(AutoregressiveDensity):
     ) -> None:
         super().__init__(
             distribution=distribution,
-            order=order,
             solver=solver,
             learning_rate_init=learning_rate_init,
             learning_rate=learning_rate,
@@ -467,6 +466,7 @@ class MADE(AutoregressiveDensity):
             callbacks=callbacks,
             dtype=dtype,
         )
+        self.order = order
         self.markov_order = markov_order
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -568,7 +568,6 @@ class FVSBN(AutoregressiveDensity):
     ) -> None:
         super().__init__(
             distribution=distribution,
-            order=order,
             solver=solver,
             learning_rate_init=learning_rate_init,
             learning_rate=learning_rate,
@@ -587,6 +586,7 @@ class FVSBN(AutoregressiveDensity):
             callbacks=callbacks,
             dtype=dtype,
         )
+        self.order = order
         self.markov_order = markov_order
 
     def _network(self, sizes: dict[str, Any], seed: int) -> Masked:

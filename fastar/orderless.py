@@ -107,7 +107,6 @@ class DeepNADE(AutoregressiveDensity):
     ) -> None:
         super().__init__(
             distribution=distribution,
-            order=order,
             solver=solver,
             learning_rate_init=learning_rate_init,
             learning_rate=learning_rate,
@@ -129,6 +128,7 @@ class DeepNADE(AutoregressiveDensity):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.n_orders = n_orders
+        self.order = order
 
     def with_orders(self, n_orders: int) -> Self:
         """Return a copy of the fitted model that averages over so many orders.

@@ -37,5 +37,8 @@ def add_product(A: Array, W: Array, out: Array, n_threads: int, activation: int 
 def weight_gradient(A: Array, G: Array, gW: Array, n_threads: int) -> None:
     """Write gW = A^T G, G (n, ..) and gW (K, ..) as matrices."""
     target = gW.reshape(len(gW), -1)
+    if not len(A):
+        target[:] = 0
+        return
     G = np.ascontiguousarray(G.reshape(len(A), -1))
     _masked.outer(A, G, full_stairs(*target.shape), target, n_threads)

@@ -298,6 +298,9 @@ class Recurrent(Network):
                 continue
             gW = self._entering(grads, layer)
             count, row, value = cache.changes
+            if not len(count):
+                gW[:] = 0
+                return
             lists = _inputs.by_feature(
                 (count, row, row, value), len(gW), max(1, len(count)), n_threads
             )
