@@ -2,9 +2,9 @@
 Fit a model to a table of mixed columns and see how real its samples look.
 
 `python bench/mixed_tables.py diamonds --recipe` takes the settings that are written below;
-`python bench/mixed_tables.py adult_mixed --model NADE --integers logistic_mixture` others. Printed are the
-mean log-likelihood of the held-out rows; for each column the total-variation distance of its
-samples to them; and how well a classifier tells samples from held-out rows. Beside each is what
+`python bench/mixed_tables.py adult_mixed --model NADE --integers logistic_mixture` others. Printed
+are the mean log-likelihood of the held-out rows; for each column the total-variation distance of
+its samples to them; and how well a classifier tells samples from held-out rows. Beside each is what
 training rows get in place of the samples: as few rows as are held out differ from any distribution,
 and no model can do better.
 
