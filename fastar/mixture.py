@@ -23,7 +23,7 @@ from sklearn.utils.validation import (
 
 from fastar import _sampling
 from fastar._base import AutoregressiveDensity
-from fastar._density import generator
+from fastar._density import generator, seed
 from fastar._frames import Schema, frame_kind
 from fastar._parallel import each, on_threads, thawed, train
 from fastar._parameters import Array
@@ -224,7 +224,7 @@ class Mixture(MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[
             )
         members = [clone(one) for one in found]
         for member in members:
-            _seed(member, rng, replace=not listed)
+            seed(member, rng, replace=not listed)
         return members
 
     def _given_weights(self, n_members: int) -> Array | None:
@@ -660,18 +660,6 @@ class _Rows:
         checked = self.checked[which]
         framed = hasattr(self.given, "columns")
         return _Rows(_safe_indexing(self.given, which) if framed else checked, checked)
-
-
-def _seed(estimator: Any, rng: np.random.RandomState, *, replace: bool) -> None:
-    """Set every random_state in an estimator, or those that are None."""
-    parameters = estimator.get_params()
-    seeds = {
-        name: int(rng.randint(np.iinfo(np.int32).max))
-        for name in sorted(parameters)
-        if name.rpartition("__")[2] == "random_state" and (replace or parameters[name] is None)
-    }
-    if seeds:
-        estimator.set_params(**seeds)
 
 
 def _fit_arguments(
