@@ -11,7 +11,6 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from fastar._base import AutoregressiveDensity
 from fastar._density import seed
 from fastar._frames import frame_kind
 from fastar._parameters import Array
@@ -37,7 +36,6 @@ class DensityImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # 
     density : density estimator or None, default=None
         `NADE()` by default; it is cloned, and gets a `random_state` where it has None.
         `fastar.orderless.DeepNADE` takes all that is there into account without sampling error.
-        A `Mixture` learns from gaps in DataFrames, and of arrays from whole rows alone.
     strategy : {"estimate", "draw"}, default="estimate"
         "estimate" takes of `n_draws` completions the mean of real columns, the median of counts
         and ordinal levels, and the most frequent value of the rest: the best guess for each cell.
@@ -115,7 +113,7 @@ class DensityImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # 
             rng = check_random_state(self.random_state)
             density = clone(NADE() if self.density is None else self.density)
             seed(density, rng)
-            if frame_kind(X) is None and isinstance(density, AutoregressiveDensity):
+            if frame_kind(X) is None and hasattr(density, "_fit_with_gaps"):
                 self.density_ = density._fit_with_gaps(X)
             else:
                 self.density_ = density.fit(X)

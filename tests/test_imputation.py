@@ -137,6 +137,18 @@ def test_one_draw_is_its_own_estimate_and_a_random_state_decides_it():
     assert_same_bits(filled, again)
 
 
+def test_an_ensemble_learns_from_arrays_with_gaps():
+    whole = np.random.default_rng(0).normal(size=(400, 1)) * np.ones(2)
+    X = with_holes(whole, 0.1)
+    X = np.where(np.isnan(X).all(axis=1, keepdims=True), whole, X)
+    members = [make(order=order, n_hidden=20, max_iter=200) for order in ([0, 1], [1, 0])]
+    filled = fit(DensityImputer(Mixture(members), random_state=0), X).transform(X)
+    assert_same_bits(filled[~np.isnan(X)], X[~np.isnan(X)])
+    assert (filled - whole)[np.isnan(X)].std() < 0.5
+    with pytest.raises(ValueError, match="'weights' parameter"):
+        DensityImputer(Mixture(members, weights="em")).fit(X)
+
+
 def test_an_ensemble_fills_frames():
     frame = pd.DataFrame(DATA["gaussian"](100, 3), columns=list("abc"))
     density = Mixture(Mixture(make(max_iter=5), n_members=2), n_members=2, random_state=0)
