@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from numbers import Real
 from typing import Any, ClassVar, Self
 
@@ -274,6 +275,23 @@ class DensityOutlierDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         if isinstance(table, Columns):
             return np.isnan(dense(table))
         return np.zeros(table.shape, bool)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write what was fitted to a file that holds no code; `fastar.load` reads it.
+
+        Parameters
+        ----------
+        path : str or path
+            Written beside it and renamed, so that a crash leaves no half a file.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            It is not fitted; its density is not of this library.
+        """
+        from fastar.persistence import save
+
+        save(self, path)
 
     def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's tags: sparse input is welcome."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
@@ -162,6 +163,23 @@ class DensityImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # 
             model = model.estimators_[0]
         places = np.argsort(model.order_)
         return [model.distribution_.of_column(int(place))[0].name for place in places]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write what was fitted to a file that holds no code; `fastar.load` reads it.
+
+        Parameters
+        ----------
+        path : str or path
+            Written beside it and renamed, so that a crash leaves no half a file.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            It is not fitted; its density is not of this library.
+        """
+        from fastar.persistence import save
+
+        save(self, path)
 
     def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's tags: missing values are welcome."""
