@@ -36,6 +36,18 @@ def generator(random_state: Any) -> np.random.Generator:
     return np.random.Generator(np.random.SFC64(seed))
 
 
+def seed(estimator: Any, rng: np.random.RandomState, *, replace: bool = False) -> None:
+    """Set those random_states in an estimator that are None, or `replace` them all."""
+    parameters = estimator.get_params()
+    seeds = {
+        name: int(rng.randint(np.iinfo(np.int32).max))
+        for name in sorted(parameters)
+        if name.rpartition("__")[2] == "random_state" and (replace or parameters[name] is None)
+    }
+    if seeds:
+        estimator.set_params(**seeds)
+
+
 class FittedDensity:
     """Base of what has a network, a distribution, an order and parameters."""
 

@@ -8,12 +8,12 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.utils import assert_all_finite
+from sklearn.utils import assert_all_finite, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from fastar._density import generator
+from fastar._density import generator, seed
 from fastar._frames import Columns
 from fastar._parameters import Array
 from fastar._reading import dense, read
@@ -36,7 +36,7 @@ class GenerativeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     Parameters
     ----------
     density : density estimator or None, default=None
-        Of p(x | y), `NADE()` by default; it is cloned.
+        Of p(x | y), `NADE()` by default; it is cloned, and gets a `random_state` where it has None.
     shared : bool, default=False
         Whether one density with the class as its context serves all classes, or each class has one
         of its own. One learns what classes have in common, which pays where they have few rows.
@@ -48,7 +48,7 @@ class GenerativeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     n_particles : int, default=64
         Samples a row with missing values and class, see `log_marginal` of the density.
     random_state : int, RandomState instance or None, default=None
-        Of the rows kept for calibration and the samples for missing values.
+        Of the densities, the rows kept for calibration and the samples for missing values.
 
     Attributes
     ----------
@@ -172,7 +172,8 @@ class GenerativeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return kept
 
     def _fit_densities(self, X: Any, number: Array, weight: Array) -> None:
-        density = NADE() if self.density is None else self.density
+        density = clone(NADE() if self.density is None else self.density)
+        seed(density, check_random_state(self.random_state))
         if self.shared:
             context = _context(number)
             self.densities_ = [clone(density).fit(X, context=context, sample_weight=weight)]

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from numbers import Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, OutlierMixin, clone
+from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from fastar._density import generator
-from fastar._frames import frame_kind
+from fastar._base import AutoregressiveDensity
+from fastar._density import generator, seed
+from fastar._frames import Columns, frame_kind
 from fastar._parameters import Array
-from fastar._reading import read
+from fastar._reading import dense, read
 from fastar._validation import unchanged_on_error
+from fastar.mixture import Mixture
 from fastar.models import NADE
 
 __all__ = ["DensityOutlierDetector"]
@@ -30,13 +34,13 @@ class DensityOutlierDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     density : density estimator or None, default=None
-        `NADE()` by default; it is cloned.
+        `NADE()` by default; it is cloned, and gets a `random_state` where it has None.
     contamination : float, default=0.1
         Share of the rows of `fit` that `predict` calls outliers.
     statistic : {"likelihood", "typicality", "likelihood_ratio"}, default="likelihood"
-        What `score_samples` is: log p(x); -\|log p(x) - its mean over the rows kept\| [1]_, for an
-        outlier may also be too probable; or log p(x) - log p_background(x) [2]_, which takes away
-        what even random rows would be credited with.
+        What `score_samples` is: log p(x); -\|log p(x) - its mean over the rows fitted to\| [1]_,
+        for an outlier may also be too probable; or log p(x) - log p_background(x) [2]_, which takes
+        away what even random rows would be credited with.
     background : density estimator or None, default=None
         Of the likelihood ratio, a clone of `density` by default. It is fitted to rows of which
         `mutation_rate` of the values come from other rows of the same column.
@@ -44,7 +48,7 @@ class DensityOutlierDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     calibration_fraction : float, default=0.2
         Share of the rows that is kept from the density.
     random_state : int, RandomState instance or None, default=None
-        Of the rows kept and of mutations.
+        Of the rows kept, of mutations and of the densities.
 
     Attributes
     ----------
@@ -126,33 +130,37 @@ class DensityOutlierDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         """
         self._validate_params()
         with unchanged_on_error(self):
-            n = read(self, X, reset=True).shape[0]
+            table = read(self, X, reset=True)
+            X = table if frame_kind(X) is None else X  # of a kind that has rows
+            n = table.shape[0]
             if n < 2:
                 raise ValueError(
                     "X must have a row for the density and another one to judge by. "
                     f"Got n_samples={n}."
                 )
-            rng = generator(self.random_state)
+            random_state = check_random_state(self.random_state)
+            rng = generator(random_state)
             kept = rng.permutation(n)[: min(max(1, round(self.calibration_fraction * n)), n - 1)]
-            # rows of no weight still tell which levels and columns there are
             own = np.ones(n)
             own[kept] = 0
             density = NADE() if self.density is None else self.density
-            self.density_ = clone(density).fit(X, sample_weight=own)
+            self.density_ = _fitted(density, X, own, random_state)
             self.background_ = None
             if self.statistic == "likelihood_ratio":
                 background = density if self.background is None else self.background
-                self.background_ = clone(background).fit(
-                    _with_mutants(X, n, self.mutation_rate, rng),
-                    sample_weight=np.concatenate([np.zeros(n), own]),
-                )
+                mutants = _with_mutants(X, own, self.mutation_rate, rng)
+                weight = np.concatenate([np.zeros(n), own])
+                self.background_ = _fitted(background, mutants, weight, random_state)
             self._centre = 0.0
             if self.statistic == "typicality":
-                self._centre = float(self.density_.score_samples(X)[kept].mean())
+                # of no row kept: these would lie nearer to a mean of their own than fresh ones
+                self._centre = float(self.density_.score_samples(X)[own > 0].mean())
             try:
-                self._feature_centre = self._feature_scores(X)[kept].mean(axis=0)
-            except ValueError:  # a mixture over orders has no features' scores: `explain` says so
-                self._feature_centre = 0.0
+                rest = _safe_indexing(X, kept)
+                there = np.maximum(1, (~self._missing(rest)).sum(axis=0))
+                self._feature_centre = self._feature_scores(rest).sum(axis=0) / there
+            except (AttributeError, ValueError):  # no features' scores: `explain` says so
+                self._feature_centre = np.zeros(self.n_features_in_)
             scores = self.score_samples(X)
             self.calibration_scores_ = np.sort(scores[kept])
             self.offset_ = float(np.quantile(scores, self.contamination))
@@ -174,7 +182,7 @@ class DensityOutlierDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         if self.statistic == "typicality":
             return -np.abs(scores - self._centre)
         if self.background_ is not None:
-            scores = scores - self.background_.score_samples(X)
+            scores = _ratio(scores, self.background_.score_samples(X))
         return scores
 
     def decision_function(self, X: Any) -> Array:
@@ -233,9 +241,9 @@ class DensityOutlierDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def explain(self, X: Any) -> Any:
         """Return how much each feature adds to, or takes from, what a row is usually thought of.
 
-        log p(x_d | those before it) less its mean over the rows kept; of the likelihood ratio, the
-        same of both densities' difference. The most negative features make a row an outlier, each
-        given the ones before it in the density's order.
+        log p(x_d | those before it) less its mean over the rows kept, 0 where a value is missing;
+        of the likelihood ratio, the same of both densities' difference. The most negative features
+        make a row an outlier, each given the ones before it in the density's order.
 
         Parameters
         ----------
@@ -248,6 +256,7 @@ class DensityOutlierDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self, "density_")
         shares = self._feature_scores(X) - self._feature_centre
+        shares[self._missing(X)] = 0
         kind = frame_kind(X)
         if kind is None:
             return shares
@@ -257,8 +266,32 @@ class DensityOutlierDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def _feature_scores(self, X: Any) -> Array:
         scores: Array = self.density_.score_features(X)
         if self.background_ is not None:
-            scores = scores - self.background_.score_features(X)
+            scores = _ratio(scores, self.background_.score_features(X))
         return scores
+
+    def _missing(self, X: Any) -> Array:
+        """Return where (n, D) values are missing, which frames alone may have."""
+        table = read(self, X)
+        if isinstance(table, Columns):
+            return np.isnan(dense(table))
+        return np.zeros(table.shape, bool)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write what was fitted to a file that holds no code; `fastar.load` reads it.
+
+        Parameters
+        ----------
+        path : str or path
+            Written beside it and renamed, so that a crash leaves no half a file.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            It is not fitted; its density is not of this library.
+        """
+        from fastar.persistence import save
+
+        save(self, path)
 
     def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's tags: sparse input is welcome."""
@@ -267,21 +300,38 @@ class DensityOutlierDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         return tags
 
 
-def _with_mutants(X: Any, n: int, rate: float, rng: np.random.Generator) -> Any:
-    """Return X, and below it X with a share `rate` of its values from other rows of the column.
+def _fitted(density: Any, X: Any, weight: Array, random_state: np.random.RandomState) -> Any:
+    """Return a clone that is fitted to the rows of weight 1; the others have weight 0."""
+    density = clone(density)
+    seed(density, random_state)
+    if isinstance(density, AutoregressiveDensity | Mixture):
+        # rows of no weight still tell which levels there are
+        return density.fit(X, sample_weight=weight)
+    return density.fit(_safe_indexing(X, np.flatnonzero(weight)))
+
+
+def _ratio(scores: Array, background: Array) -> Array:
+    """Return the difference; what the density makes impossible stays so under any background."""
+    difference = np.full(scores.shape, -np.inf)
+    np.subtract(scores, background, out=difference, where=np.isfinite(scores))
+    return difference
+
+
+def _with_mutants(X: Any, own: Array, rate: float, rng: np.random.Generator) -> Any:
+    """Return X, and below it X with a share `rate` of its values from `own` rows of the column.
 
     The upper half is for rows without weight: a rare level may have no mutant.
     """
+
+    def twice() -> Array:
+        rows = np.arange(len(own))
+        others = rng.choice(np.flatnonzero(own), len(own))
+        return np.concatenate([rows, np.where(rng.random(len(own)) < rate, others, rows)])
+
     kind = frame_kind(X)
     if kind is None:
-        table = X.toarray() if sparse.issparse(X) else np.asarray(X)
-        return np.column_stack([column[_twice(n, rate, rng)] for column in table.T])
+        table = X.toarray() if sparse.issparse(X) else X
+        return np.column_stack([column[twice()] for column in table.T])
     if kind == "pandas":
-        return type(X)({name: X[name].iloc[_twice(n, rate, rng)].array for name in X.columns})
-    return type(X)([X[name].gather(_twice(n, rate, rng)) for name in X.columns])
-
-
-def _twice(n: int, rate: float, rng: np.random.Generator) -> Array:
-    """Return the numbers of n rows twice, the second time with a share `rate` replaced."""
-    rows = np.arange(n)
-    return np.concatenate([rows, np.where(rng.random(n) < rate, rng.integers(n, size=n), rows)])
+        return type(X)({name: X[name].iloc[twice()].array for name in X.columns})
+    return type(X)([X[name].gather(twice()) for name in X.columns])

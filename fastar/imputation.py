@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, clone
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from fastar._base import AutoregressiveDensity
-from fastar._density import generator
+from fastar._density import seed
 from fastar._frames import frame_kind
 from fastar._parameters import Array
 from fastar._reading import read, table_like
@@ -34,8 +35,8 @@ class DensityImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # 
     Parameters
     ----------
     density : density estimator or None, default=None
-        `NADE()` by default; it is cloned. `fastar.orderless.DeepNADE` takes all that is there
-        into account without sampling error.
+        `NADE()` by default; it is cloned, and gets a `random_state` where it has None.
+        `fastar.orderless.DeepNADE` takes all that is there into account without sampling error.
     strategy : {"estimate", "draw"}, default="estimate"
         "estimate" takes of `n_draws` completions the mean of real columns, the median of counts
         and ordinal levels, and the most frequent value of the rest: the best guess for each cell.
@@ -46,7 +47,7 @@ class DensityImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # 
     n_particles : int, default=16
         See `impute` of the density.
     random_state : int, RandomState instance or None, default=None
-        Of the draws. The same row gets the same values only in the same table.
+        Of the density and the draws. The same row gets the same values only in the same table.
 
     Attributes
     ----------
@@ -110,12 +111,14 @@ class DensityImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # 
         self._validate_params()
         with unchanged_on_error(self):
             read(self, X, reset=True, gaps=True)
+            rng = check_random_state(self.random_state)
             density = clone(NADE() if self.density is None else self.density)
-            if frame_kind(X) is None and isinstance(density, AutoregressiveDensity):
+            seed(density, rng)
+            if frame_kind(X) is None and hasattr(density, "_fit_with_gaps"):
                 self.density_ = density._fit_with_gaps(X)
             else:
                 self.density_ = density.fit(X)
-            self._seed = int(generator(self.random_state).integers(2**31))
+            self._seed = int(rng.randint(2**31))
         return self
 
     def transform(self, X: Any) -> Any:
@@ -133,10 +136,9 @@ class DensityImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # 
         check_is_fitted(self, "density_")
         read(self, X, gaps=True)
         settings = {"n_particles": self.n_particles, "random_state": self._seed}
-        if self.strategy == "draw":
+        if self.strategy == "draw" or self.n_draws == 1:
             return self.density_.impute(X, **settings)
-        # twice is more than once: several draws come as numbers, of frames too
-        draws = self.density_.impute(X, n_draws=max(2, self.n_draws), **settings)
+        draws = self.density_.impute(X, n_draws=self.n_draws, **settings)
         return table_like(X, self.density_._container, self._centre(draws))
 
     def _centre(self, draws: Array) -> Array:
@@ -156,10 +158,28 @@ class DensityImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # 
 
     def _kinds(self) -> list[str]:
         """Return the name of each column's conditional."""
-        members = getattr(self.density_, "estimators_", None)
-        model = members[0] if members else self.density_
+        model = self.density_
+        while hasattr(model, "estimators_"):
+            model = model.estimators_[0]
         places = np.argsort(model.order_)
         return [model.distribution_.of_column(int(place))[0].name for place in places]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write what was fitted to a file that holds no code; `fastar.load` reads it.
+
+        Parameters
+        ----------
+        path : str or path
+            Written beside it and renamed, so that a crash leaves no half a file.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            It is not fitted; its density is not of this library.
+        """
+        from fastar.persistence import save
+
+        save(self, path)
 
     def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's tags: missing values are welcome."""

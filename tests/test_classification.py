@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Binarizer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fastar import GenerativeClassifier, Mixture
+from fastar import NADE, GenerativeClassifier, Mixture
 
 unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 KINDS = {"one a class": {}, "shared": {"shared": True}, "abstaining": {"abstention": 0.2}}
@@ -100,6 +100,13 @@ def test_rows_like_none_in_fit_are_abstained_from():
     noise = np.random.default_rng(0).integers(0, 2, (2000, 6)).astype(np.uint8)
     assert model.abstains(noise).mean() > 0.5
     assert not fit(classifier(max_iter=5), X, y=y).abstains(noise).any()
+
+
+def test_a_random_state_decides_all():
+    X, y = two_patterns(60)
+    pair = [GenerativeClassifier(NADE(n_hidden=4, max_iter=3), random_state=0) for _ in range(2)]
+    first, second = (fit(model, X, y=y).predict_proba(X) for model in pair)
+    assert_same_bits(first, second)
 
 
 def test_weights_of_rows_are_weights_of_classes():

@@ -8,13 +8,14 @@ import polars
 import pytest
 from common import DATA, MODELS, assert_same_bits, fit, make
 from scipy import sparse, stats
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.metrics import roc_auc_score
+from sklearn.mixture import GaussianMixture
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import Binarizer
+from sklearn.preprocessing import Binarizer, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fastar import DensityOutlierDetector, Mixture
+from fastar import NADE, DensityOutlierDetector, Mixture, conditionals
 
 unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 STATISTICS = ["likelihood", "typicality", "likelihood_ratio"]
@@ -87,6 +88,35 @@ def test_p_values_of_fresh_rows_are_uniform(statistic):
     )
 
 
+class Normal(BaseEstimator):
+    """A density of no more than a mean and a deviation of each column."""
+
+    def fit(self, X):
+        self.normal_ = stats.norm(X.mean(axis=0), X.std(axis=0) + 0.1)
+        return self
+
+    def score_samples(self, X):
+        return self.normal_.logpdf(X).sum(axis=1)
+
+
+@every_statistic
+def test_p_values_of_few_rows_are_exact(statistic):
+    p = []
+    for seed in range(400):
+        X = np.random.default_rng(seed).normal(size=(13, 2))
+        model = DensityOutlierDetector(
+            Normal(),
+            statistic=statistic,
+            mutation_rate=0.9,
+            random_state=seed,
+            calibration_fraction=0.25,
+        )
+        p.append(model.fit(X[:-1]).p_values(X[-1:])[0])
+    counts = np.unique(p, return_counts=True)[1]
+    assert len(counts) == 4  # of three rows kept
+    assert stats.chisquare(counts).pvalue > 1e-3
+
+
 @every_statistic
 def test_noise_among_copies_is_found_and_explained(statistic):
     X, rng = copies(1500), np.random.default_rng(1)
@@ -149,6 +179,55 @@ def test_sparse_rows_ensembles_pipelines_and_pickles():
     assert set(whole.predict(X)) <= {-1, 1}
     again = pickle.loads(pickle.dumps(model))
     assert_same_bits(again.p_values(X), model.p_values(X))
+
+
+def test_a_random_state_decides_all():
+    X = copies(100)
+    density = NADE(n_hidden=4, max_iter=3)  # without a state of its own
+    pair = [
+        DensityOutlierDetector(density, statistic="likelihood_ratio", random_state=0)
+        for _ in range(2)
+    ]
+    first, second = (fit(model, X).score_samples(X) for model in pair)
+    assert_same_bits(first, second)
+
+
+@every_statistic
+def test_what_cannot_be_is_an_outlier_with_the_least_p_value(statistic):
+    X = DATA["categorical"](300, 3)
+    density = make(distribution=conditionals.Categorical(unknown="impossible"))
+    model = fit(DensityOutlierDetector(density, statistic=statistic, random_state=0), X)
+    strange = X[:1].copy()
+    strange[0, 1] = 9
+    with pytest.warns(match="-inf"):
+        assert_same_bits(model.p_values(strange), np.array([1 / 61]))
+    with pytest.warns(match="-inf"):
+        assert_same_bits(model.predict(strange), np.array([-1]))
+    with pytest.warns(match="-inf"):
+        assert model.explain(strange)[0].argmin() == 1
+
+
+def test_a_missing_value_is_no_reason():
+    X = 1e-3 * DATA["gaussian"](300, 2)  # small units: log-densities far above the 0 of a gap
+    X[::5, 0] = np.nan
+    frame = pd.DataFrame(X, columns=["a", "b"])
+    model = fit(detector(), frame)
+    shares = model.explain(frame)
+    assert (shares.loc[::5, "a"] == 0).all()
+    assert abs(shares.loc[frame["a"].notna(), "a"].mean()) < 0.5  # counted as observed, all give 1
+
+
+@every_statistic
+@pytest.mark.parametrize(
+    "density", [GaussianMixture(2), make_pipeline(StandardScaler(), make(max_iter=3))]
+)
+def test_densities_that_take_no_weights_are_fitted_to_fewer_rows(density, statistic):
+    X = DATA["gaussian"](100, 3)
+    model = fit(DensityOutlierDetector(density, statistic=statistic, random_state=0), X)
+    assert len(model.calibration_scores_) == 20
+    assert ((model.p_values(X) > 0) & (model.p_values(X) <= 1)).all()
+    with pytest.raises(AttributeError, match="score_features"):
+        model.explain(X)
 
 
 def test_the_background_may_be_another_model():

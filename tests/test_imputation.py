@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fastar import DeepNADE, DensityImputer, Mixture
+from fastar import NADE, DeepNADE, DensityImputer, Mixture
 
 unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 STRATEGIES = ["estimate", "draw"]
@@ -122,9 +122,36 @@ def test_it_works_in_pipelines_with_names_and_as_a_pickle():
     assert list(out.columns) == [f"x{d}" for d in range(6)]
 
 
+def test_frames_keep_their_index():
+    frame = pd.DataFrame(with_holes(DATA["gaussian"](60, 3)), columns=list("abc"))
+    frame.index = np.arange(60)[::-1] // 2
+    filled = fit(imputer(), frame).transform(frame)
+    pd.testing.assert_index_equal(filled.index, frame.index)
+
+
+def test_one_draw_is_its_own_estimate_and_a_random_state_decides_it():
+    X = with_holes(DATA["gaussian"](100, 3))
+    model = DensityImputer(NADE(n_hidden=4, max_iter=3), n_draws=1, random_state=0)
+    filled = fit(model, X).transform(X)
+    again = fit(model.set_params(strategy="draw"), X).transform(X)
+    assert_same_bits(filled, again)
+
+
+def test_an_ensemble_learns_from_arrays_with_gaps():
+    whole = np.random.default_rng(0).normal(size=(400, 1)) * np.ones(2)
+    X = with_holes(whole, 0.1)
+    X = np.where(np.isnan(X).all(axis=1, keepdims=True), whole, X)
+    members = [make(order=order, n_hidden=20, max_iter=200) for order in ([0, 1], [1, 0])]
+    filled = fit(DensityImputer(Mixture(members), random_state=0), X).transform(X)
+    assert_same_bits(filled[~np.isnan(X)], X[~np.isnan(X)])
+    assert (filled - whole)[np.isnan(X)].std() < 0.5
+    with pytest.raises(ValueError, match="'weights' parameter"):
+        DensityImputer(Mixture(members, weights="em")).fit(X)
+
+
 def test_an_ensemble_fills_frames():
     frame = pd.DataFrame(DATA["gaussian"](100, 3), columns=list("abc"))
-    density = Mixture(make(max_iter=5), n_members=2, random_state=0)
+    density = Mixture(Mixture(make(max_iter=5), n_members=2), n_members=2, random_state=0)
     model = fit(DensityImputer(density, random_state=0), frame)
     gaps = frame.head(10).copy()
     gaps.loc[:, "b"] = np.nan
