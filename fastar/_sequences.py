@@ -93,6 +93,31 @@ def _checked(values: Any, name: str) -> Array:
 
 
 @dataclass(frozen=True)
+class Layout:
+    """What the sequences of `fit` were.
+
+    Parameters
+    ----------
+    width : int
+        F, values of a step.
+    ends : bool
+        Whether they have an end symbol.
+    length : int or None
+        D of an array (n, D); None for sequences of any length.
+    longest : int
+        Steps of the longest one.
+    dtype : str
+        Of the values.
+    """
+
+    width: int
+    ends: bool
+    length: int | None
+    longest: int
+    dtype: str
+
+
+@dataclass(frozen=True)
 class Block:
     """Some sequences: their steps (N, F) one after the other, and lengths (n,)."""
 

@@ -12,22 +12,23 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from fastar import conditionals, networks, optimizers, schedules
-from fastar._base import AutoregressiveDensity
 from fastar._containers import Container
 from fastar._context import Context
 from fastar._files import read_arrays, write_arrays
 from fastar._frames import Schema
 from fastar._parallel import thawed
 from fastar._parameters import Array, empty_vector
+from fastar._sequences import Layout
 from fastar.detection import DensityOutlierDetector
 from fastar.imputation import DensityImputer
 from fastar.mixture import Mixture
 from fastar.models import BY_NAME
 from fastar.orderless import DeepNADE
+from fastar.sequences import GenerativeRNN
 
 __all__ = ["load", "save"]
 
-_MODELS: dict[str, type[AutoregressiveDensity]] = {**BY_NAME, "DeepNADE": DeepNADE}
+_MODELS: dict[str, Any] = {**BY_NAME, "DeepNADE": DeepNADE, "GenerativeRNN": GenerativeRNN}
 _TOOLS: dict[str, Any] = {
     "DensityOutlierDetector": DensityOutlierDetector,
     "DensityImputer": DensityImputer,
@@ -171,7 +172,8 @@ def _restore(header: dict[str, Any], arrays: dict[str, Array], path: str | os.Pa
     estimator = _MODELS[header["class"]](**parameters)
     conditional = _from_json("distribution", header["distribution"])
     learnt = _within(arrays, "distribution.")
-    estimator.distribution_ = conditional.restored(learnt, header["n_features"])
+    n_values = len(arrays["order"])  # those of a row, or of a step
+    estimator.distribution_ = conditional.restored(learnt, n_values)
     described = header.get("context")
     estimator.context_ = (
         None if described is None else Context.restored(described, _within(arrays, "context."))
@@ -185,13 +187,13 @@ def _restore(header: dict[str, Any], arrays: dict[str, Array], path: str | os.Pa
     estimator._container = _container_from_json(header["container"])
     settings = header["network"]
     estimator.network_ = networks.BY_NAME[settings.pop("name")](
-        header["n_features"],
+        n_values,
         estimator.distribution_.n_outputs,
         estimator.distribution_.inputs,
         **settings,
     )
     fits = estimator.network_.zeros().shape == arrays["theta"].shape
-    if not fits or not np.array_equal(np.sort(estimator.order_), np.arange(header["n_features"])):
+    if not fits or not np.array_equal(np.sort(estimator.order_), np.arange(n_values)):
         raise _damaged(path)
     estimator.n_iter_, estimator.best_iter_ = header["n_iter"], header["best_iter"]
     estimator.loss_curve_, estimator.validation_curve_ = (
@@ -210,13 +212,17 @@ def _within(arrays: dict[str, Array], prefix: str) -> dict[str, Array]:
     }
 
 
-def _container_to_json(container: Container | Schema) -> dict[str, Any]:
+def _container_to_json(container: Container | Schema | Layout) -> dict[str, Any]:
+    if isinstance(container, Layout):
+        return {"sequences": asdict(container)}
     return {"frame": container.to_json()} if isinstance(container, Schema) else asdict(container)
 
 
-def _container_from_json(described: dict[str, Any]) -> Container | Schema:
+def _container_from_json(described: dict[str, Any]) -> Container | Schema | Layout:
     if "frame" in described:
         return Schema.from_json(described["frame"])
+    if "sequences" in described:
+        return Layout(**described["sequences"])
     return Container(**described)
 
 

@@ -15,7 +15,7 @@ from fastar._inference import log_probs, score_rows
 from fastar._kernels import _conditionals
 from fastar._model import Model
 from fastar._parameters import Array, Params
-from fastar._sequences import OfSteps, Sequences, SequenceTable
+from fastar._sequences import Layout, OfSteps, Sequences, SequenceTable
 from fastar._table import Table
 from fastar._threads import effective_n_threads
 from fastar._validation import (
@@ -86,7 +86,7 @@ class GenerativeRNN(TrainedDensity):
     """
 
     network_: Recurrent
-    _length: int | None
+    _container: Layout
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **TrainedDensity._parameter_constraints,
@@ -191,7 +191,7 @@ class GenerativeRNN(TrainedDensity):
 
     def _sequences(self, X: Any, reset: bool, name: str = "X") -> SequenceTable:
         """Return what the user gave, and in `fit` remember its kind."""
-        listed = _is_list(X) or (not reset and self._length is None)
+        listed = _is_list(X) or (not reset and self._container.length is None)
         if listed:
             found = Sequences.of(list(X) if isinstance(X, np.ndarray) else X, name)
             if reset:
@@ -201,19 +201,22 @@ class GenerativeRNN(TrainedDensity):
             n, D = array.shape
             found = Sequences(array.ravel(), np.arange(n + 1) * D)
         if reset:
-            self._length = None if listed else self.n_features_in_
-            self._ends = listed if self.end_symbol is None else bool(self.end_symbol)
-            self._width = found.values.shape[1]
-            self._type = found.values.dtype.str
-            self._longest = int(found.lengths.max())
-        if found.values.shape[1] != self._width:
+            width = found.values.shape[1]
+            ends = listed if self.end_symbol is None else bool(self.end_symbol)
+            length = None if listed else self.n_features_in_
+            self._container = Layout(
+                width, ends, length, max(1, int(found.lengths.max())), found.values.dtype.str
+            )
+            self.order_, self.context_ = np.arange(width + ends), None
+        layout = self._container
+        if found.values.shape[1] != layout.width:
             raise ValueError(
-                f"{name} must have {self._width} values a step, as in fit. "
+                f"{name} must have {layout.width} values a step, as in fit. "
                 f"Got {found.values.shape[1]} instead."
             )
-        if not self._ends and not found.lengths.all():
+        if not layout.ends and not found.lengths.all():
             raise ValueError(f"{name} must hold sequences of one step or more. Got an empty one.")
-        return SequenceTable(found, self._ends)
+        return SequenceTable(found, layout.ends)
 
     def _read(self, data: Given, keep: bool, rng: np.random.Generator) -> SequenceTable:
         return self._sequences(data.X, reset=not keep)
@@ -226,7 +229,7 @@ class GenerativeRNN(TrainedDensity):
         F = values.shape[1]
         plain = Table(values, np.arange(F))
         chosen = choose_conditional(self.distribution, plain, None, False, self._conditional)
-        if self._ends:
+        if self._container.ends:
             columns = chosen.columns if isinstance(chosen, Mixed) else [chosen] * F
             chosen = Mixed([Bernoulli(), *columns])
         return chosen.fitted(*whole.steps(weight))
@@ -247,7 +250,7 @@ class GenerativeRNN(TrainedDensity):
 
     def _sizes(self) -> dict[str, Any]:
         return {
-            "n_features": self._width + self._ends,
+            "n_features": len(self.order_),
             "n_outputs": self.distribution_.n_outputs,
             "inputs": self.distribution_.inputs,
             "dtype": np.dtype(self.dtype),
@@ -262,8 +265,7 @@ class GenerativeRNN(TrainedDensity):
         )
 
     def _composed(self, theta: Array) -> Model:
-        order = np.arange(self._width + self._ends)
-        return Model(self.network_, OfSteps(self.distribution_), order, theta)  # type: ignore[arg-type]
+        return Model(self.network_, OfSteps(self.distribution_), self.order_, theta)  # type: ignore[arg-type]
 
     # ---- the fitted model
 
@@ -339,12 +341,12 @@ class GenerativeRNN(TrainedDensity):
         model, table = self._model(), self._table(X)
         found: list[Array] = []
         for where, logp, _ in log_probs(model, table, effective_n_threads(self.n_jobs)):  # type: ignore[arg-type]
-            lengths = table.sequences.lengths[where] + self._ends
+            lengths = table.sequences.lengths[where] + self._container.ends
             steps = model.conditional.encode(table.take(where), model.dtype)  # type: ignore[arg-type]
             by_step = logp.sum(axis=1, dtype=np.float64)
             place = np.argsort(steps.sequence, kind="stable")  # type: ignore[attr-defined]
             found.extend(np.split(by_step[place], np.cumsum(lengths)[:-1]))
-        return found if self._length is None else np.array(found)
+        return found if self._container.length is None else np.array(found)
 
     def score_stream(self, X: Any, state: State | None = None) -> tuple[Array, State]:
         """Return log p of each step of long streams, chunk by chunk.
@@ -369,7 +371,7 @@ class GenerativeRNN(TrainedDensity):
             The model has an end symbol: streams have no end.
         """
         model, network = self._model(), self.network_
-        if self._ends:
+        if self._container.ends:
             raise ValueError("score_stream must have a model with end_symbol=False. Got ends.")
         array = np.asarray(X)
         n, T = array.shape[:2]
@@ -413,16 +415,18 @@ class GenerativeRNN(TrainedDensity):
         """
         model, network = self._model(), self.network_
         n = check_count("n_samples", n_samples)
-        longest = check_count("max_length", self._longest if max_length is None else max_length)
+        longest = check_count(
+            "max_length", self._container.longest if max_length is None else max_length
+        )
         capsule = self.distribution_.kernel.draw(model.dtype, check_temperature(temperature))
         rng, n_threads = generator(random_state), effective_n_threads(self.n_jobs)
         state, alive = network.start(n), np.arange(n)
-        drawn = np.zeros((longest, n, self._width))
+        drawn = np.zeros((longest, n, self._container.width))
         lengths = np.full(n, longest)
         for t in range(longest):
             codes = self._drawn(model, state, capsule, rng, n_threads)
             values = self.distribution_.decode(codes).astype(np.float64)
-            if self._ends:
+            if self._container.ends:
                 going = values[:, 0] == 0
                 lengths[alive[~going]] = t
                 alive, codes, values = alive[going], codes[going], values[going, 1:]
@@ -454,11 +458,11 @@ class GenerativeRNN(TrainedDensity):
 
     def _like_fit(self, drawn: Array, lengths: Array) -> Any:
         """Return draws (T, n, F) as what `fit` was given."""
-        values = drawn.astype(np.dtype(self._type))
-        if self._length is not None and not self._ends:
+        values = drawn.astype(np.dtype(self._container.dtype))
+        if self._container.length is not None and not self._container.ends:
             return np.ascontiguousarray(values[:, :, 0].T)
         parts = [values[:length, i] for i, length in enumerate(lengths)]
-        return [part[:, 0] for part in parts] if self._width == 1 else parts
+        return [part[:, 0] for part in parts] if self._container.width == 1 else parts
 
 
 def _is_list(X: Any) -> bool:

@@ -338,7 +338,7 @@ class Recurrent(Network):
             now = slice(steps.first[t], steps.first[t] + m)
             then = slice(steps.first[t + 1], steps.first[t + 1] + m)
             place = slice(then.start - n, then.stop - n)
-            cut = self.bptt is not None and (t + 1) % self.bptt == 0
+            cut = self.bptt is not None and t % self.bptt == 0
             _recurrent.backward(
                 self._cell, h[now], s[now], h[then], s[then], gates[place], gh[then], gs[:m],
                 gx[place], gu[place], np.zeros((m, H), self.dtype) if cut else gh[now], n_threads,
