@@ -142,7 +142,14 @@ def densities(name: str, threads: int) -> dict[str, Any]:
     if name == "bnetflix":
         return {
             "NADE, fixed order": NADE(n_hidden=200, max_iter=60, **common),
-            "DeepNADE, every order": DeepNADE(hidden_layer_sizes=(500,), max_iter=200, **common),
+            "DeepNADE, every order": DeepNADE(
+                hidden_layer_sizes=(500,),
+                alpha=0.1,
+                max_iter=150,
+                n_iter_no_change=150,
+                learning_rate="linear",
+                **common,
+            ),
         }
     numbers = ("age", "fnlwgt", "education-num", "capital-gain", "capital-loss", "hours-per-week")
     wide = {"distribution": dict.fromkeys(numbers, LogisticMixture(20, margin=0.1))}
