@@ -1,9 +1,10 @@
 """
 Fit a model to a table of mixed columns and see how real its samples look.
 
-`python bench/mixed_tables.py adult_mixed --model NADE --integers logistic_mixture`. Printed are the
-mean log-likelihood of the held-out rows; for each column the total-variation distance of its
-samples to them; and how well a classifier tells samples from held-out rows. Beside each is what
+`python bench/mixed_tables.py diamonds --recipe` takes the settings that are written below;
+`python bench/mixed_tables.py adult_mixed --model NADE --integers logistic_mixture` others. Printed
+are the mean log-likelihood of the held-out rows; for each column the total-variation distance of
+its samples to them; and how well a classifier tells samples from held-out rows. Beside each is what
 training rows get in place of the samples: as few rows as are held out differ from any distribution,
 and no model can do better.
 
@@ -29,7 +30,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 from tables import table
 
-from fastar.conditionals import named
+from fastar.conditionals import LogisticMixture, named
 from fastar.datasets import Dataset, load_dataset
 from fastar.models import BY_NAME
 
@@ -40,6 +41,20 @@ N_FOLDS = 5
 
 #: So many that of the distances only the held-out rows' noise is left.
 N_SAMPLES = 200_000
+
+
+_LINEAR = {"activation": "relu", "learning_rate_init": 0.002, "learning_rate": "linear"}
+
+#: Model, settings and columns' conditionals of each set: measurements have so many decimals.
+RECIPES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "diamonds": (
+        "NADE",
+        {"n_hidden": 256, "max_iter": 30, **_LINEAR},
+        dict.fromkeys(("carat", "x", "y", "z"), LogisticMixture(40, step=0.01, margin=0.5))
+        | dict.fromkeys(("depth", "table"), LogisticMixture(40, step=0.1, margin=0.5))
+        | {"price": LogisticMixture(40, margin=0.5)},
+    ),
+}
 
 
 class Independent:
@@ -188,6 +203,9 @@ def make(options: argparse.Namespace, data: Dataset) -> Any:
     if options.model == "independent":
         return Independent()
     settings = {"random_state": options.seed, "n_jobs": options.threads}
+    if options.recipe:
+        model, changes, columns = RECIPES[data.name]
+        return BY_NAME[model](**settings | changes, distribution=columns)
     given = {"integer": options.integers, "real": options.reals}
     chosen = {
         name: named(given[kind])
@@ -277,6 +295,9 @@ def main() -> int:
         "--integers", type=literal, help="distribution of columns of integers: a name or a dict"
     )
     parser.add_argument("--reals", type=literal, help="distribution of columns of real numbers")
+    parser.add_argument(
+        "--recipe", action="store_true", help="the settings that are written here for the set"
+    )
     parser.add_argument("--samples", type=int, default=N_SAMPLES)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=cores())

@@ -1,277 +1,223 @@
 """
-Time recurrent layers against PyTorch's: `python bench/recurrent.py`.
+Speed of recurrent networks beside PyTorch's: `python bench/recurrent.py`.
 
-The gradient, scoring and sampling of B sequences of T symbols out of K, H hidden units, float32:
-all of length T, and of lengths spread evenly from 1 to T. PyTorch has its fused RNN, GRU and LSTM,
-with a linear layer and the cross-entropy; ragged batches go in packed, and padded, and the faster
-one counts. Its sampler is a loop of fused cells without gradients.
-
-Each contestant lives in a process of its own, which sleeps while the other one is measured. Rounds
-take turns, and the smallest times are compared, after both sides gave the same log-likelihoods and
-gradients.
+64 sequences of 784 steps, or of lengths spread evenly from 1 to 784, 256 levels, 256 units, in
+single precision: one gradient of the mean log-likelihood of the batch, its scores, and sampling 64
+sequences. PyTorch has the same weights in nn.RNN, nn.GRU or nn.LSTM and a linear layer; where
+lengths differ, packed sequences or padded ones, whichever is faster; it samples by cells without
+gradients. No ratio is printed for a peer whose log-likelihoods differ from ours by more than 1e-3
+nats a step. The floor is the multiply-adds over the rate of SGEMM.
 """
 
 import argparse
-import multiprocessing
+import sys
 import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
+import torch
+from machine import cores, rates
+from tables import table
+
+from fastar import GenerativeRNN
+from fastar._sequences import Sequences, SequenceTable
 
 B, T, H, K = 64, 784, 256, 256
-CELLS = ("tanh", "gru", "lstm")
-#: What PyTorch calls our gates, in our order: of W_xh, and of W_hh.
-ORDER = {"tanh": ([0], [0]), "gru": ([2, 0, 1], [0, 1, 2]), "lstm": ([0, 1, 2, 3], [0, 1, 2, 3])}
-
-
-def problem(ragged):
-    """Return lengths, and symbols (B, T) of which those beyond a length do not count."""
-    lengths = np.linspace(1, T, B).astype(int)[::-1].copy() if ragged else np.full(B, T)
-    return lengths, np.random.default_rng(1).integers(0, K, (B, T))
-
-
-def packed(symbols, lengths):
-    return np.concatenate([symbols[: (lengths > t).sum(), t] for t in range(T)])
+KINDS = {"tanh": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}
+BARS = {
+    "gradient": (1.5, 1.5, 1.3),
+    "scoring": (1.5, 1.5, 1.5),
+    "sampling": (4, 4, 4),
+    "ragged": (2.5, 2.5, 2.5),
+}
 
 
 class Ours:
-    def __init__(self, cell, n_threads):
-        from fastar._parameters import Layout
-        from fastar._table import Table
-        from fastar.conditionals import Categorical
-        from fastar.networks._recurrent import Recurrent
+    """A fitted model and what training does with it."""
 
-        table = Table(np.arange(K)[:, None], np.arange(1))
-        self.conditional = Categorical().fitted(table, np.ones(K))
-        self.network = Recurrent(
-            1, K, self.conditional.inputs, n_hidden=H, cell=cell, dtype="float32"
+    def __init__(self, cell: str, threads: int) -> None:
+        rng = np.random.default_rng(0)
+        self.threads = threads
+        known = np.arange(K)[rng.integers(0, K, (4, T))]
+        known[0, :K] = np.arange(K)
+        estimator = GenerativeRNN(
+            cell=cell, hidden_layer_sizes=(H,), max_iter=1, learning_rate="linear",
+            early_stopping=False, random_state=0, n_jobs=threads,
+        ).fit(known)  # fmt: skip
+        self.estimator, self.model = estimator, estimator._model()
+        self.grads = self.model.layout.views(np.zeros_like(self.model.theta))
+
+    def steps(self, sequences: Sequences) -> Any:
+        """Return codes of sequences."""
+        return self.model.codes(SequenceTable(sequences, ends=False).take(slice(None)))
+
+    def score(self, steps: Any) -> np.ndarray:
+        """Return log-likelihoods."""
+        raw, _ = self.model.network.forward(self.model.params, steps, self.threads)
+        return self.model.conditional.log_prob(raw, steps, self.threads)[1]
+
+    def gradient(self, steps: Any) -> None:
+        """Compute the gradient of the mean log-likelihood."""
+        model = self.model
+        raw, cache = model.network.forward(
+            model.params, steps, self.threads, rng=np.random.default_rng(0)
         )
-        theta = self.network.zeros()
-        self.params = Layout(self.network.shapes, 0).views(theta)
-        self.network.initialise(self.params, np.random.default_rng(0))
-        self.gradient_ = self.network.zeros()
-        self.grads = Layout(self.network.shapes, 0).views(self.gradient_)
-        self.n_threads = n_threads
+        scale = np.full(len(steps), -1 / len(steps), np.float32)
+        _, graw = model.conditional.gradient(raw, steps, scale, self.threads)
+        model.network.backward(model.params, cache, graw, self.grads, self.threads)
 
-    def load(self, ragged):
-        self.lengths, symbols = problem(ragged)
-        self.codes = packed(symbols, self.lengths).astype("float32")[:, None]
-        self.scale = np.full(len(self.codes), 1 / B, "float32")
-
-    def weights(self):
-        return {name: value.copy() for name, value in self.params.items()}
-
-    def score(self):
-        prepared = self.network.prepare(self.params, self.n_threads)
-        raw, _ = self.network.score(prepared, self.codes, self.n_threads, lengths=self.lengths)
-        logp, _ = self.conditional.log_prob(raw, self.codes, self.n_threads)
-        return float(logp.sum(dtype=np.float64))
-
-    def gradient(self):
-        network, n_threads = self.network, self.n_threads
-        prepared = network.prepare(self.params, n_threads)
-        raw, cache = network.forward(prepared, self.codes, n_threads, lengths=self.lengths)
-        _, graw = self.conditional.gradient(raw, self.codes, self.scale, n_threads)
-        network.backward(prepared, cache, graw, self.grads, n_threads)
-        return {name: self.grads[name].reshape(-1) for name in ("W_xh", "W_hh", "V", "c", "b")}
-
-    def sample(self):
-        noise = np.random.default_rng(2).random((B, T, 1), "float32")
-        codes = np.empty((B, T), "float32")
-        draw = self.conditional.kernel.draw(self.network.dtype, 1.0)
-        prepared = self.network.prepare(self.params, self.n_threads)
-        self.network.sample(prepared, draw, noise, None, codes, self.n_threads)
-        return codes
+    def sample(self) -> None:
+        """Draw sequences."""
+        self.estimator.sample(B, max_length=T, random_state=0)
 
 
 class Torch:
-    def __init__(self, cell, n_threads):
-        import torch
+    """The same in PyTorch."""
 
-        torch.set_num_threads(n_threads)
-        self.torch, self.cell = torch, cell
-        kind = {"tanh": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[cell]
-        self.rnn, self.linear = kind(K, H), torch.nn.Linear(H, K)
-        self.padded = False
-
-    def set_weights(self, weights):
-        torch, (order_x, order_h) = self.torch, ORDER[self.cell]
-
-        def gates(name, order):
-            parts = np.split(weights[name], len(order), axis=-1)
-            return torch.from_numpy(np.concatenate([parts[i] for i in order], axis=-1).T.copy())
-
+    def __init__(self, cell: str, ours: Ours, sequences: Sequences, threads: int) -> None:
+        torch.set_num_threads(threads)
+        self.kind, p = KINDS[cell], ours.model.params
+        self.rnn, self.out = self.kind(K, H, batch_first=False), torch.nn.Linear(H, K)
+        hidden = np.zeros_like(p["c0"])
+        if cell == "gru":
+            hidden[2 * H :] = p["d0"]
         with torch.no_grad():
-            self.rnn.weight_ih_l0.copy_(gates("W_xh", order_x))
-            self.rnn.weight_hh_l0.copy_(gates("W_hh", order_h))
-            self.rnn.bias_ih_l0.copy_(gates("c", order_x))
-            self.rnn.bias_hh_l0.zero_()
-            self.linear.weight.copy_(torch.from_numpy(weights["V"].reshape(H, K).T.copy()))
-            self.linear.bias.copy_(torch.from_numpy(weights["b"].ravel()))
+            self.rnn.weight_ih_l0.copy_(torch.tensor(p["W_xh0"][0].T))
+            self.rnn.weight_hh_l0.copy_(torch.tensor(p["W_hh0"].T))
+            self.rnn.bias_ih_l0.copy_(torch.tensor(p["c0"]))
+            self.rnn.bias_hh_l0.copy_(torch.tensor(hidden))
+            self.out.weight.copy_(torch.tensor(p["V"][:, 0].T))
+            self.out.bias.copy_(torch.tensor(p["b"][0]))
+        lengths = sequences.lengths
+        flat = torch.tensor(sequences.values[:, 0]).long()
+        self.parts = list(torch.split(flat, lengths.tolist()))
+        self.padded = torch.nn.utils.rnn.pad_sequence(self.parts)
+        self.mask = torch.arange(len(self.padded))[:, None] < torch.tensor(lengths)
+        self.lengths = torch.tensor(lengths)
 
-    def load(self, ragged):
-        """Build the input beforehand: the one-hot rows that fused layers multiply."""
-        torch = self.torch
-        self.lengths, symbols = problem(ragged)
-        self.target = torch.from_numpy(packed(symbols, self.lengths))
-        one_hot = torch.nn.functional.one_hot(torch.from_numpy(symbols.T.copy()), K).float()
-        # the first step's outputs see no symbol: they come from the bias alone
-        self.first = torch.from_numpy(symbols[:, 0].copy())
-        lengths = torch.from_numpy(self.lengths)
-        self.later = lengths - 1
-        n = int((self.later > 0).sum())
-        inputs = one_hot[:-1, :n]
-        self.mask = torch.arange(T - 1)[:, None] < self.later[None, :n]
-        self.following = torch.from_numpy(symbols.T.copy())[1:, :n]
-        self.whole = inputs.contiguous()
-        self.packed = torch.nn.utils.rnn.pack_padded_sequence(inputs, self.later[:n])
-        self.packed_target = torch.from_numpy(packed(symbols[:n, 1:], self.lengths[:n] - 1))
-        self.ragged = ragged
-
-    def loss(self):
-        entropy = self.torch.nn.functional.cross_entropy
-        total = entropy(self.linear.bias.expand(B, K), self.first, reduction="sum")
-        if self.ragged and not self.padded:
-            states, targets = self.rnn(self.packed)[0].data, self.packed_target
+    def _logp(self, packed: bool) -> Any:
+        """Return log p of each step (T, B), 0 beyond the end."""
+        inputs = torch.nn.functional.one_hot(self.padded, K).float()
+        if packed:
+            packed_inputs = torch.nn.utils.rnn.pack_padded_sequence(
+                inputs, self.lengths, enforce_sorted=False
+            )
+            h, _ = torch.nn.utils.rnn.pad_packed_sequence(self.rnn(packed_inputs)[0])
         else:
-            states, targets = self.rnn(self.whole)[0], self.following
-            if self.ragged:
-                states, targets = states[self.mask], targets[self.mask]
-        outputs = self.linear(states.reshape(-1, H))
-        return total + entropy(outputs, targets.reshape(-1), reduction="sum")
+            h, _ = self.rnn(inputs)
+        h = torch.cat([torch.zeros(1, h.shape[1], H), h[:-1]])
+        logits = self.out(h[self.mask])
+        return -torch.nn.functional.cross_entropy(logits, self.padded[self.mask], reduction="none")
 
-    def score(self):
-        with self.torch.inference_mode():
-            return -float(self.loss())
+    def score(self, packed: bool) -> float:
+        """Return the sum of all log-likelihoods."""
+        with torch.no_grad():
+            return float(self._logp(packed).sum())
 
-    def gradient(self):
-        modules = (self.rnn, self.linear)
-        for module in modules:
-            module.zero_grad(set_to_none=True)
-        (-self.loss() / B).backward()
-        order_x, order_h = (np.argsort(order) for order in ORDER[self.cell])
+    def gradient(self, packed: bool) -> None:
+        """Compute the gradient of the mean log-likelihood."""
+        self.rnn.zero_grad()
+        self.out.zero_grad()
+        (-self._logp(packed).sum() / len(self.parts)).backward()
 
-        def gates(tensor, order):
-            parts = np.split(tensor.grad.numpy(), len(order))
-            return np.concatenate([parts[i] for i in order]).T.reshape(-1)
-
-        return {
-            "W_xh": gates(self.rnn.weight_ih_l0, order_x),
-            "W_hh": gates(self.rnn.weight_hh_l0, order_h),
-            "V": self.linear.weight.grad.numpy().T.reshape(-1),
-            "c": gates(self.rnn.bias_ih_l0, order_x),
-            "b": self.linear.bias.grad.numpy(),
-        }
-
-    def sample(self):
-        """Rows of the input weights, one product a step, and the cell by hand."""
-        torch = self.torch
-        with torch.inference_mode():
-            rows = (self.rnn.weight_ih_l0.T + self.rnn.bias_ih_l0).contiguous()
-            W, V = self.rnn.weight_hh_l0.T.contiguous(), self.linear.weight.T.contiguous()
-            h, m = torch.zeros(B, H), torch.zeros(B, H)
-            codes = torch.empty(T, B, dtype=torch.int64)
-            for t in range(T):
-                p = torch.softmax(torch.addmm(self.linear.bias, h, V), dim=1)
-                codes[t] = drawn = torch.multinomial(p, 1)[:, 0]
-                x = rows[drawn]
-                if self.cell == "tanh":
-                    h = torch.tanh(torch.addmm(x, h, W))
-                elif self.cell == "gru":
-                    a, q = x.chunk(3, 1), (h @ W).chunk(3, 1)
-                    r, z = torch.sigmoid(a[0] + q[0]), torch.sigmoid(a[1] + q[1])
-                    new = torch.tanh(torch.addcmul(a[2], r, q[2]))
-                    h = torch.lerp(new, h, z)
-                else:
-                    i, f, g, o = torch.addmm(x, h, W).chunk(4, 1)
-                    m = torch.sigmoid(f) * m + torch.sigmoid(i) * torch.tanh(g)
-                    h = torch.sigmoid(o) * torch.tanh(m)
-        return codes.T.numpy()
+    def sample(self) -> None:
+        """Draw sequences by cells."""
+        cell = {torch.nn.RNN: torch.nn.RNNCell, torch.nn.GRU: torch.nn.GRUCell}.get(
+            self.kind, torch.nn.LSTMCell
+        )(K, H)
+        with torch.no_grad():
+            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+                getattr(cell, name).copy_(getattr(self.rnn, f"{name}_l0"))
+            eye, state = torch.eye(K), None
+            h = torch.zeros(B, H)
+            for _ in range(T):
+                x = torch.multinomial(torch.softmax(self.out(h), 1), 1)[:, 0]
+                state = cell(eye[x], state)
+                h = state[0] if isinstance(state, tuple) else state
 
 
-def worker(kind, cell, n_threads, pipe):
-    side = kind(cell, n_threads)
-    while (order := pipe.recv()) is not None:
-        method, arguments = order
+def best(function: Callable[[], Any], times: int) -> float:
+    """Return the seconds of the quickest call."""
+    function()
+    found = []
+    for _ in range(times):
         start = time.perf_counter()
-        answer = getattr(side, method)(*arguments)
-        seconds = time.perf_counter() - start
-        pipe.send((answer, seconds))
+        function()
+        found.append(time.perf_counter() - start)
+    return min(found)
 
 
-class Contestant:
-    """One side in a process of its own."""
+def compare(cell: str, options: argparse.Namespace, sgemm: float) -> list[list[str]]:
+    """Return the rows of one cell."""
+    rng, rows = np.random.default_rng(1), []
+    ours = Ours(cell, options.threads)
+    gates = {"tanh": 1, "gru": 3, "lstm": 4}[cell]
+    place = list(KINDS).index(cell)
+    for ragged in (False, True):
+        lengths = np.linspace(1, T, B).astype(int) if ragged else np.full(B, T)
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        sequences = Sequences(rng.integers(0, K, offsets[-1]), offsets)
+        steps, peer = ours.steps(sequences), Torch(cell, ours, sequences, options.threads)
+        agree = abs(ours.score(steps).sum() - peer.score(ragged)) < 1e-3 * len(steps.codes)
+        products = len(steps.codes) * (H * gates * H + H * K) / 1e9
+        work = {
+            "scoring": (partial(ours.score, steps), peer.score, products),
+            "gradient": (partial(ours.gradient, steps), peer.gradient, 3 * products),
+        }
+        for name, (own, other, floor) in work.items():
+            if ragged and name == "scoring":
+                continue
+            mine = best(own, options.times)
+            theirs = min(best(partial(other, each), options.times) for each in {ragged, False})
+            bar = BARS["ragged" if ragged else name][place]
+            title = f"{cell}: {name}{', lengths 1 to 784' if ragged else ''}"
+            ratio = f"{theirs / mine:.2f}x" if agree else "none: disagrees"
+            rows.append(
+                [
+                    title,
+                    f"{mine:.3f}",
+                    f"{theirs:.3f}",
+                    ratio,
+                    f"{bar}x",
+                    f"{2 * floor / sgemm:.3f}",
+                    f"{mine * sgemm / 2 / floor:.1f}",
+                ]
+            )
+        if not ragged:
+            mine, theirs = best(ours.sample, options.times), best(peer.sample, options.times)
+            rows.append(
+                [
+                    f"{cell}: sampling",
+                    f"{mine:.3f}",
+                    f"{theirs:.3f}",
+                    f"{theirs / mine:.2f}x" if agree else "none: disagrees",
+                    f"{BARS['sampling'][place]}x",
+                    f"{2 * products / sgemm:.3f}",
+                    f"{mine * sgemm / 2 / products:.1f}",
+                ]
+            )
+    return rows
 
-    def __init__(self, kind, cell, n_threads):
-        self.pipe, theirs = multiprocessing.Pipe()
-        context = multiprocessing.get_context("spawn")
-        self.process = context.Process(
-            target=worker, args=(kind, cell, n_threads, theirs), daemon=True
-        )
-        self.process.start()
 
-    def ask(self, method, *arguments):
-        self.pipe.send((method, arguments))
-        return self.pipe.recv()
-
-    def close(self):
-        self.pipe.send(None)
-        self.process.join()
-
-
-def agree(ours, torch):
-    """Raise an error where the log-likelihoods or the gradients differ."""
-    mine, its = ours.ask("score")[0], torch.ask("score")[0]
-    if not abs(mine - its) <= 1e-5 * abs(its):
-        raise SystemExit(f"log-likelihoods disagree: {mine} and {its}")
-    mine, its = ours.ask("gradient")[0], torch.ask("gradient")[0]
-    for name, value in its.items():
-        error = np.linalg.norm(mine[name] - value) / np.linalg.norm(value)
-        if not error <= 1e-3:
-            raise SystemExit(f"gradient by {name} disagrees by {error:.2g} of its norm")
-
-
-def fastest(ours, torch, method, rounds, padded):
-    """Return the smallest seconds of ours and of PyTorch's best way."""
-    mine, its = [], []
-    for _ in range(rounds):
-        mine.append(ours.ask(method)[1])
-        for way in padded:
-            torch.ask("__setattr__", "padded", way)
-            its.append(torch.ask(method)[1])
-    return min(mine), min(its)
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--cells", nargs="+", choices=CELLS, default=CELLS)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
+def main() -> int:
+    """Print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cells", nargs="+", default=list(KINDS), choices=list(KINDS))
+    parser.add_argument("--times", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=cores())
+    parser.add_argument("--markdown", action="store_true", help="a table for RESULTS.md")
     options = parser.parse_args()
-    print(f"B = {B}, T = {T}, H = {H}, K = {K}, float32, {options.threads} threads, seconds\n")
-    print("| cell | operation | fastar | PyTorch | ratio | at least |")
-    print("|---|---|---:|---:|---:|---:|")
-    bars = {"tanh": 1.5, "gru": 1.5, "lstm": 1.3}
-    for cell in options.cells:
-        ours, torch = (Contestant(kind, cell, options.threads) for kind in (Ours, Torch))
-        torch.ask("set_weights", ours.ask("weights")[0])
-        for ragged in (False, True):
-            for side in (ours, torch):
-                side.ask("load", ragged)
-            agree(ours, torch)
-            rows = {"gradient": 2.5 if ragged else bars[cell], "score": 1.5}
-            if not ragged:
-                rows["sample"] = 4.0
-            for method, bar in rows.items():
-                ways = (False, True) if ragged else (False,)
-                mine, its = fastest(ours, torch, method, options.rounds, ways)
-                name = f"{method}, lengths 1 to T" if ragged else method
-                print(
-                    f"| {cell} | {name} | {mine:.3f} | {its:.3f} | {its / mine:.2f} | {bar} |",
-                    flush=True,
-                )
-        for side in (ours, torch):
-            side.close()
+    sgemm = 2e-9 * rates(options.threads)["sgemm"]
+    print(f"SGEMM {sgemm:.0f} GFLOP/s, {options.threads} threads\n")
+    rows = [row for cell in options.cells for row in compare(cell, options, sgemm)]
+    heads = ["", "ours, s", "PyTorch, s", "ratio", "bar", "floor, s", "ours / floor"]
+    print(table(heads, rows, options.markdown))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -2,10 +2,28 @@
 
 from importlib.metadata import version
 
+from fastar.classification import GenerativeClassifier
+from fastar.detection import DensityOutlierDetector
+from fastar.imputation import DensityImputer
 from fastar.mixture import Mixture
 from fastar.models import FVSBN, MADE, NADE, RNADE
+from fastar.orderless import DeepNADE
 from fastar.persistence import load
+from fastar.sequences import GenerativeRNN
 
-__all__ = ["FVSBN", "MADE", "NADE", "RNADE", "Mixture", "__version__", "load"]
+__all__ = [
+    "FVSBN",
+    "MADE",
+    "NADE",
+    "RNADE",
+    "DeepNADE",
+    "DensityImputer",
+    "DensityOutlierDetector",
+    "GenerativeClassifier",
+    "GenerativeRNN",
+    "Mixture",
+    "__version__",
+    "load",
+]
 
 __version__ = version("fastar-density")

@@ -10,26 +10,21 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
-from sklearn.utils.validation import check_is_fitted
 
-from fastar import _inference, _sampling, conditionals, optimizers, schedules
+from fastar import conditionals, optimizers, schedules
 from fastar._context import Context
+from fastar._density import FittedDensity, generator
 from fastar._frames import frame_kind
 from fastar._model import Model
-from fastar._parameters import Array, Params
-from fastar._reading import dense, read, read_evidence, table_like
+from fastar._parameters import Array
+from fastar._reading import read
 from fastar._table import Table
 from fastar._threads import effective_n_threads
 from fastar._training import Training
 from fastar._validation import (
-    check_count,
-    check_evidence,
-    check_known,
     check_order,
     check_table_support,
-    check_temperature,
     check_weight,
     choose_conditional,
     unchanged_on_error,
@@ -41,13 +36,8 @@ from fastar.optimizers import Optimizer
 from fastar.schedules import Schedule
 
 
-def _generator(random_state: Any) -> np.random.Generator:
-    seed = check_random_state(random_state).randint(2**31, size=4)
-    return np.random.Generator(np.random.SFC64(seed))
-
-
 @dataclass(frozen=True)
-class _Data:
+class Given:
     """What `fit` is given."""
 
     X: Any
@@ -55,13 +45,15 @@ class _Data:
     sample_weight: Any
     X_val: Any = None
     context_val: Any = None
+    gaps: bool = False
+    """Whether NaN in an array stands for a missing value, as it does in a DataFrame."""
 
 
-class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
-    """Base of all models: p(x) = prod_d p(x_d | x_<d).
+class TrainedDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
+    """Base of what is trained by the one loop.
 
-    A subclass says in `_network` what computes the parameters of each factor, and lists its
-    parameters.
+    A subclass says in `_network` what computes the parameters of each factor, lists its parameters,
+    and reads its data.
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -97,14 +89,15 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         ],
     }
 
+    network_: Network
+    distribution_: Conditional
+    theta_: Array
     _training_state: tuple[dict[str, Any], dict[str, Array]]
 
     def __init__(
         self,
         *,
         distribution: Any,
-        order: Any,
-        markov_order: int | None,
         solver: Any,
         learning_rate_init: float | None,
         learning_rate: Any,
@@ -124,8 +117,6 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         dtype: Any,
     ) -> None:
         self.distribution = distribution
-        self.order = order
-        self.markov_order = markov_order
         self.solver = solver
         self.learning_rate_init = learning_rate_init
         self.learning_rate = learning_rate
@@ -151,11 +142,154 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         sizes: n_features and what else `_sizes` gives. seed: of what is random in its structure.
         """
 
+    @abstractmethod
+    def _read(self, data: Given, keep: bool, rng: np.random.Generator) -> Any:
+        """Return the rows to train on, and remember what they are; keep: they are like the last."""
+
+    @abstractmethod
+    def _read_held_out(self, data: Given) -> Any:
+        """Return the rows for early stopping."""
+
+    @abstractmethod
+    def _fitted_conditional(self, whole: Any, weight: Array, X: Any) -> Conditional:
+        """Return the conditional that the rows ask for, with what it learns of them."""
+
+    @abstractmethod
+    def _check_support(self, table: Any, name: str) -> None:
+        """Raise ValueError where values have no density."""
+
+    @abstractmethod
+    def _composed(self, theta: Array) -> Model:
+        """Return the composition with these parameters."""
+
+    @abstractmethod
+    def _sizes(self) -> dict[str, Any]:
+        """Return what every network is told beside its own parameters."""
+
     def _conditional(self, name: str) -> Conditional:
         """Return the conditional of this name, with what the parameters say of it."""
         return conditionals.named(name)
 
     # ---- fitting
+
+    def _fit(self, data: Given, *, keep: bool, one_pass: bool) -> Self:
+        """Train, from the fitted parameters if there are any and `keep`; or take one pass alone."""
+        diverged = None
+        with unchanged_on_error(self):
+            training = self._prepare(data, keep and hasattr(self, "theta_"), one_pass)
+            callbacks = (
+                self.callbacks if isinstance(self.callbacks, list | tuple) else [self.callbacks]
+            )
+            callbacks = [callback for callback in callbacks if callback is not None]
+            try:
+                if one_pass:
+                    state = getattr(self, "_training_state", None)
+                    if state and state[0]["optimizer"] == training.optimizer.name:
+                        training.restore(*state)
+                        training.model.theta[:] = self.theta_
+                    training.one_pass()
+                    self._training_state = training.snapshot()
+                else:
+                    self.__dict__.pop("_training_state", None)
+                    training.run([*callbacks, ProgressBar()] if self.verbose else callbacks)
+            except FloatingPointError as error:
+                diverged = error
+            self._adopt(training)
+        if diverged is not None:
+            raise diverged
+        return self
+
+    def _prepare(self, data: Given, keep: bool, one_pass: bool) -> Training:
+        """Return the training that is asked for; keep: go on from the fitted model."""
+        rng = generator(self.random_state)
+        whole = self._read(data, keep, rng)
+        weight = check_weight(data.sample_weight, len(whole))
+        if not keep:
+            self.distribution_ = self._fitted_conditional(whole, weight, data.X)
+            # spawned, so that networks without a random structure leave the stream as it is
+            seed = int(rng.spawn(1)[0].integers(2**31))
+            self.network_ = self._network(self._sizes(), seed)
+        elif (asked := self._network_again()) != self.network_:
+            raise ValueError(
+                "To go on from a fitted model (warm_start, partial_fit), the parameters of its "
+                f"network must stay as they were: {self.network_}. "
+                f"Got {asked} instead."
+            )
+        self._check_support(whole, "X")
+        if not weight.all():  # what has no weight teaches levels and scales alone
+            whole, weight = whole.subset(np.flatnonzero(weight)), weight[weight > 0]
+        table, weight, held_out = self._split(whole, weight, data, one_pass, rng)
+        model = self._composed(self.network_.zeros())
+        if keep:
+            model.theta[:] = self.theta_
+        else:
+            model.initialise(table, weight, rng)
+        solver, schedule = self._solver(), self.learning_rate
+        return Training(
+            model,
+            solver,
+            schedules.BY_NAME[schedule]() if isinstance(schedule, str) else schedule,
+            table,
+            weight,
+            held_out,
+            entropy=int(rng.integers(2**63)),
+            learning_rate=float(self.learning_rate_init or solver.default_rate),
+            alpha=self.alpha,
+            max_gradient_norm=self.max_gradient_norm,
+            batch_size=self.batch_size,
+            max_iter=self.max_iter,
+            tol=self.tol,
+            n_iter_no_change=self.n_iter_no_change,
+            n_threads=effective_n_threads(self.n_jobs),
+        )
+
+    def _network_again(self) -> Network:
+        """Return the network that the present parameters ask for, structured as the fitted one."""
+        return self._network(self._sizes(), self.network_.seed)
+
+    def _split(
+        self, whole: Table, weight: Array, data: Given, one_pass: bool, rng: np.random.Generator
+    ) -> tuple[Table, Array, tuple[Table, Array] | None]:
+        """Return the training rows, their weights, and the rows held out for early stopping."""
+        if one_pass:
+            return whole, weight, None
+        if data.X_val is not None:
+            held_out = self._read_held_out(data)
+            self._check_support(held_out, "X_val")
+            return whole, weight, (held_out, np.ones(len(held_out)))
+        if self.early_stopping and len(whole) > 1:
+            rows = rng.permutation(len(whole))
+            n_held = min(max(1, round(self.validation_fraction * len(rows))), len(rows) - 1)
+            held, rest = np.sort(rows[:n_held]), np.sort(rows[n_held:])
+            return whole.subset(rest), weight[rest], (whole.subset(held), weight[held])
+        return whole, weight, None
+
+    def _solver(self) -> Optimizer:
+        return optimizers.BY_NAME[self.solver]() if isinstance(self.solver, str) else self.solver
+
+    def _adopt(self, training: Training) -> None:
+        progress = training.progress
+        self.theta_ = training.model.theta
+        self.n_iter_ = progress.epoch
+        self.best_iter_ = progress.best_iter if training.held_out is not None else progress.epoch
+        self.loss_curve_ = progress.loss_curve
+        self.validation_curve_ = progress.validation_curve
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted model to a file that holds no code; `fastar.load` reads it.
+
+        Parameters
+        ----------
+        path : str or path
+            Written beside it and renamed, so that a crash leaves no half a model.
+        """
+        from fastar.persistence import save
+
+        save(self, path)
+
+
+class AutoregressiveDensity(FittedDensity, TrainedDensity):
+    """Base of all models of rows: p(x) = prod_d p(x_d | x_<d)."""
 
     def fit(
         self,
@@ -203,8 +337,13 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
             Training reached `max_iter` before it settled, or was interrupted by Ctrl-C.
         """
         self._validate_params()
-        data = _Data(X, context, sample_weight, X_val, context_val)
+        data = Given(X, context, sample_weight, X_val, context_val)
         return self._fit(data, keep=self.warm_start, one_pass=False)
+
+    def _fit_with_gaps(self, X: Any) -> Self:
+        """Do what `fit` does, for an array with NaN where values are missing."""
+        self._validate_params()
+        return self._fit(Given(X, None, None, gaps=True), keep=False, one_pass=False)
 
     def partial_fit(
         self, X: Any, y: Any = None, *, context: Any = None, sample_weight: Any = None
@@ -224,90 +363,45 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
         self
         """
         self._validate_params()
-        return self._fit(_Data(X, context, sample_weight), keep=True, one_pass=True)
+        return self._fit(Given(X, context, sample_weight), keep=True, one_pass=True)
 
-    def _fit(self, data: _Data, *, keep: bool, one_pass: bool) -> Self:
-        """Train, from the fitted parameters if there are any and `keep`; or take one pass alone."""
-        diverged = None
-        with unchanged_on_error(self):
-            training = self._prepare(data, keep and hasattr(self, "theta_"), one_pass)
-            callbacks = (
-                self.callbacks if isinstance(self.callbacks, list | tuple) else [self.callbacks]
-            )
-            callbacks = [callback for callback in callbacks if callback is not None]
-            try:
-                if one_pass:
-                    state = getattr(self, "_training_state", None)
-                    if state and state[0]["optimizer"] == training.optimizer.name:
-                        training.restore(*state)
-                        training.model.theta[:] = self.theta_
-                    training.one_pass()
-                    self._training_state = training.snapshot()
-                else:
-                    self.__dict__.pop("_training_state", None)
-                    training.run([*callbacks, ProgressBar()] if self.verbose else callbacks)
-            except FloatingPointError as error:
-                diverged = error
-            self._adopt(training)
-        if diverged is not None:
-            raise diverged
-        return self
+    # ---- what the loop is given
 
-    def _prepare(self, data: _Data, keep: bool, one_pass: bool) -> Training:
-        """Return the training that is asked for; keep: go on from the fitted model."""
-        is_frame, rng = frame_kind(data.X) is not None, _generator(self.random_state)
-        X = read(self, data.X, reset=not keep)
-        weight = check_weight(data.sample_weight, X.shape[0])
+    def _read(self, data: Given, keep: bool, rng: np.random.Generator) -> Any:
+        """Return the rows to train on, and remember what they are; keep: they are like the last."""
+        X = read(self, data.X, reset=not keep, gaps=data.gaps)
         if not keep:
             self.order_ = check_order(self.order, X.shape[1], rng)
             given = data.context
             self.context_ = None if given is None else Context.of(given, X.shape[0])
-        whole = Table(X, self.order_, context=self._encoded(data.context, X.shape[0]))
-        if not keep:
-            table = whole
-            names = getattr(self, "feature_names_in_", None)
-            chosen = choose_conditional(
-                self.distribution, table, names, is_frame, self._conditional
-            )
-            self.distribution_ = chosen.fitted(table, weight)
-            # spawned, so that networks without a random structure leave the stream as it is
-            seed = int(rng.spawn(1)[0].integers(2**31))
-            self.network_ = self._network(self._sizes(), seed)
-        elif (asked := self._network_again()) != self.network_:
-            raise ValueError(
-                "To go on from a fitted model (warm_start, partial_fit), the parameters of its "
-                f"network must stay as they were: {self.network_}. "
-                f"Got {asked} instead."
-            )
-        check_table_support(self.distribution_, whole, "X")
-        table, weight, held_out = self._split(whole, weight, data, one_pass, rng)
-        model = Model(self.network_, self.distribution_, self.order_, self.network_.zeros())
-        if keep:
-            model.theta[:] = self.theta_
-        else:
-            model.initialise(table, weight, rng)
-        solver, schedule = self._solver(), self.learning_rate
-        return Training(
-            model,
-            solver,
-            schedules.BY_NAME[schedule]() if isinstance(schedule, str) else schedule,
-            table,
-            weight,
-            held_out,
-            entropy=int(rng.integers(2**63)),
-            learning_rate=float(self.learning_rate_init or solver.default_rate),
-            alpha=self.alpha,
-            max_gradient_norm=self.max_gradient_norm,
-            batch_size=self.batch_size,
-            max_iter=self.max_iter,
-            tol=self.tol,
-            n_iter_no_change=self.n_iter_no_change,
-            n_threads=effective_n_threads(self.n_jobs),
-        )
+        return Table(X, self.order_, context=self._encoded(data.context, X.shape[0]))
 
-    def _network_again(self) -> Network:
-        """Return the network that the present parameters ask for, structured as the fitted one."""
-        return self._network(self._sizes(), self.network_.seed)
+    def _read_held_out(self, data: Given) -> Any:
+        """Return the rows for early stopping."""
+        X_val = read(self, data.X_val, name="X_val")
+        context = self._encoded(data.context_val, X_val.shape[0], "context_val")
+        return Table(X_val, self.order_, context=context)
+
+    def _fitted_conditional(self, whole: Any, weight: Array, X: Any) -> Conditional:
+        """Return the conditional that the rows ask for, with what it learns of them."""
+        names = getattr(self, "feature_names_in_", None)
+        chosen = choose_conditional(
+            self.distribution, whole, names, frame_kind(X) is not None, self._conditional
+        )
+        return self._learnt(chosen.fitted(whole, weight))
+
+    def _learnt(self, conditional: Conditional) -> Conditional:
+        """Return the fitted conditional as the network wants it."""
+        return conditional
+
+    def _check_support(self, table: Any, name: str) -> None:
+        check_table_support(self.distribution_, table, name)
+
+    def __sklearn_tags__(self) -> Any:
+        """Return scikit-learn's tags: sparse input is welcome."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
 
     def _sizes(self) -> dict[str, Any]:
         """Return what every network is told beside its own parameters."""
@@ -316,341 +410,6 @@ class AutoregressiveDensity(DensityMixin, BaseEstimator):  # type: ignore[misc]
             "n_features": D,
             "n_outputs": self.distribution_.n_outputs,
             "inputs": self.distribution_.inputs,
-            "markov_order": D if self.markov_order is None else self.markov_order,
             "n_context": 0 if self.context_ is None else self.context_.size,
             "dtype": np.dtype(self.dtype),
         }
-
-    def _split(
-        self, whole: Table, weight: Array, data: _Data, one_pass: bool, rng: np.random.Generator
-    ) -> tuple[Table, Array, tuple[Table, Array] | None]:
-        """Return the training rows, their weights, and the rows held out for early stopping."""
-        if one_pass:
-            return whole, weight, None
-        if data.X_val is not None:
-            X_val = read(self, data.X_val, name="X_val")
-            context = self._encoded(data.context_val, X_val.shape[0], "context_val")
-            held_out = Table(X_val, self.order_, context=context)
-            check_table_support(self.distribution_, held_out, "X_val")
-            return whole, weight, (held_out, np.ones(len(held_out)))
-        if self.early_stopping and len(whole) > 1:
-            rows = rng.permutation(len(whole))
-            n_held = min(max(1, round(self.validation_fraction * len(rows))), len(rows) - 1)
-            held, rest = np.sort(rows[:n_held]), np.sort(rows[n_held:])
-            if weight[held].any() and weight[rest].any():
-                return whole.subset(rest), weight[rest], (whole.subset(held), weight[held])
-        return whole, weight, None
-
-    def _solver(self) -> Optimizer:
-        return optimizers.BY_NAME[self.solver]() if isinstance(self.solver, str) else self.solver
-
-    def _adopt(self, training: Training) -> None:
-        progress = training.progress
-        self.theta_ = training.model.theta
-        self.n_iter_ = progress.epoch
-        self.best_iter_ = progress.best_iter if training.held_out is not None else progress.epoch
-        self.loss_curve_ = progress.loss_curve
-        self.validation_curve_ = progress.validation_curve
-
-    # ---- the fitted model
-
-    def _model(self) -> Model:
-        check_is_fitted(self, "theta_")
-        return Model(self.network_, self.distribution_, self.order_, self.theta_)
-
-    @property
-    def params_(self) -> Params:
-        """Named views on `theta_`, in the letters of the papers."""
-        model = self._model()
-        return model.network.textbook(model.params)
-
-    @property
-    def n_parameters_(self) -> int:
-        """How many numbers the model has learnt."""
-        return self._model().n_parameters
-
-    def _rows(self, X: Any, context: Any) -> tuple[Model, Table]:
-        model = self._model()
-        X = read(self, X)
-        table = Table(X, model.order, context=self._encoded(context, X.shape[0]))
-        check_known(model.conditional, table)
-        return model, table
-
-    def _encoded(self, context: Any, n: int, name: str = "context") -> Array | None:
-        """Return the context of n rows as networks take it."""
-        if (context is None) != (self.context_ is None):
-            raise ValueError(
-                f"{name} must be given for a model of p(x given context), as in fit. Got none."
-                if context is None
-                else f"{name} must be None for a model that was fitted without. Got one instead."
-            )
-        if self.context_ is None:
-            return None
-        return self.context_.encode(context, n, np.dtype(self.dtype), name)
-
-    def score_samples(self, X: Any, *, context: Any = None) -> Array:
-        """Return log p(x) of each row, or log p(x given context).
-
-        Parameters
-        ----------
-        X : array-like, DataFrame or CSR matrix of shape (n, D)
-        context : array-like or DataFrame of shape (n, C), optional
-            For a model that was fitted with one: of the same columns.
-
-        Returns
-        -------
-        ndarray of shape (n,), float64
-            Nats; for real columns of a density in the units of X. Of a row with missing values, the
-            sum over the columns that are there; a column may miss values if it did in `fit`.
-
-        Raises
-        ------
-        NotFittedError, ValueError
-            The model is not fitted; X has another shape, other names or values outside the support.
-        """
-        return _inference.score_rows(*self._rows(X, context), effective_n_threads(self.n_jobs))
-
-    def log_marginal(
-        self, X: Any, *, context: Any = None, n_particles: int = 64, random_state: Any = None
-    ) -> Array:
-        r"""Return log p(x_known) of each row: its missing values (NaN) are integrated out.
-
-        Exact where the known columns come first in `order_`; `order` can put them there. Else the
-        logarithm of an unbiased estimate of p(x_known), by sequential Monte Carlo: `n_particles`
-        samples a row of what is missing, along the order, weighed by the probability that they give
-        to what is known, and resampled where few of them have most of the weight [1]_.
-
-        Parameters
-        ----------
-        X : array-like or DataFrame of shape (n, D)
-            NaN (None in a DataFrame) where a value is to be integrated out. A missing value is
-            here nothing that the model has learnt of gaps, but an unknown value.
-        context : array-like or DataFrame of shape (n, C), optional
-        n_particles : int, default=64
-        random_state : int, RandomState instance or None
-
-        Returns
-        -------
-        ndarray of shape (n,), float64
-            Nats. `marginal_ess_` (n,) has the effective numbers of samples at the end;
-            `n_particles` where the result is exact.
-
-        References
-        ----------
-        .. [1] A. Doucet, A. M. Johansen, "A tutorial on particle filtering and smoothing", Oxford
-           Handbook of Nonlinear Filtering, 2011.
-        """
-        model = self._model()
-        n_particles = check_count("n_particles", n_particles)
-        _, X, missing, values = self._gapped(X, model)
-        encoded = self._encoded(context, len(X))
-        rng, n_threads = _generator(random_state), effective_n_threads(self.n_jobs)
-        scores, ess = np.zeros(len(X)), np.full(len(X), float(n_particles))
-        complete = np.flatnonzero(~missing.any(axis=1))
-        table = Table(values, model.order, complete, encoded)
-        scores[complete] = _inference.score_rows(model, table, n_threads)
-        for rows in _sampling.particle_blocks(missing, n_particles):
-            _, log_weight = _sampling.particles(
-                model,
-                values[rows],
-                missing[rows],
-                n_particles=n_particles,
-                rng=rng,
-                n_threads=n_threads,
-                context=None if encoded is None else encoded[rows],
-                marginal=True,
-            )
-            share, scores[rows] = _sampling.normalised(log_weight)
-            ess[rows] = _sampling.effective(share)
-        self.marginal_ess_ = ess
-        return scores
-
-    def _gapped(self, X: Any, model: Model) -> tuple[Any, Array, Array, Array]:
-        """Return X as it is, as an array, where it is missing, and with values in all gaps."""
-        array = dense(read(self, X, gaps=True))
-        values, held = check_evidence(array, len(array), model, name="X")
-        assert values is not None
-        assert held is not None
-        return X, array, ~held, values
-
-    def score(
-        self, X: Any, y: Any = None, *, context: Any = None, sample_weight: Any = None
-    ) -> float:
-        """Return the mean log p(x), or log p(x given context), in nats.
-
-        Parameters
-        ----------
-        X : array-like, DataFrame or CSR matrix of shape (n, D)
-        y : ignored
-        context : array-like or DataFrame of shape (n, C), optional
-        sample_weight : array-like of shape (n,), optional
-
-        Returns
-        -------
-        float
-        """
-        scores = self.score_samples(X, context=context)
-        return float(
-            np.average(
-                scores,
-                weights=None if sample_weight is None else check_weight(sample_weight, len(scores)),
-            )
-        )
-
-    def score_features(self, X: Any, *, context: Any = None) -> Array:
-        """Return log p(x_d | those before it in `order_`), whose rows sum to `score_samples`.
-
-        Parameters
-        ----------
-        X : array-like, DataFrame or CSR matrix of shape (n, D)
-        context : array-like or DataFrame of shape (n, C), optional
-
-        Returns
-        -------
-        ndarray of shape (n, D), float64
-            Nats, in the order of the columns of X; 0 where a value is missing.
-        """
-        model, table = self._rows(X, context)
-        return _inference.score_features(model, table, effective_n_threads(self.n_jobs))
-
-    def conditionals(self, X: Any, *, context: Any = None) -> Any:
-        """Return the parameters of each p(x_d | those before it in `order_`).
-
-        Parameters
-        ----------
-        X : array-like, DataFrame or CSR matrix of shape (n, D)
-        context : array-like or DataFrame of shape (n, C), optional
-
-        Returns
-        -------
-        ndarray or dict
-            Bernoulli: probabilities of one (n, D). Categorical: probabilities (n, D, K) of the
-            levels, in sorted order, 0 beyond a column's own. Others: a dict of named arrays (n, D)
-            or (n, D, K): mean and variance, the CDF at the values of X (NaN where missing),
-            quantiles (5, 50 and 95 %), and of mixtures what their components are; of logistic
-            levels no variance and quantiles; of the mean over several sets of masks the mean,
-            variance and CDF alone. In the order of the columns of X. If columns have conditionals
-            of their own, a dict with each column's, by name or place, without the axis of columns.
-        """
-        said = _inference.describe(*self._rows(X, context), effective_n_threads(self.n_jobs))
-        names = getattr(self, "feature_names_in_", range(self.n_features_in_))
-        return dict(zip(names, said, strict=True)) if isinstance(said, list) else said
-
-    def sample(
-        self,
-        n_samples: int = 1,
-        *,
-        context: Any = None,
-        evidence: Any = None,
-        temperature: float = 1.0,
-        random_state: Any = None,
-    ) -> Any:
-        """Draw rows; a hidden unit is computed once, so that a sample costs one forward pass.
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-        context : array-like or DataFrame of shape (n_samples, C) or (1, C), optional
-        evidence : array-like of shape (D,) or (n_samples, D), optional
-            Values to hold, NaN (or None) where free. Each free value is drawn given those *before*
-            it in `order_`: exact where the held columns come first, see `impute` for weights where
-            they do not.
-        temperature : float, default=1
-            Each conditional is raised to the power 1 / temperature and normalised.
-        random_state : int, RandomState instance or None
-
-        Returns
-        -------
-        ndarray, DataFrame or CSR matrix of shape (n_samples, D)
-            Of the type that `fit` was given.
-        """
-        model = self._model()
-        n_samples = check_count("n_samples", n_samples)
-        temperature = check_temperature(temperature)
-        evidence = read_evidence(self, evidence, n_samples)
-        values, held = check_evidence(evidence, n_samples, model)
-        encoded = self._encoded(context, n_samples)
-        n_threads = effective_n_threads(self.n_jobs)
-        rng = _generator(random_state)
-        drawn = _sampling.sample(
-            model, n_samples, values, held, temperature, rng, n_threads, encoded
-        )
-        return self._container.wrap(drawn)
-
-    def impute(
-        self,
-        X: Any,
-        *,
-        context: Any = None,
-        n_draws: int = 1,
-        n_particles: int = 16,
-        random_state: Any = None,
-    ) -> Any:
-        """Return X with each missing value (NaN) drawn given the values that are there.
-
-        The values of a row are drawn jointly. Evidence before a missing value in `order_` is exact.
-        For evidence after it, each row's `n_particles` samples are weighed by the probability they
-        give that evidence, and resampled along the order (sequential Monte Carlo [1]_);
-        `impute_ess_` tells each row's effective number of samples at the end.
-
-        Parameters
-        ----------
-        X : array-like or DataFrame of shape (n, D)
-        context : array-like or DataFrame of shape (n, C), optional
-        n_draws : int, default=1
-            Completions of each row.
-        n_particles : int, default=16
-            Samples from which a row's completions are drawn; more are more exact.
-        random_state : int, RandomState instance or None
-
-        Returns
-        -------
-        ndarray or DataFrame of shape (n, D), or ndarray of shape (n_draws, n, D) if n_draws > 1
-
-        References
-        ----------
-        .. [1] A. Doucet, A. M. Johansen, "A tutorial on particle filtering and smoothing", Oxford
-           Handbook of Nonlinear Filtering, 2011.
-        """
-        model = self._model()
-        n_draws = check_count("n_draws", n_draws)
-        n_particles = check_count("n_particles", n_particles)
-        given, X, missing, values = self._gapped(X, model)
-        encoded = self._encoded(context, len(X))
-        rng, n_threads = _generator(random_state), effective_n_threads(self.n_jobs)
-
-        def propose(rows: Array) -> tuple[Array, Array]:
-            return _sampling.particles(
-                model,
-                values[rows],
-                missing[rows],
-                n_particles=n_particles,
-                rng=rng,
-                n_threads=n_threads,
-                context=None if encoded is None else encoded[rows],
-            )
-
-        completed, self.impute_ess_ = _sampling.impute(
-            propose, values, missing, n_draws, n_particles, rng
-        )
-        if n_draws > 1:
-            return completed
-        return table_like(given, self._container, completed[0])
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted model to a file that holds no code; `fastar.load` reads it.
-
-        Parameters
-        ----------
-        path : str or path
-            Written beside it and renamed, so that a crash leaves no half a model.
-        """
-        from fastar.persistence import save
-
-        save(self, path)
-
-    def __sklearn_tags__(self) -> Any:
-        """Return scikit-learn's tags: sparse input is welcome."""
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        return tags

@@ -40,12 +40,33 @@ def score_rows(model: Model, table: Table, n_threads: int) -> Array:
 
 
 def total_log_prob(model: Model, table: Table, weight: Array, n_threads: int) -> float:
-    """Return sum over rows of weight * log p(x)."""
+    """Return sum over rows of weight * log p(x); estimated for a network of all orders."""
+    if model.network.any_evidence:
+        return _mean_over_orders(model, table, weight, n_threads)
     if model.network.n_members > 1:
         return float((weight * score_rows(model, table, n_threads)).sum())
     return float(
         sum((weight[where] * total).sum() for where, _, total in log_probs(model, table, n_threads))
     )
+
+
+_ESTIMATES = 4
+"""Times that each row is scored given a random part of it, where an order would cost D passes."""
+
+
+def _mean_over_orders(model: Model, table: Table, weight: Array, n_threads: int) -> float:
+    network, total = model.network, 0.0
+    weights = network.prepare(model.params, n_threads)
+    for where, codes, context in _coded_blocks(model, table):
+        for k in range(_ESTIMATES):
+            # the same parts each time, so that scores of one training can be compared
+            rng = np.random.default_rng([where.start, k])
+            raw, cache = network.forward(weights, codes, n_threads, context=context, rng=rng)
+            targets, factor = network.terms(cache, codes)
+            assert factor is not None
+            _, logp = model.conditional.log_prob(raw, targets, n_threads)
+            total += float((weight[where] * factor * logp).sum()) / _ESTIMATES
+    return total
 
 
 def score_features(model: Model, table: Table, n_threads: int) -> Array:

@@ -106,10 +106,13 @@ def each(
         return list(pool.map(call_as_here, range(len(views)), views))
 
 
-def train(jobs: Mapping[int, tuple[Any, Any, dict[str, Any]]], n_threads: int) -> list[int]:
+def train(
+    jobs: Mapping[int, tuple[Any, Any, dict[str, Any]]], n_threads: int, method: str = "fit"
+) -> list[int]:
     """Fit estimators on `n_threads` threads in all; return the places of those that are fitted.
 
-    jobs: at each place an estimator, X, and the keyword arguments of its `fit`.
+    jobs: at each place an estimator, X, and the keyword arguments of its `fit`, or of the method
+    that takes its place in estimators that have it.
 
     After Ctrl-C those in training end with their best parameters so far, and those not begun are
     left out; where none had begun, KeyboardInterrupt is raised. The first error ends all of them.
@@ -122,7 +125,7 @@ def train(jobs: Mapping[int, tuple[Any, Any, dict[str, Any]]], n_threads: int) -
     with ThreadPoolExecutor(min(n_threads, len(jobs))) as pool:
         try:
             for (place, job), share in zip(jobs.items(), shares, strict=True):
-                futures[place] = pool.submit(_fit, *job, share, stop, config)
+                futures[place] = pool.submit(_fit, *job, method, share, stop, config)
             _watch(set(futures.values()), stop)
         except KeyboardInterrupt:
             stop.error = KeyboardInterrupt
@@ -151,6 +154,7 @@ def _fit(
     estimator: Any,
     X: Any,
     arguments: dict[str, Any],
+    method: str,
     n_threads: int,
     stop: Stop,
     config: dict[str, Any],
@@ -158,7 +162,7 @@ def _fit(
     stop.check()
     _stop.set(stop)
     with config_context(**config), _lent(estimator, n_threads, stop):
-        estimator.fit(X, **arguments)
+        getattr(estimator, method, estimator.fit)(X, **arguments)
 
 
 @contextmanager

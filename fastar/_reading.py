@@ -94,5 +94,8 @@ def dense(table: Any) -> Array:
 def table_like(X: Any, container: Container | Schema, values: Array) -> Any:
     """Return values as a table of the kind that X is; container: of what `fit` was given."""
     if frame_kind(X) is None:
-        return Container.of(X, np.asarray(X)).wrap(values)
-    return (container if isinstance(container, Schema) else Schema.of(X)).wrap(values)
+        return Container.of(X, X if sparse.issparse(X) else np.asarray(X)).wrap(values)
+    frame = (container if isinstance(container, Schema) else Schema.of(X)).wrap(values)
+    if frame_kind(X) == "pandas":
+        frame.index = X.index
+    return frame

@@ -16,7 +16,7 @@ from fastar._model import Model
 from fastar._parameters import Array
 from fastar._table import BLOCK_ROWS, Table, block_rows
 
-_STAGES = 8
+_STAGES = 4
 """Parts of the order after each of which particles may be resampled."""
 
 
@@ -46,14 +46,14 @@ def sample(
         else:
             share, _ = _posterior(model, evidence, held, n_threads, context)
             members = _draw_members(np.broadcast_to(share, (network.n_members, n)), rng)
-    for weights, rows in _blocks_by_member(model, members, n_threads):
-        codes = _cpu.aligned_empty((len(rows), model.n_features), model.dtype)
+    for weights, rows, m in _blocks_by_member(model, members, n_threads):
+        codes = _cpu.aligned_empty((m, model.n_features), model.dtype)
         flags, weight = None, None
         if evidence is not None and held is not None:
             which = rows if len(evidence) > 1 else slice(None)
             codes[:], flags = _held_codes(model, evidence[which], held[which], codes.shape)
-            weight = np.zeros(len(rows))
-        noise = _noise(model, rng, len(rows), n_threads)
+            weight = np.zeros(m)
+        noise = _noise(model, rng, m, n_threads)
         own = None if context is None else np.ascontiguousarray(context[rows])
         network.sample(weights, capsule, noise, flags, codes, n_threads, context=own, weight=weight)
         values[rows] = model.to_columns(conditional.decode(codes))
@@ -68,14 +68,19 @@ def _value_type(model: Model) -> np.dtype[Any]:
     return kind
 
 
-def _blocks_by_member(model: Model, members: Array, n_threads: int) -> Iterator[tuple[Any, Array]]:
-    """Yield (a member's weights, rows (m,) that are its own), block after block."""
+def _blocks_by_member(
+    model: Model, members: Array, n_threads: int
+) -> Iterator[tuple[Any, Array | slice, int]]:
+    """Yield (a member's weights, rows that are its own, how many), block after block."""
     size = block_rows(model.n_features)
     for member in range(model.network.n_members):
         mine = np.flatnonzero(members == member)
         weights = model.network.prepare(model.params, n_threads, member) if len(mine) else None
         for start in range(0, len(mine), size):
-            yield weights, mine[start : start + size]
+            end = min(start + size, len(mine))
+            # of all rows a slice, which copies nothing
+            whole = len(mine) == len(members)
+            yield weights, slice(start, end) if whole else mine[start:end], end - start
 
 
 def _noise(model: Model, rng: np.random.Generator, n: int, n_threads: int) -> Array:
@@ -101,6 +106,8 @@ def _held_codes(
 
 def _leading(model: Model, held: Array, member: int) -> Array:
     """Return where (n, D) what is held has nothing free before it in the member's order."""
+    if model.network.any_evidence:
+        return held
     order = model.order[model.network.member_order(member)]
     leading = np.empty_like(held)
     leading[:, order] = np.logical_and.accumulate(held[:, order], axis=1)
@@ -118,6 +125,8 @@ def _posterior(
     held = np.broadcast_to(held, (n, held.shape[1]))
     M = model.network.n_members
     joint = np.full((M, n), -np.log(M))
+    if model.network.any_evidence:  # what is free is no evidence, nor may a placeholder be
+        evidence = np.where(held, evidence, np.nan)
     for member in range(M):
         leading = _leading(model, held, member)[:, model.order]
         if leading.any():
@@ -141,17 +150,27 @@ def _draw_members(share: Array, rng: np.random.Generator) -> Array:
 
 
 @dataclass
-class _Particles:
+class Particles:
     """Samples (n N, D) as codes in model order, N for each of n rows, and their log-weights."""
 
+    model: Model
+    number: int
+    """N."""
     codes: Array
-    held: Array
-    """Where (n N, D) a code is held."""
-    weighed: Array
-    """Where a held one is to be weighed."""
+    flags: Array
+    """Which (n N, D) are FREE, HELD and WEIGHED."""
     members: Array
     log_weight: Array
     context: Array | None
+
+    def log_weights(self) -> Array:
+        """Return the log-weights (n, N)."""
+        return self.log_weight.reshape(-1, self.number)
+
+    def values(self, rows: Array, which: Array) -> Array:
+        """Return sample which[i] of row rows[i], as values (m, D) in the order of the columns."""
+        model = self.model
+        return model.to_columns(model.conditional.decode(self.codes[rows * self.number + which]))
 
 
 def particles(
@@ -165,8 +184,8 @@ def particles(
     temperature: float = 1.0,
     context: Array | None = None,
     marginal: bool = False,
-) -> tuple[Array, Array]:
-    """Return samples (n, n_particles, D) that hold X where not `missing`, and log-weights of them.
+) -> Particles:
+    """Return n_particles samples for each of n rows that hold X where not `missing`.
 
     The mean of a row's weights estimates the probability of what is held, without bias: that of
     what has nothing free before it exactly, and that of the rest by sequential Monte Carlo. A
@@ -180,47 +199,47 @@ def particles(
     # any value of the support may stand where nothing is held
     evidence = np.where(missing, placeholder(model), X)
     share, log_weight = _posterior(model, evidence, ~missing, n_threads, context)
-    held = np.repeat(~missing, n_particles, axis=0)
     members = _draw_members(np.repeat(share, n_particles, axis=1), rng)
-    weighed = np.empty_like(held)
+    by_member = np.full((model.network.n_members, *X.shape), FREE, np.uint8)
     for member in np.unique(members):
-        mine = members == member
-        weighed[mine] = held[mine] & ~_leading(model, held[mine], member)
-    state = _Particles(
+        leading = _leading(model, ~missing, member)
+        by_member[member][~missing] = WEIGHED
+        by_member[member][leading] = HELD
+    flags = by_member[members, np.repeat(np.arange(len(X)), n_particles)]
+    state = Particles(
+        model,
+        n_particles,
         np.repeat(model.codes(evidence[:, order]), n_particles, axis=0),
-        held[:, order],
-        weighed[:, order],
+        np.ascontiguousarray(flags[:, order]),
         members,
         np.repeat(log_weight, n_particles),
         None if context is None else np.repeat(context, n_particles, axis=0),
     )
     capsule = model.conditional.kernel.draw(model.dtype, temperature)
-    noise = _noise(model, rng, len(held), n_threads)
+    noise = _noise(model, rng, len(members), n_threads)
     stages = _stages(model, state, marginal)
     for stage, wanted in enumerate(stages):
-        for weights, rows in _blocks_by_member(model, state.members, n_threads):
+        for weights, rows, _ in _blocks_by_member(model, state.members, n_threads):
             _advance(model, state, weights, rows, wanted, capsule, noise, n_threads)
         if stage + 1 < len(stages):
-            _resample(state, n_particles, rng)
-    drawn = model.to_columns(model.conditional.decode(state.codes))
-    np.copyto(drawn, np.repeat(evidence, n_particles, axis=0), where=held, casting="unsafe")
-    shape = (len(X), n_particles)
-    return drawn.reshape(*shape, -1), state.log_weight.reshape(shape)
+            _resample(state, rng)
+    return state
 
 
-def _stages(model: Model, state: _Particles, marginal: bool) -> list[Array]:
+def _stages(model: Model, state: Particles, marginal: bool) -> list[Array]:
     """Return for each stage where (M, D), in members' networks, it draws and weighs features.
 
     Stages end after equal shares of the features that some row weighs.
     """
     orders = [model.network.member_order(member) for member in range(model.network.n_members)]
-    n_weighed = state.weighed.sum(axis=1).max(initial=0)
+    weighed = state.flags == WEIGHED
+    n_weighed = weighed.sum(axis=1).max(initial=0)
     if n_weighed == 0 and marginal:
         return []
     D = model.n_features
     some = np.zeros(D, bool)
     for member in np.unique(state.members):
-        some |= state.weighed[state.members == member][:, orders[member]].any(axis=0)
+        some |= weighed[state.members == member].any(axis=0)[orders[member]]
     done = np.cumsum(some)
     n_stages = int(min(_STAGES, max(1, n_weighed)))
     ends = [int(np.searchsorted(done, done[-1] * k / n_stages)) + 1 for k in range(1, n_stages)]
@@ -237,21 +256,18 @@ def _stages(model: Model, state: _Particles, marginal: bool) -> list[Array]:
 
 def _advance(
     model: Model,
-    state: _Particles,
+    state: Particles,
     weights: Any,
-    rows: Array,
+    rows: Array | slice,
     wanted: Array,
     capsule: object,
     noise: Array,
     n_threads: int,
 ) -> None:
     """Draw and weigh the features of one stage for a block of one member's particles."""
-    mine = wanted[state.members[rows[0]]]
-    held, weighed = state.held[rows], state.weighed[rows]
-    flags = np.full(held.shape, HELD, np.uint8)
-    flags[mine & ~held] = FREE
-    flags[mine & weighed] = WEIGHED
-    codes, weight = np.ascontiguousarray(state.codes[rows]), np.zeros(len(rows))
+    mine = wanted[state.members[rows][0]]
+    flags = state.flags[rows] * mine  # HELD is 0
+    codes, weight = np.ascontiguousarray(state.codes[rows]), np.zeros(len(flags))
     model.network.sample(
         weights,
         capsule,
@@ -265,13 +281,13 @@ def _advance(
     state.codes[rows] = codes
     scale = model.conditional.log_scale()
     if scale is not None:
-        weight += np.where(mine & weighed, scale, 0).sum(axis=1)
+        weight += np.where(flags == WEIGHED, scale, 0).sum(axis=1)
     state.log_weight[rows] += weight
 
 
-def _resample(state: _Particles, n_particles: int, rng: np.random.Generator) -> None:
+def _resample(state: Particles, rng: np.random.Generator) -> None:
     """Draw the particles of rows with few effective ones anew, systematically."""
-    log_weight = state.log_weight.reshape(-1, n_particles)
+    log_weight, n_particles = state.log_weights(), state.number
     share, mean = normalised(log_weight)
     poor = np.flatnonzero(effective(share) < n_particles / 2)
     at = (rng.random((len(log_weight), 1)) + np.arange(n_particles)) / n_particles
@@ -279,7 +295,7 @@ def _resample(state: _Particles, n_particles: int, rng: np.random.Generator) -> 
         chosen = np.searchsorted(np.cumsum(share[row])[:-1], at[row], side="right")
         source = row * n_particles + chosen
         target = slice(row * n_particles, (row + 1) * n_particles)
-        for array in (state.codes, state.held, state.weighed, state.members):
+        for array in (state.codes, state.flags, state.members):
             array[target] = array[source]
         log_weight[row] = mean[row]
 
@@ -304,28 +320,35 @@ def effective(share: Array) -> Array:
 
 
 def impute(
-    propose: Callable[[Array], tuple[Array, Array]],
+    propose: Callable[[Array], list[tuple[float, Particles]]],
     X: Array,
     missing: Array,
     n_draws: int,
-    n_particles: int,
     rng: np.random.Generator,
+    n_particles: int,
 ) -> tuple[Array, Array]:
     """Return completions (n_draws, n, D) of X where `missing`, and effective sample sizes (n,).
 
-    propose(rows): particles (m, n_particles, D) of rows of X, and their log-weights. Completions
-    are drawn from them by weight.
+    propose(rows): what is added to log-weights, and the particles of rows of X, for each of some
+    models; n_particles a row in all. Completions are drawn from them by weight.
     """
     completed = np.repeat(X[None], n_draws, axis=0)
     ess = np.full(len(X), float(n_particles))
     for rows in particle_blocks(missing, n_particles):
-        drawn, log_weight = propose(rows)
-        share, _ = normalised(log_weight)
+        found = propose(rows)
+        share, _ = normalised(
+            np.concatenate([prior + each.log_weights() for prior, each in found], axis=1)
+        )
         ess[rows] = effective(share)
         below = np.cumsum(share, axis=1)[:, :-1]
-        for draw in range(n_draws):
+        for draw in completed:
             chosen = (rng.random((len(rows), 1)) >= below).sum(axis=1)
-            completed[draw, rows] = drawn[np.arange(len(rows)), chosen]
+            start = 0
+            for _, each in found:
+                mine = np.flatnonzero((start <= chosen) & (chosen < start + each.number))
+                drawn = each.values(mine, chosen[mine] - start)
+                draw[rows[mine]] = np.where(missing[rows[mine]], drawn, draw[rows[mine]])
+                start += each.number
     return completed, ess
 
 

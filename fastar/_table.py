@@ -59,6 +59,8 @@ class Table:
     def missing(self) -> Array:
         """Which columns (D,), in model order, have missing values."""
         missing = getattr(self.X, "missing", None)
+        if isinstance(self.X, np.ndarray) and self.X.dtype.kind == "f":
+            missing = np.isnan(self.X).any(axis=0)
         return np.zeros(len(self.order), bool) if missing is None else missing[self.order]
 
     def columns(self, which: Array) -> Table:

@@ -184,12 +184,14 @@ class Training:
         """Fill the gradient of the loss of a batch; return its weighted log-likelihood."""
         model, weight = self.model, self._weight[rows]
         codes = model.codes(self.table.take(rows))
-        scale = (weight / (-self._mean_weight * len(rows))).astype(model.dtype)
         network, step = model.network, self.progress.step
         weights = network.prepare(self._params, self.n_threads, network.training_member(step))
         rng = np.random.default_rng([self.entropy, self.progress.epoch, step])
         context = self.table.context(rows)
         raw, cache = network.forward(weights, codes, self.n_threads, context=context, rng=rng)
+        codes, factor = network.terms(cache, codes)
+        weight = weight if factor is None else weight * factor
+        scale = (weight / (-self._mean_weight * len(rows))).astype(model.dtype)
         logp, graw = model.conditional.gradient(raw, codes, scale, self.n_threads)
         network.backward(weights, cache, graw, self._grads, self.n_threads)
         return float((weight * logp).sum())

@@ -102,7 +102,7 @@ def choose_conditional(
     if distribution != "auto":
         return _resolved(distribution, by_name)
     if not isinstance(table.X, Columns):
-        bernoulli = Bernoulli().restored({}, D)
+        bernoulli = Bernoulli().restored({"missing": table.missing}, D)
         if not any(bernoulli.unsupported(block).any() for _, block in table.blocks()):
             return bernoulli
         if not is_frame:
@@ -151,6 +151,7 @@ def _judged(column: Table, is_frame: bool) -> Conditional:
         extent = X.extent(d) if is_long else 0
     else:
         values = np.unique(column.take(slice(None)))
+        values = values[values == values]  # not NaN
         is_binary = bool(((values == 0) | (values == 1)).all())
         is_integer = column.dtype.kind in "iu"
         is_long = is_integer and is_frame and len(values) > MANY_LEVELS
@@ -214,6 +215,19 @@ def check_temperature(temperature: Any) -> float:
             f"temperature must be a finite number above 0. Got {temperature!r} instead."
         )
     return float(temperature)
+
+
+def check_epsilon(epsilon: Any, n_features: int) -> Array:
+    """Return a radius as an array (D,)."""
+    try:
+        radius = np.array(np.broadcast_to(np.asarray(epsilon, np.float64), (n_features,)))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"epsilon must be a number, or have shape ({n_features},). Got {epsilon!r} instead."
+        ) from error
+    if not (radius >= 0).all():
+        raise ValueError(f"epsilon must be 0 or more. Got {epsilon!r} instead.")
+    return radius
 
 
 def check_evidence(

@@ -22,7 +22,8 @@ from sklearn.utils.validation import (
 )
 
 from fastar import _sampling
-from fastar._base import AutoregressiveDensity, _generator
+from fastar._base import AutoregressiveDensity
+from fastar._density import generator, seed
 from fastar._frames import Schema, frame_kind
 from fastar._parallel import each, on_threads, thawed, train
 from fastar._parameters import Array
@@ -176,9 +177,21 @@ class Mixture(MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[
             self._fit(X, sample_weight, X_val)
         return self
 
-    def _fit(self, X: Any, sample_weight: Any, X_val: Any) -> None:
+    def _fit_with_gaps(self, X: Any) -> Self:
+        """Do what `fit` does, for an array with NaN where values are missing."""
+        self._validate_params()
+        if isinstance(self.weights, str) and self.weights == "em":
+            raise ValueError(
+                "The 'weights' parameter of Mixture must be 'equal' or an array where X is an "
+                "array with NaN, whose rows have no score to find weights by. Got 'em' instead."
+            )
+        with unchanged_on_error(self):
+            self._fit(X, None, None, gaps=True)
+        return self
+
+    def _fit(self, X: Any, sample_weight: Any, X_val: Any, gaps: bool = False) -> None:
         rng = check_random_state(self.random_state)
-        rows = self._rows(X, reset=True)
+        rows = _Rows(X, read(self, X, reset=True, gaps=gaps), gaps)
         rows_val = None if X_val is None else self._rows(X_val)
         weight = check_weight(sample_weight, len(rows))
         members = self._unfitted_members(rng)
@@ -223,7 +236,7 @@ class Mixture(MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[
             )
         members = [clone(one) for one in found]
         for member in members:
-            _seed(member, rng, replace=not listed)
+            seed(member, rng, replace=not listed)
         return members
 
     def _given_weights(self, n_members: int) -> Array | None:
@@ -274,7 +287,8 @@ class Mixture(MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[
                 if rows_val is not None and has_fit_parameter(member, "X_val"):
                     arguments["X_val"] = rows_val.as_known(named)
                 jobs[place] = (member, X, arguments)
-        trained = train(jobs, effective_n_threads(self.n_jobs)) if jobs else []
+        method = "_fit_with_gaps" if rows.gaps else "fit"
+        trained = train(jobs, effective_n_threads(self.n_jobs), method) if jobs else []
         if len(trained) < len(jobs):
             warnings.warn(
                 f"Training was interrupted; the mixture has the {len(frozen) + len(trained)} of "
@@ -301,8 +315,8 @@ class Mixture(MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[
         free = len(self.weights_) - 1 if hasattr(self, "validation_curve_") else 0
         return free + sum(int(member.n_parameters_) for member in self.estimators_)
 
-    def _rows(self, X: Any, *, reset: bool = False) -> _Rows:
-        return _Rows(X, read(self, X, reset=reset))
+    def _rows(self, X: Any) -> _Rows:
+        return _Rows(X, read(self, X))
 
     def _scores(self, rows: _Rows) -> Array:
         """Return log p_k(x) (n, K)."""
@@ -484,7 +498,7 @@ class Mixture(MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[
         check_is_fitted(self, "estimators_")
         n_samples = check_count("n_samples", n_samples)
         temperature = check_temperature(temperature)
-        rng = _generator(random_state)
+        rng = generator(random_state)
         if evidence is None:
             return self._container.wrap(self._draw(n_samples, temperature, rng))
         models = self._models("sample with evidence")
@@ -568,7 +582,7 @@ class Mixture(MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[
         given, X = X, dense(read(self, X, gaps=True))
         values, held = _checked_evidence(models, X, len(X), "X")
         completed, self.impute_ess_ = self._complete(
-            models, values, ~held, n_draws, n_particles, _generator(random_state)
+            models, values, ~held, n_draws, n_particles, generator(random_state)
         )
         if n_draws > 1:
             return completed
@@ -591,27 +605,24 @@ class Mixture(MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[
         """
         n_threads = effective_n_threads(self.n_jobs)
 
-        def propose(rows: Array) -> tuple[Array, Array]:
-            found = [
-                _sampling.particles(
-                    model._model(),
-                    X[rows],
-                    missing[rows],
-                    n_particles=n_particles,
-                    rng=rng,
-                    n_threads=n_threads,
-                    temperature=temperature,
+        def propose(rows: Array) -> list[tuple[float, _sampling.Particles]]:
+            return [
+                (
+                    float(np.log(weight)),
+                    _sampling.particles(
+                        model._model(),
+                        X[rows],
+                        missing[rows],
+                        n_particles=n_particles,
+                        rng=rng,
+                        n_threads=n_threads,
+                        temperature=temperature,
+                    ),
                 )
-                for _, model in models
+                for weight, model in models
             ]
-            log_weights = [
-                np.log(weight) + log_weight
-                for (weight, _), (_, log_weight) in zip(models, found, strict=True)
-            ]
-            drawn = np.concatenate([drawn for drawn, _ in found], axis=1)
-            return drawn, np.concatenate(log_weights, axis=1)
 
-        return _sampling.impute(propose, X, missing, n_draws, n_particles * len(models), rng)
+        return _sampling.impute(propose, X, missing, n_draws, rng, n_particles * len(models))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted mixture to a file that holds no code; `fastar.load` reads it.
@@ -641,10 +652,13 @@ class Mixture(MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[
 
 
 class _Rows:
-    """A table as the user gave it, whose columns may have names, and as the array in it."""
+    """A table as the user gave it, whose columns may have names, and as the array in it.
 
-    def __init__(self, given: Any, checked: Any) -> None:
-        self.given, self.checked = given, checked
+    gaps: whether NaN in an array stands for a value that is missing.
+    """
+
+    def __init__(self, given: Any, checked: Any, gaps: bool = False) -> None:
+        self.given, self.checked, self.gaps = given, checked, gaps
 
     def __len__(self) -> int:
         return int(self.checked.shape[0])
@@ -662,18 +676,6 @@ class _Rows:
         checked = self.checked[which]
         framed = hasattr(self.given, "columns")
         return _Rows(_safe_indexing(self.given, which) if framed else checked, checked)
-
-
-def _seed(estimator: Any, rng: np.random.RandomState, *, replace: bool) -> None:
-    """Set every random_state in an estimator, or those that are None."""
-    parameters = estimator.get_params()
-    seeds = {
-        name: int(rng.randint(np.iinfo(np.int32).max))
-        for name in sorted(parameters)
-        if name.rpartition("__")[2] == "random_state" and (replace or parameters[name] is None)
-    }
-    if seeds:
-        estimator.set_params(**seeds)
 
 
 def _fit_arguments(

@@ -33,8 +33,6 @@ distribution : str, Conditional, list or dict, default={distribution}
     for each column, a dict has them by column; what it leaves out is "auto".
 order : {"natural", "random"} or permutation of the columns, default="natural"
     The order of the features in the product.
-markov_order : int or None, default=None
-    x_d sees only so many features before it, all of them by default.
 solver : {"sgd", "adam", "adagrad", "adadelta", "rmsprop"} or Optimizer, default="adam"
 learning_rate_init : float or None, default=None
     First learning rate; None stands for the solver's own (adam and rmsprop 0.001, sgd and
@@ -73,6 +71,10 @@ callbacks : list of callbacks or None, default=None
 dtype : {"float32", "float64"}, default="float32"
     What the parameters are kept and computed in.
 """,
+    "markov_order": """\
+markov_order : int or None, default=None
+    x_d sees only so many features before it, all of them by default.
+""",
     "shared_attributes": """\
 theta_ : array
     All parameters in one vector.
@@ -92,7 +94,7 @@ impute_ess_ : array (n,)
 }
 
 
-def _documented(cls: type[Model]) -> type[Model]:
+def documented(cls: type[Model]) -> type[Model]:
     """Put what all models share into the docstring."""
     doc = inspect.cleandoc(cls.__doc__ or "")
     for name, text in _SHARED.items():
@@ -103,7 +105,7 @@ def _documented(cls: type[Model]) -> type[Model]:
     return cls
 
 
-@_documented
+@documented
 class NADE(AutoregressiveDensity):
     r"""Neural autoregressive density estimator [1]_.
 
@@ -120,6 +122,7 @@ class NADE(AutoregressiveDensity):
         H, the units of the hidden layer.
     activation : {"sigmoid", "tanh", "relu"}, default="sigmoid"
         g.
+    {markov_order}
     {shared_parameters}
 
     Attributes
@@ -183,8 +186,6 @@ class NADE(AutoregressiveDensity):
     ) -> None:
         super().__init__(
             distribution=distribution,
-            order=order,
-            markov_order=markov_order,
             solver=solver,
             learning_rate_init=learning_rate_init,
             learning_rate=learning_rate,
@@ -203,6 +204,8 @@ class NADE(AutoregressiveDensity):
             callbacks=callbacks,
             dtype=dtype,
         )
+        self.order = order
+        self.markov_order = markov_order
         self.n_hidden = n_hidden
         self.activation = activation
 
@@ -210,11 +213,12 @@ class NADE(AutoregressiveDensity):
         return SharedHidden(
             n_hidden=self.n_hidden,
             activation=self.activation,
+            markov_order=self.markov_order or sizes["n_features"],
             **sizes,
         )
 
 
-@_documented
+@documented
 class RNADE(AutoregressiveDensity):
     r"""Real-valued neural autoregressive density estimator [1]_.
 
@@ -234,6 +238,7 @@ class RNADE(AutoregressiveDensity):
         g.
     n_components : int, default=10
         Components of a mixture that `distribution` gives by name.
+    {markov_order}
     {shared_parameters}
 
     Attributes
@@ -296,8 +301,6 @@ class RNADE(AutoregressiveDensity):
     ) -> None:
         super().__init__(
             distribution=distribution,
-            order=order,
-            markov_order=markov_order,
             solver=solver,
             learning_rate_init=learning_rate_init,
             learning_rate=learning_rate,
@@ -316,6 +319,8 @@ class RNADE(AutoregressiveDensity):
             callbacks=callbacks,
             dtype=dtype,
         )
+        self.order = order
+        self.markov_order = markov_order
         self.n_hidden = n_hidden
         self.activation = activation
         self.n_components = n_components
@@ -328,11 +333,12 @@ class RNADE(AutoregressiveDensity):
             n_hidden=self.n_hidden,
             activation=self.activation,
             rescaled=True,
+            markov_order=self.markov_order or sizes["n_features"],
             **sizes,
         )
 
 
-@_documented
+@documented
 class MADE(AutoregressiveDensity):
     r"""Masked autoencoder for distribution estimation [1]_.
 
@@ -365,6 +371,7 @@ class MADE(AutoregressiveDensity):
         Each set of masks has a random order of its own. Needs more than one set.
     dropout : float, default=0
         Probability with which a step of training leaves out a hidden unit.
+    {markov_order}
     {shared_parameters}
 
     Attributes
@@ -441,8 +448,6 @@ class MADE(AutoregressiveDensity):
     ) -> None:
         super().__init__(
             distribution=distribution,
-            order=order,
-            markov_order=markov_order,
             solver=solver,
             learning_rate_init=learning_rate_init,
             learning_rate=learning_rate,
@@ -461,6 +466,8 @@ class MADE(AutoregressiveDensity):
             callbacks=callbacks,
             dtype=dtype,
         )
+        self.order = order
+        self.markov_order = markov_order
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.direct_connections = direct_connections
@@ -481,6 +488,7 @@ class MADE(AutoregressiveDensity):
             order_agnostic=self.order_agnostic,
             dropout=self.dropout,
             seed=seed,
+            markov_order=self.markov_order or sizes["n_features"],
             **sizes,
         )
 
@@ -493,7 +501,7 @@ class MADE(AutoregressiveDensity):
         return masks[0] if network.n_masks == 1 else masks
 
 
-@_documented
+@documented
 class FVSBN(AutoregressiveDensity):
     r"""Fully visible sigmoid belief network [1]_ [2]_: one linear model a feature.
 
@@ -504,6 +512,7 @@ class FVSBN(AutoregressiveDensity):
 
     Parameters
     ----------
+    {markov_order}
     {shared_parameters}
 
     Attributes
@@ -559,8 +568,6 @@ class FVSBN(AutoregressiveDensity):
     ) -> None:
         super().__init__(
             distribution=distribution,
-            order=order,
-            markov_order=markov_order,
             solver=solver,
             learning_rate_init=learning_rate_init,
             learning_rate=learning_rate,
@@ -579,9 +586,12 @@ class FVSBN(AutoregressiveDensity):
             callbacks=callbacks,
             dtype=dtype,
         )
+        self.order = order
+        self.markov_order = markov_order
 
     def _network(self, sizes: dict[str, Any], seed: int) -> Masked:
         return Masked(
+            markov_order=self.markov_order or sizes["n_features"],
             **sizes,
         )
 

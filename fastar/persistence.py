@@ -7,22 +7,32 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from fastar import conditionals, networks, optimizers, schedules
-from fastar._base import AutoregressiveDensity
 from fastar._containers import Container
 from fastar._context import Context
 from fastar._files import read_arrays, write_arrays
 from fastar._frames import Schema
 from fastar._parallel import thawed
 from fastar._parameters import Array, empty_vector
+from fastar._sequences import Layout
+from fastar.detection import DensityOutlierDetector
+from fastar.imputation import DensityImputer
 from fastar.mixture import Mixture
 from fastar.models import BY_NAME
+from fastar.orderless import DeepNADE
+from fastar.sequences import GenerativeRNN
 
 __all__ = ["load", "save"]
 
+_MODELS: dict[str, Any] = {**BY_NAME, "DeepNADE": DeepNADE, "GenerativeRNN": GenerativeRNN}
+_TOOLS: dict[str, Any] = {
+    "DensityOutlierDetector": DensityOutlierDetector,
+    "DensityImputer": DensityImputer,
+}
 _REGISTRIES: dict[str, dict[str, Any]] = {
     "distribution": {**conditionals.BY_NAME, conditionals.Mixed.name: conditionals.Mixed},
     "solver": optimizers.BY_NAME,
@@ -64,12 +74,12 @@ def _from_json(name: str, value: Any) -> Any:
     return value
 
 
-def save(estimator: AutoregressiveDensity | Mixture, path: str | os.PathLike[str]) -> None:
+def save(estimator: Any, path: str | os.PathLike[str]) -> None:
     """Write a fitted estimator to `path`, whole or not at all.
 
     Parameters
     ----------
-    estimator : fitted density estimator
+    estimator : fitted density estimator, DensityOutlierDetector or DensityImputer
     path : str or path
 
     Raises
@@ -86,6 +96,8 @@ def _describe(estimator: Any) -> tuple[dict[str, Any], dict[str, Array]]:
     _check_own(estimator)
     if isinstance(estimator, Mixture):
         return _describe_mixture(estimator)
+    if type(estimator).__name__ in _TOOLS:
+        return _describe_tool(estimator)
     check_is_fitted(estimator, "theta_")
     conditional = estimator.distribution_
     header = {
@@ -111,7 +123,7 @@ def _describe(estimator: Any) -> tuple[dict[str, Any], dict[str, Array]]:
     return header, arrays
 
 
-def load(path: str | os.PathLike[str]) -> AutoregressiveDensity | Mixture:
+def load(path: str | os.PathLike[str]) -> Any:
     """Read the fitted estimator that `save` wrote.
 
     Parameters
@@ -145,22 +157,23 @@ def load(path: str | os.PathLike[str]) -> AutoregressiveDensity | Mixture:
     return _restore(header, arrays, path)
 
 
-def _restore(
-    header: dict[str, Any], arrays: dict[str, Array], path: str | os.PathLike[str]
-) -> AutoregressiveDensity | Mixture:
+def _restore(header: dict[str, Any], arrays: dict[str, Array], path: str | os.PathLike[str]) -> Any:
     """Return the fitted estimator that `_describe` described."""
     if header["class"] == "Mixture":
         return _restore_mixture(header, arrays, path)
-    if header["class"] not in BY_NAME:
+    if header["class"] in _TOOLS:
+        return _restore_tool(header, arrays, path)
+    if header["class"] not in _MODELS:
         raise ValueError(
             f"The file {os.fspath(path)!r} holds a {header['class']!r}, "
             "which this fastar does not know."
         )
     parameters = {name: _from_json(name, value) for name, value in header["parameters"].items()}
-    estimator = BY_NAME[header["class"]](**parameters)
+    estimator = _MODELS[header["class"]](**parameters)
     conditional = _from_json("distribution", header["distribution"])
     learnt = _within(arrays, "distribution.")
-    estimator.distribution_ = conditional.restored(learnt, header["n_features"])
+    n_values = len(arrays["order"])  # those of a row, or of a step
+    estimator.distribution_ = conditional.restored(learnt, n_values)
     described = header.get("context")
     estimator.context_ = (
         None if described is None else Context.restored(described, _within(arrays, "context."))
@@ -174,13 +187,13 @@ def _restore(
     estimator._container = _container_from_json(header["container"])
     settings = header["network"]
     estimator.network_ = networks.BY_NAME[settings.pop("name")](
-        header["n_features"],
+        n_values,
         estimator.distribution_.n_outputs,
         estimator.distribution_.inputs,
         **settings,
     )
     fits = estimator.network_.zeros().shape == arrays["theta"].shape
-    if not fits or not np.array_equal(np.sort(estimator.order_), np.arange(header["n_features"])):
+    if not fits or not np.array_equal(np.sort(estimator.order_), np.arange(n_values)):
         raise _damaged(path)
     estimator.n_iter_, estimator.best_iter_ = header["n_iter"], header["best_iter"]
     estimator.loss_curve_, estimator.validation_curve_ = (
@@ -199,18 +212,22 @@ def _within(arrays: dict[str, Array], prefix: str) -> dict[str, Array]:
     }
 
 
-def _container_to_json(container: Container | Schema) -> dict[str, Any]:
+def _container_to_json(container: Container | Schema | Layout) -> dict[str, Any]:
+    if isinstance(container, Layout):
+        return {"sequences": asdict(container)}
     return {"frame": container.to_json()} if isinstance(container, Schema) else asdict(container)
 
 
-def _container_from_json(described: dict[str, Any]) -> Container | Schema:
+def _container_from_json(described: dict[str, Any]) -> Container | Schema | Layout:
     if "frame" in described:
         return Schema.from_json(described["frame"])
+    if "sequences" in described:
+        return Layout(**described["sequences"])
     return Container(**described)
 
 
 def _class(name: str) -> Any:
-    return Mixture if name == "Mixture" else BY_NAME.get(name)
+    return Mixture if name == "Mixture" else _MODELS.get(name, _TOOLS.get(name))
 
 
 def _check_own(estimator: Any) -> None:
@@ -322,3 +339,54 @@ def _from_template(template: Any, members: list[Any]) -> Any:
         for name, value in template["parameters"].items()
     }
     return _class(template["class"])(**parameters)
+
+
+# ---- tools over densities: these, and what the tool itself has learnt
+
+
+def _describe_tool(tool: Any) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Return header and arrays; those of its densities as "density_.name"."""
+    check_is_fitted(tool, "density_")
+    parameters = {
+        name: _template(value, {}) if isinstance(value, BaseEstimator) else _to_json(name, value)
+        for name, value in tool.get_params(deep=False).items()
+    }
+    learnt = {name: value for name, value in vars(tool).items() if name not in parameters}
+    header: dict[str, Any] = {
+        "class": type(tool).__name__,
+        "parameters": parameters,
+        "container": _container_to_json(learnt.pop("_container")),
+        "feature_names": list(learnt.pop("feature_names_in_", [])),
+        "densities": {},
+    }
+    arrays: dict[str, Array] = {}
+    for name in [name for name, value in learnt.items() if isinstance(value, BaseEstimator)]:
+        header["densities"][name], own = _describe(learnt.pop(name))
+        arrays |= {f"{name}.{key}": array for key, array in own.items()}
+    arrays |= {
+        f"own.{key}": value for key, value in learnt.items() if isinstance(value, np.ndarray)
+    }
+    header["own"] = {key: each for key, each in learnt.items() if f"own.{key}" not in arrays}
+    return header, arrays
+
+
+def _restore_tool(
+    header: dict[str, Any], arrays: dict[str, Array], path: str | os.PathLike[str]
+) -> Any:
+    tool = _TOOLS[header["class"]](
+        **{
+            name: _from_template(value, []) if isinstance(value, dict) else value
+            for name, value in header["parameters"].items()
+        }
+    )
+    densities = {
+        name: _restore(described, _within(arrays, f"{name}."), path)
+        for name, described in header["densities"].items()
+    }
+    if any(each.n_features_in_ != header["own"]["n_features_in_"] for each in densities.values()):
+        raise _damaged(path)
+    vars(tool).update(header["own"] | _within(arrays, "own.") | densities)
+    if header["feature_names"]:
+        tool.feature_names_in_ = np.array(header["feature_names"], object)
+    tool._container = _container_from_json(header["container"])
+    return tool

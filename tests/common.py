@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from fastar import conditionals, models
+from fastar._kernels._conditionals import FREE, HELD
 from fastar._threads import _allowed
 
 # ---- data: makers of n correlated rows of D features, by the conditional they are meant for
@@ -108,6 +109,11 @@ def sizes(conditional, D):
     """Return P and Q for D columns of DATA[conditional]: raw outputs and rows of input weights."""
     kinds = [conditional] if conditional != "mixed" else distribution(conditional, D)
     return max(OUTPUTS[kind] for kind in kinds), 3 if "categorical" in kinds else 1
+
+
+def walked(held):
+    """Return what a walk does with each code: keeps it where held, draws it elsewhere."""
+    return np.where(held, HELD, FREE).astype(np.uint8)
 
 
 # ---- parameters

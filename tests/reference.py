@@ -613,46 +613,9 @@ class Masked:
     ):
         """Return codes (n, D) that the noise (n, D, 1) stands for, by D passes over the network."""
         codes = np.zeros(noise.shape[:2])
-        for position, d in enumerate(self.order):
+        for d in self.order:
             raw = self.raw_outputs(params, inputs(codes, one_hot, self.Q))[:, d]
-            # random numbers come in the order of drawing
-            codes[:, d] = conditional.draw(raw, d, noise[:, position], temperature)
+            codes[:, d] = conditional.draw(raw, d, noise[:, d], temperature)
             if held is not None:
                 codes[:, d] = np.where(held[:, d], evidence[:, d], codes[:, d])
         return codes
-
-
-def recurrent(net, params, codes, context=None):
-    """Raw outputs (T, D, P) of one sequence of codes (T, D), a step at a time."""
-    H, Q, hot = net.n_hidden, net.inputs.n_inputs, net.inputs.one_hot & 1
-    layers = ["", *map(str, range(1, net.n_layers))]
-    h, m = np.zeros((len(layers), H)), np.zeros((len(layers), H))
-    raws = []
-    for row in codes:
-        raw = params["b"] + np.einsum("h,hdp->dp", h[-1], params["V"])
-        if context is not None:
-            raw = raw + np.einsum("c,cdp->dp", context, params["B"])
-        raws.append(raw)
-        x = params["c"] + (0 if context is None else context @ params["U"])
-        for d, code in enumerate(row):
-            if np.isnan(code):
-                x = x + params["W_xh"][d * Q + Q - 1]
-            elif hot[d]:
-                x = x + params["W_xh"][d * Q + int(code)]
-            else:
-                x = x + code * params["W_xh"][d * Q]
-        for i, layer in enumerate(layers):
-            if i:
-                x = params[f"c{layer}"] + h[i - 1] @ params[f"W_xh{layer}"]
-            gates = h[i] @ params[f"W_hh{layer}"]
-            if net.cell == "tanh":
-                h[i] = np.tanh(x + gates)
-            elif net.cell == "gru":
-                r, z = expit(x[H : 2 * H] + gates[:H]), expit(x[2 * H :] + gates[H : 2 * H])
-                new = np.tanh(x[:H] + r * (gates[2 * H :] + params[f"c_q{layer}"]))
-                h[i] = (1 - z) * new + z * h[i]
-            else:
-                a = (x + gates).reshape(4, H)
-                m[i] = expit(a[1]) * m[i] + expit(a[0]) * np.tanh(a[2])
-                h[i] = expit(a[3]) * np.tanh(m[i])
-    return np.array(raws)

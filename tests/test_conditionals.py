@@ -12,6 +12,7 @@ from common import (
     make,
     ulps,
     unfitted,
+    walked,
 )
 from common import distribution as distribution_of
 from common import fit as fit_any
@@ -227,9 +228,7 @@ def test_held_codes_stay_and_the_rest_follows_them(name, activation):
     rng = np.random.default_rng(2)
     held = rng.random(noise.shape[:2]) < 0.4
     evidence = conditional.encode(columns_of(name, 9), np.dtype("float64"))
-    codes = draw(
-        network, params, conditional, noise, held.view(np.uint8), np.where(held, evidence, 0)
-    )
+    codes = draw(network, params, conditional, noise, walked(held), np.where(held, evidence, 0))
     double, _ = textbook(network, params, np.zeros((1, 9)))
     expected = reference.sample(
         double, noise, reference.conditional_of(conditional), conditional.inputs.one_hot,

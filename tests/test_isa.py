@@ -19,6 +19,7 @@ FILES = [
     "test_missing.py",
     "test_optimizers.py",
     "test_recurrent.py",
+    "test_recurrent_kernels.py",
 ]
 NAMES = ["baseline", "avx2", "avx512"]
 

@@ -18,6 +18,7 @@ from common import (
     MARKOV_ORDERS,
     assert_same_bits,
     ulps,
+    walked,
 )
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
@@ -600,7 +601,7 @@ def test_samples_are_those_of_whole_passes_fed_with_the_same_noise(drawn, with_e
     evidence, held = held_of(conditional, noise) if with_evidence else (None, None)
     start = None if held is None else np.where(held, evidence, 0)
     codes = draw(
-        network, weights, conditional, noise, None if held is None else held.view(np.uint8), start,
+        network, weights, conditional, noise, None if held is None else walked(held), start,
         temperature, 2,
     )  # fmt: skip
     expected = twin.sample(
@@ -625,7 +626,7 @@ def test_samples_have_the_same_bits_alone_and_for_any_thread_count(drawn, with_e
     held = start = None
     if with_evidence:
         start, held = held_of(conditional, noise)
-        held = held.view(np.uint8)
+        held = walked(held)
 
     def sampled(rows, n_threads):
         given = (None, None) if held is None else (held[rows].copy(), start[rows].copy())

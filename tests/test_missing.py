@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pytest
 import reference
-from common import CONDITIONALS, DATA, DTYPES, assert_same_bits, unfitted
+from common import CONDITIONALS, DATA, DTYPES, assert_same_bits, unfitted, walked
 from sklearn.exceptions import ConvergenceWarning
 from test_kernels import close
 
@@ -153,7 +153,7 @@ def test_what_is_held_as_missing_leads_on_like_the_textbook(network, conditional
     drawn = np.where(held, codes, 0)
     weights = model.network.prepare(model.params, 1)
     model.network.sample(
-        weights, kernel.draw(np.dtype("float64"), 1.0), noise, held.view(np.uint8), drawn, 2
+        weights, kernel.draw(np.dtype("float64"), 1.0), noise, walked(held), drawn, 2
     )
     assert_same_bits(drawn[held], codes[held])
     assert np.isfinite(drawn[~held]).all()
@@ -176,7 +176,7 @@ def test_an_unknown_level_adds_nothing_to_scores_and_draws(network):
     drawn = np.where(held, codes, 0)
     weights = model.network.prepare(model.params, 1)
     model.network.sample(
-        weights, kernel.draw(np.dtype("float64"), 1.0), noise, held.view(np.uint8), drawn, 2
+        weights, kernel.draw(np.dtype("float64"), 1.0), noise, walked(held), drawn, 2
     )
     raw, twin = reference_raw(model, drawn), reference.conditional_of(model.conditional)
     expected = np.stack([twin.draw(raw[:, d], d, noise[:, d], 1.0) for d in range(D)], axis=1)

@@ -21,9 +21,11 @@ from common import (
 )
 from safetensors import safe_open
 from safetensors.numpy import save_file
+from sklearn.exceptions import NotFittedError
+from sklearn.mixture import GaussianMixture
 
 import fastar
-from fastar import callbacks, conditionals, optimizers, persistence, schedules
+from fastar import Mixture, callbacks, conditionals, optimizers, persistence, schedules
 
 every_model = pytest.mark.parametrize("name", MODELS)
 
@@ -258,6 +260,48 @@ def test_a_changed_header_is_refused(saved):
 
 
 def test_an_unknown_class_is_refused_and_no_code_runs(saved, monkeypatch):
-    monkeypatch.delitem(persistence.BY_NAME, "NADE")
+    monkeypatch.delitem(persistence._MODELS, "NADE")
     with pytest.raises(ValueError, match="holds a 'NADE', which this fastar does not know"):
         fastar.load(saved)
+
+
+# ---- tools over densities
+
+
+@pytest.mark.parametrize("statistic", ["likelihood", "typicality", "likelihood_ratio"])
+@pytest.mark.parametrize(
+    "density", [None, make(order="random"), Mixture([make(max_iter=3), make("FVSBN")])]
+)
+def test_a_loaded_detector_is_the_saved_one(density, statistic, tmp_path):
+    X = pd.DataFrame(bits(60, 4), columns=list("abcd"))
+    tool = fastar.DensityOutlierDetector(
+        density, statistic=statistic, background=make("FVSBN"), random_state=0
+    )
+    fit(tool, X).save(tmp_path / "tool")
+    again = fastar.load(tmp_path / "tool")
+    assert repr(again) == repr(tool)
+    assert_same_bits(again.p_values(X), tool.p_values(X))
+    assert_same_bits(again.decision_function(X), tool.decision_function(X))
+    pd.testing.assert_frame_equal(again.explain(X), tool.explain(X))
+    assert_same_bits(fit(again, X).p_values(X), tool.p_values(X))
+
+
+@pytest.mark.parametrize("strategy", ["estimate", "draw"])
+def test_a_loaded_imputer_is_the_saved_one(strategy, tmp_path):
+    X = DATA["mixed"](80, 4)
+    X[::3, 1] = np.nan
+    density = make(distribution=["bernoulli", "gaussian", "laplace", "categorical"])
+    tool = fastar.DensityImputer(density, strategy=strategy, random_state=0)
+    fit(tool.set_output(transform="pandas"), X).save(tmp_path / "tool")
+    again = fastar.load(tmp_path / "tool")
+    pd.testing.assert_frame_equal(again.transform(X), tool.transform(X))
+    assert repr(again) == repr(tool)
+
+
+def test_a_tool_over_a_foreign_density_has_no_file(tmp_path):
+    tool = fastar.DensityOutlierDetector(GaussianMixture()).fit(DATA["gaussian"](40, 2))
+    with pytest.raises(ValueError, match="GaussianMixture"):
+        tool.save(tmp_path / "tool")
+    with pytest.raises(NotFittedError):
+        fastar.DensityImputer().save(tmp_path / "tool")
+    assert not list(tmp_path.iterdir())

@@ -1,232 +1,358 @@
-"""Recurrent kernels and networks against float64 cells written like the papers."""
+"""Recurrent networks and densities of sequences."""
+
+import itertools
+import pickle
 
 import numpy as np
 import pytest
-import reference
+from common import assert_same_bits, fit
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from test_laws import chi_square
 
-from fastar._parameters import Layout
-from fastar._table import Table
-from fastar.conditionals import Bernoulli, Categorical, Gaussian
-from fastar.networks._inputs import Inputs
-from fastar.networks._recurrent import CELLS, Recurrent, Steps
+import fastar
+from fastar import GenerativeRNN
+from fastar.sequences import Sequences
 
-LENGTHS = np.array([9, 7, 7, 4, 2, 1, 1])
-
-
-def one_hot(K):
-    return Inputs(K + 1, np.array([3], np.uint8), True)
-
-
-FACTORS = Inputs(1, np.zeros(3, np.uint8))
-KINDS = {"levels": (1, 5, one_hot(5)), "factors": (3, 2, FACTORS)}
+unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+CELLS = ["tanh", "gru", "lstm"]
+every_cell = pytest.mark.parametrize("cell", CELLS)
+every_depth = pytest.mark.parametrize("layers", [(7,), (6, 5)])
 
 
-def network(kind, cell, **settings):
-    D, P, inputs = KINDS[kind]
-    settings = {"n_hidden": 37, "dtype": "float64"} | settings
-    return Recurrent(D, P, inputs, cell=cell, **settings)
+def make(cell="gru", **settings):
+    small = {"hidden_layer_sizes": (7,), "max_iter": 5, "learning_rate_init": 0.02}
+    return GenerativeRNN(cell=cell, **small | {"random_state": 0, "n_jobs": 1} | settings)
 
 
-def codes_of(kind, n, rng, dtype="float64"):
-    if kind == "levels":
-        codes = rng.integers(0, 5, (n, 1)).astype(dtype)
-        codes[rng.random(n) < 0.1] = np.nan
-        return codes
-    return rng.standard_normal((n, 3)).astype(dtype)
+def sequences(n=60, longest=9, seed=0, K=3):
+    rng = np.random.default_rng(seed)
+    return [np.cumsum(rng.integers(0, 2, length)) % K for length in rng.integers(1, longest, n)]
 
 
-def params_of(net, rng):
-    theta = net.zeros()
-    params = Layout(net.shapes, 0).views(theta)
-    net.initialise(params, rng)
-    theta += 0.1 * rng.standard_normal(theta.size).astype(theta.dtype)
-    return theta, params
+def frames(n=40, F=4, seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.integers(0, 2, (length, F)).astype(np.uint8) for length in rng.integers(1, 8, n)]
 
 
-def rows_of(steps, r):
-    """The rows of a sequence's steps."""
-    return np.flatnonzero(steps.sequence == r)
+def reals(n=40, seed=0):
+    rng = np.random.default_rng(seed)
+    return [np.cumsum(rng.normal(size=length)) for length in rng.integers(2, 8, n)]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("n_layers", [1, 2])
-def test_the_outputs_are_those_of_the_textbook_cell(kind, cell, n_layers):
+DATA = {"levels": sequences, "frames of bits": frames, "real": reals}
+every_kind = pytest.mark.parametrize("kind", DATA)
+
+
+def sigmoid(a):
+    return 1 / (1 + np.exp(-a))
+
+
+def textbook(network, params, codes):
+    """Return raw (l, F, P) of the steps (l, F) of one sequence."""
+    sizes, out = network.hidden_layer_sizes, []
+    h, s = [np.zeros(H) for H in sizes], [np.zeros(H) for H in sizes]
+    for step in codes:
+        out.append(np.einsum("h,hfp->fp", h[-1], params["V"]) + params["b"])
+        x = np.zeros(params["W_xh0"].shape[-1])
+        for f, code in enumerate(step):
+            W = params["W_xh0"][f]
+            if np.isnan(code):
+                x += W[-1]
+            else:
+                x += W[int(code)] if network.inputs.one_hot[f] & 1 else code * W[0]
+        for layer, H in enumerate(sizes):
+            if layer:
+                x = h[layer - 1] @ params[f"W_xh{layer}"]
+            x = x + params[f"c{layer}"]
+            a = h[layer] @ params[f"W_hh{layer}"]
+            if network.cell == "tanh":
+                h[layer] = np.tanh(x + a)
+            elif network.cell == "gru":
+                r, z = sigmoid(x + a)[: 2 * H].reshape(2, H)
+                n = np.tanh(x[2 * H :] + r * (a[2 * H :] + params[f"d{layer}"]))
+                h[layer] = (1 - z) * n + z * h[layer]
+            else:
+                i, f, g, o = (x + a).reshape(4, H)
+                s[layer] = sigmoid(f) * s[layer] + sigmoid(i) * np.tanh(g)
+                h[layer] = sigmoid(o) * np.tanh(s[layer])
+    return np.array(out)
+
+
+def composed(cell, layers, kind, **settings):
+    """Return a model whose parameters are away from their start, and the steps of its data."""
+    X = DATA[kind]()
+    estimator = fit(
+        make(cell, hidden_layer_sizes=layers, dtype="float64", max_iter=1, **settings), X
+    )
+    model = estimator._model()
+    model.theta[:] += 0.3 * np.random.default_rng(1).standard_normal(model.theta.size)
+    steps = model.codes(estimator._table(X[:9]).take(slice(None)))
+    return estimator, model, steps, X[:9]
+
+
+@unconverged
+@parametrize_with_checks([make(cell) for cell in CELLS])
+def test_scikit_learns_own_checks_pass(estimator, check):
+    check(estimator)
+
+
+# ---- the network
+
+
+@every_kind
+@every_depth
+@every_cell
+def test_outputs_are_the_textbooks_one_sequence_at_a_time(cell, layers, kind):
+    _, model, steps, _ = composed(cell, layers, kind)
+    raw, _ = model.network.forward(model.params, steps, 1)
+    for sequence in range(9):
+        mine = steps.sequence == sequence
+        expected = textbook(model.network, model.params, steps.codes[mine])
+        np.testing.assert_allclose(raw[mine], expected, rtol=1e-9, atol=1e-11)
+
+
+@every_kind
+@every_depth
+@every_cell
+def test_the_gradient_is_finite_differences(cell, layers, kind):
+    _, model, steps, _ = composed(cell, layers, kind)
     rng = np.random.default_rng(0)
-    net = network(kind, cell, n_layers=n_layers, n_context=2)
-    _, params = params_of(net, rng)
-    codes = codes_of(kind, LENGTHS.sum(), rng)
-    context = rng.standard_normal((len(LENGTHS), 2))
-    raw, _ = net.forward(net.prepare(params, 1), codes, 1, context=context, lengths=LENGTHS)
-    steps = Steps.of(LENGTHS)
-    for r, y in enumerate(context):
-        mine = rows_of(steps, r)
-        want = reference.recurrent(net, params, codes[mine], y)
-        np.testing.assert_allclose(raw[mine], want, rtol=1e-10, atol=1e-12)
+    scale = rng.uniform(-1, 1, len(steps))
+    raw, cache = model.network.forward(model.params, steps, 2, rng=rng)
+    _, graw = model.conditional.gradient(raw, steps, scale, 1)
+    gradient = np.full_like(model.theta, np.nan)
+    model.network.backward(model.params, cache, graw, model.layout.views(gradient), 2)
 
+    def loss():
+        raw, _ = model.network.forward(model.params, steps, 1)
+        return float((scale * model.conditional.log_prob(raw, steps, 1)[1]).sum())
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("n_layers", [1, 2])
-def test_the_gradient_is_that_of_finite_differences(kind, cell, n_layers):
-    rng = np.random.default_rng(1)
-    net = network(kind, cell, n_layers=n_layers, n_context=2, n_hidden=11)
-    theta, params = params_of(net, rng)
-    codes = codes_of(kind, LENGTHS.sum(), rng)
-    context = rng.standard_normal((len(LENGTHS), 2))
-    weight = rng.standard_normal((len(codes), net.n_features, net.n_outputs))
-
-    def value(vector):
-        views = Layout(net.shapes, 0).views(vector)
-        raw, cache = net.forward(net.prepare(views, 1), codes, 1, context=context, lengths=LENGTHS)
-        return (weight * raw).sum(), cache
-
-    gradient = np.full_like(theta, np.nan)
-    grads = Layout(net.shapes, 0).views(gradient)
-    net.backward(net.prepare(params, 1), value(theta)[1], weight, grads, 1)
-    for name, view in grads.items():
-        direction = np.zeros_like(theta)
-        Layout(net.shapes, 0).views(direction)[name][...] = rng.standard_normal(view.shape)
-        step = 1e-6
-        want = (value(theta + step * direction)[0] - value(theta - step * direction)[0]) / (
-            2 * step
+    start, eps = model.theta.copy(), 1e-6
+    for _ in range(5):
+        direction = rng.standard_normal(start.size)
+        ends = []
+        for step in (eps, -eps):
+            model.theta[:] = start + step * direction
+            ends.append(loss())
+        model.theta[:] = start
+        np.testing.assert_allclose(
+            gradient @ direction, (ends[0] - ends[1]) / (2 * eps), rtol=1e-5, atol=1e-6
         )
-        assert gradient @ direction == pytest.approx(want, rel=1e-6, abs=1e-7), name
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_nothing_flows_past_a_cut(cell):
-    """Two chunks of four steps, the second from the state that the first left, as constants."""
-    rng = np.random.default_rng(2)
-    net = network("levels", cell, bptt=4, n_layers=2)
-    _, params = params_of(net, rng)
-    codes, lengths = codes_of("levels", 24, rng), np.full(3, 8)
-    graw = rng.standard_normal((24, 1, 5))
-    whole, total = net.zeros(), net.zeros()
-    weights = net.prepare(params, 1)
-    _, cache = net.forward(weights, codes, 1, lengths=lengths)
-    net.backward(weights, cache, graw, Layout(net.shapes, 0).views(whole), 1)
-    state = net.initial_state(3)
-    for part in (slice(0, 12), slice(12, 24)):
-        _, cache, state = net._run(weights, codes[part], 1, None, np.full(3, 4), state, True)
-        gradient = net.zeros()
-        net.backward(weights, cache, graw[part], Layout(net.shapes, 0).views(gradient), 1)
-        total += gradient
-    np.testing.assert_allclose(whole, total, rtol=1e-9, atol=1e-10)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("cell", CELLS)
-def test_mixed_lengths_are_the_sequences_one_by_one_bit_for_bit(cell, dtype):
-    rng = np.random.default_rng(3)
-    net = network("levels", cell, n_layers=2, dtype=dtype)
-    weights = net.prepare(params_of(net, rng)[1], 1)
-    codes, steps = codes_of("levels", LENGTHS.sum(), rng, dtype), Steps.of(LENGTHS)
-    raw, _ = net.forward(weights, codes, 1, lengths=LENGTHS)
-    for r, length in enumerate(LENGTHS):
-        mine = rows_of(steps, r)
-        alone, _ = net.forward(weights, codes[mine], 1, lengths=np.array([length]))
-        assert (raw[mine] == alone).all()
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("cell", CELLS)
-def test_chunks_with_the_state_carried_over_are_the_whole_bit_for_bit(cell, dtype):
-    rng = np.random.default_rng(4)
-    net = network("factors", cell, n_layers=2, dtype=dtype)
-    weights = net.prepare(params_of(net, rng)[1], 1)
-    codes = codes_of("factors", 5 * 13, rng, dtype)
-    whole, end = net.score(weights, codes, 1, lengths=np.full(5, 13))
-    state, parts = net.initial_state(5), []
-    for start, stop in ((0, 4), (4, 5), (5, 13)):
-        raw, state = net.score(
-            weights, codes[5 * start : 5 * stop], 1, lengths=np.full(5, stop - start), state=state
-        )
-        parts.append(raw)
-    assert (np.concatenate(parts) == whole).all()
-    assert (state == end).all()
-
-
-@pytest.mark.parametrize("cell", CELLS)
-def test_threads_do_not_change_a_bit(cell):
-    rng = np.random.default_rng(5)
-    net = network("levels", cell, n_layers=2, dtype="float32", n_hidden=64)
-    _, params = params_of(net, rng)
-    lengths = np.sort(rng.integers(1, 40, 50))[::-1].copy()
-    codes = codes_of("levels", lengths.sum(), rng, "float32")
-    found = []
-    for n_threads in (1, 2, 3, 7):
-        weights = net.prepare(params, n_threads)
-        raw, cache = net.forward(weights, codes, n_threads, lengths=lengths)
-        gradient = net.zeros()
-        net.backward(weights, cache, raw, Layout(net.shapes, 0).views(gradient), n_threads)
-        found.append((raw, gradient))
-    for raw, gradient in found[1:]:
-        assert (raw == found[0][0]).all()
-        assert (gradient == found[0][1]).all()
-
-
-def fitted(conditional, X):
-    return conditional.fitted(Table(X, np.arange(X.shape[1])), np.ones(len(X)))
-
-
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("n_layers", [1, 2])
-def test_samples_follow_the_outputs_that_forward_gives_them(cell, n_layers):
-    """With the same noise, drawing from forward's outputs gives the walk's codes back."""
-    rng = np.random.default_rng(6)
-    conditional = fitted(Categorical(), np.arange(5)[:, None])
-    net = Recurrent(1, 5, conditional.inputs, n_hidden=20, cell=cell, dtype="float64",
-                    n_layers=n_layers, n_context=2)  # fmt: skip
-    weights = net.prepare(params_of(net, rng)[1], 1)
-    n, T = 70, 6
-    draw, noise = conditional.kernel.draw(net.dtype, 1.0), rng.random((n, T, 1))
-    codes, context = np.empty((n, T)), rng.standard_normal((n, 2))
-    net.sample(weights, draw, noise, None, codes, 1, context=context)
-    packed = codes.T.reshape(-1, 1)
-    raw, _ = net.forward(weights, packed, 1, context=context, lengths=np.full(n, T))
-    cumulative = np.exp(raw[:, 0]).cumsum(axis=1)
-    cumulative /= cumulative[:, -1:]
-    assert ((noise[:, :, 0].T.reshape(-1, 1) > cumulative).sum(axis=1) == packed[:, 0]).all()
-    for n_threads in (2, 5):
-        again = np.empty_like(codes)
-        net.sample(weights, draw, noise, None, again, n_threads, context=context)
-        assert (again == codes).all()
-
-
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("kind", ["bernoulli", "gaussian"])
-def test_what_is_held_stays_and_is_weighed(cell, kind):
-    rng = np.random.default_rng(7)
-    X = rng.integers(0, 2, (50, 3)) if kind == "bernoulli" else rng.standard_normal((50, 3))
-    conditional = fitted(Bernoulli() if kind == "bernoulli" else Gaussian(), X)
-    net = Recurrent(3, conditional.n_outputs, conditional.inputs, n_hidden=9, cell=cell,
-                    dtype="float64")  # fmt: skip
-    weights = net.prepare(params_of(net, rng)[1], 1)
-    n, T = 10, 4
-    values = (
-        rng.integers(0, 2, (n * T, 3)) if kind == "bernoulli" else rng.standard_normal((n * T, 3))
+@every_cell
+def test_truncated_gradients_are_those_of_the_pieces(cell):
+    X = np.random.default_rng(0).integers(0, 3, (6, 12))
+    estimator = fit(make(cell, bptt=4, dtype="float64", max_iter=1), X)
+    model, network = estimator._model(), estimator.network_
+    steps = model.codes(estimator._table(X).take(slice(None)))
+    raw, cache = network.forward(model.params, steps, 1, rng=np.random.default_rng(0))
+    graw = np.random.default_rng(1).standard_normal(raw.shape)
+    found, expected = np.zeros_like(model.theta), np.zeros_like(model.theta)
+    network.backward(model.params, cache, graw, model.layout.views(found), 1)
+    # the same by pieces whose initial states are constants
+    state, piece = network.start(6), np.zeros_like(model.theta)
+    whole = type(network)(
+        network.n_features, network.n_outputs, network.inputs, **network.settings() | {"bptt": None}
     )
-    codes = conditional.encode(values, net.dtype)
-    walked = codes.reshape(T, n, 3).swapaxes(0, 1).reshape(n, -1).copy()
-    held, weight, kept = np.full(walked.shape, 2, np.uint8), np.zeros(n), walked.copy()
-    noise = rng.random((n, 3 * T, conditional.kernel.n_noise))
-    net.sample(
-        weights, conditional.kernel.draw(net.dtype, 1.0), noise, held, walked, 1, weight=weight
+    for first in range(0, 12, 4):
+        last = min(first + 5, 12)  # outputs at a piece's last state belong to it
+        part = estimator._table(np.pad(X[:, first:last], ((0, 0), (0, 12 - last + first))))
+        codes = model.codes(part.take(slice(None))).codes[: 6 * (last - first)]
+        own = type(steps)(codes, steps.counts[: last - first], steps.sequence[: len(codes)])
+        raw, cache = whole.forward(model.params, own, 1, rng=np.random.default_rng(0), state=state)
+        g = np.zeros_like(raw)
+        begin = 6 if first else 0  # the first output is that of the piece before
+        g[begin:] = graw[6 * first + begin : 6 * last]
+        whole.backward(model.params, cache, g, model.layout.views(piece), 1)
+        expected += piece
+        four = type(steps)(codes[:24], steps.counts[:4], steps.sequence[:24])
+        _, state = network.follow(model.params, four, state, 1)
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-10)
+
+
+@every_kind
+@every_depth
+@every_cell
+def test_mixed_lengths_are_one_by_one_bit_for_bit_on_any_threads(cell, layers, kind):
+    estimator, _, _, X = composed(cell, layers, kind)
+    scores = estimator.score_samples(X)
+    for n_jobs in (2, 5):
+        assert_same_bits(estimator.set_params(n_jobs=n_jobs).score_samples(X), scores)
+    alone = [estimator.score_samples([each])[0] for each in X]
+    assert_same_bits(np.array(alone), scores)
+    for total, steps in zip(scores, estimator.score_features(X), strict=True):
+        assert steps.sum() == pytest.approx(total, rel=1e-12)
+
+
+@every_cell
+def test_training_has_the_same_bits_on_any_threads(cell):
+    X = sequences()
+    thetas = [
+        fit(make(cell, hidden_layer_sizes=(40, 20), n_jobs=n_jobs), X).theta_
+        for n_jobs in (1, 2, 3)
+    ]
+    assert_same_bits(thetas[0], thetas[1])
+    assert_same_bits(thetas[0], thetas[2])
+
+
+# ---- the density
+
+
+@every_cell
+def test_all_sequences_and_what_goes_on_after_them_have_probability_one(cell):
+    model = fit(make(cell, dtype="float64", max_iter=10), sequences())
+    short = [np.array(s, int) for k in range(9) for s in itertools.product(range(3), repeat=k)]
+    total = np.exp(model.score_samples(short)).sum()
+    by_step = model.score_features([each for each in short if len(each) == 8])
+    goes_on = sum(np.exp(each[:-1].sum()) * -np.expm1(each[-1]) for each in by_step)
+    assert total + goes_on == pytest.approx(1, abs=1e-9)
+    assert 0.3 < total < 1
+
+
+@every_cell
+def test_sequences_of_one_length_have_probability_one(cell):
+    model = fit(make(cell, dtype="float64"), np.random.default_rng(0).integers(0, 3, (50, 4)))
+    rows = np.array(list(itertools.product(range(3), repeat=4)))
+    assert np.exp(model.score_samples(rows)).sum() == pytest.approx(1, abs=1e-9)
+
+
+@every_cell
+def test_samples_have_the_models_own_probabilities(cell):
+    model = fit(make(cell, max_iter=20), sequences(200, longest=4))
+    drawn = model.sample(6000, random_state=0)
+    assert max(map(len, drawn)) <= 3  # cut at the longest of fit
+    short = [np.array(s, int) for k in range(3) for s in itertools.product(range(3), repeat=k)]
+    names = {tuple(each): place for place, each in enumerate(short)}
+    places = [names.get(tuple(each), len(short)) for each in drawn]
+    p = np.exp(model.score_samples(short))
+    observed = np.bincount(places, minlength=len(short) + 1)
+    assert chi_square(observed, np.append(p, 1 - p.sum())) > 1e-4
+
+
+@every_cell
+def test_streams_in_chunks_are_the_whole(cell):
+    X = np.random.default_rng(0).integers(0, 3, (5, 23))
+    model = fit(make(cell, hidden_layer_sizes=(6, 5)), X)
+    state, found = None, []
+    for chunk in np.split(X, [1, 9, 10], axis=1):
+        scores, state = model.score_stream(chunk, state)
+        found.append(scores)
+    assert_same_bits(np.concatenate(found, axis=1), model.score_features(X))
+    with pytest.raises(ValueError, match="end_symbol=False"):
+        fit(make(cell), sequences()).score_stream(X)
+
+
+@every_cell
+def test_a_markov_chain_is_learnt_to_its_entropy_rate(cell):
+    rng = np.random.default_rng(0)
+    P = np.array([[0.8, 0.1, 0.1], [0.1, 0.2, 0.7], [0.5, 0.4, 0.1]])
+    X = np.zeros((3000, 40), int)
+    for t in range(1, 40):
+        X[:, t] = (rng.random(3000)[:, None] > np.cumsum(P[X[:, t - 1]], axis=1)).sum(axis=1)
+    model = fit(
+        make(cell, hidden_layer_sizes=(16,), max_iter=12, learning_rate="linear", n_jobs=None),
+        X[:2000],
     )
-    assert (walked == kept).all()
-    raw, _ = net.forward(weights, codes, 1, lengths=np.full(n, T))
-    logp, _ = conditional.kernel.log_prob(raw, codes, 1)
-    np.testing.assert_allclose(weight, logp.reshape(T, n, 3).sum(axis=(0, 2)), rtol=1e-10)
+    entropy = -(P * np.log(P)).sum(axis=1)[X[2000:, :-1]].sum(axis=1).mean()
+    assert -model.score(X[2000:]) < 1.01 * entropy + 0.05
 
 
-@pytest.mark.parametrize("lengths", [[], [3, 4], [2, 0]])
-def test_lengths_that_do_not_fall_are_refused(lengths):
-    with pytest.raises(ValueError, match="lengths must fall"):
-        Steps.of(np.array(lengths))
+@every_kind
+def test_draws_are_of_the_type_of_the_data(kind):
+    X = DATA[kind]()
+    model = fit(make(), X)
+    drawn = model.sample(5, random_state=0, max_length=30)
+    assert all(each.dtype == X[0].dtype and each.shape[1:] == X[0].shape[1:] for each in drawn)
+    assert np.isfinite(model.score_samples(drawn)).all()
+    array = np.random.default_rng(0).integers(0, 2, (30, 6)).astype(np.uint8)
+    rows = fit(make(), array).sample(4, random_state=0)
+    assert rows.shape == (4, 6)
+    assert rows.dtype == np.uint8
 
 
-def test_lengths_that_are_not_the_codes_are_refused():
-    net = network("levels", "tanh")
-    with pytest.raises(ValueError, match=r"lengths must add up to the number of steps, 4\. Got 3"):
-        net.steps_of(np.zeros((4, 1)), np.array([2, 1]))
+def test_lists_offsets_and_arrays_are_the_same():
+    X = sequences()
+    model = fit(make(), X)
+    flat = Sequences(np.concatenate(X), np.cumsum([0, *map(len, X)]))
+    assert_same_bits(model.score_samples(flat), model.score_samples(X))
+    assert_same_bits(fit(make(), flat).theta_, model.theta_)
+    rows = np.random.default_rng(0).integers(0, 2, (20, 5))
+    without = fit(make(end_symbol=False), [*rows])
+    assert_same_bits(without.theta_, fit(make(), rows).theta_)
+    assert_same_bits(without.score_samples(rows), without.score_samples([*rows]))
+
+
+def test_weights_count_like_repeated_sequences_in_scores():
+    X, weight = sequences(), np.random.default_rng(0).integers(0, 3, 60)
+    model = fit(make(), X, sample_weight=weight)
+    repeated = [each for each, times in zip(X, weight, strict=True) for _ in range(times)]
+    assert model.score(X, sample_weight=weight) == pytest.approx(model.score(repeated))
+
+
+def test_values_of_a_step_may_have_conditionals_of_their_own():
+    rng = np.random.default_rng(0)
+    X = [np.column_stack([rng.normal(size=5), rng.integers(0, 4, 5)]) for _ in range(30)]
+    model = fit(make(distribution=["gaussian", "categorical"]), X)
+    assert [each.name for each in model.distribution_.columns] == [
+        "bernoulli", "gaussian", "categorical",
+    ]  # fmt: skip
+    assert set(np.unique(np.concatenate(model.sample(20, random_state=0))[:, 1])) <= {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("array", [False, True])
+@every_cell
+def test_files_and_pickles_keep_everything(cell, array, tmp_path):
+    X = np.random.default_rng(0).integers(0, 3, (30, 5)) if array else sequences()
+    model = fit(make(cell, hidden_layer_sizes=(6, 5), bptt=3), X)
+    model.save(tmp_path / "model.fastar")
+    for again in (fastar.load(tmp_path / "model.fastar"), pickle.loads(pickle.dumps(model))):
+        assert_same_bits(again.score_samples(X), model.score_samples(X))
+        for one, other in zip(
+            again.sample(3, random_state=0), model.sample(3, random_state=0), strict=True
+        ):
+            assert_same_bits(one, other)
+
+
+@unconverged
+def test_training_goes_on():
+    X = sequences()
+    model = make(warm_start=True).fit(X)
+    before = model.theta_.copy()
+    assert (model.fit(X).theta_ != before).any()
+    chunks = make().partial_fit(X[:30]).partial_fit(X[30:])
+    assert np.isfinite(chunks.score(X))
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        ([np.zeros((3, 2)), np.zeros((4, 3))], "same number of values a step"),
+        ([np.array(["a"]), np.array([1.0])], r"X\[0\] must hold numbers"),
+        ([np.array([np.nan]), np.array([1.0, 2.0])], r"X\[0\] must be finite"),
+        ("abc", "Expected 2D array|must be"),
+    ],
+)
+def test_what_is_no_sequence_is_refused(X, message):
+    with pytest.raises(ValueError, match=message):
+        make().fit(X)
+
+
+def test_values_outside_the_support_are_named():
+    model = fit(make(), sequences())
+    with pytest.raises(ValueError, match=r"Got 9\.0 in step 1 of sequence 1"):
+        model.score_samples([np.array([0]), np.array([1, 9, 1])])
+    with pytest.raises(ValueError, match="values a step"):
+        model.score_samples([np.zeros((2, 2), int)])
+    with pytest.raises(ValueError, match="offsets must be whole numbers that rise"):
+        Sequences([1, 2, 3], [0, 2])
+    with pytest.raises(ValueError, match="Got an empty one"):
+        fit(make(end_symbol=False), sequences()).score_samples([np.zeros(0, int), np.array([1])])
+
+
+@pytest.mark.parametrize(
+    "settings", [{"cell": "rnn"}, {"bptt": 0}, {"hidden_layer_sizes": ()}, {"end_symbol": 3}]
+)
+def test_parameters_that_make_no_sense_are_refused(settings):
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        make(**settings).fit(sequences())

@@ -30,3 +30,17 @@ class Kernel:
 
     def draw(self, dtype: DTypeLike, temperature: float) -> object:
         """Return the capsule with which a network draws values; keep this object meanwhile."""
+
+    def mode(self, dtype: DTypeLike) -> object:
+        """Return the capsule with which a network takes the most probable code between bounds."""
+
+def choose(
+    draw: object,
+    d: int,
+    raw: NDArray[Any],
+    noise: NDArray[Any],
+    held: NDArray[Any] | None,
+    codes: NDArray[Any],
+    weight: NDArray[Any],
+) -> None:
+    """Draw feature d's codes (n,) where FREE, and add log p of WEIGHED ones to weight (n,)."""

@@ -60,6 +60,9 @@ def backward(
 def outer(A: Array, G: Array, stairs: Staircase, gW: Array, n_threads: int) -> None:
     """Write gW = A^T G within the stairs."""
 
+def activate(h: Array, activation: int, n_threads: int) -> None:
+    """Write h = g(h)."""
+
 def gather(
     changes: Changes,
     stairs: Staircase,

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 CELLS: Final[tuple[str, ...]]
-GATES: Final[tuple[int, ...]]
-SLOTS: Final[tuple[int, ...]]
+N_GATES: Final[tuple[int, ...]]
+N_SLOTS: Final[tuple[int, ...]]
 
 def shares(first: Array, n: int, n_threads: int) -> Array:
     """Return where shares of n sequences of about as many steps begin and end."""
@@ -22,18 +22,12 @@ class Weights:
 
     x: Array | None
     packed: Array
-    bias: Array
-    c_q: Array | None
+    c: Array
+    d: Array | None
     cell: int
     H: int
     def __init__(
-        self,
-        cell: int,
-        H: int,
-        x: Array | None,
-        packed: Array,
-        bias: Array,
-        c_q: Array | None,
+        self, cell: int, H: int, x: Array | None, packed: Array, c: Array, d: Array | None
     ) -> None: ...
 
 def forward(
@@ -46,11 +40,9 @@ def forward(
     s: Array,
     m: Array | None,
     slots: Array | None,
-    end_s: Array | None,
-    end_m: Array | None,
     n_threads: int,
 ) -> None:
-    """Fill s (N, H) from the second step on, and m, slots and the ends where they are not None."""
+    """Fill s (N, H), and the LSTM's m, but for their first n rows; and slots (N - n, S H)."""
 
 def backward(
     cell: int,
@@ -63,7 +55,7 @@ def backward(
     cut: int,
     n_threads: int,
 ) -> None:
-    """Turn slots into gradients, and add to gs (N, H) what flows back."""
+    """Turn slots (N - n, S H) into gradients, and add to gs (N, H) what flows back."""
 
 def sample(
     draw: object,
@@ -77,7 +69,7 @@ def sample(
     V: Array,
     b: Array,
     n_outputs: int,
-    states: Array,
+    states: Sequence[tuple[Array, Array]],
     n_threads: int,
 ) -> None:
     """Fill codes (n, T F) step by step, but for those with held (n, T F) not FREE."""

@@ -83,6 +83,14 @@ class Conditional(ABC):
         new.missing = np.broadcast_to(arrays.get("missing", np.bool_(False)), (n_features,))
         return new
 
+    def with_gaps(self) -> Self:
+        """Return a copy for which every feature may be missing."""
+        arrays = {
+            name: np.ones(array.shape, bool) if name.split(".")[-1] == "missing" else array
+            for name, array in self.arrays().items()
+        }
+        return self.restored(arrays, self.n_features)
+
     @property
     def n_features(self) -> int:
         """D."""
@@ -121,6 +129,14 @@ class Conditional(ABC):
     @abstractmethod
     def decode(self, codes: Array) -> Array:
         """Return values (n, D) of codes (n, D)."""
+
+    def interval(self, block: Array, radius: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+        """Return the lowest and highest codes (n, D) within radius (D,) of the values of a block.
+
+        The lowest is above the highest where no value is there, and both are NaN where one is
+        missing.
+        """
+        return self.encode(block - radius, dtype), self.encode(block + radius, dtype)
 
     def log_scale(self) -> Array | None:
         """Return log |d code / d value| (D,), or None where values are discrete."""
@@ -239,6 +255,12 @@ class Conditional(ABC):
             return
         with ThreadPoolExecutor(n_threads) as pool:  # NumPy draws without the interpreter's lock
             list(pool.map(fill, range(len(streams))))
+
+
+def whole_near(block: Array, radius: Array) -> tuple[Array, Array]:
+    """Return the lowest and highest whole numbers within radius of a block, but for rounding."""
+    wide = (radius + 1e-6).astype(block.dtype)
+    return np.ceil(block - wide), np.floor(block + wide)
 
 
 def _threads(raw: Array, n_threads: int) -> int:

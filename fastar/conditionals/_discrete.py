@@ -11,7 +11,7 @@ from scipy.special import expit, softmax
 
 from fastar._parameters import Array
 from fastar._table import Table
-from fastar.conditionals._conditional import Conditional, weighted_mean
+from fastar.conditionals._conditional import Conditional, weighted_mean, whole_near
 
 
 class Bernoulli(Conditional):
@@ -47,6 +47,11 @@ class Bernoulli(Conditional):
     def decode(self, codes: Array) -> Array:
         """Return the codes as bytes."""
         return codes.astype(np.uint8)
+
+    def interval(self, block: Array, radius: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+        """Return the lowest and highest codes (n, D) within radius (D,) of the values."""
+        low, high = whole_near(block.astype(dtype), radius)
+        return np.maximum(low, 0, out=low), np.minimum(high, 1, out=high)
 
     def constant(self, table: Table, weight: Array) -> Array:
         """Return the log-odds of each column's mean, kept away from 0 and 1."""
@@ -163,6 +168,17 @@ class Categorical(Conditional):
         for d, levels in enumerate(self.levels):
             values[:, d] = levels[codes[:, d].astype(np.intp)]
         return values
+
+    def interval(self, block: Array, radius: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+        """Return the lowest and highest codes (n, D) within radius (D,) of the values."""
+        low, high = np.empty(block.shape, dtype), np.empty(block.shape, dtype)
+        for d, levels in enumerate(self.levels):
+            column, wide = block[:, d].astype(np.float64), radius[d] + 1e-6
+            low[:, d] = np.searchsorted(levels, column - wide)
+            high[:, d] = np.searchsorted(levels, column + wide, side="right") - 1
+        if block.dtype.kind == "f":
+            low[np.isnan(block)] = np.nan
+        return low, high
 
     def constant(self, table: Table, weight: Array) -> Array:
         """Return the log of each level's share."""

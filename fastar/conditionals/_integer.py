@@ -16,6 +16,7 @@ from fastar.conditionals._conditional import (
     Conditional,
     sampled_columns,
     weighted_mean,
+    whole_near,
 )
 from fastar.conditionals._real import check_components, check_floor, spread_components
 
@@ -61,6 +62,12 @@ class Count(Conditional):
         """Return the count of each code."""
         counts: Array = np.rint(codes.astype(np.float64) * self.unit)
         return counts
+
+    def interval(self, block: Array, radius: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+        """Return the lowest and highest codes (n, D) within radius (D,) of the values."""
+        low, high = whole_near(block.astype(np.float64), radius)
+        low, high = np.maximum(low, 0), np.minimum(high, LARGEST_COUNT)
+        return self.encode(low, dtype), self.encode(high, dtype)
 
     @abstractmethod
     def _law(self, raw: Array) -> Any:
@@ -254,6 +261,14 @@ class LogisticMixture(Conditional):
         """Return (x - centre) / spread."""
         codes = (self._steps(block) - self._learnt["centre"]) / self._learnt["spread"]
         return np.ascontiguousarray(codes, dtype)
+
+    def interval(self, block: Array, radius: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+        """Return the lowest and highest codes (n, D) within radius (D,) of the values."""
+        learnt = self._learnt
+        low, high = whole_near(block / self.step, radius / self.step)
+        low, high = np.maximum(low, learnt["low"]), np.minimum(high, learnt["high"])
+        codes = [(each - learnt["centre"]) / learnt["spread"] for each in (low, high)]
+        return codes[0].astype(dtype), codes[1].astype(dtype)
 
     def decode(self, codes: Array) -> Array:
         """Return the level of each code."""

@@ -125,6 +125,13 @@ class Mixed(Conditional):
         """Return values (n, D) of codes (n, D)."""
         return self._joined(np.float64, codes, "decode")
 
+    def interval(self, block: Array, radius: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+        """Return the lowest and highest codes (n, D) within radius (D,) of the values."""
+        low, high = np.empty(block.shape, dtype), np.empty(block.shape, dtype)
+        for group, d in self.groups:
+            low[:, d], high[:, d] = group.interval(block[:, d], radius[d], dtype)
+        return low, high
+
     def log_scale(self) -> Array:
         """Return log |d code / d value| (D,), 0 for discrete columns."""
         out = np.zeros(self.n_features)

@@ -13,28 +13,32 @@ _LINEAR = -1
 
 
 @lru_cache(64)
-def _stairs(rows: int, columns: int) -> _masked.Staircase:
+def full_stairs(rows: int, columns: int) -> _masked.Staircase:
+    """Return the stairs of a matrix of which nothing is hidden."""
     begin = np.zeros(rows, np.int64)
     return _masked.Staircase(begin, begin + columns, columns)
 
 
-def product(A: Array, W: Array, bias: Array, n_threads: int) -> Array:
-    """Return bias + A W, W (K, ..) as a matrix (K, N), bias (N,)."""
+def product(A: Array, W: Array, bias: Array, n_threads: int, activation: int = _LINEAR) -> Array:
+    """Return g(bias + A W), W (K, ..) as a matrix (K, N), bias (N,)."""
     matrix = W.reshape(len(W), -1)
     out: Array = _cpu.aligned_empty((len(A), matrix.shape[1]), A.dtype)
-    _masked.forward(A, _stairs(*matrix.shape), matrix, bias, out, _LINEAR, n_threads)
+    _masked.forward(A, full_stairs(*matrix.shape), matrix, bias, out, activation, n_threads)
     return out
 
 
-def add_product(A: Array, W: Array, out: Array, n_threads: int) -> None:
-    """Add A W to out (n, ..), W (K, ..) and out as matrices."""
+def add_product(A: Array, W: Array, out: Array, n_threads: int, activation: int = _LINEAR) -> None:
+    """Write out = g(out + A W), W (K, ..) and out (n, ..) as matrices."""
     matrix = W.reshape(len(W), -1)
     target = out.reshape(len(A), -1)
-    _masked.forward(A, _stairs(*matrix.shape), matrix, None, target, _LINEAR, n_threads)
+    _masked.forward(A, full_stairs(*matrix.shape), matrix, None, target, activation, n_threads)
 
 
 def weight_gradient(A: Array, G: Array, gW: Array, n_threads: int) -> None:
     """Write gW = A^T G, G (n, ..) and gW (K, ..) as matrices."""
     target = gW.reshape(len(gW), -1)
+    if not len(A):
+        target[:] = 0
+        return
     G = np.ascontiguousarray(G.reshape(len(A), -1))
-    _masked.outer(A, G, _stairs(*target.shape), target, n_threads)
+    _masked.outer(A, G, full_stairs(*target.shape), target, n_threads)

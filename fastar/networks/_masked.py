@@ -517,7 +517,7 @@ class Masked(Network):
             weights.packed = self._packed(weights, n_threads)
         inner = codes
         if self.order_agnostic:
-            inner = np.ascontiguousarray(codes[:, order])
+            inner, noise = (np.ascontiguousarray(each[:, order]) for each in (codes, noise))
             held = None if held is None else np.ascontiguousarray(held[:, order])
         biases = weights.biases
         if context is not None:

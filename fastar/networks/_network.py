@@ -31,6 +31,8 @@ class Network(ABC):
     """Of what is random in its structure."""
     order_agnostic: bool = False
     """Whether members see the features in orders of their own."""
+    any_evidence: bool = False
+    """Whether what is held is seen before all else, wherever it stands in an order."""
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{key}={value!r}" for key, value in self.settings().items())
@@ -122,6 +124,14 @@ class Network(ABC):
 
         context (n, C). rng: in training, for what is random there.
         """
+
+    def terms(self, cache: Any, codes: Array) -> tuple[Array, Array | None]:
+        """Return the codes (n, D) of which training sums the log-density, else NaN, and factors.
+
+        cache: of `forward` in training. The factors (n,), None for ones, make the expectation of
+        the sum log p(x).
+        """
+        return codes, None
 
     @abstractmethod
     def backward(

@@ -1,4 +1,4 @@
-"""Recurrent networks over packed sequences."""
+"""Recurrent networks: from the steps of a sequence before to the next one's distribution."""
 
 from __future__ import annotations
 
@@ -9,125 +9,103 @@ from typing import Any
 
 import numpy as np
 
-from fastar._kernels import _cpu, _recurrent
+from fastar._kernels import _cpu, _inputs, _masked, _recurrent
 from fastar._parameters import Array, Params
 from fastar._threads import useful_n_threads
-from fastar.networks._dense import add_product, product, weight_gradient
+from fastar.networks._dense import full_stairs, product, weight_gradient
 from fastar.networks._inputs import Inputs
 from fastar.networks._network import Network
 
 CELLS: tuple[str, ...] = _recurrent.CELLS
+_LINEAR = -1
+
+State = list[tuple[Array, Array]]
+"""For each layer the units (n, H), and of the LSTM its memory (n, H)."""
 
 
 @dataclass(frozen=True)
 class Steps:
-    """How the steps of sequences lie: by time, and at each time by falling length.
+    """The steps of sequences, the first of all of them, then the second, and so on.
+
+    The longest sequence comes first, so that those that go on are the first ones of each step.
 
     Parameters
     ----------
-    first : int64 array (T + 1,)
-        Row of the first sequence's step t, and N, the number of all steps. Step t has those
-        sequences that are so long, which come first.
+    codes : array (N, F)
+    counts : int array (T,)
+        How many sequences have a step t.
+    sequence : int array (N,)
+        To which each step belongs.
     """
 
-    first: Array
+    codes: Array
+    counts: Array
+    sequence: Array
 
     @classmethod
-    def of(cls, lengths: Array) -> Steps:
-        """Return the steps of sequences of these lengths (n,), which must fall and be positive."""
-        lengths = np.asarray(lengths, np.int64)
-        if not len(lengths) or lengths[-1] < 1 or (np.diff(lengths) > 0).any():
-            raise ValueError("lengths must fall, and none may be less than 1")
-        alive = np.searchsorted(-lengths, -np.arange(lengths[0]), side="left")
-        return cls(np.concatenate(([0], np.cumsum(alive))).astype(np.int64))
+    def of(cls, codes: Array, lengths: Array) -> Steps:
+        """Return steps of sequences that stand one after the other in codes (N, F)."""
+        order = np.argsort(-lengths, kind="stable")
+        starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])[order]
+        counts = np.searchsorted(-lengths[order], -np.arange(lengths.max(initial=0)), side="left")
+        rows = np.concatenate([np.arange(m) for m in counts]) if len(counts) else np.empty(0, int)
+        time = np.repeat(np.arange(len(counts)), counts)
+        return cls(np.ascontiguousarray(codes[starts[rows] + time]), counts, order[rows])
 
-    @property
-    def n(self) -> int:
-        """How many sequences there are."""
-        return int(self.first[1])
+    def __len__(self) -> int:
+        """Return the number of sequences."""
+        return int(self.counts[0]) if len(self.counts) else 0
 
-    @property
-    def size(self) -> int:
-        """N."""
-        return int(self.first[-1])
-
-    @cached_property
-    def sequence(self) -> Array:
-        """The sequence of each step (N,)."""
-        row: Array = np.arange(self.size) - np.repeat(self.first[:-1], np.diff(self.first))
-        return row
+    def with_codes(self, codes: Array) -> Steps:
+        """Return the same steps with other codes."""
+        return Steps(codes, self.counts, self.sequence)
 
     @cached_property
-    def after(self) -> Array:
-        """The row of the step after each step (N,); -1 - r after the last one of sequence r."""
-        counts = np.diff(self.first)
-        going = self.sequence < np.repeat(np.append(counts[1:], 0), counts)
-        following = np.repeat(self.first[1:], counts) + self.sequence
-        return np.where(going, following, -1 - self.sequence)
+    def first(self) -> Array:
+        """Where each t begins, and the end (T + 1,)."""
+        return np.concatenate([[0], np.cumsum(self.counts)]).astype(np.int64)
 
-    def sums(self, rows: Array) -> Array:
-        """Return the sums (n, ..) of rows (N, ..) over each sequence's steps, in their order."""
-        total = np.zeros((self.n, *rows.shape[1:]), rows.dtype)
-        for start, end in zip(self.first[:-1], self.first[1:], strict=True):
-            total[: end - start] += rows[start:end]
-        return total
+    @cached_property
+    def before(self) -> Array | slice:
+        """Where the step before stands, for every step but first ones."""
+        if self.counts[0] == self.counts[-1]:
+            return slice(0, len(self.codes) - len(self))
+        parts = [self.first[t] + np.arange(m) for t, m in enumerate(self.counts[1:])]
+        return np.concatenate(parts)
 
-
-@dataclass(frozen=True)
-class Weights:
-    """Parameters, and what of them is packed once for many blocks."""
-
-    params: Params
-    packed: list[Array]
+    def sums(self, values: Array) -> Array:
+        """Return the sums over each sequence (n,) of a number (N,) for each step."""
+        return np.bincount(self.sequence, values, len(self))
 
 
 @dataclass(frozen=True)
 class Cache:
-    """What `backward` needs of `forward`; lists have an entry a layer."""
+    """What `backward` needs of `forward`."""
 
     steps: Steps
-    codes: Array
-    context: Array | None
-    s: list[Array]
-    m: list[Array | None]
-    slots: list[Array]
-    below: list[Array]
+    layers: list[tuple[Array, Array, Array | None]]
+    """Units and memory before each step (N, H), and slots (N - n, S H)."""
 
 
 class Recurrent(Network):
-    r"""Recurrent layers whose state before a step gives the step's outputs.
+    """Cells whose state after the steps before gives the distribution of the next one.
 
-    ``h_t = f(c + W_xh x_t + W_hh h_{t-1})``, ``raw_t = b + V h_{t-1}``, with weights that all steps
-    share. Here D is the number of features of one step, so that codes (N, D) and raw outputs
-    (N, D, P) have a row for each step of all sequences, packed as `Steps` says. The gates of W_xh,
-    W_hh and c are in the order
-
-    - ``"tanh"``: one, ``h' = tanh(a)``;
-    - ``"gru"``: n, r, z in W_xh and c, and r, z, n in W_hh, with a bias c_q of its own:
-      ``n = tanh(x_n + r (h W_n + c_q))``, ``h' = (1 - z) n + z h`` [1]_;
-    - ``"lstm"``: i, f, g, o: ``m' = f m + i g``, ``h' = o tanh(m')`` [2]_.
+    ``h_t = cell(x_t, h_{t-1})``, ``raw_t = b + h_{t-1} V``, with h_0 = 0; further layers take the
+    units of the one before as their x. Gates as in PyTorch: r z n (GRU), i f g o (LSTM).
 
     Parameters
     ----------
-    n_features, n_outputs, n_hidden : int
-        D, P and H.
+    n_features, n_outputs : int
+        F values a step, P raw outputs of each.
     inputs : Inputs
-        How the codes of a step enter.
+        How codes enter.
     cell : {"tanh", "gru", "lstm"}
-    n_layers : int
-        Layers after the first are given the states of the layer below.
+    hidden_layer_sizes : tuple of int
+        Units of each layer.
+    bptt : int or None
+        Gradients pass no further than to the last step that is a multiple of it.
     dtype : dtype
         float32 or float64.
-    bptt : int
-        Gradients do not flow past every so-many-th step; 0: through all time.
-    n_context : int
-        C: a context y (n, C), one for each sequence, adds y U to the first layer's c, and y B to b.
-
-    References
-    ----------
-    .. [1] K. Cho et al., "Learning phrase representations using RNN encoder-decoder for
-       statistical machine translation", EMNLP 2014.
-    .. [2] S. Hochreiter, J. Schmidhuber, "Long short-term memory", Neural Computation 9, 1997.
     """
 
     name = "recurrent"
@@ -138,262 +116,257 @@ class Recurrent(Network):
         n_outputs: int,
         inputs: Inputs,
         *,
-        n_hidden: int,
         cell: str,
-        dtype: Any,
-        n_layers: int = 1,
-        bptt: int = 0,
+        hidden_layer_sizes: tuple[int, ...],
+        bptt: int | None = None,
         n_context: int = 0,
+        dtype: Any,
     ) -> None:
-        if min(n_features, n_hidden, n_layers) < 1:
-            raise ValueError("n_features, n_hidden and n_layers must be at least 1")
+        if not hidden_layer_sizes or min(n_features, *hidden_layer_sizes) < 1:
+            raise ValueError("n_features and every layer's size must be at least 1")
+        if n_context:
+            raise ValueError("a recurrent network takes no context")
         self.n_features = n_features
         self.n_outputs = n_outputs
         self.inputs = inputs
-        self.n_hidden = int(n_hidden)
-        self.n_layers = int(n_layers)
         self.cell = cell
-        self.bptt = int(bptt)
+        self.hidden_layer_sizes = tuple(map(int, hidden_layer_sizes))
+        self.bptt = None if bptt is None else int(bptt)
         self.dtype = np.dtype(dtype)
-        self.n_context = int(n_context)
         self._cell = CELLS.index(cell)
-        self._gates: int = _recurrent.GATES[self._cell]
-        self._slots: int = _recurrent.SLOTS[self._cell]
+        self._n_gates = _recurrent.N_GATES[self._cell]
+        self._n_slots = _recurrent.N_SLOTS[self._cell]
 
     def settings(self) -> dict[str, Any]:
         """Return the keyword arguments of the constructor."""
         return {
-            "n_hidden": self.n_hidden,
             "cell": self.cell,
-            "dtype": self.dtype.name,
-            "n_layers": self.n_layers,
+            "hidden_layer_sizes": list(self.hidden_layer_sizes),
             "bptt": self.bptt,
-            "n_context": self.n_context,
+            "dtype": self.dtype.name,
         }
 
     # ---- parameters
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Name and shape of every parameter, weights first; layers after the first are numbered."""
-        H, G = self.n_hidden, self._gates
-        entering = self.n_features * self.inputs.n_inputs
+        """Name and shape of every parameter, weights first."""
+        G, sizes = self._n_gates, self.hidden_layer_sizes
         shapes: dict[str, tuple[int, ...]] = {}
-        for layer in self._layers:
-            shapes[f"W_xh{layer}"] = (H if layer else entering, G * H)
+        for layer, H in enumerate(sizes):
+            below = (self.n_features, self.inputs.n_inputs) if layer == 0 else (sizes[layer - 1],)
+            shapes[f"W_xh{layer}"] = (*below, G * H)
             shapes[f"W_hh{layer}"] = (H, G * H)
-        shapes["V"] = (H, self.n_features, self.n_outputs)
-        if self.n_context:
-            shapes["U"] = (self.n_context, G * H)
-            shapes["B"] = (self.n_context, self.n_features, self.n_outputs)
-        for layer in self._layers:
+        shapes["V"] = (sizes[-1], self.n_features, self.n_outputs)
+        for layer, H in enumerate(sizes):
             shapes[f"c{layer}"] = (G * H,)
             if self.cell == "gru":
-                shapes[f"c_q{layer}"] = (H,)
-        return shapes | {"b": (self.n_features, self.n_outputs)}
-
-    @property
-    def _layers(self) -> list[str]:
-        return ["", *map(str, range(1, self.n_layers))]
+                shapes[f"d{layer}"] = (H,)
+        return {**shapes, "b": (self.n_features, self.n_outputs)}
 
     @property
     def decayed(self) -> tuple[str, ...]:
-        """All but the biases."""
-        return tuple(name for name in self.shapes if name[0] not in "cb")
+        """The W and V."""
+        return tuple(name for name in self.shapes if name[0] in "WV")
 
     @property
     def output_weights(self) -> tuple[str, ...]:
-        """V and B."""
-        return ("V", "B") if self.n_context else ("V",)
+        """V."""
+        return ("V",)
 
     def initialise(self, params: Params, rng: np.random.Generator) -> None:
-        """Fill weights with random numbers, W_hh by orthogonal gates, and the rest with zeros.
-
-        The forget gate of an LSTM begins open, with a bias of one.
-        """
-        H, scale = self.n_hidden, 1 / np.sqrt(self.n_hidden)
+        """Fill weights with small random numbers, an LSTM's forget gates with ones."""
         for name in self.shapes:
             params[name][...] = 0
-            if name.startswith("W_hh"):
-                for gate in range(self._gates):
-                    q, r = np.linalg.qr(rng.standard_normal((H, H)))
-                    params[name][:, gate * H : (gate + 1) * H] = q * np.sign(np.diag(r))
-            elif name in self.decayed and name != "B":
-                params[name][...] = rng.uniform(-scale, scale, params[name].shape)
-            elif self.cell == "lstm" and name[0] == "c":
-                params[name][H : 2 * H] = 1
+        for name in self.decayed:
+            H = self.hidden_layer_sizes[-1 if name == "V" else int(name[4:])]
+            params[name][...] = rng.uniform(-1, 1, params[name].shape) / np.sqrt(H)
+        if self.cell == "lstm":
+            for layer, H in enumerate(self.hidden_layer_sizes):
+                # R. Jozefowicz, W. Zaremba, I. Sutskever, ICML 2015
+                params[f"c{layer}"][H : 2 * H] = 1
 
-    def prepare(self, params: Params, n_threads: int, member: int = 0) -> Weights:
-        """Return the parameters and the packed recurrent weights."""
-        packed = [_recurrent.pack(params[f"W_hh{layer}"], self._gates) for layer in self._layers]
-        return Weights(params, packed)
-
-    # ---- computing
-
-    def steps_of(self, codes: Array, lengths: Array | None) -> Steps:
-        """Return how codes (N, D) lie; without lengths each row is a sequence of one step."""
-        steps = Steps.of(np.ones(len(codes), np.int64) if lengths is None else lengths)
-        if steps.size != len(codes):
-            raise ValueError(
-                f"lengths must add up to the number of steps, {len(codes)}. "
-                f"Got {steps.size} instead."
-            )
-        return steps
+    # ---- forward
 
     def forward(
         self,
-        weights: Weights,
-        codes: Array,
+        params: Params,
+        steps: Any,
         n_threads: int,
         *,
         context: Array | None = None,
         rng: np.random.Generator | None = None,
-        lengths: Array | None = None,
-    ) -> tuple[Array, Cache]:
-        """Return raw (N, D, P) for packed codes (N, D), and the cache for `backward`.
+        state: State | None = None,
+    ) -> tuple[Array, Cache | None]:
+        """Return raw (N, F, P) for `Steps`, and in training (rng) the cache for `backward`.
 
-        lengths (n,) of the sequences, falling. context (n, C).
+        state: of each sequence, in the order of `steps`, before its first step.
         """
-        raw, cache, _ = self._run(weights, codes, n_threads, context, lengths, None, True)
-        return raw, cache
+        n_threads = self._threads(len(steps), n_threads)
+        begin = self.start(len(steps)) if state is None else state
+        layers = self._layers(params, steps, begin, rng is not None, n_threads)
+        return self._outputs(params, layers[-1][0], n_threads), (
+            None if rng is None else Cache(steps, layers)
+        )
 
-    def score(
-        self,
-        weights: Weights,
-        codes: Array,
-        n_threads: int,
-        *,
-        context: Array | None = None,
-        lengths: Array | None = None,
-        state: Array | None = None,
-    ) -> tuple[Array, Array]:
-        """Return raw (N, D, P) and the state (L, 2, n, H) after each sequence.
+    def follow(
+        self, params: Params, steps: Steps, state: State, n_threads: int
+    ) -> tuple[Array, State]:
+        """Return raw (N, F, P) of sequences of one length, and the state after them.
 
-        state: that before each sequence, zeros by default.
+        state: of each sequence before its first step.
         """
-        if state is None:
-            state = self.initial_state(1 if lengths is None else len(lengths))
-        raw, _, after = self._run(weights, codes, n_threads, context, lengths, state, False)
-        return raw, after
+        n, n_threads = len(steps), self._threads(len(steps), n_threads)
+        # one more step, whatever it holds: the state after the others is that before it
+        codes = np.concatenate([steps.codes, steps.codes[-n:]])
+        longer = Steps(codes, np.append(steps.counts, n), np.append(steps.sequence, np.arange(n)))
+        layers = self._layers(params, longer, state, False, n_threads)
+        after = [(h[-n:].copy(), s[-n:].copy()) for h, s, _ in layers]
+        return self._outputs(params, layers[-1][0][:-n], n_threads), after
 
-    def initial_state(self, n: int) -> Array:
-        """Return the state (L, 2, n, H) before n sequences: h, and the cell of an LSTM."""
-        return np.zeros((self.n_layers, 2, n, self.n_hidden), self.dtype)
+    def _outputs(self, params: Params, h: Array, n_threads: int) -> Array:
+        raw = product(h, params["V"], params["b"].ravel(), n_threads)
+        return raw.reshape(-1, self.n_features, self.n_outputs)
 
-    def _run(
+    def _layers(
+        self, params: Params, steps: Steps, begin: State, keep: bool, n_threads: int
+    ) -> list[tuple[Array, Array, Array | None]]:
+        """Return what `_layer` does of all of them."""
+        layers: list[tuple[Array, Array, Array | None]] = []
+        for layer in range(len(self.hidden_layer_sizes)):
+            below = layers[-1][0] if layers else None
+            layers.append(self._layer(params, layer, steps, begin[layer], below, keep, n_threads))
+        return layers
+
+    def _layer(
         self,
-        weights: Weights,
-        codes: Array,
-        n_threads: int,
-        context: Array | None,
-        lengths: Array | None,
-        state: Array | None,
+        params: Params,
+        layer: int,
+        steps: Steps,
+        begin: tuple[Array, Array],
+        below: Array | None,
         keep: bool,
-    ) -> tuple[Array, Cache, Array]:
-        steps, params, H = self.steps_of(codes, lengths), weights.params, self.n_hidden
-        n_threads = self._threads(steps.size, n_threads)
-        n, N, lstm = steps.n, steps.size, self.cell == "lstm"
-        before = self.initial_state(n) if state is None else state
-        ends = np.zeros_like(before) if state is not None or self.n_layers > 1 else None
-        cache = Cache(steps, codes, context, [], [], [], [])
+        n_threads: int,
+    ) -> tuple[Array, Array, Array | None]:
+        """Return units and memory (N, H) before each step, and the slots if they are to be kept."""
+        H, n, N = self.hidden_layer_sizes[layer], len(steps), len(steps.codes)
+        h = _cpu.aligned_empty((N, H), self.dtype)
+        s = _cpu.aligned_empty((N, H), self.dtype) if self.cell == "lstm" else h
+        s[:n], h[:n] = begin[1], begin[0]
+        slots = _cpu.aligned_empty((N - n, self._n_slots * H), self.dtype) if keep else None
         given = None
-        for i, layer in enumerate(self._layers):
-            s = _cpu.aligned_empty((N, H), self.dtype)
-            m = _cpu.aligned_empty((N, H), self.dtype) if lstm else None
-            slots = _cpu.aligned_empty((N, self._slots * H), self.dtype) if keep else None
-            s[:n] = before[i, 0]
-            if m is not None:
-                m[:n] = before[i, 1]
-            if i:
-                given = product(
-                    cache.below[-1], params[f"W_xh{layer}"], params[f"c{layer}"], n_threads
-                )
-            _recurrent.forward(
-                self._weights(weights, i, context, n_threads),
-                steps.first,
-                None if i else codes,
-                self.inputs.one_hot,
-                self.inputs.n_inputs,
-                given,
-                s,
-                m,
-                slots,
-                None if ends is None else ends[i, 0],
-                ends[i, 1] if ends is not None and lstm else None,
-                n_threads,
-            )
-            cache.s.append(s)
-            cache.m.append(m)
-            if slots is not None:
-                cache.slots.append(slots)
-            if i + 1 < self.n_layers:
-                assert ends is not None
-                cache.below.append(np.concatenate((s, ends[i, 0, ::-1]))[steps.after])
-        raw = product(cache.s[-1], params["V"], params["b"].ravel(), n_threads)
-        raw = raw.reshape(N, self.n_features, self.n_outputs)
-        if context is not None:
-            shift = np.zeros((n, *raw.shape[1:]), self.dtype)
-            add_product(context, params["B"], shift, n_threads)
-            raw += shift[steps.sequence]
-        return raw, cache, before if ends is None else ends
+        if below is not None:
+            W, c = self._entering(params, layer), params[f"c{layer}"]
+            given = product(below[n:], W, c, n_threads)
+        _recurrent.forward(
+            self._weights(params, layer), steps.first, steps.codes, self.inputs.one_hot,
+            self.inputs.n_inputs, given, h, s, slots, n_threads,
+        )  # fmt: skip
+        return h, s, slots
+
+    def _weights(self, params: Params, layer: int, walk: bool = False) -> _recurrent.Weights:
+        """Return what the kernels read of a layer; walk: what enters a further one, too."""
+        H, W = self.hidden_layer_sizes[layer], self._entering(params, layer)
+        x = W.ravel() if layer == 0 else _recurrent.pack(W, 1) if walk else None
+        packed = _recurrent.pack(params[f"W_hh{layer}"], self._n_gates)
+        return _recurrent.Weights(
+            self._cell, H, x, packed, params[f"c{layer}"], params.get(f"d{layer}")
+        )
+
+    def _entering(self, params: Params, layer: int) -> Array:
+        W = params[f"W_xh{layer}"]
+        return W.reshape(-1, W.shape[-1])
+
+    def _changes(self, codes: Array, n_threads: int) -> tuple[Array, Array, Array, Array]:
+        """Return the rows of W_xh that codes add; they stand for themselves as features."""
+        # a feature that no other comes after would be left out
+        padded = np.zeros((len(codes), self.n_features + 1), self.dtype)
+        padded[:, :-1] = codes
+        one_hot = np.append(self.inputs.one_hot, np.uint8(0))
+        count, _, row, value = _inputs.changes(
+            padded, one_hot, self.inputs.n_inputs, self.n_features + 1, n_threads
+        )
+        return count, row, row, value
+
+    # ---- backward
 
     def backward(
-        self, weights: Weights, cache: Cache, graw: Array, grads: Params, n_threads: int
+        self, params: Params, cache: Cache, graw: Array, grads: Params, n_threads: int
     ) -> None:
-        """Overwrite `grads` with the gradient of sum(graw * raw). Uses up the cache."""
-        params, steps, H = weights.params, cache.steps, self.n_hidden
-        n_threads = self._threads(steps.size, n_threads)
-        G, S = self._gates, self._slots
-        flat = graw.reshape(steps.size, -1)
-        weight_gradient(cache.s[-1], flat, grads["V"], n_threads)
+        """Overwrite `grads` with the gradient of sum(graw * raw)."""
+        steps = cache.steps
+        n_threads = self._threads(len(steps), n_threads)
+        g = graw.reshape(len(graw), -1)
         np.sum(graw, axis=0, out=grads["b"])
-        V = np.ascontiguousarray(params["V"].reshape(H, -1).T)
-        gs = product(flat, V, np.zeros(H, self.dtype), n_threads)
-        for i in reversed(range(self.n_layers)):
-            layer, slots = self._layers[i], cache.slots[i]
-            W = np.ascontiguousarray(params[f"W_hh{layer}"].T)
-            _recurrent.backward(
-                self._cell, _recurrent.pack(W, 1), steps.first, cache.s[i], cache.m[i], slots, gs,
-                self.bptt, n_threads,
-            )  # fmt: skip
-            gx = np.ascontiguousarray(slots[:, : G * H])
-            gh = np.ascontiguousarray(slots[:, (S - G) * H :])
-            weight_gradient(cache.s[i], gh, grads[f"W_hh{layer}"], n_threads)
+        weight_gradient(cache.layers[-1][0], g, grads["V"], n_threads)
+        gh = self._back(g, params["V"], n_threads)
+        for layer in reversed(range(len(cache.layers))):
+            gx, gu = self._layer_backward(params, layer, steps, cache.layers[layer], gh, n_threads)
+            before = cache.layers[layer][0][steps.before]
+            weight_gradient(before, gu, grads[f"W_hh{layer}"], n_threads)
             np.sum(gx, axis=0, out=grads[f"c{layer}"])
             if self.cell == "gru":
-                np.sum(gh[:, 2 * H :], axis=0, out=grads[f"c_q{layer}"])
-            if i:
-                weight_gradient(cache.below[i - 1], gx, grads[f"W_xh{layer}"], n_threads)
-                W = np.ascontiguousarray(params[f"W_xh{layer}"].T)
-                gbelow = product(gx, W, np.zeros(H, self.dtype), n_threads)
-                going = steps.after >= 0
-                gs = np.zeros_like(gs)
-                gs[steps.after[going]] = gbelow[going]
-            else:
-                self._input_gradient(cache.codes, gx, grads["W_xh"], n_threads)
-        if cache.context is not None:
-            weight_gradient(cache.context, steps.sums(gx), grads["U"], n_threads)
-            weight_gradient(cache.context, steps.sums(graw), grads["B"], n_threads)
+                H = self.hidden_layer_sizes[layer]
+                np.sum(gu[:, 2 * H :], axis=0, out=grads[f"d{layer}"])
+            if layer:
+                below = cache.layers[layer - 1][0]
+                weight_gradient(below[len(steps) :], gx, grads[f"W_xh{layer}"], n_threads)
+                gh = np.zeros_like(below)
+                gh[len(steps) :] = self._back(gx, params[f"W_xh{layer}"], n_threads)
+                continue
+            self._input_gradient(
+                steps.codes[steps.before], gx, self._entering(grads, layer), n_threads
+            )
 
     def _input_gradient(self, codes: Array, gx: Array, gW: Array, n_threads: int) -> None:
-        """Write gW (F Q, G H): what each code's row was multiplied by, times gx, summed."""
-        one_hot, Q = self.inputs.one_hot, self.inputs.n_inputs
-        gW[...] = 0
-        for f in range(self.n_features):
-            code = codes[:, f]
-            missing = np.isnan(code)
-            hot = missing | bool(one_hot[f] & 1)
-            row = np.where(missing, Q - 1, np.where(hot, code, 0)).astype(np.int64)
-            value = np.where(hot, 1, code).astype(self.dtype)
-            there = np.flatnonzero((row >= 0) & (value != 0))
-            there = there[np.argsort(row[there], kind="stable")]
-            levels, start = np.unique(row[there], return_index=True)
-            for level, mine in zip(levels, np.split(there, start[1:]), strict=True):
-                np.einsum("i,ij->j", value[mine], gx[mine], out=gW[f * Q + level])
+        """Write gW (F Q, G H): what codes (N - n, F) added, times gx."""
+        if not len(codes):
+            gW[:] = 0
+            return
+        changes = self._changes(codes, n_threads)
+        lists = _inputs.by_feature(changes, len(gW), len(codes), n_threads)
+        _masked.scatter(changes, lists, full_stairs(*gW.shape), gx, gW, n_threads)
+
+    def _back(self, G: Array, W: Array, n_threads: int) -> Array:
+        """Return G W^T, W (K, ..) as a matrix."""
+        turned = np.ascontiguousarray(W.reshape(len(W), -1).T)
+        return product(G, turned, np.zeros(len(W), self.dtype), n_threads)
+
+    def _layer_backward(
+        self,
+        params: Params,
+        layer: int,
+        steps: Steps,
+        kept: tuple[Array, Array, Array | None],
+        gh: Array,
+        n_threads: int,
+    ) -> tuple[Array, Array]:
+        """Return the gradients (N - n, G H) by what enters the gates, and by the product.
+
+        gh (N, H): the gradient by the units before each step, which is completed.
+        """
+        h, s, slots = kept
+        assert slots is not None
+        H, G = h.shape[1], self._n_gates
+        turned = _recurrent.pack(np.ascontiguousarray(params[f"W_hh{layer}"].T), 1)
+        _recurrent.backward(
+            self._cell, turned, steps.first, h, s, slots, gh, self.bptt or 0, n_threads
+        )
+        if self.cell != "gru":
+            return slots, slots
+        gx = np.ascontiguousarray(slots[:, : G * H])
+        return gx, np.concatenate([slots[:, : 2 * H], slots[:, 3 * H :]], axis=1)
+
+    # ---- one step after the other
+
+    def start(self, n: int) -> State:
+        """Return the state of n sequences before their first step."""
+        sizes = self.hidden_layer_sizes
+        return [(np.zeros((n, H), self.dtype), np.zeros((n, H), self.dtype)) for H in sizes]
 
     def sample(
         self,
-        weights: Weights,
+        params: Params,
         draw: object,
         noise: Array,
         held: Array | None,
@@ -402,47 +375,22 @@ class Recurrent(Network):
         *,
         context: Array | None = None,
         weight: Array | None = None,
-        state: Array | None = None,
+        state: State | None = None,
     ) -> None:
-        """Draw codes (n, T D) where `held` is FREE, and weigh those that are WEIGHED.
+        """Draw codes (n, T F) of T steps where `held` is FREE, and weigh those that are WEIGHED.
 
-        state (L, 2, n, H): that before the first step, zeros by default, and then after the last.
+        state: before the first step, and then after the last.
         """
-        params, n = weights.params, len(codes)
-        n_threads = self._threads(codes.size, n_threads)
-        b = params["b"].reshape(1, -1)
-        if context is not None:
-            b = product(context, params["B"], b[0], n_threads)
-        if state is None:
-            state = self.initial_state(n)
-        layers = []
-        for i, layer in enumerate(self._layers):
-            layers.append(self._weights(weights, i, context, n_threads, _packed_x(params, layer)))
-        V = _recurrent.pack(params["V"].reshape(self.n_hidden, -1), 1)
+        layers = [
+            self._weights(params, layer, True) for layer in range(len(self.hidden_layer_sizes))
+        ]
+        V = _recurrent.pack(params["V"].reshape(self.hidden_layer_sizes[-1], -1), 1)
         _recurrent.sample(
-            draw, noise, held, codes, weight, layers, self.inputs.one_hot, self.inputs.n_inputs,
-            V, b, self.n_outputs, state, n_threads,
+            draw, noise, held, codes, weight, layers, self.inputs.one_hot, self.inputs.n_inputs, V,
+            params["b"].ravel(), self.n_outputs, self.start(len(codes)) if state is None else state,
+            self._threads(codes.size, n_threads),
         )  # fmt: skip
 
-    def _weights(
-        self,
-        weights: Weights,
-        i: int,
-        context: Array | None,
-        n_threads: int,
-        packed_x: Array | None = None,
-    ) -> _recurrent.Weights:
-        layer, params = self._layers[i], weights.params
-        bias = params[f"c{layer}"][None]
-        if context is not None and i == 0:
-            bias = product(context, params["U"], bias[0], n_threads)
-        x = packed_x if i else params["W_xh"]
-        c_q = params.get(f"c_q{layer}")
-        return _recurrent.Weights(self._cell, self.n_hidden, x, weights.packed[i], bias, c_q)
-
-    def _threads(self, n_steps: int, n_threads: int) -> int:
-        return useful_n_threads(n_threads, n_steps * self._gates * self.n_hidden**2)
-
-
-def _packed_x(params: Params, layer: str) -> Array | None:
-    return _recurrent.pack(params[f"W_xh{layer}"], 1) if layer else None
+    def _threads(self, n_rows: int, n_threads: int) -> int:
+        size = max(H * H for H in self.hidden_layer_sizes) * self._n_gates
+        return useful_n_threads(n_threads, n_rows * size)

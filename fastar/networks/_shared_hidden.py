@@ -221,7 +221,7 @@ class SharedHidden(Network):
         _nade.sample(
             draw, noise, held, codes, weight, self.inputs.one_hot, self.inputs.n_inputs,
             self.markov_order, W, V, params["b"], params.get("rho"),
-            self._initial(params, n, context, n_threads), shift, self._activation,
+            self._initial(params, 1, context, n_threads), shift, self._activation,
             self.inputs.unit_changes, n_threads,
         )  # fmt: skip
 
@@ -234,12 +234,16 @@ class SharedHidden(Network):
         return params["W"].reshape(-1, self.n_hidden), params["V"].reshape(-1, self.n_hidden)
 
     def _initial(self, params: Params, n: int, context: Array | None, n_threads: int) -> Array:
-        """Return the pre-activations before the first feature, in whole vectors."""
+        """Return the pre-activations before the first feature, in whole vectors.
+
+        n: how many rows without a context.
+        """
         stride = _nade.hidden_stride(self.n_hidden, self.dtype)
+        first = params["c"]
+        if context is not None:
+            first = product(context, params["U"], first, n_threads)
+            n = len(first)
         hidden: Array = _cpu.aligned_empty((n, stride), self.dtype)
-        c = params["c"]
-        hidden[:, : self.n_hidden] = (
-            c if context is None else product(context, params["U"], c, n_threads)
-        )
+        hidden[:, : self.n_hidden] = first
         hidden[:, self.n_hidden :] = 0
         return hidden

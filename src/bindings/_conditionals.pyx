@@ -4,7 +4,9 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from cython cimport floating
 from cython.parallel cimport prange
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
+
+from conditionals cimport walked_f32, walked_f64
 
 import numpy as np
 
@@ -25,13 +27,15 @@ cdef extern from "conditionals.h" nogil:
                                        int64_t, float*) noexcept nogil
     ctypedef void (*draw_function_f64)(int64_t, int64_t, conditional_spec, double*, int64_t, const double*,
                                        int64_t, double*) noexcept nogil
-    ctypedef void (*weigh_function_f32)() noexcept nogil
+    ctypedef void (*weigh_function_f32)(int64_t, int64_t, int64_t, int64_t, conditional_spec, const float*,
+                                        int64_t, walked_f32) noexcept nogil
     ctypedef struct draw_f32:
         draw_function_f32 function
         weigh_function_f32 weigh
         int64_t n_noise
         conditional_spec spec
-    ctypedef void (*weigh_function_f64)() noexcept nogil
+    ctypedef void (*weigh_function_f64)(int64_t, int64_t, int64_t, int64_t, conditional_spec, const double*,
+                                        int64_t, walked_f64) noexcept nogil
     ctypedef struct draw_f64:
         draw_function_f64 function
         weigh_function_f64 weigh
@@ -43,6 +47,7 @@ cdef extern from "conditionals.h" nogil:
         void (*gradient)(int64_t, int64_t, int64_t, conditional_spec, const float*, const float*,
                          const float*, float*, double*, float*) noexcept nogil
         draw_function_f32 draw
+        draw_function_f32 mode
         weigh_function_f32 weigh
     ctypedef struct conditionals_f64:
         void (*log_prob)(int64_t, int64_t, int64_t, conditional_spec, const double*, const double*, double*,
@@ -50,6 +55,7 @@ cdef extern from "conditionals.h" nogil:
         void (*gradient)(int64_t, int64_t, int64_t, conditional_spec, const double*, const double*,
                          const double*, double*, double*, double*) noexcept nogil
         draw_function_f64 draw
+        draw_function_f64 mode
         weigh_function_f64 weigh
     const conditionals_f32* conditionals_f32_for(int isa)
     const conditionals_f64* conditionals_f64_for(int isa)
@@ -60,7 +66,7 @@ cdef const conditionals_f64* f64 = conditionals_f64_for(isa)
 KINDS = ("bernoulli", "categorical", "gaussian", "laplace", "gaussian_mixture", "laplace_mixture",
          "logistic_mixture", "poisson", "negative_binomial")
 MAX_COMPONENTS = FASTAR_COMPONENTS
-FREE, HELD, WEIGHED = FASTAR_FREE, FASTAR_HELD, FASTAR_WEIGHED  # what a walk does with a code
+FREE, HELD, WEIGHED = FASTAR_FREE, FASTAR_HELD, FASTAR_WEIGHED  # what a walk does with a code; HELD is 0
 FEATURE = np.dtype([("kind", np.int32), ("count", np.int32), ("unit", np.float64), ("floor", np.float64),
                     ("low", np.float64), ("high", np.float64)])
 
@@ -158,16 +164,71 @@ cdef class Kernel:
 
         It points into this object: keep the object while the capsule is used.
         """
+        return self.capsule(dtype, temperature, self.n_noise, 0)
+
+    def mode(self, dtype):
+        """Return the capsule with which a network takes the most probable code between two.
+
+        These bounds stand in for the noise of each feature. It points into this object.
+        """
+        return self.capsule(dtype, 1, 2, 1)
+
+    cdef capsule(self, dtype, double temperature, int64_t n_noise, bint mode):
         cdef draw_f32* draw32
         cdef draw_f64* draw64
         if dtype == np.float32:
             draw32 = <draw_f32*>PyMem_Malloc(sizeof(draw_f32))
             if draw32 == NULL:
                 raise MemoryError()
-            draw32[0] = draw_f32(f32.draw, f32.weigh, self.n_noise, self.spec(temperature))
+            draw32[0] = draw_f32(f32.draw, f32.weigh, n_noise, self.spec(temperature))
+            if mode:
+                draw32.function = f32.mode
             return PyCapsule_New(draw32, "fastar.draw_f32", free_draw)
         draw64 = <draw_f64*>PyMem_Malloc(sizeof(draw_f64))
         if draw64 == NULL:
             raise MemoryError()
-        draw64[0] = draw_f64(f64.draw, f64.weigh, self.n_noise, self.spec(temperature))
+        draw64[0] = draw_f64(f64.draw, f64.weigh, n_noise, self.spec(temperature))
+        if mode:
+            draw64.function = f64.mode
         return PyCapsule_New(draw64, "fastar.draw_f64", free_draw)
+
+
+def choose(draw, int64_t d, floating[:, ::1] raw, const floating[:, ::1] noise, held, floating[::1] codes,
+           double[::1] weight):
+    """Draw feature d's codes (n,) by its outputs raw (n, P), which are used up, and noise (n, m).
+
+    draw: what a `Kernel` gave. held (n,): where not FREE a code stays, and where WEIGHED log p of it is added
+    to weight (n,); None for FREE everywhere.
+    """
+    cdef int64_t n = raw.shape[0], P = raw.shape[1], m = noise.shape[1], r
+    cdef const uint8_t[::1] flag = held
+    cdef floating[::1] drawn = aligned_empty((max(1, n),), np.float32 if floating is float else np.float64)
+    cdef draw_f32* draw32
+    cdef draw_f64* draw64
+    if (noise.shape[0] != n or codes.shape[0] != n or weight.shape[0] != n
+            or (held is not None and flag.shape[0] != n)):
+        raise ValueError("the shapes of raw, noise, held, codes and weight do not fit together")
+    if n == 0:
+        return
+    cdef const uint8_t* flags = NULL if held is None else &flag[0]
+    if floating is float:
+        draw32 = <draw_f32*>PyCapsule_GetPointer(draw, "fastar.draw_f32")
+        if draw32.n_noise != m:
+            raise ValueError("noise does not fit the draw")
+        with nogil:
+            if flags != NULL:
+                draw32.weigh(n, 1, 0, d, draw32.spec, &raw[0, 0], P,
+                             walked_f32(0, &noise[0, 0], flags, &codes[0], &weight[0]))
+            draw32.function(n, d, draw32.spec, &raw[0, 0], P, &noise[0, 0], m, &drawn[0])
+    else:
+        draw64 = <draw_f64*>PyCapsule_GetPointer(draw, "fastar.draw_f64")
+        if draw64.n_noise != m:
+            raise ValueError("noise does not fit the draw")
+        with nogil:
+            if flags != NULL:
+                draw64.weigh(n, 1, 0, d, draw64.spec, &raw[0, 0], P,
+                             walked_f64(0, &noise[0, 0], flags, &codes[0], &weight[0]))
+            draw64.function(n, d, draw64.spec, &raw[0, 0], P, &noise[0, 0], m, &drawn[0])
+    for r in range(n):
+        if flags == NULL or flags[r] == FASTAR_FREE:
+            codes[r] = drawn[r]

@@ -310,6 +310,16 @@ def outer(const floating[:, ::1] A, const floating[:, ::1] G, Staircase stairs, 
                           &chunks[threadid(), 0], OUTER_ROWS, &columns[p, 0], &gW[0, 0])
 
 
+def activate(floating[:, ::1] h, int activation, int n_threads):
+    """Write h = g(h)."""
+    cdef int64_t n = h.shape[0], N = h.shape[1], r
+    for r in prange(n, nogil=True, num_threads=n_threads, schedule="static"):
+        if floating is float:
+            f32.activate(1, N, activation, &h[r, 0], N)
+        else:
+            f64.activate(1, N, activation, &h[r, 0], N)
+
+
 def gather(changes, Staircase stairs, const floating[:, ::1] W, bias, floating[:, ::1] out, int activation,
            int n_threads):
     """Do what `forward` does, for the inputs that `changes` (count, at, row, value) lists."""

@@ -5,6 +5,7 @@ from cpython.pycapsule cimport PyCapsule_GetPointer
 from cython cimport floating
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.string cimport memcpy
 
 from conditionals cimport draw_f32, draw_f64, walked_f32, walked_f64
 from inputs cimport changes_by_feature, changes_f32, changes_f64, input_spec
@@ -251,12 +252,12 @@ def backward(changes, by_feature, const floating[:, ::1] W, const floating[:, ::
 
 def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, weight,
            const uint8_t[::1] one_hot, int64_t n_inputs, int64_t markov_order, const floating[:, ::1] W,
-           const floating[:, ::1] V, const floating[:, ::1] b, rho, floating[:, ::1] initial, shift,
+           const floating[:, ::1] V, const floating[:, ::1] b, rho, const floating[:, ::1] initial, shift,
            int activation, bint unit_changes, int n_threads):
     """Fill codes (n, D) feature by feature, but for those with held (n, D) not FREE.
 
     draw: the conditional's capsule. noise (n, D, m). weight (n,): log p of codes that are WEIGHED is added.
-    rho and initial as in `forward`; initial is overwritten. shift (n, D, P): added to raw, or None.
+    rho and initial as in `forward`, or one row of it for all. shift (n, D, P): added to raw, or None.
     """
     cdef int64_t n = codes.shape[0], D = codes.shape[1], P = b.shape[1], H = W.shape[1]
     cdef int64_t stride = initial.shape[1]
@@ -274,15 +275,14 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
     cdef const uint8_t[:, ::1] is_held = held
     cdef double[::1] log_weight = np.zeros(n) if weight is None else weight
     cdef const floating[:, :, ::1] shifts = shift
-    if (initial.shape[0] != n or noise.shape[0] != n or noise.shape[1] != D or noise.shape[2] != n_noise
+    if (initial.shape[0] not in (1, n) or noise.shape[0] != n or noise.shape[1] != D
+            or noise.shape[2] != n_noise or one_hot.shape[0] != D or log_weight.shape[0] != n
             or (held is not None and (is_held.shape[0] != n or is_held.shape[1] != D))
-            or log_weight.shape[0] != n
-            or (shift is not None and (shifts.shape[0] != n or shifts.shape[1] != D or shifts.shape[2] != P))
-            or one_hot.shape[0] != D):
+            or (shift is not None and (shifts.shape[0] != n or shifts.shape[1] != D or shifts.shape[2] != P))):
         raise ValueError("the shapes of codes, noise, held, weight, shift and initial do not fit together")
     cdef int64_t capacity = 2 * D
     cdef int64_t rows = rows_per_call(n, n_threads, FASTAR_SAMPLE_ROWS, 4), m, r, i, t
-    cdef floating[:, :, ::1] units = aligned_empty((n_threads, 2 * rows, stride), dtype)
+    cdef floating[:, :, ::1] units = aligned_empty((n_threads, 3 * rows, stride), dtype)
     cdef floating[:, ::1] scratch = aligned_empty((n_threads, rows * (2 * P + 1 + capacity)), dtype)
     cdef int32_t[:, ::1] counts = aligned_empty((n_threads, rows * (1 + capacity)), np.int32)
     cdef uint8_t[:, ::1] saturated = aligned_empty((n_threads, rows), np.uint8)
@@ -300,6 +300,7 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
     cdef double* weight_row = NULL
     cdef const floating* shift_row = NULL
     cdef bint any_held = held is not None, any_shift = shift is not None
+    cdef int64_t k, own = 1 if initial.shape[0] == n else 0
     for i in prange((n + rows - 1) // rows, nogil=True, num_threads=n_threads, schedule="dynamic",
                     chunksize=1):
         r = i * rows
@@ -313,17 +314,19 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
             weight_row = &log_weight[r]
         if any_shift:
             shift_row = &shifts[r, 0, 0]
+        for k in range(m):
+            memcpy(&units[t, 2 * rows + k, 0], &initial[own * (r + k), 0], stride * sizeof(floating))
         if floating is float:
             f32.sample(
                 m, sizes, nade_params_f32(&W[0, 0], &V[0, 0], &b[0, 0], rho_, exp_minus_W), inputs,
                 changes_f32(capacity, &counts[t, 0], NULL, &counts[t, rows], &scratch[t, rows * (2 * P + 1)]),
                 draw32, walked_f32(r, &noise[r, 0, 0], held_row, &codes[r, 0], weight_row), shift_row,
-                nade_units_f32(&initial[r, 0], &units[t, 0, 0], &units[t, rows, 0], &saturated[t, 0]),
+                nade_units_f32(&units[t, 2 * rows, 0], &units[t, 0, 0], &units[t, rows, 0], &saturated[t, 0]),
                 &scratch[t, 0], &scratch[t, 2 * rows * P])
         else:
             f64.sample(
                 m, sizes, nade_params_f64(&W[0, 0], &V[0, 0], &b[0, 0], rho_, exp_minus_W), inputs,
                 changes_f64(capacity, &counts[t, 0], NULL, &counts[t, rows], &scratch[t, rows * (2 * P + 1)]),
                 draw64, walked_f64(r, &noise[r, 0, 0], held_row, &codes[r, 0], weight_row), shift_row,
-                nade_units_f64(&initial[r, 0], &units[t, 0, 0], &units[t, rows, 0], &saturated[t, 0]),
+                nade_units_f64(&units[t, 2 * rows, 0], &units[t, 0, 0], &units[t, rows, 0], &saturated[t, 0]),
                 &scratch[t, 0], &scratch[t, 2 * rows * P])

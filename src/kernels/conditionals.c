@@ -92,15 +92,52 @@ static void draw(int64_t n, int64_t d, conditional_spec spec, real *raw, int64_t
     }
 }
 
+#define MODE_ARGUMENTS raw, raw_stride, bounds, bounds_stride, codes
+
+static void mode(int64_t n, int64_t d, conditional_spec spec, real *raw, int64_t raw_stride, const real *bounds,
+                 int64_t bounds_stride, real *codes) {
+    const feature_spec *f = spec.features + d;
+    switch (f->kind) {
+    case FASTAR_BERNOULLI: bernoulli_mode(n, MODE_ARGUMENTS); break;
+    case FASTAR_CATEGORICAL: categorical_mode(n, MODE_ARGUMENTS); break;
+    case FASTAR_GAUSSIAN:
+    case FASTAR_LAPLACE: single_mode(n, MODE_ARGUMENTS); break;
+    case FASTAR_GAUSSIAN_MIXTURE: mixture_mode(FASTAR_GAUSSIAN_MIXTURE, n, f, MODE_ARGUMENTS); break;
+    case FASTAR_LAPLACE_MIXTURE: mixture_mode(FASTAR_LAPLACE_MIXTURE, n, f, MODE_ARGUMENTS); break;
+    case FASTAR_LOGISTIC_MIXTURE: mixture_mode(FASTAR_LOGISTIC_MIXTURE, n, f, MODE_ARGUMENTS); break;
+    case FASTAR_POISSON: count_mode(FASTAR_POISSON, n, f, MODE_ARGUMENTS); break;
+    case FASTAR_NEGATIVE_BINOMIAL: count_mode(FASTAR_NEGATIVE_BINOMIAL, n, f, MODE_ARGUMENTS); break;
+    }
+}
+
+/* One logit a row: as many rows at once as a vector has lanes. */
+static void weigh_bernoulli(int64_t n, int64_t D, int64_t d, const real *raw, int64_t raw_stride,
+                            FASTAR_TABLE_TYPE(walked) rows) {
+    for (int64_t r = 0; r < n; r += VL) {
+        const int m = lanes(n - r);
+        real x[VL], logp[VL];
+        for (int i = 0; i < m; i++)
+            x[i] = rows.codes[(r + i) * D + d];
+        bernoulli_row(0, m, raw_stride, NULL, raw + r * raw_stride, x, 0, logp, NULL);
+        for (int i = 0; i < m; i++)
+            if (rows.held[(r + i) * D + d] == FASTAR_WEIGHED && x[i] == x[i])
+                rows.weight[r + i] += logp[i];
+    }
+}
+
 static void weigh(int64_t n, int64_t D, int64_t d, int64_t feature, conditional_spec spec, const real *raw,
                   int64_t raw_stride, FASTAR_TABLE_TYPE(walked) rows) {
+    const feature_spec *f = spec.features + feature;
+    if (f->kind == FASTAR_BERNOULLI) {
+        weigh_bernoulli(n, D, d, raw, raw_stride, rows);
+        return;
+    }
     for (int64_t r = 0; r < n; r++)
         if (rows.held[r * D + d] == FASTAR_WEIGHED) {
             real logp;
-            stretch_with_gaps(0, 1, 0, spec.features + feature, raw + r * raw_stride, rows.codes + r * D + d, 0, &logp,
-                              NULL);
+            stretch_with_gaps(0, 1, 0, f, raw + r * raw_stride, rows.codes + r * D + d, 0, &logp, NULL);
             rows.weight[r] += logp;
         }
 }
 
-const FASTAR_TABLE_TYPE(conditionals) FASTAR_TABLE(conditionals) = {log_prob, gradient, draw, weigh};
+const FASTAR_TABLE_TYPE(conditionals) FASTAR_TABLE(conditionals) = {log_prob, gradient, draw, mode, weigh};

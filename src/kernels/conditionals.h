@@ -2,7 +2,7 @@
  *
  * raw (n, D, P), codes (n, D). Outputs: logp (n, D), total (n,) its row sums in double precision, and
  * in the gradient's case graw (n, D, P) = scale[r] * d logp / d raw. Nothing overflows for finite raw.
- * One kind is one file in conditionals/: <kind>_row and <kind>_draw. */
+ * One kind is one file in conditionals/: <kind>_row, <kind>_draw and <kind>_mode. */
 #ifndef FASTAR_CONDITIONALS_H
 #define FASTAR_CONDITIONALS_H
 
@@ -31,8 +31,8 @@ typedef struct {
     double low, high; /* codes of the lowest and the highest ordinal level */
 } feature_spec;
 
-/* What a walk from feature to feature does with a code: draws it, keeps it, or keeps it and weighs it. */
-enum { FASTAR_FREE, FASTAR_HELD, FASTAR_WEIGHED };
+/* What a walk from feature to feature does with a code: keeps it, draws it, or keeps it and weighs it. */
+enum { FASTAR_HELD, FASTAR_FREE, FASTAR_WEIGHED };
 
 typedef struct {
     const feature_spec *features; /* (D,) */
@@ -72,6 +72,8 @@ typedef struct {
         void (*gradient)(int64_t n, int64_t D, int64_t P, conditional_spec spec, const real *raw,  \
                          const real *codes, const real *scale, real *logp, double *total, real *graw); \
         draw_function_##type draw;                                                                 \
+        /* The most probable code from noise[0] to noise[1], two codes; of mixtures of Gaussians a local one. */ \
+        draw_function_##type mode;                                                                 \
         weigh_function_##type weigh;                                                               \
     } conditionals_##type;
 

@@ -94,15 +94,20 @@ INLINE int is_wanted(int64_t n, int64_t D, int64_t d, const uint8_t *held) {
 static void lead(const layer *l, int64_t n, int64_t first, const input_spec *inputs, const real *codes) {
     const int64_t D = l->z.D, H = l->z.H;
     for (int64_t r = 0; r < n; r++) {
-        real *a = l->units.initial + r * l->z.stride, value;
-        for (int64_t f = first < inputs->markov_order ? 0 : first - inputs->markov_order; f < first; f++) {
-            int32_t row;
-            if (!change_of(inputs, f, codes[r * D + f], &row, &value))
-                continue;
-            for (int64_t k = 0; k < H; k += VL) {
-                const real *w = l->p.W + row * H + k;
-                vstore(a + k, vfma(vset1(value), k + VL <= H ? vload(w) : vload_part(w, (int)(H - k)), vload(a + k)));
+        real *initial = l->units.initial + r * l->z.stride, *value = l->changes.value + r * l->changes.capacity;
+        int32_t *row = l->changes.row + r * l->changes.capacity;
+        int64_t count = 0;
+        for (int64_t f = first < inputs->markov_order ? 0 : first - inputs->markov_order; f < first; f++)
+            count += change_of(inputs, f, codes[r * D + f], row + count, value + count);
+        for (int64_t k = 0; k < H && count; k += WIDTH * VL) {
+            vec a[WIDTH], w[WIDTH];
+            load_units(a, initial + k, WIDTH * VL);
+            for (int64_t i = 0; i < count; i++) {
+                load_units(w, l->p.W + row[i] * H + k, H - k < WIDTH * VL ? H - k : WIDTH * VL);
+                EACH_VECTOR(j)
+                    a[j] = vfma(vset1(value[i]), w[j], a[j]);
             }
+            store_units(initial + k, a, WIDTH * VL);
         }
         start(l, r);
         l->changes.count[r] = 0;

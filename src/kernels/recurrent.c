@@ -23,11 +23,11 @@ static void pack(int64_t K, int64_t parts, int64_t H, const real *W, real *packe
         }
 }
 
-/* x of n sequences from r0 on: their biases and the rows of W_xh that their codes add. codes (n, F), x (n, x_row) */
-static void gather(int64_t n, int64_t r0, const LAYER *l, const real *codes, int64_t codes_row, real *x, int64_t x_row) {
+/* x of n sequences: c and the rows of W_xh that their codes add. codes (n, F), x (n, x_row) */
+static void gather(int64_t n, const LAYER *l, const real *codes, int64_t codes_row, real *x, int64_t x_row) {
     const int64_t width = gates_of(l->cell) * l->H;
     for (int64_t r = 0; r < n; r++) {
-        const real *start = l->bias + (r0 + r) * l->bias_row;
+        const real *start = l->c;
         real *out = x + r * x_row;
         for (int64_t f = 0; f < l->inputs.D; f++) {
             int32_t row;
@@ -52,11 +52,11 @@ INLINE void cell_after(int cell, int64_t H, int64_t left, real *slots, const rea
         store(slots, h, left);
         store(after_s, h, left);
     } else if (cell == FASTAR_GRU_CELL) {
-        const vec r = vsigmoid(load(slots + H, left)), z = vsigmoid(load(slots + 2 * H, left));
-        const vec n = vtanh(vfma(r, load(slots + 3 * H, left), load(slots, left)));
-        store(slots, n, left);
-        store(slots + H, r, left);
-        store(slots + 2 * H, z, left);
+        const vec r = vsigmoid(load(slots, left)), z = vsigmoid(load(slots + H, left));
+        const vec n = vtanh(vfma(r, load(slots + 3 * H, left), load(slots + 2 * H, left)));
+        store(slots, r, left);
+        store(slots + H, z, left);
+        store(slots + 2 * H, n, left);
         store(after_s, vfma(z, load(s, left) - n, n), left);
     } else {
         const vec i = vsigmoid(load(slots, left)), f = vsigmoid(load(slots + H, left));
@@ -74,13 +74,13 @@ INLINE void cell_after(int cell, int64_t H, int64_t left, real *slots, const rea
 /* One step of n sequences, whose x is in `slots` (n, S H). */
 INLINE void step_of(int cell, int64_t n, const LAYER *l, real *slots, const real *s, const real *m, real *after_s,
                     real *after_m) {
-    const int64_t H = l->H, G = gates_of(cell), S = slots_of(cell), row = S * H;
+    const int64_t H = l->H, G = gates_of(cell), row = slots_of(cell) * H;
     const real *packed = l->packed;
     for (int64_t j = 0; j < H; j += PANEL) {
         const int64_t width = least(PANEL, H - j);
         for (int64_t g = 0; g < G; g++) {
             const int q = cell == FASTAR_GRU_CELL && g == G - 1;
-            product(n, H, width, s, H, packed, q ? l->c_q + j : NULL, !q, slots + (S - G + g) * H + j, row);
+            product(n, H, width, s, H, packed, q ? l->d + j : NULL, !q, slots + (g + q) * H + j, row);
             packed += H * PANEL;
         }
         for (int64_t r = 0; r < n; r++)
@@ -110,26 +110,23 @@ static void forward(int64_t r0, int64_t r1, LAYER layer, STEPS steps, const real
                     real *scratch) {
     const int64_t H = layer.H, F = layer.inputs.D, x_width = gates_of(layer.cell) * H;
     const int64_t row = slots_of(layer.cell) * H;
-    for (int64_t t = 0; t < steps.T; t++) {
-        const int64_t at = steps.first[t] + r0, next = steps.first[t + 1] + r0;
-        const int64_t going = alive(&steps, t + 1, r0, r1), all = steps.end_s ? alive(&steps, t, r0, r1) : going;
-        if (all == 0)
+    for (int64_t t = 0; t + 1 < steps.T; t++) {
+        const int64_t at = steps.first[t] + r0, next = steps.first[t + 1] + r0, update = next - steps.first[1];
+        const int64_t n = alive(&steps, t + 1, r0, r1);
+        if (n == 0)
             break;
-        real *slots = steps.slots ? steps.slots + at * row : scratch;
+        real *slots = steps.slots ? steps.slots + update * row : scratch;
         if (given)
-            for (int64_t r = 0; r < all; r++)
-                memcpy(slots + r * row, given + (at + r) * x_width, x_width * sizeof(real));
+            copy_columns(n, x_width, given + update * x_width, x_width, slots, row);
         else
-            gather(all, r0, &layer, codes + at * F, F, slots, row);
-        const real *s = steps.s + at * H, *m = steps.m ? steps.m + at * H : NULL;
-        step(going, &layer, slots, s, m, steps.s + next * H, steps.m ? steps.m + next * H : NULL);
-        step(all - going, &layer, slots + going * row, s + going * H, m ? m + going * H : NULL,
-             steps.end_s + (r0 + going) * H, steps.end_m ? steps.end_m + (r0 + going) * H : NULL);
+            gather(n, &layer, codes + at * F, F, slots, row);
+        step(n, &layer, slots, steps.s + at * H, steps.m ? steps.m + at * H : NULL, steps.s + next * H,
+             steps.m ? steps.m + next * H : NULL);
     }
 }
 
-/* Up to VL units: gradients in place of `slots`, by g, the gradient by the state after. gs: that before. gm: by the
- * cell, after and then before. after_m: the cell after. */
+/* Up to VL units: gradients in place of `slots`, by g, the gradient by the state after. gs: that before, or NULL. gm:
+ * by the memory, after and then before. after_m: the memory after. */
 INLINE void cell_before(int cell, int64_t H, int64_t left, real *slots, const real *s, const real *m,
                         const real *after_m, const real *g, real *gs, real *gm) {
     const vec one = vset1(1), gh = load(g, left);
@@ -137,13 +134,14 @@ INLINE void cell_before(int cell, int64_t H, int64_t left, real *slots, const re
         const vec h = load(slots, left);
         store(slots, gh * (one - h * h), left);
     } else if (cell == FASTAR_GRU_CELL) {
-        const vec n = load(slots, left), r = load(slots + H, left), z = load(slots + 2 * H, left);
+        const vec r = load(slots, left), z = load(slots + H, left), n = load(slots + 2 * H, left);
         const vec q = load(slots + 3 * H, left), gn = gh * (one - z) * (one - n * n);
-        store(slots, gn, left);
-        store(slots + H, gn * q * r * (one - r), left);
-        store(slots + 2 * H, gh * (load(s, left) - n) * z * (one - z), left);
+        store(slots, gn * q * r * (one - r), left);
+        store(slots + H, gh * (load(s, left) - n) * z * (one - z), left);
+        store(slots + 2 * H, gn, left);
         store(slots + 3 * H, gn * r, left);
-        store(gs, vfma(gh, z, load(gs, left)), left);
+        if (gs)
+            store(gs, vfma(gh, z, load(gs, left)), left);
     } else {
         const vec i = load(slots, left), f = load(slots + H, left), a = load(slots + 2 * H, left);
         const vec o = load(slots + 3 * H, left), c = vtanh(load(after_m, left));
@@ -158,37 +156,40 @@ INLINE void cell_before(int cell, int64_t H, int64_t left, real *slots, const re
 
 INLINE void back_of(int cell, int64_t n, const LAYER *l, real *slots, const real *s, const real *m, const real *after_m,
                     const real *g, real *gs, real *gm) {
-    const int64_t H = l->H, G = gates_of(cell), S = slots_of(cell), row = S * H;
+    const int64_t H = l->H, G = gates_of(cell), row = slots_of(cell) * H;
+    const int64_t first = cell == FASTAR_GRU_CELL ? 2 * H : G * H; /* depth of the slots before n and q */
     for (int64_t r = 0; r < n; r++)
         for (int64_t k = 0; k < H; k += VL)
             cell_before(cell, H, H - k, slots + r * row + k, s + r * H + k, m ? m + r * H + k : NULL,
-                        after_m ? after_m + r * H + k : NULL, g + r * H + k, gs + r * H + k, gm + r * H + k);
-    for (int64_t j = 0; j < H; j += PANEL)
-        product(n, G * H, least(PANEL, H - j), slots + (S - G) * H, row, l->packed + j * G * H, NULL, 1, gs + j, H);
+                        after_m ? after_m + r * H + k : NULL, g + r * H + k, gs ? gs + r * H + k : NULL,
+                        gm + r * H + k);
+    for (int64_t j = 0; j < H && gs; j += PANEL) {
+        const real *packed = l->packed + j * G * H;
+        product(n, first, least(PANEL, H - j), slots, row, packed, NULL, 1, gs + j, H);
+        if (first < G * H)
+            product(n, H, least(PANEL, H - j), slots + 3 * H, row, packed + first * PANEL, NULL, 1, gs + j, H);
+    }
 }
 
 static void backward(int64_t r0, int64_t r1, LAYER layer, STEPS steps, int64_t cut, real *gs, real *gm) {
     const int64_t H = layer.H, row = slots_of(layer.cell) * H;
     memset(gm, 0, (r1 - r0) * H * sizeof(real));
-    for (int64_t t = steps.T - 1; t >= 0; t--) {
+    for (int64_t t = steps.T - 2; t >= 0; t--) {
         const int64_t at = steps.first[t] + r0, next = steps.first[t + 1] + r0;
-        const int64_t all = alive(&steps, t, r0, r1);
-        int64_t going = alive(&steps, t + 1, r0, r1);
-        if (cut && (t + 1) % cut == 0) {
-            memset(gm, 0, going * H * sizeof(real));
-            going = 0;
-        }
-        real *slots = steps.slots + at * row;
-        memset(slots + going * row, 0, (all - going) * row * sizeof(real));
+        const int64_t n = alive(&steps, t + 1, r0, r1);
+        const int stop = cut && t % cut == 0;
+        real *slots = steps.slots + (next - steps.first[1]) * row;
         const real *s = steps.s + at * H, *m = steps.m ? steps.m + at * H : NULL;
         const real *after_m = steps.m ? steps.m + next * H : NULL;
-#define BACK(cell) back_of(cell, going, &layer, slots, s, m, after_m, gs + next * H, gs + at * H, gm)
-        if (going > 0)
+#define BACK(cell) back_of(cell, n, &layer, slots, s, m, after_m, gs + next * H, stop ? NULL : gs + at * H, gm)
+        if (n > 0)
             switch (layer.cell) {
             case FASTAR_TANH_CELL: BACK(FASTAR_TANH_CELL); break;
             case FASTAR_GRU_CELL: BACK(FASTAR_GRU_CELL); break;
             default: BACK(FASTAR_LSTM_CELL);
             }
+        if (stop)
+            memset(gm, 0, n * H * sizeof(real));
     }
 }
 
@@ -206,26 +207,28 @@ static void choose(int64_t n, int64_t t, const WALK *w, DRAW draw, WALKED rows, 
     }
 }
 
-/* states: h and m of each layer in turn, (n, H). */
-static void sample(int64_t n, int64_t first, WALK walk, DRAW draw, WALKED walked, real *const *states, real *scratch) {
-    const LAYER *top = walk.layers + walk.L - 1;
-    const int64_t H = top->H, F = walk.layers[0].inputs.D, width = F * walk.P;
-    const int64_t row = slots_of(top->cell) * H, G = gates_of(top->cell);
-    real *slots = scratch, *after = slots + n * row, *raw = after + n * H, *drawn = raw + n * width;
+static void sample(int64_t n, WALK walk, DRAW draw, WALKED walked, real *const *states, real *scratch) {
+    const int64_t L = walk.L, F = walk.layers[0].inputs.D, width = F * walk.P;
+    int64_t most = 0;
+    for (int64_t i = 0; i < L; i++)
+        most = most < walk.layers[i].H ? walk.layers[i].H : most;
+    real *slots = scratch, *after = slots + n * slots_of(walk.layers->cell) * most, *raw = after + n * most;
+    real *drawn = raw + n * width;
     for (int64_t t = 0; t < walk.T; t++) {
-        for (int64_t r = 0; r < n; r++)
-            memcpy(raw + r * width, walk.b + (first + r) * walk.b_row, width * sizeof(real));
+        const int64_t top = walk.layers[L - 1].H;
         for (int64_t j = 0; j < width; j += PANEL)
-            product(n, H, least(PANEL, width - j), states[2 * (walk.L - 1)], H, walk.V + j * H, NULL, 1, raw + j, width);
+            product(n, top, least(PANEL, width - j), states[2 * L - 2], top, walk.V + j * top, walk.b + j, 0, raw + j,
+                    width);
         choose(n, t, &walk, draw, walked, raw, drawn);
-        for (int64_t i = 0; i < walk.L; i++) {
+        for (int64_t i = 0; i < L; i++) {
             const LAYER *l = walk.layers + i;
+            const int64_t H = l->H, columns = gates_of(l->cell) * H, row = slots_of(l->cell) * H;
             if (i == 0)
-                gather(n, first, l, walked.codes + t * F, walk.T * F, slots, row);
+                gather(n, l, walked.codes + t * F, walk.T * F, slots, row);
             else
-                for (int64_t j = 0; j < G * H; j += PANEL)
-                    product(n, H, least(PANEL, G * H - j), states[2 * i - 2], H, l->x + j * H, l->bias + j, 0,
-                            slots + j, row);
+                for (int64_t j = 0, K = walk.layers[i - 1].H; j < columns; j += PANEL)
+                    product(n, K, least(PANEL, columns - j), states[2 * i - 2], K, l->x + j * K, l->c + j, 0, slots + j,
+                            row);
             step(n, l, slots, states[2 * i], states[2 * i + 1], after, states[2 * i + 1]);
             memcpy(states[2 * i], after, n * H * sizeof(real));
         }

@@ -26,3 +26,9 @@ static void bernoulli_draw(int64_t n, const feature_spec *f, double temperature,
         vstore_part(codes + r, vselect(uniform < p, vset1(1), vset1(0)), m);
     }
 }
+
+static void bernoulli_mode(int64_t n, const real *raw, int64_t raw_stride, const real *bounds, int64_t bounds_stride,
+                           real *codes) {
+    for (int64_t r = 0; r < n; r++)
+        codes[r] = inside(raw[r * raw_stride] > 0, bounds + r * bounds_stride);
+}

@@ -19,6 +19,9 @@
 
 INLINE int lanes(int64_t left) { return left < VL ? (int)left : VL; }
 
+/* The nearest number to x from bounds[0] to bounds[1]. */
+INLINE real inside(real x, const real *bounds) { return x < bounds[0] ? bounds[0] : x > bounds[1] ? bounds[1] : x; }
+
 /* m <= VL numbers, `stride` apart. */
 INLINE vec strided(const real *from, int64_t stride, int m) {
     if (stride == 1)

@@ -127,3 +127,10 @@ INLINE void count_draw(int kind, int64_t n, const feature_spec *f, double temper
         codes[r] = (real)(walk(law, power, target) / f->unit);
     }
 }
+
+/* Probabilities rise to the mode and then fall. */
+INLINE void count_mode(int kind, int64_t n, const feature_spec *f, const real *raw, int64_t raw_stride,
+                       const real *bounds, int64_t bounds_stride, real *codes) {
+    for (int64_t r = 0; r < n; r++)
+        codes[r] = inside((real)(law_of(kind, raw + r * raw_stride).mode / f->unit), bounds + r * bounds_stride);
+}

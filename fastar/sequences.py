@@ -1,0 +1,459 @@
+"""Generative recurrent networks: densities of sequences."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from fastar._base import Given, TrainedDensity
+from fastar._density import generator
+from fastar._inference import log_probs, score_rows
+from fastar._model import Model
+from fastar._parameters import Array, Params
+from fastar._sequences import Layout, OfSteps, Sequences, SequenceTable
+from fastar._table import Table
+from fastar._threads import effective_n_threads
+from fastar._validation import (
+    check_count,
+    check_layer_sizes,
+    check_temperature,
+    check_weight,
+    choose_conditional,
+)
+from fastar.conditionals import Bernoulli, Conditional, Mixed
+from fastar.models import documented
+from fastar.networks import Recurrent
+from fastar.networks._recurrent import CELLS, State
+
+__all__ = ["GenerativeRNN", "Sequences"]
+
+_WALKED_STEPS = 32  # that sequences take together, before those that have ended are left out
+
+
+@documented
+class GenerativeRNN(TrainedDensity):
+    r"""Density of sequences by a recurrent network [1]_.
+
+    .. math::
+        p(x) = \prod_t p(x_t \mid x_{<t}), \quad h_t = \text{cell}(x_t, h_{t-1}), \quad
+        p(x_t \mid x_{<t}) = f(x_t; b + h_{t-1} V), \quad h_0 = 0
+
+    with the same weights at every step. A step has one value or F values, which are independent
+    given the steps before. With an end symbol, another value of each step that tells whether the
+    sequence ends there, p is a distribution over sequences of every length.
+
+    Parameters
+    ----------
+    cell : {"tanh", "gru", "lstm"}, default="gru"
+    hidden_layer_sizes : tuple of int, default=(256,)
+        Units of each layer of cells.
+    end_symbol : bool or None, default=None
+        Whether sequences end by themselves; None: those of a list do, rows of an array do not.
+    bptt : int or None, default=None
+        Steps after which gradients are cut, at its multiples.
+    {shared_parameters}
+
+    Attributes
+    ----------
+    params_ : dict of arrays, views on `theta_`
+        Of the first layer W_xh0 (F, Q, G H), of layer l W_xhl (H, G H); W_hhl (H, G H), cl (G H,),
+        and of a GRU dl (H,), the candidate's bias behind the reset gate; V (H, F, P); b (F, P).
+        Gates in the order r z n (GRU) and i f g o (LSTM).
+    n_parameters_ : int
+    {shared_attributes}
+
+    References
+    ----------
+    .. [1] A. Graves, "Generating sequences with recurrent neural networks", arXiv:1308.0850, 2013.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastar import GenerativeRNN
+    >>> rng = np.random.default_rng(0)
+    >>> X = [np.arange(rng.integers(3, 9)) % 3 for _ in range(300)]  # 0 1 2 0 1 2 ..
+    >>> model = GenerativeRNN(
+    ...     hidden_layer_sizes=(16,), learning_rate_init=0.02, learning_rate="linear", max_iter=30,
+    ...     random_state=0,
+    ... ).fit(X)
+    >>> model.score_samples([[0, 1, 2, 0], [0, 2, 2, 0]]).round(-1).tolist()
+    [-0.0, -10.0]
+    >>> bool((model.sample(1, random_state=0)[0][:3] == [0, 1, 2]).all())
+    True
+    """
+
+    network_: Recurrent
+    _container: Layout
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **TrainedDensity._parameter_constraints,
+        "cell": [StrOptions(set(CELLS))],
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "end_symbol": ["boolean", None],
+        "bptt": [Interval(Integral, 1, None, closed="left"), None],
+    }
+
+    def __init__(
+        self,
+        *,
+        cell: str = "gru",
+        hidden_layer_sizes: Any = (256,),
+        end_symbol: bool | None = None,
+        bptt: int | None = None,
+        distribution: Any = "auto",
+        solver: Any = "adam",
+        learning_rate_init: float | None = None,
+        learning_rate: Any = "constant",
+        alpha: float = 0.0,
+        max_gradient_norm: float | None = 5.0,
+        batch_size: int = 32,
+        max_iter: int = 1000,
+        tol: float = 1e-4,
+        early_stopping: bool = True,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        warm_start: bool = False,
+        random_state: Any = None,
+        n_jobs: int | None = None,
+        verbose: int = 0,
+        callbacks: Any = None,
+        dtype: Any = "float32",
+    ) -> None:
+        super().__init__(
+            distribution=distribution,
+            solver=solver,
+            learning_rate_init=learning_rate_init,
+            learning_rate=learning_rate,
+            alpha=alpha,
+            max_gradient_norm=max_gradient_norm,
+            batch_size=batch_size,
+            max_iter=max_iter,
+            tol=tol,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            n_iter_no_change=n_iter_no_change,
+            warm_start=warm_start,
+            random_state=random_state,
+            n_jobs=n_jobs,
+            verbose=verbose,
+            callbacks=callbacks,
+            dtype=dtype,
+        )
+        self.cell = cell
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.end_symbol = end_symbol
+        self.bptt = bptt
+
+    # ---- fitting
+
+    def fit(self, X: Any, y: Any = None, *, sample_weight: Any = None, X_val: Any = None) -> Self:
+        """Train by minibatches of sequences to the largest mean log-likelihood.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, D), list of arrays of shape (l,) or (l, F), or Sequences
+        y : ignored
+        sample_weight : array-like of shape (n,), optional
+        X_val : as X, optional
+            Sequences for early stopping.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            A parameter or an argument breaks a rule that the message names.
+        """
+        self._validate_params()
+        data = Given(X, None, sample_weight, X_val)
+        return self._fit(data, keep=self.warm_start, one_pass=False)
+
+    def partial_fit(self, X: Any, y: Any = None, *, sample_weight: Any = None) -> Self:
+        """Take one pass over these sequences; the first ones decide on the conditional.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, D), list of arrays of shape (l,) or (l, F), or Sequences
+        y : ignored
+        sample_weight : array-like of shape (n,), optional
+
+        Returns
+        -------
+        self
+        """
+        self._validate_params()
+        return self._fit(Given(X, None, sample_weight), keep=True, one_pass=True)
+
+    def _sequences(self, X: Any, reset: bool, name: str = "X") -> SequenceTable:
+        """Return what the user gave, and in `fit` remember its kind."""
+        listed = _is_list(X) or (not reset and self._container.length is None)
+        if listed:
+            found = Sequences.of(list(X) if isinstance(X, np.ndarray) else X, name)
+            if reset:
+                self.n_features_in_ = found.values.shape[1]
+        else:
+            array = validate_data(self, X, order="C", reset=reset)
+            n, D = array.shape
+            found = Sequences(array.ravel(), np.arange(n + 1) * D)
+        if reset:
+            width = found.values.shape[1]
+            ends = listed if self.end_symbol is None else bool(self.end_symbol)
+            length = None if listed else self.n_features_in_
+            self._container = Layout(
+                width, ends, length, max(1, int(found.lengths.max())), found.values.dtype.str
+            )
+            self.order_, self.context_ = np.arange(width + ends), None
+        layout = self._container
+        if found.values.shape[1] != layout.width:
+            raise ValueError(
+                f"{name} must have {layout.width} values a step, as in fit. "
+                f"Got {found.values.shape[1]} instead."
+            )
+        if not layout.ends and not found.lengths.all():
+            raise ValueError(f"{name} must hold sequences of one step or more. Got an empty one.")
+        return SequenceTable(found, layout.ends)
+
+    def _read(self, data: Given, keep: bool, rng: np.random.Generator) -> SequenceTable:
+        return self._sequences(data.X, reset=not keep)
+
+    def _read_held_out(self, data: Given) -> SequenceTable:
+        return self._sequences(data.X_val, reset=False, name="X_val")
+
+    def _fitted_conditional(self, whole: SequenceTable, weight: Array, X: Any) -> Conditional:
+        values = whole.sequences.values
+        F = values.shape[1]
+        plain = Table(values, np.arange(F))
+        chosen = choose_conditional(self.distribution, plain, None, False, self._conditional)
+        if self._container.ends:
+            columns = chosen.columns if isinstance(chosen, Mixed) else [chosen] * F
+            chosen = Mixed([Bernoulli(), *columns])
+        return chosen.fitted(*whole.steps(weight))
+
+    def _check_support(self, table: SequenceTable, name: str) -> None:
+        for where, block in table.blocks():
+            wrong = self.distribution_.unsupported(block.values)
+            if wrong.any():
+                row, d = np.argwhere(wrong)[0]
+                place = int(np.searchsorted(np.cumsum(block.lengths), row, side="right"))
+                step = int(row - np.cumsum(block.lengths)[place] + block.lengths[place])
+                own, _ = self.distribution_.of_column(int(d))
+                raise ValueError(
+                    f"{name} must hold {own.support} for a {own.name} conditional. "
+                    f"Got {block.values[row, d]} in step {step} of sequence "
+                    f"{where.start + place}."
+                )
+
+    def _sizes(self) -> dict[str, Any]:
+        return {
+            "n_features": len(self.order_),
+            "n_outputs": self.distribution_.n_outputs,
+            "inputs": self.distribution_.inputs,
+            "dtype": np.dtype(self.dtype),
+        }
+
+    def _network(self, sizes: dict[str, Any], seed: int) -> Recurrent:
+        return Recurrent(
+            cell=self.cell,
+            hidden_layer_sizes=check_layer_sizes(self.hidden_layer_sizes),
+            bptt=self.bptt,
+            **sizes,
+        )
+
+    def _composed(self, theta: Array) -> Model:
+        return Model(self.network_, OfSteps(self.distribution_), self.order_, theta)  # type: ignore[arg-type]
+
+    # ---- the fitted model
+
+    def _model(self) -> Model:
+        check_is_fitted(self, "theta_")
+        return self._composed(self.theta_)
+
+    @property
+    def params_(self) -> Params:
+        """Named views on `theta_`, in the letters of the papers."""
+        return self._model().params
+
+    @property
+    def n_parameters_(self) -> int:
+        """How many numbers the model has learnt."""
+        return self._model().n_parameters
+
+    def _table(self, X: Any) -> SequenceTable:
+        table = self._sequences(X, reset=False)
+        self._check_support(table, "X")
+        return table
+
+    def score_samples(self, X: Any) -> Array:
+        """Return log p(x) of each sequence, its end among it if it has one.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, D), list of arrays of shape (l,) or (l, F), or Sequences
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            Nats; for real values of a density in their units.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            The model is not fitted; X has values outside the support.
+        """
+        model = self._model()
+        scores: Array = score_rows(model, self._table(X), effective_n_threads(self.n_jobs))  # type: ignore[arg-type]
+        return scores
+
+    def score(self, X: Any, y: Any = None, *, sample_weight: Any = None) -> float:
+        """Return the mean log p(x) of a sequence, in nats.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, D), list of arrays of shape (l,) or (l, F), or Sequences
+        y : ignored
+        sample_weight : array-like of shape (n,), optional
+
+        Returns
+        -------
+        float
+        """
+        scores = self.score_samples(X)
+        weight = None if sample_weight is None else check_weight(sample_weight, len(scores))
+        return float(np.average(scores, weights=weight))
+
+    def score_features(self, X: Any) -> Any:
+        """Return log p(x_t | those before it) of each step; they sum to `score_samples`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, D), list of arrays of shape (l,) or (l, F), or Sequences
+
+        Returns
+        -------
+        ndarray of shape (n, D) or list of arrays (l,), float64
+            Nats. With an end symbol one entry more, log p of ending there.
+        """
+        model, table = self._model(), self._table(X)
+        found: list[Array] = []
+        for where, logp, _ in log_probs(model, table, effective_n_threads(self.n_jobs)):  # type: ignore[arg-type]
+            lengths = table.sequences.lengths[where] + self._container.ends
+            steps = model.conditional.encode(table.take(where), model.dtype)  # type: ignore[arg-type]
+            by_step = logp.sum(axis=1, dtype=np.float64)
+            place = np.argsort(steps.sequence, kind="stable")  # type: ignore[attr-defined]
+            found.extend(np.split(by_step[place], np.cumsum(lengths)[:-1]))
+        return found if self._container.length is None else np.array(found)
+
+    def score_stream(self, X: Any, state: State | None = None) -> tuple[Array, State]:
+        """Return log p of each step of long streams, chunk by chunk.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, T) or (n, T, F)
+            The next steps of n streams.
+        state : what the last call returned, or None
+            None at the beginning of the streams.
+
+        Returns
+        -------
+        scores : ndarray of shape (n, T), float64
+            Nats; the same numbers, whatever the chunks.
+        state : object
+            For the next call.
+
+        Raises
+        ------
+        ValueError
+            The model has an end symbol: streams have no end.
+        """
+        model, network = self._model(), self.network_
+        if self._container.ends:
+            raise ValueError("score_stream must have a model with end_symbol=False. Got ends.")
+        array = np.asarray(X)
+        n, T = array.shape[:2]
+        table = SequenceTable(Sequences(array.reshape(n * T, -1), np.arange(n + 1) * T), ends=False)
+        self._check_support(table, "X")
+        n_threads = effective_n_threads(self.n_jobs)
+        steps = model.conditional.encode(table.take(slice(None)), model.dtype)  # type: ignore[arg-type]
+        state = network.start(n) if state is None else state
+        raw, state = network.follow(model.params, steps, state, n_threads)  # type: ignore[arg-type]
+        scores = self.distribution_.log_prob(raw, steps.codes, n_threads)[1]  # type: ignore[attr-defined]
+        return np.ascontiguousarray(scores.reshape(T, n).T), state
+
+    def sample(
+        self,
+        n_samples: int = 1,
+        *,
+        max_length: int | None = None,
+        temperature: float = 1.0,
+        random_state: Any = None,
+    ) -> Any:
+        """Draw sequences, step by step.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        max_length : int or None, default=None
+            Steps after which a sequence is cut; by default the length of those in `fit`, or of the
+            longest.
+        temperature : float, default=1
+            Each conditional is raised to the power 1 / temperature and normalised.
+        random_state : int, RandomState instance or None
+
+        Returns
+        -------
+        ndarray of shape (n_samples, max_length), or list of arrays (l,) or (l, F)
+            Of the type that `fit` was given: a list with an end symbol.
+        """
+        model, network = self._model(), self.network_
+        n = check_count("n_samples", n_samples)
+        longest = check_count(
+            "max_length", self._container.longest if max_length is None else max_length
+        )
+        capsule = self.distribution_.kernel.draw(model.dtype, check_temperature(temperature))
+        rng, n_threads = generator(random_state), effective_n_threads(self.n_jobs)
+        state, alive = network.start(n), np.arange(n)
+        drawn = np.zeros((longest, n, self._container.width))
+        lengths = np.full(n, longest)
+        for first in range(0, longest, _WALKED_STEPS):
+            T, F = min(_WALKED_STEPS, longest - first), network.n_features
+            noise = np.empty((len(alive) * T, F, self.distribution_.kernel.n_noise), model.dtype)
+            self.distribution_.fill_noise(rng.spawn(1), noise, len(noise), 1)
+            codes = np.zeros((len(alive), T * F), model.dtype)
+            noise = noise.reshape(len(alive), T * F, -1)
+            network.sample(model.params, capsule, noise, None, codes, n_threads, state=state)
+            values = self.distribution_.decode(codes.reshape(-1, F)).reshape(-1, T, F)
+            drawn[first : first + T, alive] = values[:, :, int(self._container.ends) :].swapaxes(
+                0, 1
+            )
+            if self._container.ends:
+                stops = values[:, :, 0] == 1
+                going = ~stops.any(axis=1)
+                lengths[alive[~going]] = first + stops[~going].argmax(axis=1)
+                alive, state = alive[going], [(h[going], s[going]) for h, s in state]
+                if not len(alive):
+                    break
+        return self._like_fit(drawn, lengths)
+
+    def _like_fit(self, drawn: Array, lengths: Array) -> Any:
+        """Return draws (T, n, F) as what `fit` was given."""
+        values = drawn.astype(np.dtype(self._container.dtype))
+        if self._container.length is not None and not self._container.ends:
+            return np.ascontiguousarray(values[:, :, 0].T)
+        parts = [values[:length, i] for i, length in enumerate(lengths)]
+        return [part[:, 0] for part in parts] if self._container.width == 1 else parts
+
+
+def _is_list(X: Any) -> bool:
+    """Return whether X is a list of sequences, not rows of an array."""
+    if isinstance(X, Sequences):
+        return True
+    if not isinstance(X, list | tuple):
+        return False
+    arrays = any(isinstance(each, np.ndarray) for each in X)
+    return arrays or len({np.shape(each) for each in X}) > 1

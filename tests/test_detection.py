@@ -1,0 +1,252 @@
+"""Outliers by density."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import polars
+import pytest
+from common import DATA, MODELS, assert_same_bits, fit, make
+from scipy import sparse, stats
+from sklearn.base import BaseEstimator, clone
+from sklearn.metrics import roc_auc_score
+from sklearn.mixture import GaussianMixture
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Binarizer, StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from fastar import NADE, DensityOutlierDetector, Mixture, conditionals
+
+unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+STATISTICS = ["likelihood", "typicality", "likelihood_ratio"]
+every_statistic = pytest.mark.parametrize("statistic", STATISTICS)
+
+
+def detector(statistic="likelihood", name="NADE", **settings):
+    return DensityOutlierDetector(make(name, **settings), statistic=statistic, random_state=0)
+
+
+def copies(n=400, D=8, flips=0.03, seed=0):
+    """Return rows that are nearly constant, as bytes."""
+    rng = np.random.default_rng(seed)
+    return (rng.integers(0, 2, (n, 1)) ^ (rng.random((n, D)) < flips)).astype(np.uint8)
+
+
+@unconverged
+@parametrize_with_checks([detector(statistic) for statistic in STATISTICS])
+def test_scikit_learns_own_checks_pass(estimator, check):
+    check(estimator)
+
+
+@unconverged
+@every_statistic
+@pytest.mark.parametrize("name", MODELS)
+def test_the_statistics_are_those_of_the_densities(name, statistic):
+    X = copies()
+    model = fit(detector(statistic, name), X)
+    logp = model.density_.score_samples(X)
+    if statistic == "likelihood_ratio":
+        expected = logp - model.background_.score_samples(X)
+        assert (model.density_.theta_ != model.background_.theta_).any()
+    else:
+        assert model.background_ is None
+        expected = logp
+    if statistic == "typicality":
+        expected = -np.abs(logp - model._centre)
+        assert logp.min() < model._centre < logp.max()
+    assert_same_bits(model.score_samples(X), expected)
+    scores = model.score_samples(X)
+    assert_same_bits(model.decision_function(X), scores - model.offset_)
+    assert_same_bits(model.predict(X), np.where(scores >= model.offset_, 1, -1))
+    assert_same_bits(fit(clone(model), X).fit_predict(X), model.predict(X))
+
+
+@every_statistic
+def test_p_values_are_the_ranks_among_rows_the_density_has_not_seen(statistic):
+    X = copies(300)
+    model = fit(detector(statistic), X)
+    known = model.calibration_scores_
+    assert len(known) == 60
+    scores = model.score_samples(X[:50])
+    expected = [(1 + (known <= score).sum()) / 61 for score in scores]
+    np.testing.assert_allclose(model.p_values(X[:50]), expected)
+
+
+@every_statistic
+def test_p_values_of_fresh_rows_are_uniform(statistic):
+    p = []
+    for seed in range(150):
+        X = DATA["gaussian"](101, 3, seed)
+        model = DensityOutlierDetector(
+            make(max_iter=3), statistic=statistic, random_state=seed, calibration_fraction=0.5
+        )
+        p.append(fit(model, X[:-1]).p_values(X[-1:])[0])
+    # a rank among 51 that are exchangeable: uniform on 1/51 .. 1
+    assert (
+        stats.kstest(np.array(p) - np.random.default_rng(0).random(150) / 51, "uniform").pvalue
+        > 1e-3
+    )
+
+
+class Normal(BaseEstimator):
+    """A density of no more than a mean and a deviation of each column."""
+
+    def fit(self, X):
+        self.normal_ = stats.norm(X.mean(axis=0), X.std(axis=0) + 0.1)
+        return self
+
+    def score_samples(self, X):
+        return self.normal_.logpdf(X).sum(axis=1)
+
+
+@every_statistic
+def test_p_values_of_few_rows_are_exact(statistic):
+    p = []
+    for seed in range(400):
+        X = np.random.default_rng(seed).normal(size=(13, 2))
+        model = DensityOutlierDetector(
+            Normal(),
+            statistic=statistic,
+            mutation_rate=0.9,
+            random_state=seed,
+            calibration_fraction=0.25,
+        )
+        p.append(model.fit(X[:-1]).p_values(X[-1:])[0])
+    counts = np.unique(p, return_counts=True)[1]
+    assert len(counts) == 4  # of three rows kept
+    assert stats.chisquare(counts).pvalue > 1e-3
+
+
+@every_statistic
+def test_noise_among_copies_is_found_and_explained(statistic):
+    X, rng = copies(1500), np.random.default_rng(1)
+    model = fit(detector(statistic, n_hidden=20, max_iter=60), X)
+    noise = rng.integers(0, 2, (300, 8)).astype(np.uint8)
+    fresh = copies(300, seed=2)
+    truth = np.r_[np.zeros(300), np.ones(300)]
+    if statistic != "typicality":
+        assert roc_auc_score(truth, -model.score_samples(np.r_[fresh, noise])) > 0.85
+    assert np.median(model.p_values(noise)) < 0.1
+    odd = np.ones((8, 8), np.uint8)
+    odd[np.arange(8), np.arange(8)] = 0
+    blamed = model.explain(odd).argmin(axis=1)
+    # the first is what all others are compared with
+    assert (blamed[2:] == np.arange(2, 8)).mean() > 0.8
+
+
+def test_shares_of_features_add_up_to_how_far_a_row_is_from_the_mean():
+    X = copies()
+    model = fit(detector(), X)
+    shares = model.explain(X)
+    np.testing.assert_allclose(
+        shares.sum(axis=1),
+        model.score_samples(X) - model.calibration_scores_.mean(),
+        atol=1e-4,
+    )
+
+
+@pytest.mark.parametrize("kind", [pd.DataFrame, polars.DataFrame])
+@every_statistic
+def test_frames_of_any_columns(kind, statistic):
+    rng = np.random.default_rng(0)
+    size = rng.normal(size=300)
+    frame = kind(
+        {
+            "size": size,
+            "sign": np.where(size > 0, "plus", "minus"),
+            "count": rng.poisson(3, 300),
+        }
+    )
+    model = fit(detector(statistic, max_iter=60), frame)
+    shares = model.explain(frame)
+    assert isinstance(shares, kind)
+    assert list(shares.columns) == ["size", "sign", "count"]
+    odd = kind({"size": [2.0], "sign": ["minus"], "count": [3]})
+    even = kind({"size": [2.0], "sign": ["plus"], "count": [3]})
+    if statistic != "typicality":
+        assert model.score_samples(odd)[0] < model.score_samples(even)[0]
+    assert np.asarray(model.explain(odd))[0].argmin() == 1
+
+
+def test_sparse_rows_ensembles_pipelines_and_pickles():
+    X = copies()
+    model = fit(detector(), X)
+    assert_same_bits(fit(detector(), sparse.csr_array(X)).p_values(X), model.p_values(X))
+    ensemble = DensityOutlierDetector(Mixture(make(max_iter=5), n_members=2), random_state=0)
+    assert fit(ensemble, X).explain(X).shape == X.shape
+    with pytest.warns(match="converge"):
+        whole = make_pipeline(Binarizer(), detector()).fit(X)
+    assert set(whole.predict(X)) <= {-1, 1}
+    again = pickle.loads(pickle.dumps(model))
+    assert_same_bits(again.p_values(X), model.p_values(X))
+
+
+def test_a_random_state_decides_all():
+    X = copies(100)
+    density = NADE(n_hidden=4, max_iter=3)  # without a state of its own
+    pair = [
+        DensityOutlierDetector(density, statistic="likelihood_ratio", random_state=0)
+        for _ in range(2)
+    ]
+    first, second = (fit(model, X).score_samples(X) for model in pair)
+    assert_same_bits(first, second)
+
+
+@every_statistic
+def test_what_cannot_be_is_an_outlier_with_the_least_p_value(statistic):
+    X = DATA["categorical"](300, 3)
+    density = make(distribution=conditionals.Categorical(unknown="impossible"))
+    model = fit(DensityOutlierDetector(density, statistic=statistic, random_state=0), X)
+    strange = X[:1].copy()
+    strange[0, 1] = 9
+    with pytest.warns(match="-inf"):
+        assert_same_bits(model.p_values(strange), np.array([1 / 61]))
+    with pytest.warns(match="-inf"):
+        assert_same_bits(model.predict(strange), np.array([-1]))
+    with pytest.warns(match="-inf"):
+        assert model.explain(strange)[0].argmin() == 1
+
+
+def test_a_missing_value_is_no_reason():
+    X = 1e-3 * DATA["gaussian"](300, 2)  # small units: log-densities far above the 0 of a gap
+    X[::5, 0] = np.nan
+    frame = pd.DataFrame(X, columns=["a", "b"])
+    model = fit(detector(), frame)
+    shares = model.explain(frame)
+    assert (shares.loc[::5, "a"] == 0).all()
+    assert abs(shares.loc[frame["a"].notna(), "a"].mean()) < 0.5  # counted as observed, all give 1
+
+
+@every_statistic
+@pytest.mark.parametrize(
+    "density", [GaussianMixture(2), make_pipeline(StandardScaler(), make(max_iter=3))]
+)
+def test_densities_that_take_no_weights_are_fitted_to_fewer_rows(density, statistic):
+    X = DATA["gaussian"](100, 3)
+    model = fit(DensityOutlierDetector(density, statistic=statistic, random_state=0), X)
+    assert len(model.calibration_scores_) == 20
+    assert ((model.p_values(X) > 0) & (model.p_values(X) <= 1)).all()
+    with pytest.raises(AttributeError, match="score_features"):
+        model.explain(X)
+
+
+def test_the_background_may_be_another_model():
+    X = copies()
+    model = detector("likelihood_ratio").set_params(background=make("FVSBN"))
+    assert type(fit(model, X).background_).__name__ == "FVSBN"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"contamination": 0.0},
+        {"contamination": 0.6},
+        {"statistic": "odds"},
+        {"calibration_fraction": 1.0},
+        {"mutation_rate": 0.0},
+        {"density": "NADE"},
+    ],
+)
+def test_parameters_that_make_no_sense_are_refused(settings):
+    with pytest.raises(ValueError, match=f"'{next(iter(settings))}' parameter"):
+        detector().set_params(**settings).fit(copies(20))

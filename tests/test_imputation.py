@@ -1,0 +1,171 @@
+"""Missing values as a transformer."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import polars
+import pytest
+from common import DATA, MODELS, assert_same_bits, distribution, fit, make
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from fastar import NADE, DeepNADE, DensityImputer, Mixture
+
+unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+STRATEGIES = ["estimate", "draw"]
+every_strategy = pytest.mark.parametrize("strategy", STRATEGIES)
+
+
+def imputer(strategy="estimate", name="NADE", **settings):
+    return DensityImputer(make(name, **settings), strategy=strategy, random_state=0)
+
+
+def with_holes(X, share=0.2, seed=0):
+    X = X.astype(np.float64)
+    X[np.random.default_rng(seed).random(X.shape) < share] = np.nan
+    return X
+
+
+@unconverged
+@parametrize_with_checks([imputer(strategy, distribution="gaussian") for strategy in STRATEGIES])
+def test_scikit_learns_own_checks_pass(estimator, check):
+    check(estimator)
+
+
+@every_strategy
+@pytest.mark.parametrize("conditional", ["bernoulli", "categorical", "gaussian", "mixed"])
+@pytest.mark.parametrize("name", MODELS)
+def test_holes_are_filled_with_values_of_the_support_and_the_rest_stays(
+    name, conditional, strategy
+):
+    whole = DATA[conditional](200, 5)
+    X = with_holes(whole)
+    model = fit(imputer(strategy, name, distribution=distribution(conditional, 5)), X)
+    filled = model.transform(X)
+    there = ~np.isnan(X)
+    assert_same_bits(filled[there], X[there])
+    assert not np.isnan(filled).any()
+    if conditional in ("bernoulli", "categorical"):
+        assert np.isin(filled, whole).all()
+    assert_same_bits(model.transform(X), filled)
+    assert_same_bits(model.transform(whole.astype(float)), whole.astype(float))
+
+
+@pytest.mark.parametrize(
+    "density",
+    [
+        make(n_hidden=20, max_iter=100),
+        DeepNADE(hidden_layer_sizes=(30,), max_iter=150, learning_rate_init=0.01, random_state=0),
+    ],
+    ids=["fixed order", "any order"],
+)
+def test_estimates_are_close_and_draws_keep_the_spread(density):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(1500, 1))
+    whole = x + 0.5 * rng.normal(size=(1500, 4))
+    X = with_holes(whole, 0.15)
+    holes = np.isnan(X)
+    model = DensityImputer(density, random_state=0)
+    estimate = fit(model, X).transform(X)
+    drawn = model.set_params(strategy="draw").transform(X)
+    error = (estimate - whole)[holes].std()
+    assert error < 0.75  # 0.6 is what three neighbours leave; a column's own deviation is 1.1
+    assert error < (drawn - whole)[holes].std() - 0.05
+    assert drawn[holes].std() == pytest.approx(whole[holes].std(), rel=0.1)
+    assert estimate[holes].std() < drawn[holes].std()
+
+
+@every_strategy
+@pytest.mark.parametrize("kind", [pd.DataFrame, polars.DataFrame])
+def test_frames_keep_their_columns_types_and_names(kind, strategy):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=300)
+    frame = kind(
+        {
+            "size": [None if rng.random() < 0.1 else float(each) for each in x],
+            "sign": [None if rng.random() < 0.1 else "plus" if each > 0 else "minus" for each in x],
+            "count": rng.poisson(2, 300),
+        }
+    )
+    model = fit(imputer(strategy, max_iter=100, n_hidden=20), frame)
+    filled = model.transform(frame)
+    assert isinstance(filled, kind)
+    assert list(filled.columns) == ["size", "sign", "count"]
+    assert set(filled["sign"]) == {"plus", "minus"}
+    truth = np.where(x > 0, "plus", "minus")
+    assert (np.array(filled["sign"]) == truth).mean() > 0.95
+    assert np.isfinite(np.array(filled["size"], float)).all()
+
+
+def test_levels_are_the_most_frequent_and_counts_the_median():
+    model = fit(
+        imputer(distribution=["categorical", "poisson", "gaussian"]),
+        with_holes(np.column_stack([DATA["categorical"](90, 1), DATA["poisson"](90, 2)])),
+    )
+    draws = np.array([[[1, 5, 1.0]], [[0, 9, 2.0]], [[1, 7, 6.0]]])
+    np.testing.assert_allclose(model._centre(draws), [[1, 7, 3]])
+
+
+@unconverged
+def test_it_works_in_pipelines_with_names_and_as_a_pickle():
+    X = with_holes(DATA["bernoulli"](300, 6))
+    y = (np.nansum(X, axis=1) > 2).astype(int)
+    whole = make_pipeline(imputer(), LogisticRegression()).fit(X, y)
+    assert whole.score(X, y) > 0.8
+    model = fit(imputer(), X)
+    assert_same_bits(pickle.loads(pickle.dumps(model)).transform(X), model.transform(X))
+    named = fit(imputer(), pd.DataFrame(X, columns=list("abcdef")))
+    assert list(named.get_feature_names_out()) == list("abcdef")
+    out = fit(imputer().set_output(transform="pandas"), X).transform(X)
+    assert list(out.columns) == [f"x{d}" for d in range(6)]
+
+
+def test_frames_keep_their_index():
+    frame = pd.DataFrame(with_holes(DATA["gaussian"](60, 3)), columns=list("abc"))
+    frame.index = np.arange(60)[::-1] // 2
+    filled = fit(imputer(), frame).transform(frame)
+    pd.testing.assert_index_equal(filled.index, frame.index)
+
+
+def test_one_draw_is_its_own_estimate_and_a_random_state_decides_it():
+    X = with_holes(DATA["gaussian"](100, 3))
+    model = DensityImputer(NADE(n_hidden=4, max_iter=3), n_draws=1, random_state=0)
+    filled = fit(model, X).transform(X)
+    again = fit(model.set_params(strategy="draw"), X).transform(X)
+    assert_same_bits(filled, again)
+
+
+def test_an_ensemble_learns_from_arrays_with_gaps():
+    whole = np.random.default_rng(0).normal(size=(400, 1)) * np.ones(2)
+    X = with_holes(whole, 0.1)
+    X = np.where(np.isnan(X).all(axis=1, keepdims=True), whole, X)
+    members = [make(order=order, n_hidden=20, max_iter=200) for order in ([0, 1], [1, 0])]
+    filled = fit(DensityImputer(Mixture(members), random_state=0), X).transform(X)
+    assert_same_bits(filled[~np.isnan(X)], X[~np.isnan(X)])
+    assert (filled - whole)[np.isnan(X)].std() < 0.5
+    with pytest.raises(ValueError, match="'weights' parameter"):
+        DensityImputer(Mixture(members, weights="em")).fit(X)
+
+
+def test_an_ensemble_fills_frames():
+    frame = pd.DataFrame(DATA["gaussian"](100, 3), columns=list("abc"))
+    density = Mixture(Mixture(make(max_iter=5), n_members=2), n_members=2, random_state=0)
+    model = fit(DensityImputer(density, random_state=0), frame)
+    gaps = frame.head(10).copy()
+    gaps.loc[:, "b"] = np.nan
+    assert not model.transform(gaps).isna().any().any()
+
+
+@pytest.mark.parametrize(
+    "settings", [{"strategy": "mean"}, {"n_draws": 0}, {"n_particles": 0}, {"density": 1}]
+)
+def test_parameters_that_make_no_sense_are_refused(settings):
+    with pytest.raises(ValueError, match=f"'{next(iter(settings))}' parameter"):
+        imputer().set_params(**settings).fit(DATA["gaussian"](20, 2))
+
+
+def test_a_density_by_itself_still_refuses_an_array_with_gaps():
+    with pytest.raises(ValueError, match="NaN"):
+        make().fit(with_holes(DATA["gaussian"](50, 3)))
