@@ -16,7 +16,7 @@ from fastar._model import Model
 from fastar._parameters import Array
 from fastar._table import BLOCK_ROWS, Table, block_rows
 
-_STAGES = 4
+_STAGES = 3
 """Parts of the order after each of which particles may be resampled."""
 
 
@@ -95,10 +95,11 @@ def _noise(model: Model, rng: np.random.Generator, n: int, n_threads: int) -> Ar
 def _held_codes(
     model: Model, evidence: Array, held: Array, shape: tuple[int, ...]
 ) -> tuple[Array, Array]:
-    """Return codes (m, D) of the evidence, 0 elsewhere, and HELD or FREE, in model order."""
-    is_held = np.ascontiguousarray(np.broadcast_to(held, shape)[:, model.order])
+    """Return codes (1 or m, D) of evidence, in model order, and HELD or FREE (m, D)."""
+    is_held = held[:, model.order]
     codes = np.where(is_held, model.codes(evidence[:, model.order]), 0).astype(model.dtype)
-    return codes, np.where(is_held, HELD, FREE).astype(np.uint8)
+    flags = np.where(is_held, np.uint8(HELD), np.uint8(FREE))
+    return codes, np.ascontiguousarray(np.broadcast_to(flags, shape))
 
 
 # ---- members: networks that share the parameters

@@ -76,13 +76,13 @@ def test_resampling_leaves_the_estimate_unbiased_and_keeps_more_particles(monkey
     row[0, ::3] = np.nan
     rows = np.repeat(row, 3000, axis=0)
     ess = {}
-    for stages in (1, 4):
+    for stages in (1, 3):
         monkeypatch.setattr(_sampling, "_STAGES", stages)
         probability = np.exp(model.log_marginal(rows, n_particles=8, random_state=0))
         error = probability.mean() - np.exp(by_exhaustion(model, row, "bernoulli")[0])
         assert abs(error) < 5 * probability.std() / np.sqrt(len(probability))
         ess[stages] = model.marginal_ess_.mean()
-    assert ess[4] > ess[1] * 1.05
+    assert ess[3] > ess[1] * 1.05
 
 
 @pytest.mark.parametrize("name", MODELS)
