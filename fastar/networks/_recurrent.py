@@ -12,7 +12,7 @@ import numpy as np
 from fastar._kernels import _cpu, _inputs, _masked, _recurrent
 from fastar._parameters import Array, Params
 from fastar._threads import useful_n_threads
-from fastar.networks._dense import full_stairs, product, weight_gradient
+from fastar.networks._dense import full_stairs, product
 from fastar.networks._inputs import Inputs
 from fastar.networks._network import Network
 
@@ -298,7 +298,8 @@ class Recurrent(Network):
         n_threads = self._threads(len(steps.codes), n_threads)
         g = graw.reshape(len(graw), -1)
         np.sum(graw, axis=0, out=grads["b"])
-        weight_gradient(cache.layers[-1][0], g, grads["V"], n_threads)
+        V = grads["V"].reshape(-1, g.shape[1])
+        _recurrent.outer(cache.layers[-1][0], np.ascontiguousarray(g), V, n_threads)
         gh = self._back(g, params["V"], n_threads)
         for layer in reversed(range(len(cache.layers))):
             h, G = cache.layers[layer][0], self._n_gates
@@ -306,7 +307,7 @@ class Recurrent(Network):
             slots = self._layer_backward(params, layer, steps, cache.layers[layer], gh, n_threads)
             entering, recurrent = slice(0, G * H), self._recurrent_slots(H)
             gW = np.empty((H, slots.shape[1]), self.dtype)
-            weight_gradient(h[steps.before], slots, gW, n_threads)
+            _recurrent.outer(h[steps.before], slots, gW, n_threads)
             grads[f"W_hh{layer}"][...] = gW[:, recurrent]
             total = np.sum(slots, axis=0)
             grads[f"c{layer}"][...] = total[entering]
@@ -314,7 +315,7 @@ class Recurrent(Network):
                 grads[f"d{layer}"][...] = total[3 * H :]
             if layer:
                 below, gx = cache.layers[layer - 1][0], np.ascontiguousarray(slots[:, entering])
-                weight_gradient(below[n:], gx, grads[f"W_xh{layer}"], n_threads)
+                _recurrent.outer(below[n:], gx, grads[f"W_xh{layer}"], n_threads)
                 gh = np.zeros_like(below)
                 gh[n:] = self._back(gx, params[f"W_xh{layer}"], n_threads)
             else:
