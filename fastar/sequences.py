@@ -376,11 +376,13 @@ class GenerativeRNN(TrainedDensity):
             raise ValueError("score_stream must have a model with end_symbol=False. Got ends.")
         array = np.asarray(X)
         n, T = array.shape[:2]
+        state = network.start(n) if state is None else state
+        if n * T == 0:
+            return np.empty((n, T)), state
         table = SequenceTable(Sequences(array.reshape(n * T, -1), np.arange(n + 1) * T), ends=False)
         self._check_support(table, "X")
         n_threads = effective_n_threads(self.n_jobs)
         steps = model.conditional.encode(table.take(slice(None)), model.dtype)  # type: ignore[arg-type]
-        state = network.start(n) if state is None else state
         raw, state = network.follow(model.params, steps, state, n_threads)  # type: ignore[arg-type]
         scores = self.distribution_.log_prob(raw, steps.codes, n_threads)[1]  # type: ignore[attr-defined]
         return np.ascontiguousarray(scores.reshape(T, n).T), state

@@ -73,3 +73,6 @@ def sample(
     n_threads: int,
 ) -> None:
     """Fill codes (n, T F) step by step, but for those with held (n, T F) not FREE."""
+
+def outer(A: Array, G: Array, gW: Array, n_threads: int) -> None:
+    """Write gW (K, columns) = A^T G over very many rows, A (N, K) and G (N, columns)."""

@@ -12,7 +12,7 @@ import numpy as np
 from fastar._kernels import _cpu, _inputs, _masked, _recurrent
 from fastar._parameters import Array, Params
 from fastar._threads import useful_n_threads
-from fastar.networks._dense import full_stairs, product, weight_gradient
+from fastar.networks._dense import full_stairs, product
 from fastar.networks._inputs import Inputs
 from fastar.networks._network import Network
 
@@ -202,7 +202,7 @@ class Recurrent(Network):
 
         state: of each sequence, in the order of `steps`, before its first step.
         """
-        n_threads = self._threads(len(steps), n_threads)
+        n_threads = self._threads(len(steps.codes), n_threads)
         begin = self.start(len(steps)) if state is None else state
         layers = self._layers(params, steps, begin, rng is not None, n_threads)
         return self._outputs(params, layers[-1][0], n_threads), (
@@ -216,7 +216,7 @@ class Recurrent(Network):
 
         state: of each sequence before its first step.
         """
-        n, n_threads = len(steps), self._threads(len(steps), n_threads)
+        n, n_threads = len(steps), self._threads(len(steps.codes), n_threads)
         # one more step, whatever it holds: the state after the others is that before it
         codes = np.concatenate([steps.codes, steps.codes[-n:]])
         longer = Steps(codes, np.append(steps.counts, n), np.append(steps.sequence, np.arange(n)))
@@ -295,37 +295,45 @@ class Recurrent(Network):
     ) -> None:
         """Overwrite `grads` with the gradient of sum(graw * raw)."""
         steps = cache.steps
-        n_threads = self._threads(len(steps), n_threads)
+        n_threads = self._threads(len(steps.codes), n_threads)
         g = graw.reshape(len(graw), -1)
         np.sum(graw, axis=0, out=grads["b"])
-        weight_gradient(cache.layers[-1][0], g, grads["V"], n_threads)
+        V = grads["V"].reshape(-1, g.shape[1])
+        _recurrent.outer(cache.layers[-1][0], np.ascontiguousarray(g), V, n_threads)
         gh = self._back(g, params["V"], n_threads)
         for layer in reversed(range(len(cache.layers))):
-            gx, gu = self._layer_backward(params, layer, steps, cache.layers[layer], gh, n_threads)
-            before = cache.layers[layer][0][steps.before]
-            weight_gradient(before, gu, grads[f"W_hh{layer}"], n_threads)
-            np.sum(gx, axis=0, out=grads[f"c{layer}"])
+            h, G = cache.layers[layer][0], self._n_gates
+            H, n = h.shape[1], len(steps)
+            slots = self._layer_backward(params, layer, steps, cache.layers[layer], gh, n_threads)
+            entering, recurrent = slice(0, G * H), self._recurrent_slots(H)
+            gW = np.empty((H, slots.shape[1]), self.dtype)
+            _recurrent.outer(h[steps.before], slots, gW, n_threads)
+            grads[f"W_hh{layer}"][...] = gW[:, recurrent]
+            total = np.sum(slots, axis=0)
+            grads[f"c{layer}"][...] = total[entering]
             if self.cell == "gru":
-                H = self.hidden_layer_sizes[layer]
-                np.sum(gu[:, 2 * H :], axis=0, out=grads[f"d{layer}"])
+                grads[f"d{layer}"][...] = total[3 * H :]
             if layer:
-                below = cache.layers[layer - 1][0]
-                weight_gradient(below[len(steps) :], gx, grads[f"W_xh{layer}"], n_threads)
+                below, gx = cache.layers[layer - 1][0], np.ascontiguousarray(slots[:, entering])
+                _recurrent.outer(below[n:], gx, grads[f"W_xh{layer}"], n_threads)
                 gh = np.zeros_like(below)
-                gh[len(steps) :] = self._back(gx, params[f"W_xh{layer}"], n_threads)
-                continue
-            self._input_gradient(
-                steps.codes[steps.before], gx, self._entering(grads, layer), n_threads
-            )
+                gh[n:] = self._back(gx, params[f"W_xh{layer}"], n_threads)
+            else:
+                gW = self._input_gradient(steps.codes[steps.before], slots, n_threads)
+                self._entering(grads, layer)[...] = gW[:, entering]
 
-    def _input_gradient(self, codes: Array, gx: Array, gW: Array, n_threads: int) -> None:
-        """Write gW (F Q, G H): what codes (N - n, F) added, times gx."""
-        if not len(codes):
-            gW[:] = 0
-            return
-        changes = self._changes(codes, n_threads)
-        lists = _inputs.by_feature(changes, len(gW), len(codes), n_threads)
-        _masked.scatter(changes, lists, full_stairs(*gW.shape), gx, gW, n_threads)
+    def _recurrent_slots(self, H: int) -> Any:
+        """Return which slots W_hh leads to."""
+        return np.r_[: 2 * H, 3 * H : 4 * H] if self.cell == "gru" else slice(None)
+
+    def _input_gradient(self, codes: Array, slots: Array, n_threads: int) -> Array:
+        """Return what codes (N - n, F) added, times the slots' gradients (F Q, S H)."""
+        gW = np.zeros((self.n_features * self.inputs.n_inputs, slots.shape[1]), self.dtype)
+        if len(codes):
+            changes = self._changes(codes, n_threads)
+            lists = _inputs.by_feature(changes, len(gW), len(codes), n_threads)
+            _masked.scatter(changes, lists, full_stairs(*gW.shape), slots, gW, n_threads)
+        return gW
 
     def _back(self, G: Array, W: Array, n_threads: int) -> Array:
         """Return G W^T, W (K, ..) as a matrix."""
@@ -340,22 +348,17 @@ class Recurrent(Network):
         kept: tuple[Array, Array, Array | None],
         gh: Array,
         n_threads: int,
-    ) -> tuple[Array, Array]:
-        """Return the gradients (N - n, G H) by what enters the gates, and by the product.
+    ) -> Array:
+        """Return the gradients (N - n, S H) by the slots.
 
         gh (N, H): the gradient by the units before each step, which is completed.
         """
         h, s, slots = kept
         assert slots is not None
-        H, G = h.shape[1], self._n_gates
         turned = _recurrent.pack(np.ascontiguousarray(params[f"W_hh{layer}"].T), 1)
-        _recurrent.backward(
-            self._cell, turned, steps.first, h, s, slots, gh, self.bptt or 0, n_threads
-        )
-        if self.cell != "gru":
-            return slots, slots
-        gx = np.ascontiguousarray(slots[:, : G * H])
-        return gx, np.concatenate([slots[:, : 2 * H], slots[:, 3 * H :]], axis=1)
+        cut = self.bptt or 0
+        _recurrent.backward(self._cell, turned, steps.first, h, s, slots, gh, cut, n_threads)
+        return slots
 
     # ---- one step after the other
 

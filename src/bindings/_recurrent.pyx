@@ -34,7 +34,7 @@ cdef extern from "recurrent.h" nogil:
         const float* V
         const float* b
     ctypedef struct recurrent_f32:
-        int64_t panel
+        int64_t panel, block
         void (*pack)(int64_t, int64_t, int64_t, const float*, float*) noexcept nogil
         void (*forward)(int64_t, int64_t, recurrent_layer_f32, recurrent_steps_f32, const float*, const float*,
                         float*) noexcept nogil
@@ -42,6 +42,8 @@ cdef extern from "recurrent.h" nogil:
                          float*) noexcept nogil
         void (*sample)(int64_t, recurrent_walk_f32, draw_f32, walked_f32, float**,
                        float*) noexcept nogil
+        void (*outer)(int64_t, int64_t, int64_t, int64_t, int64_t, const float*, const float*, float*,
+                      float*) noexcept nogil
     const recurrent_f32* recurrent_f32_for(int isa)
     ctypedef struct recurrent_layer_f64:
         int64_t H
@@ -63,7 +65,7 @@ cdef extern from "recurrent.h" nogil:
         const double* V
         const double* b
     ctypedef struct recurrent_f64:
-        int64_t panel
+        int64_t panel, block
         void (*pack)(int64_t, int64_t, int64_t, const double*, double*) noexcept nogil
         void (*forward)(int64_t, int64_t, recurrent_layer_f64, recurrent_steps_f64, const double*,
                         const double*, double*) noexcept nogil
@@ -71,6 +73,8 @@ cdef extern from "recurrent.h" nogil:
                          double*) noexcept nogil
         void (*sample)(int64_t, recurrent_walk_f64, draw_f64, walked_f64, double**,
                        double*) noexcept nogil
+        void (*outer)(int64_t, int64_t, int64_t, int64_t, int64_t, const double*, const double*, double*,
+                      double*) noexcept nogil
     const recurrent_f64* recurrent_f64_for(int isa)
 
 CELLS = ("tanh", "gru", "lstm")  # in the order of the C enumeration
@@ -301,3 +305,28 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
         PyMem_Free(layers32)
         PyMem_Free(layers64)
         PyMem_Free(at)
+
+
+def outer(const floating[:, ::1] A, const floating[:, ::1] G, floating[:, ::1] gW, int n_threads):
+    """Write gW (K, columns) = A^T G over very many rows, A (N, K) and G (N, columns)."""
+    cdef int64_t N = A.shape[0], K = A.shape[1], columns = G.shape[1], i, panel, block, panels, share
+    if floating is float:
+        panel, block = f32.panel, f32.block
+    else:
+        panel, block = f64.panel, f64.block
+    check(G.shape[0] == N and gW.shape[0] == K and gW.shape[1] == columns)
+    if N == 0 or K == 0 or columns == 0:
+        gW[:] = 0
+        return
+    dtype = np.float32 if floating is float else np.float64
+    panels = (columns + panel - 1) // panel
+    share = (panels + n_threads - 1) // n_threads * panel
+    cdef floating[:, ::1] scratch = aligned_empty((n_threads, (K + panel) * block), dtype)
+    for i in prange((columns + share - 1) // share, nogil=True, num_threads=n_threads, schedule="static",
+                    chunksize=1):
+        if floating is float:
+            f32.outer(N, K, columns, i * share, min(columns, (i + 1) * share), &A[0, 0], &G[0, 0], &gW[0, 0],
+                      &scratch[i, 0])
+        else:
+            f64.outer(N, K, columns, i * share, min(columns, (i + 1) * share), &A[0, 0], &G[0, 0], &gW[0, 0],
+                      &scratch[i, 0])

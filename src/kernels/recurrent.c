@@ -11,6 +11,8 @@ typedef FASTAR_TABLE_TYPE(recurrent) table_type;
 #define DRAW FASTAR_TABLE_TYPE(draw)
 #define WALKED FASTAR_TABLE_TYPE(walked)
 
+enum { BLOCK = 256 }; /* steps of `outer` that stay in L2, as far as one panel and the units go */
+
 INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 INLINE int64_t gates_of(int cell) { return cell == FASTAR_TANH_CELL ? 1 : cell == FASTAR_GRU_CELL ? 3 : 4; }
 INLINE int64_t slots_of(int cell) { return cell == FASTAR_TANH_CELL ? 1 : 4; }
@@ -235,10 +237,41 @@ static void sample(int64_t n, WALK walk, DRAW draw, WALKED walked, real *const *
     }
 }
 
+INLINE void outer_tile(int R, int64_t n, int64_t width, const real *A, const real *panel, int add, real *gW,
+                       int64_t columns) {
+    vec sum[TILE][2];
+    for (int r = 0; r < R; r++)
+        for (int i = 0; i < 2; i++)
+            sum[r][i] = add && width > i * VL ? load(gW + r * columns + i * VL, width - i * VL) : vset1(0);
+    tile(R, n, A, 1, R, panel, sum);
+    for (int r = 0; r < R; r++)
+        for (int i = 0; i < 2; i++)
+            if (width > i * VL)
+                store(gW + r * columns + i * VL, sum[r][i], width - i * VL);
+}
+
+static void outer(int64_t N, int64_t K, int64_t columns, int64_t j0, int64_t j1, const real *A, const real *G, real *gW,
+                  real *scratch) {
+    real *tiles = scratch, *panel = scratch + K * BLOCK;
+    for (int64_t b = 0; b < N; b += BLOCK) {
+        const int64_t n = least(BLOCK, N - b);
+#define PACK(R) copy_columns(n, R, A + b * K + k, K, tiles + k * BLOCK, R)
+        EACH_TILE(K, k, PACK)
+        for (int64_t j = j0; j < j1; j += PANEL) {
+            const int64_t width = least(PANEL, j1 - j);
+            copy_columns(n, width, G + b * columns + j, columns, panel, PANEL);
+#define OUTER(R) outer_tile(R, n, width, tiles + k * BLOCK, panel, b > 0, gW + k * columns + j, columns)
+            EACH_TILE(K, k, OUTER)
+        }
+    }
+}
+
 const table_type FASTAR_TABLE(recurrent) = {
     .panel = PANEL,
+    .block = BLOCK,
     .pack = pack,
     .forward = forward,
     .backward = backward,
     .sample = sample,
+    .outer = outer,
 };

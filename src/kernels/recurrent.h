@@ -47,6 +47,7 @@ enum { FASTAR_TANH_CELL, FASTAR_GRU_CELL, FASTAR_LSTM_CELL };
     } recurrent_walk_##type;                                                                       \
     typedef struct {                                                                               \
         int64_t panel;           /* columns of packed weights come in multiples of it */           \
+        int64_t block;           /* steps that `outer` takes at a time */                          \
         /* OUT packed: columns of W (K, N), a panel after the other, each (K, panel), zero beyond; of H columns a \
          * part, panels of the parts alternate: first of each part, second of each part, .. */     \
         void (*pack)(int64_t K, int64_t parts, int64_t H, const real *W, real *packed);            \
@@ -62,6 +63,10 @@ enum { FASTAR_TANH_CELL, FASTAR_GRU_CELL, FASTAR_LSTM_CELL };
          * turn, (n, H), IN before the walk, OUT after it. scratch: n (S H + H + F P + 1) numbers, H the largest. */   \
         void (*sample)(int64_t n, recurrent_walk_##type walk, draw_##type draw, walked_##type walked, \
                        real *const *states, real *scratch);                                        \
+        /* OUT gW (K, columns): its columns j0 .. j1 - 1 of A^T G. A (N, K), G (N, columns), N > 0. scratch: (K + panel) \
+         * block numbers. */                                                                       \
+        void (*outer)(int64_t N, int64_t K, int64_t columns, int64_t j0, int64_t j1, const real *A, const real *G, \
+                      real *gW, real *scratch);                                                    \
     } recurrent_##type;
 
 FASTAR_RECURRENT(float, f32)
