@@ -156,24 +156,9 @@ class FittedDensity:
         _, X, missing, values = self._gapped(X, model)
         encoded = self._encoded(context, len(X))
         rng, n_threads = generator(random_state), effective_n_threads(self.n_jobs)
-        scores, ess = np.zeros(len(X)), np.full(len(X), float(n_particles))
-        complete = np.flatnonzero(~missing.any(axis=1))
-        table = Table(values, model.order, complete, encoded)
-        scores[complete] = _inference.score_rows(model, table, n_threads)
-        for rows in _sampling.particle_blocks(missing, n_particles):
-            found = _sampling.particles(
-                model,
-                values[rows],
-                missing[rows],
-                n_particles=n_particles,
-                rng=rng,
-                n_threads=n_threads,
-                context=None if encoded is None else encoded[rows],
-                marginal=True,
-            )
-            share, scores[rows] = _sampling.normalised(found.log_weights())
-            ess[rows] = _sampling.effective(share)
-        self.marginal_ess_ = ess
+        scores, self.marginal_ess_ = _sampling.marginals(
+            model, values, missing, n_particles, rng, n_threads, encoded
+        )
         return scores
 
     def _gapped(self, X: Any, model: Model) -> tuple[Any, Array, Array, Array]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastar._inference import log_probs
+from fastar._inference import log_probs, score_rows
 from fastar._kernels import _cpu
 from fastar._kernels._conditionals import FREE, HELD, WEIGHED
 from fastar._model import Model
@@ -318,6 +318,36 @@ def effective(share: Array) -> Array:
     """Return the effective numbers (n,) of samples of these shares (n, N)."""
     number: Array = 1 / (share**2).sum(axis=1)
     return number
+
+
+def marginals(
+    model: Model,
+    X: Array,
+    missing: Array,
+    n_particles: int,
+    rng: np.random.Generator,
+    n_threads: int,
+    context: Array | None = None,
+) -> tuple[Array, Array]:
+    """Return log p of what is not `missing` of each row of X, and effective sample sizes (n,)."""
+    scores, ess = np.zeros(len(X)), np.full(len(X), float(n_particles))
+    complete = np.flatnonzero(~missing.any(axis=1))
+    table = Table(X, model.order, complete, context)
+    scores[complete] = score_rows(model, table, n_threads)
+    for rows in particle_blocks(missing, n_particles):
+        found = particles(
+            model,
+            X[rows],
+            missing[rows],
+            n_particles=n_particles,
+            rng=rng,
+            n_threads=n_threads,
+            context=None if context is None else context[rows],
+            marginal=True,
+        )
+        share, scores[rows] = normalised(found.log_weights())
+        ess[rows] = effective(share)
+    return scores, ess
 
 
 def impute(

@@ -457,7 +457,37 @@ class Mixture(MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[
                 )
         return [pair for pair in found if pair[0] > 0]
 
-    # ---- samples and completions
+    # ---- marginals, samples and completions
+
+    def log_marginal(self, X: Any, *, n_particles: int = 64, random_state: Any = None) -> Array:
+        """Return log p(x_known) of each row: its missing values (NaN) are integrated out.
+
+        The mixture of what its members say, each of which may be an estimate: see theirs.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n, D)
+        n_particles : int, default=64
+            Samples of each member for each row.
+        random_state : int, RandomState instance or None
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            Nats.
+        """
+        models = self._models("log_marginal")
+        n_particles = check_count("n_particles", n_particles)
+        X = dense(read(self, X, gaps=True))
+        values, held = _checked_evidence(models, X, len(X), "X")
+        rng, n_threads = generator(random_state), effective_n_threads(self.n_jobs)
+        parts = [
+            np.log(weight)
+            + _sampling.marginals(model._model(), values, ~held, n_particles, rng, n_threads)[0]
+            for weight, model in models
+        ]
+        total: Array = logsumexp(parts, axis=0)
+        return total
 
     def sample(
         self,

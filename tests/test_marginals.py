@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from common import COMPOSITIONS, DATA, DISCRETE, MODELS, ORDERS, fit, fitted, make, states
 
-from fastar import _sampling
+from fastar import Mixture, _sampling
 from fastar._kernels._conditionals import FREE, HELD, WEIGHED
 
 D = 5
@@ -158,3 +158,13 @@ def test_a_count_of_particles_that_is_none_is_refused(bad):
     model, X = fitted()
     with pytest.raises((ValueError, TypeError), match="n_particles"):
         model.log_marginal(X, n_particles=bad)
+
+
+def test_a_mixtures_marginal_is_that_of_all_it_can_be():
+    X = DATA["bernoulli"](200, D)
+    mixture = fit(Mixture(make("NADE", order="random"), n_members=3, random_state=0), X)
+    gaps = with_holes(X[:10])
+    exact = by_exhaustion(mixture, gaps, "bernoulli")
+    found = mixture.log_marginal(gaps, n_particles=5000, random_state=0)
+    np.testing.assert_allclose(found, exact, atol=0.05)
+    np.testing.assert_allclose(mixture.log_marginal(X[:10]), mixture.score_samples(X[:10]))
