@@ -43,7 +43,7 @@ class Ours:
         known = np.arange(K)[rng.integers(0, K, (4, T))]
         known[0, :K] = np.arange(K)
         estimator = GenerativeRNN(
-            cell=cell, hidden_layer_sizes=(H,), max_iter=1, learning_rate="linear",
+            cell=cell, n_hidden=H, max_iter=1, learning_rate="linear",
             early_stopping=False, random_state=0, n_jobs=threads,
         ).fit(known)  # fmt: skip
         self.estimator, self.model = estimator, estimator._model()

@@ -19,7 +19,6 @@ from fastar._table import Table
 from fastar._threads import effective_n_threads
 from fastar._validation import (
     check_count,
-    check_layer_sizes,
     check_temperature,
     check_weight,
     choose_conditional,
@@ -49,8 +48,9 @@ class GenerativeRNN(TrainedDensity):
     Parameters
     ----------
     cell : {"tanh", "gru", "lstm"}, default="gru"
-    hidden_layer_sizes : tuple of int, default=(256,)
-        Units of each layer of cells.
+    n_hidden : int, default=256
+        H, units of each layer of cells.
+    n_layers : int, default=1
     end_symbol : bool or None, default=None
         Whether sequences end by themselves; None: those of a list do, rows of an array do not.
     bptt : int or None, default=None
@@ -77,7 +77,7 @@ class GenerativeRNN(TrainedDensity):
     >>> rng = np.random.default_rng(0)
     >>> X = [np.arange(rng.integers(3, 9)) % 3 for _ in range(300)]  # 0 1 2 0 1 2 ..
     >>> model = GenerativeRNN(
-    ...     hidden_layer_sizes=(16,), learning_rate_init=0.02, learning_rate="linear", max_iter=30,
+    ...     n_hidden=16, learning_rate_init=0.02, learning_rate="linear", max_iter=30,
     ...     random_state=0,
     ... ).fit(X)
     >>> model.score_samples([[0, 1, 2, 0], [0, 2, 2, 0]]).round(-1).tolist()
@@ -93,7 +93,8 @@ class GenerativeRNN(TrainedDensity):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **TrainedDensity._parameter_constraints,
         "cell": [StrOptions(set(CELLS))],
-        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "n_hidden": [Interval(Integral, 1, None, closed="left")],
+        "n_layers": [Interval(Integral, 1, None, closed="left")],
         "end_symbol": ["boolean", None],
         "bptt": [Interval(Integral, 1, None, closed="left"), None],
     }
@@ -102,7 +103,8 @@ class GenerativeRNN(TrainedDensity):
         self,
         *,
         cell: str = "gru",
-        hidden_layer_sizes: Any = (256,),
+        n_hidden: int = 256,
+        n_layers: int = 1,
         end_symbol: bool | None = None,
         bptt: int | None = None,
         distribution: Any = "auto",
@@ -145,7 +147,8 @@ class GenerativeRNN(TrainedDensity):
             dtype=dtype,
         )
         self.cell = cell
-        self.hidden_layer_sizes = hidden_layer_sizes
+        self.n_hidden = n_hidden
+        self.n_layers = n_layers
         self.end_symbol = end_symbol
         self.bptt = bptt
 
@@ -261,7 +264,7 @@ class GenerativeRNN(TrainedDensity):
     def _network(self, sizes: dict[str, Any], seed: int) -> Recurrent:
         return Recurrent(
             cell=self.cell,
-            hidden_layer_sizes=check_layer_sizes(self.hidden_layer_sizes),
+            hidden_layer_sizes=(self.n_hidden,) * self.n_layers,
             bptt=self.bptt,
             **sizes,
         )

@@ -16,11 +16,11 @@ from fastar.sequences import Sequences
 unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 CELLS = ["tanh", "gru", "lstm"]
 every_cell = pytest.mark.parametrize("cell", CELLS)
-every_depth = pytest.mark.parametrize("layers", [(7,), (6, 5)])
+every_depth = pytest.mark.parametrize("layers", [1, 2])
 
 
 def make(cell="gru", **settings):
-    small = {"hidden_layer_sizes": (7,), "max_iter": 5, "learning_rate_init": 0.02}
+    small = {"n_hidden": 7, "max_iter": 5, "learning_rate_init": 0.02}
     return GenerativeRNN(cell=cell, **small | {"random_state": 0, "n_jobs": 1} | settings)
 
 
@@ -81,9 +81,7 @@ def textbook(network, params, codes):
 def composed(cell, layers, kind, **settings):
     """Return a model whose parameters are away from their start, and the steps of its data."""
     X = DATA[kind]()
-    estimator = fit(
-        make(cell, hidden_layer_sizes=layers, dtype="float64", max_iter=1, **settings), X
-    )
+    estimator = fit(make(cell, n_layers=layers, dtype="float64", max_iter=1, **settings), X)
     model = estimator._model()
     model.theta[:] += 0.3 * np.random.default_rng(1).standard_normal(model.theta.size)
     steps = model.codes(estimator._table(X[:9]).take(slice(None)))
@@ -189,8 +187,7 @@ def test_mixed_lengths_are_one_by_one_bit_for_bit_on_any_threads(cell, layers, k
 def test_training_has_the_same_bits_on_any_threads(cell):
     X = sequences()
     thetas = [
-        fit(make(cell, hidden_layer_sizes=(40, 20), n_jobs=n_jobs), X).theta_
-        for n_jobs in (1, 2, 3)
+        fit(make(cell, n_hidden=40, n_layers=2, n_jobs=n_jobs), X).theta_ for n_jobs in (1, 2, 3)
     ]
     assert_same_bits(thetas[0], thetas[1])
     assert_same_bits(thetas[0], thetas[2])
@@ -233,7 +230,7 @@ def test_samples_have_the_models_own_probabilities(cell):
 @every_cell
 def test_streams_in_chunks_are_the_whole(cell):
     X = np.random.default_rng(0).integers(0, 3, (5, 23))
-    model = fit(make(cell, hidden_layer_sizes=(6, 5)), X)
+    model = fit(make(cell, n_hidden=6, n_layers=2), X)
     state, found = None, []
     for chunk in np.split(X, [1, 9, 9, 10], axis=1):
         scores, state = model.score_stream(chunk, state)
@@ -251,7 +248,7 @@ def test_a_markov_chain_is_learnt_to_its_entropy_rate(cell):
     for t in range(1, 40):
         X[:, t] = (rng.random(3000)[:, None] > np.cumsum(P[X[:, t - 1]], axis=1)).sum(axis=1)
     model = fit(
-        make(cell, hidden_layer_sizes=(16,), max_iter=12, learning_rate="linear", n_jobs=None),
+        make(cell, n_hidden=16, max_iter=12, learning_rate="linear", n_jobs=None),
         X[:2000],
     )
     entropy = -(P * np.log(P)).sum(axis=1)[X[2000:, :-1]].sum(axis=1).mean()
@@ -304,7 +301,7 @@ def test_values_of_a_step_may_have_conditionals_of_their_own():
 @every_cell
 def test_files_and_pickles_keep_everything(cell, array, tmp_path):
     X = np.random.default_rng(0).integers(0, 3, (30, 5)) if array else sequences()
-    model = fit(make(cell, hidden_layer_sizes=(6, 5), bptt=3), X)
+    model = fit(make(cell, n_hidden=6, n_layers=2, bptt=3), X)
     model.save(tmp_path / "model.fastar")
     for again in (fastar.load(tmp_path / "model.fastar"), pickle.loads(pickle.dumps(model))):
         assert_same_bits(again.score_samples(X), model.score_samples(X))
@@ -351,7 +348,7 @@ def test_values_outside_the_support_are_named():
 
 
 @pytest.mark.parametrize(
-    "settings", [{"cell": "rnn"}, {"bptt": 0}, {"hidden_layer_sizes": ()}, {"end_symbol": 3}]
+    "settings", [{"cell": "rnn"}, {"bptt": 0}, {"n_hidden": 0}, {"n_layers": 0}, {"end_symbol": 3}]
 )
 def test_parameters_that_make_no_sense_are_refused(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):

@@ -10,6 +10,8 @@ Array = NDArray[Any]
 CELLS: Final[tuple[str, ...]]
 N_GATES: Final[tuple[int, ...]]
 N_SLOTS: Final[tuple[int, ...]]
+NOTHING: Final[int]
+CONSTANT: Final[int]
 
 def shares(first: Array, n: int, n_threads: int) -> Array:
     """Return where shares of n sequences of about as many steps begin and end."""
@@ -33,7 +35,7 @@ class Weights:
 def forward(
     weights: Weights,
     first: Array,
-    codes: Array | None,
+    entering: Array | None,
     one_hot: Array,
     n_inputs: int,
     given: Array | None,
@@ -66,6 +68,7 @@ def sample(
     layers: Sequence[Weights],
     one_hot: Array,
     n_inputs: int,
+    source: Array,
     V: Array,
     b: Array,
     n_outputs: int,

@@ -4,7 +4,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cython cimport floating
 from cython.parallel cimport prange
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from conditionals cimport draw_f32, draw_f64, walked_f32, walked_f64
 from inputs cimport input_spec
@@ -14,6 +14,9 @@ import numpy as np
 from fastar._kernels._cpu import aligned_empty, isa
 
 cdef extern from "recurrent.h" nogil:
+    enum:
+        FASTAR_NOTHING
+        FASTAR_CONSTANT
     ctypedef struct recurrent_layer_f32:
         int64_t H
         int cell
@@ -21,6 +24,7 @@ cdef extern from "recurrent.h" nogil:
         const float* x
         const float* packed
         const float* c
+        int64_t c_row
         const float* d
     ctypedef struct recurrent_steps_f32:
         int64_t T
@@ -29,10 +33,12 @@ cdef extern from "recurrent.h" nogil:
         float* m
         float* slots
     ctypedef struct recurrent_walk_f32:
-        int64_t L, T, P
+        int64_t L, T, F, P
         const recurrent_layer_f32* layers
+        const int32_t* source
         const float* V
         const float* b
+        int64_t b_step, b_row
     ctypedef struct recurrent_f32:
         int64_t panel, block
         void (*pack)(int64_t, int64_t, int64_t, const float*, float*) noexcept nogil
@@ -52,6 +58,7 @@ cdef extern from "recurrent.h" nogil:
         const double* x
         const double* packed
         const double* c
+        int64_t c_row
         const double* d
     ctypedef struct recurrent_steps_f64:
         int64_t T
@@ -60,10 +67,12 @@ cdef extern from "recurrent.h" nogil:
         double* m
         double* slots
     ctypedef struct recurrent_walk_f64:
-        int64_t L, T, P
+        int64_t L, T, F, P
         const recurrent_layer_f64* layers
+        const int32_t* source
         const double* V
         const double* b
+        int64_t b_step, b_row
     ctypedef struct recurrent_f64:
         int64_t panel, block
         void (*pack)(int64_t, int64_t, int64_t, const double*, double*) noexcept nogil
@@ -80,6 +89,7 @@ cdef extern from "recurrent.h" nogil:
 CELLS = ("tanh", "gru", "lstm")  # in the order of the C enumeration
 N_GATES = (1, 3, 4)
 N_SLOTS = (1, 4, 4)  # numbers a unit that backward wants
+NOTHING, CONSTANT = FASTAR_NOTHING, FASTAR_CONSTANT  # of what enters in a walk
 
 cdef const recurrent_f32* f32 = recurrent_f32_for(isa)
 cdef const recurrent_f64* f64 = recurrent_f64_for(isa)
@@ -121,8 +131,8 @@ def pack(const floating[:, ::1] W, int64_t parts):
 cdef class Weights:
     """What the kernels read of one layer.
 
-    x: of the first layer W_xh (F Q G H,), of the others W_xh by `pack`; None where what enters is given.
-    packed: W_hh by `pack` with G parts. c (G H,), d (H,) of the GRU.
+    x: of the first layer W_xh (E Q G H,), of the others W_xh by `pack`; None where what enters is given.
+    packed: W_hh by `pack` with G parts. c (1, G H) or of each sequence (n, G H), d (H,) of the GRU.
     """
 
     cdef readonly object x, packed, c, d
@@ -131,59 +141,65 @@ cdef class Weights:
 
     def __init__(self, int cell, int64_t H, x, packed, c, d):
         self.cell, self.H, self.x, self.packed, self.c, self.d = cell, H, x, packed, c, d
-        check(c.shape == (N_GATES[cell] * H,) and len(packed) >= H * N_GATES[cell] * H
+        check(c.ndim == 2 and c.shape[1] == N_GATES[cell] * H and len(c)
+              and len(packed) >= H * N_GATES[cell] * H
               and (CELLS[cell] != "gru" or d.shape == (H,)))
 
 
 cdef recurrent_layer_f32 layer_f32(Weights w, input_spec inputs):
-    cdef const float[::1] x = w.x, packed = w.packed, c = w.c, d = w.d
+    cdef const float[::1] x = w.x, packed = w.packed, d = w.d
+    cdef const float[:, ::1] c = w.c
+    cdef int64_t c_row = c.shape[1] if c.shape[0] > 1 else 0
     cdef const float* entering = NULL
     cdef const float* own = NULL
     if w.x is not None:
         entering = &x[0]
     if w.d is not None:
         own = &d[0]
-    return recurrent_layer_f32(w.H, w.cell, inputs, entering, &packed[0], &c[0], own)
+    return recurrent_layer_f32(w.H, w.cell, inputs, entering, &packed[0], &c[0, 0], c_row, own)
 
 
 cdef recurrent_layer_f64 layer_f64(Weights w, input_spec inputs):
-    cdef const double[::1] x = w.x, packed = w.packed, c = w.c, d = w.d
+    cdef const double[::1] x = w.x, packed = w.packed, d = w.d
+    cdef const double[:, ::1] c = w.c
+    cdef int64_t c_row = c.shape[1] if c.shape[0] > 1 else 0
     cdef const double* entering = NULL
     cdef const double* own = NULL
     if w.x is not None:
         entering = &x[0]
     if w.d is not None:
         own = &d[0]
-    return recurrent_layer_f64(w.H, w.cell, inputs, entering, &packed[0], &c[0], own)
+    return recurrent_layer_f64(w.H, w.cell, inputs, entering, &packed[0], &c[0, 0], c_row, own)
 
 
 cdef input_spec spec_of(const uint8_t[::1] one_hot, int64_t n_inputs):
     return input_spec(one_hot.shape[0], n_inputs, one_hot.shape[0], &one_hot[0])
 
 
-def forward(Weights weights, const int64_t[::1] first, codes, const uint8_t[::1] one_hot, int64_t n_inputs,
+def forward(Weights weights, const int64_t[::1] first, entering, const uint8_t[::1] one_hot, int64_t n_inputs,
             given, floating[:, ::1] s, m, slots, int n_threads):
     """Fill s (N, H), and the LSTM's m, but for their first n rows; and slots (N - n, S H) if they are not None.
 
-    codes (N, F) enter the first layer; given (N - n, G H) takes the place of what they add in the others.
+    entering (N - n, E) are codes that enter the first layer; given (N - n, G H) takes the place of what they
+    add in the others.
     """
     cdef int64_t T = first.shape[0] - 1, N = first[T], n = first[1] if T else 0, H = weights.H, i
     cdef int64_t S = N_SLOTS[weights.cell], G = N_GATES[weights.cell]
     dtype = np.float32 if floating is float else np.float64
     check(s.shape[0] == N and s.shape[1] == H and (slots is None or slots.shape == (N - n, S * H))
           and (CELLS[weights.cell] != "lstm" or m.shape == (N, H)))
-    check(given.shape == (N - n, G * H) if given is not None else codes.shape == (N, one_hot.shape[0])
-          and len(weights.x) == one_hot.shape[0] * n_inputs * G * H)
+    check(given.shape == (N - n, G * H) if given is not None else entering.shape == (N - n, one_hot.shape[0])
+          and len(weights.x) == one_hot.shape[0] * n_inputs * G * H and len(weights.c) in (1, n))
     if N == n:
         return
     cdef input_spec inputs = spec_of(one_hot, n_inputs)
     cdef const int64_t[::1] share = shares(np.asarray(first), n, n_threads)
     cdef floating[:, ::1] scratch = aligned_empty((n if slots is None else 1, S * H), dtype)
     cdef int64_t scratch_row = S * H if slots is None else 0
-    cdef const floating[:, ::1] given_ = given, codes_ = codes
+    cdef const floating[:, ::1] given_ = given, entering_ = entering
     cdef floating[:, ::1] m_ = m, slots_ = slots
     cdef const floating* g = &given_[0, 0] if given is not None else NULL
-    cdef const floating* x = &codes_[0, 0] if codes is not None else NULL
+    cdef const floating* x = &entering_[0, 0] if given is None else NULL
     cdef floating* memory = &m_[0, 0] if m is not None else NULL
     cdef floating* kept = &slots_[0, 0] if slots is not None else NULL
     cdef recurrent_layer_f32 layer32
@@ -224,25 +240,27 @@ def backward(int cell, const floating[::1] packed, const int64_t[::1] first, flo
     for i in prange(share.shape[0] - 1, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=1):
         if floating is float:
             f32.backward(share[i], share[i + 1],
-                         recurrent_layer_f32(H, cell, inputs, NULL, &packed[0], NULL, NULL),
+                         recurrent_layer_f32(H, cell, inputs, NULL, &packed[0], NULL, 0, NULL),
                          recurrent_steps_f32(T, &first[0], &s[0, 0], memory, &slots[0, 0]), cut, &gs[0, 0],
                          &gm[share[i], 0])
         else:
             f64.backward(share[i], share[i + 1],
-                         recurrent_layer_f64(H, cell, inputs, NULL, &packed[0], NULL, NULL),
+                         recurrent_layer_f64(H, cell, inputs, NULL, &packed[0], NULL, 0, NULL),
                          recurrent_steps_f64(T, &first[0], &s[0, 0], memory, &slots[0, 0]), cut, &gs[0, 0],
                          &gm[share[i], 0])
 
 
 def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, weight, layers,
-           const uint8_t[::1] one_hot, int64_t n_inputs, const floating[::1] V, const floating[::1] b,
-           int64_t n_outputs, states, int n_threads):
+           const uint8_t[::1] one_hot, int64_t n_inputs, const int32_t[:, ::1] source, const floating[::1] V,
+           const floating[:, :, ::1] b, int64_t n_outputs, states, int n_threads):
     """Fill codes (n, T F) step by step, but for those with held (n, T F) not FREE.
 
-    layers: `Weights` of each. V (H, F P) by `pack`, b (F P,), states: (h, m) of each layer before, and then
-    after.
+    layers: `Weights` of each. source (T, E): the places among a row's codes of what enters after a step,
+    NOTHING, or CONSTANT - v for the code v. V (H, F P) by `pack`, b (T or 1, n or 1, F P), states: (h, m) of
+    each layer before, and then after.
     """
-    cdef int64_t n = codes.shape[0], F = one_hot.shape[0], D = codes.shape[1], L = len(layers), T = D // F
+    cdef int64_t n = codes.shape[0], D = codes.shape[1], L = len(layers), T = source.shape[0]
+    cdef int64_t F = b.shape[2] // n_outputs, E = one_hot.shape[0]
     cdef int64_t i, k, r, most = max(each.H for each in layers), cell = layers[0].cell, S = N_SLOTS[cell]
     cdef int64_t n_noise
     dtype = np.float32 if floating is float else np.float64
@@ -256,9 +274,12 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
         n_noise = draw64.n_noise
     cdef const uint8_t[:, ::1] is_held = held
     cdef double[::1] log_weight = np.zeros(n) if weight is None else weight
-    check(T * F == D and noise.shape[0] == n and noise.shape[1] == D and noise.shape[2] == n_noise
+    check(T * F == D and source.shape[1] == E and b.shape[0] in (1, T) and b.shape[1] in (1, n)
+          and all(len(each.c) in (1, n) for each in layers)
+          and (D == 0 or E == 0 or np.asarray(source).max() < D)
+          and noise.shape[0] == n and noise.shape[1] == D and noise.shape[2] == n_noise
           and (held is None or (is_held.shape[0] == n and is_held.shape[1] == D))
-          and log_weight.shape[0] == n and b.shape[0] == F * n_outputs
+          and log_weight.shape[0] == n and b.shape[2] == F * n_outputs
           and V.shape[0] >= layers[L - 1].H * F * n_outputs and len(states) == L
           and all(each.shape == (n, layer.H) for layer, pair in zip(layers, states) for each in pair))
     if n == 0 or D == 0:
@@ -266,12 +287,14 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
     cdef input_spec inputs = spec_of(one_hot, n_inputs)
     cdef int64_t rows = min(SHARE, ((n + n_threads - 1) // n_threads + 3) // 4 * 4)
     cdef int64_t n_shares = (n + rows - 1) // rows
-    cdef int64_t numbers = rows * ((S + 1) * most + F * n_outputs + 1)
+    cdef int64_t numbers = rows * ((S + 1) * most + F * n_outputs + 1 + E)
     cdef floating[:, ::1] scratch = aligned_empty((n_shares, numbers), dtype)
     cdef floating[:, ::1] h, m
     cdef recurrent_layer_f32* layers32 = <recurrent_layer_f32*>PyMem_Malloc(L * sizeof(recurrent_layer_f32))
     cdef recurrent_layer_f64* layers64 = <recurrent_layer_f64*>PyMem_Malloc(L * sizeof(recurrent_layer_f64))
     cdef floating** at = <floating**>PyMem_Malloc(n_shares * 2 * L * sizeof(void*))
+    cdef int64_t b_step = b.shape[1] * b.shape[2] if b.shape[0] > 1 else 0
+    cdef int64_t b_row = b.shape[2] if b.shape[1] > 1 else 0
     cdef bint any_held = held is not None, remembers = CELLS[cell] == "lstm"
     cdef const uint8_t* held_row = NULL
     try:
@@ -293,12 +316,14 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
                 held_row = &is_held[r, 0]
             if floating is float:
                 f32.sample(min(rows, n - r),
-                           recurrent_walk_f32(L, T, n_outputs, layers32, &V[0], &b[0]), draw32,
+                           recurrent_walk_f32(L, T, F, n_outputs, layers32, &source[0, 0], &V[0],
+                                              &b[0, 0, 0], b_step, b_row), draw32,
                            walked_f32(r, &noise[r, 0, 0], held_row, &codes[r, 0], &log_weight[r]),
                            at + i * 2 * L, &scratch[i, 0])
             else:
                 f64.sample(min(rows, n - r),
-                           recurrent_walk_f64(L, T, n_outputs, layers64, &V[0], &b[0]), draw64,
+                           recurrent_walk_f64(L, T, F, n_outputs, layers64, &source[0, 0], &V[0],
+                                              &b[0, 0, 0], b_step, b_row), draw64,
                            walked_f64(r, &noise[r, 0, 0], held_row, &codes[r, 0], &log_weight[r]),
                            at + i * 2 * L, &scratch[i, 0])
     finally:

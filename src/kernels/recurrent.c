@@ -25,16 +25,16 @@ static void pack(int64_t K, int64_t parts, int64_t H, const real *W, real *packe
         }
 }
 
-/* x of n sequences: c and the rows of W_xh that their codes add. codes (n, F), x (n, x_row) */
-static void gather(int64_t n, const LAYER *l, const real *codes, int64_t codes_row, real *x, int64_t x_row) {
-    const int64_t width = gates_of(l->cell) * l->H;
+/* x of the sequences from r0 on: c and the rows of W_xh that their codes add. codes (n, E), x (n, x_row) */
+static void gather(int64_t n, int64_t r0, const LAYER *l, const real *codes, real *x, int64_t x_row) {
+    const int64_t width = gates_of(l->cell) * l->H, E = l->inputs.D;
     for (int64_t r = 0; r < n; r++) {
-        const real *start = l->c;
+        const real *start = l->c + (r0 + r) * l->c_row;
         real *out = x + r * x_row;
-        for (int64_t f = 0; f < l->inputs.D; f++) {
+        for (int64_t e = 0; e < E; e++) {
             int32_t row;
             real value;
-            if (!change_of(&l->inputs, f, codes[r * codes_row + f], &row, &value))
+            if (!change_of(&l->inputs, e, codes[r * E + e], &row, &value))
                 continue;
             const real *w = l->x + row * width;
             for (int64_t j = 0; j < width; j += VL)
@@ -108,9 +108,9 @@ INLINE int64_t alive(const STEPS *steps, int64_t t, int64_t r0, int64_t r1) {
     return n <= r0 ? 0 : least(n, r1) - r0;
 }
 
-static void forward(int64_t r0, int64_t r1, LAYER layer, STEPS steps, const real *codes, const real *given,
+static void forward(int64_t r0, int64_t r1, LAYER layer, STEPS steps, const real *entering, const real *given,
                     real *scratch) {
-    const int64_t H = layer.H, F = layer.inputs.D, x_width = gates_of(layer.cell) * H;
+    const int64_t H = layer.H, E = layer.inputs.D, x_width = gates_of(layer.cell) * H;
     const int64_t row = slots_of(layer.cell) * H;
     for (int64_t t = 0; t + 1 < steps.T; t++) {
         const int64_t at = steps.first[t] + r0, next = steps.first[t + 1] + r0, update = next - steps.first[1];
@@ -121,7 +121,7 @@ static void forward(int64_t r0, int64_t r1, LAYER layer, STEPS steps, const real
         if (given)
             copy_columns(n, x_width, given + update * x_width, x_width, slots, row);
         else
-            gather(n, &layer, codes + at * F, F, slots, row);
+            gather(n, r0, &layer, entering + update * E, slots, row);
         step(n, &layer, slots, steps.s + at * H, steps.m ? steps.m + at * H : NULL, steps.s + next * H,
              steps.m ? steps.m + next * H : NULL);
     }
@@ -197,7 +197,7 @@ static void backward(int64_t r0, int64_t r1, LAYER layer, STEPS steps, int64_t c
 
 /* All features of step t: weighed where they are held, drawn where they are free. */
 static void choose(int64_t n, int64_t t, const WALK *w, DRAW draw, WALKED rows, real *raw, real *drawn) {
-    const int64_t F = w->layers[0].inputs.D, D = w->T * F, P = w->P;
+    const int64_t F = w->F, D = w->T * F, P = w->P;
     for (int64_t f = 0; f < F; f++) {
         const int64_t d = t * F + f;
         if (rows.held)
@@ -209,28 +209,48 @@ static void choose(int64_t n, int64_t t, const WALK *w, DRAW draw, WALKED rows, 
     }
 }
 
+/* OUT codes (n, E): what enters after step t. */
+static void enter(int64_t n, int64_t t, const WALK *w, const real *codes, real *entering) {
+    const int64_t E = w->layers[0].inputs.D, D = w->T * w->F;
+    const int32_t *source = w->source + t * E;
+    for (int64_t r = 0; r < n; r++)
+        for (int64_t e = 0; e < E; e++) {
+            const int one_hot = w->layers[0].inputs.one_hot[e] & FASTAR_ONE_HOT;
+            entering[r * E + e] = source[e] >= 0                ? codes[r * D + source[e]]
+                                  : source[e] == FASTAR_NOTHING ? (real)-(one_hot != 0)
+                                                                : (real)(FASTAR_CONSTANT - source[e]);
+        }
+}
+
+/* out (n, out_row) = bias[r] + A W for all columns of the packed W, bias from b + r b_row on. */
+static void product_of_all(int64_t n, int64_t K, int64_t columns, const real *A, const real *packed, const real *b,
+                           int64_t b_row, real *out, int64_t out_row) {
+    for (int64_t r = 0; b_row && r < n; r++)
+        memcpy(out + r * out_row, b + r * b_row, columns * sizeof(real));
+    for (int64_t j = 0; j < columns; j += PANEL)
+        product(n, K, least(PANEL, columns - j), A, K, packed + j * K, b + j, b_row != 0, out + j, out_row);
+}
+
 static void sample(int64_t n, WALK walk, DRAW draw, WALKED walked, real *const *states, real *scratch) {
-    const int64_t L = walk.L, F = walk.layers[0].inputs.D, width = F * walk.P;
+    const int64_t L = walk.L, width = walk.F * walk.P, top = walk.layers[L - 1].H, r0 = walked.first;
     int64_t most = 0;
     for (int64_t i = 0; i < L; i++)
         most = most < walk.layers[i].H ? walk.layers[i].H : most;
     real *slots = scratch, *after = slots + n * slots_of(walk.layers->cell) * most, *raw = after + n * most;
-    real *drawn = raw + n * width;
+    real *drawn = raw + n * width, *entering = drawn + n;
     for (int64_t t = 0; t < walk.T; t++) {
-        const int64_t top = walk.layers[L - 1].H;
-        for (int64_t j = 0; j < width; j += PANEL)
-            product(n, top, least(PANEL, width - j), states[2 * L - 2], top, walk.V + j * top, walk.b + j, 0, raw + j,
-                    width);
+        product_of_all(n, top, width, states[2 * L - 2], walk.V, walk.b + t * walk.b_step + r0 * walk.b_row, walk.b_row,
+                       raw, width);
         choose(n, t, &walk, draw, walked, raw, drawn);
+        enter(n, t, &walk, walked.codes, entering);
         for (int64_t i = 0; i < L; i++) {
             const LAYER *l = walk.layers + i;
             const int64_t H = l->H, columns = gates_of(l->cell) * H, row = slots_of(l->cell) * H;
             if (i == 0)
-                gather(n, l, walked.codes + t * F, walk.T * F, slots, row);
+                gather(n, r0, l, entering, slots, row);
             else
-                for (int64_t j = 0, K = walk.layers[i - 1].H; j < columns; j += PANEL)
-                    product(n, K, least(PANEL, columns - j), states[2 * i - 2], K, l->x + j * K, l->c + j, 0, slots + j,
-                            row);
+                product_of_all(n, walk.layers[i - 1].H, columns, states[2 * i - 2], l->x, l->c + r0 * l->c_row,
+                               l->c_row, slots, row);
             step(n, l, slots, states[2 * i], states[2 * i + 1], after, states[2 * i + 1]);
             memcpy(states[2 * i], after, n * H * sizeof(real));
         }

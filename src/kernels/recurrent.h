@@ -23,14 +23,18 @@
 
 enum { FASTAR_TANH_CELL, FASTAR_GRU_CELL, FASTAR_LSTM_CELL };
 
+/* In a walk: the place among a row's codes of what enters, NOTHING, or CONSTANT - v for the code v >= 0. */
+enum { FASTAR_NOTHING = -1, FASTAR_CONSTANT = -2 };
+
 #define FASTAR_RECURRENT(real, type)                                                               \
     typedef struct {                                                                               \
         int64_t H;                                                                                 \
         int cell;                                                                                  \
-        input_spec inputs;       /* of the first layer: F features a step */                       \
-        const real *x;           /* first layer: (F Q, G H) rows that codes add; others: W_xh by `pack`, in walks */ \
+        input_spec inputs;       /* of the first layer: E features */                              \
+        const real *x;           /* first layer: (E Q, G H) rows that codes add; others: W_xh by `pack`, in walks */ \
         const real *packed;      /* (H, G H) W_hh by `pack` with G parts; for backward W_hh^T (G H, H) */ \
-        const real *c;           /* (G H,) added to x */                                           \
+        const real *c;           /* added to x of sequence r: (G H,) from c + r c_row on */        \
+        int64_t c_row;                                                                             \
         const real *d;           /* (H,) GRU alone */                                              \
     } recurrent_layer_##type;                                                                      \
     typedef struct {                                                                               \
@@ -40,10 +44,12 @@ enum { FASTAR_TANH_CELL, FASTAR_GRU_CELL, FASTAR_LSTM_CELL };
         real *slots;             /* (M, S H), or NULL: those of one step at a time are in scratch */ \
     } recurrent_steps_##type;                                                                      \
     typedef struct {                                                                               \
-        int64_t L, T, P;         /* layers, steps, outputs of each of F features */                \
+        int64_t L, T, F, P;      /* layers, steps, outputs of each of F features */                \
         const recurrent_layer_##type *layers;                                                      \
+        const int32_t *source;   /* (T, E) what enters after a step: see FASTAR_NOTHING */         \
         const real *V;           /* (H, F P) packed */                                             \
-        const real *b;           /* (F P,) */                                                      \
+        const real *b;           /* of step t and row r: (F P,) from b + t b_step + r b_row on */  \
+        int64_t b_step, b_row;                                                                     \
     } recurrent_walk_##type;                                                                       \
     typedef struct {                                                                               \
         int64_t panel;           /* columns of packed weights come in multiples of it */           \
@@ -52,15 +58,15 @@ enum { FASTAR_TANH_CELL, FASTAR_GRU_CELL, FASTAR_LSTM_CELL };
          * part, panels of the parts alternate: first of each part, second of each part, .. */     \
         void (*pack)(int64_t K, int64_t parts, int64_t H, const real *W, real *packed);            \
         /* Fill s, m and slots of the sequences r0 .. r1 - 1 but for the first n_0 rows. x: `given` (M, G H), or what    \
-         * codes (N, F) add. scratch (r1 - r0, S H). */                                            \
+         * the codes `entering` (M, E) add. scratch (r1 - r0, S H). */                             \
         void (*forward)(int64_t r0, int64_t r1, recurrent_layer_##type layer, recurrent_steps_##type steps, \
-                        const real *codes, const real *given, real *scratch);                      \
+                        const real *entering, const real *given, real *scratch);                   \
         /* Turn slots into gradients, and add what flows back to gs (N, H), the gradient by s: nothing to the steps     \
          * whose number is a multiple of `cut`, if that is not 0. scratch (r1 - r0, H). */         \
         void (*backward)(int64_t r0, int64_t r1, recurrent_layer_##type layer, recurrent_steps_##type steps, \
                          int64_t cut, real *gs, real *scratch);                                    \
         /* Walk n sequences of T steps of F features, (n, T F) of them in `walked`. states: h and m of each layer in   \
-         * turn, (n, H), IN before the walk, OUT after it. scratch: n (S H + H + F P + 1) numbers, H the largest. */   \
+         * turn, (n, H), IN before the walk, OUT after it. scratch: n (S H + H + F P + 1 + E) numbers, H the largest. */ \
         void (*sample)(int64_t n, recurrent_walk_##type walk, draw_##type draw, walked_##type walked, \
                        real *const *states, real *scratch);                                        \
         /* OUT gW (K, columns): its columns j0 .. j1 - 1 of A^T G. A (N, K), G (N, columns), N > 0. scratch: (K + panel) \
