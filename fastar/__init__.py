@@ -4,6 +4,7 @@ from importlib.metadata import version
 
 from fastar.classification import GenerativeClassifier
 from fastar.detection import DensityOutlierDetector
+from fastar.images import PixelRNN
 from fastar.imputation import DensityImputer
 from fastar.mixture import Mixture
 from fastar.models import FVSBN, MADE, NADE, RNADE
@@ -22,6 +23,7 @@ __all__ = [
     "GenerativeClassifier",
     "GenerativeRNN",
     "Mixture",
+    "PixelRNN",
     "__version__",
     "load",
 ]

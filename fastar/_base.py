@@ -18,7 +18,6 @@ from fastar._density import FittedDensity, generator
 from fastar._frames import frame_kind
 from fastar._model import Model
 from fastar._parameters import Array
-from fastar._reading import read
 from fastar._table import Table
 from fastar._threads import effective_n_threads
 from fastar._training import Training
@@ -369,7 +368,7 @@ class AutoregressiveDensity(FittedDensity, TrainedDensity):
 
     def _read(self, data: Given, keep: bool, rng: np.random.Generator) -> Any:
         """Return the rows to train on, and remember what they are; keep: they are like the last."""
-        X = read(self, data.X, reset=not keep, gaps=data.gaps)
+        X = self._read_table(data.X, reset=not keep, gaps=data.gaps)
         if not keep:
             self.order_ = check_order(self.order, X.shape[1], rng)
             given = data.context
@@ -378,7 +377,7 @@ class AutoregressiveDensity(FittedDensity, TrainedDensity):
 
     def _read_held_out(self, data: Given) -> Any:
         """Return the rows for early stopping."""
-        X_val = read(self, data.X_val, name="X_val")
+        X_val = self._read_table(data.X_val, name="X_val")
         context = self._encoded(data.context_val, X_val.shape[0], "context_val")
         return Table(X_val, self.order_, context=context)
 

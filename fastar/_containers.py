@@ -19,19 +19,25 @@ class Container:
     ----------
     kind : {"array", "csr"}
     dtype : str
+    shape : tuple of int or None
+        Of what a row is as the user has it, if not (D,).
     """
 
     kind: str
     dtype: str
+    shape: tuple[int, ...] | None = None
 
     @classmethod
     def of(cls, X: Any, checked: Any) -> Container:
         """Return the container of X; checked: X as scikit-learn's validation returned it."""
-        return cls("csr" if sparse.issparse(X) else "array", checked.dtype.str)
+        shape = np.shape(X)[1:] if np.ndim(X) > 2 else None
+        return cls("csr" if sparse.issparse(X) else "array", checked.dtype.str, shape)
 
     def wrap(self, values: Array) -> Any:
         """Return values (n, D) as this container, in its type."""
         cast_values = cast(values, self.dtype)
+        if self.shape is not None:
+            return cast_values.reshape(len(values), *self.shape)
         return sparse.csr_array(cast_values) if self.kind == "csr" else cast_values
 
 

@@ -80,9 +80,17 @@ class FittedDensity:
         """How many numbers the model has learnt."""
         return self._model().n_parameters
 
+    def _read_table(self, X: Any, **how: Any) -> Any:
+        """Return X as `read` does."""
+        return read(self, X, **how)
+
+    def _read_evidence(self, evidence: Any, n: int) -> Any:
+        """Return the evidence of n samples as `read_evidence` does."""
+        return read_evidence(self, evidence, n)
+
     def _rows(self, X: Any, context: Any) -> tuple[Model, Table]:
         model = self._model()
-        X = read(self, X)
+        X = self._read_table(X)
         table = Table(X, model.order, context=self._encoded(context, X.shape[0]))
         check_known(model.conditional, table)
         return model, table
@@ -163,7 +171,7 @@ class FittedDensity:
 
     def _gapped(self, X: Any, model: Model) -> tuple[Any, Array, Array, Array]:
         """Return X as it is, as an array, where it is missing, and with values in all gaps."""
-        array = dense(read(self, X, gaps=True))
+        array = dense(self._read_table(X, gaps=True))
         values, held = check_evidence(array, len(array), model, name="X")
         assert values is not None
         assert held is not None
@@ -263,7 +271,7 @@ class FittedDensity:
         model = self._model()
         n_samples = check_count("n_samples", n_samples)
         temperature = check_temperature(temperature)
-        evidence = read_evidence(self, evidence, n_samples)
+        evidence = self._read_evidence(evidence, n_samples)
         values, held = check_evidence(evidence, n_samples, model)
         encoded = self._encoded(context, n_samples)
         n_threads = effective_n_threads(self.n_jobs)
@@ -375,7 +383,7 @@ class FittedDensity:
            security", ICML 2018.
         """
         model = self._model()
-        given = read(self, X)
+        given = self._read_table(X)
         table = Table(given, model.order, context=self._encoded(context, given.shape[0]))
         radius = check_epsilon(epsilon, model.n_features)
         if isinstance(self._container, Schema):

@@ -12,10 +12,14 @@ from fastar._parameters import Array
 from fastar._table import Table
 from fastar._validation import check_support
 
+_BLOCK_OUTPUTS, _LEAST_ROWS = 1 << 24, 32
+"""Raw outputs of a block of scoring, unless it has no more rows than so many."""
+
 
 def _coded_blocks(model: Model, table: Table) -> Iterator[tuple[slice, Array, Array | None]]:
     """Yield (rows, codes, context) of a table whose values lie in the support."""
-    for where, block in table.blocks():
+    numbers = model.n_features * model.network.n_outputs
+    for where, block in table.blocks(max(_LEAST_ROWS, _BLOCK_OUTPUTS // numbers)):
         check_support(model.conditional, block, model.order, where.start)
         yield where, model.codes(block), table.context(where)
 

@@ -172,13 +172,14 @@ class SequenceTable:
         whole[there, 1:] = values
         return Block(whole, longer)
 
-    def blocks(self) -> Iterator[tuple[slice, Block]]:
-        """Yield (slice of sequences, block) from first to last."""
+    def blocks(self, most: int | None = None) -> Iterator[tuple[slice, Block]]:
+        """Yield (slice of sequences, block) from first to last; most: sequences of a block."""
         steps = np.cumsum(self.sequences.lengths[self.rows] + self.ends)
         start = 0
         while start < len(self):
             before = steps[start - 1] if start else 0
             end = int(np.searchsorted(steps, before + _BLOCK_STEPS, side="right"))
+            end = end if most is None else min(end, start + most)
             where = slice(start, max(start + 1, end))
             yield where, self.take(where)
             start = where.stop

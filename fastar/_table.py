@@ -90,9 +90,10 @@ class Table:
         # in C order whatever X is in, so that sums over a block have the same bits
         return np.ascontiguousarray(block if self._natural else block[:, self.order])
 
-    def blocks(self) -> Iterator[tuple[slice, Array]]:
-        """Yield (slice of rows, dense block) from first to last."""
+    def blocks(self, most: int | None = None) -> Iterator[tuple[slice, Array]]:
+        """Yield (slice of rows, dense block) from first to last; most: rows of a block."""
         size = block_rows(len(self.order))
+        size = size if most is None else min(size, most)
         for start in range(0, len(self), size):
             where = slice(start, min(start + size, len(self)))
             yield where, self.take(where)

@@ -106,7 +106,7 @@ def choose_conditional(
         if not any(bernoulli.unsupported(block).any() for _, block in table.blocks()):
             return bernoulli
         if not is_frame:
-            return Categorical() if table.dtype.kind in "iu" else Gaussian()
+            return by_name("categorical") if table.dtype.kind in "iu" else Gaussian()
     return _of_columns(["auto"] * D, table, is_frame, by_name)
 
 

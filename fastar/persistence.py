@@ -20,6 +20,7 @@ from fastar._parallel import thawed
 from fastar._parameters import Array, empty_vector
 from fastar._sequences import Layout
 from fastar.detection import DensityOutlierDetector
+from fastar.images import PixelRNN
 from fastar.imputation import DensityImputer
 from fastar.mixture import Mixture
 from fastar.models import BY_NAME
@@ -28,7 +29,12 @@ from fastar.sequences import GenerativeRNN
 
 __all__ = ["load", "save"]
 
-_MODELS: dict[str, Any] = {**BY_NAME, "DeepNADE": DeepNADE, "GenerativeRNN": GenerativeRNN}
+_MODELS: dict[str, Any] = {
+    **BY_NAME,
+    "DeepNADE": DeepNADE,
+    "GenerativeRNN": GenerativeRNN,
+    "PixelRNN": PixelRNN,
+}
 _TOOLS: dict[str, Any] = {
     "DensityOutlierDetector": DensityOutlierDetector,
     "DensityImputer": DensityImputer,

@@ -35,7 +35,7 @@ LAYERS = [
     {"_base"},
     {"models"},
     {"_parallel"},
-    {"orderless", "sequences"},
+    {"orderless", "sequences", "images"},
     {"mixture", "classification", "detection", "imputation"},
     {"persistence"},
 ]

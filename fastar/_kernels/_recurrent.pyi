@@ -71,6 +71,7 @@ def sample(
     source: Array,
     V: Array,
     b: Array,
+    own: Array | None,
     n_outputs: int,
     states: Sequence[tuple[Array, Array]],
     n_threads: int,

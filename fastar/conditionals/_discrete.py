@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from functools import cached_property
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -76,19 +77,28 @@ class Categorical(Conditional):
     unknown : {"error", "impossible"}, default="error"
         What a value is that `fit` has not seen: an error, or an event of log-probability -inf, with
         a warning, that tells the columns after it nothing.
+    cardinality : int or None, default=None
+        The levels are 0 .. cardinality - 1, seen in `fit` or not; None: those that were seen.
     """
 
     name = "categorical"
-    support = "one of the levels seen in fit"
     unit_changes = True
     one_hot = True
 
-    def __init__(self, unknown: str = "error") -> None:
+    def __init__(self, unknown: str = "error", cardinality: int | None = None) -> None:
         self.unknown = unknown
+        self.cardinality = cardinality
 
     def settings(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
-        return {"unknown": self.unknown}
+        return {"unknown": self.unknown, "cardinality": self.cardinality}
+
+    @property
+    def support(self) -> str:
+        """The levels, for error messages."""
+        if self.cardinality is None:
+            return "one of the levels seen in fit"
+        return f"whole numbers from 0 to {self.cardinality - 1}"
 
     def _learn(self, table: Table, weight: Array) -> dict[str, Array]:
         if self.unknown not in ("error", "impossible"):
@@ -96,6 +106,14 @@ class Categorical(Conditional):
                 "unknown of Categorical must be 'error' or 'impossible'. "
                 f"Got {self.unknown!r} instead."
             )
+        if self.cardinality is not None:
+            K, D = self.cardinality, len(table.order)
+            if not isinstance(K, Integral) or K < 1:
+                raise ValueError(
+                    f"cardinality of Categorical must be an int of at least 1. Got {K!r} instead."
+                )
+            levels = np.tile(np.arange(K, dtype=np.int64), D)
+            return {"levels": levels, "n_levels": np.full(D, K, np.int32)}
         seen: list[set[Any]] = [set() for _ in table.order]
         for _, block in table.blocks():
             for d, levels in enumerate(seen):
@@ -127,6 +145,9 @@ class Categorical(Conditional):
 
     def _positions(self, block: Array) -> Array:
         """Return the number of each level; another's for values that are none."""
+        if self.cardinality is not None:
+            inside = np.clip(np.nan_to_num(block), 0, self.cardinality - 1)
+            return inside.astype(np.intp)
         codes = np.empty(block.shape, np.intp)
         for d, levels in enumerate(self.levels):
             codes[:, d] = np.minimum(np.searchsorted(levels, block[:, d]), len(levels) - 1)
@@ -164,6 +185,8 @@ class Categorical(Conditional):
 
     def decode(self, codes: Array) -> Array:
         """Return the levels with these numbers."""
+        if self.cardinality is not None:
+            return codes.astype(np.int64)
         values = np.empty(codes.shape, self._learnt["levels"].dtype)
         for d, levels in enumerate(self.levels):
             values[:, d] = levels[codes[:, d].astype(np.intp)]

@@ -3,17 +3,25 @@
 Conditionals give codes and raw outputs their meaning; networks know none of it.
 """
 
+from typing import Any
+
 from fastar.networks._masked import Masked
 from fastar.networks._network import Network
 from fastar.networks._orderless import Orderless
+from fastar.networks._pixels import PixelRecurrent
 from fastar.networks._recurrent import Recurrent, Steps
 from fastar.networks._shared_hidden import SharedHidden
 
-BY_NAME: dict[str, type[SharedHidden] | type[Masked] | type[Orderless] | type[Recurrent]] = {
-    SharedHidden.name: SharedHidden,
-    Masked.name: Masked,
-    Orderless.name: Orderless,
-    Recurrent.name: Recurrent,
-}
+_NETWORKS: tuple[type[Any], ...] = (SharedHidden, Masked, Orderless, Recurrent, PixelRecurrent)
+BY_NAME: dict[str, type[Any]] = {network.name: network for network in _NETWORKS}
 
-__all__ = ["BY_NAME", "Masked", "Network", "Orderless", "Recurrent", "SharedHidden", "Steps"]
+__all__ = [
+    "BY_NAME",
+    "Masked",
+    "Network",
+    "Orderless",
+    "PixelRecurrent",
+    "Recurrent",
+    "SharedHidden",
+    "Steps",
+]

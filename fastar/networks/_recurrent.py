@@ -200,7 +200,7 @@ class Recurrent(Network):
         source = np.arange(codes.shape[1], dtype=np.int32).reshape(-1, self.n_features)
         _recurrent.sample(
             draw, noise, held, codes, weight, layers, self.inputs.one_hot, self.inputs.n_inputs,
-            source, V, params["b"].reshape(1, 1, -1), self.n_outputs,
+            source, V, params["b"].reshape(1, -1), None, self.n_outputs,
             self.start(len(codes)) if state is None else state,
             self._threads(codes.size, n_threads),
         )  # fmt: skip

@@ -38,7 +38,8 @@ cdef extern from "recurrent.h" nogil:
         const int32_t* source
         const float* V
         const float* b
-        int64_t b_step, b_row
+        int64_t b_step
+        const float* own
     ctypedef struct recurrent_f32:
         int64_t panel, block
         void (*pack)(int64_t, int64_t, int64_t, const float*, float*) noexcept nogil
@@ -72,7 +73,8 @@ cdef extern from "recurrent.h" nogil:
         const int32_t* source
         const double* V
         const double* b
-        int64_t b_step, b_row
+        int64_t b_step
+        const double* own
     ctypedef struct recurrent_f64:
         int64_t panel, block
         void (*pack)(int64_t, int64_t, int64_t, const double*, double*) noexcept nogil
@@ -252,15 +254,15 @@ def backward(int cell, const floating[::1] packed, const int64_t[::1] first, flo
 
 def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, weight, layers,
            const uint8_t[::1] one_hot, int64_t n_inputs, const int32_t[:, ::1] source, const floating[::1] V,
-           const floating[:, :, ::1] b, int64_t n_outputs, states, int n_threads):
+           const floating[:, ::1] b, own, int64_t n_outputs, states, int n_threads):
     """Fill codes (n, T F) step by step, but for those with held (n, T F) not FREE.
 
     layers: `Weights` of each. source (T, E): the places among a row's codes of what enters after a step,
-    NOTHING, or CONSTANT - v for the code v. V (H, F P) by `pack`, b (T or 1, n or 1, F P), states: (h, m) of
-    each layer before, and then after.
+    NOTHING, or CONSTANT - v for the code v. V (H, F P) by `pack`, b (T or 1, F P), own (n, F P) or None,
+    states: (h, m) of each layer before, and then after.
     """
     cdef int64_t n = codes.shape[0], D = codes.shape[1], L = len(layers), T = source.shape[0]
-    cdef int64_t F = b.shape[2] // n_outputs, E = one_hot.shape[0]
+    cdef int64_t F = b.shape[1] // n_outputs, E = one_hot.shape[0]
     cdef int64_t i, k, r, most = max(each.H for each in layers), cell = layers[0].cell, S = N_SLOTS[cell]
     cdef int64_t n_noise
     dtype = np.float32 if floating is float else np.float64
@@ -274,12 +276,13 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
         n_noise = draw64.n_noise
     cdef const uint8_t[:, ::1] is_held = held
     cdef double[::1] log_weight = np.zeros(n) if weight is None else weight
-    check(T * F == D and source.shape[1] == E and b.shape[0] in (1, T) and b.shape[1] in (1, n)
+    check(T * F == D and source.shape[1] == E and b.shape[0] in (1, T)
+          and (own is None or own.shape == (n, F * n_outputs))
           and all(len(each.c) in (1, n) for each in layers)
           and (D == 0 or E == 0 or np.asarray(source).max() < D)
           and noise.shape[0] == n and noise.shape[1] == D and noise.shape[2] == n_noise
           and (held is None or (is_held.shape[0] == n and is_held.shape[1] == D))
-          and log_weight.shape[0] == n and b.shape[2] == F * n_outputs
+          and log_weight.shape[0] == n and b.shape[1] == F * n_outputs
           and V.shape[0] >= layers[L - 1].H * F * n_outputs and len(states) == L
           and all(each.shape == (n, layer.H) for layer, pair in zip(layers, states) for each in pair))
     if n == 0 or D == 0:
@@ -293,9 +296,10 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
     cdef recurrent_layer_f32* layers32 = <recurrent_layer_f32*>PyMem_Malloc(L * sizeof(recurrent_layer_f32))
     cdef recurrent_layer_f64* layers64 = <recurrent_layer_f64*>PyMem_Malloc(L * sizeof(recurrent_layer_f64))
     cdef floating** at = <floating**>PyMem_Malloc(n_shares * 2 * L * sizeof(void*))
-    cdef int64_t b_step = b.shape[1] * b.shape[2] if b.shape[0] > 1 else 0
-    cdef int64_t b_row = b.shape[2] if b.shape[1] > 1 else 0
-    cdef bint any_held = held is not None, remembers = CELLS[cell] == "lstm"
+    cdef int64_t b_step = b.shape[1] if b.shape[0] > 1 else 0
+    cdef const floating[:, ::1] own_ = own
+    cdef const floating* own_row = NULL
+    cdef bint any_held = held is not None, any_own = own is not None, remembers = CELLS[cell] == "lstm"
     cdef const uint8_t* held_row = NULL
     try:
         if layers32 == NULL or layers64 == NULL or at == NULL:
@@ -314,16 +318,19 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
             held_row = NULL
             if any_held:
                 held_row = &is_held[r, 0]
+            own_row = NULL
+            if any_own:
+                own_row = &own_[r, 0]
             if floating is float:
                 f32.sample(min(rows, n - r),
                            recurrent_walk_f32(L, T, F, n_outputs, layers32, &source[0, 0], &V[0],
-                                              &b[0, 0, 0], b_step, b_row), draw32,
+                                              &b[0, 0], b_step, own_row), draw32,
                            walked_f32(r, &noise[r, 0, 0], held_row, &codes[r, 0], &log_weight[r]),
                            at + i * 2 * L, &scratch[i, 0])
             else:
                 f64.sample(min(rows, n - r),
                            recurrent_walk_f64(L, T, F, n_outputs, layers64, &source[0, 0], &V[0],
-                                              &b[0, 0, 0], b_step, b_row), draw64,
+                                              &b[0, 0], b_step, own_row), draw64,
                            walked_f64(r, &noise[r, 0, 0], held_row, &codes[r, 0], &log_weight[r]),
                            at + i * 2 * L, &scratch[i, 0])
     finally:

@@ -25,11 +25,11 @@ static void pack(int64_t K, int64_t parts, int64_t H, const real *W, real *packe
         }
 }
 
-/* x of the sequences from r0 on: c and the rows of W_xh that their codes add. codes (n, E), x (n, x_row) */
-static void gather(int64_t n, int64_t r0, const LAYER *l, const real *codes, real *x, int64_t x_row) {
+/* x of n sequences: c and the rows of W_xh that their codes add. codes (n, E), x (n, x_row) */
+static void gather(int64_t n, const LAYER *l, const real *c, const real *codes, real *x, int64_t x_row) {
     const int64_t width = gates_of(l->cell) * l->H, E = l->inputs.D;
     for (int64_t r = 0; r < n; r++) {
-        const real *start = l->c + (r0 + r) * l->c_row;
+        const real *start = c + r * l->c_row;
         real *out = x + r * x_row;
         for (int64_t e = 0; e < E; e++) {
             int32_t row;
@@ -121,7 +121,7 @@ static void forward(int64_t r0, int64_t r1, LAYER layer, STEPS steps, const real
         if (given)
             copy_columns(n, x_width, given + update * x_width, x_width, slots, row);
         else
-            gather(n, r0, &layer, entering + update * E, slots, row);
+            gather(n, &layer, layer.c + r0 * layer.c_row, entering + update * E, slots, row);
         step(n, &layer, slots, steps.s + at * H, steps.m ? steps.m + at * H : NULL, steps.s + next * H,
              steps.m ? steps.m + next * H : NULL);
     }
@@ -199,10 +199,10 @@ static void backward(int64_t r0, int64_t r1, LAYER layer, STEPS steps, int64_t c
 static void choose(int64_t n, int64_t t, const WALK *w, DRAW draw, WALKED rows, real *raw, real *drawn) {
     const int64_t F = w->F, D = w->T * F, P = w->P;
     for (int64_t f = 0; f < F; f++) {
-        const int64_t d = t * F + f;
+        const int64_t d = t * F + f, feature = w->b_step ? d : f;
         if (rows.held)
-            draw.weigh(n, D, d, f, draw.spec, raw + f * P, F * P, rows);
-        draw.function(n, f, draw.spec, raw + f * P, F * P, rows.noise + d * draw.n_noise, D * draw.n_noise, drawn);
+            draw.weigh(n, D, d, feature, draw.spec, raw + f * P, F * P, rows);
+        draw.function(n, feature, draw.spec, raw + f * P, F * P, rows.noise + d * draw.n_noise, D * draw.n_noise, drawn);
         for (int64_t r = 0; r < n; r++)
             if (!rows.held || rows.held[r * D + d] == FASTAR_FREE)
                 rows.codes[r * D + d] = drawn[r];
@@ -222,35 +222,55 @@ static void enter(int64_t n, int64_t t, const WALK *w, const real *codes, real *
         }
 }
 
-/* out (n, out_row) = bias[r] + A W for all columns of the packed W, bias from b + r b_row on. */
-static void product_of_all(int64_t n, int64_t K, int64_t columns, const real *A, const real *packed, const real *b,
-                           int64_t b_row, real *out, int64_t out_row) {
-    for (int64_t r = 0; b_row && r < n; r++)
-        memcpy(out + r * out_row, b + r * b_row, columns * sizeof(real));
+/* Whether nothing is drawn or weighed in step t. */
+static int is_held(int64_t n, int64_t t, const WALK *w, const uint8_t *held) {
+    for (int64_t r = 0; held && r < n; r++)
+        for (int64_t f = 0; f < w->F; f++)
+            if (held[(r * w->T + t) * w->F + f] != FASTAR_HELD)
+                return 0;
+    return held != NULL;
+}
+
+/* out (n, out_row) += A W for all columns of the packed W. */
+static void add_product(int64_t n, int64_t K, int64_t columns, const real *A, const real *packed, real *out,
+                        int64_t out_row) {
     for (int64_t j = 0; j < columns; j += PANEL)
-        product(n, K, least(PANEL, columns - j), A, K, packed + j * K, b + j, b_row != 0, out + j, out_row);
+        product(n, K, least(PANEL, columns - j), A, K, packed + j * K, NULL, 1, out + j, out_row);
+}
+
+static void outputs(int64_t n, int64_t t, const WALK *w, const real *s, real *raw) {
+    const int64_t width = w->F * w->P, H = w->layers[w->L - 1].H;
+    const real *b = w->b + t * w->b_step;
+    for (int64_t r = 0; r < n; r++)
+        for (int64_t i = 0; i < width; i++)
+            raw[r * width + i] = w->own ? b[i] + w->own[r * width + i] : b[i];
+    add_product(n, H, width, s, w->V, raw, width);
 }
 
 static void sample(int64_t n, WALK walk, DRAW draw, WALKED walked, real *const *states, real *scratch) {
-    const int64_t L = walk.L, width = walk.F * walk.P, top = walk.layers[L - 1].H, r0 = walked.first;
+    const int64_t L = walk.L;
     int64_t most = 0;
     for (int64_t i = 0; i < L; i++)
         most = most < walk.layers[i].H ? walk.layers[i].H : most;
     real *slots = scratch, *after = slots + n * slots_of(walk.layers->cell) * most, *raw = after + n * most;
-    real *drawn = raw + n * width, *entering = drawn + n;
+    real *drawn = raw + n * walk.F * walk.P, *entering = drawn + n;
     for (int64_t t = 0; t < walk.T; t++) {
-        product_of_all(n, top, width, states[2 * L - 2], walk.V, walk.b + t * walk.b_step + r0 * walk.b_row, walk.b_row,
-                       raw, width);
-        choose(n, t, &walk, draw, walked, raw, drawn);
+        if (!is_held(n, t, &walk, walked.held)) {
+            outputs(n, t, &walk, states[2 * L - 2], raw);
+            choose(n, t, &walk, draw, walked, raw, drawn);
+        }
         enter(n, t, &walk, walked.codes, entering);
         for (int64_t i = 0; i < L; i++) {
             const LAYER *l = walk.layers + i;
             const int64_t H = l->H, columns = gates_of(l->cell) * H, row = slots_of(l->cell) * H;
+            const real *c = l->c + walked.first * l->c_row;
             if (i == 0)
-                gather(n, r0, l, entering, slots, row);
-            else
-                product_of_all(n, walk.layers[i - 1].H, columns, states[2 * i - 2], l->x, l->c + r0 * l->c_row,
-                               l->c_row, slots, row);
+                gather(n, l, c, entering, slots, row);
+            else {
+                for (int64_t r = 0; r < n; r++)
+                    memcpy(slots + r * row, c + r * l->c_row, columns * sizeof(real));
+                add_product(n, walk.layers[i - 1].H, columns, states[2 * i - 2], l->x, slots, row);
+            }
             step(n, l, slots, states[2 * i], states[2 * i + 1], after, states[2 * i + 1]);
             memcpy(states[2 * i], after, n * H * sizeof(real));
         }

@@ -33,7 +33,7 @@ enum { FASTAR_NOTHING = -1, FASTAR_CONSTANT = -2 };
         input_spec inputs;       /* of the first layer: E features */                              \
         const real *x;           /* first layer: (E Q, G H) rows that codes add; others: W_xh by `pack`, in walks */ \
         const real *packed;      /* (H, G H) W_hh by `pack` with G parts; for backward W_hh^T (G H, H) */ \
-        const real *c;           /* added to x of sequence r: (G H,) from c + r c_row on */        \
+        const real *c;           /* added to x: of sequence r from c + r c_row on, (G H,) */        \
         int64_t c_row;                                                                             \
         const real *d;           /* (H,) GRU alone */                                              \
     } recurrent_layer_##type;                                                                      \
@@ -48,8 +48,9 @@ enum { FASTAR_NOTHING = -1, FASTAR_CONSTANT = -2 };
         const recurrent_layer_##type *layers;                                                      \
         const int32_t *source;   /* (T, E) what enters after a step: see FASTAR_NOTHING */         \
         const real *V;           /* (H, F P) packed */                                             \
-        const real *b;           /* of step t and row r: (F P,) from b + t b_step + r b_row on */  \
-        int64_t b_step, b_row;                                                                     \
+        const real *b;           /* of step t: (F P,) from b + t b_step on */                      \
+        int64_t b_step;          /* not 0: each step has features of its own, T F in all */        \
+        const real *own;         /* (n, F P) added to a row's outputs, or NULL */                  \
     } recurrent_walk_##type;                                                                       \
     typedef struct {                                                                               \
         int64_t panel;           /* columns of packed weights come in multiples of it */           \

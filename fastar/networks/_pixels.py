@@ -1,0 +1,250 @@
+"""Networks of images, pixel by pixel in raster order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from fastar._kernels import _cpu, _recurrent
+from fastar._parameters import Array, Params
+from fastar._threads import useful_n_threads
+from fastar.networks._dense import add_product, product, weight_gradient
+from fastar.networks._inputs import ONE_HOT, Inputs
+from fastar.networks._network import Network
+from fastar.networks._recurrent_layers import Kept, RecurrentLayers, Steps, back
+
+NOTHING, CONSTANT = _recurrent.NOTHING, _recurrent.CONSTANT
+
+
+def neighbours(image_shape: tuple[int, int, int], offsets: list[tuple[int, int, int]]) -> Array:
+    """Return for each value (D, len(offsets)) the places of those at offsets from it, or NOTHING.
+
+    image_shape: height, width, channels. An offset: rows, columns and channels to add; what it
+    leads to must come before.
+    """
+    place = np.stack(np.unravel_index(np.arange(np.prod(image_shape)), image_shape))
+    found = np.full((place.shape[1], len(offsets)), NOTHING, np.int32)
+    for e, offset in enumerate(offsets):
+        at = place + np.array(offset)[:, None]
+        inside = ((at >= 0) & (at < np.array(image_shape)[:, None])).all(axis=0)
+        found[inside, e] = np.ravel_multi_index(tuple(at[:, inside]), image_shape)
+    return found
+
+
+@dataclass(frozen=True)
+class Cache:
+    """What `backward` needs of `forward`."""
+
+    steps: Steps
+    layers: list[Kept]
+    h: Array
+    context: Array | None
+
+
+class PixelRecurrent(Network):
+    """One recurrence through all values of an image.
+
+    ``h_d = cell(e_d, h_{d-1})``, ``raw_d = b_d + h_d V``, with e_d the value before x_d in its
+    channel, the one above it, the channels before it of the same pixel, and the row, column and
+    channel of x_d itself; h_1 = 0. A context (n, C) adds context U to what enters the cells, and
+    context B to the outputs.
+
+    Parameters
+    ----------
+    n_features, n_outputs : int
+        D = height * width * channels, and P.
+    inputs : Inputs
+        How values enter.
+    image_shape : tuple of int
+        Height, width, channels.
+    cell : {"tanh", "gru", "lstm"}
+    hidden_layer_sizes : tuple of int
+    n_context : int
+    dtype : dtype
+    """
+
+    name = "pixel_recurrent"
+
+    def __init__(
+        self,
+        n_features: int,
+        n_outputs: int,
+        inputs: Inputs,
+        *,
+        image_shape: tuple[int, int, int],
+        cell: str,
+        hidden_layer_sizes: tuple[int, ...],
+        n_context: int = 0,
+        dtype: Any,
+    ) -> None:
+        if np.prod(image_shape) != n_features or min(n_features, *hidden_layer_sizes) < 1:
+            raise ValueError("image_shape must have n_features values, layers at least one unit")
+        self.n_features = n_features
+        self.n_outputs = n_outputs
+        self.inputs = inputs
+        self.image_shape = tuple(map(int, image_shape))
+        self.cell = cell
+        self.hidden_layer_sizes = tuple(map(int, hidden_layer_sizes))
+        self.n_context = int(n_context)
+        self.dtype = np.dtype(dtype)
+        self.layers = RecurrentLayers(
+            cell, self.hidden_layer_sizes, self._entering_inputs(), None, self.n_context, self.dtype
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """Return the keyword arguments of the constructor."""
+        return {
+            "image_shape": list(self.image_shape),
+            "cell": self.cell,
+            "hidden_layer_sizes": list(self.hidden_layer_sizes),
+            "n_context": self.n_context,
+            "dtype": self.dtype.name,
+        }
+
+    # ---- what enters
+
+    @cached_property
+    def source(self) -> Array:
+        """What enters for each value (D, E): places of values, NOTHING, or CONSTANT - v."""
+        offsets = [(0, -1, 0), (-1, 0, 0)] + [(0, 0, -k) for k in range(1, self.image_shape[2])]
+        place = np.unravel_index(np.arange(self.n_features), self.image_shape)
+        constants = CONSTANT - np.stack(place, axis=1)[:, : 3 if self.image_shape[2] > 1 else 2]
+        found = np.column_stack([neighbours(self.image_shape, offsets), constants])
+        return np.ascontiguousarray(found, np.int32)
+
+    def _entering_inputs(self) -> Inputs:
+        """Return how what enters does: a value as values do, numbers of rows and columns one-hot."""
+        is_value = (self.source > CONSTANT).any(axis=0)
+        kinds = np.unique(self.inputs.one_hot)
+        if len(kinds) > 1:
+            raise ValueError("the values of an image must enter a recurrence all in one way")
+        one_hot = np.where(is_value, kinds[0], np.uint8(ONE_HOT)).astype(np.uint8)
+        return Inputs(max(self.inputs.n_inputs, *self.image_shape), one_hot)
+
+    def _steps(self, codes: Array) -> Steps:
+        """Return the images as sequences of D steps."""
+        n, D = codes.shape
+        E, source = self.source.shape[1], self.source[1:]
+        entering = np.empty((D - 1, n, E), self.dtype)
+        for e in range(E):
+            place = source[:, e]
+            nothing = -1 if self.layers.inputs.one_hot[e] & ONE_HOT else 0
+            fixed = np.where(place == NOTHING, nothing, CONSTANT - place)
+            entering[:, :, e] = np.where(place >= 0, codes[:, place], fixed).T
+        return Steps(
+            np.empty((n * D, 0), self.dtype),
+            np.full(D, n),
+            np.tile(np.arange(n), D),
+            entering.reshape(-1, E),
+        )
+
+    # ---- parameters
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Name and shape of every parameter, weights first."""
+        shapes = {**self.layers.weight_shapes, "V": (self.hidden_layer_sizes[-1], self.n_outputs)}
+        if self.n_context:
+            shapes["B"] = (self.n_context, self.n_outputs)
+        return {**shapes, **self.layers.bias_shapes, "b": (self.n_features, self.n_outputs)}
+
+    @property
+    def decayed(self) -> tuple[str, ...]:
+        """All but the biases."""
+        return tuple(name for name in self.shapes if name[0] not in "bcd")
+
+    @property
+    def output_weights(self) -> tuple[str, ...]:
+        """V, and B."""
+        return ("V", "B") if self.n_context else ("V",)
+
+    def initialise(self, params: Params, rng: np.random.Generator) -> None:
+        """Fill weights with small random numbers, an LSTM's forget gates with ones."""
+        self.layers.initialise(params, rng)
+        V = params["V"]
+        V[...] = rng.uniform(-1, 1, V.shape) / np.sqrt(len(V))
+        params["b"][...] = 0
+        if self.n_context:
+            params["B"][...] = 0
+
+    # ---- forward
+
+    def forward(
+        self,
+        params: Params,
+        codes: Array,
+        n_threads: int,
+        *,
+        context: Array | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> tuple[Array, Cache | None]:
+        """Return raw (n, D, P) for codes (n, D), and in training (rng) the cache for `backward`."""
+        n, n_threads = len(codes), self._threads(len(codes), n_threads)
+        steps = self._steps(codes)
+        layers = self.layers.forward(
+            params, steps, self.layers.start(n), rng is not None, n_threads, context
+        )
+        h = self._by_image(layers[-1][0], n)
+        raw = _cpu.aligned_empty((n, self.n_features, self.n_outputs), self.dtype)
+        raw[...] = params["b"]
+        if context is not None:
+            raw += (context @ params["B"])[:, None]
+        add_product(h, params["V"], raw.reshape(len(h), -1), n_threads)
+        return raw, None if rng is None else Cache(steps, layers, h, context)
+
+    def _by_image(self, h: Array, n: int) -> Array:
+        """Return rows (D n, H), of the first value of all images first, image by image (n D, H)."""
+        turned = h.reshape(self.n_features, n, -1).swapaxes(0, 1)
+        return np.ascontiguousarray(turned).reshape(h.shape)
+
+    def backward(
+        self, params: Params, cache: Cache, graw: Array, grads: Params, n_threads: int
+    ) -> None:
+        """Overwrite `grads` with the gradient of sum(graw * raw)."""
+        n, D = graw.shape[:2]
+        n_threads = self._threads(n, n_threads)
+        np.sum(graw, axis=0, out=grads["b"])
+        if cache.context is not None:
+            weight_gradient(cache.context, graw.sum(axis=1), grads["B"], n_threads)
+        g = graw.reshape(n * D, -1)
+        _recurrent.outer(cache.h, g, grads["V"], n_threads)
+        gh = back(g, params["V"], n_threads).reshape(n, D, -1).swapaxes(0, 1)
+        gh = np.ascontiguousarray(gh).reshape(n * D, -1)
+        self.layers.backward(params, cache.steps, cache.layers, gh, grads, n_threads, cache.context)
+
+    # ---- one value after the other
+
+    def sample(
+        self,
+        params: Params,
+        draw: object,
+        noise: Array,
+        held: Array | None,
+        codes: Array,
+        n_threads: int,
+        *,
+        context: Array | None = None,
+        weight: Array | None = None,
+    ) -> None:
+        """Draw codes (n, D) where `held` is FREE, and weigh those that are WEIGHED."""
+        # what enters after a step enters for the next one
+        last = np.full((1, self.source.shape[1]), NOTHING, np.int32)
+        source = np.concatenate([self.source[1:], last])
+        own = None
+        if context is not None:
+            own = product(context, params["B"], np.zeros(self.n_outputs, self.dtype), n_threads)
+        inputs = self.layers.inputs
+        _recurrent.sample(
+            draw, noise, held, codes, weight, self.layers.walk_weights(params, context),
+            inputs.one_hot, inputs.n_inputs, source, _recurrent.pack(params["V"], 1),
+            params["b"], own, self.n_outputs, self.layers.start(len(codes)),
+            self._threads(len(codes), n_threads),
+        )  # fmt: skip
+
+    def _threads(self, n_rows: int, n_threads: int) -> int:
+        size = max(H * H for H in self.hidden_layer_sizes) * self.layers.n_gates
+        return useful_n_threads(n_threads, n_rows * self.n_features * size)
