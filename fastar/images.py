@@ -17,11 +17,13 @@ from fastar._parameters import Array
 from fastar._validation import check_count
 from fastar.conditionals import Categorical, Conditional
 from fastar.models import documented
-from fastar.networks import PixelRecurrent
+from fastar.networks import DiagonalBiLSTM, PixelRecurrent, RowLSTM
 from fastar.networks._network import Network
 from fastar.networks._recurrent_layers import CELLS
 
 __all__ = ["PixelRNN"]
+
+_GRIDS: dict[str, Any] = {grid.name: grid for grid in (RowLSTM, DiagonalBiLSTM)}
 
 
 @documented
@@ -84,7 +86,7 @@ class PixelRNN(AutoregressiveDensity):
         **AutoregressiveDensity._parameter_constraints,
         "image_shape": ["array-like", None],
         "n_levels": [Interval(Integral, 2, None, closed="left")],
-        "network": [StrOptions({"recurrent"})],
+        "network": [StrOptions({"recurrent", *_GRIDS})],
         "cell": [StrOptions(set(CELLS))],
         "n_hidden": [Interval(Integral, 1, None, closed="left")],
         "n_layers": [Interval(Integral, 1, None, closed="left")],
@@ -211,6 +213,14 @@ class PixelRNN(AutoregressiveDensity):
         return super()._conditional(name)
 
     def _network(self, sizes: dict[str, Any], seed: int) -> Network:
+        if self.network in _GRIDS:
+            grid: Network = _GRIDS[self.network](
+                image_shape=self.image_shape_,
+                n_hidden=self.n_hidden,
+                n_layers=self.n_layers,
+                **sizes,
+            )
+            return grid
         return PixelRecurrent(
             image_shape=self.image_shape_,
             cell=self.cell,
@@ -248,7 +258,7 @@ class PixelRNN(AutoregressiveDensity):
 
         Returns
         -------
-        array of shape (n, n_draws, \\*image.shape)
+        array of shape (n, n_draws, height, width) or with channels
             In the type of the images of `fit`.
 
         Raises

@@ -5,6 +5,7 @@ Conditionals give codes and raw outputs their meaning; networks know none of it.
 
 from typing import Any
 
+from fastar.networks._grid import DiagonalBiLSTM, RowLSTM
 from fastar.networks._masked import Masked
 from fastar.networks._network import Network
 from fastar.networks._orderless import Orderless
@@ -12,16 +13,26 @@ from fastar.networks._pixels import PixelRecurrent
 from fastar.networks._recurrent import Recurrent, Steps
 from fastar.networks._shared_hidden import SharedHidden
 
-_NETWORKS: tuple[type[Any], ...] = (SharedHidden, Masked, Orderless, Recurrent, PixelRecurrent)
+_NETWORKS: tuple[type[Any], ...] = (
+    SharedHidden,
+    Masked,
+    Orderless,
+    Recurrent,
+    PixelRecurrent,
+    RowLSTM,
+    DiagonalBiLSTM,
+)
 BY_NAME: dict[str, type[Any]] = {network.name: network for network in _NETWORKS}
 
 __all__ = [
     "BY_NAME",
+    "DiagonalBiLSTM",
     "Masked",
     "Network",
     "Orderless",
     "PixelRecurrent",
     "Recurrent",
+    "RowLSTM",
     "SharedHidden",
     "Steps",
 ]

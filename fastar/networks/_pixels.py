@@ -117,7 +117,7 @@ class PixelRecurrent(Network):
         return np.ascontiguousarray(found, np.int32)
 
     def _entering_inputs(self) -> Inputs:
-        """Return how what enters does: a value as values do, numbers of rows and columns one-hot."""
+        """Return how it enters: values as values do, numbers of rows and columns one-hot."""
         is_value = (self.source > CONSTANT).any(axis=0)
         kinds = np.unique(self.inputs.one_hot)
         if len(kinds) > 1:

@@ -287,33 +287,12 @@ class RecurrentLayers:
                 gh = np.zeros_like(below)
                 gh[n:] = back(gx, params[f"W_xh{layer}"], n_threads)
             else:
-                gW = self._input_gradient(steps.entering, slots, n_threads)
+                gW = input_gradient(self.inputs, steps.entering, slots, n_threads)
                 self._entering(grads, layer)[...] = gW[:, entering]
 
     def _recurrent_slots(self, H: int) -> Array | slice:
         """Return which slots W_hh leads to."""
         return np.r_[: 2 * H, 3 * H : 4 * H] if self.cell == "gru" else slice(None)
-
-    def _input_gradient(self, codes: Array, slots: Array, n_threads: int) -> Array:
-        """Return what codes (N - n, E) added, times the slots' gradients (E Q, S H)."""
-        gW = np.zeros((len(self.inputs.one_hot) * self.inputs.n_inputs, slots.shape[1]), self.dtype)
-        if len(codes):
-            changes = self._changes(codes, n_threads)
-            lists = _inputs.by_feature(changes, len(gW), len(codes), n_threads)
-            _masked.scatter(changes, lists, full_stairs(*gW.shape), slots, gW, n_threads)
-        return gW
-
-    def _changes(self, codes: Array, n_threads: int) -> tuple[Array, Array, Array, Array]:
-        """Return the rows of W_xh that codes add; they stand for themselves as features."""
-        # a feature that no other comes after would be left out
-        E = codes.shape[1]
-        padded = np.zeros((len(codes), E + 1), self.dtype)
-        padded[:, :-1] = codes
-        one_hot = np.append(self.inputs.one_hot, np.uint8(0))
-        count, _, row, value = _inputs.changes(
-            padded, one_hot, self.inputs.n_inputs, E + 1, n_threads
-        )
-        return count, row, row, value
 
     def _slot_gradients(
         self,
@@ -337,3 +316,20 @@ def back(G: Array, W: Array, n_threads: int) -> Array:
     """Return G W^T, W (K, ..) as a matrix."""
     turned = np.ascontiguousarray(W.reshape(len(W), -1).T)
     return product(G, turned, np.zeros(len(W), W.dtype), n_threads)
+
+
+def input_gradient(inputs: Inputs, codes: Array, slots: Array, n_threads: int) -> Array:
+    """Return what codes (M, E) add, times the gradients of slots (M, ..), as (E Q, ..)."""
+    M, E = codes.shape
+    gW = np.zeros((E * inputs.n_inputs, slots.shape[1]), slots.dtype)
+    if not M:
+        return gW
+    # rows of weights stand for themselves as features; one that no other comes after is left out
+    padded = np.zeros((M, E + 1), slots.dtype)
+    padded[:, :-1] = codes
+    one_hot = np.append(inputs.one_hot, np.uint8(0))
+    count, _, row, value = _inputs.changes(padded, one_hot, inputs.n_inputs, E + 1, n_threads)
+    changes = (count, row, row, value)
+    lists = _inputs.by_feature(changes, len(gW), M, n_threads)
+    _masked.scatter(changes, lists, full_stairs(*gW.shape), slots, gW, n_threads)
+    return gW

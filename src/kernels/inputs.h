@@ -8,6 +8,9 @@
 
 #include "fastar.h"
 
+/* In a walk: the place among a row's codes of what enters, NOTHING, or CONSTANT - v for the code v >= 0. */
+enum { FASTAR_NOTHING = -1, FASTAR_CONSTANT = -2 };
+
 enum { FASTAR_ONE_HOT = 1, FASTAR_MAY_MISS = 2 /* NaN stands for a missing value */ };
 
 typedef struct {

@@ -1,7 +1,8 @@
 /* A panel of hidden units at a time: the products of all their gates, then their activations while these are in
  * L1. The packed weights and the states of one share of sequences stay in L2 through all time. */
 #include "recurrent.h"
-#include "change.h"
+#include "cells.h"
+#include "entering.h"
 #include "product.h"
 
 typedef FASTAR_TABLE_TYPE(recurrent) table_type;
@@ -13,64 +14,12 @@ typedef FASTAR_TABLE_TYPE(recurrent) table_type;
 
 enum { BLOCK = 256 }; /* steps of `outer` that stay in L2, as far as one panel and the units go */
 
-INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-INLINE int64_t gates_of(int cell) { return cell == FASTAR_TANH_CELL ? 1 : cell == FASTAR_GRU_CELL ? 3 : 4; }
-INLINE int64_t slots_of(int cell) { return cell == FASTAR_TANH_CELL ? 1 : 4; }
-
 static void pack(int64_t K, int64_t parts, int64_t H, const real *W, real *packed) {
     for (int64_t j = 0; j < H; j += PANEL)
         for (int64_t g = 0; g < parts; g++) {
             copy_columns(K, least(PANEL, H - j), W + g * H + j, parts * H, packed, PANEL);
             packed += K * PANEL;
         }
-}
-
-/* x of n sequences: c and the rows of W_xh that their codes add. codes (n, E), x (n, x_row) */
-static void gather(int64_t n, const LAYER *l, const real *c, const real *codes, real *x, int64_t x_row) {
-    const int64_t width = gates_of(l->cell) * l->H, E = l->inputs.D;
-    for (int64_t r = 0; r < n; r++) {
-        const real *start = c + r * l->c_row;
-        real *out = x + r * x_row;
-        for (int64_t e = 0; e < E; e++) {
-            int32_t row;
-            real value;
-            if (!change_of(&l->inputs, e, codes[r * E + e], &row, &value))
-                continue;
-            const real *w = l->x + row * width;
-            for (int64_t j = 0; j < width; j += VL)
-                store(out + j, vfma(vset1(value), load(w + j, width - j), load(start + j, width - j)), width - j);
-            start = out;
-        }
-        if (start != out)
-            memcpy(out, start, width * sizeof(real));
-    }
-}
-
-/* Up to VL units of one sequence: activations in place of `slots`, H apart, and the state after. */
-INLINE void cell_after(int cell, int64_t H, int64_t left, real *slots, const real *s, const real *m, real *after_s,
-                       real *after_m) {
-    if (cell == FASTAR_TANH_CELL) {
-        const vec h = vtanh(load(slots, left));
-        store(slots, h, left);
-        store(after_s, h, left);
-    } else if (cell == FASTAR_GRU_CELL) {
-        const vec r = vsigmoid(load(slots, left)), z = vsigmoid(load(slots + H, left));
-        const vec n = vtanh(vfma(r, load(slots + 3 * H, left), load(slots + 2 * H, left)));
-        store(slots, r, left);
-        store(slots + H, z, left);
-        store(slots + 2 * H, n, left);
-        store(after_s, vfma(z, load(s, left) - n, n), left);
-    } else {
-        const vec i = vsigmoid(load(slots, left)), f = vsigmoid(load(slots + H, left));
-        const vec g = vtanh(load(slots + 2 * H, left)), o = vsigmoid(load(slots + 3 * H, left));
-        const vec c = vfma(f, load(m, left), i * g);
-        store(slots, i, left);
-        store(slots + H, f, left);
-        store(slots + 2 * H, g, left);
-        store(slots + 3 * H, o, left);
-        store(after_m, c, left);
-        store(after_s, o * vtanh(c), left);
-    }
 }
 
 /* One step of n sequences, whose x is in `slots` (n, S H). */
@@ -121,38 +70,10 @@ static void forward(int64_t r0, int64_t r1, LAYER layer, STEPS steps, const real
         if (given)
             copy_columns(n, x_width, given + update * x_width, x_width, slots, row);
         else
-            gather(n, &layer, layer.c + r0 * layer.c_row, entering + update * E, slots, row);
+            gather(n, &layer.inputs, x_width, layer.x, layer.c + r0 * layer.c_row, layer.c_row, entering + update * E,
+                   slots, row);
         step(n, &layer, slots, steps.s + at * H, steps.m ? steps.m + at * H : NULL, steps.s + next * H,
              steps.m ? steps.m + next * H : NULL);
-    }
-}
-
-/* Up to VL units: gradients in place of `slots`, by g, the gradient by the state after. gs: that before, or NULL. gm:
- * by the memory, after and then before. after_m: the memory after. */
-INLINE void cell_before(int cell, int64_t H, int64_t left, real *slots, const real *s, const real *m,
-                        const real *after_m, const real *g, real *gs, real *gm) {
-    const vec one = vset1(1), gh = load(g, left);
-    if (cell == FASTAR_TANH_CELL) {
-        const vec h = load(slots, left);
-        store(slots, gh * (one - h * h), left);
-    } else if (cell == FASTAR_GRU_CELL) {
-        const vec r = load(slots, left), z = load(slots + H, left), n = load(slots + 2 * H, left);
-        const vec q = load(slots + 3 * H, left), gn = gh * (one - z) * (one - n * n);
-        store(slots, gn * q * r * (one - r), left);
-        store(slots + H, gh * (load(s, left) - n) * z * (one - z), left);
-        store(slots + 2 * H, gn, left);
-        store(slots + 3 * H, gn * r, left);
-        if (gs)
-            store(gs, vfma(gh, z, load(gs, left)), left);
-    } else {
-        const vec i = load(slots, left), f = load(slots + H, left), a = load(slots + 2 * H, left);
-        const vec o = load(slots + 3 * H, left), c = vtanh(load(after_m, left));
-        const vec gc = vfma(gh * o, one - c * c, load(gm, left));
-        store(slots, gc * a * i * (one - i), left);
-        store(slots + H, gc * load(m, left) * f * (one - f), left);
-        store(slots + 2 * H, gc * i * (one - a * a), left);
-        store(slots + 3 * H, gh * c * o * (one - o), left);
-        store(gm, gc * f, left);
     }
 }
 
@@ -209,19 +130,6 @@ static void choose(int64_t n, int64_t t, const WALK *w, DRAW draw, WALKED rows, 
     }
 }
 
-/* OUT codes (n, E): what enters after step t. */
-static void enter(int64_t n, int64_t t, const WALK *w, const real *codes, real *entering) {
-    const int64_t E = w->layers[0].inputs.D, D = w->T * w->F;
-    const int32_t *source = w->source + t * E;
-    for (int64_t r = 0; r < n; r++)
-        for (int64_t e = 0; e < E; e++) {
-            const int one_hot = w->layers[0].inputs.one_hot[e] & FASTAR_ONE_HOT;
-            entering[r * E + e] = source[e] >= 0                ? codes[r * D + source[e]]
-                                  : source[e] == FASTAR_NOTHING ? (real)-(one_hot != 0)
-                                                                : (real)(FASTAR_CONSTANT - source[e]);
-        }
-}
-
 /* Whether nothing is drawn or weighed in step t. */
 static int is_held(int64_t n, int64_t t, const WALK *w, const uint8_t *held) {
     for (int64_t r = 0; held && r < n; r++)
@@ -259,13 +167,14 @@ static void sample(int64_t n, WALK walk, DRAW draw, WALKED walked, real *const *
             outputs(n, t, &walk, states[2 * L - 2], raw);
             choose(n, t, &walk, draw, walked, raw, drawn);
         }
-        enter(n, t, &walk, walked.codes, entering);
+        enter(n, &walk.layers->inputs, walk.source + t * walk.layers->inputs.D, walk.T * walk.F, 1, walked.codes,
+              entering);
         for (int64_t i = 0; i < L; i++) {
             const LAYER *l = walk.layers + i;
             const int64_t H = l->H, columns = gates_of(l->cell) * H, row = slots_of(l->cell) * H;
             const real *c = l->c + walked.first * l->c_row;
             if (i == 0)
-                gather(n, l, c, entering, slots, row);
+                gather(n, &l->inputs, columns, l->x, c, l->c_row, entering, slots, row);
             else {
                 for (int64_t r = 0; r < n; r++)
                     memcpy(slots + r * row, c + r * l->c_row, columns * sizeof(real));

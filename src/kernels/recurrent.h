@@ -21,10 +21,11 @@
 #include "fastar.h"
 #include "inputs.h"
 
-enum { FASTAR_TANH_CELL, FASTAR_GRU_CELL, FASTAR_LSTM_CELL };
+#define FASTAR_RECURRENT_H
 
-/* In a walk: the place among a row's codes of what enters, NOTHING, or CONSTANT - v for the code v >= 0. */
-enum { FASTAR_NOTHING = -1, FASTAR_CONSTANT = -2 };
+#include "conditionals.h"
+#include "fastar.h"
+#include "inputs.h"
 
 #define FASTAR_RECURRENT(real, type)                                                               \
     typedef struct {                                                                               \
@@ -46,7 +47,7 @@ enum { FASTAR_NOTHING = -1, FASTAR_CONSTANT = -2 };
     typedef struct {                                                                               \
         int64_t L, T, F, P;      /* layers, steps, outputs of each of F features */                \
         const recurrent_layer_##type *layers;                                                      \
-        const int32_t *source;   /* (T, E) what enters after a step: see FASTAR_NOTHING */         \
+        const int32_t *source;   /* (T, E) what enters after a step: see inputs.h */           \
         const real *V;           /* (H, F P) packed */                                             \
         const real *b;           /* of step t: (F P,) from b + t b_step on */                      \
         int64_t b_step;          /* not 0: each step has features of its own, T F in all */        \
