@@ -146,7 +146,7 @@ class Categorical(Conditional):
     def _positions(self, block: Array) -> Array:
         """Return the number of each level; another's for values that are none."""
         if self.cardinality is not None:
-            inside = np.clip(np.nan_to_num(block), 0, self.cardinality - 1)
+            inside: Array = np.clip(np.nan_to_num(block), 0, self.cardinality - 1)
             return inside.astype(np.intp)
         codes = np.empty(block.shape, np.intp)
         for d, levels in enumerate(self.levels):

@@ -15,7 +15,7 @@ from fastar._threads import useful_n_threads
 from fastar.networks._dense import add_product, product, weight_gradient
 from fastar.networks._inputs import MAY_MISS, ONE_HOT, Inputs
 from fastar.networks._network import Network
-from fastar.networks._pixels import CONSTANT, NOTHING, neighbours
+from fastar.networks._pixels import neighbours
 from fastar.networks._recurrent_layers import back, input_gradient
 
 _IMAGES = 8
@@ -175,13 +175,14 @@ class GridLSTM(Network):
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         """Name and shape of every parameter, weights first."""
-        H, weights, biases = self.n_hidden, {}, {}
+        H = self.n_hidden
+        weights: dict[str, tuple[int, ...]] = {}
+        biases: dict[str, tuple[int, ...]] = {}
         for layer in range(self.n_layers):
             for each in self.passes:
                 name = f"{layer}{each.suffix}"
-                below = (self.taps, H)
-                if layer == 0:
-                    below = (self.source.shape[1], self._window.n_inputs)
+                window = (self.source.shape[1], self._window.n_inputs)
+                below = (self.taps, H) if layer else window
                 weights[f"W_xh{name}"] = (*below, 4 * H)
                 weights[f"W_hh{name}"] = (each.n_seen, H, 4 * H)
                 if self.n_context:

@@ -20,7 +20,7 @@ from fastar.networks._recurrent_layers import Kept, RecurrentLayers, Steps, back
 NOTHING, CONSTANT = _recurrent.NOTHING, _recurrent.CONSTANT
 
 
-def neighbours(image_shape: tuple[int, int, int], offsets: list[tuple[int, int, int]]) -> Array:
+def neighbours(image_shape: tuple[int, ...], offsets: list[tuple[int, int, int]]) -> Array:
     """Return for each value (D, len(offsets)) the places of those at offsets from it, or NOTHING.
 
     image_shape: height, width, channels. An offset: rows, columns and channels to add; what it
@@ -212,8 +212,8 @@ class PixelRecurrent(Network):
             weight_gradient(cache.context, graw.sum(axis=1), grads["B"], n_threads)
         g = graw.reshape(n * D, -1)
         _recurrent.outer(cache.h, g, grads["V"], n_threads)
-        gh = back(g, params["V"], n_threads).reshape(n, D, -1).swapaxes(0, 1)
-        gh = np.ascontiguousarray(gh).reshape(n * D, -1)
+        by_image = back(g, params["V"], n_threads).reshape(n, D, -1)
+        gh = np.ascontiguousarray(by_image.swapaxes(0, 1)).reshape(n * D, -1)
         self.layers.backward(params, cache.steps, cache.layers, gh, grads, n_threads, cache.context)
 
     # ---- one value after the other
