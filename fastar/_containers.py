@@ -30,7 +30,7 @@ class Container:
     @classmethod
     def of(cls, X: Any, checked: Any) -> Container:
         """Return the container of X; checked: X as scikit-learn's validation returned it."""
-        shape = np.shape(X)[1:] if np.ndim(X) > 2 else None
+        shape = checked.shape[1:] if checked.ndim > 2 else None
         return cls("csr" if sparse.issparse(X) else "array", checked.dtype.str, shape)
 
     def wrap(self, values: Array) -> Any:

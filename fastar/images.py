@@ -150,7 +150,7 @@ class PixelRNN(AutoregressiveDensity):
     # ---- images as rows
 
     def _read_table(self, X: Any, **how: Any) -> Any:
-        if np.ndim(X) <= 2:
+        if len(getattr(X, "shape", ())) <= 2 and not _is_nested(X):
             table = super()._read_table(X, **how)
             if how.get("reset"):
                 self.image_shape_ = self._checked_shape(None, table.shape[1])
@@ -292,7 +292,7 @@ class PixelRNN(AutoregressiveDensity):
         """Return where (n, D) images are hidden."""
         hidden, shape = np.asarray(mask, bool), self.image_shape_
         n, D = len(images), self.n_features_in_
-        if shape[2] > 1 and hidden.shape[-2:] == shape[:2]:
+        if shape[2] > 1 and hidden.shape in (shape[:2], (n, *shape[:2])):
             hidden = np.repeat(hidden[..., None], shape[2], axis=-1)
         if hidden.size not in (D, n * D):
             raise ValueError(
@@ -300,6 +300,11 @@ class PixelRNN(AutoregressiveDensity):
                 f"Got {np.shape(mask)} instead."
             )
         return np.broadcast_to(hidden.reshape(-1, D), (n, D))
+
+
+def _is_nested(X: Any) -> bool:
+    """Return whether X is a list of images, not of rows."""
+    return isinstance(X, list | tuple) and len(X) > 0 and np.ndim(X[0]) > 1
 
 
 def _seed(rng: np.random.Generator) -> int:

@@ -192,6 +192,8 @@ def _restore(header: dict[str, Any], arrays: dict[str, Array], path: str | os.Pa
         estimator.feature_names_in_ = np.array(header["feature_names"], object)
     estimator._container = _container_from_json(header["container"])
     settings = header["network"]
+    if "image_shape" in settings:
+        estimator.image_shape_ = tuple(settings["image_shape"])
     estimator.network_ = networks.BY_NAME[settings.pop("name")](
         n_values,
         estimator.distribution_.n_outputs,
@@ -229,7 +231,8 @@ def _container_from_json(described: dict[str, Any]) -> Container | Schema | Layo
         return Schema.from_json(described["frame"])
     if "sequences" in described:
         return Layout(**described["sequences"])
-    return Container(**described)
+    shape = described.get("shape")
+    return Container(**described | {"shape": None if shape is None else tuple(shape)})
 
 
 def _class(name: str) -> Any:

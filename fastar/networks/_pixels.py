@@ -110,10 +110,14 @@ class PixelRecurrent(Network):
     @cached_property
     def source(self) -> Array:
         """What enters for each value (D, E): places of values, NOTHING, or CONSTANT - v."""
-        offsets = [(0, -1, 0), (-1, 0, 0)] + [(0, 0, -k) for k in range(1, self.image_shape[2])]
+        C = self.image_shape[2]
+        # the pixel before is that of the row above at the beginning of a row
+        before = np.maximum(np.arange(self.n_features) - C, NOTHING)
+        offsets = [(-1, 0, 0)] + [(0, 0, -k) for k in range(1, C)]
         place = np.unravel_index(np.arange(self.n_features), self.image_shape)
-        constants = CONSTANT - np.stack(place, axis=1)[:, : 3 if self.image_shape[2] > 1 else 2]
-        found = np.column_stack([neighbours(self.image_shape, offsets), constants])
+        constants = CONSTANT - np.stack(place, axis=1)[:, : 3 if C > 1 else 2]
+        around = neighbours(self.image_shape, offsets)
+        found = np.column_stack([before, around, constants])
         return np.ascontiguousarray(found, np.int32)
 
     def _entering_inputs(self) -> Inputs:
@@ -134,7 +138,7 @@ class PixelRecurrent(Network):
             place = source[:, e]
             nothing = -1 if self.layers.inputs.one_hot[e] & ONE_HOT else 0
             fixed = np.where(place == NOTHING, nothing, CONSTANT - place)
-            entering[:, :, e] = np.where(place >= 0, codes[:, place], fixed).T
+            entering[:, :, e] = np.where(place >= 0, codes[:, np.maximum(place, 0)], fixed).T
         return Steps(
             np.empty((n * D, 0), self.dtype),
             np.full(D, n),
