@@ -69,7 +69,7 @@ def completion_grid(images: Any, mask: Any, completions: Any, *, ax: Any = None,
     array = _checked(images, "images", (3, 4))
     drawn = _checked(completions, "completions", (array.ndim + 1,))
     hidden = np.asarray(mask, bool)
-    if array.ndim == 4 and hidden.shape[-1] != array.shape[-1]:
+    if array.ndim == 4 and hidden.shape in (array.shape[1:3], array.shape[:3]):
         hidden = hidden[..., None]
     middle = (array.min() / 2 + array.max() / 2).astype(array.dtype)
     seen = np.where(np.broadcast_to(hidden, array.shape), middle, array)

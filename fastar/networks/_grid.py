@@ -15,15 +15,13 @@ from fastar._threads import useful_n_threads
 from fastar.networks._dense import add_product, product, weight_gradient
 from fastar.networks._inputs import MAY_MISS, ONE_HOT, Inputs
 from fastar.networks._network import Network
-from fastar.networks._pixels import neighbours
+from fastar.networks._pixels import images_at_once, neighbours
 from fastar.networks._recurrent_layers import back, input_gradient
 
 _IMAGES = 8
 """Images side by side: rows of the products along a row of pixels."""
 _REACH = 3
 """Pixels to each side, and rows above, that the first layer sees: 7 x 7 in the paper."""
-_BLOCK_UNITS = 1 << 25
-"""Numbers of the slots of images that are scored together."""
 
 
 @dataclass(frozen=True)
@@ -232,8 +230,7 @@ class GridLSTM(Network):
         if context is not None:
             raw += (context @ params["B"])[:, None]
         cache = None
-        size = _BLOCK_UNITS // (self.n_features * 4 * self.n_hidden) // _IMAGES * _IMAGES
-        size = n if rng is not None else max(_IMAGES, size)
+        size = n if rng is not None else images_at_once(self.n_features, self.n_hidden)
         for start in range(0, n, size):
             rows = slice(start, start + size)
             own = None if context is None else context[rows]

@@ -35,6 +35,11 @@ def neighbours(image_shape: tuple[int, ...], offsets: list[tuple[int, int, int]]
     return found
 
 
+def images_at_once(n_features: int, n_hidden: int) -> int:
+    """Return how many images are scored together, so that their units take some megabytes."""
+    return max(8, (1 << 23) // (n_features * n_hidden) // 8 * 8)
+
+
 @dataclass(frozen=True)
 class Cache:
     """What `backward` needs of `forward`."""
@@ -188,17 +193,21 @@ class PixelRecurrent(Network):
     ) -> tuple[Array, Cache | None]:
         """Return raw (n, D, P) for codes (n, D), and in training (rng) the cache for `backward`."""
         n, n_threads = len(codes), self._threads(len(codes), n_threads)
-        steps = self._steps(codes)
-        layers = self.layers.forward(
-            params, steps, self.layers.start(n), rng is not None, n_threads, context
-        )
-        h = self._by_image(layers[-1][0], n)
         raw = _cpu.aligned_empty((n, self.n_features, self.n_outputs), self.dtype)
         raw[...] = params["b"]
         if context is not None:
             raw += (context @ params["B"])[:, None]
-        add_product(h, params["V"], raw.reshape(len(h), -1), n_threads)
-        return raw, None if rng is None else Cache(steps, layers, h, context)
+        cache = None
+        size = n if rng is not None else images_at_once(self.n_features, self._widest)
+        for start in range(0, n, size):
+            rows = slice(start, start + size)
+            own, steps = None if context is None else context[rows], self._steps(codes[rows])
+            begin = self.layers.start(len(steps))
+            layers = self.layers.forward(params, steps, begin, rng is not None, n_threads, own)
+            h = self._by_image(layers[-1][0], len(steps))
+            add_product(h, params["V"], raw[rows].reshape(len(h), -1), n_threads)
+            cache = Cache(steps, layers, h, context)
+        return raw, None if rng is None else cache
 
     def _by_image(self, h: Array, n: int) -> Array:
         """Return rows (D n, H), of the first value of all images first, image by image (n D, H)."""
@@ -249,6 +258,10 @@ class PixelRecurrent(Network):
             self._threads(len(codes), n_threads),
         )  # fmt: skip
 
+    @property
+    def _widest(self) -> int:
+        return max(self.hidden_layer_sizes)
+
     def _threads(self, n_rows: int, n_threads: int) -> int:
-        size = max(H * H for H in self.hidden_layer_sizes) * self.layers.n_gates
+        size = self._widest**2 * self.layers.n_gates
         return useful_n_threads(n_threads, n_rows * self.n_features * size)
