@@ -33,7 +33,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "mnist": {"cell": "gru", "n_hidden": 128, "learning_rate_init": 2e-3, "max_iter": 8},
     "frey_faces": {
-        "network": "row_lstm", "n_hidden": 64, "learning_rate_init": 2e-3, "max_iter": 60,
+        "network": "row_lstm", "distribution": "logistic_mixture", "n_hidden": 64,
+        "learning_rate_init": 2e-3, "max_iter": 60,
     },
 }  # fmt: skip
 N_VALID, N_SHOWN, N_DRAWS = 2000, 8, 6

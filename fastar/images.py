@@ -15,7 +15,7 @@ from fastar._containers import Container
 from fastar._density import generator
 from fastar._parameters import Array
 from fastar._validation import check_count
-from fastar.conditionals import Categorical, Conditional
+from fastar.conditionals import Categorical, Conditional, LogisticMixture
 from fastar.models import documented
 from fastar.networks import DiagonalBiLSTM, PixelRecurrent, RowLSTM
 from fastar.networks._network import Network
@@ -42,11 +42,16 @@ class PixelRNN(AutoregressiveDensity):
         Height and width, or height, width and channels. None: that of X in `fit`; where X has rows,
         these are square images if D is a square number, else images of one row.
     n_levels : int, default=256
-        Levels of values that are whole numbers, 0 to n_levels - 1.
-    network : {"recurrent"}, default="recurrent"
+        Levels of values that are whole numbers, 0 to n_levels - 1: of "categorical", a softmax over
+        them, and of "logistic_mixture".
+    network : {"recurrent", "row_lstm", "diagonal_bilstm"}, default="recurrent"
         What computes h. "recurrent": cells one after the other through all values, which are given
-        the value before, the one above, and the place.
+        the value before, the one above, and the place. The others are LSTMs, given the values up to
+        3 rows above and 3 columns to each side: "row_lstm" through the rows, each pixel after the
+        three above it; "diagonal_bilstm" after the pixels above and before, and, for the row below,
+        above and after.
     cell : {"tanh", "gru", "lstm"}, default="gru"
+        Of "recurrent".
     n_hidden : int, default=256
         H, units of each layer.
     n_layers : int, default=1
@@ -57,8 +62,12 @@ class PixelRNN(AutoregressiveDensity):
     image_shape_ : tuple of int
         Height, width, channels.
     params_ : dict of arrays, views on `theta_`
-        V (H, P), b (D, P), and of the layers what `GenerativeRNN` has; W_xh0 (E, Q, G H) for the E
-        things that enter.
+        V (H, P), b (D, P); with a context (n, C) its weights B (C, P), and U (C, G H) of layers.
+        The layers of "recurrent" have what `GenerativeRNN` has, with W_xh0 (E, Q, G H) for the E
+        things that enter. Those of the others: W_xh0 (E, 1, 4 H) for the E values around, of layer
+        l W_xhl (taps, H, 4 H), of the pixel and the one before it; W_hhl (neighbours, H, 4 H), the
+        neighbours above and then that in the row; cl (4 H,). Names of the pass that runs backwards
+        end in _back.
     n_parameters_ : int
     {shared_attributes}
 
@@ -210,6 +219,8 @@ class PixelRNN(AutoregressiveDensity):
     def _conditional(self, name: str) -> Conditional:
         if name == "categorical":
             return Categorical(cardinality=self.n_levels)
+        if name == "logistic_mixture":
+            return LogisticMixture(low=0, high=self.n_levels - 1)
         return super()._conditional(name)
 
     def _network(self, sizes: dict[str, Any], seed: int) -> Network:

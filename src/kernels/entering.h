@@ -3,6 +3,7 @@
 #define FASTAR_ENTERING_H
 
 #include "change.h"
+#include "conditionals.h"
 #include "product.h"
 
 /* x (n, width) of n rows: c (width,) of row r from c + r c_row on, and the rows of W (E Q, width) that codes (n, E)
@@ -39,6 +40,15 @@ static void enter(int64_t n, const input_spec *inputs, const int32_t *source, in
                                   : source[e] == FASTAR_NOTHING ? (real)-(one_hot != 0)
                                                                 : (real)(FASTAR_CONSTANT - source[e]);
         }
+}
+
+/* Whether nothing of the codes d .. d + F - 1 of all n rows (n, D) is drawn or weighed. */
+static int is_held(int64_t n, int64_t D, int64_t d, int64_t F, const uint8_t *held) {
+    for (int64_t r = 0; held && r < n; r++)
+        for (int64_t f = 0; f < F; f++)
+            if (held[r * D + d + f] != FASTAR_HELD)
+                return 0;
+    return held != NULL;
 }
 
 #endif

@@ -153,13 +153,6 @@ static void layers_at(int64_t n, int64_t i, int64_t j, int64_t r0, int back, con
     }
 }
 
-static int is_held(int64_t n, int64_t d, int64_t D, const uint8_t *held) {
-    for (int64_t r = 0; held && r < n; r++)
-        if (held[r * D + d] != FASTAR_HELD)
-            return 0;
-    return held != NULL;
-}
-
 static void choose(int64_t n, int64_t d, const WALK *w, DRAW draw, WALKED rows, real *raw, real *drawn) {
     const int64_t D = w->I * w->J, P = w->P, H = w->H, row = (w->J + 2) * n * H;
     const real *u = w->u + (w->L - 1) * row + (d % w->J + 1) * n * H;
@@ -182,7 +175,7 @@ static void sample(int64_t n, WALK walk, DRAW draw, WALKED walked, real *scratch
     for (int64_t i = 0; i < walk.I; i++) {
         for (int64_t j = 0; j < J; j++) {
             layers_at(n, i, j, walked.first, 0, &walk, walked.codes, entering, slots);
-            if (!is_held(n, i * J + j, D, walked.held))
+            if (!is_held(n, D, i * J + j, 1, walked.held))
                 choose(n, i * J + j, &walk, draw, walked, raw, drawn);
         }
         for (int64_t j = J - 1; j >= 0; j--)

@@ -130,15 +130,6 @@ static void choose(int64_t n, int64_t t, const WALK *w, DRAW draw, WALKED rows, 
     }
 }
 
-/* Whether nothing is drawn or weighed in step t. */
-static int is_held(int64_t n, int64_t t, const WALK *w, const uint8_t *held) {
-    for (int64_t r = 0; held && r < n; r++)
-        for (int64_t f = 0; f < w->F; f++)
-            if (held[(r * w->T + t) * w->F + f] != FASTAR_HELD)
-                return 0;
-    return held != NULL;
-}
-
 /* out (n, out_row) += A W for all columns of the packed W. */
 static void add_product(int64_t n, int64_t K, int64_t columns, const real *A, const real *packed, real *out,
                         int64_t out_row) {
@@ -163,7 +154,7 @@ static void sample(int64_t n, WALK walk, DRAW draw, WALKED walked, real *const *
     real *slots = scratch, *after = slots + n * slots_of(walk.layers->cell) * most, *raw = after + n * most;
     real *drawn = raw + n * walk.F * walk.P, *entering = drawn + n;
     for (int64_t t = 0; t < walk.T; t++) {
-        if (!is_held(n, t, &walk, walked.held)) {
+        if (!is_held(n, walk.T * walk.F, t * walk.F, walk.F, walked.held)) {
             outputs(n, t, &walk, states[2 * L - 2], raw);
             choose(n, t, &walk, draw, walked, raw, drawn);
         }
