@@ -86,7 +86,13 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
 
 RECIPES |= {
     ("FVSBN", "binarized_mnist"): _LINEAR
-    | {"learning_rate_init": 2e-3, "max_iter": 60, "alpha": 0.03, "batch_size": 200},
+    | {
+        "order": "random",
+        "learning_rate_init": 2e-3,
+        "max_iter": 60,
+        "alpha": 0.03,
+        "batch_size": 200,
+    },
     ("FVSBN", "connect4"): {},
     ("FVSBN", "ocr_letters"): {},
     ("FVSBN", "dna_nade"): {"alpha": 0.1},
