@@ -25,7 +25,7 @@ from fastar._validation import (
 )
 from fastar.conditionals import Bernoulli, Conditional, Mixed
 from fastar.models import documented
-from fastar.networks import Recurrent
+from fastar.networks import Recurrent, RecurrentFrames
 from fastar.networks._recurrent import CELLS, State
 
 __all__ = ["GenerativeRNN", "Sequences"]
@@ -42,7 +42,8 @@ class GenerativeRNN(TrainedDensity):
         p(x_t \mid x_{<t}) = f(x_t; b + h_{t-1} V), \quad h_0 = 0
 
     with the same weights at every step. A step has one value or F values, which are independent
-    given the steps before. With an end symbol, another value of each step that tells whether the
+    given the steps before, or, with ``frame="nade"``, have a NADE whose biases h_{t-1} gives [2]_.
+    With an end symbol, another value of each step that tells whether the
     sequence ends there, p is a distribution over sequences of every length.
 
     Parameters
@@ -53,6 +54,11 @@ class GenerativeRNN(TrainedDensity):
     n_layers : int, default=1
     end_symbol : bool or None, default=None
         Whether sequences end by themselves; None: those of a list do, rows of an array do not.
+    frame : {"independent", "nade"}, default="independent"
+        Whether the F values of a step are independent given those before, or follow one another in
+        a NADE.
+    n_frame_hidden : int, default=100
+        Hidden units of that NADE.
     bptt : int or None, default=None
         Steps after which gradients are cut, at its multiples.
     {shared_parameters}
@@ -62,13 +68,17 @@ class GenerativeRNN(TrainedDensity):
     params_ : dict of arrays, views on `theta_`
         Of the first layer W_xh0 (F, Q, G H), of layer l W_xhl (H, G H); W_hhl (H, G H), cl (G H,),
         and of a GRU dl (H,), the candidate's bias behind the reset gate; V (H, F, P); b (F, P).
-        Gates in the order r z n (GRU) and i f g o (LSTM).
+        Gates in the order r z n (GRU) and i f g o (LSTM). With ``frame="nade"`` those of `NADE` in
+        the place of V, with U (H, K) and B (H, F, P) from the cells to its K hidden units and its
+        outputs.
     n_parameters_ : int
     {shared_attributes}
 
     References
     ----------
     .. [1] A. Graves, "Generating sequences with recurrent neural networks", arXiv:1308.0850, 2013.
+    .. [2] N. Boulanger-Lewandowski, Y. Bengio, P. Vincent, "Modeling temporal dependencies in
+       high-dimensional sequences", ICML 2012.
 
     Examples
     --------
@@ -87,7 +97,7 @@ class GenerativeRNN(TrainedDensity):
     True
     """
 
-    network_: Recurrent
+    network_: Recurrent | RecurrentFrames
     _container: Layout
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -96,6 +106,8 @@ class GenerativeRNN(TrainedDensity):
         "n_hidden": [Interval(Integral, 1, None, closed="left")],
         "n_layers": [Interval(Integral, 1, None, closed="left")],
         "end_symbol": ["boolean", None],
+        "frame": [StrOptions({"independent", "nade"})],
+        "n_frame_hidden": [Interval(Integral, 1, None, closed="left")],
         "bptt": [Interval(Integral, 1, None, closed="left"), None],
     }
 
@@ -106,6 +118,8 @@ class GenerativeRNN(TrainedDensity):
         n_hidden: int = 256,
         n_layers: int = 1,
         end_symbol: bool | None = None,
+        frame: str = "independent",
+        n_frame_hidden: int = 100,
         bptt: int | None = None,
         distribution: Any = "auto",
         solver: Any = "adam",
@@ -150,6 +164,8 @@ class GenerativeRNN(TrainedDensity):
         self.n_hidden = n_hidden
         self.n_layers = n_layers
         self.end_symbol = end_symbol
+        self.frame = frame
+        self.n_frame_hidden = n_frame_hidden
         self.bptt = bptt
 
     # ---- fitting
@@ -261,13 +277,15 @@ class GenerativeRNN(TrainedDensity):
             "dtype": np.dtype(self.dtype),
         }
 
-    def _network(self, sizes: dict[str, Any], seed: int) -> Recurrent:
-        return Recurrent(
-            cell=self.cell,
-            hidden_layer_sizes=(self.n_hidden,) * self.n_layers,
-            bptt=self.bptt,
-            **sizes,
-        )
+    def _network(self, sizes: dict[str, Any], seed: int) -> Recurrent | RecurrentFrames:
+        cells: dict[str, Any] = {
+            "cell": self.cell,
+            "hidden_layer_sizes": (self.n_hidden,) * self.n_layers,
+            "bptt": self.bptt,
+        }
+        if self.frame == "nade":
+            return RecurrentFrames(n_frame_hidden=self.n_frame_hidden, **cells, **sizes)
+        return Recurrent(**cells, **sizes)
 
     def _composed(self, theta: Array) -> Model:
         return Model(self.network_, OfSteps(self.distribution_), self.order_, theta)  # type: ignore[arg-type]

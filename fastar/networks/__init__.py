@@ -11,6 +11,7 @@ from fastar.networks._network import Network
 from fastar.networks._orderless import Orderless
 from fastar.networks._pixels import PixelRecurrent
 from fastar.networks._recurrent import Recurrent, Steps
+from fastar.networks._recurrent_frames import RecurrentFrames
 from fastar.networks._shared_hidden import SharedHidden
 
 _NETWORKS: tuple[type[Any], ...] = (
@@ -18,6 +19,7 @@ _NETWORKS: tuple[type[Any], ...] = (
     Masked,
     Orderless,
     Recurrent,
+    RecurrentFrames,
     PixelRecurrent,
     RowLSTM,
     DiagonalBiLSTM,
@@ -32,6 +34,7 @@ __all__ = [
     "Orderless",
     "PixelRecurrent",
     "Recurrent",
+    "RecurrentFrames",
     "RowLSTM",
     "SharedHidden",
     "Steps",

@@ -34,6 +34,12 @@ def add_product(A: Array, W: Array, out: Array, n_threads: int, activation: int 
     _masked.forward(A, full_stairs(*matrix.shape), matrix, None, target, activation, n_threads)
 
 
+def transposed_product(G: Array, W: Array, n_threads: int) -> Array:
+    """Return G W^T, W (K, ..) as a matrix."""
+    turned = np.ascontiguousarray(W.reshape(len(W), -1).T)
+    return product(G, turned, np.zeros(len(W), W.dtype), n_threads)
+
+
 def weight_gradient(A: Array, G: Array, gW: Array, n_threads: int) -> None:
     """Write gW = A^T G, G (n, ..) and gW (K, ..) as matrices."""
     target = gW.reshape(len(gW), -1)

@@ -12,11 +12,11 @@ import numpy as np
 from fastar._kernels import _cpu, _grid, _recurrent
 from fastar._parameters import Array, Params
 from fastar._threads import useful_n_threads
-from fastar.networks._dense import add_product, product, weight_gradient
+from fastar.networks._dense import add_product, product, transposed_product, weight_gradient
 from fastar.networks._inputs import MAY_MISS, ONE_HOT, Inputs
 from fastar.networks._network import Network
 from fastar.networks._pixels import images_at_once, neighbours
-from fastar.networks._recurrent_layers import back, input_gradient
+from fastar.networks._recurrent_layers import input_gradient
 
 _IMAGES = 8
 """Images side by side: rows of the products along a row of pixels."""
@@ -335,7 +335,7 @@ class GridLSTM(Network):
         _recurrent.outer(self._by_image(cache.u[-1], n), g, grads["V"], n_threads)
         chunks = len(cache.entering)
         gu = np.zeros((chunks * _IMAGES, D, self.n_hidden), self.dtype)
-        gu[:n] = back(g, params["V"], n_threads).reshape(n, D, -1)
+        gu[:n] = transposed_product(g, params["V"], n_threads).reshape(n, D, -1)
         gu = gu.reshape(chunks, _IMAGES, *self._grid, -1)
         gu = np.ascontiguousarray(np.moveaxis(gu, 1, 3))
         for layer in reversed(range(self.n_layers)):
@@ -408,7 +408,7 @@ class GridLSTM(Network):
             before, width = np.zeros_like(below), self._grid[1]
             before[:, :, tap:] = below[:, :, : width - min(tap, width)]
             _recurrent.outer(before.reshape(-1, H), gx, gW[tap], n_threads)
-            g = back(gx, W[tap], n_threads).reshape(below.shape)
+            g = transposed_product(gx, W[tap], n_threads).reshape(below.shape)
             gbelow[:, :, : width - min(tap, width)] += g[:, :, tap:]
 
     # ---- one value after the other

@@ -12,10 +12,10 @@ import numpy as np
 from fastar._kernels import _cpu, _recurrent
 from fastar._parameters import Array, Params
 from fastar._threads import useful_n_threads
-from fastar.networks._dense import add_product, product, weight_gradient
+from fastar.networks._dense import add_product, product, transposed_product, weight_gradient
 from fastar.networks._inputs import ONE_HOT, Inputs
 from fastar.networks._network import Network
-from fastar.networks._recurrent_layers import Kept, RecurrentLayers, Steps, back
+from fastar.networks._recurrent_layers import Kept, RecurrentLayers, Steps
 
 NOTHING, CONSTANT = _recurrent.NOTHING, _recurrent.CONSTANT
 
@@ -225,7 +225,7 @@ class PixelRecurrent(Network):
             weight_gradient(cache.context, graw.sum(axis=1), grads["B"], n_threads)
         g = graw.reshape(n * D, -1)
         _recurrent.outer(cache.h, g, grads["V"], n_threads)
-        by_image = back(g, params["V"], n_threads).reshape(n, D, -1)
+        by_image = transposed_product(g, params["V"], n_threads).reshape(n, D, -1)
         gh = np.ascontiguousarray(by_image.swapaxes(0, 1)).reshape(n * D, -1)
         self.layers.backward(params, cache.steps, cache.layers, gh, grads, n_threads, cache.context)
 

@@ -11,10 +11,10 @@ import numpy as np
 from fastar._kernels import _recurrent
 from fastar._parameters import Array, Params
 from fastar._threads import useful_n_threads
-from fastar.networks._dense import product
+from fastar.networks._dense import product, transposed_product
 from fastar.networks._inputs import Inputs
 from fastar.networks._network import Network
-from fastar.networks._recurrent_layers import CELLS, Kept, RecurrentLayers, State, Steps, back
+from fastar.networks._recurrent_layers import CELLS, Kept, RecurrentLayers, State, Steps
 
 __all__ = ["CELLS", "Cache", "Recurrent", "State", "Steps"]
 
@@ -146,13 +146,9 @@ class Recurrent(Network):
 
         state: of each sequence before its first step.
         """
-        n, n_threads = len(steps), self._threads(len(steps.codes), n_threads)
-        # one more step, whatever it holds: the state after the others is that before it
-        codes = np.concatenate([steps.codes, steps.codes[-n:]])
-        longer = Steps(codes, np.append(steps.counts, n), np.append(steps.sequence, np.arange(n)))
-        layers = self.layers.forward(params, longer, state, False, n_threads)
-        after = [(h[-n:].copy(), s[-n:].copy()) for h, s, _ in layers]
-        return self._outputs(params, layers[-1][0][:-n], n_threads), after
+        n_threads = self._threads(len(steps.codes), n_threads)
+        h, after = self.layers.follow(params, steps, state, n_threads)
+        return self._outputs(params, h, n_threads), after
 
     def _outputs(self, params: Params, h: Array, n_threads: int) -> Array:
         raw = product(h, params["V"], params["b"].ravel(), n_threads)
@@ -169,7 +165,7 @@ class Recurrent(Network):
         np.sum(graw, axis=0, out=grads["b"])
         V = grads["V"].reshape(-1, g.shape[1])
         _recurrent.outer(cache.layers[-1][0], g, V, n_threads)
-        gh = back(g, params["V"], n_threads)
+        gh = transposed_product(g, params["V"], n_threads)
         self.layers.backward(params, cache.steps, cache.layers, gh, grads, n_threads)
 
     # ---- one step after the other

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastar._kernels import _cpu, _inputs, _masked, _recurrent
 from fastar._parameters import Array, Params
-from fastar.networks._dense import full_stairs, product
+from fastar.networks._dense import full_stairs, product, transposed_product
 from fastar.networks._inputs import Inputs
 
 CELLS: tuple[str, ...] = _recurrent.CELLS
@@ -248,6 +248,52 @@ class RecurrentLayers:
         W = params[f"W_xh{layer}"]
         return W.reshape(-1, W.shape[-1])
 
+    # ---- a step after the other
+
+    def follow(
+        self, params: Params, steps: Steps, state: State, n_threads: int
+    ) -> tuple[Array, State]:
+        """Return the last layer's units before each step of sequences of one length.
+
+        And the state after them. state: before the first step.
+        """
+        n = len(steps)
+        # one more step, whatever it holds: the state after the others is that before it
+        codes = np.concatenate([steps.codes, steps.codes[-n:]])
+        longer = Steps(codes, np.append(steps.counts, n), np.append(steps.sequence, np.arange(n)))
+        layers = self.forward(params, longer, state, False, n_threads)
+        return layers[-1][0][:-n], [(h[-n:].copy(), s[-n:].copy()) for h, s, _ in layers]
+
+    def step_weights(self, params: Params) -> list[_recurrent.Weights]:
+        """Return what `advance` reads of the layers."""
+        return [
+            self._weights(params, layer, params[f"c{layer}"][None])
+            for layer in range(len(self.sizes))
+        ]
+
+    def advance(
+        self,
+        params: Params,
+        weights: list[_recurrent.Weights],
+        state: State,
+        codes: Array,
+        n_threads: int,
+    ) -> None:
+        """Change the state of n sequences to that after one more step, codes (n, E)."""
+        n, given = len(codes), None
+        first = np.array([0, n, 2 * n])
+        for layer, (h, s) in enumerate(state):
+            pair = np.concatenate([h, h])
+            memory = np.concatenate([s, s]) if self.cell == "lstm" else pair
+            if layer:
+                W = self._entering(params, layer)
+                given = product(state[layer - 1][0], W, params[f"c{layer}"], n_threads)
+            _recurrent.forward(
+                weights[layer], first, codes, self.inputs.one_hot, self.inputs.n_inputs, given,
+                pair, memory, None, n_threads,
+            )  # fmt: skip
+            h[...], s[...] = pair[n:], memory[n:]
+
     # ---- backward
 
     def backward(
@@ -285,7 +331,7 @@ class RecurrentLayers:
                 below, gx = layers[layer - 1][0], np.ascontiguousarray(slots[:, entering])
                 _recurrent.outer(below[n:], gx, grads[f"W_xh{layer}"], n_threads)
                 gh = np.zeros_like(below)
-                gh[n:] = back(gx, params[f"W_xh{layer}"], n_threads)
+                gh[n:] = transposed_product(gx, params[f"W_xh{layer}"], n_threads)
             else:
                 gW = input_gradient(self.inputs, steps.entering, slots, n_threads)
                 self._entering(grads, layer)[...] = gW[:, entering]
@@ -310,12 +356,6 @@ class RecurrentLayers:
         cut = self.bptt or 0
         _recurrent.backward(self._cell, turned, steps.first, h, s, slots, gh, cut, n_threads)
         return slots
-
-
-def back(G: Array, W: Array, n_threads: int) -> Array:
-    """Return G W^T, W (K, ..) as a matrix."""
-    turned = np.ascontiguousarray(W.reshape(len(W), -1).T)
-    return product(G, turned, np.zeros(len(W), W.dtype), n_threads)
 
 
 def input_gradient(inputs: Inputs, codes: Array, slots: Array, n_threads: int) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 from fastar._kernels import _cpu, _inputs, _nade
 from fastar._parameters import Array, Params
 from fastar._threads import useful_n_threads
-from fastar.networks._dense import add_product, product, weight_gradient
+from fastar.networks._dense import add_product, product, transposed_product, weight_gradient
 from fastar.networks._inputs import Inputs
 from fastar.networks._network import Network
 
@@ -170,6 +170,22 @@ class SharedHidden(Network):
         self, params: Params, cache: Cache, graw: Array, grads: Params, n_threads: int
     ) -> None:
         """Overwrite `grads` with the gradient of sum(graw * raw)."""
+        self._hidden_gradient(params, cache, graw, grads, n_threads)
+
+    def context_gradient(
+        self, params: Params, cache: Cache, graw: Array, grads: Params, n_threads: int
+    ) -> Array:
+        """Do what `backward` does, and return the gradient by the context (n, C)."""
+        ga = self._hidden_gradient(params, cache, graw, grads, n_threads)
+        found = transposed_product(np.ascontiguousarray(ga), params["U"], n_threads)
+        through_outputs = np.ascontiguousarray(params["B"].reshape(self.n_context, -1).T)
+        add_product(graw.reshape(len(graw), -1), through_outputs, found, n_threads)
+        return found
+
+    def _hidden_gradient(
+        self, params: Params, cache: Cache, graw: Array, grads: Params, n_threads: int
+    ) -> Array:
+        """Overwrite `grads`; return the gradient (n, H) by the pre-activations that c starts."""
         n_threads = self._threads(len(graw), n_threads)
         W, V = self._matrices(params)
         gW, gV = self._matrices(grads)
@@ -196,6 +212,7 @@ class SharedHidden(Network):
         if cache.context is not None:
             weight_gradient(cache.context, ga, grads["U"], n_threads)
             weight_gradient(cache.context, graw, grads["B"], n_threads)
+        return ga
 
     def sample(
         self,
