@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -61,6 +61,8 @@ class GenerativeRNN(TrainedDensity):
         Hidden units of that NADE.
     bptt : int or None, default=None
         Steps after which gradients are cut, at its multiples.
+    dropout : float, default=0
+        Share of units that training hides from further layers and from the outputs.
     {shared_parameters}
 
     Attributes
@@ -109,6 +111,7 @@ class GenerativeRNN(TrainedDensity):
         "frame": [StrOptions({"independent", "nade"})],
         "n_frame_hidden": [Interval(Integral, 1, None, closed="left")],
         "bptt": [Interval(Integral, 1, None, closed="left"), None],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
     }
 
     def __init__(
@@ -121,6 +124,7 @@ class GenerativeRNN(TrainedDensity):
         frame: str = "independent",
         n_frame_hidden: int = 100,
         bptt: int | None = None,
+        dropout: float = 0.0,
         distribution: Any = "auto",
         solver: Any = "adam",
         learning_rate_init: float | None = None,
@@ -167,6 +171,7 @@ class GenerativeRNN(TrainedDensity):
         self.frame = frame
         self.n_frame_hidden = n_frame_hidden
         self.bptt = bptt
+        self.dropout = dropout
 
     # ---- fitting
 
@@ -282,6 +287,7 @@ class GenerativeRNN(TrainedDensity):
             "cell": self.cell,
             "hidden_layer_sizes": (self.n_hidden,) * self.n_layers,
             "bptt": self.bptt,
+            "dropout": self.dropout,
         }
         if self.frame == "nade":
             return RecurrentFrames(n_frame_hidden=self.n_frame_hidden, **cells, **sizes)

@@ -93,6 +93,36 @@ def test_the_gradient_is_finite_differences(cell, n_layers):
 
 
 @every_cell
+@pytest.mark.parametrize("frame", ["nade", "independent"])
+def test_the_gradient_of_what_dropout_leaves_is_finite_differences(cell, frame):
+    estimator = framed(cell, frame=frame, n_layers=2, dropout=0.4)
+    model = estimator._model()
+    steps = model.codes(estimator._table(frames(F=3)[:9]).take(slice(None)))
+    scale = np.random.default_rng(0).uniform(-1, 1, 9)
+
+    def training():
+        # the same units are hidden each time
+        return model.network.forward(model.params, steps, 1, rng=np.random.default_rng(3))
+
+    raw, cache = training()
+    hidden = [np.mean(layer.mask == 0) for layer in cache.layers]
+    assert all(0.3 < share < 0.5 for share in hidden)
+    assert (raw != model.network.forward(model.params, steps, 1)[0]).any()
+    _, graw = model.conditional.gradient(raw, steps, scale, 1)
+    gradient = np.nan * model.theta
+    model.network.backward(model.params, cache, graw, model.layout.views(gradient), 1)
+    start, rng = model.theta.copy(), np.random.default_rng(0)
+    for _ in range(4):
+        direction, ends = rng.standard_normal(start.size), []
+        for step in (1e-6, -1e-6):
+            model.theta[:] = start + step * direction
+            ends.append((scale * model.conditional.log_prob(training()[0], steps, 1)[1]).sum())
+        model.theta[:] = start
+        expected = (ends[0] - ends[1]) / 2e-6
+        np.testing.assert_allclose(gradient @ direction, expected, rtol=1e-5, atol=1e-6)
+
+
+@every_cell
 def test_all_sequences_have_probability_one(cell):
     states = np.array(list(itertools.product([0, 1], repeat=6))).reshape(-1, 2, 3)
     array = framed(cell, end_symbol=False)

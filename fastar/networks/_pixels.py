@@ -203,8 +203,8 @@ class PixelRecurrent(Network):
             rows = slice(start, start + size)
             own, steps = None if context is None else context[rows], self._steps(codes[rows])
             begin = self.layers.start(len(steps))
-            layers = self.layers.forward(params, steps, begin, rng is not None, n_threads, own)
-            h = self._by_image(layers[-1][0], len(steps))
+            layers = self.layers.forward(params, steps, begin, rng, n_threads, own)
+            h = self._by_image(layers[-1].h, len(steps))
             add_product(h, params["V"], raw[rows].reshape(len(h), -1), n_threads)
             cache = Cache(steps, layers, h, context)
         return raw, None if rng is None else cache

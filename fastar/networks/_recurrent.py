@@ -44,6 +44,8 @@ class Recurrent(Network):
         Units of each layer.
     bptt : int or None
         Gradients pass no further than to the last step that is a multiple of it.
+    dropout : float
+        Share of units that are hidden from further layers and outputs in training.
     dtype : dtype
         float32 or float64.
     """
@@ -59,6 +61,7 @@ class Recurrent(Network):
         cell: str,
         hidden_layer_sizes: tuple[int, ...],
         bptt: int | None = None,
+        dropout: float = 0.0,
         n_context: int = 0,
         dtype: Any,
     ) -> None:
@@ -72,9 +75,10 @@ class Recurrent(Network):
         self.cell = cell
         self.hidden_layer_sizes = tuple(map(int, hidden_layer_sizes))
         self.bptt = None if bptt is None else int(bptt)
+        self.dropout = float(dropout)
         self.dtype = np.dtype(dtype)
         self.layers = RecurrentLayers(
-            cell, self.hidden_layer_sizes, inputs, self.bptt, 0, self.dtype
+            cell, self.hidden_layer_sizes, inputs, self.bptt, 0, self.dtype, self.dropout
         )
 
     def settings(self) -> dict[str, Any]:
@@ -83,6 +87,7 @@ class Recurrent(Network):
             "cell": self.cell,
             "hidden_layer_sizes": list(self.hidden_layer_sizes),
             "bptt": self.bptt,
+            "dropout": self.dropout,
             "dtype": self.dtype.name,
         }
 
@@ -134,8 +139,8 @@ class Recurrent(Network):
         """
         n_threads = self._threads(len(steps.codes), n_threads)
         begin = self.start(len(steps)) if state is None else state
-        layers = self.layers.forward(params, steps, begin, rng is not None, n_threads)
-        return self._outputs(params, layers[-1][0], n_threads), (
+        layers = self.layers.forward(params, steps, begin, rng, n_threads)
+        return self._outputs(params, layers[-1].given, n_threads), (
             None if rng is None else Cache(steps, layers)
         )
 
@@ -164,7 +169,7 @@ class Recurrent(Network):
         g = np.ascontiguousarray(graw.reshape(len(graw), -1))
         np.sum(graw, axis=0, out=grads["b"])
         V = grads["V"].reshape(-1, g.shape[1])
-        _recurrent.outer(cache.layers[-1][0], g, V, n_threads)
+        _recurrent.outer(cache.layers[-1].given, g, V, n_threads)
         gh = transposed_product(g, params["V"], n_threads)
         self.layers.backward(params, cache.steps, cache.layers, gh, grads, n_threads)
 

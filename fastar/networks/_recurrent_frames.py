@@ -45,6 +45,8 @@ class RecurrentFrames(Network):
         Hidden units of the NADE.
     bptt : int or None
         Gradients pass no further than to the last step that is a multiple of it.
+    dropout : float
+        Share of units that are hidden from further layers and outputs in training.
     dtype : dtype
 
     References
@@ -65,6 +67,7 @@ class RecurrentFrames(Network):
         hidden_layer_sizes: tuple[int, ...],
         n_frame_hidden: int,
         bptt: int | None = None,
+        dropout: float = 0.0,
         dtype: Any,
     ) -> None:
         if not hidden_layer_sizes or min(n_features, *hidden_layer_sizes) < 1:
@@ -76,9 +79,10 @@ class RecurrentFrames(Network):
         self.hidden_layer_sizes = tuple(map(int, hidden_layer_sizes))
         self.n_frame_hidden = int(n_frame_hidden)
         self.bptt = None if bptt is None else int(bptt)
+        self.dropout = float(dropout)
         self.dtype = np.dtype(dtype)
         self.layers = RecurrentLayers(
-            cell, self.hidden_layer_sizes, inputs, self.bptt, 0, self.dtype
+            cell, self.hidden_layer_sizes, inputs, self.bptt, 0, self.dtype, self.dropout
         )
         self.frame = SharedHidden(
             n_features, n_outputs, inputs, n_hidden=n_frame_hidden, activation="sigmoid",
@@ -92,6 +96,7 @@ class RecurrentFrames(Network):
             "hidden_layer_sizes": list(self.hidden_layer_sizes),
             "n_frame_hidden": self.n_frame_hidden,
             "bptt": self.bptt,
+            "dropout": self.dropout,
             "dtype": self.dtype.name,
         }
 
@@ -142,8 +147,9 @@ class RecurrentFrames(Network):
         """
         n_threads = self._threads(len(steps.codes), n_threads)
         begin = self.start(len(steps)) if state is None else state
-        layers = self.layers.forward(params, steps, begin, rng is not None, n_threads)
-        raw, cache = self.frame.forward(params, steps.codes, n_threads, context=layers[-1][0])
+        layers = self.layers.forward(params, steps, begin, rng, n_threads)
+        u = layers[-1].given
+        raw, cache = self.frame.forward(params, steps.codes, n_threads, context=u)
         return raw, None if rng is None else Cache(steps, layers, cache)
 
     def follow(

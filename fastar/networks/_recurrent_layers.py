@@ -80,15 +80,37 @@ class Steps:
         return np.bincount(self.sequence, values, len(self))
 
 
-Kept = tuple[Array, Array, Array | None]
-"""Units and memory of a layer before each step (N, H), and slots (N - n, S H) for backward."""
+@dataclass(frozen=True)
+class Kept:
+    """What a layer has before each step.
+
+    Parameters
+    ----------
+    h, s : array (N, H)
+        Units and, of the LSTM, memory.
+    slots : array (N - n, S H) or None
+        What `backward` needs.
+    mask : array (N, H) or None
+        What dropout multiplies the units by on their way to further layers and to the outputs.
+    """
+
+    h: Array
+    s: Array
+    slots: Array | None
+    mask: Array | None
+
+    @cached_property
+    def given(self) -> Array:
+        """The units that further layers and the outputs see."""
+        return self.h if self.mask is None else self.h * self.mask
 
 
 class RecurrentLayers:
     """Cells, the first layer's fed with codes, the others' with the units of the layer before.
 
     Gates as in PyTorch: r z n (GRU), i f g o (LSTM). A context (n, C) adds c_l + context U_l to
-    what enters each layer.
+    what enters each layer. Dropout hides units from further layers and from the outputs, not from
+    their own next step [1]_.
 
     Parameters
     ----------
@@ -101,6 +123,13 @@ class RecurrentLayers:
         Gradients pass no further than to the last step that is a multiple of it.
     n_context : int
     dtype : dtype
+    dropout : float
+        Share of units that are hidden in training.
+
+    References
+    ----------
+    .. [1] W. Zaremba, I. Sutskever, O. Vinyals, "Recurrent neural network regularization",
+       arXiv:1409.2329, 2014.
     """
 
     def __init__(
@@ -111,6 +140,7 @@ class RecurrentLayers:
         bptt: int | None,
         n_context: int,
         dtype: np.dtype,
+        dropout: float = 0.0,
     ) -> None:
         self.cell = cell
         self.sizes = sizes
@@ -118,6 +148,7 @@ class RecurrentLayers:
         self.bptt = bptt
         self.n_context = n_context
         self.dtype = dtype
+        self.dropout = float(dropout)
         self._cell = CELLS.index(cell)
         self.n_gates = _recurrent.N_GATES[self._cell]
         self.n_slots = _recurrent.N_SLOTS[self._cell]
@@ -170,20 +201,20 @@ class RecurrentLayers:
         params: Params,
         steps: Steps,
         begin: State,
-        keep: bool,
+        rng: np.random.Generator | None,
         n_threads: int,
         context: Array | None = None,
     ) -> list[Kept]:
-        """Return what each layer has before each step, and the slots if they are to be kept.
+        """Return what each layer has before each step; in training (rng) for `backward`, too.
 
         begin: the state before the first step. Sequences in the order of `steps`, but for rows of
         context.
         """
         layers: list[Kept] = []
         for layer, state in enumerate(begin):
-            below = layers[-1][0] if layers else None
+            below = layers[-1].given if layers else None
             c = self._biases(params, layer, steps, context)
-            layers.append(self._layer(params, layer, steps, state, below, c, keep, n_threads))
+            layers.append(self._layer(params, layer, steps, state, below, c, rng, n_threads))
         return layers
 
     def _biases(self, params: Params, layer: int, steps: Steps, context: Array | None) -> Array:
@@ -201,15 +232,17 @@ class RecurrentLayers:
         begin: tuple[Array, Array],
         below: Array | None,
         c: Array,
-        keep: bool,
+        rng: np.random.Generator | None,
         n_threads: int,
     ) -> Kept:
-        """Return units and memory (N, H) before each step, and the slots if they are to be kept."""
+        """Return what a layer has; below: what enters a further one (N, ..)."""
         H, n, N = self.sizes[layer], len(steps), len(steps.codes)
         h = _cpu.aligned_empty((N, H), self.dtype)
         s = _cpu.aligned_empty((N, H), self.dtype) if self.cell == "lstm" else h
         s[:n], h[:n] = begin[1], begin[0]
-        slots = _cpu.aligned_empty((N - n, self.n_slots * H), self.dtype) if keep else None
+        slots = (
+            _cpu.aligned_empty((N - n, self.n_slots * H), self.dtype) if rng is not None else None
+        )
         given = None
         if below is not None:
             given = product(below[n:], self._entering(params, layer), c[0], n_threads)
@@ -221,7 +254,11 @@ class RecurrentLayers:
             self._weights(params, layer, c), steps.first, steps.entering, self.inputs.one_hot,
             self.inputs.n_inputs, given, h, s, slots, n_threads,
         )  # fmt: skip
-        return h, s, slots
+        mask = None
+        if rng is not None and self.dropout:
+            stays = rng.random((N, H), np.float32) >= self.dropout
+            mask = stays * self.dtype.type(1 / (1 - self.dropout))
+        return Kept(h, s, slots, mask)
 
     def _weights(
         self, params: Params, layer: int, c: Array, walk: bool = False
@@ -261,8 +298,9 @@ class RecurrentLayers:
         # one more step, whatever it holds: the state after the others is that before it
         codes = np.concatenate([steps.codes, steps.codes[-n:]])
         longer = Steps(codes, np.append(steps.counts, n), np.append(steps.sequence, np.arange(n)))
-        layers = self.forward(params, longer, state, False, n_threads)
-        return layers[-1][0][:-n], [(h[-n:].copy(), s[-n:].copy()) for h, s, _ in layers]
+        layers = self.forward(params, longer, state, None, n_threads)
+        after = [(each.h[-n:].copy(), each.s[-n:].copy()) for each in layers]
+        return layers[-1].h[:-n], after
 
     def step_weights(self, params: Params) -> list[_recurrent.Weights]:
         """Return what `advance` reads of the layers."""
@@ -308,13 +346,15 @@ class RecurrentLayers:
     ) -> None:
         """Overwrite the layers' part of `grads`.
 
-        gh (N, H): the gradient by the last layer's units before each step, which is used up.
+        gh (N, H): the gradient by what the last layer gives before each step, which is used up.
         """
         n = len(steps)
         for layer in reversed(range(len(layers))):
-            h, G = layers[layer][0], self.n_gates
-            H = h.shape[1]
-            slots = self._slot_gradients(params, layer, steps, layers[layer], gh, n_threads)
+            kept, G = layers[layer], self.n_gates
+            h, H = kept.h, kept.h.shape[1]
+            if kept.mask is not None:
+                gh *= kept.mask
+            slots = self._slot_gradients(params, layer, steps, kept, gh, n_threads)
             entering, recurrent = slice(0, G * H), self._recurrent_slots(H)
             gW = np.empty((H, slots.shape[1]), self.dtype)
             _recurrent.outer(h[steps.before], slots, gW, n_threads)
@@ -328,7 +368,7 @@ class RecurrentLayers:
                 gU, gx = grads[f"U{layer}"], np.ascontiguousarray(slots[:, entering])
                 _recurrent.outer(by_update, gx, gU, n_threads)
             if layer:
-                below, gx = layers[layer - 1][0], np.ascontiguousarray(slots[:, entering])
+                below, gx = layers[layer - 1].given, np.ascontiguousarray(slots[:, entering])
                 _recurrent.outer(below[n:], gx, grads[f"W_xh{layer}"], n_threads)
                 gh = np.zeros_like(below)
                 gh[n:] = transposed_product(gx, params[f"W_xh{layer}"], n_threads)
@@ -350,11 +390,13 @@ class RecurrentLayers:
         n_threads: int,
     ) -> Array:
         """Return the gradients (N - n, S H) by the slots; gh is completed."""
-        h, s, slots = kept
+        slots = kept.slots
         assert slots is not None
         turned = _recurrent.pack(np.ascontiguousarray(params[f"W_hh{layer}"].T), 1)
         cut = self.bptt or 0
-        _recurrent.backward(self._cell, turned, steps.first, h, s, slots, gh, cut, n_threads)
+        _recurrent.backward(
+            self._cell, turned, steps.first, kept.h, kept.s, slots, gh, cut, n_threads
+        )
         return slots
 
 
