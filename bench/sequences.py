@@ -1,0 +1,156 @@
+"""
+Real sequences: `python bench/sequences.py SET` with jsb_chorales or tiny_shakespeare.
+
+jsb_chorales: the mean log-likelihood of a step of the test pieces, chords of 88 keys, by a
+`GenerativeRNN` whose keys are independent given the steps before, and by RNN-NADE
+(``frame="nade"``). Settings were chosen on the validation pieces.
+
+tiny_shakespeare: bits a character of the test text, scored as one stream, and PyTorch's figure for
+the same network, first parameters, chunks, batches in the same order, rate and epochs; then
+sampled text.
+"""
+
+import argparse
+import os
+import sys
+import time
+import warnings
+from typing import Any
+
+import numpy as np
+from machine import cores
+from tables import table
+
+from fastar import GenerativeRNN
+from fastar.datasets import Dataset, load_dataset
+
+CHORDS: dict[str, Any] = {
+    "n_hidden": 150, "end_symbol": False, "distribution": "bernoulli", "batch_size": 8,
+    "learning_rate_init": 4e-3, "dropout": 0.3, "max_iter": 200, "n_iter_no_change": 15,
+    "random_state": 0,
+}  # fmt: skip
+PUBLISHED = "RNN -8.7, RNN-RBM -6.3, RNN-NADE -5.6 to -5.8 (N. Boulanger-Lewandowski et al., 2012)"
+LENGTH, BATCH, RATE, HIDDEN = 128, 32, 2e-3, 256
+
+
+def chorales(data: Dataset, options: argparse.Namespace) -> None:
+    """Print the table of both frames."""
+    lines = []
+    for frame, settings in (("independent", {}), ("nade", {"n_frame_hidden": 300})):
+        model = GenerativeRNN(frame=frame, n_jobs=options.threads, **CHORDS, **settings)
+        start = time.perf_counter()
+        model.fit(data.train, X_val=data.valid)
+        seconds = time.perf_counter() - start
+        nats = [
+            f"{np.concatenate(model.score_features(part)).mean():.3f}"
+            for part in (data.test, data.valid, data.train)
+        ]
+        epochs = f"{model.n_iter_} ({model.best_iter_})"
+        lines.append([f'frame="{frame}"', *nats, f"{seconds:.0f}", epochs])
+    heads = ["", "nats a step, test", "validation", "training", "fit, s", "epochs (best)"]
+    print(table(heads, lines, options.markdown))
+    print(f"\nPublished: {PUBLISHED}. Bar: -5.9.")
+
+
+def peer(model: GenerativeRNN, first: dict[str, np.ndarray], rows: np.ndarray, order: Any,
+         epochs: int, test: np.ndarray, threads: int) -> tuple[float, float]:  # fmt: skip
+    """Return nats a character and seconds of PyTorch's GRU from the same parameters."""
+    import torch
+
+    torch.set_num_threads(threads)
+    K, H = first["b"].shape[1], HIDDEN
+    rnn, out = torch.nn.GRU(K, H), torch.nn.Linear(H, K)
+    hidden = np.zeros(3 * H, np.float32)
+    hidden[2 * H :] = first["d0"]
+    with torch.no_grad():
+        for parameter, value in (
+            (rnn.weight_ih_l0, first["W_xh0"][0].T), (rnn.weight_hh_l0, first["W_hh0"].T),
+            (rnn.bias_ih_l0, first["c0"]), (rnn.bias_hh_l0, hidden),
+            (out.weight, first["V"][:, 0].T), (out.bias, first["b"][0]),
+        ):  # fmt: skip
+            parameter.copy_(torch.tensor(np.ascontiguousarray(value)))
+    parameters = [*rnn.parameters(), *out.parameters()]
+    optimizer = torch.optim.Adam(parameters, lr=RATE)
+    eye, n_steps, done = torch.eye(K), epochs * -(-len(rows) // BATCH), 0
+    start = time.perf_counter()
+
+    def loss(batch: Any) -> Any:
+        h = rnn(eye[batch[:-1]])[0]
+        logits = out(torch.cat([torch.zeros(1, batch.shape[1], H), h]))
+        return torch.nn.functional.cross_entropy(
+            logits.reshape(-1, K), batch.reshape(-1), reduction="sum"
+        )
+
+    for epoch in range(epochs):
+        places = order(epoch)
+        for begin in range(0, len(rows), BATCH):
+            batch = torch.tensor(rows[places[begin : begin + BATCH]].T).long()
+            for group in optimizer.param_groups:
+                group["lr"] = RATE * (1 - done / n_steps)
+            optimizer.zero_grad()
+            (loss(batch) / batch.shape[1]).backward()
+            torch.nn.utils.clip_grad_norm_(parameters, model.max_gradient_norm)
+            optimizer.step()
+            done += 1
+    seconds = time.perf_counter() - start
+    with torch.no_grad():
+        total = float(loss(torch.tensor(test[:, None]).long()))
+    return total / len(test), seconds
+
+
+class First:
+    """Keep what training starts from, and the order of its batches."""
+
+    def on_fit_begin(self, training: Any) -> None:
+        self.params = {name: value.copy() for name, value in training.model.params.items()}
+        self.entropy = training.entropy
+
+    def order(self, epoch: int, n: int) -> np.ndarray:
+        return np.random.default_rng([self.entropy, epoch]).permutation(n)
+
+
+def shakespeare(data: Dataset, options: argparse.Namespace) -> None:
+    """Print bits a character beside PyTorch's, and sampled text."""
+    text = np.asarray(data.train)
+    rows = text[: len(text) // LENGTH * LENGTH].reshape(-1, LENGTH)
+    test, watch = np.asarray(data.test), First()
+    model = GenerativeRNN(
+        n_hidden=HIDDEN, batch_size=BATCH, learning_rate_init=RATE, learning_rate="linear",
+        max_iter=options.epochs, early_stopping=False, tol=0, n_iter_no_change=options.epochs,
+        random_state=0, n_jobs=options.threads, callbacks=[watch],
+    )  # fmt: skip
+    start = time.perf_counter()
+    model.fit(rows)
+    seconds = time.perf_counter() - start
+    ours = -model.score_stream(test[None])[0].mean()
+    theirs, took = peer(model, watch.params, rows, lambda epoch: watch.order(epoch, len(rows)),
+                        options.epochs, test, options.threads)  # fmt: skip
+    lines = [
+        ["fastar", f"{ours / np.log(2):.4f}", f"{seconds:.0f}"],
+        ["PyTorch", f"{theirs / np.log(2):.4f}", f"{took:.0f}"],
+    ]
+    print(table([f"GRU of {HIDDEN} units, {options.epochs} epochs", "bits a character, test",
+                 "fit, s"], lines, options.markdown))  # fmt: skip
+    drawn = model.sample(1, max_length=400, temperature=0.8, random_state=0)[0]
+    print("\n" + "".join(np.array(data.vocabulary)[drawn]))
+
+
+def main() -> int:
+    """Run one set."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("set", choices=["jsb_chorales", "tiny_shakespeare"])
+    parser.add_argument("--data", default=os.environ.get("FASTAR_DATA"), help="folder of data sets")
+    parser.add_argument("--epochs", type=int, default=6, help="of tiny_shakespeare")
+    parser.add_argument("--threads", type=int, default=cores())
+    parser.add_argument("--markdown", action="store_true", help="a table for RESULTS.md")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")  # fits end at their limit of epochs
+    data = load_dataset(options.set, options.data)
+    (chorales if options.set == "jsb_chorales" else shakespeare)(data, options)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
