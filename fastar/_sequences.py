@@ -79,6 +79,16 @@ class Sequences:
         )
 
 
+def is_list(X: Any) -> bool:
+    """Return whether X is a list of sequences, not rows of an array."""
+    if isinstance(X, Sequences):
+        return True
+    if not isinstance(X, list | tuple):
+        return False
+    arrays = any(isinstance(each, np.ndarray) for each in X)
+    return arrays or len({np.shape(each) for each in X}) > 1
+
+
 def _checked(values: Any, name: str) -> Array:
     """Return steps (N, F) of numbers."""
     array = np.asarray(values)
@@ -154,12 +164,17 @@ class SequenceTable:
         """Return nothing: sequences have no context."""
         return
 
-    def take(self, which: Array | slice) -> Block:
-        """Return some of the sequences."""
+    def places(self, which: Array | slice) -> tuple[Array, Array]:
+        """Return where the steps (N,) of some of the sequences stand, and their lengths."""
         rows = self.rows[which]
         starts, lengths = self.sequences.offsets[rows], self.sequences.lengths[rows]
         within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        values = self.sequences.values[np.repeat(starts, lengths) + within]
+        return np.repeat(starts, lengths) + within, lengths
+
+    def take(self, which: Array | slice) -> Block:
+        """Return some of the sequences."""
+        places, lengths = self.places(which)
+        values = self.sequences.values[places]
         if not self.ends:
             return Block(values, lengths)
         longer = lengths + 1
@@ -192,6 +207,22 @@ class SequenceTable:
         )
 
 
+def check_steps(conditional: Conditional, table: SequenceTable, name: str) -> None:
+    """Raise ValueError where a value leaves the support, naming sequence and step."""
+    for where, block in table.blocks():
+        wrong = conditional.unsupported(block.values)
+        if wrong.any():
+            row, d = np.argwhere(wrong)[0]
+            ends = np.cumsum(block.lengths)
+            place = int(np.searchsorted(ends, row, side="right"))
+            step = int(row - ends[place] + block.lengths[place])
+            own, _ = conditional.of_column(int(d))
+            raise ValueError(
+                f"{name} must hold {own.support} for a {own.name} conditional. "
+                f"Got {block.values[row, d]} in step {step} of sequence {where.start + place}."
+            )
+
+
 class OfSteps:
     """A conditional of steps, as training and inference ask it of sequences.
 
@@ -216,6 +247,11 @@ class OfSteps:
     def constant(self, table: SequenceTable, weight: Array) -> Array:
         """Return the raw outputs (F, P) of the best constant model, or a good one."""
         return self.conditional.constant(*table.steps(weight))
+
+    def describe(self, raw: Array, steps: Steps) -> Any:
+        """Return what the raw outputs say of the steps (N, ..) of one sequence after the other."""
+        place = np.argsort(steps.sequence, kind="stable")
+        return self.conditional.describe(raw[place], steps.codes[place])
 
     def log_prob(self, raw: Array, steps: Steps, n_threads: int) -> tuple[Array, Array]:
         """Return log-densities (N, F) of all steps, and the sums (n,) of each sequence."""

@@ -14,7 +14,14 @@ from fastar._density import generator
 from fastar._inference import log_probs, score_rows
 from fastar._model import Model
 from fastar._parameters import Array, Params
-from fastar._sequences import Layout, OfSteps, Sequences, SequenceTable
+from fastar._sequences import (
+    Layout,
+    OfSteps,
+    Sequences,
+    SequenceTable,
+    check_steps,
+    is_list,
+)
 from fastar._table import Table
 from fastar._threads import effective_n_threads
 from fastar._validation import (
@@ -196,7 +203,7 @@ class GenerativeRNN(TrainedDensity):
 
     def _sequences(self, X: Any, reset: bool, name: str = "X") -> SequenceTable:
         """Return what the user gave, and in `fit` remember its kind."""
-        listed = _is_list(X) or (not reset and self._container.length is None)
+        listed = is_list(X) or (not reset and self._container.length is None)
         if listed:
             found = Sequences.of(list(X) if isinstance(X, np.ndarray) else X, name)
             if reset:
@@ -240,18 +247,7 @@ class GenerativeRNN(TrainedDensity):
         return chosen.fitted(*whole.steps(weight))
 
     def _check_support(self, table: SequenceTable, name: str) -> None:
-        for where, block in table.blocks():
-            wrong = self.distribution_.unsupported(block.values)
-            if wrong.any():
-                row, d = np.argwhere(wrong)[0]
-                place = int(np.searchsorted(np.cumsum(block.lengths), row, side="right"))
-                step = int(row - np.cumsum(block.lengths)[place] + block.lengths[place])
-                own, _ = self.distribution_.of_column(int(d))
-                raise ValueError(
-                    f"{name} must hold {own.support} for a {own.name} conditional. "
-                    f"Got {block.values[row, d]} in step {step} of sequence "
-                    f"{where.start + place}."
-                )
+        check_steps(self.distribution_, table, name)
 
     def _sizes(self) -> dict[str, Any]:
         return {
@@ -453,13 +449,3 @@ class GenerativeRNN(TrainedDensity):
             return np.ascontiguousarray(values[:, :, 0].T)
         parts = [values[:length, i] for i, length in enumerate(lengths)]
         return [part[:, 0] for part in parts] if self._container.width == 1 else parts
-
-
-def _is_list(X: Any) -> bool:
-    """Return whether X is a list of sequences, not rows of an array."""
-    if isinstance(X, Sequences):
-        return True
-    if not isinstance(X, list | tuple):
-        return False
-    arrays = any(isinstance(each, np.ndarray) for each in X)
-    return arrays or len({np.shape(each) for each in X}) > 1

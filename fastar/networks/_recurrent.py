@@ -139,6 +139,29 @@ class Recurrent(Network):
             None if rng is None else Cache(steps, layers)
         )
 
+    def through(
+        self,
+        params: Params,
+        steps: Steps,
+        state: State,
+        n_threads: int,
+    ) -> tuple[Array, State]:
+        """Return raw (N, F, P), and the state before the last step of each sequence.
+
+        state: before its first step; both in the order of the sequences.
+        """
+        n, n_threads = len(steps), self._threads(len(steps.codes), n_threads)
+        order = steps.sequence[:n]
+        begin = [(h[order], s[order]) for h, s in state]
+        layers = self.layers.forward(params, steps, begin, False, n_threads)
+        # the sequences that have a step t are the first ones
+        longest = np.searchsorted(-steps.counts, -np.arange(n), side="left") - 1
+        last = np.empty(n, int)
+        last[order] = steps.first[longest] + np.arange(n)
+        return self._outputs(params, layers[-1][0], n_threads), [
+            (h[last], s[last]) for h, s, _ in layers
+        ]
+
     def follow(
         self, params: Params, steps: Steps, state: State, n_threads: int
     ) -> tuple[Array, State]:
@@ -146,13 +169,12 @@ class Recurrent(Network):
 
         state: of each sequence before its first step.
         """
-        n, n_threads = len(steps), self._threads(len(steps.codes), n_threads)
+        n = len(steps)
         # one more step, whatever it holds: the state after the others is that before it
         codes = np.concatenate([steps.codes, steps.codes[-n:]])
         longer = Steps(codes, np.append(steps.counts, n), np.append(steps.sequence, np.arange(n)))
-        layers = self.layers.forward(params, longer, state, False, n_threads)
-        after = [(h[-n:].copy(), s[-n:].copy()) for h, s, _ in layers]
-        return self._outputs(params, layers[-1][0][:-n], n_threads), after
+        raw, after = self.through(params, longer, state, n_threads)
+        return raw[:-n], after
 
     def _outputs(self, params: Params, h: Array, n_threads: int) -> Array:
         raw = product(h, params["V"], params["b"].ravel(), n_threads)
