@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -146,23 +146,38 @@ class SequenceTable:
         at the last one, whose other values are missing.
     rows : int array or None
         The sequences that belong to the table, all of them by default.
+    context : array (n, C) or None
+        What each of `sequences` is given, as networks take it.
     """
 
-    def __init__(self, sequences: Sequences, ends: bool, rows: Array | None = None) -> None:
+    def __init__(
+        self,
+        sequences: Sequences,
+        ends: bool,
+        rows: Array | None = None,
+        context: Array | None = None,
+    ) -> None:
         self.sequences = sequences
         self.ends = ends
         self.rows = np.arange(len(sequences)) if rows is None else rows
+        self._context = context
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def subset(self, which: Array) -> SequenceTable:
         """Return the table of some of the sequences."""
-        return SequenceTable(self.sequences, self.ends, self.rows[which])
+        return SequenceTable(self.sequences, self.ends, self.rows[which], self._context)
 
-    def context(self, which: Array | slice) -> None:
-        """Return nothing: sequences have no context."""
-        return
+    def given(self, context: Array | None) -> SequenceTable:
+        """Return the table of the same sequences with a context."""
+        return SequenceTable(self.sequences, self.ends, self.rows, context)
+
+    def context(self, which: Array | slice) -> Array | None:
+        """Return the context of some of the sequences."""
+        if self._context is None:
+            return None
+        return np.ascontiguousarray(self._context[self.rows[which]])
 
     def places(self, which: Array | slice) -> tuple[Array, Array]:
         """Return where the steps (N,) of some of the sequences stand, and their lengths."""
@@ -205,6 +220,43 @@ class SequenceTable:
         return Table(block.values, np.arange(block.values.shape[1])), np.repeat(
             weight, block.lengths
         )
+
+
+def by_sequence(said: Any, lengths: Array, is_array: bool) -> Any:
+    """Return what is said of all steps (N, ..), in dicts or not, as that of each sequence.
+
+    A list with an entry each; or arrays (n, T, ..) of sequences that came as an array.
+    """
+    if is_array:
+        return _mapped(said, lambda values: values.reshape(len(lengths), -1, *values.shape[1:]))
+    ends = np.cumsum(lengths)
+    return [
+        _mapped(said, lambda values, part=slice(end - length, end): values[part])  # type: ignore[misc]
+        for length, end in zip(lengths, ends, strict=True)
+    ]
+
+
+def of_values(said: Any, width: int) -> Any:
+    """Return what is said of F values of a step as `conditionals` gives it to users.
+
+    said: of all values together, or a list of each. Without the axis of values if there is one.
+    """
+    if isinstance(said, list):
+        return said[0] if width == 1 else dict(enumerate(said))
+    return _mapped(said, lambda values: values[:, 0]) if width == 1 else said
+
+
+def stacked(said: list[Any]) -> Any:
+    """Return what is said of each of F values (N, ..) as of all (N, F, ..)."""
+    if isinstance(said[0], dict):
+        return {key: np.stack([each[key] for each in said], axis=1) for key in said[0]}
+    return np.stack(said, axis=1)
+
+
+def _mapped(said: Any, change: Callable[[Array], Array]) -> Any:
+    if isinstance(said, dict):
+        return {key: _mapped(each, change) for key, each in said.items()}
+    return change(said)
 
 
 def check_steps(conditional: Conditional, table: SequenceTable, name: str) -> None:

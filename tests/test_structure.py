@@ -26,7 +26,7 @@ LAYERS = [
     {"_frames"},
     {"_reading", "_context"},
     {"networks", "conditionals", "optimizers", "schedules", "orderings"},
-    {"_model", "_validation", "_sequences", "_labels"},
+    {"_model", "_validation", "_sequences", "_labels", "_prefixes"},
     {"_inference"},
     {"_sampling", "_purification"},
     {"_density"},

@@ -182,16 +182,15 @@ class RecurrentLayers:
         layers: list[Kept] = []
         for layer, state in enumerate(begin):
             below = layers[-1][0] if layers else None
-            c = self._biases(params, layer, steps, context)
+            own = None if context is None else context[steps.sequence[: len(steps)]]
+            c = self._biases(params, layer, own, n_threads)
             layers.append(self._layer(params, layer, steps, state, below, c, keep, n_threads))
         return layers
 
-    def _biases(self, params: Params, layer: int, steps: Steps, context: Array | None) -> Array:
-        """Return c (1, G H), or with a context that of each sequence (n, G H)."""
-        c: Array = params[f"c{layer}"][None]
-        if context is None:
-            return c
-        return np.ascontiguousarray(context[steps.sequence[: len(steps)]] @ params[f"U{layer}"] + c)
+    def _biases(self, params: Params, layer: int, context: Array | None, n_threads: int) -> Array:
+        """Return c (1, G H), or with a context that of each of its rows (n, G H)."""
+        c: Array = params[f"c{layer}"]
+        return c[None] if context is None else product(context, params[f"U{layer}"], c, n_threads)
 
     def _layer(
         self,
@@ -212,11 +211,14 @@ class RecurrentLayers:
         slots = _cpu.aligned_empty((N - n, self.n_slots * H), self.dtype) if keep else None
         given = None
         if below is not None:
-            given = product(below[n:], self._entering(params, layer), c[0], n_threads)
-            if len(c) > 1:
+            W = self._entering(params, layer)
+            if not self.n_context:
+                given = product(below[n:], W, c[0], n_threads)
+            else:
                 place = np.empty(n, int)
                 place[steps.sequence[:n]] = np.arange(n)
-                given += (c - c[0])[place[steps.sequence[n:]]]
+                given = product(below[n:], W, np.zeros_like(c[0]), n_threads)
+                given += c[place[steps.sequence[n:]]]
         _recurrent.forward(
             self._weights(params, layer, c), steps.first, steps.entering, self.inputs.one_hot,
             self.inputs.n_inputs, given, h, s, slots, n_threads,
@@ -236,13 +238,10 @@ class RecurrentLayers:
 
     def walk_weights(self, params: Params, context: Array | None) -> list[_recurrent.Weights]:
         """Return what a walk reads of the layers."""
-        weights = []
-        for layer in range(len(self.sizes)):
-            c = params[f"c{layer}"][None]
-            if context is not None:
-                c = np.ascontiguousarray(context @ params[f"U{layer}"] + c)
-            weights.append(self._weights(params, layer, c, walk=True))
-        return weights
+        return [
+            self._weights(params, layer, self._biases(params, layer, context, 1), walk=True)
+            for layer in range(len(self.sizes))
+        ]
 
     def _entering(self, params: Params, layer: int) -> Array:
         W = params[f"W_xh{layer}"]
