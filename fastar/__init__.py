@@ -6,6 +6,7 @@ from fastar.classification import GenerativeClassifier
 from fastar.detection import DensityOutlierDetector
 from fastar.images import PixelRNN
 from fastar.imputation import DensityImputer
+from fastar.labelling import SequenceLabeller
 from fastar.mixture import Mixture
 from fastar.models import FVSBN, MADE, NADE, RNADE
 from fastar.orderless import DeepNADE
@@ -24,6 +25,7 @@ __all__ = [
     "GenerativeRNN",
     "Mixture",
     "PixelRNN",
+    "SequenceLabeller",
     "__version__",
     "load",
 ]

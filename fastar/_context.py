@@ -191,6 +191,25 @@ class Context:
         )
 
 
+def encode_context(
+    fitted: Context | None, given: Any, n: int, dtype: Any, name: str = "context"
+) -> Array | None:
+    """Return the context of n rows as networks take it; fitted: that of `fit`, if it had one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Only one of `fit` and this call has a context; or it is not like that of `fit`.
+    """
+    if (given is None) != (fitted is None):
+        raise ValueError(
+            f"{name} must be given for a model of p(x given context), as in fit. Got none."
+            if given is None
+            else f"{name} must be None for a model that was fitted without. Got one instead."
+        )
+    return None if fitted is None else fitted.encode(given, n, np.dtype(dtype), name)
+
+
 def _table(given: Any, name: str, n_columns: int = 1) -> Array:
     """Return a context that is no DataFrame as an array (n, columns).
 

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastar import _inference, _sampling
 from fastar._containers import Container
-from fastar._context import Context
+from fastar._context import Context, encode_context
 from fastar._frames import Schema
 from fastar._model import Model
 from fastar._parameters import Array, Params
@@ -97,15 +97,7 @@ class FittedDensity:
 
     def _encoded(self, context: Any, n: int, name: str = "context") -> Array | None:
         """Return the context of n rows as networks take it."""
-        if (context is None) != (self.context_ is None):
-            raise ValueError(
-                f"{name} must be given for a model of p(x given context), as in fit. Got none."
-                if context is None
-                else f"{name} must be None for a model that was fitted without. Got one instead."
-            )
-        if self.context_ is None:
-            return None
-        return self.context_.encode(context, n, np.dtype(self.dtype), name)
+        return encode_context(self.context_, context, n, self.dtype, name)
 
     def score_samples(self, X: Any, *, context: Any = None) -> Array:
         """Return log p(x) of each row, or log p(x given context).

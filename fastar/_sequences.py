@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +79,16 @@ class Sequences:
         )
 
 
+def is_list(X: Any) -> bool:
+    """Return whether X is a list of sequences, not rows of an array."""
+    if isinstance(X, Sequences):
+        return True
+    if not isinstance(X, list | tuple):
+        return False
+    arrays = any(isinstance(each, np.ndarray) for each in X)
+    return arrays or len({np.shape(each) for each in X}) > 1
+
+
 def _checked(values: Any, name: str) -> Array:
     """Return steps (N, F) of numbers."""
     array = np.asarray(values)
@@ -136,30 +146,50 @@ class SequenceTable:
         at the last one, whose other values are missing.
     rows : int array or None
         The sequences that belong to the table, all of them by default.
+    context : array (n, C) or None
+        What each of `sequences` is given, as networks take it.
     """
 
-    def __init__(self, sequences: Sequences, ends: bool, rows: Array | None = None) -> None:
+    def __init__(
+        self,
+        sequences: Sequences,
+        ends: bool,
+        rows: Array | None = None,
+        context: Array | None = None,
+    ) -> None:
         self.sequences = sequences
         self.ends = ends
         self.rows = np.arange(len(sequences)) if rows is None else rows
+        self._context = context
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def subset(self, which: Array) -> SequenceTable:
         """Return the table of some of the sequences."""
-        return SequenceTable(self.sequences, self.ends, self.rows[which])
+        return SequenceTable(self.sequences, self.ends, self.rows[which], self._context)
 
-    def context(self, which: Array | slice) -> None:
-        """Return nothing: sequences have no context."""
-        return
+    def given(self, context: Array | None) -> SequenceTable:
+        """Return the table of the same sequences with a context."""
+        return SequenceTable(self.sequences, self.ends, self.rows, context)
 
-    def take(self, which: Array | slice) -> Block:
-        """Return some of the sequences."""
+    def context(self, which: Array | slice) -> Array | None:
+        """Return the context of some of the sequences."""
+        if self._context is None:
+            return None
+        return np.ascontiguousarray(self._context[self.rows[which]])
+
+    def places(self, which: Array | slice) -> tuple[Array, Array]:
+        """Return where the steps (N,) of some of the sequences stand, and their lengths."""
         rows = self.rows[which]
         starts, lengths = self.sequences.offsets[rows], self.sequences.lengths[rows]
         within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        values = self.sequences.values[np.repeat(starts, lengths) + within]
+        return np.repeat(starts, lengths) + within, lengths
+
+    def take(self, which: Array | slice) -> Block:
+        """Return some of the sequences."""
+        places, lengths = self.places(which)
+        values = self.sequences.values[places]
         if not self.ends:
             return Block(values, lengths)
         longer = lengths + 1
@@ -192,6 +222,59 @@ class SequenceTable:
         )
 
 
+def by_sequence(said: Any, lengths: Array, is_array: bool) -> Any:
+    """Return what is said of all steps (N, ..), in dicts or not, as that of each sequence.
+
+    A list with an entry each; or arrays (n, T, ..) of sequences that came as an array.
+    """
+    if is_array:
+        return _mapped(said, lambda values: values.reshape(len(lengths), -1, *values.shape[1:]))
+    ends = np.cumsum(lengths)
+    return [
+        _mapped(said, lambda values, part=slice(end - length, end): values[part])  # type: ignore[misc]
+        for length, end in zip(lengths, ends, strict=True)
+    ]
+
+
+def of_values(said: Any, width: int) -> Any:
+    """Return what is said of F values of a step as `conditionals` gives it to users.
+
+    said: of all values together, or a list of each. Without the axis of values if there is one.
+    """
+    if isinstance(said, list):
+        return said[0] if width == 1 else dict(enumerate(said))
+    return _mapped(said, lambda values: values[:, 0]) if width == 1 else said
+
+
+def stacked(said: list[Any]) -> Any:
+    """Return what is said of each of F values (N, ..) as of all (N, F, ..)."""
+    if isinstance(said[0], dict):
+        return {key: np.stack([each[key] for each in said], axis=1) for key in said[0]}
+    return np.stack(said, axis=1)
+
+
+def _mapped(said: Any, change: Callable[[Array], Array]) -> Any:
+    if isinstance(said, dict):
+        return {key: _mapped(each, change) for key, each in said.items()}
+    return change(said)
+
+
+def check_steps(conditional: Conditional, table: SequenceTable, name: str) -> None:
+    """Raise ValueError where a value leaves the support, naming sequence and step."""
+    for where, block in table.blocks():
+        wrong = conditional.unsupported(block.values)
+        if wrong.any():
+            row, d = np.argwhere(wrong)[0]
+            ends = np.cumsum(block.lengths)
+            place = int(np.searchsorted(ends, row, side="right"))
+            step = int(row - ends[place] + block.lengths[place])
+            own, _ = conditional.of_column(int(d))
+            raise ValueError(
+                f"{name} must hold {own.support} for a {own.name} conditional. "
+                f"Got {block.values[row, d]} in step {step} of sequence {where.start + place}."
+            )
+
+
 class OfSteps:
     """A conditional of steps, as training and inference ask it of sequences.
 
@@ -216,6 +299,11 @@ class OfSteps:
     def constant(self, table: SequenceTable, weight: Array) -> Array:
         """Return the raw outputs (F, P) of the best constant model, or a good one."""
         return self.conditional.constant(*table.steps(weight))
+
+    def describe(self, raw: Array, steps: Steps) -> Any:
+        """Return what the raw outputs say of the steps (N, ..) of one sequence after the other."""
+        place = np.argsort(steps.sequence, kind="stable")
+        return self.conditional.describe(raw[place], steps.codes[place])
 
     def log_prob(self, raw: Array, steps: Steps, n_threads: int) -> tuple[Array, Array]:
         """Return log-densities (N, F) of all steps, and the sums (n,) of each sequence."""

@@ -33,6 +33,8 @@ distribution : str, Conditional, list or dict, default={distribution}
     for each column, a dict has them by column; what it leaves out is "auto".
 order : {"natural", "random"} or permutation of the columns, default="natural"
     The order of the features in the product.
+{training_parameters}""",
+    "training_parameters": """\
 solver : {"sgd", "adam", "adagrad", "adadelta", "rmsprop"} or Optimizer, default="adam"
 learning_rate_init : float or None, default=None
     First learning rate; None stands for the solver's own (adam and rmsprop 0.001, sgd and

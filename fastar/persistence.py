@@ -22,6 +22,7 @@ from fastar._sequences import Layout
 from fastar.detection import DensityOutlierDetector
 from fastar.images import PixelRNN
 from fastar.imputation import DensityImputer
+from fastar.labelling import SequenceLabeller
 from fastar.mixture import Mixture
 from fastar.models import BY_NAME
 from fastar.orderless import DeepNADE
@@ -34,13 +35,16 @@ _MODELS: dict[str, Any] = {
     "DeepNADE": DeepNADE,
     "GenerativeRNN": GenerativeRNN,
     "PixelRNN": PixelRNN,
+    "SequenceLabeller": SequenceLabeller,
 }
 _TOOLS: dict[str, Any] = {
     "DensityOutlierDetector": DensityOutlierDetector,
     "DensityImputer": DensityImputer,
 }
+_CONDITIONALS = {**conditionals.BY_NAME, conditionals.Mixed.name: conditionals.Mixed}
 _REGISTRIES: dict[str, dict[str, Any]] = {
-    "distribution": {**conditionals.BY_NAME, conditionals.Mixed.name: conditionals.Mixed},
+    "distribution": _CONDITIONALS,
+    "inputs": _CONDITIONALS,
     "solver": optimizers.BY_NAME,
     "learning_rate": schedules.BY_NAME,
 }
@@ -51,7 +55,7 @@ def _to_json(name: str, value: Any) -> Any:
         return None  # neither describes the fitted model
     if isinstance(value, conditionals.Conditional):
         return {"name": value.name, **value.settings()}
-    if name == "distribution" and isinstance(value, list | tuple):
+    if name in ("distribution", "inputs") and isinstance(value, list | tuple):
         return {"list": [_to_json(name, each) for each in value]}
     if name == "distribution" and isinstance(value, dict):
         entries = [[np.array(key).item(), _to_json(name, each)] for key, each in value.items()]
@@ -124,6 +128,10 @@ def _describe(estimator: Any) -> tuple[dict[str, Any], dict[str, Array]]:
     }
     arrays = {"theta": estimator.theta_, "order": np.asarray(estimator.order_, np.int64)}
     arrays |= {f"distribution.{name}": array for name, array in conditional.arrays().items()}
+    if isinstance(estimator, SequenceLabeller):
+        header["labelling"] = _describe_labelling(estimator)
+        learnt = estimator.inputs_.arrays()
+        arrays |= {f"inputs.{name}": array for name, array in learnt.items()}
     if estimator.context_ is not None:
         arrays |= {f"context.{name}": array for name, array in estimator.context_.arrays().items()}
     return header, arrays
@@ -191,13 +199,15 @@ def _restore(header: dict[str, Any], arrays: dict[str, Array], path: str | os.Pa
     if header["feature_names"]:
         estimator.feature_names_in_ = np.array(header["feature_names"], object)
     estimator._container = _container_from_json(header["container"])
+    if "labelling" in header:
+        _restore_labelling(estimator, header["labelling"], _within(arrays, "inputs."))
     settings = header["network"]
     if "image_shape" in settings:
         estimator.image_shape_ = tuple(settings["image_shape"])
     estimator.network_ = networks.BY_NAME[settings.pop("name")](
         n_values,
         estimator.distribution_.n_outputs,
-        estimator.distribution_.inputs,
+        estimator._sizes()["inputs"],
         **settings,
     )
     fits = estimator.network_.zeros().shape == arrays["theta"].shape
@@ -209,6 +219,24 @@ def _restore(header: dict[str, Any], arrays: dict[str, Array], path: str | os.Pa
         header["validation_curve"],
     )
     return estimator
+
+
+def _describe_labelling(labeller: SequenceLabeller) -> dict[str, Any]:
+    classes, inputs = labeller.classes_, labeller.inputs_
+    return {
+        "inputs": {"name": inputs.name, **inputs.settings()},
+        "classes": {"of": classes.tolist(), "dtype": classes.dtype.str},
+        "of_sequences": labeller.of_sequences_,
+    }
+
+
+def _restore_labelling(
+    labeller: SequenceLabeller, described: dict[str, Any], learnt: dict[str, Array]
+) -> None:
+    inputs, classes = _from_json("inputs", described["inputs"]), described["classes"]
+    labeller.inputs_ = inputs.restored(learnt, labeller._container.width)
+    labeller.classes_ = np.array(classes["of"], classes["dtype"])
+    labeller.of_sequences_ = described["of_sequences"]
 
 
 def _within(arrays: dict[str, Array], prefix: str) -> dict[str, Array]:

@@ -10,11 +10,23 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastar._base import Given, TrainedDensity
+from fastar._context import Context, encode_context
 from fastar._density import generator
-from fastar._inference import log_probs, score_rows
+from fastar._inference import describe, log_probs, score_rows
 from fastar._model import Model
 from fastar._parameters import Array, Params
-from fastar._sequences import Layout, OfSteps, Sequences, SequenceTable
+from fastar._prefixes import preceded, read_prefix, state_after
+from fastar._sequences import (
+    Layout,
+    OfSteps,
+    Sequences,
+    SequenceTable,
+    by_sequence,
+    check_steps,
+    is_list,
+    of_values,
+    stacked,
+)
 from fastar._table import Table
 from fastar._threads import effective_n_threads
 from fastar._validation import (
@@ -43,8 +55,9 @@ class GenerativeRNN(TrainedDensity):
 
     with the same weights at every step. A step has one value or F values, which are independent
     given the steps before, or, with ``frame="nade"``, have a NADE whose biases h_{t-1} gives [2]_.
-    With an end symbol, another value of each step that tells whether the
-    sequence ends there, p is a distribution over sequences of every length.
+    With an end symbol, another value of each step that tells whether the sequence ends there, p is
+    a distribution over sequences of every length. A context makes it p(x | context): it enters the
+    cells of each layer and the outputs at every step.
 
     Parameters
     ----------
@@ -69,10 +82,11 @@ class GenerativeRNN(TrainedDensity):
     ----------
     params_ : dict of arrays, views on `theta_`
         Of the first layer W_xh0 (F, Q, G H), of layer l W_xhl (H, G H); W_hhl (H, G H), cl (G H,),
-        and of a GRU dl (H,), the candidate's bias behind the reset gate; V (H, F, P); b (F, P).
+        and of a GRU dl (H,), the candidate's bias behind the reset gate; V (H, F, P); b (F, P);
+        and of a context Ul (C, G H) and B (C, F, P).
         Gates in the order r z n (GRU) and i f g o (LSTM). With ``frame="nade"`` those of `NADE` in
-        the place of V, with U (H, K) and B (H, F, P) from the cells to its K hidden units and its
-        outputs.
+        the place of V, with U (H + C, K) and B (H + C, F, P) from the cells and the context to its
+        K hidden units and its outputs.
     n_parameters_ : int
     {shared_attributes}
 
@@ -100,6 +114,7 @@ class GenerativeRNN(TrainedDensity):
     """
 
     network_: Recurrent | RecurrentFrames
+    context_: Context | None
     _container: Layout
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -175,15 +190,27 @@ class GenerativeRNN(TrainedDensity):
 
     # ---- fitting
 
-    def fit(self, X: Any, y: Any = None, *, sample_weight: Any = None, X_val: Any = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        context: Any = None,
+        sample_weight: Any = None,
+        X_val: Any = None,
+        context_val: Any = None,
+    ) -> Self:
         """Train by minibatches of sequences to the largest mean log-likelihood.
 
         Parameters
         ----------
         X : array-like of shape (n, D), list of arrays of shape (l,) or (l, F), or Sequences
         y : ignored
+        context : array-like or DataFrame of shape (n, C), optional
+            What each sequence is given: numbers, which are standardised inside, and categories,
+            which become one-hot. It enters every layer and every output at every step.
         sample_weight : array-like of shape (n,), optional
-        X_val : as X, optional
+        X_val, context_val : as X and context, optional
             Sequences for early stopping.
 
         Returns
@@ -196,16 +223,19 @@ class GenerativeRNN(TrainedDensity):
             A parameter or an argument breaks a rule that the message names.
         """
         self._validate_params()
-        data = Given(X, None, sample_weight, X_val)
+        data = Given(X, context, sample_weight, X_val, context_val)
         return self._fit(data, keep=self.warm_start, one_pass=False)
 
-    def partial_fit(self, X: Any, y: Any = None, *, sample_weight: Any = None) -> Self:
+    def partial_fit(
+        self, X: Any, y: Any = None, *, context: Any = None, sample_weight: Any = None
+    ) -> Self:
         """Take one pass over these sequences; the first ones decide on the conditional.
 
         Parameters
         ----------
         X : array-like of shape (n, D), list of arrays of shape (l,) or (l, F), or Sequences
         y : ignored
+        context : array-like or DataFrame of shape (n, C), optional
         sample_weight : array-like of shape (n,), optional
 
         Returns
@@ -213,11 +243,11 @@ class GenerativeRNN(TrainedDensity):
         self
         """
         self._validate_params()
-        return self._fit(Given(X, None, sample_weight), keep=True, one_pass=True)
+        return self._fit(Given(X, context, sample_weight), keep=True, one_pass=True)
 
     def _sequences(self, X: Any, reset: bool, name: str = "X") -> SequenceTable:
         """Return what the user gave, and in `fit` remember its kind."""
-        listed = _is_list(X) or (not reset and self._container.length is None)
+        listed = is_list(X) or (not reset and self._container.length is None)
         if listed:
             found = Sequences.of(list(X) if isinstance(X, np.ndarray) else X, name)
             if reset:
@@ -233,7 +263,7 @@ class GenerativeRNN(TrainedDensity):
             self._container = Layout(
                 width, ends, length, max(1, int(found.lengths.max())), found.values.dtype.str
             )
-            self.order_, self.context_ = np.arange(width + ends), None
+            self.order_ = np.arange(width + ends)
         layout = self._container
         if found.values.shape[1] != layout.width:
             raise ValueError(
@@ -245,10 +275,17 @@ class GenerativeRNN(TrainedDensity):
         return SequenceTable(found, layout.ends)
 
     def _read(self, data: Given, keep: bool, rng: np.random.Generator) -> SequenceTable:
-        return self._sequences(data.X, reset=not keep)
+        table, given = self._sequences(data.X, reset=not keep), data.context
+        if not keep:
+            self.context_ = None if given is None else Context.of(given, len(table))
+        return table.given(self._encoded(given, len(table)))
 
     def _read_held_out(self, data: Given) -> SequenceTable:
-        return self._sequences(data.X_val, reset=False, name="X_val")
+        table = self._sequences(data.X_val, reset=False, name="X_val")
+        return table.given(self._encoded(data.context_val, len(table), "context_val"))
+
+    def _encoded(self, context: Any, n: int, name: str = "context") -> Array | None:
+        return encode_context(self.context_, context, n, self.dtype, name)
 
     def _fitted_conditional(self, whole: SequenceTable, weight: Array, X: Any) -> Conditional:
         values = whole.sequences.values
@@ -261,24 +298,14 @@ class GenerativeRNN(TrainedDensity):
         return chosen.fitted(*whole.steps(weight))
 
     def _check_support(self, table: SequenceTable, name: str) -> None:
-        for where, block in table.blocks():
-            wrong = self.distribution_.unsupported(block.values)
-            if wrong.any():
-                row, d = np.argwhere(wrong)[0]
-                place = int(np.searchsorted(np.cumsum(block.lengths), row, side="right"))
-                step = int(row - np.cumsum(block.lengths)[place] + block.lengths[place])
-                own, _ = self.distribution_.of_column(int(d))
-                raise ValueError(
-                    f"{name} must hold {own.support} for a {own.name} conditional. "
-                    f"Got {block.values[row, d]} in step {step} of sequence "
-                    f"{where.start + place}."
-                )
+        check_steps(self.distribution_, table, name)
 
     def _sizes(self) -> dict[str, Any]:
         return {
             "n_features": len(self.order_),
             "n_outputs": self.distribution_.n_outputs,
             "inputs": self.distribution_.inputs,
+            "n_context": 0 if self.context_ is None else self.context_.size,
             "dtype": np.dtype(self.dtype),
         }
 
@@ -312,17 +339,18 @@ class GenerativeRNN(TrainedDensity):
         """How many numbers the model has learnt."""
         return self._model().n_parameters
 
-    def _table(self, X: Any) -> SequenceTable:
+    def _table(self, X: Any, context: Any = None) -> SequenceTable:
         table = self._sequences(X, reset=False)
         self._check_support(table, "X")
-        return table
+        return table.given(self._encoded(context, len(table)))
 
-    def score_samples(self, X: Any) -> Array:
+    def score_samples(self, X: Any, *, context: Any = None) -> Array:
         """Return log p(x) of each sequence, its end among it if it has one.
 
         Parameters
         ----------
         X : array-like of shape (n, D), list of arrays of shape (l,) or (l, F), or Sequences
+        context : array-like or DataFrame of shape (n, C), optional
 
         Returns
         -------
@@ -335,49 +363,86 @@ class GenerativeRNN(TrainedDensity):
             The model is not fitted; X has values outside the support.
         """
         model = self._model()
-        scores: Array = score_rows(model, self._table(X), effective_n_threads(self.n_jobs))  # type: ignore[arg-type]
+        scores: Array = score_rows(model, self._table(X, context), effective_n_threads(self.n_jobs))  # type: ignore[arg-type]
         return scores
 
-    def score(self, X: Any, y: Any = None, *, sample_weight: Any = None) -> float:
+    def score(
+        self, X: Any, y: Any = None, *, context: Any = None, sample_weight: Any = None
+    ) -> float:
         """Return the mean log p(x) of a sequence, in nats.
 
         Parameters
         ----------
         X : array-like of shape (n, D), list of arrays of shape (l,) or (l, F), or Sequences
         y : ignored
+        context : array-like or DataFrame of shape (n, C), optional
         sample_weight : array-like of shape (n,), optional
 
         Returns
         -------
         float
         """
-        scores = self.score_samples(X)
+        scores = self.score_samples(X, context=context)
         weight = None if sample_weight is None else check_weight(sample_weight, len(scores))
         return float(np.average(scores, weights=weight))
 
-    def score_features(self, X: Any) -> Any:
+    def score_features(self, X: Any, *, context: Any = None) -> Any:
         """Return log p(x_t | those before it) of each step; they sum to `score_samples`.
 
         Parameters
         ----------
         X : array-like of shape (n, D), list of arrays of shape (l,) or (l, F), or Sequences
+        context : array-like or DataFrame of shape (n, C), optional
 
         Returns
         -------
         ndarray of shape (n, D) or list of arrays (l,), float64
             Nats. With an end symbol one entry more, log p of ending there.
         """
-        model, table = self._model(), self._table(X)
+        model, table = self._model(), self._table(X, context)
         found: list[Array] = []
         for where, logp, _ in log_probs(model, table, effective_n_threads(self.n_jobs)):  # type: ignore[arg-type]
-            lengths = table.sequences.lengths[where] + self._container.ends
             steps = model.conditional.encode(table.take(where), model.dtype)  # type: ignore[arg-type]
-            by_step = logp.sum(axis=1, dtype=np.float64)
             place = np.argsort(steps.sequence, kind="stable")  # type: ignore[attr-defined]
-            found.extend(np.split(by_step[place], np.cumsum(lengths)[:-1]))
-        return found if self._container.length is None else np.array(found)
+            found.append(logp.sum(axis=1, dtype=np.float64)[place])
+        return self._by_sequence(np.concatenate(found), table)
 
-    def score_stream(self, X: Any, state: State | None = None) -> tuple[Array, State]:
+    def _by_sequence(self, said: Any, table: SequenceTable) -> Any:
+        lengths = table.sequences.lengths + table.ends
+        is_array = self._container.length is not None and len({*lengths.tolist()}) == 1
+        return by_sequence(said, lengths, is_array)
+
+    def conditionals(self, X: Any, *, context: Any = None) -> Any:
+        """Return the parameters of each p(x_t | those before it).
+
+        Parameters
+        ----------
+        X : array-like of shape (n, D), list of arrays of shape (l,) or (l, F), or Sequences
+        context : array-like or DataFrame of shape (n, C), optional
+
+        Returns
+        -------
+        list, or array or dict of arrays where `fit` was given an array
+            Of each sequence what models of rows give of each row: of Bernoulli values probabilities
+            of one (l,) or (l, F), of levels their probabilities (l, K) or (l, F, K), of others a
+            dict of named arrays; if values have conditionals of their own a dict of these by place.
+            Of an array (n, D) arrays of shape (n, D) or (n, D, K). With an end symbol a dict:
+            "end", the probability (l + 1,) of ending there, and "values" of l + 1 steps, given that
+            the sequence does not end there.
+        """
+        model, table = self._model(), self._table(X, context)
+        said = describe(model, table, effective_n_threads(self.n_jobs))  # type: ignore[arg-type]
+        width = self._container.width
+        if not self._container.ends:
+            return self._by_sequence(of_values(said, width), table)
+        own = self.distribution_.columns[1:]  # type: ignore[attr-defined]
+        alike = len({repr(each) for each in own}) == 1
+        values = of_values(stacked(said[1:]) if alike else said[1:], width)
+        return self._by_sequence({"end": said[0], "values": values}, table)
+
+    def score_stream(
+        self, X: Any, state: State | None = None, *, context: Any = None
+    ) -> tuple[Array, State]:
         """Return log p of each step of long streams, chunk by chunk.
 
         Parameters
@@ -386,6 +451,7 @@ class GenerativeRNN(TrainedDensity):
             The next steps of n streams.
         state : what the last call returned, or None
             None at the beginning of the streams.
+        context : array-like or DataFrame of shape (n, C), optional
 
         Returns
         -------
@@ -411,7 +477,8 @@ class GenerativeRNN(TrainedDensity):
         self._check_support(table, "X")
         n_threads = effective_n_threads(self.n_jobs)
         steps = model.conditional.encode(table.take(slice(None)), model.dtype)  # type: ignore[arg-type]
-        raw, state = network.follow(model.params, steps, state, n_threads)  # type: ignore[arg-type]
+        given = self._encoded(context, n)
+        raw, state = network.follow(model.params, steps, state, n_threads, given)  # type: ignore[arg-type]
         scores = self.distribution_.log_prob(raw, steps.codes, n_threads)[1]  # type: ignore[attr-defined]
         return np.ascontiguousarray(scores.reshape(T, n).T), state
 
@@ -419,18 +486,24 @@ class GenerativeRNN(TrainedDensity):
         self,
         n_samples: int = 1,
         *,
+        context: Any = None,
+        prefix: Any = None,
         max_length: int | None = None,
         temperature: float = 1.0,
         random_state: Any = None,
     ) -> Any:
-        """Draw sequences, step by step.
+        """Draw sequences, step by step, from their beginning or going on from given ones.
 
         Parameters
         ----------
         n_samples : int, default=1
+        context : array-like or DataFrame of shape (n_samples, C) or (1, C), optional
+        prefix : array-like of shape (l,) or (l, F), or list of n_samples of them, optional
+            How each begins: what follows is drawn from p(rest | prefix). Where `fit` was given an
+            array also an array (n_samples, l).
         max_length : int or None, default=None
-            Steps after which a sequence is cut; by default the length of those in `fit`, or of the
-            longest.
+            Steps after the prefix after which a sequence is cut; by default those up to the length
+            of the longest in `fit`, but at least one.
         temperature : float, default=1
             Each conditional is raised to the power 1 / temperature and normalised.
         random_state : int, RandomState instance or None
@@ -438,16 +511,25 @@ class GenerativeRNN(TrainedDensity):
         Returns
         -------
         ndarray of shape (n_samples, max_length), or list of arrays (l,) or (l, F)
-            Of the type that `fit` was given: a list with an end symbol.
+            Of the type that `fit` was given: a list with an end symbol. Prefixes are part of them.
         """
         model, network = self._model(), self.network_
         n = check_count("n_samples", n_samples)
+        temperature = check_temperature(temperature)
+        given, n_threads = self._encoded(context, n), effective_n_threads(self.n_jobs)
+        layout, begun, state, known = self._container, None, network.start(n), 0
+        if prefix is not None:
+            begun = read_prefix(prefix, n, layout)
+            self._check_support(SequenceTable(begun, layout.ends), "prefix")
+            known = int(begun.lengths.max())
+            state = state_after(
+                begun, n, layout.ends, network, model.params, self.distribution_, given, n_threads
+            )
         longest = check_count(
-            "max_length", self._container.longest if max_length is None else max_length
+            "max_length", max(1, layout.longest - known) if max_length is None else max_length
         )
-        capsule = self.distribution_.kernel.draw(model.dtype, check_temperature(temperature))
-        rng, n_threads = generator(random_state), effective_n_threads(self.n_jobs)
-        state, alive = network.start(n), np.arange(n)
+        capsule = self.distribution_.kernel.draw(model.dtype, temperature)
+        rng, alive = generator(random_state), np.arange(n)
         drawn = np.zeros((longest, n, self._container.width))
         lengths = np.full(n, longest)
         for first in range(0, longest, _WALKED_STEPS):
@@ -456,7 +538,10 @@ class GenerativeRNN(TrainedDensity):
             self.distribution_.fill_noise(rng.spawn(1), noise, len(noise), 1)
             codes = np.zeros((len(alive), T * F), model.dtype)
             noise = noise.reshape(len(alive), T * F, -1)
-            network.sample(model.params, capsule, noise, None, codes, n_threads, state=state)
+            own = None if given is None else given[alive]
+            network.sample(
+                model.params, capsule, noise, None, codes, n_threads, context=own, state=state
+            )
             values = self.distribution_.decode(codes.reshape(-1, F)).reshape(-1, T, F)
             drawn[first : first + T, alive] = values[:, :, int(self._container.ends) :].swapaxes(
                 0, 1
@@ -468,22 +553,15 @@ class GenerativeRNN(TrainedDensity):
                 alive, state = alive[going], [(h[going], s[going]) for h, s in state]
                 if not len(alive):
                     break
-        return self._like_fit(drawn, lengths)
+        return self._like_fit(drawn, lengths, begun)
 
-    def _like_fit(self, drawn: Array, lengths: Array) -> Any:
-        """Return draws (T, n, F) as what `fit` was given."""
+    def _like_fit(self, drawn: Array, lengths: Array, begun: Sequences | None) -> Any:
+        """Return draws (T, n, F), after their beginnings, as what `fit` was given."""
         values = drawn.astype(np.dtype(self._container.dtype))
-        if self._container.length is not None and not self._container.ends:
-            return np.ascontiguousarray(values[:, :, 0].T)
         parts = [values[:length, i] for i, length in enumerate(lengths)]
-        return [part[:, 0] for part in parts] if self._container.width == 1 else parts
-
-
-def _is_list(X: Any) -> bool:
-    """Return whether X is a list of sequences, not rows of an array."""
-    if isinstance(X, Sequences):
-        return True
-    if not isinstance(X, list | tuple):
-        return False
-    arrays = any(isinstance(each, np.ndarray) for each in X)
-    return arrays or len({np.shape(each) for each in X}) > 1
+        if begun is not None:
+            parts = preceded(parts, begun)
+        if self._container.width == 1:
+            parts = [part[:, 0] for part in parts]
+        is_array = self._container.length is not None and not self._container.ends
+        return np.array(parts) if is_array and len({*map(len, parts)}) == 1 else parts

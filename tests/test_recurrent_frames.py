@@ -140,6 +140,45 @@ def test_all_sequences_have_probability_one(cell):
 
 
 @every_cell
+def test_contexts_reach_every_frame(cell):
+    """The first one, whose state is zero, too."""
+    X, context = frames(40, F=3), np.random.default_rng(4).normal(size=(40, 2))
+    model = fit(make(cell, frame="nade", n_frame_hidden=5, dtype="float64", max_iter=2, n_layers=2),
+                X, context=context)  # fmt: skip
+    model.theta_ += 0.4 * np.random.default_rng(1).standard_normal(model.theta_.size)
+    composition, rng = model._model(), np.random.default_rng(0)
+    steps = composition.codes(model._table(X[:9], context[:9]).take(slice(None)))
+    own, network = np.ascontiguousarray(context[:9]), composition.network
+    scale = rng.uniform(-1, 1, 9)
+
+    def loss():
+        raw, _ = network.forward(composition.params, steps, 1, context=own)
+        return (scale * composition.conditional.log_prob(raw, steps, 1)[1]).sum()
+
+    raw, cache = network.forward(composition.params, steps, 1, context=own, rng=rng)
+    _, graw = composition.conditional.gradient(raw, steps, scale, 1)
+    gradient = np.nan * composition.theta
+    network.backward(composition.params, cache, graw, composition.layout.views(gradient), 1)
+    start = composition.theta.copy()
+    for _ in range(4):
+        direction, ends = rng.standard_normal(start.size), []
+        for step in (1e-6, -1e-6):
+            composition.theta[:] = start + step * direction
+            ends.append(loss())
+        composition.theta[:] = start
+        expected = (ends[0] - ends[1]) / 2e-6
+        np.testing.assert_allclose(gradient @ direction, expected, rtol=1e-5, atol=1e-6)
+    first = [model.score_features(X[:1], context=context[i : i + 1])[0][0] for i in (0, 1)]
+    assert first[0] != first[1]
+    n = 6000
+    drawn = model.sample(n, context=np.repeat(context[:1], n, axis=0), random_state=0)
+    states = np.array(list(itertools.product([0, 1], repeat=3)))
+    p = [np.exp(model.score_features([each[None]], context=context[:1])[0][0]) for each in states]
+    begun = np.array([each[0] for each in drawn if len(each)]) @ [4, 2, 1]
+    np.testing.assert_allclose(np.bincount(begun, minlength=8) / n, p, atol=0.03)
+
+
+@every_cell
 def test_values_of_a_frame_depend_on_one_another(cell):
     bit = np.random.default_rng(0).integers(0, 2, (300, 4, 1))
     X = rows(np.concatenate([bit, bit, 1 - bit], axis=2))

@@ -26,7 +26,7 @@ LAYERS = [
     {"_frames"},
     {"_reading", "_context"},
     {"networks", "conditionals", "optimizers", "schedules", "orderings"},
-    {"_model", "_validation", "_sequences"},
+    {"_model", "_validation", "_sequences", "_labels", "_prefixes"},
     {"_inference"},
     {"_sampling", "_purification"},
     {"_density"},
@@ -35,7 +35,7 @@ LAYERS = [
     {"_base"},
     {"models"},
     {"_parallel"},
-    {"orderless", "sequences", "images"},
+    {"orderless", "sequences", "images", "labelling"},
     {"mixture", "classification", "detection", "imputation"},
     {"persistence"},
 ]

@@ -25,13 +25,15 @@ class Cache:
 
     steps: Steps
     layers: list[Kept]
+    context: Array | None
 
 
 class Recurrent(Network):
     """Cells whose state after the steps before gives the distribution of the next one.
 
     ``h_t = cell(x_t, h_{t-1})``, ``raw_t = b + h_{t-1} V``, with h_0 = 0; further layers take the
-    units of the one before as their x.
+    units of the one before as their x. A context (n, C) adds context U to what enters the cells of
+    each layer, and context B to the outputs, at every step.
 
     Parameters
     ----------
@@ -46,6 +48,7 @@ class Recurrent(Network):
         Gradients pass no further than to the last step that is a multiple of it.
     dropout : float
         Share of units that are hidden from further layers and outputs in training.
+    n_context : int
     dtype : dtype
         float32 or float64.
     """
@@ -67,8 +70,6 @@ class Recurrent(Network):
     ) -> None:
         if not hidden_layer_sizes or min(n_features, *hidden_layer_sizes) < 1:
             raise ValueError("n_features and every layer's size must be at least 1")
-        if n_context:
-            raise ValueError("a recurrent network takes no context")
         self.n_features = n_features
         self.n_outputs = n_outputs
         self.inputs = inputs
@@ -76,9 +77,16 @@ class Recurrent(Network):
         self.hidden_layer_sizes = tuple(map(int, hidden_layer_sizes))
         self.bptt = None if bptt is None else int(bptt)
         self.dropout = float(dropout)
+        self.n_context = int(n_context)
         self.dtype = np.dtype(dtype)
         self.layers = RecurrentLayers(
-            cell, self.hidden_layer_sizes, inputs, self.bptt, 0, self.dtype, self.dropout
+            cell,
+            self.hidden_layer_sizes,
+            inputs,
+            self.bptt,
+            self.n_context,
+            self.dtype,
+            self.dropout,
         )
 
     def settings(self) -> dict[str, Any]:
@@ -88,6 +96,7 @@ class Recurrent(Network):
             "hidden_layer_sizes": list(self.hidden_layer_sizes),
             "bptt": self.bptt,
             "dropout": self.dropout,
+            "n_context": self.n_context,
             "dtype": self.dtype.name,
         }
 
@@ -100,19 +109,20 @@ class Recurrent(Network):
         return {
             **self.layers.weight_shapes,
             "V": (H, F, P),
+            **({"B": (self.n_context, F, P)} if self.n_context else {}),
             **self.layers.bias_shapes,
             "b": (F, P),
         }
 
     @property
     def decayed(self) -> tuple[str, ...]:
-        """The W and V."""
-        return (*self.layers.weight_shapes, "V")
+        """All but the biases."""
+        return (*self.layers.weight_shapes, *self.output_weights)
 
     @property
     def output_weights(self) -> tuple[str, ...]:
-        """V."""
-        return ("V",)
+        """V, and B."""
+        return ("V", "B") if self.n_context else ("V",)
 
     def initialise(self, params: Params, rng: np.random.Generator) -> None:
         """Fill weights with small random numbers, an LSTM's forget gates with ones."""
@@ -120,6 +130,8 @@ class Recurrent(Network):
         V = params["V"]
         V[...] = rng.uniform(-1, 1, V.shape) / np.sqrt(len(V))
         params["b"][...] = 0
+        if self.n_context:
+            params["B"][...] = 0
 
     # ---- forward
 
@@ -139,25 +151,54 @@ class Recurrent(Network):
         """
         n_threads = self._threads(len(steps.codes), n_threads)
         begin = self.start(len(steps)) if state is None else state
-        layers = self.layers.forward(params, steps, begin, rng, n_threads)
-        return self._outputs(params, layers[-1].given, n_threads), (
-            None if rng is None else Cache(steps, layers)
+        layers = self.layers.forward(params, steps, begin, rng, n_threads, context)
+        return self._outputs(params, layers[-1].given, steps, context, n_threads), (
+            None if rng is None else Cache(steps, layers, context)
         )
 
+    def through(
+        self,
+        params: Params,
+        steps: Steps,
+        state: State,
+        n_threads: int,
+        context: Array | None = None,
+    ) -> tuple[Array, State]:
+        """Return raw (N, F, P), and the state before the last step of each sequence.
+
+        state: before its first step; both in the order of the sequences.
+        """
+        n_threads = self._threads(len(steps.codes), n_threads)
+        h, after = self.layers.through(params, steps, state, n_threads, context)
+        return self._outputs(params, h, steps, context, n_threads), after
+
     def follow(
-        self, params: Params, steps: Steps, state: State, n_threads: int
+        self,
+        params: Params,
+        steps: Steps,
+        state: State,
+        n_threads: int,
+        context: Array | None = None,
     ) -> tuple[Array, State]:
         """Return raw (N, F, P) of sequences of one length, and the state after them.
 
         state: of each sequence before its first step.
         """
-        n_threads = self._threads(len(steps.codes), n_threads)
-        h, after = self.layers.follow(params, steps, state, n_threads)
-        return self._outputs(params, h, n_threads), after
+        raw, after = self.through(params, steps.longer(), state, n_threads, context)
+        return raw[: len(steps.codes)], after
 
-    def _outputs(self, params: Params, h: Array, n_threads: int) -> Array:
+    def _outputs(
+        self, params: Params, h: Array, steps: Steps, context: Array | None, n_threads: int
+    ) -> Array:
         raw = product(h, params["V"], params["b"].ravel(), n_threads)
+        if context is not None:
+            raw += self._own(params, context, n_threads)[steps.sequence]
         return raw.reshape(-1, self.n_features, self.n_outputs)
+
+    def _own(self, params: Params, context: Array, n_threads: int) -> Array:
+        """Return what a context adds to the outputs (n, F P) of each step."""
+        zeros = np.zeros(self.n_features * self.n_outputs, self.dtype)
+        return product(context, params["B"], zeros, n_threads)
 
     # ---- backward
 
@@ -170,8 +211,12 @@ class Recurrent(Network):
         np.sum(graw, axis=0, out=grads["b"])
         V = grads["V"].reshape(-1, g.shape[1])
         _recurrent.outer(cache.layers[-1].given, g, V, n_threads)
+        steps, context = cache.steps, cache.context
+        if context is not None:
+            gB = grads["B"].reshape(-1, g.shape[1])
+            _recurrent.outer(np.ascontiguousarray(context[steps.sequence]), g, gB, n_threads)
         gh = transposed_product(g, params["V"], n_threads)
-        self.layers.backward(params, cache.steps, cache.layers, gh, grads, n_threads)
+        self.layers.backward(params, steps, cache.layers, gh, grads, n_threads, context)
 
     # ---- one step after the other
 
@@ -196,12 +241,13 @@ class Recurrent(Network):
 
         state: before the first step, and then after the last.
         """
-        layers = self.layers.walk_weights(params, None)
+        layers = self.layers.walk_weights(params, context)
+        own = None if context is None else self._own(params, context, n_threads)
         V = _recurrent.pack(params["V"].reshape(self.hidden_layer_sizes[-1], -1), 1)
         source = np.arange(codes.shape[1], dtype=np.int32).reshape(-1, self.n_features)
         _recurrent.sample(
             draw, noise, held, codes, weight, layers, self.inputs.one_hot, self.inputs.n_inputs,
-            source, V, params["b"].reshape(1, -1), None, self.n_outputs,
+            source, V, params["b"].reshape(1, -1), own, self.n_outputs,
             self.start(len(codes)) if state is None else state,
             self._threads(codes.size, n_threads),
         )  # fmt: skip

@@ -24,6 +24,7 @@ class Cache:
     steps: Steps
     layers: list[Kept]
     frame: FrameCache
+    context: Array | None
 
 
 class RecurrentFrames(Network):
@@ -46,7 +47,9 @@ class RecurrentFrames(Network):
     bptt : int or None
         Gradients pass no further than to the last step that is a multiple of it.
     dropout : float
-        Share of units that are hidden from further layers and outputs in training.
+        Share of units that are hidden from further layers and the NADE in training.
+    n_context : int
+        C: a context (n, C) enters the cells, and the NADE beside u.
     dtype : dtype
 
     References
@@ -68,6 +71,7 @@ class RecurrentFrames(Network):
         n_frame_hidden: int,
         bptt: int | None = None,
         dropout: float = 0.0,
+        n_context: int = 0,
         dtype: Any,
     ) -> None:
         if not hidden_layer_sizes or min(n_features, *hidden_layer_sizes) < 1:
@@ -80,13 +84,21 @@ class RecurrentFrames(Network):
         self.n_frame_hidden = int(n_frame_hidden)
         self.bptt = None if bptt is None else int(bptt)
         self.dropout = float(dropout)
+        self.n_context = int(n_context)
         self.dtype = np.dtype(dtype)
         self.layers = RecurrentLayers(
-            cell, self.hidden_layer_sizes, inputs, self.bptt, 0, self.dtype, self.dropout
+            cell,
+            self.hidden_layer_sizes,
+            inputs,
+            self.bptt,
+            self.n_context,
+            self.dtype,
+            self.dropout,
         )
         self.frame = SharedHidden(
             n_features, n_outputs, inputs, n_hidden=n_frame_hidden, activation="sigmoid",
-            markov_order=n_features, n_context=self.hidden_layer_sizes[-1], dtype=dtype,
+            markov_order=n_features, dtype=dtype,
+            n_context=self.hidden_layer_sizes[-1] + self.n_context,
         )  # fmt: skip
 
     def settings(self) -> dict[str, Any]:
@@ -97,6 +109,7 @@ class RecurrentFrames(Network):
             "n_frame_hidden": self.n_frame_hidden,
             "bptt": self.bptt,
             "dropout": self.dropout,
+            "n_context": self.n_context,
             "dtype": self.dtype.name,
         }
 
@@ -147,22 +160,42 @@ class RecurrentFrames(Network):
         """
         n_threads = self._threads(len(steps.codes), n_threads)
         begin = self.start(len(steps)) if state is None else state
-        layers = self.layers.forward(params, steps, begin, rng, n_threads)
-        u = layers[-1].given
+        layers = self.layers.forward(params, steps, begin, rng, n_threads, context)
+        u = _beside(layers[-1].given, context, steps)
         raw, cache = self.frame.forward(params, steps.codes, n_threads, context=u)
-        return raw, None if rng is None else Cache(steps, layers, cache)
+        return raw, None if rng is None else Cache(steps, layers, cache, context)
+
+    def through(
+        self,
+        params: Params,
+        steps: Steps,
+        state: State,
+        n_threads: int,
+        context: Array | None = None,
+    ) -> tuple[Array, State]:
+        """Return raw (N, F, P), and the state before the last step of each sequence.
+
+        state: before its first step; both in the order of the sequences.
+        """
+        n_threads = self._threads(len(steps.codes), n_threads)
+        h, after = self.layers.through(params, steps, state, n_threads, context)
+        u = _beside(h, context, steps)
+        return self.frame.forward(params, steps.codes, n_threads, context=u)[0], after
 
     def follow(
-        self, params: Params, steps: Steps, state: State, n_threads: int
+        self,
+        params: Params,
+        steps: Steps,
+        state: State,
+        n_threads: int,
+        context: Array | None = None,
     ) -> tuple[Array, State]:
         """Return raw (N, F, P) of sequences of one length, and the state after them.
 
         state: of each sequence before its first step.
         """
-        n_threads = self._threads(len(steps.codes), n_threads)
-        h, after = self.layers.follow(params, steps, state, n_threads)
-        raw, _ = self.frame.forward(params, steps.codes, n_threads, context=h)
-        return raw, after
+        raw, after = self.through(params, steps.longer(), state, n_threads, context)
+        return raw[: len(steps.codes)], after
 
     # ---- backward
 
@@ -171,8 +204,9 @@ class RecurrentFrames(Network):
     ) -> None:
         """Overwrite `grads` with the gradient of sum(graw * raw)."""
         n_threads = self._threads(len(graw), n_threads)
-        gh = self.frame.context_gradient(params, cache.frame, graw, grads, n_threads)
-        self.layers.backward(params, cache.steps, cache.layers, gh, grads, n_threads)
+        gu = self.frame.context_gradient(params, cache.frame, graw, grads, n_threads)
+        gh = np.ascontiguousarray(gu[:, : self.hidden_layer_sizes[-1]])
+        self.layers.backward(params, cache.steps, cache.layers, gh, grads, n_threads, cache.context)
 
     # ---- one frame after the other
 
@@ -199,19 +233,24 @@ class RecurrentFrames(Network):
         """
         F, n_threads = self.n_features, self._threads(len(codes), n_threads)
         state = self.start(len(codes)) if state is None else state
-        weights = self.layers.step_weights(params)
+        weights = self.layers.step_weights(params, context, n_threads)
         for first in range(0, codes.shape[1], F):
             step = slice(first, first + F)
             flags = None if held is None else np.ascontiguousarray(held[:, step])
             frame = np.ascontiguousarray(codes[:, step])
             own_noise = np.ascontiguousarray(noise[:, step])
+            u = state[-1][0] if context is None else np.hstack([state[-1][0], context])
             self.frame.sample(
-                params, draw, own_noise, flags, frame, n_threads, context=state[-1][0],
-                weight=weight,
-            )  # fmt: skip
+                params, draw, own_noise, flags, frame, n_threads, context=u, weight=weight
+            )
             codes[:, step] = frame
             self.layers.advance(params, weights, state, frame, n_threads)
 
     def _threads(self, n_rows: int, n_threads: int) -> int:
         size = max(H * H for H in self.hidden_layer_sizes) * self.layers.n_gates
         return useful_n_threads(n_threads, n_rows * size)
+
+
+def _beside(h: Array, context: Array | None, steps: Steps) -> Array:
+    """Return units (N, H), and beside them each step's context."""
+    return h if context is None else np.hstack([h, context[steps.sequence]])

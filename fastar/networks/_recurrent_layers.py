@@ -75,6 +75,12 @@ class Steps:
             return self.inputs
         return self.codes[self.before] if len(self.codes) else self.codes
 
+    def longer(self) -> Steps:
+        """Return sequences of one length with one step more, whatever it holds."""
+        n = len(self)
+        codes = np.concatenate([self.codes, self.codes[-n:]])
+        return Steps(codes, np.append(self.counts, n), np.append(self.sequence, np.arange(n)))
+
     def sums(self, values: Array) -> Array:
         """Return the sums over each sequence (n,) of a number (N,) for each step."""
         return np.bincount(self.sequence, values, len(self))
@@ -213,16 +219,15 @@ class RecurrentLayers:
         layers: list[Kept] = []
         for layer, state in enumerate(begin):
             below = layers[-1].given if layers else None
-            c = self._biases(params, layer, steps, context)
+            own = None if context is None else context[steps.sequence[: len(steps)]]
+            c = self._biases(params, layer, own, n_threads)
             layers.append(self._layer(params, layer, steps, state, below, c, rng, n_threads))
         return layers
 
-    def _biases(self, params: Params, layer: int, steps: Steps, context: Array | None) -> Array:
-        """Return c (1, G H), or with a context that of each sequence (n, G H)."""
-        c: Array = params[f"c{layer}"][None]
-        if context is None:
-            return c
-        return np.ascontiguousarray(context[steps.sequence[: len(steps)]] @ params[f"U{layer}"] + c)
+    def _biases(self, params: Params, layer: int, context: Array | None, n_threads: int) -> Array:
+        """Return c (1, G H), or with a context that of each of its rows (n, G H)."""
+        c: Array = params[f"c{layer}"]
+        return c[None] if context is None else product(context, params[f"U{layer}"], c, n_threads)
 
     def _layer(
         self,
@@ -245,11 +250,14 @@ class RecurrentLayers:
         )
         given = None
         if below is not None:
-            given = product(below[n:], self._entering(params, layer), c[0], n_threads)
-            if len(c) > 1:
+            W = self._entering(params, layer)
+            if not self.n_context:
+                given = product(below[n:], W, c[0], n_threads)
+            else:
                 place = np.empty(n, int)
                 place[steps.sequence[:n]] = np.arange(n)
-                given += (c - c[0])[place[steps.sequence[n:]]]
+                given = product(below[n:], W, np.zeros_like(c[0]), n_threads)
+                given += c[place[steps.sequence[n:]]]
         _recurrent.forward(
             self._weights(params, layer, c), steps.first, steps.entering, self.inputs.one_hot,
             self.inputs.n_inputs, given, h, s, slots, n_threads,
@@ -273,13 +281,10 @@ class RecurrentLayers:
 
     def walk_weights(self, params: Params, context: Array | None) -> list[_recurrent.Weights]:
         """Return what a walk reads of the layers."""
-        weights = []
-        for layer in range(len(self.sizes)):
-            c = params[f"c{layer}"][None]
-            if context is not None:
-                c = np.ascontiguousarray(context @ params[f"U{layer}"] + c)
-            weights.append(self._weights(params, layer, c, walk=True))
-        return weights
+        return [
+            self._weights(params, layer, self._biases(params, layer, context, 1), walk=True)
+            for layer in range(len(self.sizes))
+        ]
 
     def _entering(self, params: Params, layer: int) -> Array:
         W = params[f"W_xh{layer}"]
@@ -287,25 +292,34 @@ class RecurrentLayers:
 
     # ---- a step after the other
 
-    def follow(
-        self, params: Params, steps: Steps, state: State, n_threads: int
+    def through(
+        self,
+        params: Params,
+        steps: Steps,
+        state: State,
+        n_threads: int,
+        context: Array | None = None,
     ) -> tuple[Array, State]:
-        """Return the last layer's units before each step of sequences of one length.
+        """Return the last layer's units before each step, and the state before the last steps.
 
-        And the state after them. state: before the first step.
+        state: before the first step of each sequence; both in the order of the sequences.
         """
         n = len(steps)
-        # one more step, whatever it holds: the state after the others is that before it
-        codes = np.concatenate([steps.codes, steps.codes[-n:]])
-        longer = Steps(codes, np.append(steps.counts, n), np.append(steps.sequence, np.arange(n)))
-        layers = self.forward(params, longer, state, None, n_threads)
-        after = [(each.h[-n:].copy(), each.s[-n:].copy()) for each in layers]
-        return layers[-1].h[:-n], after
+        order = steps.sequence[:n]
+        begin = [(h[order], s[order]) for h, s in state]
+        layers = self.forward(params, steps, begin, None, n_threads, context)
+        # the sequences that have a step t are the first ones
+        longest = np.searchsorted(-steps.counts, -np.arange(n), side="left") - 1
+        last = np.empty(n, int)
+        last[order] = steps.first[longest] + np.arange(n)
+        return layers[-1].h, [(each.h[last], each.s[last]) for each in layers]
 
-    def step_weights(self, params: Params) -> list[_recurrent.Weights]:
+    def step_weights(
+        self, params: Params, context: Array | None, n_threads: int
+    ) -> list[_recurrent.Weights]:
         """Return what `advance` reads of the layers."""
         return [
-            self._weights(params, layer, params[f"c{layer}"][None])
+            self._weights(params, layer, self._biases(params, layer, context, n_threads))
             for layer in range(len(self.sizes))
         ]
 
@@ -324,8 +338,12 @@ class RecurrentLayers:
             pair = np.concatenate([h, h])
             memory = np.concatenate([s, s]) if self.cell == "lstm" else pair
             if layer:
-                W = self._entering(params, layer)
-                given = product(state[layer - 1][0], W, params[f"c{layer}"], n_threads)
+                W, zeros = (
+                    self._entering(params, layer),
+                    np.zeros(weights[layer].c.shape[1], h.dtype),
+                )
+                given = product(state[layer - 1][0], W, zeros, n_threads)
+                given += weights[layer].c
             _recurrent.forward(
                 weights[layer], first, codes, self.inputs.one_hot, self.inputs.n_inputs, given,
                 pair, memory, None, n_threads,
