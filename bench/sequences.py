@@ -30,7 +30,7 @@ CHORDS: dict[str, Any] = {
     "random_state": 0,
 }  # fmt: skip
 PUBLISHED = "RNN -8.7, RNN-RBM -6.3, RNN-NADE -5.6 to -5.8 (N. Boulanger-Lewandowski et al., 2012)"
-LENGTH, BATCH, RATE, HIDDEN = 128, 32, 2e-3, 256
+LENGTH, BATCH, RATE, HIDDEN = 64, 16, 4e-3, 256
 
 
 def chorales(data: Dataset, options: argparse.Namespace) -> None:
