@@ -100,6 +100,7 @@ class Training:
         self._layout = model.layout
         self._params = model.params
         self._grads = self._layout.views(self._gradient)
+        self._unused = np.random.default_rng(0)
         self._stretches = Stretches(model.theta.size, self._layout.n_decayed, model.network.active)
 
     @property
@@ -186,7 +187,9 @@ class Training:
         codes = model.codes(self.table.take(rows))
         network, step = model.network, self.progress.step
         weights = network.prepare(self._params, self.n_threads, network.training_member(step))
-        rng = np.random.default_rng([self.entropy, self.progress.epoch, step])
+        rng = self._unused
+        if network.draws:
+            rng = np.random.default_rng([self.entropy, self.progress.epoch, step])
         context = self.table.context(rows)
         raw, cache = network.forward(weights, codes, self.n_threads, context=context, rng=rng)
         codes, factor = network.terms(cache, codes)

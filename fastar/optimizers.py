@@ -59,15 +59,19 @@ class Stretches:
         given = np.array([[0, size]]) if active is None else active
         self.decayed = _cut(np.clip(given, 0, n_decayed))
         self.rest = _cut(np.clip(given, n_decayed, size))
+        self.all = np.concatenate([self.decayed, self.rest])
 
 
 def clip_by_norm(gradient: Array, stretches: Stretches, largest: float, n_threads: int) -> None:
     """Shorten the gradient to the norm `largest` where it is longer."""
-    parts = np.concatenate([stretches.decayed, stretches.rest])
-    n = useful_n_threads(n_threads, int((parts[:, 1] - parts[:, 0]).sum()))
-    norm = math.sqrt(_optimizers.sum_of_squares(gradient, parts, n))
+    n = useful_n_threads(n_threads, _length(stretches.all))
+    norm = math.sqrt(_optimizers.sum_of_squares(gradient, stretches.all, n))
     if largest < norm < math.inf:
         gradient *= largest / norm
+
+
+def _length(stretches: Array) -> int:
+    return int((stretches[:, 1] - stretches[:, 0]).sum())
 
 
 def _cut(stretches: Array) -> Array:
@@ -111,9 +115,10 @@ class Optimizer(ABC):
     ) -> None:
         """Take step t on the parameters in `stretches`, decaying the weights among them."""
         slots = [state[slot] for slot in self.slots]
-        for part, part_decay in ((stretches.decayed, decay), (stretches.rest, 0.0)):
+        parts = [(stretches.decayed, decay), (stretches.rest, 0.0)]
+        for part, part_decay in parts if decay else [(stretches.all, 0.0)]:
             if len(part):
-                n = useful_n_threads(n_threads, 4 * int((part[:, 1] - part[:, 0]).sum()))
+                n = useful_n_threads(n_threads, 4 * _length(part))
                 self.update(theta, gradient, slots, Step(t, rate, part_decay, part, n))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -182,6 +183,11 @@ class Masked(Network):
             "n_context": self.n_context,
             "dtype": self.dtype.name,
         }
+
+    @property
+    def draws(self) -> bool:
+        """Whether there is dropout."""
+        return self.dropout > 0
 
     # ---- members: networks that share the parameters, each with masks of its own
 
@@ -570,6 +576,9 @@ class Masked(Network):
         stored[:, order] = raw
         return stored
 
+    @cached_property
+    def _size(self) -> int:
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
     def _threads(self, n_rows: int, n_threads: int) -> int:
-        size = sum(int(np.prod(shape)) for shape in self.shapes.values())
-        return useful_n_threads(n_threads, n_rows * size // 2)
+        return useful_n_threads(n_threads, n_rows * self._size // 2)
