@@ -75,12 +75,7 @@ def gather(
     """Do what `forward` does, for the inputs that `changes` lists."""
 
 def scatter(
-    changes: Changes,
-    by_row: tuple[Array, Array],
-    stairs: Staircase,
-    G: Array,
-    gW: Array,
-    n_threads: int,
+    changes: Changes, stairs: Staircase, G: Array, gW: Array, n_threads: int
 ) -> None:
     """Do what `outer` does, for listed inputs."""
 

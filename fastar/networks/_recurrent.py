@@ -331,8 +331,7 @@ class Recurrent(Network):
         gW = np.zeros((self.n_features * self.inputs.n_inputs, slots.shape[1]), self.dtype)
         if len(codes):
             changes = self._changes(codes, n_threads)
-            lists = _inputs.by_feature(changes, len(gW), len(codes), n_threads)
-            _masked.scatter(changes, lists, full_stairs(*gW.shape), slots, gW, n_threads)
+            _masked.scatter(changes, full_stairs(*gW.shape), slots, gW, n_threads)
         return gW
 
     def _back(self, G: Array, W: Array, n_threads: int) -> Array:

@@ -6,6 +6,7 @@
 #include "product.h"
 
 typedef FASTAR_TABLE_TYPE(masked) table_type;
+#define LISTED FASTAR_TABLE_TYPE(listed)
 #define STAIRS FASTAR_TABLE_TYPE(staircase)
 #define SAMPLED FASTAR_TABLE_TYPE(sampled)
 #define WALK FASTAR_TABLE_TYPE(masked_walk)
@@ -13,7 +14,10 @@ typedef FASTAR_TABLE_TYPE(masked) table_type;
 #define WALKED FASTAR_TABLE_TYPE(walked)
 
 enum {
-    SLAB = 8,    /* vectors of sums that `gather` and `scatter` keep in registers */
+    SLAB = 8,    /* vectors of sums that `gather` and `scatter` keep in registers, */
+    WIDE = SLAB * VL,
+    REACH = 64,  /* rows of W that they take at a time: a slab of them, 32 kB, stays in L1, */
+    FEW = 4,     /* but is not copied for fewer rows of data */
     AHEAD = 16, /* rows that are fetched before they are packed */
     DEPTH = 256, /* steps of a product: a panel's weights, 32 kB, stay in L1 */
     ROWS = 4 * VL,      /* of data that one walk over the features carries */
@@ -51,6 +55,13 @@ INLINE vec load_range(const real *p, int64_t from, int64_t to) {
     to = least(to, VL);
     return from < to ? vload_range(p, (int)from, (int)to) : vset1(0);
 }
+INLINE void store_range(real *p, vec v, int64_t from, int64_t to) {
+    from = most(from, 0);
+    to = least(to, VL);
+    if (from < to)
+        vstore_range(p, v, (int)from, (int)to);
+}
+
 static void activate(int64_t n, int64_t width, int activation, real *h, int64_t h_row) {
 #define ACTIVATE(g)                                                                                \
     for (int64_t r = 0; r < n; r++)                                                                \
@@ -76,12 +87,15 @@ INLINE void prefetch(const real *p, int64_t count) {
         __builtin_prefetch(p + i, 1);
 }
 
-/* `whole` columns where the row shows all of them. */
-INLINE void pack_row(int64_t whole, const real *w, int64_t begin, int64_t end, real *packed) {
-    if (begin <= 0 && end >= whole)
-        memcpy(packed, w, whole * sizeof(real));
+/* Columns 0 .. width - 1 of a row, zero where it does not show them. */
+INLINE void pack_row(int64_t width, const real *w, int64_t begin, int64_t end, real *packed) {
+    if (begin <= 0 && end >= width)
+        memcpy(packed, w, width * sizeof(real));
+    else if (width % VL == 0)
+        for (int64_t j = 0; j < width; j += VL)
+            vstore(packed + j, load_range(w + j, begin - j, end - j));
     else
-        for (int64_t j = 0; j < whole; j++)
+        for (int64_t j = 0; j < width; j++)
             packed[j] = begin <= j && j < end ? w[j] : 0;
 }
 
@@ -90,9 +104,11 @@ static void pack(int64_t first, int64_t count, int64_t j0, int64_t j1, int64_t w
         const real *w = stairs.W + (first + k) * stairs.columns + j0;
         const int64_t begin = stairs.row_begin[first + k] - j0;
         const int64_t end = least(stairs.row_end[first + k], j1) - j0;
-        prefetch(w + AHEAD * stairs.columns, PANEL);
+        prefetch(w + AHEAD * stairs.columns, width);
         if (width == PANEL)
             pack_row(PANEL, w, begin, end, packed + k * PANEL);
+        else if (width == WIDE)
+            pack_row(WIDE, w, begin, end, packed + k * WIDE);
         else
             pack_row(GROUP, w, begin, end, packed + k * GROUP);
     }
@@ -147,11 +163,8 @@ INLINE void outer_tile(int R, int64_t n, int64_t k, int64_t j0, int64_t j1, STAI
             vstore(out + j0, sum[r][0]);
             vstore(out + j0 + VL, sum[r][1]);
         } else {
-            real all[PANEL];
-            vstore(all, sum[r][0]);
-            vstore(all + VL, sum[r][1]);
-            for (int64_t j = begin; j < end; j++)
-                out[j] = all[j - j0];
+            store_range(out + j0, sum[r][0], begin - j0, end - j0);
+            store_range(out + j0 + VL, sum[r][1], begin - j0 - VL, end - j0 - VL);
         }
     }
 }
@@ -210,8 +223,8 @@ INLINE int64_t first_from(int64_t count, const int32_t *row, int64_t limit) {
     return low;
 }
 
-static void gather(int64_t count, const int32_t *row, const real *value, int64_t j0, int64_t j1, STAIRS stairs,
-                   const real *bias, int add, real *out) {
+static void gather_row(int64_t count, const int32_t *row, const real *value, int64_t j0, int64_t j1, STAIRS stairs,
+                       real *out) {
     for (int64_t j = j0; j < j1;) {
         const int64_t left = j1 - j;
         const int64_t width = least(left, left >= SLAB * VL ? SLAB * VL : left >= 4 * VL ? 4 * VL : 2 * VL);
@@ -219,9 +232,8 @@ static void gather(int64_t count, const int32_t *row, const real *value, int64_t
         const int64_t i1 = first_from(count, row, stairs.column_end[j + width - 1]);
         /* Rows that show the whole slab show its first and its last column. */
         const int32_t first = (int32_t)stairs.column_begin[j + width - 1], last = (int32_t)stairs.column_end[j];
-        const real *start = add ? out + j - j0 : bias ? bias + j - j0 : NULL;
 #define GATHER(V, C, left)                                                                         \
-    gather_slab(V, C, left, j, i0, i1, first, last, row, value, stairs, start, out + j - j0)
+    gather_slab(V, C, left, j, i0, i1, first, last, row, value, stairs, NULL, out + j - j0)
         if (width == SLAB * VL)
             GATHER(SLAB, 1, VL);
         else if (width == 4 * VL)
@@ -234,38 +246,141 @@ static void gather(int64_t count, const int32_t *row, const real *value, int64_t
     }
 }
 
-static void scatter(int64_t count, const int32_t *r, const int32_t *index, int64_t capacity, const real *value,
-                    int64_t k, int64_t j0, int64_t j1, STAIRS stairs, const real *G, int64_t g_row, real *gW) {
-    const int64_t end = least(stairs.row_end[k], j1);
-    for (int64_t j = most(stairs.row_begin[k], j0); j < end;) {
-        vec sum[SLAB];
-        const int64_t width = least(end - j, SLAB * VL);
-#pragma GCC unroll 8
-        for (int u = 0; u < SLAB; u++)
-            sum[u] = vset1(0);
-        if (width == SLAB * VL)
-            for (int64_t i = 0; i < count; i++) {
-                const real *g = G + r[i] * g_row + j;
-                const vec x = vset1(value[r[i] * capacity + index[i]]);
-#pragma GCC unroll 8
-                for (int u = 0; u < SLAB; u++)
-                    sum[u] = vfma(x, vload(g + u * VL), sum[u]);
-            }
-        else
-            for (int64_t i = 0; i < count; i++) {
-                const real *g = G + r[i] * g_row + j;
-                const vec x = vset1(value[r[i] * capacity + index[i]]);
-#pragma GCC unroll 8
-                for (int u = 0; u < SLAB; u++)
-                    if (u * VL < width)
-                        sum[u] = vfma(x, load(g + u * VL, width - u * VL), sum[u]);
-            }
-#pragma GCC unroll 8
-        for (int u = 0; u < SLAB; u++)
-            if (u * VL < width)
-                store(gW + k * stairs.columns + j + u * VL, sum[u], width - u * VL);
-        j += width;
+static void edges(int64_t r, int64_t rows, int32_t count, LISTED x, int32_t *edge) {
+    int32_t i = 0;
+    for (int64_t k = 0; k < rows; k += REACH, edge += x.n) {
+        while (i < count && x.row[r * x.capacity + i] < k)
+            i++;
+        *edge = i;
     }
+    *edge = count;
+}
+
+/* Entries i .. end - 1 of one row of data, or those before row `high`, by a slab of packed weights. */
+INLINE void add_entries(int64_t i, int64_t end, const int32_t *row, const real *value, int64_t low, int64_t high,
+                        const real *packed, int64_t width, const real *start, int activation, real *out) {
+    vec sum[SLAB];
+#pragma GCC unroll 8
+    for (int u = 0; u < SLAB; u++)
+        sum[u] = start && u * VL < width ? load(start + u * VL, width - u * VL) : vset1(0);
+    while (i < end && row[i] < low)
+        i++;
+    for (; i < end && row[i] < high; i++) {
+        const real *w = packed + (row[i] - low) * WIDE;
+        const vec x = vset1(value[i]);
+#pragma GCC unroll 8
+        for (int u = 0; u < SLAB; u++)
+            sum[u] = vfma(x, vload(w + u * VL), sum[u]);
+    }
+#define STORE(g)                                                                                   \
+    _Pragma("GCC unroll 8") for (int u = 0; u < SLAB; u++) if (u * VL < width)                     \
+        store(out + u * VL, activation < 0 ? sum[u] : activation_of(g, sum[u]), width - u * VL)
+    EACH_ACTIVATION(activation, STORE)
+}
+
+/* Sums in the same order without a copy of the weights. */
+static void gather_few(int64_t r0, int64_t r1, int64_t j0, int64_t j1, STAIRS stairs, LISTED x, const real *bias,
+                       int add, int activation, real *out) {
+    const int64_t N = stairs.columns, last_edge = (stairs.rows + REACH - 1) / REACH * x.n;
+    for (int64_t r = r0; r < r1; r++)
+        for (int64_t j = j0; j < j1;) {
+            const int64_t width = j1 - j >= WIDE ? WIDE : least(VL, j1 - j);
+            const int32_t *row = x.row + r * x.capacity, count = x.edges[last_edge + r];
+            const int64_t i0 = first_from(count, row, stairs.column_begin[j]);
+            const int64_t i1 = first_from(count, row, stairs.column_end[j + width - 1]);
+            const int32_t first = (int32_t)stairs.column_begin[j + width - 1], last = (int32_t)stairs.column_end[j];
+            real *to = out + r * N + j;
+            const real *start = add ? to : bias + j;
+#define FEW_ROWS(V, left)                                                                          \
+    gather_slab(V, 1, left, j, i0, i1, first, last, row, x.value + r * x.capacity, stairs, start, to)
+            if (width == WIDE)
+                FEW_ROWS(SLAB, VL);
+            else
+                FEW_ROWS(1, width);
+            if (activation >= 0)
+                activate(1, width, activation, to, N);
+            j += width;
+        }
+}
+
+static void gather(int64_t r0, int64_t r1, int64_t j0, int64_t j1, STAIRS stairs, LISTED x, const real *bias, int add,
+                   int activation, real *out, real *packed) {
+    if (r1 - r0 < FEW) {
+        gather_few(r0, r1, j0, j1, stairs, x, bias, add, activation, out);
+        return;
+    }
+    const int64_t N = stairs.columns, first = stairs.column_begin[j0];
+    const int64_t end = most(stairs.column_end[j1 - 1], first + (first < stairs.rows)); /* one turn at least */
+    for (int64_t k = least(first, stairs.rows - 1) / REACH * REACH; k < end; k += REACH) {
+        const int64_t low = most(k, first), high = least(end, k + REACH);
+        const int begins = k <= first, ends = k + REACH >= end;
+        if (low < high)
+            pack(low, high - low, j0, j1, WIDE, stairs, packed);
+        for (int64_t r = r0; r < r1; r++) {
+            const int32_t *edge = x.edges + k / REACH * x.n + r;
+            real *to = out + r * N + j0;
+            add_entries(edge[0], edge[x.n], x.row + r * x.capacity, x.value + r * x.capacity, low, high, packed,
+                        j1 - j0, begins && !add ? bias + j0 : to, ends ? activation : -1, to);
+        }
+    }
+}
+
+/* V vectors of one row of gW from column j on. */
+INLINE void scatter_row(int V, int64_t count, const int32_t *r, const real *value, const real *panel, int64_t begin,
+                        int64_t end, real *gW) {
+    vec sum[SLAB];
+#pragma GCC unroll 8
+    for (int u = 0; u < V; u++)
+        sum[u] = vset1(0);
+    for (int64_t i = 0; i < count; i++) {
+        const real *g = panel + r[i] * (int64_t)WIDE;
+        const vec x = vset1(value[i]);
+#pragma GCC unroll 8
+        for (int u = 0; u < V; u++)
+            sum[u] = vfma(x, vload(g + u * VL), sum[u]);
+    }
+#pragma GCC unroll 8
+    for (int u = 0; u < V; u++)
+        store_range(gW + u * VL, sum[u], begin - u * VL, end - u * VL);
+}
+
+/* The entries of rows k0 .. k1 - 1 of W, row by row. */
+static void by_row(int64_t k0, int64_t k1, LISTED x, int32_t *first, int32_t *r_of, real *value) {
+    const int32_t *edge = x.edges + k0 / REACH * x.n;
+    memset(first, 0, (REACH + 1) * sizeof *first);
+    for (int64_t r = 0; r < x.n; r++)
+        for (int64_t i = edge[r]; i < edge[r + x.n]; i++)
+            first[x.row[r * x.capacity + i] - k0 + 1]++;
+    for (int64_t k = 0; k < k1 - k0; k++)
+        first[k + 1] += first[k];
+    /* Filling moves each start to its list's end, which is the next list's start. */
+    for (int64_t r = 0; r < x.n; r++)
+        for (int64_t i = edge[r]; i < edge[r + x.n]; i++) {
+            const int32_t place = first[x.row[r * x.capacity + i] - k0]++;
+            r_of[place] = (int32_t)r;
+            value[place] = x.value[r * x.capacity + i];
+        }
+    memmove(first + 1, first, REACH * sizeof *first);
+    first[0] = 0;
+}
+
+static void scatter(int64_t chunk, STAIRS stairs, LISTED x, const real *G, real *gW, int32_t *r_of, real *value) {
+    const int64_t k0 = chunk * REACH, k1 = least(k0 + REACH, stairs.rows), N = stairs.columns;
+    int32_t first[REACH + 1];
+    by_row(k0, k1, x, first, r_of, value);
+    for (int64_t j = stairs.row_begin[k0] / WIDE * WIDE; j < stairs.row_end[k1 - 1]; j += WIDE)
+        for (int64_t k = k0; k < k1; k++) {
+            const int64_t begin = most(0, stairs.row_begin[k] - j), end = least(WIDE, stairs.row_end[k] - j);
+            const int32_t i = first[k - k0], count = first[k - k0 + 1] - i, half = WIDE / 2;
+            const real *panel = G + j * x.n;
+            if (begin >= end)
+                continue;
+            if (begin >= half)
+                scatter_row(SLAB / 2, count, r_of + i, value + i, panel + half, begin - half, end - half,
+                            gW + k * N + j + half);
+            else
+                scatter_row(SLAB, count, r_of + i, value + i, panel, begin, end, gW + k * N + j);
+        }
 }
 
 /* ---- sampling: a row of data in each lane */
@@ -320,7 +435,7 @@ static void from_entries(int64_t n, int64_t D, int64_t j0, int64_t j1, const SAM
     const int64_t width = j1 - j0, stride = (width + VL - 1) / VL * VL;
     for (int64_t r0 = 0; r0 < n; r0 += VL) {
         for (int64_t r = r0; r < least(r0 + VL, n); r++)
-            gather(counts[r], rows + r * D, values + r * D, j0, j1, edge->stairs, NULL, 0, wide + (r - r0) * stride);
+            gather_row(counts[r], rows + r * D, values + r * D, j0, j1, edge->stairs, wide + (r - r0) * stride);
         for (int64_t j = 0; j < width; j += VL) {
             vec v[VL];
             for (int i = 0; i < VL; i++)
@@ -582,6 +697,9 @@ const table_type FASTAR_TABLE(masked) = {
     .transpose = transpose,
     .copy_columns = copy_columns,
     .outer = outer,
+    .slab = WIDE,
+    .reach = REACH,
+    .edges = edges,
     .gather = gather,
     .scatter = scatter,
     .activate = activate,
