@@ -90,7 +90,6 @@ class Training:
         self.n_threads = n_threads
         self.progress = Progress()
         self.best_theta = model.theta.copy()
-        self.optimizer_state = optimizer.state(model.theta.size, model.dtype)
         self.rate = learning_rate
         # The loss of a batch is the sum over its rows of weight / mean weight, divided by the size
         # of a batch: a row of weight 2 then counts like two rows, whichever batch it falls into.
@@ -102,6 +101,7 @@ class Training:
         self._grads = self._layout.views(self._gradient)
         self._unused = np.random.default_rng(0)
         self._stretches = Stretches(model.theta.size, self._layout.n_decayed, model.network.active)
+        self.optimizer_state = optimizer.state(self._stretches.size, model.dtype)
 
     @property
     def n_batches(self) -> int:
