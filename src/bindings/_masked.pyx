@@ -50,13 +50,10 @@ cdef extern from "masked.h" nogil:
         const int32_t* feature
     ctypedef struct masked_f32:
         int64_t depth, width, sample_rows, group
-        void (*product)(int64_t, int64_t, int64_t, const float*, int64_t, const float*, const float*, int,
-                        float*,
-                        int64_t) noexcept nogil
-        void (*forward)(int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f32, const float*,
-                        const float*, int,
-                        int, float*, float*) noexcept nogil
-        void (*transpose)(int64_t, int64_t, int64_t, int64_t, staircase_f32, float*) noexcept nogil
+        void (*forward)(int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f32, const float*,
+                        const float*, int, int, float*, float*) noexcept nogil
+        void (*backward)(int64_t, int64_t, int64_t, int64_t, staircase_f32, const float*, int, const float*,
+                         float*, float*) noexcept nogil
         void (*copy_columns)(int64_t, int64_t, const float*, int64_t, float*, int64_t) noexcept nogil
         void (*outer)(int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f32, const float*, int64_t,
                       const float*, float*) noexcept nogil
@@ -67,7 +64,6 @@ cdef extern from "masked.h" nogil:
         void (*scatter)(int64_t, staircase_f32, listed_f32, const float*, float*, int32_t*,
                         float*) noexcept nogil
         void (*activate)(int64_t, int64_t, int, float*, int64_t) noexcept nogil
-        void (*derivative)(int64_t, int64_t, int, const float*, int64_t, float*, int64_t) noexcept nogil
         void (*pack)(int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f32, float*) noexcept nogil
         int64_t (*sample_scratch)(masked_walk_f32) noexcept nogil
         void (*sample)(int64_t, masked_walk_f32, draw_f32, walked_f32, float*, int32_t*, int32_t*,
@@ -102,13 +98,10 @@ cdef extern from "masked.h" nogil:
         const int32_t* feature
     ctypedef struct masked_f64:
         int64_t depth, width, sample_rows, group
-        void (*product)(int64_t, int64_t, int64_t, const double*, int64_t, const double*, const double*,
-                        int, double*,
-                        int64_t) noexcept nogil
-        void (*forward)(int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f64, const double*,
-                        const double*, int,
-                        int, double*, double*) noexcept nogil
-        void (*transpose)(int64_t, int64_t, int64_t, int64_t, staircase_f64, double*) noexcept nogil
+        void (*forward)(int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f64, const double*,
+                        const double*, int, int, double*, double*) noexcept nogil
+        void (*backward)(int64_t, int64_t, int64_t, int64_t, staircase_f64, const double*, int, const double*,
+                         double*, double*) noexcept nogil
         void (*copy_columns)(int64_t, int64_t, const double*, int64_t, double*, int64_t) noexcept nogil
         void (*outer)(int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f64, const double*, int64_t,
                       const double*, double*) noexcept nogil
@@ -119,7 +112,6 @@ cdef extern from "masked.h" nogil:
         void (*scatter)(int64_t, staircase_f64, listed_f64, const double*, double*, int32_t*,
                         double*) noexcept nogil
         void (*activate)(int64_t, int64_t, int, double*, int64_t) noexcept nogil
-        void (*derivative)(int64_t, int64_t, int, const double*, int64_t, double*, int64_t) noexcept nogil
         void (*pack)(int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f64, double*) noexcept nogil
         int64_t (*sample_scratch)(masked_walk_f64) noexcept nogil
         void (*sample)(int64_t, masked_walk_f64, draw_f64, walked_f64, double*, int32_t*, int32_t*,
@@ -250,19 +242,19 @@ def forward(const floating[:, ::1] A, Staircase stairs, const floating[:, ::1] W
                 j = i * panel
                 if floating is float:
                     f32.forward(n, k * depth, min(K, (k + 1) * depth), j, min(N, j + panel),
-                                stairs_f32(stairs, &W[0, 0]), &A[0, 0], &b[0], add, activation, &out[0, 0],
-                                &packed[t, 0])
+                                min(N, j + n_threads * panel), stairs_f32(stairs, &W[0, 0]), &A[0, 0], &b[0],
+                                add, activation, &out[0, 0], &packed[t, 0])
                 else:
                     f64.forward(n, k * depth, min(K, (k + 1) * depth), j, min(N, j + panel),
-                                stairs_f64(stairs, &W[0, 0]), &A[0, 0], &b[0], add, activation, &out[0, 0],
-                                &packed[t, 0])
+                                min(N, j + n_threads * panel), stairs_f64(stairs, &W[0, 0]), &A[0, 0], &b[0],
+                                add, activation, &out[0, 0], &packed[t, 0])
                 i = i + n_threads
 
 
 def backward(const floating[:, ::1] G, Staircase stairs, const floating[:, ::1] W,
              const floating[:, ::1] h, floating[:, ::1] gh, int activation, int n_threads):
     """Write gh (n, rows) = (G W^T) * g'(a), where h = g(a). G (n, columns)."""
-    cdef int64_t n = G.shape[0], N = W.shape[1], K = W.shape[0], i, j, k, width, span
+    cdef int64_t n = G.shape[0], N = W.shape[1], K = W.shape[0], i, j, k
     cdef int64_t panel = f32.width if floating is float else f64.width
     check(K == stairs.rows and N == stairs.columns and G.shape[1] == N and h.shape[0] == n
           and h.shape[1] == K and gh.shape[0] == n and gh.shape[1] == K)
@@ -273,17 +265,13 @@ def backward(const floating[:, ::1] G, Staircase stairs, const floating[:, ::1] 
     cdef floating[:, ::1] packed = aligned_empty((n_threads, longest * panel), dtype)
     for i in prange(panels, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=1):
         k = i * panel
-        width = min(panel, K - k)
-        j = stairs.row_begin[k]
-        span = max(0, stairs.row_end[k + width - 1] - j)
+        j = min(K, k + n_threads * panel)
         if floating is float:
-            f32.transpose(k, k + width, j, j + span, stairs_f32(stairs, &W[0, 0]), &packed[threadid(), 0])
-            f32.product(n, span, width, &G[0, 0] + j, N, &packed[threadid(), 0], NULL, 0, &gh[0, k], K)
-            f32.derivative(n, width, activation, &h[0, k], K, &gh[0, k], K)
+            f32.backward(n, k, min(K, k + panel), j, stairs_f32(stairs, &W[0, 0]), &G[0, 0], activation,
+                         &h[0, 0], &gh[0, 0], &packed[threadid(), 0])
         else:
-            f64.transpose(k, k + width, j, j + span, stairs_f64(stairs, &W[0, 0]), &packed[threadid(), 0])
-            f64.product(n, span, width, &G[0, 0] + j, N, &packed[threadid(), 0], NULL, 0, &gh[0, k], K)
-            f64.derivative(n, width, activation, &h[0, k], K, &gh[0, k], K)
+            f64.backward(n, k, min(K, k + panel), j, stairs_f64(stairs, &W[0, 0]), &G[0, 0], activation,
+                         &h[0, 0], &gh[0, 0], &packed[threadid(), 0])
 
 
 def outer(const floating[:, ::1] A, const floating[:, ::1] G, Staircase stairs, floating[:, ::1] gW,

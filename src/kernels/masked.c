@@ -114,16 +114,40 @@ static void pack(int64_t first, int64_t count, int64_t j0, int64_t j1, int64_t w
     }
 }
 
-static void forward(int64_t n, int64_t k0, int64_t k1, int64_t j0, int64_t j1, STAIRS stairs, const real *A,
-                    const real *bias, int add, int activation, real *out, real *packed) {
+/* Weights that the next product wants: `rows` rows of `width` numbers. */
+typedef struct {
+    const real *W;
+    int64_t rows, width, row;
+} upcoming;
+
+/* `product`, and meanwhile what comes next is fetched, some rows a tile: memory and sums take about as long. */
+static void product_ahead(int64_t n, int64_t K, int64_t width, const real *A, int64_t a_row, const real *packed,
+                          const real *bias, int add, real *C, int64_t c_row, upcoming next) {
+    int64_t row = 0;
+#define PRODUCT_AHEAD(R)                                                                           \
+    for (; row * n < next.rows * (r + R); row++)                                                   \
+        for (int64_t i = 0; i < next.width; i += 64 / (int64_t)sizeof(real))                       \
+            __builtin_prefetch(next.W + row * next.row + i, 0, 2);                                 \
+    product_tile(R, K, width, A + r * a_row, a_row, packed, bias, add, C + r * c_row, c_row)
+    EACH_TILE(n, r, PRODUCT_AHEAD)
+}
+
+static void forward(int64_t n, int64_t k0, int64_t k1, int64_t j0, int64_t j1, int64_t next, STAIRS stairs,
+                    const real *A, const real *bias, int add, int activation, real *out, real *packed) {
     const int64_t first = stairs.column_begin[j0], end = stairs.column_end[j1 - 1], N = stairs.columns;
     const int none = first >= end; /* nothing but the bias: once, with the first rows */
     const int64_t low = none ? k0 : most(first, k0), high = none ? k0 : least(end, k1);
     if (none ? k0 > 0 : low >= high)
         return;
     pack(low, high - low, j0, j1, PANEL, stairs, packed);
-    product(n, high - low, j1 - j0, A + low, stairs.rows, packed, bias + j0, add || (!none && low > first),
-            out + j0, N);
+    upcoming after = {NULL, 0, PANEL, N};
+    if (next < N) {
+        const int64_t from = most(stairs.column_begin[next], k0);
+        after.W = stairs.W + from * N + next;
+        after.rows = most(0, least(stairs.column_end[least(next + PANEL, N) - 1], k1) - from);
+    }
+    product_ahead(n, high - low, j1 - j0, A + low, stairs.rows, packed, bias + j0, add || (!none && low > first),
+                  out + j0, N, after);
     if (activation >= 0 && (none || high == end))
         activate(n, j1 - j0, activation, out + j0, N);
 }
@@ -143,6 +167,21 @@ static void transpose(int64_t k0, int64_t k1, int64_t j0, int64_t j1, STAIRS sta
             for (int l = 0; l < VL && j + l < j1; l++)
                 vstore(packed + (j - j0 + l) * PANEL + i, v[l]);
         }
+}
+
+static void backward(int64_t n, int64_t k0, int64_t k1, int64_t next, STAIRS stairs, const real *G, int activation,
+                     const real *h, real *gh, real *packed) {
+    const int64_t K = stairs.rows, N = stairs.columns, j = stairs.row_begin[k0];
+    const int64_t span = most(0, stairs.row_end[k1 - 1] - j);
+    upcoming after = {NULL, 0, 0, N};
+    if (next < K) {
+        const int64_t last = least(next + PANEL, K) - 1;
+        after = (upcoming){stairs.W + next * N + stairs.row_begin[next], last + 1 - next,
+                           stairs.row_end[last] - stairs.row_begin[next], N};
+    }
+    transpose(k0, k1, j, j + span, stairs, packed);
+    product_ahead(n, span, k1 - k0, G + j, N, packed, NULL, 0, gh + k0, K, after);
+    derivative(n, k1 - k0, activation, h + k0, K, gh + k0, K);
 }
 
 /* A is that of row k. */
@@ -692,9 +731,8 @@ const table_type FASTAR_TABLE(masked) = {
     .depth = DEPTH,
     .sample_rows = ROWS,
     .group = GROUP,
-    .product = product,
     .forward = forward,
-    .transpose = transpose,
+    .backward = backward,
     .copy_columns = copy_columns,
     .outer = outer,
     .slab = WIDE,
@@ -703,7 +741,6 @@ const table_type FASTAR_TABLE(masked) = {
     .gather = gather,
     .scatter = scatter,
     .activate = activate,
-    .derivative = derivative,
     .pack = pack,
     .sample_scratch = sample_scratch,
     .sample = sample,

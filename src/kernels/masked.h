@@ -67,19 +67,17 @@ typedef struct {
          * where the stairs hide them. width: of a panel, or of a group. */                        \
         void (*pack)(int64_t first, int64_t count, int64_t j0, int64_t j1, int64_t width,          \
                      staircase_##type stairs, real *packed);                                       \
-        /* C (n, width) = start + A B. A (n, K), B packed (K, panel), start: `bias` (width,), or what C holds if \
-         * `add`, or zero. A[r, k] = A[r * a_row + k]. */                                          \
-        void (*product)(int64_t n, int64_t K, int64_t width, const real *A, int64_t a_row,         \
-                        const real *packed, const real *bias, int add, real *C, int64_t c_row);    \
         /* out (n, columns) = g(bias + A W), or, if `add`, += A W, in its columns j0 .. j1 - 1 <= j0 + panel: the share \
          * of rows k0 .. k1 - 1 of W, k1 - k0 <= depth. In turn from the first rows to the last. activation: -1 \
-         * for none. packed: scratch (depth, panel). */                                            \
-        void (*forward)(int64_t n, int64_t k0, int64_t k1, int64_t j0, int64_t j1,                 \
+         * for none. next: the column from which on a call is to follow, which is fetched; or `columns`. \
+         * packed: scratch (depth, panel). */                                                      \
+        void (*forward)(int64_t n, int64_t k0, int64_t k1, int64_t j0, int64_t j1, int64_t next,   \
                         staircase_##type stairs, const real *A, const real *bias, int add,         \
                         int activation, real *out, real *packed);                                  \
-        /* OUT packed (j1 - j0, panel): rows k0 .. k1 - 1 of W, columns j0 .. j1 - 1, transposed. */ \
-        void (*transpose)(int64_t k0, int64_t k1, int64_t j0, int64_t j1, staircase_##type stairs, \
-                          real *packed);                                                           \
+        /* gh (n, rows) = (G W^T) * g'(a), where h = g(a), in its columns k0 .. k1 - 1 <= k0 + panel. next: as \
+         * above, of rows. packed: scratch (columns that these rows reach, panel). */              \
+        void (*backward)(int64_t n, int64_t k0, int64_t k1, int64_t next, staircase_##type stairs, \
+                         const real *G, int activation, const real *h, real *gh, real *packed);    \
         /* to (n, to_row) = from (n, width), zero beyond. */                                       \
         void (*copy_columns)(int64_t n, int64_t width, const real *from, int64_t from_row, real *to, \
                              int64_t to_row);                                                      \
@@ -100,9 +98,6 @@ typedef struct {
         void (*scatter)(int64_t chunk, staircase_##type stairs, listed_##type x, const real *G, real *gW, int32_t *r, \
                         real *value);                                                              \
         void (*activate)(int64_t n, int64_t width, int activation, real *h, int64_t h_row);        \
-        /* gh *= g'(a), by h = g(a) */                                                             \
-        void (*derivative)(int64_t n, int64_t width, int activation, const real *h, int64_t h_row, \
-                           real *gh, int64_t g_row);                                               \
         /* Numbers of work space that `sample` wants, aligned to 64 bytes, */                      \
         int64_t (*sample_scratch)(masked_walk_##type walk);                                        \
         /* and entries: counts (sample_rows,), rows and values (sample_rows, D). */                            \
