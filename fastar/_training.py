@@ -187,7 +187,7 @@ class Training:
         codes = model.codes(self.table.take(rows))
         network, step = model.network, self.progress.step
         weights = network.prepare(self._params, self.n_threads, network.training_member(step))
-        rng = self._unused
+        rng = self._unused  # a generator of its own takes as long as a small product
         if network.draws:
             rng = np.random.default_rng([self.entropy, self.progress.epoch, step])
         context = self.table.context(rows)

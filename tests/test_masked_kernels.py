@@ -27,7 +27,7 @@ from test_conditionals import fitted as fitted_conditional
 from test_kernels import EXACT, LIMIT, WIDER, close, wide_range
 
 from fastar import _threads
-from fastar._kernels import _cpu, _inputs, _masked
+from fastar._kernels import _cpu, _masked
 from fastar._parameters import Layout
 from fastar.networks import Masked
 from fastar.networks._inputs import Inputs

@@ -160,6 +160,7 @@ class Masked(Network):
         self.order_agnostic = bool(order_agnostic)
         self.markov_order = int(min(markov_order, n_features))
         self.dropout = float(dropout)
+        self.draws = self.dropout > 0
         self.seed = seed
         self.n_context = int(n_context)
         self.dtype = np.dtype(dtype)
@@ -183,11 +184,6 @@ class Masked(Network):
             "n_context": self.n_context,
             "dtype": self.dtype.name,
         }
-
-    @property
-    def draws(self) -> bool:
-        """Whether there is dropout."""
-        return self.dropout > 0
 
     # ---- members: networks that share the parameters, each with masks of its own
 
