@@ -52,8 +52,10 @@ class Fastar:
 
     def _training(self) -> Any:
         """Build the training that `fit` would build, with all rows in one batch."""
+        from fastar._base import Given
+
         self.model.set_params(batch_size=len(self.rows))
-        return self.model._prepare(self.rows, None, None, True, True)
+        return self.model._prepare(Given(self.rows, None, None), True, True)
 
     def log_likelihood(self) -> np.ndarray:
         return self.model.score_samples(self.rows)

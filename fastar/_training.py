@@ -90,7 +90,6 @@ class Training:
         self.n_threads = n_threads
         self.progress = Progress()
         self.best_theta = model.theta.copy()
-        self.optimizer_state = optimizer.state(model.theta.size, model.dtype)
         self.rate = learning_rate
         # The loss of a batch is the sum over its rows of weight / mean weight, divided by the size
         # of a batch: a row of weight 2 then counts like two rows, whichever batch it falls into.
@@ -100,7 +99,9 @@ class Training:
         self._layout = model.layout
         self._params = model.params
         self._grads = self._layout.views(self._gradient)
+        self._unused = np.random.default_rng(0)
         self._stretches = Stretches(model.theta.size, self._layout.n_decayed, model.network.active)
+        self.optimizer_state = optimizer.state(self._stretches.size, model.dtype)
 
     @property
     def n_batches(self) -> int:
@@ -186,7 +187,9 @@ class Training:
         codes = model.codes(self.table.take(rows))
         network, step = model.network, self.progress.step
         weights = network.prepare(self._params, self.n_threads, network.training_member(step))
-        rng = np.random.default_rng([self.entropy, self.progress.epoch, step])
+        rng = self._unused  # a generator of its own takes as long as a small product
+        if network.draws:
+            rng = np.random.default_rng([self.entropy, self.progress.epoch, step])
         context = self.table.context(rows)
         raw, cache = network.forward(weights, codes, self.n_threads, context=context, rng=rng)
         codes, factor = network.terms(cache, codes)

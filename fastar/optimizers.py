@@ -30,7 +30,7 @@ State = dict[str, Array]
 
 
 class Step(NamedTuple):
-    """One step: its number, from 1 on, rate, weight decay, stretches (m, 2), and threads."""
+    """One step: its number, from 1 on, rate, weight decay, stretches (m, 3), and threads."""
 
     t: int
     rate: float
@@ -39,11 +39,15 @@ class Step(NamedTuple):
     n_threads: int
 
 
-_STRETCH = 1 << 14  # parameters, 64 kB of each vector, that a thread takes at a time
+_STRETCH = 1 << 12  # parameters; a thread takes sixteen stretches at a time
 
 
 class Stretches:
-    """What steps change of the flat vector: first and last of consecutive parameters.
+    """What steps change of the flat vector.
+
+    ``all`` (m, 3) has of consecutive parameters the first, the last and the place of the first
+    among all that are in use, where the optimizer's vectors have them side by side; ``decayed`` and
+    ``rest`` are its parts, ``size`` the number of parameters in use.
 
     Parameters
     ----------
@@ -57,15 +61,18 @@ class Stretches:
 
     def __init__(self, size: int, n_decayed: int, active: Array | None = None) -> None:
         given = np.array([[0, size]]) if active is None else active
-        self.decayed = _cut(np.clip(given, 0, n_decayed))
-        self.rest = _cut(np.clip(given, n_decayed, size))
+        decayed = _cut(np.clip(given, 0, n_decayed))
+        pieces = np.concatenate([decayed, _cut(np.clip(given, n_decayed, size))])
+        lengths = pieces[:, 1] - pieces[:, 0]
+        self.size = int(lengths.sum())
+        self.all = np.column_stack([pieces, np.cumsum(lengths) - lengths])
+        self.decayed, self.rest = self.all[: len(decayed)], self.all[len(decayed) :]
 
 
 def clip_by_norm(gradient: Array, stretches: Stretches, largest: float, n_threads: int) -> None:
     """Shorten the gradient to the norm `largest` where it is longer."""
-    parts = np.concatenate([stretches.decayed, stretches.rest])
-    n = useful_n_threads(n_threads, int((parts[:, 1] - parts[:, 0]).sum()))
-    norm = math.sqrt(_optimizers.sum_of_squares(gradient, parts, n))
+    n = useful_n_threads(n_threads, stretches.size)
+    norm = math.sqrt(_optimizers.sum_of_squares(gradient, stretches.all, n))
     if largest < norm < math.inf:
         gradient *= largest / norm
 
@@ -111,9 +118,10 @@ class Optimizer(ABC):
     ) -> None:
         """Take step t on the parameters in `stretches`, decaying the weights among them."""
         slots = [state[slot] for slot in self.slots]
-        for part, part_decay in ((stretches.decayed, decay), (stretches.rest, 0.0)):
+        parts = [(stretches.decayed, decay), (stretches.rest, 0.0)]
+        n = useful_n_threads(n_threads, 4 * stretches.size)
+        for part, part_decay in parts if decay else [(stretches.all, 0.0)]:
             if len(part):
-                n = useful_n_threads(n_threads, 4 * int((part[:, 1] - part[:, 0]).sum()))
                 self.update(theta, gradient, slots, Step(t, rate, part_decay, part, n))
 
 

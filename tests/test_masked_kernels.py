@@ -27,7 +27,7 @@ from test_conditionals import fitted as fitted_conditional
 from test_kernels import EXACT, LIMIT, WIDER, close, wide_range
 
 from fastar import _threads
-from fastar._kernels import _cpu, _inputs, _masked
+from fastar._kernels import _cpu, _masked
 from fastar._parameters import Layout
 from fastar.networks import Masked
 from fastar.networks._inputs import Inputs
@@ -463,9 +463,7 @@ def test_the_gradient_by_the_weights_is_an_outer_product_within_the_stairs(name,
         if name == "outer":
             out = same_for_any_threads(_masked.outer, A, G, stairs, out)
         else:
-            entries = listed(A)
-            lists = _inputs.by_feature(entries, A.shape[1], len(A), 2)
-            out = same_for_any_threads(_masked.scatter, entries, lists, stairs, G, out)
+            out = same_for_any_threads(_masked.scatter, listed(A), stairs, G, out)
         close(out[mask], (A.astype(float).T @ G)[mask], dtype)
         assert (out[~mask] == np.inf).all()
 

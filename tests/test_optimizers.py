@@ -117,7 +117,7 @@ def test_stretches_change_as_the_whole_does_and_the_rest_stays(name, dtype):
     for active in (None, cuts):
         optimizer, theta = optimizers.BY_NAME[name](), start.copy()
         stretches = optimizers.Stretches(size, size // 3, active)
-        state = optimizer.state(size, np.dtype(dtype))
+        state = optimizer.state(stretches.size, np.dtype(dtype))
         for t in (1, 2):
             optimizer.step(
                 theta, g, state, rate=RATE, decay=DECAY, stretches=stretches, t=t, n_threads=2
@@ -133,9 +133,13 @@ def test_stretches_change_as_the_whole_does_and_the_rest_stays(name, dtype):
 def test_vectors_of_different_sizes_are_refused(name):
     optimizer = optimizers.BY_NAME[name]()
     slots = [np.zeros(4, np.float32) for _ in optimizer.slots]
-    step = optimizers.Step(1, 0.1, 0.0, np.array([[0, 4]]), 1)
+    step = optimizers.Step(1, 0.1, 0.0, np.array([[0, 4, 0]]), 1)
     with pytest.raises(ValueError, match="differ in size"):
         optimizer.update(np.zeros(4, np.float32), np.zeros(3, np.float32), slots, step)
+    for wrong, place in (([0, 5, 0], "theta"), ([0, 4, 1], "state"), ([0, 4, -1], "state")):
+        step = optimizers.Step(1, 0.1, 0.0, np.array([wrong]), 1)
+        with pytest.raises(ValueError, match=f"outside of .*{place}"):
+            optimizer.update(np.zeros(4, np.float32), np.zeros(4, np.float32), slots, step)
 
 
 @pytest.mark.parametrize("t", [0, 1, 10, 999, 1000, 5000])

@@ -74,14 +74,7 @@ def gather(
 ) -> None:
     """Do what `forward` does, for the inputs that `changes` lists."""
 
-def scatter(
-    changes: Changes,
-    by_row: tuple[Array, Array],
-    stairs: Staircase,
-    G: Array,
-    gW: Array,
-    n_threads: int,
-) -> None:
+def scatter(changes: Changes, stairs: Staircase, G: Array, gW: Array, n_threads: int) -> None:
     """Do what `outer` does, for listed inputs."""
 
 def pack(stairs: Staircase, groups: Groups, W: Array, n_threads: int) -> Array:

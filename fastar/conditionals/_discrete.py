@@ -39,7 +39,9 @@ class Bernoulli(Conditional):
         return {}
 
     def _outside(self, block: Array) -> Array:
-        return np.zeros(block.shape, bool) if block.dtype == bool else (block != 0) & (block != 1)
+        if block.dtype == bool:
+            return np.zeros(block.shape, bool)
+        return block > 1 if block.dtype.kind == "u" else (block != 0) & (block != 1)
 
     def encode(self, block: Array, dtype: np.dtype[Any]) -> Array:
         """Return the values as `dtype`."""

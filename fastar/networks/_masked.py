@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -159,6 +160,7 @@ class Masked(Network):
         self.order_agnostic = bool(order_agnostic)
         self.markov_order = int(min(markov_order, n_features))
         self.dropout = float(dropout)
+        self.draws = self.dropout > 0
         self.seed = seed
         self.n_context = int(n_context)
         self.dtype = np.dtype(dtype)
@@ -436,24 +438,20 @@ class Masked(Network):
         if self.order_agnostic:
             graw = graw[:, wiring.masks.order]
         g = np.ascontiguousarray(graw).reshape(n, -1)
-        lists = None
-        if self._sparse:
-            count, _, row, value = cache.inputs
-            n_rows = self.n_features * self.inputs.n_inputs
-            lists = _inputs.by_feature((count, row, row, value), n_rows, max(1, n), n_threads)
         self._bias_gradient(
             len(self.hidden_layer_sizes), wiring.outputs, cache, g, grads, n_threads
         )
         if wiring.direct is not None:
-            self._weight_gradient(wiring.direct, cache.inputs, lists, g, grads, n_threads)
+            self._weight_gradient(wiring.direct, cache.inputs, self._sparse, g, grads, n_threads)
         for layer in reversed(range(len(wiring.layers))):
             each = wiring.layers[layer]
             if layer == 0:
-                self._weight_gradient(each, cache.inputs, lists, g, grads, n_threads)
+                self._weight_gradient(each, cache.inputs, self._sparse, g, grads, n_threads)
                 break
             h = cache.hidden[layer - 1]
             keep = cache.kept[layer - 1] if cache.kept else None
-            self._weight_gradient(each, h if keep is None else h * keep, None, g, grads, n_threads)
+            source = h if keep is None else h * keep
+            self._weight_gradient(each, source, False, g, grads, n_threads)
             gh = _cpu.aligned_empty(h.shape, self.dtype)
             _masked.backward(
                 g, each.stairs, weights.matrices[each.name], h, gh, self._activation, n_threads
@@ -479,17 +477,17 @@ class Masked(Network):
         self,
         connection: Connection,
         source: Any,
-        lists: tuple[Array, Array] | None,
+        listed: bool,
         g: Array,
         grads: Params,
         n_threads: int,
     ) -> None:
-        """Write the gradient by one matrix. lists: of sparse inputs, by row of it."""
+        """Write the gradient by one matrix. listed: whether the source is lists of inputs."""
         stairs = connection.stairs
         target = grads[connection.name].reshape(stairs.rows, stairs.columns)
         gW = target if self.n_masks == 1 else _cpu.aligned_empty(target.shape, self.dtype)
-        if lists is not None:
-            _masked.scatter(source, lists, stairs, g, gW, n_threads)
+        if listed:
+            _masked.scatter(source, stairs, g, gW, n_threads)
         else:
             _masked.outer(source, g, stairs, gW, n_threads)
         if gW is not target:
@@ -570,6 +568,9 @@ class Masked(Network):
         stored[:, order] = raw
         return stored
 
+    @cached_property
+    def _size(self) -> int:
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
     def _threads(self, n_rows: int, n_threads: int) -> int:
-        size = sum(int(np.prod(shape)) for shape in self.shapes.values())
-        return useful_n_threads(n_threads, n_rows * size // 2)
+        return useful_n_threads(n_threads, n_rows * self._size // 2)

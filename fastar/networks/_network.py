@@ -34,6 +34,9 @@ class Network(ABC):
     any_evidence: bool = False
     """Whether what is held is seen before all else, wherever it stands in an order."""
 
+    draws: bool = True
+    """Whether `forward` draws random numbers in training."""
+
     def __repr__(self) -> str:
         settings = ", ".join(f"{key}={value!r}" for key, value in self.settings().items())
         return f"{type(self).__name__}({self.n_features}, {self.n_outputs}, {settings})"

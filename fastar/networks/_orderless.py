@@ -258,10 +258,8 @@ class Orderless(Network):
             if cache.context is not None:
                 weight_gradient(cache.context, gh, grads[f"U{layer}"], n_threads)
             g = gh
-        count, _, row, value = cache.inputs
         gW = grads["W0"].reshape(-1, g.shape[1])
-        lists = _inputs.by_feature((count, row, row, value), len(gW), max(1, n), n_threads)
-        _masked.scatter(cache.inputs, lists, full_stairs(*gW.shape), g, gW, n_threads)
+        _masked.scatter(cache.inputs, full_stairs(*gW.shape), g, gW, n_threads)
 
     def _changes(self, codes: Array, n_threads: int) -> tuple[Array, Array, Array, Array]:
         # a feature that no other comes after would be left out

@@ -430,6 +430,5 @@ def input_gradient(inputs: Inputs, codes: Array, slots: Array, n_threads: int) -
     one_hot = np.append(inputs.one_hot, np.uint8(0))
     count, _, row, value = _inputs.changes(padded, one_hot, inputs.n_inputs, E + 1, n_threads)
     changes = (count, row, row, value)
-    lists = _inputs.by_feature(changes, len(gW), M, n_threads)
-    _masked.scatter(changes, lists, full_stairs(*gW.shape), slots, gW, n_threads)
+    _masked.scatter(changes, full_stairs(*gW.shape), slots, gW, n_threads)
     return gW

@@ -60,6 +60,7 @@ class SharedHidden(Network):
     """
 
     name = "shared_hidden"
+    draws = False
 
     def __init__(
         self,

@@ -28,6 +28,11 @@ cdef extern from "masked.h" nogil:
         const int64_t* column_begin
         const int64_t* column_end
         const float* W
+    ctypedef struct listed_f32:
+        int64_t n, capacity
+        const int32_t* row
+        const float* value
+        const int32_t* edges
     ctypedef struct sampled_f32:
         staircase_f32 stairs
         masked_groups groups
@@ -45,22 +50,20 @@ cdef extern from "masked.h" nogil:
         const int32_t* feature
     ctypedef struct masked_f32:
         int64_t depth, width, sample_rows, group
-        void (*product)(int64_t, int64_t, int64_t, const float*, int64_t, const float*, const float*, int,
-                        float*,
-                        int64_t) noexcept nogil
-        void (*forward)(int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f32, const float*,
-                        const float*, int,
-                        int, float*, float*) noexcept nogil
-        void (*transpose)(int64_t, int64_t, int64_t, int64_t, staircase_f32, float*) noexcept nogil
+        void (*forward)(int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f32, const float*,
+                        const float*, int, int, float*, float*) noexcept nogil
+        void (*backward)(int64_t, int64_t, int64_t, int64_t, staircase_f32, const float*, int, const float*,
+                         float*, float*) noexcept nogil
         void (*copy_columns)(int64_t, int64_t, const float*, int64_t, float*, int64_t) noexcept nogil
         void (*outer)(int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f32, const float*, int64_t,
                       const float*, float*) noexcept nogil
-        void (*gather)(int64_t, const int32_t*, const float*, int64_t, int64_t, staircase_f32, const float*,
-                       int, float*) noexcept nogil
-        void (*scatter)(int64_t, const int32_t*, const int32_t*, int64_t, const float*, int64_t, int64_t,
-                        int64_t, staircase_f32, const float*, int64_t, float*) noexcept nogil
+        int64_t slab, reach
+        void (*edges)(int64_t, int64_t, int32_t, listed_f32, int32_t*) noexcept nogil
+        void (*gather)(int64_t, int64_t, int64_t, int64_t, staircase_f32, listed_f32, const float*, int, int,
+                       float*, float*) noexcept nogil
+        void (*scatter)(int64_t, staircase_f32, listed_f32, const float*, float*, int32_t*,
+                        float*) noexcept nogil
         void (*activate)(int64_t, int64_t, int, float*, int64_t) noexcept nogil
-        void (*derivative)(int64_t, int64_t, int, const float*, int64_t, float*, int64_t) noexcept nogil
         void (*pack)(int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f32, float*) noexcept nogil
         int64_t (*sample_scratch)(masked_walk_f32) noexcept nogil
         void (*sample)(int64_t, masked_walk_f32, draw_f32, walked_f32, float*, int32_t*, int32_t*,
@@ -73,6 +76,11 @@ cdef extern from "masked.h" nogil:
         const int64_t* column_begin
         const int64_t* column_end
         const double* W
+    ctypedef struct listed_f64:
+        int64_t n, capacity
+        const int32_t* row
+        const double* value
+        const int32_t* edges
     ctypedef struct sampled_f64:
         staircase_f64 stairs
         masked_groups groups
@@ -90,22 +98,20 @@ cdef extern from "masked.h" nogil:
         const int32_t* feature
     ctypedef struct masked_f64:
         int64_t depth, width, sample_rows, group
-        void (*product)(int64_t, int64_t, int64_t, const double*, int64_t, const double*, const double*,
-                        int, double*,
-                        int64_t) noexcept nogil
-        void (*forward)(int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f64, const double*,
-                        const double*, int,
-                        int, double*, double*) noexcept nogil
-        void (*transpose)(int64_t, int64_t, int64_t, int64_t, staircase_f64, double*) noexcept nogil
+        void (*forward)(int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f64, const double*,
+                        const double*, int, int, double*, double*) noexcept nogil
+        void (*backward)(int64_t, int64_t, int64_t, int64_t, staircase_f64, const double*, int, const double*,
+                         double*, double*) noexcept nogil
         void (*copy_columns)(int64_t, int64_t, const double*, int64_t, double*, int64_t) noexcept nogil
         void (*outer)(int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f64, const double*, int64_t,
                       const double*, double*) noexcept nogil
-        void (*gather)(int64_t, const int32_t*, const double*, int64_t, int64_t, staircase_f64, const double*,
-                       int, double*) noexcept nogil
-        void (*scatter)(int64_t, const int32_t*, const int32_t*, int64_t, const double*, int64_t, int64_t,
-                        int64_t, staircase_f64, const double*, int64_t, double*) noexcept nogil
+        int64_t slab, reach
+        void (*edges)(int64_t, int64_t, int32_t, listed_f64, int32_t*) noexcept nogil
+        void (*gather)(int64_t, int64_t, int64_t, int64_t, staircase_f64, listed_f64, const double*, int, int,
+                       double*, double*) noexcept nogil
+        void (*scatter)(int64_t, staircase_f64, listed_f64, const double*, double*, int32_t*,
+                        double*) noexcept nogil
         void (*activate)(int64_t, int64_t, int, double*, int64_t) noexcept nogil
-        void (*derivative)(int64_t, int64_t, int, const double*, int64_t, double*, int64_t) noexcept nogil
         void (*pack)(int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f64, double*) noexcept nogil
         int64_t (*sample_scratch)(masked_walk_f64) noexcept nogil
         void (*sample)(int64_t, masked_walk_f64, draw_f64, walked_f64, double*, int32_t*, int32_t*,
@@ -118,9 +124,6 @@ cdef const masked_f32* f32 = masked_f32_for(isa)
 cdef const masked_f64* f64 = masked_f64_for(isa)
 
 cdef int64_t OUTER_ROWS = 48  # rows of W that a task of `outer` takes: whole tiles of any instruction set
-cdef int64_t GATHER_ROWS = 64  # rows of data that share a slab of W
-cdef int64_t SLAB = 128        # columns of W that stay in L2, with a thousand rows, while rows of data pass
-cdef int64_t SCATTER_COLUMNS = 512  # of G, likewise, with a hundred rows
 
 SAMPLE_BLOCK = 32  # features in a block of `sample`
 
@@ -239,19 +242,19 @@ def forward(const floating[:, ::1] A, Staircase stairs, const floating[:, ::1] W
                 j = i * panel
                 if floating is float:
                     f32.forward(n, k * depth, min(K, (k + 1) * depth), j, min(N, j + panel),
-                                stairs_f32(stairs, &W[0, 0]), &A[0, 0], &b[0], add, activation, &out[0, 0],
-                                &packed[t, 0])
+                                min(N, j + n_threads * panel), stairs_f32(stairs, &W[0, 0]), &A[0, 0], &b[0],
+                                add, activation, &out[0, 0], &packed[t, 0])
                 else:
                     f64.forward(n, k * depth, min(K, (k + 1) * depth), j, min(N, j + panel),
-                                stairs_f64(stairs, &W[0, 0]), &A[0, 0], &b[0], add, activation, &out[0, 0],
-                                &packed[t, 0])
+                                min(N, j + n_threads * panel), stairs_f64(stairs, &W[0, 0]), &A[0, 0], &b[0],
+                                add, activation, &out[0, 0], &packed[t, 0])
                 i = i + n_threads
 
 
 def backward(const floating[:, ::1] G, Staircase stairs, const floating[:, ::1] W,
              const floating[:, ::1] h, floating[:, ::1] gh, int activation, int n_threads):
     """Write gh (n, rows) = (G W^T) * g'(a), where h = g(a). G (n, columns)."""
-    cdef int64_t n = G.shape[0], N = W.shape[1], K = W.shape[0], i, j, k, width, span
+    cdef int64_t n = G.shape[0], N = W.shape[1], K = W.shape[0], i, j, k
     cdef int64_t panel = f32.width if floating is float else f64.width
     check(K == stairs.rows and N == stairs.columns and G.shape[1] == N and h.shape[0] == n
           and h.shape[1] == K and gh.shape[0] == n and gh.shape[1] == K)
@@ -262,17 +265,13 @@ def backward(const floating[:, ::1] G, Staircase stairs, const floating[:, ::1] 
     cdef floating[:, ::1] packed = aligned_empty((n_threads, longest * panel), dtype)
     for i in prange(panels, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=1):
         k = i * panel
-        width = min(panel, K - k)
-        j = stairs.row_begin[k]
-        span = max(0, stairs.row_end[k + width - 1] - j)
+        j = min(K, k + n_threads * panel)
         if floating is float:
-            f32.transpose(k, k + width, j, j + span, stairs_f32(stairs, &W[0, 0]), &packed[threadid(), 0])
-            f32.product(n, span, width, &G[0, 0] + j, N, &packed[threadid(), 0], NULL, 0, &gh[0, k], K)
-            f32.derivative(n, width, activation, &h[0, k], K, &gh[0, k], K)
+            f32.backward(n, k, min(K, k + panel), j, stairs_f32(stairs, &W[0, 0]), &G[0, 0], activation,
+                         &h[0, 0], &gh[0, 0], &packed[threadid(), 0])
         else:
-            f64.transpose(k, k + width, j, j + span, stairs_f64(stairs, &W[0, 0]), &packed[threadid(), 0])
-            f64.product(n, span, width, &G[0, 0] + j, N, &packed[threadid(), 0], NULL, 0, &gh[0, k], K)
-            f64.derivative(n, width, activation, &h[0, k], K, &gh[0, k], K)
+            f64.backward(n, k, min(K, k + panel), j, stairs_f64(stairs, &W[0, 0]), &G[0, 0], activation,
+                         &h[0, 0], &gh[0, 0], &packed[threadid(), 0])
 
 
 def outer(const floating[:, ::1] A, const floating[:, ::1] G, Staircase stairs, floating[:, ::1] gW,
@@ -320,57 +319,80 @@ def activate(floating[:, ::1] h, int activation, int n_threads):
             f64.activate(1, N, activation, &h[r, 0], N)
 
 
+cdef edges_of(changes, int64_t rows, int n_threads):
+    """Return where in each row's list the chunks of W begin, (chunks + 1, n)."""
+    cdef const int32_t[::1] count = changes[0]
+    cdef const int32_t[:, ::1] row = changes[2]
+    cdef int64_t n = count.shape[0], chunks = (rows + f32.reach - 1) // f32.reach, r
+    cdef int32_t[:, ::1] edges = aligned_empty((chunks + 1, max(1, n)), np.int32)
+    cdef listed_f32 x = listed_f32(n, row.shape[1], &row[0, 0], NULL, NULL)
+    for r in prange(n, nogil=True, num_threads=n_threads, schedule="static"):
+        f32.edges(r, rows, count[r], x, &edges[0, r])
+    return edges.base
+
+
 def gather(changes, Staircase stairs, const floating[:, ::1] W, bias, floating[:, ::1] out, int activation,
            int n_threads):
     """Do what `forward` does, for the inputs that `changes` (count, at, row, value) lists."""
-    cdef const int32_t[::1] count
-    cdef const int32_t[:, ::1] row
-    cdef const floating[:, ::1] value
-    count, _, row, value = changes
-    cdef int64_t n = out.shape[0], N = W.shape[1], i, r, j, p
+    cdef const int32_t[:, ::1] row = changes[2]
+    cdef const floating[:, ::1] value = changes[3]
+    cdef int64_t n = out.shape[0], N = W.shape[1], K = W.shape[0], i, r, j
+    cdef int64_t slab = f32.slab if floating is float else f64.slab
     cdef int add = bias is None
-    check(W.shape[0] == stairs.rows and N == stairs.columns and out.shape[1] == N and count.shape[0] == n)
+    check(K == stairs.rows and N == stairs.columns and out.shape[1] == N and row.shape[0] == n)
     cdef const floating[::1] b = out[0] if add else bias
     check(b.shape[0] == N)
-    cdef int64_t rows = max(1, min(GATHER_ROWS, (n + n_threads - 1) // n_threads))
-    cdef int64_t slabs = (N + SLAB - 1) // SLAB
-    for i in prange((n + rows - 1) // rows, nogil=True, num_threads=n_threads, schedule="static"):
-        for p in range(slabs):
-            j = p * SLAB
-            for r in range(i * rows, min(n, (i + 1) * rows)):
-                if floating is float:
-                    f32.gather(count[r], &row[r, 0], &value[r, 0], j, min(N, j + SLAB),
-                               stairs_f32(stairs, &W[0, 0]), &b[j], add, &out[r, j])
-                    if activation >= 0:
-                        f32.activate(1, min(SLAB, N - j), activation, &out[r, j], N)
-                else:
-                    f64.gather(count[r], &row[r, 0], &value[r, 0], j, min(N, j + SLAB),
-                               stairs_f64(stairs, &W[0, 0]), &b[j], add, &out[r, j])
-                    if activation >= 0:
-                        f64.activate(1, min(SLAB, N - j), activation, &out[r, j], N)
+    cdef const int32_t[:, ::1] edges = edges_of(changes, K, n_threads)
+    cdef int64_t slabs = (N + slab - 1) // slab
+    cdef int64_t blocks = max(1, min(n // 16, 2 * n_threads // slabs)), rows = (n + blocks - 1) // blocks
+    dtype = np.float32 if floating is float else np.float64
+    cdef floating[:, ::1] packed = aligned_empty((n_threads, f32.reach * slab), dtype)
+    # The last slabs have the most rows: first come those that take longest.
+    for i in prange(slabs * blocks, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=1):
+        j = (slabs - 1 - i // blocks) * slab
+        r = i % blocks * rows
+        if floating is float:
+            f32.gather(r, min(n, r + rows), j, min(N, j + slab), stairs_f32(stairs, &W[0, 0]),
+                       listed_f32(n, row.shape[1], &row[0, 0], &value[0, 0], &edges[0, 0]), &b[0], add,
+                       activation, &out[0, 0], &packed[threadid(), 0])
+        else:
+            f64.gather(r, min(n, r + rows), j, min(N, j + slab), stairs_f64(stairs, &W[0, 0]),
+                       listed_f64(n, row.shape[1], &row[0, 0], &value[0, 0], &edges[0, 0]), &b[0], add,
+                       activation, &out[0, 0], &packed[threadid(), 0])
 
 
-def scatter(changes, by_row, Staircase stairs, const floating[:, ::1] G, floating[:, ::1] gW, int n_threads):
-    """Do what `outer` does, for listed inputs. by_row: their lists by row of gW, of one block of all n."""
-    cdef const floating[:, ::1] value
-    _, _, _, value = changes
-    cdef const int32_t[:, ::1] first
-    cdef const int32_t[:, :, ::1] entries
-    first, entries = by_row
-    cdef int64_t K = gW.shape[0], N = gW.shape[1], k, j, p
-    check(K == stairs.rows and N == stairs.columns and G.shape[1] == N and G.shape[0] == value.shape[0]
-          and first.shape[0] == 1 and first.shape[1] == K + 1)
-    for p in range((N + SCATTER_COLUMNS - 1) // SCATTER_COLUMNS):
-        j = p * SCATTER_COLUMNS
-        for k in prange(K, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=8):
-            if floating is float:
-                f32.scatter(first[0, k + 1] - first[0, k], &entries[0, 0, 0] + first[0, k],
-                            &entries[0, 1, 0] + first[0, k], value.shape[1], &value[0, 0], k, j,
-                            j + SCATTER_COLUMNS, stairs_f32(stairs, NULL), &G[0, 0], N, &gW[0, 0])
-            else:
-                f64.scatter(first[0, k + 1] - first[0, k], &entries[0, 0, 0] + first[0, k],
-                            &entries[0, 1, 0] + first[0, k], value.shape[1], &value[0, 0], k, j,
-                            j + SCATTER_COLUMNS, stairs_f64(stairs, NULL), &G[0, 0], N, &gW[0, 0])
+def scatter(changes, Staircase stairs, const floating[:, ::1] G, floating[:, ::1] gW, int n_threads):
+    """Do what `outer` does, for listed inputs."""
+    cdef const int32_t[:, ::1] row = changes[2]
+    cdef const floating[:, ::1] value = changes[3]
+    cdef int64_t n = G.shape[0], K = gW.shape[0], N = gW.shape[1], i, j, p, most = 1
+    cdef int64_t slab = f32.slab if floating is float else f64.slab
+    check(K == stairs.rows and N == stairs.columns and G.shape[1] == N and n == value.shape[0])
+    cdef int64_t slabs = (N + slab - 1) // slab
+    dtype = np.float32 if floating is float else np.float64
+    found = edges_of(changes, K, n_threads)
+    cdef const int32_t[:, ::1] edges = found
+    cdef const int64_t[::1] before = found[:, :n].sum(axis=1, dtype=np.int64)
+    for i in range(edges.shape[0] - 1):
+        most = max(most, before[i + 1] - before[i])
+    cdef int32_t[:, ::1] rows = aligned_empty((n_threads, most), np.int32)
+    cdef floating[:, ::1] factors = aligned_empty((n_threads, most), dtype)
+    cdef floating[:, ::1] columns = aligned_empty((slabs, max(1, n) * slab), dtype)
+    for p in prange(slabs, nogil=True, num_threads=n_threads, schedule="static"):
+        j = p * slab
+        if floating is float:
+            f32.copy_columns(n, min(slab, N - j), &G[0, 0] + j, N, &columns[p, 0], slab)
+        else:
+            f64.copy_columns(n, min(slab, N - j), &G[0, 0] + j, N, &columns[p, 0], slab)
+    for i in prange(edges.shape[0] - 1, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=1):
+        if floating is float:
+            f32.scatter(i, stairs_f32(stairs, NULL),
+                        listed_f32(n, row.shape[1], &row[0, 0], &value[0, 0], &edges[0, 0]), &columns[0, 0],
+                        &gW[0, 0], &rows[threadid(), 0], &factors[threadid(), 0])
+        else:
+            f64.scatter(i, stairs_f64(stairs, NULL),
+                        listed_f64(n, row.shape[1], &row[0, 0], &value[0, 0], &edges[0, 0]), &columns[0, 0],
+                        &gW[0, 0], &rows[threadid(), 0], &factors[threadid(), 0])
 
 
 cdef class Groups:

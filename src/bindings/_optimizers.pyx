@@ -36,102 +36,109 @@ cdef const optimizers_f32* f32 = optimizers_f32_for(isa)
 cdef const optimizers_f64* f64 = optimizers_f64_for(isa)
 
 
-cdef int64_t check(const int64_t[:, ::1] stretches, int64_t n, tuple others) except -1:
-    cdef int64_t i
-    for other in others:
-        if other.shape[0] != n:
-            raise ValueError("theta, its gradient and the optimizer's state differ in size")
+cdef int64_t check(const int64_t[:, ::1] stretches, int64_t n, int64_t n_gradient, tuple slots) except -1:
+    cdef int64_t i, n_slot = min([slot.shape[0] for slot in slots], default=n)
+    if n_gradient != n:
+        raise ValueError("theta and its gradient differ in size")
     for i in range(stretches.shape[0]):
         if not 0 <= stretches[i, 0] <= stretches[i, 1] <= n:
             raise ValueError("a stretch of parameters lies outside of theta")
+        if not 0 <= stretches[i, 2] <= n_slot - (stretches[i, 1] - stretches[i, 0]):
+            raise ValueError("a stretch of parameters lies outside of the optimizer's state")
     return stretches.shape[0]
 
 
 def sgd(floating[::1] theta, const floating[::1] g, floating[::1] velocity, double rate,
         double decay, double momentum,
         const int64_t[:, ::1] stretches, int n_threads):
-    cdef int64_t parts = check(stretches, theta.shape[0], (g, velocity)), i, j, n
-    for j in prange(parts, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=4):
+    cdef int64_t parts = check(stretches, theta.shape[0], g.shape[0], (velocity,)), i, j, k, n
+    for j in prange(parts, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=16):
         i = stretches[j, 0]
         n = stretches[j, 1] - i
+        k = stretches[j, 2]
         if floating is float:
-            f32.sgd(n, &theta[i], &g[i], &velocity[i], rate, decay, momentum)
+            f32.sgd(n, &theta[i], &g[i], &velocity[k], rate, decay, momentum)
         else:
-            f64.sgd(n, &theta[i], &g[i], &velocity[i], rate, decay, momentum)
+            f64.sgd(n, &theta[i], &g[i], &velocity[k], rate, decay, momentum)
 
 
 def nesterov(floating[::1] theta, const floating[::1] g, floating[::1] velocity, double rate,
              double decay, double momentum,
              const int64_t[:, ::1] stretches, int n_threads):
-    cdef int64_t parts = check(stretches, theta.shape[0], (g, velocity)), i, j, n
-    for j in prange(parts, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=4):
+    cdef int64_t parts = check(stretches, theta.shape[0], g.shape[0], (velocity,)), i, j, k, n
+    for j in prange(parts, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=16):
         i = stretches[j, 0]
         n = stretches[j, 1] - i
+        k = stretches[j, 2]
         if floating is float:
-            f32.nesterov(n, &theta[i], &g[i], &velocity[i], rate, decay, momentum)
+            f32.nesterov(n, &theta[i], &g[i], &velocity[k], rate, decay, momentum)
         else:
-            f64.nesterov(n, &theta[i], &g[i], &velocity[i], rate, decay, momentum)
+            f64.nesterov(n, &theta[i], &g[i], &velocity[k], rate, decay, momentum)
 
 
 def adam(floating[::1] theta, const floating[::1] g, floating[::1] m, floating[::1] v, double rate,
          double decay, double rate_t, double epsilon_t, double beta_1, double beta_2,
          const int64_t[:, ::1] stretches, int n_threads):
-    cdef int64_t parts = check(stretches, theta.shape[0], (g, m, v)), i, j, n
-    for j in prange(parts, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=4):
+    cdef int64_t parts = check(stretches, theta.shape[0], g.shape[0], (m, v)), i, j, k, n
+    for j in prange(parts, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=16):
         i = stretches[j, 0]
         n = stretches[j, 1] - i
+        k = stretches[j, 2]
         if floating is float:
-            f32.adam(n, &theta[i], &g[i], &m[i], &v[i], rate, decay, rate_t,
+            f32.adam(n, &theta[i], &g[i], &m[k], &v[k], rate, decay, rate_t,
                      epsilon_t, beta_1, beta_2)
         else:
-            f64.adam(n, &theta[i], &g[i], &m[i], &v[i], rate, decay, rate_t,
+            f64.adam(n, &theta[i], &g[i], &m[k], &v[k], rate, decay, rate_t,
                      epsilon_t, beta_1, beta_2)
 
 
 def adagrad(floating[::1] theta, const floating[::1] g, floating[::1] v, double rate,
             double decay, double epsilon,
             const int64_t[:, ::1] stretches, int n_threads):
-    cdef int64_t parts = check(stretches, theta.shape[0], (g, v)), i, j, n
-    for j in prange(parts, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=4):
+    cdef int64_t parts = check(stretches, theta.shape[0], g.shape[0], (v,)), i, j, k, n
+    for j in prange(parts, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=16):
         i = stretches[j, 0]
         n = stretches[j, 1] - i
+        k = stretches[j, 2]
         if floating is float:
-            f32.adagrad(n, &theta[i], &g[i], &v[i], rate, decay, epsilon)
+            f32.adagrad(n, &theta[i], &g[i], &v[k], rate, decay, epsilon)
         else:
-            f64.adagrad(n, &theta[i], &g[i], &v[i], rate, decay, epsilon)
+            f64.adagrad(n, &theta[i], &g[i], &v[k], rate, decay, epsilon)
 
 
 def adadelta(floating[::1] theta, const floating[::1] g, floating[::1] v, floating[::1] u, double rate,
              double decay, double rho, double epsilon,
              const int64_t[:, ::1] stretches, int n_threads):
-    cdef int64_t parts = check(stretches, theta.shape[0], (g, v, u)), i, j, n
-    for j in prange(parts, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=4):
+    cdef int64_t parts = check(stretches, theta.shape[0], g.shape[0], (v, u)), i, j, k, n
+    for j in prange(parts, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=16):
         i = stretches[j, 0]
         n = stretches[j, 1] - i
+        k = stretches[j, 2]
         if floating is float:
-            f32.adadelta(n, &theta[i], &g[i], &v[i], &u[i], rate, decay, rho, epsilon)
+            f32.adadelta(n, &theta[i], &g[i], &v[k], &u[k], rate, decay, rho, epsilon)
         else:
-            f64.adadelta(n, &theta[i], &g[i], &v[i], &u[i], rate, decay, rho, epsilon)
+            f64.adadelta(n, &theta[i], &g[i], &v[k], &u[k], rate, decay, rho, epsilon)
 
 
 def rmsprop(floating[::1] theta, const floating[::1] g, floating[::1] v, double rate,
             double decay, double rho, double epsilon,
             const int64_t[:, ::1] stretches, int n_threads):
-    cdef int64_t parts = check(stretches, theta.shape[0], (g, v)), i, j, n
-    for j in prange(parts, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=4):
+    cdef int64_t parts = check(stretches, theta.shape[0], g.shape[0], (v,)), i, j, k, n
+    for j in prange(parts, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=16):
         i = stretches[j, 0]
         n = stretches[j, 1] - i
+        k = stretches[j, 2]
         if floating is float:
-            f32.rmsprop(n, &theta[i], &g[i], &v[i], rate, decay, rho, epsilon)
+            f32.rmsprop(n, &theta[i], &g[i], &v[k], rate, decay, rho, epsilon)
         else:
-            f64.rmsprop(n, &theta[i], &g[i], &v[i], rate, decay, rho, epsilon)
+            f64.rmsprop(n, &theta[i], &g[i], &v[k], rate, decay, rho, epsilon)
 
 
 def sum_of_squares(const floating[::1] g, const int64_t[:, ::1] stretches, int n_threads):
     """Return the sum of squares of what lies in the stretches; the same for any number of threads."""
-    cdef int64_t parts = check(stretches, g.shape[0], ()), i, j, n
+    cdef int64_t parts = check(stretches, g.shape[0], g.shape[0], ()), i, j, n
     cdef double[::1] sums = np.zeros(parts)
-    for j in prange(parts, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=4):
+    for j in prange(parts, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=16):
         i = stretches[j, 0]
         n = stretches[j, 1] - i
         if floating is float:

@@ -32,6 +32,13 @@ typedef struct {
         const int64_t *row_begin, *row_end, *column_begin, *column_end;                            \
         const real *W;                                                                             \
     } staircase_##type;                                                                            \
+    /* Rows of data whose inputs are few: row r is the sum of value[r, i] times row[r, i] of a matrix. */ \
+    typedef struct {                                                                               \
+        int64_t n, capacity;                                                                       \
+        const int32_t *row;    /* (n, capacity), rising in each row, */                            \
+        const real *value;     /* and their factors */                                             \
+        const int32_t *edges;  /* (chunks + 1, n): the first entry not before row chunk * reach; last their number */ \
+    } listed_##type;                                                                               \
     /* Weights as sampling reads them. */                                                          \
     typedef struct {                                                                               \
         staircase_##type stairs;                                                                   \
@@ -60,19 +67,17 @@ typedef struct {
          * where the stairs hide them. width: of a panel, or of a group. */                        \
         void (*pack)(int64_t first, int64_t count, int64_t j0, int64_t j1, int64_t width,          \
                      staircase_##type stairs, real *packed);                                       \
-        /* C (n, width) = start + A B. A (n, K), B packed (K, panel), start: `bias` (width,), or what C holds if \
-         * `add`, or zero. A[r, k] = A[r * a_row + k]. */                                          \
-        void (*product)(int64_t n, int64_t K, int64_t width, const real *A, int64_t a_row,         \
-                        const real *packed, const real *bias, int add, real *C, int64_t c_row);    \
         /* out (n, columns) = g(bias + A W), or, if `add`, += A W, in its columns j0 .. j1 - 1 <= j0 + panel: the share \
          * of rows k0 .. k1 - 1 of W, k1 - k0 <= depth. In turn from the first rows to the last. activation: -1 \
-         * for none. packed: scratch (depth, panel). */                                            \
-        void (*forward)(int64_t n, int64_t k0, int64_t k1, int64_t j0, int64_t j1,                 \
+         * for none. next: the column from which on a call is to follow, which is fetched; or `columns`. \
+         * packed: scratch (depth, panel). */                                                      \
+        void (*forward)(int64_t n, int64_t k0, int64_t k1, int64_t j0, int64_t j1, int64_t next,   \
                         staircase_##type stairs, const real *A, const real *bias, int add,         \
                         int activation, real *out, real *packed);                                  \
-        /* OUT packed (j1 - j0, panel): rows k0 .. k1 - 1 of W, columns j0 .. j1 - 1, transposed. */ \
-        void (*transpose)(int64_t k0, int64_t k1, int64_t j0, int64_t j1, staircase_##type stairs, \
-                          real *packed);                                                           \
+        /* gh (n, rows) = (G W^T) * g'(a), where h = g(a), in its columns k0 .. k1 - 1 <= k0 + panel. next: as \
+         * above, of rows. packed: scratch (columns that these rows reach, panel). */              \
+        void (*backward)(int64_t n, int64_t k0, int64_t k1, int64_t next, staircase_##type stairs, \
+                         const real *G, int activation, const real *h, real *gh, real *packed);    \
         /* to (n, to_row) = from (n, width), zero beyond. */                                       \
         void (*copy_columns)(int64_t n, int64_t width, const real *from, int64_t from_row, real *to, \
                              int64_t to_row);                                                      \
@@ -80,18 +85,19 @@ typedef struct {
          * stairs: A^T G over n rows of data. A (n, k1 - k0), G (n, panel): these rows and columns. */ \
         void (*outer)(int64_t n, int64_t k0, int64_t k1, int64_t j0, int64_t j1, staircase_##type stairs, \
                       const real *A, int64_t a_row, const real *G, real *gW);                      \
-        /* out[0 .. j1 - j0) = start (as in `product`) + sum of value * W[row, j0 .. j1), over a row's entries, \
-         * which are sorted by `row`. */                                                           \
-        void (*gather)(int64_t count, const int32_t *row, const real *value, int64_t j0, int64_t j1, \
-                       staircase_##type stairs, const real *bias, int add, real *out);             \
-        /* OUT: columns j0 .. j1 - 1 of row k of gW within the stairs: sum of value * G[r] over the row's entries. */ \
-        void (*scatter)(int64_t count, const int32_t *r, const int32_t *index, int64_t capacity,   \
-                        const real *value, int64_t k, int64_t j0, int64_t j1,                      \
-                        staircase_##type stairs, const real *G, int64_t g_row, real *gW);          \
+        int64_t slab;   /* columns, and */                                                         \
+        int64_t reach;  /* rows of W that `gather` and `scatter` take at a time */                 \
+        /* OUT edge: column r of x.edges. rows: of W; count: entries of row r. */                  \
+        void (*edges)(int64_t r, int64_t rows, int32_t count, listed_##type x, int32_t *edge);     \
+        /* out (n, columns) = g(bias + sum of value * W[row]), or, if `add`, += that sum, in its rows r0 .. r1 - 1 \
+         * and columns j0 .. j1 - 1 <= j0 + slab. packed: scratch (reach, slab). */                \
+        void (*gather)(int64_t r0, int64_t r1, int64_t j0, int64_t j1, staircase_##type stairs,    \
+                       listed_##type x, const real *bias, int add, int activation, real *out, real *packed); \
+        /* OUT: rows chunk * reach .. of gW within the stairs: sum of value * G[r]. G: (n, slab) for each slab of \
+         * columns. r, value: scratch for as many entries as these rows have. */                   \
+        void (*scatter)(int64_t chunk, staircase_##type stairs, listed_##type x, const real *G, real *gW, int32_t *r, \
+                        real *value);                                                              \
         void (*activate)(int64_t n, int64_t width, int activation, real *h, int64_t h_row);        \
-        /* gh *= g'(a), by h = g(a) */                                                             \
-        void (*derivative)(int64_t n, int64_t width, int activation, const real *h, int64_t h_row, \
-                           real *gh, int64_t g_row);                                               \
         /* Numbers of work space that `sample` wants, aligned to 64 bytes, */                      \
         int64_t (*sample_scratch)(masked_walk_##type walk);                                        \
         /* and entries: counts (sample_rows,), rows and values (sample_rows, D). */                            \

@@ -1,12 +1,12 @@
 #include "optimizers.h"
 
+#include "vec.h"
+
 #include <math.h>
 
 #if FASTAR_DOUBLE
-typedef double real;
 #define SQRT sqrt
 #else
-typedef float real;
 #define SQRT sqrtf
 #endif
 
@@ -30,6 +30,27 @@ static void nesterov(int64_t n, real *theta, const real *g, real *velocity, real
     }
 }
 
+#if defined(__AVX512F__) && !FASTAR_DOUBLE
+/* Root and quotient of sixteen lanes take 35 cycles, more than memory does: estimates of 14 bits instead, and a
+ * Newton step each. */
+static void adam(int64_t n, real *theta, const real *g, real *m, real *v, real rate, real decay, real rate_t,
+                 real epsilon_t, real beta_1, real beta_2) {
+    const vec keep = vset1(1 - rate * decay);
+    for (int64_t i = 0; i < n; i += VL) {
+        const int left = n - i < VL ? (int)(n - i) : VL;
+        const vec gi = vload_part(g + i, left);
+        const vec mi = vfma(vset1(beta_1), vload_part(m + i, left), vset1(1 - beta_1) * gi);
+        vec vi = vfma(vset1(beta_2), vload_part(v + i, left), vset1(1 - beta_2) * gi * gi);
+        vstore_part(m + i, mi, left);
+        vstore_part(v + i, vi, left);
+        vi = _mm512_min_ps(vset1(3e38f), vi); /* NaN stays */
+        const vec y = _mm512_maskz_rsqrt14_ps(_mm512_cmp_ps_mask(vi, vset1(0), _CMP_NEQ_UQ), vi), s = vi * y;
+        const vec root = vfma(vfma(-s, s, vi), vset1(0.5f) * y, s);
+        const vec step = vset1(rate_t) * mi * vreciprocal(root + vset1(epsilon_t));
+        vstore_part(theta + i, keep * vload_part(theta + i, left) - step, left);
+    }
+}
+#else
 static void adam(int64_t n, real *theta, const real *g, real *m, real *v, real rate, real decay, real rate_t,
                  real epsilon_t, real beta_1, real beta_2) {
     const real keep = 1 - rate * decay;
@@ -39,6 +60,8 @@ static void adam(int64_t n, real *theta, const real *g, real *m, real *v, real r
         theta[i] = keep * theta[i] - rate_t * m[i] / (SQRT(v[i]) + epsilon_t);
     }
 }
+
+#endif
 
 static void adagrad(int64_t n, real *theta, const real *g, real *v, real rate, real decay, real epsilon) {
     const real keep = 1 - rate * decay;

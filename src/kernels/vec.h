@@ -82,6 +82,18 @@ INLINE vec vload_range(const real *p, int from, int to) {
 #endif
 }
 
+/* Those lanes alone. */
+INLINE void vstore_range(real *p, vec v, int from, int to) {
+#if defined(__AVX512F__) && FASTAR_DOUBLE
+    _mm512_mask_storeu_pd(p, (__mmask8)(((1u << to) - 1) & ~((1u << from) - 1)), v);
+#elif defined(__AVX512F__)
+    _mm512_mask_storeu_ps(p, (__mmask16)(((1u << to) - 1) & ~((1u << from) - 1)), v);
+#else
+    for (int i = from; i < to; i++)
+        p[i] = v[i];
+#endif
+}
+
 /* a * b + c, rounded once where the instruction set has it. */
 INLINE vec vfma(vec a, vec b, vec c) {
 #if defined(__AVX512F__) && FASTAR_DOUBLE

@@ -1,0 +1,213 @@
+/* Part of masked.c: inputs that come by lists of those that are not zero. */
+#ifndef FASTAR_MASKED_LISTS_H
+#define FASTAR_MASKED_LISTS_H
+
+/* `V` vectors of columns from j0 on, the last one of `left` lanes, of entries i .. i1 - 1: those of rows first ..
+ * last - 1 show all of them. In C chains of sums: one would wait for itself. */
+INLINE void gather_slab(int V, int C, int64_t left, int64_t j0, int64_t i, int64_t i1, int32_t first, int32_t last,
+                        const int32_t *row, const real *value, STAIRS stairs, const real *start, real *out) {
+    const real *W = stairs.W + j0;
+    vec sum[SLAB];
+#pragma GCC unroll 8
+    for (int u = 0; u < V * C; u++)
+        sum[u] = start && u < V ? load(start + u * VL, u < V - 1 ? VL : left) : vset1(0);
+    while (i < i1) {
+        for (; i + C <= i1 && row[i] >= first && row[i + C - 1] < last; i += C)
+#pragma GCC unroll 8
+            for (int u = 0; u < V * C; u++) {
+                const real *w = W + row[i + u / V] * stairs.columns + u % V * VL;
+                sum[u] = vfma(vset1(value[i + u / V]), load(w, u % V < V - 1 ? VL : left), sum[u]);
+            }
+        if (i < i1) {
+            const int64_t from = stairs.row_begin[row[i]] - j0;
+            const int64_t to = least(stairs.row_end[row[i]] - j0, (V - 1) * VL + left);
+#pragma GCC unroll 8
+            for (int u = 0; u < V; u++) {
+                vec w = load_range(W + row[i] * stairs.columns + u * VL, from - u * VL, to - u * VL);
+                sum[u] = vfma(vset1(value[i]), w, sum[u]);
+            }
+            i++;
+        }
+    }
+#pragma GCC unroll 8
+    for (int u = 0; u < V; u++) {
+        for (int c = 1; c < C; c++)
+            sum[u] += sum[u + c * V];
+        store(out + u * VL, sum[u], u < V - 1 ? VL : left);
+    }
+}
+
+/* The first of the entries, sorted by row, whose row is not below a limit. */
+INLINE int64_t first_from(int64_t count, const int32_t *row, int64_t limit) {
+    int64_t low = 0;
+    while (low < count) {
+        int64_t middle = (low + count) / 2;
+        if (row[middle] < limit)
+            low = middle + 1;
+        else
+            count = middle;
+    }
+    return low;
+}
+
+static void gather_row(int64_t count, const int32_t *row, const real *value, int64_t j0, int64_t j1, STAIRS stairs,
+                       real *out) {
+    for (int64_t j = j0; j < j1;) {
+        const int64_t left = j1 - j;
+        const int64_t width = least(left, left >= SLAB * VL ? SLAB * VL : left >= 4 * VL ? 4 * VL : 2 * VL);
+        const int64_t i0 = first_from(count, row, stairs.column_begin[j]);
+        const int64_t i1 = first_from(count, row, stairs.column_end[j + width - 1]);
+        /* Rows that show the whole slab show its first and its last column. */
+        const int32_t first = (int32_t)stairs.column_begin[j + width - 1], last = (int32_t)stairs.column_end[j];
+#define GATHER(V, C, left)                                                                         \
+    gather_slab(V, C, left, j, i0, i1, first, last, row, value, stairs, NULL, out + j - j0)
+        if (width == SLAB * VL)
+            GATHER(SLAB, 1, VL);
+        else if (width == 4 * VL)
+            GATHER(4, 2, VL);
+        else if (width > VL)
+            GATHER(2, 4, width - VL);
+        else
+            GATHER(1, 4, width);
+        j += width;
+    }
+}
+
+static void edges(int64_t r, int64_t rows, int32_t count, LISTED x, int32_t *edge) {
+    int32_t i = 0;
+    for (int64_t k = 0; k < rows; k += REACH, edge += x.n) {
+        while (i < count && x.row[r * x.capacity + i] < k)
+            i++;
+        *edge = i;
+    }
+    *edge = count;
+}
+
+/* Entries i .. end - 1 of one row of data, or those before row `high`, by a slab of packed weights. */
+INLINE void add_entries(int64_t i, int64_t end, const int32_t *row, const real *value, int64_t low, int64_t high,
+                        const real *packed, int64_t width, const real *start, int activation, real *out) {
+    vec sum[SLAB];
+#pragma GCC unroll 8
+    for (int u = 0; u < SLAB; u++)
+        sum[u] = start && u * VL < width ? load(start + u * VL, width - u * VL) : vset1(0);
+    while (i < end && row[i] < low)
+        i++;
+    for (; i < end && row[i] < high; i++) {
+        const real *w = packed + (row[i] - low) * WIDE;
+        const vec x = vset1(value[i]);
+#pragma GCC unroll 8
+        for (int u = 0; u < SLAB; u++)
+            sum[u] = vfma(x, vload(w + u * VL), sum[u]);
+    }
+#define STORE(g)                                                                                   \
+    _Pragma("GCC unroll 8") for (int u = 0; u < SLAB; u++) if (u * VL < width)                     \
+        store(out + u * VL, activation < 0 ? sum[u] : activation_of(g, sum[u]), width - u * VL)
+    EACH_ACTIVATION(activation, STORE)
+}
+
+/* Sums in the same order without a copy of the weights. */
+static void gather_few(int64_t r0, int64_t r1, int64_t j0, int64_t j1, STAIRS stairs, LISTED x, const real *bias,
+                       int add, int activation, real *out) {
+    const int64_t N = stairs.columns, last_edge = (stairs.rows + REACH - 1) / REACH * x.n;
+    for (int64_t r = r0; r < r1; r++)
+        for (int64_t j = j0; j < j1;) {
+            const int64_t width = j1 - j >= WIDE ? WIDE : least(VL, j1 - j);
+            const int32_t *row = x.row + r * x.capacity, count = x.edges[last_edge + r];
+            const int64_t i0 = first_from(count, row, stairs.column_begin[j]);
+            const int64_t i1 = first_from(count, row, stairs.column_end[j + width - 1]);
+            const int32_t first = (int32_t)stairs.column_begin[j + width - 1], last = (int32_t)stairs.column_end[j];
+            real *to = out + r * N + j;
+            const real *start = add ? to : bias + j;
+#define FEW_ROWS(V, left)                                                                          \
+    gather_slab(V, 1, left, j, i0, i1, first, last, row, x.value + r * x.capacity, stairs, start, to)
+            if (width == WIDE)
+                FEW_ROWS(SLAB, VL);
+            else
+                FEW_ROWS(1, width);
+            if (activation >= 0)
+                activate(1, width, activation, to, N);
+            j += width;
+        }
+}
+
+static void gather(int64_t r0, int64_t r1, int64_t j0, int64_t j1, STAIRS stairs, LISTED x, const real *bias, int add,
+                   int activation, real *out, real *packed) {
+    if (r1 - r0 < FEW) {
+        gather_few(r0, r1, j0, j1, stairs, x, bias, add, activation, out);
+        return;
+    }
+    const int64_t N = stairs.columns, first = stairs.column_begin[j0];
+    const int64_t end = most(stairs.column_end[j1 - 1], first + (first < stairs.rows)); /* one turn at least */
+    for (int64_t k = least(first, stairs.rows - 1) / REACH * REACH; k < end; k += REACH) {
+        const int64_t low = most(k, first), high = least(end, k + REACH);
+        const int begins = k <= first, ends = k + REACH >= end;
+        if (low < high)
+            pack(low, high - low, j0, j1, WIDE, stairs, packed);
+        for (int64_t r = r0; r < r1; r++) {
+            const int32_t *edge = x.edges + k / REACH * x.n + r;
+            real *to = out + r * N + j0;
+            add_entries(edge[0], edge[x.n], x.row + r * x.capacity, x.value + r * x.capacity, low, high, packed,
+                        j1 - j0, begins && !add ? bias + j0 : to, ends ? activation : -1, to);
+        }
+    }
+}
+
+/* V vectors of one row of gW from column j on. */
+INLINE void scatter_row(int V, int64_t count, const int32_t *r, const real *value, const real *panel, int64_t begin,
+                        int64_t end, real *gW) {
+    vec sum[SLAB];
+#pragma GCC unroll 8
+    for (int u = 0; u < V; u++)
+        sum[u] = vset1(0);
+    for (int64_t i = 0; i < count; i++) {
+        const real *g = panel + r[i] * (int64_t)WIDE;
+        const vec x = vset1(value[i]);
+#pragma GCC unroll 8
+        for (int u = 0; u < V; u++)
+            sum[u] = vfma(x, vload(g + u * VL), sum[u]);
+    }
+#pragma GCC unroll 8
+    for (int u = 0; u < V; u++)
+        store_range(gW + u * VL, sum[u], begin - u * VL, end - u * VL);
+}
+
+/* The entries of rows k0 .. k1 - 1 of W, row by row. */
+static void by_row(int64_t k0, int64_t k1, LISTED x, int32_t *first, int32_t *r_of, real *value) {
+    const int32_t *edge = x.edges + k0 / REACH * x.n;
+    memset(first, 0, (REACH + 1) * sizeof *first);
+    for (int64_t r = 0; r < x.n; r++)
+        for (int64_t i = edge[r]; i < edge[r + x.n]; i++)
+            first[x.row[r * x.capacity + i] - k0 + 1]++;
+    for (int64_t k = 0; k < k1 - k0; k++)
+        first[k + 1] += first[k];
+    /* Filling moves each start to its list's end, which is the next list's start. */
+    for (int64_t r = 0; r < x.n; r++)
+        for (int64_t i = edge[r]; i < edge[r + x.n]; i++) {
+            const int32_t place = first[x.row[r * x.capacity + i] - k0]++;
+            r_of[place] = (int32_t)r;
+            value[place] = x.value[r * x.capacity + i];
+        }
+    memmove(first + 1, first, REACH * sizeof *first);
+    first[0] = 0;
+}
+
+static void scatter(int64_t chunk, STAIRS stairs, LISTED x, const real *G, real *gW, int32_t *r_of, real *value) {
+    const int64_t k0 = chunk * REACH, k1 = least(k0 + REACH, stairs.rows), N = stairs.columns;
+    int32_t first[REACH + 1];
+    by_row(k0, k1, x, first, r_of, value);
+    for (int64_t j = stairs.row_begin[k0] / WIDE * WIDE; j < stairs.row_end[k1 - 1]; j += WIDE)
+        for (int64_t k = k0; k < k1; k++) {
+            const int64_t begin = most(0, stairs.row_begin[k] - j), end = least(WIDE, stairs.row_end[k] - j);
+            const int32_t i = first[k - k0], count = first[k - k0 + 1] - i, half = WIDE / 2;
+            const real *panel = G + j * x.n;
+            if (begin >= end)
+                continue;
+            if (begin >= half)
+                scatter_row(SLAB / 2, count, r_of + i, value + i, panel + half, begin - half, end - half,
+                            gW + k * N + j + half);
+            else
+                scatter_row(SLAB, count, r_of + i, value + i, panel, begin, end, gW + k * N + j);
+        }
+}
+
+#endif
