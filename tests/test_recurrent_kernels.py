@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from common import assert_same_bits
 
+from fastar._kernels import _recurrent
 from fastar._parameters import Layout
 from fastar._table import Table
 from fastar.conditionals import Bernoulli, Categorical, Gaussian
@@ -38,6 +39,20 @@ def codes_of(n, dtype="float64", seed=1):
 
 def fitted(conditional, X):
     return conditional.fitted(Table(X, np.arange(X.shape[1])), np.ones(len(X)))
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3])
+@pytest.mark.parametrize(
+    "lengths", [np.full(64, 20), np.linspace(1, 90, 50).astype(int), np.arange(300)]
+)
+def test_no_thread_has_more_than_its_share_of_the_steps(lengths, n_threads):
+    steps = Steps.of(codes_of(lengths.sum()), lengths)
+    begin = _recurrent.shares(steps.first, len(steps), n_threads)
+    assert (begin[0], begin[-1]) == (0, len(steps))
+    assert (np.diff(begin) > 0).all()
+    longest_first = np.append(0, np.cumsum(-np.sort(-lengths)))
+    most = np.diff(longest_first[begin]).max()
+    assert most <= lengths.sum() / n_threads + 4 * lengths.max()
 
 
 @every_type
