@@ -14,7 +14,7 @@ from fastar._density import generator
 from fastar._inference import log_probs, score_rows
 from fastar._model import Model
 from fastar._parameters import Array, Params
-from fastar._sequences import Layout, OfSteps, Sequences, SequenceTable
+from fastar._sequences import Layout, OfSteps, SequenceModel, Sequences, SequenceTable
 from fastar._table import Table
 from fastar._threads import effective_n_threads
 from fastar._validation import (
@@ -294,7 +294,7 @@ class GenerativeRNN(TrainedDensity):
         return Recurrent(**cells, **sizes)
 
     def _composed(self, theta: Array) -> Model:
-        return Model(self.network_, OfSteps(self.distribution_), self.order_, theta)  # type: ignore[arg-type]
+        return SequenceModel(self.network_, OfSteps(self.distribution_), self.order_, theta)  # type: ignore[arg-type]
 
     # ---- the fitted model
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,6 +151,14 @@ class RecurrentFrames(Network):
         u = layers[-1].given
         raw, cache = self.frame.forward(params, steps.codes, n_threads, context=u)
         return raw, None if rng is None else Cache(steps, layers, cache)
+
+    def in_time(
+        self, params: Params, steps: Steps, n_threads: int
+    ) -> Iterator[tuple[slice, Array]]:
+        """Yield rows of `steps` and their raw (m, F, P), which stay in the caches."""
+        n_threads = self._threads(len(steps.codes), n_threads)
+        for where, h in self.layers.in_time(params, steps, n_threads):
+            yield where, self.frame.forward(params, steps.codes[where], n_threads, context=h)[0]
 
     def follow(
         self, params: Params, steps: Steps, state: State, n_threads: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -75,9 +75,21 @@ class Steps:
             return self.inputs
         return self.codes[self.before] if len(self.codes) else self.codes
 
+    def between(self, begin: int, end: int) -> Steps:
+        """Return the steps of times begin .. end - 1."""
+        where = slice(self.first[begin], self.first[end])
+        updates = slice(self.first[begin + 1] - len(self), self.first[end] - len(self))
+        return Steps(
+            self.codes[where], self.counts[begin:end], self.sequence[where], self.entering[updates]
+        )
+
     def sums(self, values: Array) -> Array:
         """Return the sums over each sequence (n,) of a number (N,) for each step."""
         return np.bincount(self.sequence, values, len(self))
+
+
+_ROWS = 4096
+"""Steps whose states and outputs stay in the caches together, unless a time has more."""
 
 
 @dataclass(frozen=True)
@@ -284,6 +296,22 @@ class RecurrentLayers:
     def _entering(self, params: Params, layer: int) -> Array:
         W = params[f"W_xh{layer}"]
         return W.reshape(-1, W.shape[-1])
+
+    # ---- a part of the steps after the other
+
+    def in_time(
+        self, params: Params, steps: Steps, n_threads: int, context: Array | None = None
+    ) -> Iterator[tuple[slice, Array]]:
+        """Yield rows of `steps` and the last layer's units (m, H) before them, in turn."""
+        first, state, begin = steps.first, self.start(len(steps)), 0
+        while begin < len(steps.counts):
+            end = max(begin + 1, int(np.searchsorted(first, first[begin] + _ROWS, "right")) - 1)
+            # with the step after them: the state before it is what goes on
+            part = steps.between(begin, min(end + 1, len(steps.counts)))
+            rows = first[end] - first[begin]
+            layers = self.forward(params, part, state, None, n_threads, context)
+            yield slice(first[begin], first[end]), layers[-1].h[:rows]
+            begin, state = end, [(each.h[rows:], each.s[rows:]) for each in layers]
 
     # ---- a step after the other
 
