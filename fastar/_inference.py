@@ -30,8 +30,7 @@ def log_probs(
     """Yield (rows, log p(x_d | x_<d) (m, D), row sums (m,)) in model order, of one member."""
     weights = model.network.prepare(model.params, n_threads, member)
     for where, codes, context in _coded_blocks(model, table):
-        raw, _ = model.network.forward(weights, codes, n_threads, context=context)
-        yield where, *model.conditional.log_prob(raw, codes, n_threads)
+        yield where, *model.log_prob(weights, codes, n_threads, context)
 
 
 def score_rows(model: Model, table: Table, n_threads: int) -> Array:

@@ -73,6 +73,13 @@ class Model:
         """Return the codes of a block of values, both in model order."""
         return self.conditional.encode(block, self.dtype)
 
+    def log_prob(
+        self, weights: Any, codes: Array, n_threads: int, context: Array | None = None
+    ) -> tuple[Array, Array]:
+        """Return log p(x_d | x_<d) (n, D), and row sums (n,). weights: prepared by the network."""
+        raw, _ = self.network.forward(weights, codes, n_threads, context=context)
+        return self.conditional.log_prob(raw, codes, n_threads)
+
     def to_columns(self, block: Array) -> Array:
         """Return a block in model order (n, D, ...) in the order of the columns."""
         if np.array_equal(self.order, np.arange(len(self.order))):

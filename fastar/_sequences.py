@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from fastar._model import Model
 from fastar._parameters import Array
 from fastar._table import Table
 from fastar.conditionals import Conditional
-from fastar.networks import Steps
+from fastar.networks import Recurrent, RecurrentFrames, Steps
 
 _BLOCK_STEPS = 1 << 15
 """Steps of one block of scoring, unless a sequence is longer."""
@@ -316,3 +317,21 @@ class OfSteps:
         """Return the sums (n,), and scale[sequence] times the gradient by raw (N, F, P)."""
         total, graw = self.conditional.gradient(raw, steps.codes, scale[steps.sequence], n_threads)
         return steps.sums(total), graw
+
+
+class SequenceModel(Model):
+    """A recurrent network and a conditional `OfSteps`."""
+
+    def log_prob(
+        self, weights: Any, codes: Any, n_threads: int, context: Array | None = None
+    ) -> tuple[Array, Array]:
+        """Return log-densities (N, F) of all `Steps`, and the sums (n,) of each sequence."""
+        network, conditional = self.network, self.conditional
+        assert isinstance(network, Recurrent | RecurrentFrames)
+        assert isinstance(conditional, OfSteps)
+        parts = [
+            conditional.conditional.log_prob(raw, codes.codes[where], n_threads)
+            for where, raw in network.in_time(weights, codes, n_threads, context)
+        ]
+        logp, total = (np.concatenate(each) for each in zip(*parts, strict=True))
+        return logp, codes.sums(total)

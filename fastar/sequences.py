@@ -19,6 +19,7 @@ from fastar._prefixes import preceded, read_prefix, state_after
 from fastar._sequences import (
     Layout,
     OfSteps,
+    SequenceModel,
     Sequences,
     SequenceTable,
     by_sequence,
@@ -321,7 +322,7 @@ class GenerativeRNN(TrainedDensity):
         return Recurrent(**cells, **sizes)
 
     def _composed(self, theta: Array) -> Model:
-        return Model(self.network_, OfSteps(self.distribution_), self.order_, theta)  # type: ignore[arg-type]
+        return SequenceModel(self.network_, OfSteps(self.distribution_), self.order_, theta)  # type: ignore[arg-type]
 
     # ---- the fitted model
 

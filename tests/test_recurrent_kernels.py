@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from common import assert_same_bits
 
+from fastar._kernels import _recurrent
 from fastar._parameters import Layout
 from fastar._table import Table
 from fastar.conditionals import Bernoulli, Categorical, Gaussian
-from fastar.networks import Recurrent
+from fastar.networks import Recurrent, _recurrent_layers
 from fastar.networks._inputs import Inputs
 from fastar.networks._recurrent import CELLS, Steps
 
@@ -40,6 +41,20 @@ def fitted(conditional, X):
     return conditional.fitted(Table(X, np.arange(X.shape[1])), np.ones(len(X)))
 
 
+@pytest.mark.parametrize("n_threads", [1, 2, 3])
+@pytest.mark.parametrize(
+    "lengths", [np.full(64, 20), np.linspace(1, 90, 50).astype(int), np.arange(300)]
+)
+def test_no_thread_has_more_than_its_share_of_the_steps(lengths, n_threads):
+    steps = Steps.of(codes_of(lengths.sum()), lengths)
+    begin = _recurrent.shares(steps.first, len(steps), n_threads)
+    assert (begin[0], begin[-1]) == (0, len(steps))
+    assert (np.diff(begin) > 0).all()
+    longest_first = np.append(0, np.cumsum(-np.sort(-lengths)))
+    most = np.diff(longest_first[begin]).max()
+    assert most <= lengths.sum() / n_threads + 4 * lengths.max()
+
+
 @every_type
 @every_cell
 def test_gradients_have_the_same_bits_on_any_threads(cell, dtype):
@@ -64,6 +79,19 @@ def test_what_is_kept_for_the_gradient_changes_no_bit(cell, dtype):
     steps = Steps.of(codes_of(LENGTHS.sum(), dtype), LENGTHS)
     kept, _ = net.forward(params, steps, 1, rng=np.random.default_rng(0))
     assert_same_bits(net.forward(params, steps, 1)[0], kept)
+
+
+@pytest.mark.parametrize(("rows", "n_parts"), [(1, 9), (9, 4), (1000, 1)])
+@every_cell
+def test_parts_in_time_are_the_whole_bit_for_bit(cell, rows, n_parts, monkeypatch):
+    monkeypatch.setattr(_recurrent_layers, "_ROWS", rows)
+    net, params = network(cell)
+    steps = Steps.of(codes_of(LENGTHS.sum()), LENGTHS)
+    parts = list(net.in_time(params, steps, 2))
+    assert len(parts) == n_parts
+    assert_same_bits(np.concatenate([raw for _, raw in parts]), net.forward(params, steps, 1)[0])
+    rows_of_parts = np.concatenate([np.arange(where.start, where.stop) for where, _ in parts])
+    np.testing.assert_array_equal(rows_of_parts, np.arange(len(steps.codes)))
 
 
 @every_cell

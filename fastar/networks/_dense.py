@@ -11,6 +11,9 @@ from fastar._parameters import Array
 
 _LINEAR = -1
 
+_BLOCK = 1 << 19
+"""Numbers in and out of a block of rows, which stays in L2 while all panels of weights pass."""
+
 
 @lru_cache(64)
 def full_stairs(rows: int, columns: int) -> _masked.Staircase:
@@ -23,15 +26,23 @@ def product(A: Array, W: Array, bias: Array, n_threads: int, activation: int = _
     """Return g(bias + A W), W (K, ..) as a matrix (K, N), bias (N,)."""
     matrix = W.reshape(len(W), -1)
     out: Array = _cpu.aligned_empty((len(A), matrix.shape[1]), A.dtype)
-    _masked.forward(A, full_stairs(*matrix.shape), matrix, bias, out, activation, n_threads)
+    _in_blocks(A, matrix, bias, out, activation, n_threads)
     return out
 
 
 def add_product(A: Array, W: Array, out: Array, n_threads: int, activation: int = _LINEAR) -> None:
     """Write out = g(out + A W), W (K, ..) and out (n, ..) as matrices."""
-    matrix = W.reshape(len(W), -1)
-    target = out.reshape(len(A), -1)
-    _masked.forward(A, full_stairs(*matrix.shape), matrix, None, target, activation, n_threads)
+    _in_blocks(A, W.reshape(len(W), -1), None, out.reshape(len(A), -1), activation, n_threads)
+
+
+def _in_blocks(
+    A: Array, W: Array, bias: Array | None, out: Array, activation: int, n_threads: int
+) -> None:
+    """Write g(bias or out + A W) block by block of rows."""
+    rows, stairs = max(64, _BLOCK // sum(W.shape)), full_stairs(*W.shape)
+    for r in range(0, len(A), rows):
+        where = slice(r, r + rows)
+        _masked.forward(A[where], stairs, W, bias, out[where], activation, n_threads)
 
 
 def transposed_product(G: Array, W: Array, n_threads: int) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,7 +152,7 @@ class Recurrent(Network):
         n_threads = self._threads(len(steps.codes), n_threads)
         begin = self.start(len(steps)) if state is None else state
         layers = self.layers.forward(params, steps, begin, rng, n_threads, context)
-        return self._outputs(params, layers[-1].given, steps, context, n_threads), (
+        return self._outputs(params, layers[-1].given, steps.sequence, context, n_threads), (
             None if rng is None else Cache(steps, layers, context)
         )
 
@@ -170,7 +170,15 @@ class Recurrent(Network):
         """
         n_threads = self._threads(len(steps.codes), n_threads)
         h, after = self.layers.through(params, steps, state, n_threads, context)
-        return self._outputs(params, h, steps, context, n_threads), after
+        return self._outputs(params, h, steps.sequence, context, n_threads), after
+
+    def in_time(
+        self, params: Params, steps: Steps, n_threads: int, context: Array | None = None
+    ) -> Iterator[tuple[slice, Array]]:
+        """Yield rows of `steps` and their raw (m, F, P), which stay in the caches."""
+        n_threads = self._threads(len(steps.codes), n_threads)
+        for where, h in self.layers.in_time(params, steps, n_threads, context):
+            yield where, self._outputs(params, h, steps.sequence[where], context, n_threads)
 
     def follow(
         self,
@@ -188,11 +196,12 @@ class Recurrent(Network):
         return raw[: len(steps.codes)], after
 
     def _outputs(
-        self, params: Params, h: Array, steps: Steps, context: Array | None, n_threads: int
+        self, params: Params, h: Array, sequence: Array, context: Array | None, n_threads: int
     ) -> Array:
+        """Return raw (N, F, P) of units h (N, H); sequence (N,): which each step belongs to."""
         raw = product(h, params["V"], params["b"].ravel(), n_threads)
         if context is not None:
-            raw += self._own(params, context, n_threads)[steps.sequence]
+            raw += self._own(params, context, n_threads)[sequence]
         return raw.reshape(-1, self.n_features, self.n_outputs)
 
     def _own(self, params: Params, context: Array, n_threads: int) -> Array:

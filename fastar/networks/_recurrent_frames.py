@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,7 +161,7 @@ class RecurrentFrames(Network):
         n_threads = self._threads(len(steps.codes), n_threads)
         begin = self.start(len(steps)) if state is None else state
         layers = self.layers.forward(params, steps, begin, rng, n_threads, context)
-        u = _beside(layers[-1].given, context, steps)
+        u = _beside(layers[-1].given, context, steps.sequence)
         raw, cache = self.frame.forward(params, steps.codes, n_threads, context=u)
         return raw, None if rng is None else Cache(steps, layers, cache, context)
 
@@ -179,8 +179,17 @@ class RecurrentFrames(Network):
         """
         n_threads = self._threads(len(steps.codes), n_threads)
         h, after = self.layers.through(params, steps, state, n_threads, context)
-        u = _beside(h, context, steps)
+        u = _beside(h, context, steps.sequence)
         return self.frame.forward(params, steps.codes, n_threads, context=u)[0], after
+
+    def in_time(
+        self, params: Params, steps: Steps, n_threads: int, context: Array | None = None
+    ) -> Iterator[tuple[slice, Array]]:
+        """Yield rows of `steps` and their raw (m, F, P), which stay in the caches."""
+        n_threads = self._threads(len(steps.codes), n_threads)
+        for where, h in self.layers.in_time(params, steps, n_threads, context):
+            u = _beside(h, context, steps.sequence[where])
+            yield where, self.frame.forward(params, steps.codes[where], n_threads, context=u)[0]
 
     def follow(
         self,
@@ -251,6 +260,6 @@ class RecurrentFrames(Network):
         return useful_n_threads(n_threads, n_rows * size)
 
 
-def _beside(h: Array, context: Array | None, steps: Steps) -> Array:
-    """Return units (N, H), and beside them each step's context."""
-    return h if context is None else np.hstack([h, context[steps.sequence]])
+def _beside(h: Array, context: Array | None, sequence: Array) -> Array:
+    """Return units (N, H), and beside them the context of each step's sequence."""
+    return h if context is None else np.hstack([h, context[sequence]])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -81,9 +81,21 @@ class Steps:
         codes = np.concatenate([self.codes, self.codes[-n:]])
         return Steps(codes, np.append(self.counts, n), np.append(self.sequence, np.arange(n)))
 
+    def between(self, begin: int, end: int) -> Steps:
+        """Return the steps of times begin .. end - 1."""
+        where = slice(self.first[begin], self.first[end])
+        updates = slice(self.first[begin + 1] - len(self), self.first[end] - len(self))
+        return Steps(
+            self.codes[where], self.counts[begin:end], self.sequence[where], self.entering[updates]
+        )
+
     def sums(self, values: Array) -> Array:
         """Return the sums over each sequence (n,) of a number (N,) for each step."""
         return np.bincount(self.sequence, values, len(self))
+
+
+_ROWS = 4096
+"""Steps whose states and outputs stay in the caches together, unless a time has more."""
 
 
 @dataclass(frozen=True)
@@ -254,7 +266,7 @@ class RecurrentLayers:
             if not self.n_context:
                 given = product(below[n:], W, c[0], n_threads)
             else:
-                place = np.empty(n, int)
+                place = np.empty(steps.sequence[:n].max(initial=-1) + 1, int)
                 place[steps.sequence[:n]] = np.arange(n)
                 given = product(below[n:], W, np.zeros_like(c[0]), n_threads)
                 given += c[place[steps.sequence[n:]]]
@@ -289,6 +301,22 @@ class RecurrentLayers:
     def _entering(self, params: Params, layer: int) -> Array:
         W = params[f"W_xh{layer}"]
         return W.reshape(-1, W.shape[-1])
+
+    # ---- a part of the steps after the other
+
+    def in_time(
+        self, params: Params, steps: Steps, n_threads: int, context: Array | None = None
+    ) -> Iterator[tuple[slice, Array]]:
+        """Yield rows of `steps` and the last layer's units (m, H) before them, in turn."""
+        first, state, begin = steps.first, self.start(len(steps)), 0
+        while begin < len(steps.counts):
+            end = max(begin + 1, int(np.searchsorted(first, first[begin] + _ROWS, "right")) - 1)
+            # with the step after them: the state before it is what goes on
+            part = steps.between(begin, min(end + 1, len(steps.counts)))
+            rows = first[end] - first[begin]
+            layers = self.forward(params, part, state, None, n_threads, context)
+            yield slice(first[begin], first[end]), layers[-1].h[:rows]
+            begin, state = end, [(each.h[rows:], each.s[rows:]) for each in layers]
 
     # ---- a step after the other
 

@@ -14,6 +14,7 @@ cdef extern from "stdlib.h" nogil:
 
 cdef extern from "cpu.h" nogil:
     int fastar_best_isa()
+    void fastar_prefer_large_pages(void* data, size_t size)
 
 _NAMES = ("baseline", "avx2", "avx512")
 
@@ -42,6 +43,7 @@ isa_name = _NAMES[isa]
 cdef enum:
     SLOTS = 32  # blocks kept at most
 cdef size_t LEAST = 1 << 15, MOST = 1 << 24  # bytes of a block that is worth keeping
+cdef size_t LARGE = 1 << 22  # bytes of a block that is worth large pages
 
 cdef struct kept_block:
     void* data
@@ -97,6 +99,8 @@ cdef class Block:
         self.data = take(self.size, &self.size)
         if self.data == NULL:
             self.data = aligned_alloc(64, self.size)
+            if self.data != NULL and self.size >= LARGE:
+                fastar_prefer_large_pages(self.data, self.size)
         if self.data == NULL:
             raise MemoryError()
 

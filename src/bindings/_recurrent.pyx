@@ -110,7 +110,7 @@ def shares(const int64_t[::1] first, int64_t n, int n_threads):
     lengths = np.searchsorted(-counts, -np.arange(n), side="left")
     steps = np.cumsum(lengths)
     total = counts.sum()
-    count = n_threads * -(-n // (n_threads * SHARE))
+    count = n_threads * ((n - 1) // (n_threads * SHARE) + 1)
     inner = np.searchsorted(steps, np.arange(1, count) * total / count) + 1
     return np.unique(np.concatenate(([0], np.minimum((inner + 3) // 4 * 4, n), [n]))).astype(np.int64)
 

@@ -2,7 +2,12 @@
 #ifndef FASTAR_CPU_H
 #define FASTAR_CPU_H
 
+#include <stddef.h>
+
 /* The best of FASTAR_BASELINE, FASTAR_AVX2, FASTAR_AVX512 that processor and operating system support. */
 int fastar_best_isa(void);
+
+/* Ask for large pages where the system has them: new small ones take longer to come by than most kernels to fill. */
+void fastar_prefer_large_pages(void *data, size_t size);
 
 #endif
