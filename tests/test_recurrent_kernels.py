@@ -19,10 +19,10 @@ every_cell = pytest.mark.parametrize("cell", CELLS)
 every_type = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 
-def network(cell, conditional=None, sizes=(37, 21), dtype="float64", F=1):
+def network(cell, conditional=None, sizes=(37, 21), dtype="float64", F=1, C=0):
     inputs, P = (INPUTS, LEVELS) if conditional is None else (conditional.inputs, None)
     P = P or conditional.n_outputs
-    net = Recurrent(F, P, inputs, cell=cell, hidden_layer_sizes=sizes, dtype=dtype)
+    net = Recurrent(F, P, inputs, cell=cell, hidden_layer_sizes=sizes, n_context=C, dtype=dtype)
     theta, rng = net.zeros(), np.random.default_rng(0)
     params = Layout(net.shapes, 0).views(theta)
     net.initialise(params, rng)
@@ -82,14 +82,17 @@ def test_what_is_kept_for_the_gradient_changes_no_bit(cell, dtype):
 
 
 @pytest.mark.parametrize(("rows", "n_parts"), [(1, 9), (9, 4), (1000, 1)])
+@pytest.mark.parametrize("C", [0, 2])
 @every_cell
-def test_parts_in_time_are_the_whole_bit_for_bit(cell, rows, n_parts, monkeypatch):
+def test_parts_in_time_are_the_whole_bit_for_bit(cell, C, rows, n_parts, monkeypatch):
     monkeypatch.setattr(_recurrent_layers, "_ROWS", rows)
-    net, params = network(cell)
+    net, params = network(cell, C=C)
     steps = Steps.of(codes_of(LENGTHS.sum()), LENGTHS)
-    parts = list(net.in_time(params, steps, 2))
+    context = np.random.default_rng(3).normal(size=(len(LENGTHS), C)) if C else None
+    parts = list(net.in_time(params, steps, 2, context))
     assert len(parts) == n_parts
-    assert_same_bits(np.concatenate([raw for _, raw in parts]), net.forward(params, steps, 1)[0])
+    whole, _ = net.forward(params, steps, 1, context=context)
+    assert_same_bits(np.concatenate([raw for _, raw in parts]), whole)
     rows_of_parts = np.concatenate([np.arange(where.start, where.stop) for where, _ in parts])
     np.testing.assert_array_equal(rows_of_parts, np.arange(len(steps.codes)))
 
