@@ -29,11 +29,11 @@ def read_labels(y: Any, sequences: Sequences, name: str = "y") -> tuple[Array, b
         raise ValueError(f"This labeller requires y to be passed, but the target {name} is None.")
     n, lengths = len(sequences), sequences.lengths
     if not isinstance(y, list | tuple):
-        y = np.asarray(y)
+        y = np.atleast_1d(np.asarray(y))
     if len(y) != n:
         raise ValueError(f"{name} must have an entry for each of {n} sequences. Got {len(y)}.")
     axes = {np.ndim(each) for each in y}
-    if len(axes) > 1 or axes > {1}:
+    if axes not in ({0}, {1}):
         raise ValueError(
             f"{name} must be a list of arrays of shape (l,), an array of shape (n, T), or one of "
             f"shape (n,). Got entries with {sorted(axes)} axes."

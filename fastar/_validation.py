@@ -75,20 +75,21 @@ def choose_conditional(
     names: Any,
     is_frame: bool,
     by_name: Callable[[str], Conditional],
+    parameter: str = "distribution",
 ) -> Conditional:
     """Return the conditional that `distribution` stands for; "auto" looks at the data.
 
     names: of the columns, or None. is_frame: whether the table is judged column by column. by_name:
-    what a conditional's name stands for.
+    what a conditional's name stands for. parameter: what errors call it.
     """
     D = len(table.order)
     if isinstance(distribution, list | tuple):
         if len(distribution) != D:
             raise ValueError(
-                f"A list as 'distribution' must have an entry for each of {D} columns. "
+                f"A list as '{parameter}' must have an entry for each of {D} columns. "
                 f"Got {len(distribution)} instead."
             )
-        return _of_columns(list(distribution), table, is_frame, by_name)
+        return _of_columns(list(distribution), table, is_frame, by_name, parameter)
     if isinstance(distribution, dict):
         columns = list(range(D)) if names is None else list(names)
         strange = [each for each in distribution if each not in columns]
@@ -110,12 +111,14 @@ def choose_conditional(
     return _of_columns(["auto"] * D, table, is_frame, by_name)
 
 
-def _resolved(given: Any, by_name: Callable[[str], Conditional]) -> Conditional:
+def _resolved(
+    given: Any, by_name: Callable[[str], Conditional], parameter: str = "distribution"
+) -> Conditional:
     if isinstance(given, Conditional):
         return given
     if not isinstance(given, str) or given not in BY_NAME:
         raise ValueError(
-            "The 'distribution' of a column must be 'auto', one of "
+            f"The '{parameter}' of a column must be 'auto', one of "
             f"{', '.join(repr(each) for each in BY_NAME)}, or an object of fastar.conditionals. "
             f"Got {given!r} instead."
         )
@@ -123,13 +126,17 @@ def _resolved(given: Any, by_name: Callable[[str], Conditional]) -> Conditional:
 
 
 def _of_columns(
-    entries: list[Any], table: Table, is_frame: bool, by_name: Callable[[str], Conditional]
+    entries: list[Any],
+    table: Table,
+    is_frame: bool,
+    by_name: Callable[[str], Conditional],
+    parameter: str = "distribution",
 ) -> Conditional:
     """Return one conditional if all columns, entry by entry, have the same, or a mixed one."""
     found = [
         _judged(table.columns(np.array([place])), is_frame)
         if isinstance(entries[column], str) and entries[column] == "auto"
-        else _resolved(entries[column], by_name)
+        else _resolved(entries[column], by_name, parameter)
         for place, column in enumerate(table.order)
     ]
     return found[0] if len({repr(each) for each in found}) == 1 else Mixed(found)

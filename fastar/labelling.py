@@ -298,7 +298,7 @@ or Sequences
 
     def _fitted_conditional(self, whole: LabelledTable, weight: Array, X: Any) -> Conditional:
         plain = Table(whole.sequences.values, np.arange(whole.sequences.values.shape[1]))
-        chosen = choose_conditional(self.inputs, plain, None, False, self._conditional)
+        chosen = choose_conditional(self.inputs, plain, None, False, self._conditional, "inputs")
         self.inputs_ = chosen.fitted(*whole.steps(weight))
         K = len(self.classes_)
         labels = Bernoulli() if K == 2 else Categorical(cardinality=K)

@@ -278,6 +278,8 @@ def test_it_ends_a_pipeline():
         ([[1, 2], [1]], [[0, 1], [0, 1]], "Got 2 for the 1 steps of sequence 1"),
         ([[1, 2], [1]], [[0, 1]], "an entry for each of 2 sequences"),
         ([[1, 2], [1]], [[0, 1], 0], "Got entries with"),
+        ([[1, 2], [1]], np.zeros((2, 2, 1)), "Got entries with"),
+        ([[1, 2], [1]], 3, "an entry for each of 2 sequences"),
         ([[1, 2], []], [[0, 1], []], "Got none in sequence 1"),
         ([[1, 2], [1]], [[0.1, 1.7], [2.5]], "Unknown label type"),
         ([[1, 2], [1]], [[0, np.nan], [1]], "y contains NaN"),
@@ -300,4 +302,6 @@ def test_what_was_not_seen_in_fit_is_named():
         labeller.predict([np.zeros((2, 2), int)])
     with pytest.raises(ValueError, match="X_val and y_val"):
         labeller.fit(X, y, X_val=X)
+    with pytest.raises(ValueError, match="list as 'inputs' must have an entry for each of 1 col"):
+        labeller.set_params(inputs=["gaussian", "gaussian"]).fit(X, y)
     assert_same_bits(labeller.theta_, before)
