@@ -83,18 +83,19 @@ def draw(model: PixelRNN, X: np.ndarray, path: Path) -> list[list[str]]:
 
     from fastar import plotting
 
+    X = X[np.random.default_rng(0).permutation(len(X))[:N_SHOWN]]
     height, width = X.shape[1:3]
     hidden = np.arange(height)[:, None] >= np.full(width, height // 2)
     start = time.perf_counter()
     drawn = model.sample(64, random_state=0)
     sampled = time.perf_counter() - start
     start = time.perf_counter()
-    completed = model.complete(X[:N_SHOWN], hidden, n_draws=N_DRAWS, random_state=0)
+    completed = model.complete(X, hidden, n_draws=N_DRAWS, random_state=0)
     completion = time.perf_counter() - start
     figure, axes = pyplot.subplots(1, 2, figsize=(13, 6.5), layout="constrained")
-    shade = {"vmin": 0, "vmax": max(1, int(X.max()))}
+    shade = {"vmin": 0, "vmax": max(1, int(drawn.max()))}
     plotting.image_grid(drawn, ax=axes[0], **shade)
-    plotting.completion_grid(X[:N_SHOWN], hidden, completed, ax=axes[1], **shade)
+    plotting.completion_grid(X, hidden, completed, ax=axes[1], **shade)
     axes[0].set_title("samples")
     axes[1].set_title(f"what is seen, {N_DRAWS} completions, the image")
     figure.savefig(path, dpi=80)
