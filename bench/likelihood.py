@@ -109,11 +109,26 @@ RECIPES |= {
     ("MADE", "connect4"): {},
     ("MADE", "adult"): _SIGMOID | {"alpha": 0.06, "batch_size": 20, "n_iter_no_change": 60},
     ("MADE", "nips"): _ANY_ORDER,
-    ("MADE", "dna_nade"): _ANY_ORDER | {"max_iter": 850},
+    # Without validation, which would score every epoch by all the masks
+    ("MADE", "dna_nade"): _ANY_ORDER
+    | _LINEAR
+    | {
+        "learning_rate_init": 4e-3,
+        "max_iter": 1200,
+        "n_scoring_masks": 100,
+        "early_stopping": False,
+        "n_iter_no_change": 1200,
+    },
 }
+RECIPES |= {("Mixture", name): RECIPES["MADE", name] for name in ("jester", "bbc")}
+_WIDE = _DROPOUT | {"hidden_layer_sizes": (1000,), "dropout": 0.7}
 RECIPES |= {
-    ("Mixture", name): RECIPES["MADE", name]
-    for name in ("baudio", "jester", "bnetflix", "accidents", "pumsb_star", "bbc")
+    ("Mixture", "baudio"): _WIDE,
+    ("Mixture", "bnetflix"): _WIDE | {"alpha": 0.05},
+    ("Mixture", "accidents"): _WIDE
+    | {"dropout": 0.6, "learning_rate_init": 2e-3, "alpha": 0.01, "n_iter_no_change": 60},
+    ("Mixture", "pumsb_star"): _WIDE
+    | {"learning_rate_init": 3e-3, "alpha": 0.01, "n_iter_no_change": 60},
 }
 
 
@@ -241,7 +256,7 @@ def run(options: argparse.Namespace, settings: dict[str, Any], fold: int) -> dic
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         start = time.perf_counter()
-        model.fit(train, X_val=valid)
+        model.fit(train, X_val=valid if settings.get("early_stopping", True) else None)
         seconds = time.perf_counter() - start
     scores = model.score_samples(test)
     members = getattr(model, "estimators_", [model])
