@@ -5,7 +5,6 @@ from typing import Any, Final
 from numpy.typing import DTypeLike, NDArray
 
 ACTIVATIONS: Final[tuple[str, ...]]
-BACKWARD_ROWS: Final[int]
 
 Changes = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]
 State = tuple[NDArray[Any], NDArray[Any]]
@@ -32,7 +31,6 @@ def forward(
 
 def backward(
     changes: Changes,
-    by_feature: tuple[NDArray[Any], NDArray[Any]],
     W: NDArray[Any],
     V: NDArray[Any],
     rho: NDArray[Any] | None,

@@ -190,10 +190,8 @@ class SharedHidden(Network):
         n_threads = self._threads(len(graw), n_threads)
         W, V = self._matrices(params)
         gW, gV = self._matrices(grads)
-        lists = _inputs.by_feature(cache.changes, self.n_features, _nade.BACKWARD_ROWS, n_threads)
         ga, grho = _nade.backward(
             cache.changes,
-            lists,
             W,
             V,
             params.get("rho"),

@@ -13,6 +13,7 @@ from inputs cimport changes_by_feature, changes_f32, changes_f64, input_spec
 import numpy as np
 
 from fastar._kernels._cpu import aligned_empty, isa
+from fastar._kernels._inputs import by_feature
 
 cdef extern from "nade.h" nogil:
     enum:
@@ -20,6 +21,15 @@ cdef extern from "nade.h" nogil:
     ctypedef struct nade_sizes:
         int64_t D, P, H, stride
         int activation
+    ctypedef struct nade_group:
+        pass
+    ctypedef struct nade_step:
+        pass
+    ctypedef struct nade_plan:
+        nade_group* groups
+        uint8_t* order
+        int32_t* rows
+        nade_step* steps
     ctypedef struct nade_params_f32:
         const float* W
         const float* V
@@ -32,13 +42,14 @@ cdef extern from "nade.h" nogil:
         float* h
         uint8_t* saturated
     ctypedef struct nade_f32:
-        int64_t slab
+        int64_t slab, pace
         void (*factors)(int64_t, int64_t, int64_t, float, const float*, float*) noexcept nogil
         void (*forward)(int64_t, nade_sizes, nade_params_f32, changes_f32, nade_units_f32, float*,
                         int64_t*) noexcept nogil
+        void (*plan)(int64_t, int64_t, nade_sizes, changes_f32, const uint8_t*, nade_plan) noexcept nogil
         void (*backward)(int64_t, nade_sizes, nade_params_f32, changes_f32, const changes_by_feature*,
-                         int64_t, int64_t, int64_t, nade_units_f32, const float*, float*, float*,
-                         float*, float*, float*) noexcept nogil
+                         const nade_plan*, int64_t, int64_t, int64_t, nade_units_f32, const float*, float*,
+                         float*, float*, float*, float*) noexcept nogil
         int64_t (*backward_scratch)(int64_t, nade_sizes, int64_t, int) noexcept nogil
         void (*sample)(int64_t, nade_sizes, nade_params_f32, input_spec, changes_f32, draw_f32, walked_f32,
                        const float*, nade_units_f32, float*, float*) noexcept nogil
@@ -55,19 +66,19 @@ cdef extern from "nade.h" nogil:
         double* h
         uint8_t* saturated
     ctypedef struct nade_f64:
-        int64_t slab
+        int64_t slab, pace
         void (*factors)(int64_t, int64_t, int64_t, double, const double*, double*) noexcept nogil
         void (*forward)(int64_t, nade_sizes, nade_params_f64, changes_f64, nade_units_f64, double*,
                         int64_t*) noexcept nogil
+        void (*plan)(int64_t, int64_t, nade_sizes, changes_f64, const uint8_t*, nade_plan) noexcept nogil
         void (*backward)(int64_t, nade_sizes, nade_params_f64, changes_f64, const changes_by_feature*,
-                         int64_t, int64_t, int64_t, nade_units_f64, const double*, double*, double*,
-                         double*, double*, double*) noexcept nogil
+                         const nade_plan*, int64_t, int64_t, int64_t, nade_units_f64, const double*, double*,
+                         double*, double*, double*, double*) noexcept nogil
         int64_t (*backward_scratch)(int64_t, nade_sizes, int64_t, int) noexcept nogil
         void (*sample)(int64_t, nade_sizes, nade_params_f64, input_spec, changes_f64, draw_f64, walked_f64,
                        const double*, nade_units_f64, double*, double*) noexcept nogil
     const nade_f64* nade_f64_for(int isa)
 
-BACKWARD_ROWS = FASTAR_BACKWARD_ROWS  # rows of the blocks whose lists `backward` wants
 ACTIVATIONS = ("sigmoid", "tanh", "relu")  # in the order of the C enumeration
 
 cdef const nade_f32* f32 = nade_f32_for(isa)
@@ -171,13 +182,84 @@ def forward(changes, const floating[:, ::1] W, const floating[:, ::1] V, const f
     return state.base, saturated.base
 
 
-def backward(changes, by_feature, const floating[:, ::1] W, const floating[:, ::1] V, rho, state,
+cdef class Blocks:
+    """What `backward` has to know of each block of FASTAR_BACKWARD_ROWS rows: its plan, or its lists."""
+
+    cdef nade_plan* plans
+    cdef changes_by_feature* lists
+    cdef list arrays
+
+    def __cinit__(self, int64_t n_blocks):
+        self.arrays = []
+        self.plans = <nade_plan*>PyMem_Malloc(n_blocks * sizeof(nade_plan))
+        self.lists = <changes_by_feature*>PyMem_Malloc(n_blocks * sizeof(changes_by_feature))
+        if self.plans == NULL or self.lists == NULL:
+            raise MemoryError()
+
+    def __dealloc__(self):
+        PyMem_Free(self.plans)
+        PyMem_Free(self.lists)
+
+    cdef void* room(self, int64_t size):
+        """Return memory that lives as long as this object."""
+        cdef uint8_t[::1] array = aligned_empty((max(1, size),), np.uint8)
+        self.arrays.append(array)
+        return &array[0]
+
+
+cdef Blocks listed(changes, int64_t n, int64_t D, int n_threads):
+    cdef int64_t n_blocks = (n + FASTAR_BACKWARD_ROWS - 1) // FASTAR_BACKWARD_ROWS, i
+    cdef Blocks found = Blocks(n_blocks)
+    cdef int32_t[:, ::1] first
+    cdef int32_t[:, :, ::1] entries
+    first, entries = by_feature(changes, D, FASTAR_BACKWARD_ROWS, n_threads)
+    found.arrays.append((first, entries))
+    for i in range(n_blocks):
+        found.lists[i] = changes_by_feature(&first[i, 0], &entries[i, 0, 0], &entries[i, 1, 0])
+    return found
+
+
+cdef Blocks planned(changes, const uint8_t[::1] saturated, nade_sizes sizes, floating[:, ::1] value,
+                    int n_threads):
+    cdef int32_t[::1] count
+    cdef int32_t[:, ::1] at, row
+    count, at, row, _ = changes
+    cdef int64_t n = count.shape[0], capacity = value.shape[1]
+    cdef int64_t n_blocks = (n + FASTAR_BACKWARD_ROWS - 1) // FASTAR_BACKWARD_ROWS, i, r, most = 0, own
+    cdef int64_t pace = f32.pace if floating is float else f64.pace
+    cdef int64_t n_groups = ((sizes.D - 1) * sizes.P + pace - 1) // pace
+    cdef Blocks found = Blocks(n_blocks)
+    for i in range(n_blocks):
+        own = 1
+        for r in range(i * FASTAR_BACKWARD_ROWS, min(n, (i + 1) * FASTAR_BACKWARD_ROWS)):
+            own += count[r]
+        most = max(most, own)
+    cdef nade_group* groups = <nade_group*>found.room(n_blocks * n_groups * sizeof(nade_group))
+    cdef uint8_t* order = <uint8_t*>found.room(n_blocks * n_groups * FASTAR_BACKWARD_ROWS)
+    cdef int32_t* rows = <int32_t*>found.room(n_blocks * most * sizeof(int32_t))
+    cdef nade_step* steps = <nade_step*>found.room(n_blocks * most * sizeof(nade_step))
+    for i in prange(n_blocks, nogil=True, num_threads=n_threads):
+        found.plans[i] = nade_plan(groups + i * n_groups, order + i * n_groups * FASTAR_BACKWARD_ROWS,
+                                   rows + i * most, steps + i * most)
+        r = i * FASTAR_BACKWARD_ROWS
+        if floating is float:
+            f32.plan(min(FASTAR_BACKWARD_ROWS, n - r), r, sizes,
+                     changes_f32(capacity, &count[0], &at[0, 0], &row[0, 0], &value[0, 0]), &saturated[0],
+                     found.plans[i])
+        else:
+            f64.plan(min(FASTAR_BACKWARD_ROWS, n - r), r, sizes,
+                     changes_f64(capacity, &count[0], &at[0, 0], &row[0, 0], &value[0, 0]), &saturated[0],
+                     found.plans[i])
+    return found
+
+
+def backward(changes, const floating[:, ::1] W, const floating[:, ::1] V, rho, state,
              const floating[:, :, ::1] graw, floating[:, ::1] gW, floating[:, ::1] gV, int activation,
              bint unit_changes, int n_threads):
     """Overwrite gW and gV; return the gradients by initial (n, hidden_stride(H)) and by rho, if any.
 
-    by_feature: the lists of blocks of BACKWARD_ROWS rows. state: what `forward` returned. Each slab of hidden
-    units has one thread, whatever their number: the bits stay the same.
+    state: what `forward` returned. Each slab of hidden units has one thread, whatever their number: the
+    bits stay the same.
     """
     cdef int32_t[::1] count
     cdef int32_t[:, ::1] at, row
@@ -196,7 +278,6 @@ def backward(changes, by_feature, const floating[:, ::1] W, const floating[:, ::
                                        kernel_activation(activation, unit_changes, rho is not None))
     cdef const floating[::1] factor = checked_rho(rho, D)
     cdef const floating* rho_ = &factor[0] if rho is not None and D > 1 else NULL
-    cdef int64_t n_blocks = (n + FASTAR_BACKWARD_ROWS - 1) // FASTAR_BACKWARD_ROWS
     cdef int64_t slab = f32.slab if floating is float else f64.slab
     cdef int64_t n_slabs = (H + slab - 1) // slab, n_shares = min(n_slabs, n_threads)
     cdef int64_t widest = (n_slabs + n_shares - 1) // n_shares * slab, size
@@ -217,36 +298,28 @@ def backward(changes, by_feature, const floating[:, ::1] W, const floating[:, ::
     if sizes.activation == FASTAR_SIGMOID_UNIT and P >= FASTAR_MANY and np.sum(count) > W.shape[0]:
         table = factors(W, 1, n_threads)
         exp_W = &table[0, 0]
-    cdef int32_t[:, ::1] first
-    cdef int32_t[:, :, ::1] entries
-    first, entries = by_feature
-    if first.shape[0] != n_blocks or first.shape[1] != D + 1 or entries.shape[0] != n_blocks:
-        raise ValueError("the lists by feature do not fit graw")
+    cdef Blocks blocks
+    if P < FASTAR_MANY and rho is None:
+        blocks = planned(changes, saturated, sizes, value, n_threads)
+    else:
+        blocks = listed(changes, n, D, n_threads)
     cdef int64_t i, k0, k1, n_W = W.shape[0]
-    cdef changes_by_feature* lists = <changes_by_feature*>PyMem_Malloc(n_blocks * sizeof(changes_by_feature))
-    if lists == NULL:
-        raise MemoryError()
-    try:
-        for i in range(n_blocks):
-            lists[i] = changes_by_feature(&first[i, 0], &entries[i, 0, 0], &entries[i, 1, 0])
-        # Neighbouring slabs share cache lines of the gradients: a thread takes a range of them.
-        for i in prange(n_shares, nogil=True, num_threads=n_threads, schedule="static", chunksize=1):
-            k0 = n_slabs * i // n_shares * slab
-            k1 = min(n_slabs * (i + 1) // n_shares * slab, H)
-            if floating is float:
-                f32.backward(
-                    n, sizes, nade_params_f32(&W[0, 0], &V[0, 0], NULL, rho_, exp_W),
-                    changes_f32(capacity, &count[0], &at[0, 0], &row[0, 0], &value[0, 0]), lists,
-                    k0, k1, n_W, nade_units_f32(NULL, &units[0, 0], NULL, &saturated[0]),
-                    &graw[0, 0, 0], &gW[0, 0], &gV[0, 0], grho_, &ga[0, 0], &scratch[i, 0])
-            else:
-                f64.backward(
-                    n, sizes, nade_params_f64(&W[0, 0], &V[0, 0], NULL, rho_, exp_W),
-                    changes_f64(capacity, &count[0], &at[0, 0], &row[0, 0], &value[0, 0]), lists,
-                    k0, k1, n_W, nade_units_f64(NULL, &units[0, 0], NULL, &saturated[0]),
-                    &graw[0, 0, 0], &gW[0, 0], &gV[0, 0], grho_, &ga[0, 0], &scratch[i, 0])
-    finally:
-        PyMem_Free(lists)
+    # Neighbouring slabs share cache lines of the gradients: a thread takes a range of them.
+    for i in prange(n_shares, nogil=True, num_threads=n_threads, schedule="static", chunksize=1):
+        k0 = n_slabs * i // n_shares * slab
+        k1 = min(n_slabs * (i + 1) // n_shares * slab, H)
+        if floating is float:
+            f32.backward(
+                n, sizes, nade_params_f32(&W[0, 0], &V[0, 0], NULL, rho_, exp_W),
+                changes_f32(capacity, &count[0], &at[0, 0], &row[0, 0], &value[0, 0]), blocks.lists,
+                blocks.plans, k0, k1, n_W, nade_units_f32(NULL, &units[0, 0], NULL, &saturated[0]),
+                &graw[0, 0, 0], &gW[0, 0], &gV[0, 0], grho_, &ga[0, 0], &scratch[i, 0])
+        else:
+            f64.backward(
+                n, sizes, nade_params_f64(&W[0, 0], &V[0, 0], NULL, rho_, exp_W),
+                changes_f64(capacity, &count[0], &at[0, 0], &row[0, 0], &value[0, 0]), blocks.lists,
+                blocks.plans, k0, k1, n_W, nade_units_f64(NULL, &units[0, 0], NULL, &saturated[0]),
+                &graw[0, 0, 0], &gW[0, 0], &gV[0, 0], grho_, &ga[0, 0], &scratch[i, 0])
     return ga.base, None if rho is None else np.sum(grho, axis=0)
 
 

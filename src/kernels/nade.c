@@ -178,8 +178,10 @@ static void sample(int64_t n, nade_sizes z, PARAMS p, input_spec inputs, CHANGES
 
 const table_type FASTAR_TABLE(nade) = {
     .slab = WIDTH * VL,
+    .pace = PACE,
     .factors = factors,
     .forward = forward,
+    .plan = plan,
     .backward = backward,
     .backward_scratch = backward_scratch,
     .sample = sample,

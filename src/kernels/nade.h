@@ -29,6 +29,25 @@ typedef struct {
     int activation;
 } nade_sizes;
 
+/* How backward goes through a block of FASTAR_BACKWARD_ROWS rows with few outputs a feature: the outputs from the
+ * second feature's first one on in groups of `pace`, from the last group to the first. */
+typedef struct {
+    int32_t calm, normal; /* rows in order that do not change in the group; those and others that are not saturated */
+    int32_t first_step;
+    int32_t first_row, n_rows; /* in `rows` */
+} nade_group;
+typedef struct {
+    double value;
+    uint32_t tag;  /* the row of data, and the output behind which it changes */
+    int32_t place; /* of its row of W among those of the group */
+} nade_step;
+typedef struct {
+    nade_group *groups;
+    uint8_t *order;   /* (groups, FASTAR_BACKWARD_ROWS) rows of data: calm, others, saturated */
+    int32_t *rows;    /* of W, as many as changes at most: those that change something in a group, group by group */
+    nade_step *steps; /* one for each change, as they are taken back, and one more */
+} nade_plan;
+
 #define FASTAR_NADE(real, type)                                                                    \
     typedef struct {                                                                               \
         const real *W, *V, *b;                                                                     \
@@ -45,18 +64,22 @@ typedef struct {
     } nade_units_##type;                                                                           \
     typedef struct {                                                                               \
         int64_t slab; /* hidden units that `backward` takes at a time */                          \
+        int64_t pace; /* outputs of a group, where they are few */                                 \
         /* OUT exp(sign * W), sign 1 or -1 */                                                      \
         void (*factors)(int64_t rows, int64_t H, int64_t stride, real sign, const real *W, real *factors); \
         /* OUT: raw, units.state and .saturated after the last change. units.h, cursor (n): scratch. */ \
         void (*forward)(int64_t n, nade_sizes sizes, nade_params_##type params,                    \
                         changes_##type changes, nade_units_##type units, real *raw, int64_t *cursor); \
+        /* OUT plan, of the n rows from row r0 on. */                                              \
+        void (*plan)(int64_t n, int64_t r0, nade_sizes sizes, changes_##type changes,              \
+                     const uint8_t *saturated, nade_plan plan);                                    \
         /* Hidden units k0 .. k1 - 1 alone, k0 a multiple of slab, k1 too or H: gW, gV (their columns \
          * k0 .. k1 - 1, overwritten; n_W rows of W), ga (n, stride), the gradient by units.initial, and, of \
          * grho (slabs, D - 1), the share of each slab in the gradient by rho; NULL without rho.   \
-         * units.state, .saturated: what forward left. lists: of each FASTAR_BACKWARD_ROWS rows, the next      \
-         * (changes_by_feature). scratch: backward_scratch(..) reals, aligned to 64 bytes. */          \
+         * units.state, .saturated: what forward left. Of each FASTAR_BACKWARD_ROWS rows, plans without rho \
+         * and with P < FASTAR_MANY, otherwise lists. scratch: backward_scratch(..) reals, aligned to 64 bytes. */          \
         void (*backward)(int64_t n, nade_sizes sizes, nade_params_##type params,                   \
-                         changes_##type changes, const changes_by_feature *lists, int64_t k0,      \
+                         changes_##type changes, const changes_by_feature *lists, const nade_plan *plans, int64_t k0, \
                          int64_t k1, int64_t n_W, nade_units_##type units, const real *graw,       \
                          real *gW, real *gV, real *grho, real *ga, real *scratch);                 \
         int64_t (*backward_scratch)(int64_t n, nade_sizes sizes, int64_t width, int rescaled); /* width: k1 - k0 */ \

@@ -7,154 +7,23 @@
 #ifndef FASTAR_NADE_BACKWARD_H
 #define FASTAR_NADE_BACKWARD_H
 
+#include "nade_few.h"
 #include "nade_hidden.h"
-
-/* A slab of hidden units of one row in backward. What every output needs lies apart from what a change needs,
- * so that the former fills L1 without gaps. */
-typedef struct {
-    vec h[WIDTH];  /* in the present run of features */
-    vec gh[WIDTH]; /* the gradient by h, from this run alone */
-} run_slab;
-typedef struct {
-    vec ga[WIDTH];    /* the gradient by the pre-activation, from all runs after */
-    vec state[WIDTH]; /* as in UNITS */
-} row_slab;
-typedef struct {
-    run_slab run[FASTAR_BACKWARD_ROWS];
-    row_slab row[FASTAR_BACKWARD_ROWS];
-} block_slab;
 
 /* A row of weights, its gradient being summed, and exp(w), which takes a change back. */
 typedef struct {
     int64_t row;
     vec w[WIDTH], g[WIDTH], inverse[WIDTH];
-} weight_slab;
+} weight_vectors;
 
 INLINE void open_weights(int activation, int64_t row, int64_t H, int64_t width, const real *W, const real *gW,
-                         const real *inverse, weight_slab *s) {
+                         const real *inverse, weight_vectors *s) {
     s->row = row;
     load_units(s->w, W + row * H, width);
     load_units(s->g, gW + row * H, width);
     if (activation == FASTAR_SIGMOID_UNIT)
         EACH_VECTOR(j)
             s->inverse[j] = inverse ? vload(inverse + j * VL) : vexp(s->w[j]);
-}
-
-/* G outputs with the same hidden units: gV[o] = sum of delta * h, gh += sum of delta * V[o], over n rows.
- * V, gV: their first output's row, rows H apart; `more`: add to what gV holds. */
-INLINE void backward_outputs(int G, int64_t n, int more, int64_t H, int64_t width, const real *graw,
-                             int64_t graw_stride, const real *V, real *gV, run_slab *rows) {
-    vec v[2][WIDTH], g[2][WIDTH];
-    for (int o = 0; o < G; o++) {
-        load_units(v[o], V + o * H, width);
-        if (more)
-            load_units(g[o], gV + o * H, width);
-        else
-            EACH_VECTOR(j)
-                g[o][j] = vset1(0);
-    }
-    for (int64_t r = 0; r < n; r++) {
-        vec delta[2];
-        for (int o = 0; o < G; o++)
-            delta[o] = vset1(graw[r * graw_stride + o]);
-        EACH_VECTOR(j) {
-            vec h = rows[r].h[j], gh = rows[r].gh[j];
-            for (int o = 0; o < G; o++) {
-                g[o][j] = vfma(delta[o], h, g[o][j]);
-                gh = vfma(delta[o], v[o][j], gh);
-            }
-            rows[r].gh[j] = gh;
-        }
-    }
-    for (int o = 0; o < G; o++)
-        store_units(gV + o * H, g[o], width);
-}
-
-INLINE void finish_run(int activation, run_slab *run, row_slab *row) {
-    EACH_VECTOR(j) {
-        row->ga[j] = vfma(run->gh[j], derivative(activation, run->h[j]), row->ga[j]);
-        run->gh[j] = vset1(0);
-    }
-}
-
-/* Take back a change: its gradient goes to the weights, h becomes what it was. */
-INLINE void backward_change(int activation, real value, weight_slab *weights, run_slab *run, row_slab *row) {
-    finish_run(activation, run, row);
-    EACH_VECTOR(j) {
-        weights->g[j] = vfma(vset1(value), row->ga[j], weights->g[j]);
-        row->state[j] = changed(activation, row->state[j], weights->w[j], value < 0 ? NULL : &weights->inverse[j],
-                                -value);
-        run->h[j] = activate(activation, row->state[j], 1);
-    }
-}
-
-/* The n rows from row r0 on, n <= FASTAR_BACKWARD_ROWS. */
-INLINE void backward_block(int activation, int64_t n, int64_t r0, int64_t k0, int64_t k1, nade_sizes z, PARAMS p,
-                           CHANGES changes, changes_by_feature lists, UNITS units, const real *graw, real *gW,
-                           real *gV, real *ga, block_slab *block) {
-    const int64_t width = k1 - k0, graw_stride = z.D * z.P;
-    for (int64_t r = 0; r < n; r++) {
-        block->run[r] = (run_slab){0};
-        block->row[r] = (row_slab){0};
-        load_units(block->row[r].state, units.state + (r0 + r) * z.stride + k0, WIDTH * VL);
-        EACH_VECTOR(j)
-            block->run[r].h[j] =
-                activate(units.saturated[r0 + r] ? FASTAR_SIGMOID : activation, block->row[r].state[j], 1);
-    }
-    for (int64_t d = z.D - 1; d > 0; d--) {
-        /* Back to the nearest change in any row, all features share their hidden units. */
-        int64_t start = d, o = (d + 1) * z.P;
-        while (start > 1 && lists.first[start] == lists.first[start + 1])
-            start--;
-        for (; o - 2 >= start * z.P; o -= 2)
-            backward_outputs(2, n, r0 > 0, z.H, width, graw + r0 * graw_stride + o - 2, graw_stride,
-                             p.V + (o - 2 - z.P) * z.H + k0, gV + (o - 2 - z.P) * z.H + k0, block->run);
-        if (o > start * z.P)
-            backward_outputs(1, n, r0 > 0, z.H, width, graw + r0 * graw_stride + o - 1, graw_stride,
-                             p.V + (o - 1 - z.P) * z.H + k0, gV + (o - 1 - z.P) * z.H + k0, block->run);
-        d = start;
-        weight_slab weights = {.row = -1};
-        for (int64_t l = lists.first[d]; l < lists.first[d + 1]; l++) {
-            int64_t r = r0 + lists.r[l], i = lists.index[l], row = changes.row[r * changes.capacity + i];
-            if (row != weights.row) {
-                if (weights.row >= 0)
-                    store_units(gW + weights.row * z.H + k0, weights.g, width);
-                open_weights(activation, row, z.H, width, p.W + k0, gW + k0, NULL, &weights);
-            }
-            const real value = changes.value[r * changes.capacity + i];
-            if (units.saturated[r])
-                backward_change(FASTAR_SIGMOID, value, &weights, block->run + lists.r[l], block->row + lists.r[l]);
-            else
-                backward_change(activation, value, &weights, block->run + lists.r[l], block->row + lists.r[l]);
-        }
-        if (weights.row >= 0)
-            store_units(gW + weights.row * z.H + k0, weights.g, width);
-    }
-    for (int64_t r = 0; r < n; r++) {
-        finish_run(activation, block->run + r, block->row + r);
-        store_units(ga + (r0 + r) * z.stride + k0, block->row[r].ga, WIDTH * VL);
-    }
-}
-
-INLINE void zero_columns(int64_t rows, int64_t H, int64_t k0, int64_t k1, real *gW) {
-    for (int64_t row = 0; row < rows; row++)
-        memset(gW + row * H + k0, 0, (k1 - k0) * sizeof(real));
-}
-
-static void backward_few(int64_t n, const nade_sizes *z, const PARAMS *p, const CHANGES *changes,
-                         const changes_by_feature *lists, int64_t k0, int64_t k1, int64_t n_W, const UNITS *units,
-                         const real *graw, real *gW, real *gV, real *ga, real *scratch) {
-    for (int64_t k = k0; k < k1; k += WIDTH * VL) {
-        const int64_t end = k + WIDTH * VL < k1 ? k + WIDTH * VL : k1;
-        zero_columns(n_W, z->H, k, end, gW); /* by slabs: in L2 when they are added to */
-        for (int64_t r0 = 0; r0 < n; r0 += FASTAR_BACKWARD_ROWS) {
-            const int64_t m = n - r0 < FASTAR_BACKWARD_ROWS ? n - r0 : FASTAR_BACKWARD_ROWS;
-#define BACKWARD(activation)                                                                       \
-    backward_block(activation, m, r0, k, end, *z, *p, *changes, lists[r0 / FASTAR_BACKWARD_ROWS], *units, graw, \
-                   gW, gV, ga, (block_slab *)scratch)
-            EACH_ACTIVATION(z->activation, BACKWARD)
-        }
-    }
 }
 
 /* ---- many outputs */
@@ -265,7 +134,7 @@ INLINE void finish_feature(int activation, const real *gh, const real *h, const 
     }
 }
 
-INLINE void take_back(int activation, real value, weight_slab *w, const real *gstate, real *state) {
+INLINE void take_back(int activation, real value, weight_vectors *w, const real *gstate, real *state) {
     EACH_VECTOR(u) {
         vec s = vload(state + u * VL);
         w->g[u] = vfma(vset1(value), vload(gstate + u * VL), w->g[u]);
@@ -288,7 +157,7 @@ INLINE void rows_of_feature(int activation, const many *m, int64_t block, int64_
     const real rho = rho_of(&m->p, d), rho_before = d > 1 ? rho_of(&m->p, d - 1) : 1;
     const int64_t at = (k - m->k0) * m->n;
     real gh[SUMS * UNIT_SLAB] __attribute__((aligned(64)));
-    weight_slab weights = {.row = -1};
+    weight_vectors weights = {.row = -1};
     int64_t l = lists.first[d];
     for (int64_t r = first, tile; r < end; r += tile) {
         tile = gh_of_rows(m, r, end, gh);
@@ -393,15 +262,15 @@ static int64_t backward_scratch(int64_t n, nade_sizes z, int64_t width, int resc
 }
 
 static void backward(int64_t n, nade_sizes z, PARAMS p, CHANGES changes, const changes_by_feature *lists,
-                     int64_t k0, int64_t k1, int64_t n_W, UNITS units, const real *graw, real *gW, real *gV,
-                     real *grho, real *ga, real *scratch) {
+                     const nade_plan *plans, int64_t k0, int64_t k1, int64_t n_W, UNITS units, const real *graw,
+                     real *gW, real *gV, real *grho, real *ga, real *scratch) {
     if (takes_many(&z, p.rho != NULL)) {
         const many m = {.z = z, .p = p, .changes = changes, .units = units, .lists = lists, .k0 = k0, .k1 = k1,
                         .graw = graw, .gW = gW, .gV = gV, .grho = grho, .ga = ga};
         zero_columns(n_W, z.H, k0, k1, gW);
         backward_many(n, &m, scratch);
     } else
-        backward_few(n, &z, &p, &changes, lists, k0, k1, n_W, &units, graw, gW, gV, ga, scratch);
+        backward_few(n, &z, &p, plans, k0, k1, n_W, &units, graw, gW, gV, ga, scratch);
 }
 
 #endif

@@ -1,0 +1,352 @@
+/* Gradients where each feature has few outputs. For nade.c alone.
+ *
+ * A slab of hidden units goes through all outputs, from last to first, a few at a time: their rows of V and gV stay
+ * in registers while the data's rows pass. Most rows do not change in between and take all these outputs at once;
+ * the others go through them one by one, and through their changes. Which is which is planned once for all slabs. */
+#ifndef FASTAR_NADE_FEW_H
+#define FASTAR_NADE_FEW_H
+
+#include "nade_hidden.h"
+
+enum {
+    FEW = 2, /* vectors of hidden units of a slab: what backward keeps of a block's rows fits L1 */
+#if defined(__AVX512F__)
+    PACE = 4, /* outputs at a time: their rows of V and gV take half of the registers */
+#else
+    PACE = 2,
+#endif
+};
+#define EACH_OF_FEW(j) _Pragma("GCC unroll 2") for (int j = 0; j < FEW; j++)
+#define EACH_OUTPUT(o, n) _Pragma("GCC unroll 4") for (int o = (n) - 1; o >= 0; o--)
+
+/* ---- the plan */
+
+INLINE uint32_t step_tag(int64_t group, int64_t r, int64_t o) {
+    return (uint32_t)((group * FASTAR_BACKWARD_ROWS + r) * PACE + o);
+}
+
+/* Rows by the outputs of the group behind which they change; saturated rows last. mask: these outputs of each row. */
+static void order_rows(int64_t n, uint8_t *mask, const uint8_t *saturated, nade_group *group, uint8_t *order) {
+    int32_t from[(1 << PACE) + 2] = {0};
+    uint8_t others[FASTAR_BACKWARD_ROWS];
+    int32_t calm = 0, n_others = 0;
+    for (int64_t r = 0; r < n; r++) { /* without branches, which would be mispredicted */
+        mask[r] = saturated[r] ? 1 << PACE : mask[r];
+        order[calm] = others[n_others] = (uint8_t)r;
+        calm += mask[r] == 0;
+        n_others += mask[r] != 0;
+    }
+    from[1] = calm;
+    for (int32_t i = 0; i < n_others; i++)
+        from[mask[others[i]] + 1]++;
+    for (int i = 1; i <= 1 << PACE; i++)
+        from[i + 1] += from[i];
+    group->calm = calm;
+    group->normal = from[1 << PACE];
+    for (int32_t i = 0; i < n_others; i++)
+        order[from[mask[others[i]]]++] = others[i];
+}
+
+/* The number, among those of the group, of a row of W. */
+INLINE int32_t place_of(int32_t row, nade_group *group, int32_t *rows) {
+    int32_t i = group->n_rows;
+    while (i > 0 && rows[i - 1] != row)
+        i--;
+    if (i > 0)
+        return i - 1;
+    rows[group->n_rows] = row;
+    return group->n_rows++;
+}
+
+static void plan(int64_t n, int64_t r0, nade_sizes z, CHANGES changes, const uint8_t *saturated, nade_plan plan) {
+    const int64_t groups = ((z.D - 1) * z.P + PACE - 1) / PACE;
+    int32_t n_steps = 0, n_rows = 0;
+    int64_t left[FASTAR_BACKWARD_ROWS];
+    memset(plan.order, 0, groups * FASTAR_BACKWARD_ROWS); /* masks, before they make place for the order */
+    for (int64_t r = 0; r < n; r++) {
+        left[r] = changes.count[r0 + r];
+        for (int64_t i = 0; i < left[r]; i++) {
+            const int64_t o = (changes.at[(r0 + r) * changes.capacity + i] - 1) * z.P;
+            plan.order[o / PACE * FASTAR_BACKWARD_ROWS + r] |= (uint8_t)(1 << o % PACE);
+        }
+    }
+    for (int64_t g = groups - 1; g >= 0; g--) {
+        nade_group *group = plan.groups + g;
+        uint8_t mask[FASTAR_BACKWARD_ROWS], *order = plan.order + g * FASTAR_BACKWARD_ROWS;
+        memcpy(mask, order, n);
+        *group = (nade_group){.first_step = n_steps, .first_row = n_rows};
+        order_rows(n, mask, saturated + r0, group, order);
+        for (int64_t i = group->calm; i < n; i++) {
+            const int64_t r = order[i], first = (r0 + r) * changes.capacity;
+            for (; left[r] > 0; left[r]--) {
+                const int64_t c = first + left[r] - 1, o = (changes.at[c] - 1) * z.P - g * PACE;
+                if (o < 0)
+                    break;
+                plan.steps[n_steps++] = (nade_step){
+                    .value = changes.value[c], .tag = step_tag(g, r, o),
+                    .place = place_of(changes.row[c], group, plan.rows + n_rows)};
+            }
+        }
+        n_rows += group->n_rows;
+    }
+    plan.steps[n_steps].tag = UINT32_MAX;
+}
+
+/* ---- its execution */
+
+/* A slab of hidden units of one row. What every output needs lies apart from what a change needs. */
+typedef struct {
+    vec h[FEW];  /* in the present run of features */
+    vec gh[FEW]; /* the gradient by h, from this run alone */
+} run_slab;
+typedef struct {
+    vec ga[FEW];    /* the gradient by the pre-activation, from all runs after */
+    vec state[FEW]; /* as in UNITS */
+} row_slab;
+
+/* A row of W, its gradient being summed, and exp(w), which takes a change back. */
+typedef struct {
+    vec w[FEW], g[FEW], inverse[FEW];
+} weight_slab;
+
+typedef struct {
+    run_slab run[FASTAR_BACKWARD_ROWS];
+    row_slab row[FASTAR_BACKWARD_ROWS];
+    weight_slab weights[2 * PACE * FASTAR_BACKWARD_ROWS]; /* of the group's changes */
+} block_slab;
+
+/* A slab of hidden units, k .. k + width - 1, of the n rows from row r0 on. */
+typedef struct {
+    nade_sizes z;
+    PARAMS p;
+    UNITS units;
+    nade_plan plan;
+    int64_t n, r0, k, width;
+    const real *graw;
+    real *gW, *gV, *ga;
+    block_slab *s;
+} few;
+
+INLINE void load_few(vec *to, const real *from, int64_t width) {
+    EACH_OF_FEW(j) {
+        int64_t left = width - j * VL;
+        to[j] = left >= VL ? vload(from + j * VL) : left > 0 ? vload_part(from + j * VL, (int)left) : vset1(0);
+    }
+}
+
+INLINE void store_few(real *to, const vec *from, int64_t width) {
+    EACH_OF_FEW(j) {
+        int64_t left = width - j * VL;
+        if (left >= VL)
+            vstore(to + j * VL, from[j]);
+        else if (left > 0)
+            vstore_part(to + j * VL, from[j], (int)left);
+    }
+}
+
+static void open_rows(const few *m, const nade_group *group) {
+    for (int64_t i = 0; i < group->n_rows; i++) {
+        const int64_t at = m->plan.rows[group->first_row + i] * m->z.H + m->k;
+        weight_slab *w = m->s->weights + i;
+        load_few(w->w, m->p.W + at, m->width);
+        load_few(w->g, m->gW + at, m->width);
+        if (m->z.activation == FASTAR_SIGMOID_UNIT)
+            EACH_OF_FEW(j)
+                w->inverse[j] = vexp(w->w[j]);
+    }
+}
+
+INLINE void fetch_few(const real *p) {
+    for (int i = 0; i <= FEW; i++)
+        __builtin_prefetch(i < FEW ? p + i * VL : p + FEW * VL - 1);
+}
+
+/* Ask for the weights and gradients of a group: no processor foresees where they lie. */
+static void fetch_group(const few *m, int64_t index) {
+    const nade_group *group = m->plan.groups + index;
+    for (int64_t i = 0; i < group->n_rows; i++) {
+        const int64_t at = m->plan.rows[group->first_row + i] * m->z.H + m->k;
+        fetch_few(m->p.W + at);
+        fetch_few(m->gW + at);
+    }
+    for (int64_t o = index * PACE; o < (index + 1) * PACE; o++) {
+        fetch_few(m->p.V + o * m->z.H + m->k);
+        fetch_few(m->gV + o * m->z.H + m->k);
+    }
+}
+
+static void close_rows(const few *m, const nade_group *group) {
+    for (int64_t i = 0; i < group->n_rows; i++)
+        store_few(m->gW + m->plan.rows[group->first_row + i] * m->z.H + m->k, m->s->weights[i].g, m->width);
+}
+
+INLINE void add_output(vec delta, const vec *h, const vec *v, vec *g, vec *gh) {
+    EACH_OF_FEW(j) {
+        g[j] = vfma(delta, h[j], g[j]);
+        gh[j] = vfma(delta, v[j], gh[j]);
+    }
+}
+
+/* Take back a change: its gradient goes to the weights, h becomes what it was. */
+INLINE void backward_change(int activation, real value, weight_slab *w, vec *h, vec *gh, vec *ga, vec *state) {
+    EACH_OF_FEW(j) {
+        ga[j] = vfma(gh[j], derivative(activation, h[j]), ga[j]);
+        gh[j] = vset1(0);
+        w->g[j] = vfma(vset1(value), ga[j], w->g[j]);
+    }
+    if (activation != FASTAR_SIGMOID_UNIT)
+        EACH_OF_FEW(j)
+            state[j] = vfma(vset1(-value), w->w[j], state[j]);
+    else if (value > 0)
+        EACH_OF_FEW(j)
+            state[j] = state[j] * w->inverse[j];
+    else
+        EACH_OF_FEW(j)
+            state[j] = state[j] / w->inverse[j];
+    EACH_OF_FEW(j)
+        h[j] = activate(activation, state[j], 1);
+}
+
+/* One row through G outputs and its changes; returns the first step of the next. */
+INLINE const nade_step *walk_row(int activation, int G, int64_t r, uint32_t tag, const real *graw, block_slab *s,
+                                 const nade_step *step, vec v[][FEW], vec g[][FEW]) {
+    vec h[FEW], gh[FEW], ga[FEW], state[FEW];
+    EACH_OF_FEW(j) {
+        h[j] = s->run[r].h[j];
+        gh[j] = s->run[r].gh[j];
+        ga[j] = s->row[r].ga[j];
+        state[j] = s->row[r].state[j];
+    }
+    EACH_OUTPUT(o, G) {
+        add_output(vset1(graw[o]), h, v[o], g[o], gh);
+        for (; step->tag == tag + (uint32_t)o; step++)
+            backward_change(activation, step->value, s->weights + step->place, h, gh, ga, state);
+    }
+    EACH_OF_FEW(j) {
+        s->run[r].h[j] = h[j];
+        s->run[r].gh[j] = gh[j];
+        s->row[r].ga[j] = ga[j];
+        s->row[r].state[j] = state[j];
+    }
+    return step;
+}
+
+/* The first n rows of a group. In a function of its own, so that compilers keep all its sums in registers. */
+static __attribute__((noinline)) void calm_rows(const few *m, int64_t n, const uint8_t *order, const real *V,
+                                                const real *graw, vec g[][FEW]) {
+    const int64_t graw_stride = m->z.D * m->z.P;
+    run_slab *runs = m->s->run;
+    vec v[PACE][FEW], sum[PACE][FEW];
+    EACH_OUTPUT(o, PACE) {
+        load_few(v[o], V + o * m->z.H, m->width);
+        EACH_OF_FEW(j)
+            sum[o][j] = g[o][j];
+    }
+    for (int64_t i = 0; i < n; i++) {
+        run_slab *run = runs + order[i];
+        const real *delta = graw + order[i] * graw_stride;
+        vec h[FEW], gh[FEW];
+        EACH_OF_FEW(j) {
+            h[j] = run->h[j];
+            gh[j] = run->gh[j];
+        }
+        EACH_OUTPUT(o, PACE)
+            add_output(vset1(delta[o]), h, v[o], sum[o], gh);
+        EACH_OF_FEW(j)
+            run->gh[j] = gh[j];
+    }
+    EACH_OUTPUT(o, PACE)
+        EACH_OF_FEW(j)
+            g[o][j] = sum[o][j];
+}
+
+/* The G outputs of a group, PACE or those that are left. */
+INLINE void backward_group(int activation, int G, const few *m, int64_t index) {
+    enum { AHEAD = 3 };
+    const nade_group *group = m->plan.groups + index;
+    const nade_step *step = m->plan.steps + group->first_step;
+    const uint8_t *order = m->plan.order + index * FASTAR_BACKWARD_ROWS;
+    const int64_t H = m->z.H, graw_stride = m->z.D * m->z.P, n = m->n;
+    const real *V = m->p.V + index * PACE * H + m->k;
+    const real *graw = m->graw + m->r0 * graw_stride + m->z.P + index * PACE;
+    real *gV = m->gV + index * PACE * H + m->k;
+    vec v[PACE][FEW], g[PACE][FEW], sums[PACE][FEW];
+    if (index >= AHEAD)
+        fetch_group(m, index - AHEAD);
+    EACH_OUTPUT(o, G)
+        if (m->r0 > 0)
+            load_few(sums[o], gV + o * H, m->width);
+        else
+            EACH_OF_FEW(j)
+                sums[o][j] = vset1(0);
+    if (G == PACE)
+        calm_rows(m, group->calm, order, V, graw, sums);
+    EACH_OUTPUT(o, G) {
+        load_few(v[o], V + o * H, m->width);
+        EACH_OF_FEW(j)
+            g[o][j] = sums[o][j];
+    }
+    open_rows(m, group);
+#define WALK(activation)                                                                           \
+    step = walk_row(activation, G, order[i], step_tag(index, order[i], 0), graw + order[i] * graw_stride, m->s, \
+                    step, v, g)
+    for (int64_t i = G == PACE ? group->calm : 0; i < group->normal; i++)
+        WALK(activation);
+    if (activation == FASTAR_SIGMOID_UNIT)
+        for (int64_t i = group->normal; i < n; i++)
+            WALK(FASTAR_SIGMOID);
+    EACH_OUTPUT(o, G)
+        store_few(gV + o * H, g[o], m->width);
+    close_rows(m, group);
+}
+
+INLINE void backward_block(int activation, const few *m) {
+    block_slab *s = m->s;
+    for (int64_t r = 0; r < m->n; r++) {
+        const int own = m->units.saturated[m->r0 + r] ? FASTAR_SIGMOID : activation;
+        s->run[r] = (run_slab){0};
+        s->row[r] = (row_slab){0};
+        load_few(s->row[r].state, m->units.state + (m->r0 + r) * m->z.stride + m->k, FEW * VL);
+        EACH_OF_FEW(j)
+            s->run[r].h[j] = activate(own, s->row[r].state[j], 1);
+    }
+    const int64_t outputs = (m->z.D - 1) * m->z.P, whole = outputs / PACE;
+    switch (outputs % PACE) {
+    case 1: backward_group(activation, 1, m, whole); break;
+#if defined(__AVX512F__) /* the only case but 0 elsewhere */
+    case 2: backward_group(activation, 2, m, whole); break;
+    case 3: backward_group(activation, 3, m, whole); break;
+#endif
+    }
+    for (int64_t i = whole - 1; i >= 0; i--)
+        backward_group(activation, PACE, m, i);
+    for (int64_t r = 0; r < m->n; r++) {
+        EACH_OF_FEW(j)
+            s->row[r].ga[j] = vfma(s->run[r].gh[j], derivative(activation, s->run[r].h[j]), s->row[r].ga[j]);
+        store_few(m->ga + (m->r0 + r) * m->z.stride + m->k, s->row[r].ga, FEW * VL);
+    }
+}
+
+INLINE void zero_columns(int64_t rows, int64_t H, int64_t k0, int64_t k1, real *gW) {
+    for (int64_t row = 0; row < rows; row++)
+        memset(gW + row * H + k0, 0, (k1 - k0) * sizeof(real));
+}
+
+static void backward_few(int64_t n, const nade_sizes *z, const PARAMS *p, const nade_plan *plans, int64_t k0, int64_t k1,
+                         int64_t n_W, const UNITS *units, const real *graw, real *gW, real *gV, real *ga,
+                         real *scratch) {
+    few m = {.z = *z, .p = *p, .units = *units, .graw = graw, .gW = gW, .gV = gV, .ga = ga,
+             .s = (block_slab *)scratch};
+    for (m.k = k0; m.k < k1; m.k += FEW * VL) {
+        m.width = m.k + FEW * VL < k1 ? FEW * VL : k1 - m.k;
+        zero_columns(n_W, z->H, m.k, m.k + m.width, gW); /* by slabs: in L2 when they are added to */
+        for (m.r0 = 0; m.r0 < n; m.r0 += FASTAR_BACKWARD_ROWS) {
+            m.n = n - m.r0 < FASTAR_BACKWARD_ROWS ? n - m.r0 : FASTAR_BACKWARD_ROWS;
+            m.plan = plans[m.r0 / FASTAR_BACKWARD_ROWS];
+#define BACKWARD(activation) backward_block(activation, &m)
+            EACH_ACTIVATION(z->activation, BACKWARD)
+        }
+    }
+}
+
+#endif
