@@ -17,6 +17,7 @@ cdef extern from "recurrent.h" nogil:
     enum:
         FASTAR_NOTHING
         FASTAR_CONSTANT
+        FASTAR_GAP
     ctypedef struct recurrent_layer_f32:
         int64_t H
         int cell
@@ -196,8 +197,7 @@ def forward(Weights weights, const int64_t[::1] first, entering, const uint8_t[:
         return
     cdef input_spec inputs = spec_of(one_hot, n_inputs)
     cdef const int64_t[::1] share = shares(np.asarray(first), n, n_threads)
-    cdef floating[:, ::1] scratch = aligned_empty((n if slots is None else 1, S * H), dtype)
-    cdef int64_t scratch_row = S * H if slots is None else 0
+    cdef floating[:, ::1] scratch = aligned_empty((n, S * H + FASTAR_GAP), dtype)
     cdef const floating[:, ::1] given_ = given, entering_ = entering
     cdef floating[:, ::1] m_ = m, slots_ = slots
     cdef const floating* g = &given_[0, 0] if given is not None else NULL
@@ -214,11 +214,11 @@ def forward(Weights weights, const int64_t[::1] first, entering, const uint8_t[:
         if floating is float:
             f32.forward(share[i], share[i + 1], layer32,
                         recurrent_steps_f32(T, &first[0], &s[0, 0], memory, kept), x, g,
-                        &scratch[0, 0] + share[i] * scratch_row)
+                        &scratch[share[i], 0])
         else:
             f64.forward(share[i], share[i + 1], layer64,
                         recurrent_steps_f64(T, &first[0], &s[0, 0], memory, kept), x, g,
-                        &scratch[0, 0] + share[i] * scratch_row)
+                        &scratch[share[i], 0])
 
 
 def backward(int cell, const floating[::1] packed, const int64_t[::1] first, floating[:, ::1] s, m,
@@ -237,19 +237,19 @@ def backward(int cell, const floating[::1] packed, const int64_t[::1] first, flo
         return
     cdef input_spec inputs = input_spec(0, 0, 0, NULL)
     cdef const int64_t[::1] share = shares(np.asarray(first), n, n_threads)
-    cdef floating[:, ::1] gm = aligned_empty((n, H), dtype), m_ = m
+    cdef floating[:, ::1] scratch = aligned_empty((n, (N_SLOTS[cell] + 1) * H + FASTAR_GAP), dtype), m_ = m
     cdef floating* memory = &m_[0, 0] if m is not None else NULL
     for i in prange(share.shape[0] - 1, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=1):
         if floating is float:
             f32.backward(share[i], share[i + 1],
                          recurrent_layer_f32(H, cell, inputs, NULL, &packed[0], NULL, 0, NULL),
                          recurrent_steps_f32(T, &first[0], &s[0, 0], memory, &slots[0, 0]), cut, &gs[0, 0],
-                         &gm[share[i], 0])
+                         &scratch[share[i], 0])
         else:
             f64.backward(share[i], share[i + 1],
                          recurrent_layer_f64(H, cell, inputs, NULL, &packed[0], NULL, 0, NULL),
                          recurrent_steps_f64(T, &first[0], &s[0, 0], memory, &slots[0, 0]), cut, &gs[0, 0],
-                         &gm[share[i], 0])
+                         &scratch[share[i], 0])
 
 
 def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, weight, layers,
@@ -290,7 +290,7 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
     cdef input_spec inputs = spec_of(one_hot, n_inputs)
     cdef int64_t rows = min(SHARE, ((n + n_threads - 1) // n_threads + 3) // 4 * 4)
     cdef int64_t n_shares = (n + rows - 1) // rows
-    cdef int64_t numbers = rows * ((S + 1) * most + F * n_outputs + 1 + E)
+    cdef int64_t numbers = rows * ((S + 1) * most + FASTAR_GAP + F * n_outputs + 1 + E)
     cdef floating[:, ::1] scratch = aligned_empty((n_shares, numbers), dtype)
     cdef floating[:, ::1] h, m
     cdef recurrent_layer_f32* layers32 = <recurrent_layer_f32*>PyMem_Malloc(L * sizeof(recurrent_layer_f32))
