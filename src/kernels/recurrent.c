@@ -198,18 +198,52 @@ INLINE void outer_tile(int R, int64_t n, int64_t width, const real *A, const rea
                 store(gW + r * columns + i * VL, sum[r][i], width - i * VL);
 }
 
-static void outer(int64_t N, int64_t K, int64_t columns, int64_t j0, int64_t j1, const real *A, const real *G, real *gW,
-                  real *scratch) {
+/* Asks for rows that lie too far apart for the processor to foresee. */
+INLINE void ask_for(int64_t rows, int64_t width, const real *p, int64_t row) {
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t i = 0; i < width; i += 64 / (int64_t)sizeof(real))
+            __builtin_prefetch(p + r * row + i, 0, 2);
+}
+
+static void outer(int64_t N, int64_t K, int64_t j0, int64_t j1, const real *A, const real *G, int64_t g_row, real *gW,
+                  int64_t columns, real *scratch) {
     real *tiles = scratch, *panel = scratch + K * BLOCK;
     for (int64_t b = 0; b < N; b += BLOCK) {
         const int64_t n = least(BLOCK, N - b);
 #define PACK(R) copy_columns(n, R, A + b * K + k, K, tiles + k * BLOCK, R)
         EACH_TILE(K, k, PACK)
         for (int64_t j = j0; j < j1; j += PANEL) {
-            const int64_t width = least(PANEL, j1 - j);
-            copy_columns(n, width, G + b * columns + j, columns, panel, PANEL);
-#define OUTER(R) outer_tile(R, n, width, tiles + k * BLOCK, panel, b > 0, gW + k * columns + j, columns)
+            const int64_t width = least(PANEL, j1 - j), more = least(PANEL, j1 - j - width);
+            const real *g = G + b * g_row + j;
+            copy_columns(n, width, g, g_row, panel, PANEL);
+            /* Meanwhile comes what the next tile adds to, and a part of the next panel. */
+#define OUTER(R)                                                                                   \
+    ask_for(least(R, K - k - R), width, gW + (k + R) * columns + j, columns);                      \
+    ask_for((k + R) * n / K - k * n / K, more, g + k * n / K * g_row + PANEL, g_row);              \
+    outer_tile(R, n, width, tiles + k * BLOCK, panel, b > 0, gW + k * columns + j, columns)
             EACH_TILE(K, k, OUTER)
+        }
+    }
+}
+
+static void scatter(int64_t M, int64_t width, int64_t row, int64_t j0, int64_t j1, input_spec inputs,
+                    const real *entering, const real *slots, real *gW, real *total) {
+    const int64_t E = inputs.D, end = least(j1, width);
+    for (int64_t i = 0; i < E * inputs.Q && j0 < end; i++)
+        memset(gW + i * width + j0, 0, (end - j0) * sizeof(real));
+    memset(total + j0, 0, (j1 - j0) * sizeof(real));
+    for (int64_t r = 0; r < M; r++) {
+        const real *g = slots + r * row;
+        for (int64_t k = j0; k < j1; k += VL)
+            store(total + k, load(total + k, j1 - k) + load(g + k, j1 - k), j1 - k);
+        for (int64_t e = 0; e < E; e++) {
+            int32_t i;
+            real value;
+            if (!change_of(&inputs, e, entering[r * E + e], &i, &value))
+                continue;
+            real *w = gW + i * width;
+            for (int64_t k = j0; k < end; k += VL)
+                store(w + k, vfma(vset1(value), load(g + k, end - k), load(w + k, end - k)), end - k);
         }
     }
 }
@@ -222,4 +256,5 @@ const table_type FASTAR_TABLE(recurrent) = {
     .backward = backward,
     .sample = sample,
     .outer = outer,
+    .scatter = scatter,
 };

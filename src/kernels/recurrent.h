@@ -73,10 +73,14 @@ enum { FASTAR_GAP = 16 }; /* numbers between the slots of two rows of scratch */
          * turn, (n, H), IN before the walk, OUT after it. scratch: n (S H + GAP + H + F P + 1 + E) numbers, H the largest. */ \
         void (*sample)(int64_t n, recurrent_walk_##type walk, draw_##type draw, walked_##type walked, \
                        real *const *states, real *scratch);                                        \
-        /* OUT gW (K, columns): its columns j0 .. j1 - 1 of A^T G. A (N, K), G (N, columns), N > 0. scratch: (K + panel) \
-         * block numbers. */                                                                       \
-        void (*outer)(int64_t N, int64_t K, int64_t columns, int64_t j0, int64_t j1, const real *A, const real *G, \
-                      real *gW, real *scratch);                                                    \
+        /* OUT gW (K, columns): its columns j0 .. j1 - 1 of A^T G. A (N, K), N > 0, the rows of G g_row apart. scratch: \
+         * (K + panel) block numbers. */                                                           \
+        void (*outer)(int64_t N, int64_t K, int64_t j0, int64_t j1, const real *A, const real *G, int64_t g_row, \
+                      real *gW, int64_t columns, real *scratch);                                   \
+        /* OUT total (row,): the columns j0 .. j1 - 1 of the sums of slots (M, row); and, of those that are less than \
+         * width, gW (E Q, width): the sums of what each row adds to the weights of its codes, entering (M, E). */ \
+        void (*scatter)(int64_t M, int64_t width, int64_t row, int64_t j0, int64_t j1, input_spec inputs, \
+                        const real *entering, const real *slots, real *gW, real *total);           \
     } recurrent_##type;
 
 FASTAR_RECURRENT(float, f32)
