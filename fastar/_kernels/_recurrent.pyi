@@ -80,3 +80,8 @@ def sample(
 
 def outer(A: Array, G: Array, gW: Array, n_threads: int) -> None:
     """Write gW (K, columns) = A^T G over very many rows, A (N, K) and G (N, columns)."""
+
+def scatter(
+    entering: Array, one_hot: Array, n_inputs: int, slots: Array, gW: Array, n_threads: int
+) -> Array:
+    """Return the sums (S H,) over all slots (M, S H); write those by the weights of the codes."""

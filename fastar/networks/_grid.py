@@ -16,7 +16,6 @@ from fastar.networks._dense import add_product, product, transposed_product, wei
 from fastar.networks._inputs import MAY_MISS, ONE_HOT, Inputs
 from fastar.networks._network import Network
 from fastar.networks._pixels import images_at_once, neighbours
-from fastar.networks._recurrent_layers import input_gradient
 
 _IMAGES = 8
 """Images side by side: rows of the products along a row of pixels."""
@@ -394,15 +393,22 @@ class GridLSTM(Network):
         """
         H, W = self.n_hidden, params[f"W_xh{name}"]
         gW = grads[f"W_xh{name}"]
-        np.sum(gx, axis=0, out=grads[f"c{name}"])
         if cache.context is not None:
             by_image = gx.reshape(len(cache.entering), -1, _IMAGES, 4 * H).sum(axis=1)
             by_image = by_image.reshape(-1, 4 * H)[: cache.n]
             weight_gradient(cache.context, by_image, grads[f"U{name}"], n_threads)
         if layer == 0:
             codes = cache.entering.reshape(len(gx), -1)
-            gW.reshape(-1, 4 * H)[...] = input_gradient(self._window, codes, gx, n_threads)
+            grads[f"c{name}"][...] = _recurrent.scatter(
+                codes,
+                self._window.one_hot,
+                self._window.n_inputs,
+                gx,
+                gW.reshape(-1, 4 * H),
+                n_threads,
+            )
             return
+        np.sum(gx, axis=0, out=grads[f"c{name}"])
         below = cache.u[layer - 1]
         for tap in range(self.taps):
             before, width = np.zeros_like(below), self._grid[1]

@@ -8,9 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
-from fastar._kernels import _cpu, _inputs, _masked, _recurrent
+from fastar._kernels import _cpu, _recurrent
 from fastar._parameters import Array, Params
-from fastar.networks._dense import full_stairs, product, transposed_product
+from fastar.networks._dense import product, transposed_product
 from fastar.networks._inputs import Inputs
 
 CELLS: tuple[str, ...] = _recurrent.CELLS
@@ -401,30 +401,34 @@ class RecurrentLayers:
             if kept.mask is not None:
                 gh *= kept.mask
             slots = self._slot_gradients(params, layer, steps, kept, gh, n_threads)
-            entering, recurrent = slice(0, G * H), self._recurrent_slots(H)
-            gW = np.empty((H, slots.shape[1]), self.dtype)
-            _recurrent.outer(h[steps.before], slots, gW, n_threads)
-            grads[f"W_hh{layer}"][...] = gW[:, recurrent]
-            total = np.sum(slots, axis=0)
-            grads[f"c{layer}"][...] = total[entering]
-            if self.cell == "gru":
-                grads[f"d{layer}"][...] = total[3 * H :]
+            entering, before = slice(0, G * H), h[steps.before]
+            for columns, part in self._recurrent_slots(H):
+                gW = grads[f"W_hh{layer}"][:, columns]
+                _recurrent.outer(before, slots[:, part], gW, n_threads)
             if context is not None:
                 by_update = np.ascontiguousarray(context[steps.sequence[n:]])
                 gU, gx = grads[f"U{layer}"], np.ascontiguousarray(slots[:, entering])
                 _recurrent.outer(by_update, gx, gU, n_threads)
             if layer:
+                total = np.sum(slots, axis=0)
                 below, gx = layers[layer - 1].given, np.ascontiguousarray(slots[:, entering])
                 _recurrent.outer(below[n:], gx, grads[f"W_xh{layer}"], n_threads)
                 gh = np.zeros_like(below)
                 gh[n:] = transposed_product(gx, params[f"W_xh{layer}"], n_threads)
             else:
-                gW = input_gradient(self.inputs, steps.entering, slots, n_threads)
-                self._entering(grads, layer)[...] = gW[:, entering]
+                total = _recurrent.scatter(
+                    steps.entering, self.inputs.one_hot, self.inputs.n_inputs, slots,
+                    self._entering(grads, layer), n_threads,
+                )  # fmt: skip
+            grads[f"c{layer}"][...] = total[entering]
+            if self.cell == "gru":
+                grads[f"d{layer}"][...] = total[3 * H :]
 
-    def _recurrent_slots(self, H: int) -> Array | slice:
-        """Return which slots W_hh leads to."""
-        return np.r_[: 2 * H, 3 * H : 4 * H] if self.cell == "gru" else slice(None)
+    def _recurrent_slots(self, H: int) -> list[tuple[slice, slice]]:
+        """Return columns of W_hh, and the slots that they lead to."""
+        if self.cell != "gru":
+            return [(slice(None), slice(None))]
+        return [(slice(0, 2 * H), slice(0, 2 * H)), (slice(2 * H, None), slice(3 * H, None))]
 
     def _slot_gradients(
         self,
@@ -444,19 +448,3 @@ class RecurrentLayers:
             self._cell, turned, steps.first, kept.h, kept.s, slots, gh, cut, n_threads
         )
         return slots
-
-
-def input_gradient(inputs: Inputs, codes: Array, slots: Array, n_threads: int) -> Array:
-    """Return what codes (M, E) add, times the gradients of slots (M, ..), as (E Q, ..)."""
-    M, E = codes.shape
-    gW = np.zeros((E * inputs.n_inputs, slots.shape[1]), slots.dtype)
-    if not M:
-        return gW
-    # rows of weights stand for themselves as features; one that no other comes after is left out
-    padded = np.zeros((M, E + 1), slots.dtype)
-    padded[:, :-1] = codes
-    one_hot = np.append(inputs.one_hot, np.uint8(0))
-    count, _, row, value = _inputs.changes(padded, one_hot, inputs.n_inputs, E + 1, n_threads)
-    changes = (count, row, row, value)
-    _masked.scatter(changes, full_stairs(*gW.shape), slots, gW, n_threads)
-    return gW

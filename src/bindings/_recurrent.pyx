@@ -17,6 +17,7 @@ cdef extern from "recurrent.h" nogil:
     enum:
         FASTAR_NOTHING
         FASTAR_CONSTANT
+        FASTAR_GAP
     ctypedef struct recurrent_layer_f32:
         int64_t H
         int cell
@@ -49,8 +50,10 @@ cdef extern from "recurrent.h" nogil:
                          float*) noexcept nogil
         void (*sample)(int64_t, recurrent_walk_f32, draw_f32, walked_f32, float**,
                        float*) noexcept nogil
-        void (*outer)(int64_t, int64_t, int64_t, int64_t, int64_t, const float*, const float*, float*,
+        void (*outer)(int64_t, int64_t, int64_t, int64_t, const float*, const float*, int64_t, float*, int64_t,
                       float*) noexcept nogil
+        void (*scatter)(int64_t, int64_t, int64_t, int64_t, int64_t, input_spec, const float*, const float*,
+                        float*, float*) noexcept nogil
     const recurrent_f32* recurrent_f32_for(int isa)
     ctypedef struct recurrent_layer_f64:
         int64_t H
@@ -84,8 +87,10 @@ cdef extern from "recurrent.h" nogil:
                          double*) noexcept nogil
         void (*sample)(int64_t, recurrent_walk_f64, draw_f64, walked_f64, double**,
                        double*) noexcept nogil
-        void (*outer)(int64_t, int64_t, int64_t, int64_t, int64_t, const double*, const double*, double*,
+        void (*outer)(int64_t, int64_t, int64_t, int64_t, const double*, const double*, int64_t, double*, int64_t,
                       double*) noexcept nogil
+        void (*scatter)(int64_t, int64_t, int64_t, int64_t, int64_t, input_spec, const double*, const double*,
+                        double*, double*) noexcept nogil
     const recurrent_f64* recurrent_f64_for(int isa)
 
 CELLS = ("tanh", "gru", "lstm")  # in the order of the C enumeration
@@ -196,8 +201,7 @@ def forward(Weights weights, const int64_t[::1] first, entering, const uint8_t[:
         return
     cdef input_spec inputs = spec_of(one_hot, n_inputs)
     cdef const int64_t[::1] share = shares(np.asarray(first), n, n_threads)
-    cdef floating[:, ::1] scratch = aligned_empty((n if slots is None else 1, S * H), dtype)
-    cdef int64_t scratch_row = S * H if slots is None else 0
+    cdef floating[:, ::1] scratch = aligned_empty((n, S * H + FASTAR_GAP), dtype)
     cdef const floating[:, ::1] given_ = given, entering_ = entering
     cdef floating[:, ::1] m_ = m, slots_ = slots
     cdef const floating* g = &given_[0, 0] if given is not None else NULL
@@ -214,11 +218,11 @@ def forward(Weights weights, const int64_t[::1] first, entering, const uint8_t[:
         if floating is float:
             f32.forward(share[i], share[i + 1], layer32,
                         recurrent_steps_f32(T, &first[0], &s[0, 0], memory, kept), x, g,
-                        &scratch[0, 0] + share[i] * scratch_row)
+                        &scratch[share[i], 0])
         else:
             f64.forward(share[i], share[i + 1], layer64,
                         recurrent_steps_f64(T, &first[0], &s[0, 0], memory, kept), x, g,
-                        &scratch[0, 0] + share[i] * scratch_row)
+                        &scratch[share[i], 0])
 
 
 def backward(int cell, const floating[::1] packed, const int64_t[::1] first, floating[:, ::1] s, m,
@@ -237,19 +241,19 @@ def backward(int cell, const floating[::1] packed, const int64_t[::1] first, flo
         return
     cdef input_spec inputs = input_spec(0, 0, 0, NULL)
     cdef const int64_t[::1] share = shares(np.asarray(first), n, n_threads)
-    cdef floating[:, ::1] gm = aligned_empty((n, H), dtype), m_ = m
+    cdef floating[:, ::1] scratch = aligned_empty((n, (N_SLOTS[cell] + 1) * H + FASTAR_GAP), dtype), m_ = m
     cdef floating* memory = &m_[0, 0] if m is not None else NULL
     for i in prange(share.shape[0] - 1, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=1):
         if floating is float:
             f32.backward(share[i], share[i + 1],
                          recurrent_layer_f32(H, cell, inputs, NULL, &packed[0], NULL, 0, NULL),
                          recurrent_steps_f32(T, &first[0], &s[0, 0], memory, &slots[0, 0]), cut, &gs[0, 0],
-                         &gm[share[i], 0])
+                         &scratch[share[i], 0])
         else:
             f64.backward(share[i], share[i + 1],
                          recurrent_layer_f64(H, cell, inputs, NULL, &packed[0], NULL, 0, NULL),
                          recurrent_steps_f64(T, &first[0], &s[0, 0], memory, &slots[0, 0]), cut, &gs[0, 0],
-                         &gm[share[i], 0])
+                         &scratch[share[i], 0])
 
 
 def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, weight, layers,
@@ -290,7 +294,7 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
     cdef input_spec inputs = spec_of(one_hot, n_inputs)
     cdef int64_t rows = min(SHARE, ((n + n_threads - 1) // n_threads + 3) // 4 * 4)
     cdef int64_t n_shares = (n + rows - 1) // rows
-    cdef int64_t numbers = rows * ((S + 1) * most + F * n_outputs + 1 + E)
+    cdef int64_t numbers = rows * ((S + 1) * most + FASTAR_GAP + F * n_outputs + 1 + E)
     cdef floating[:, ::1] scratch = aligned_empty((n_shares, numbers), dtype)
     cdef floating[:, ::1] h, m
     cdef recurrent_layer_f32* layers32 = <recurrent_layer_f32*>PyMem_Malloc(L * sizeof(recurrent_layer_f32))
@@ -339,9 +343,18 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
         PyMem_Free(at)
 
 
-def outer(const floating[:, ::1] A, const floating[:, ::1] G, floating[:, ::1] gW, int n_threads):
-    """Write gW (K, columns) = A^T G over very many rows, A (N, K) and G (N, columns)."""
-    cdef int64_t N = A.shape[0], K = A.shape[1], columns = G.shape[1], i, panel, block, panels, share
+cdef int64_t columns_each(int64_t columns, int64_t panel, int n_threads):
+    """Return how many columns, in whole panels, a thread has."""
+    cdef int64_t panels = (columns + panel - 1) // panel
+    return (panels + n_threads - 1) // n_threads * panel
+
+
+def outer(const floating[:, ::1] A, const floating[:, :] G, floating[:, :] gW, int n_threads):
+    """Write gW (K, columns) = A^T G over very many rows, A (N, K) and G (N, columns).
+
+    G and gW may be columns of wider arrays.
+    """
+    cdef int64_t N = A.shape[0], K = A.shape[1], columns = G.shape[1], i, panel, block, share
     if floating is float:
         panel, block = f32.panel, f32.block
     else:
@@ -350,15 +363,43 @@ def outer(const floating[:, ::1] A, const floating[:, ::1] G, floating[:, ::1] g
     if N == 0 or K == 0 or columns == 0:
         gW[:] = 0
         return
+    cdef int64_t size = sizeof(floating), g_row = G.strides[0] // size, w_row = gW.strides[0] // size
+    check(G.strides[1] == size and gW.strides[1] == size and g_row * size == G.strides[0]
+          and w_row * size == gW.strides[0])
     dtype = np.float32 if floating is float else np.float64
-    panels = (columns + panel - 1) // panel
-    share = (panels + n_threads - 1) // n_threads * panel
+    share = columns_each(columns, panel, n_threads)
     cdef floating[:, ::1] scratch = aligned_empty((n_threads, (K + panel) * block), dtype)
     for i in prange((columns + share - 1) // share, nogil=True, num_threads=n_threads, schedule="static",
                     chunksize=1):
         if floating is float:
-            f32.outer(N, K, columns, i * share, min(columns, (i + 1) * share), &A[0, 0], &G[0, 0], &gW[0, 0],
+            f32.outer(N, K, i * share, min(columns, (i + 1) * share), &A[0, 0], &G[0, 0], g_row, &gW[0, 0], w_row,
                       &scratch[i, 0])
         else:
-            f64.outer(N, K, columns, i * share, min(columns, (i + 1) * share), &A[0, 0], &G[0, 0], &gW[0, 0],
+            f64.outer(N, K, i * share, min(columns, (i + 1) * share), &A[0, 0], &G[0, 0], g_row, &gW[0, 0], w_row,
                       &scratch[i, 0])
+
+
+def scatter(const floating[:, ::1] entering, const uint8_t[::1] one_hot, int64_t n_inputs,
+            const floating[:, ::1] slots, floating[:, ::1] gW, int n_threads):
+    """Return the sums (S H,) over all slots (M, S H); write those by the weights of the codes.
+
+    entering (M, E) are codes. gW (E Q, width) has the gradients of the first columns.
+    """
+    cdef int64_t M = slots.shape[0], row = slots.shape[1], width = gW.shape[1], i, share
+    check(entering.shape[0] == M and entering.shape[1] == one_hot.shape[0] and width <= row
+          and gW.shape[0] == one_hot.shape[0] * n_inputs)
+    cdef floating[::1] total = np.zeros(row, np.float32 if floating is float else np.float64)
+    if M == 0 or row == 0:
+        gW[:] = 0
+        return total.base
+    cdef input_spec inputs = spec_of(one_hot, n_inputs)
+    share = columns_each(row, f32.panel if floating is float else f64.panel, n_threads)
+    for i in prange((row + share - 1) // share, nogil=True, num_threads=n_threads, schedule="static",
+                    chunksize=1):
+        if floating is float:
+            f32.scatter(M, width, row, i * share, min(row, (i + 1) * share), inputs, &entering[0, 0],
+                        &slots[0, 0], &gW[0, 0], &total[0])
+        else:
+            f64.scatter(M, width, row, i * share, min(row, (i + 1) * share), inputs, &entering[0, 0],
+                        &slots[0, 0], &gW[0, 0], &total[0])
+    return total.base

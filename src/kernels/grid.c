@@ -32,15 +32,15 @@ static void add_back(int64_t n, int64_t H, const real *slots, const real *packed
 static void cells(int64_t n, int64_t H, real *slots, const real *m, real *after_s, real *after_m) {
     for (int64_t r = 0; r < n; r++)
         for (int64_t k = 0; k < H; k += VL)
-            cell_after(CELL, H, H - k, slots + r * 4 * H + k, NULL, m + r * H + k, after_s + r * H + k,
-                       after_m + r * H + k);
+            cell_after(CELL, H, H - k, slots + r * 4 * H + k, NULL, m + r * H + k, slots + r * 4 * H + k,
+                       after_s + r * H + k, after_m + r * H + k);
 }
 
 static void cells_back(int64_t n, int64_t H, real *slots, const real *m, const real *after_m, const real *gs, real *gm) {
     for (int64_t r = 0; r < n; r++)
         for (int64_t k = 0; k < H; k += VL)
             cell_before(CELL, H, H - k, slots + r * 4 * H + k, NULL, m + r * H + k, after_m + r * H + k, gs + r * H + k,
-                        NULL, gm + r * H + k);
+                        slots + r * 4 * H + k, NULL, gm + r * H + k);
 }
 
 static void gather_all(int64_t pixels, int64_t n, input_spec inputs, int64_t width, const real *W, const real *c,

@@ -22,32 +22,36 @@ static void pack(int64_t K, int64_t parts, int64_t H, const real *W, real *packe
         }
 }
 
-/* One step of n sequences, whose x is in `slots` (n, S H). */
-INLINE void step_of(int cell, int64_t n, const LAYER *l, real *slots, const real *s, const real *m, real *after_s,
-                    real *after_m) {
-    const int64_t H = l->H, G = gates_of(cell), row = slots_of(cell) * H;
+/* Rows of scratch, slots and a gap apart: whole multiples of 4 kB would share a few lines of L1. */
+INLINE int64_t scratch_row(const LAYER *l) { return slots_of(l->cell) * l->H + FASTAR_GAP; }
+
+/* One step of n sequences: x (n, scratch_row) has what enters. slots (n, S H): OUT activations, or NULL. */
+INLINE void step_of(int cell, int64_t n, const LAYER *l, real *x, const real *s, const real *m, real *slots,
+                    real *after_s, real *after_m) {
+    const int64_t H = l->H, G = gates_of(cell), S = slots_of(cell), row = scratch_row(l);
     const real *packed = l->packed;
     for (int64_t j = 0; j < H; j += PANEL) {
         const int64_t width = least(PANEL, H - j);
         for (int64_t g = 0; g < G; g++) {
             const int q = cell == FASTAR_GRU_CELL && g == G - 1;
-            product(n, H, width, s, H, packed, q ? l->d + j : NULL, !q, slots + (g + q) * H + j, row);
+            product(n, H, width, s, H, packed, q ? l->d + j : NULL, !q, x + (g + q) * H + j, row);
             packed += H * PANEL;
         }
         for (int64_t r = 0; r < n; r++)
             for (int64_t k = j; k < j + width; k += VL)
-                cell_after(cell, H, H - k, slots + r * row + k, s + r * H + k, m ? m + r * H + k : NULL,
-                           after_s + r * H + k, after_m ? after_m + r * H + k : NULL);
+                cell_after(cell, H, H - k, x + r * row + k, s + r * H + k, m ? m + r * H + k : NULL,
+                           slots ? slots + r * S * H + k : NULL, after_s + r * H + k,
+                           after_m ? after_m + r * H + k : NULL);
     }
 }
 
-static void step(int64_t n, const LAYER *l, real *slots, const real *s, const real *m, real *after_s, real *after_m) {
-    if (n <= 0)
-        return;
+static void step(int64_t n, const LAYER *l, real *x, const real *s, const real *m, real *slots, real *after_s,
+                 real *after_m) {
+#define STEP(cell) step_of(cell, n, l, x, s, m, slots, after_s, after_m)
     switch (l->cell) {
-    case FASTAR_TANH_CELL: step_of(FASTAR_TANH_CELL, n, l, slots, s, m, after_s, after_m); break;
-    case FASTAR_GRU_CELL: step_of(FASTAR_GRU_CELL, n, l, slots, s, m, after_s, after_m); break;
-    default: step_of(FASTAR_LSTM_CELL, n, l, slots, s, m, after_s, after_m);
+    case FASTAR_TANH_CELL: STEP(FASTAR_TANH_CELL); break;
+    case FASTAR_GRU_CELL: STEP(FASTAR_GRU_CELL); break;
+    default: STEP(FASTAR_LSTM_CELL);
     }
 }
 
@@ -60,42 +64,45 @@ INLINE int64_t alive(const STEPS *steps, int64_t t, int64_t r0, int64_t r1) {
 static void forward(int64_t r0, int64_t r1, LAYER layer, STEPS steps, const real *entering, const real *given,
                     real *scratch) {
     const int64_t H = layer.H, E = layer.inputs.D, x_width = gates_of(layer.cell) * H;
-    const int64_t row = slots_of(layer.cell) * H;
+    const int64_t row = scratch_row(&layer);
     for (int64_t t = 0; t + 1 < steps.T; t++) {
         const int64_t at = steps.first[t] + r0, next = steps.first[t + 1] + r0, update = next - steps.first[1];
         const int64_t n = alive(&steps, t + 1, r0, r1);
         if (n == 0)
             break;
-        real *slots = steps.slots ? steps.slots + update * row : scratch;
         if (given)
-            copy_columns(n, x_width, given + update * x_width, x_width, slots, row);
+            copy_columns(n, x_width, given + update * x_width, x_width, scratch, row);
         else
             gather(n, &layer.inputs, x_width, layer.x, layer.c + r0 * layer.c_row, layer.c_row, entering + update * E,
-                   slots, row);
-        step(n, &layer, slots, steps.s + at * H, steps.m ? steps.m + at * H : NULL, steps.s + next * H,
+                   scratch, row);
+        step(n, &layer, scratch, steps.s + at * H, steps.m ? steps.m + at * H : NULL,
+             steps.slots ? steps.slots + update * slots_of(layer.cell) * H : NULL, steps.s + next * H,
              steps.m ? steps.m + next * H : NULL);
     }
 }
 
 INLINE void back_of(int cell, int64_t n, const LAYER *l, real *slots, const real *s, const real *m, const real *after_m,
-                    const real *g, real *gs, real *gm) {
-    const int64_t H = l->H, G = gates_of(cell), row = slots_of(cell) * H;
+                    const real *g, real *gx, real *gs, real *gm) {
+    const int64_t H = l->H, G = gates_of(cell), S = slots_of(cell), row = scratch_row(l);
     const int64_t first = cell == FASTAR_GRU_CELL ? 2 * H : G * H; /* depth of the slots before n and q */
-    for (int64_t r = 0; r < n; r++)
+    for (int64_t r = 0; r < n; r++) {
         for (int64_t k = 0; k < H; k += VL)
-            cell_before(cell, H, H - k, slots + r * row + k, s + r * H + k, m ? m + r * H + k : NULL,
-                        after_m ? after_m + r * H + k : NULL, g + r * H + k, gs ? gs + r * H + k : NULL,
-                        gm + r * H + k);
+            cell_before(cell, H, H - k, slots + r * S * H + k, s + r * H + k, m ? m + r * H + k : NULL,
+                        after_m ? after_m + r * H + k : NULL, g + r * H + k, gx + r * row + k,
+                        gs ? gs + r * H + k : NULL, gm + r * H + k);
+        memcpy(slots + r * S * H, gx + r * row, S * H * sizeof(real));
+    }
     for (int64_t j = 0; j < H && gs; j += PANEL) {
         const real *packed = l->packed + j * G * H;
-        product(n, first, least(PANEL, H - j), slots, row, packed, NULL, 1, gs + j, H);
+        product(n, first, least(PANEL, H - j), gx, row, packed, NULL, 1, gs + j, H);
         if (first < G * H)
-            product(n, H, least(PANEL, H - j), slots + 3 * H, row, packed + first * PANEL, NULL, 1, gs + j, H);
+            product(n, H, least(PANEL, H - j), gx + 3 * H, row, packed + first * PANEL, NULL, 1, gs + j, H);
     }
 }
 
-static void backward(int64_t r0, int64_t r1, LAYER layer, STEPS steps, int64_t cut, real *gs, real *gm) {
+static void backward(int64_t r0, int64_t r1, LAYER layer, STEPS steps, int64_t cut, real *gs, real *scratch) {
     const int64_t H = layer.H, row = slots_of(layer.cell) * H;
+    real *gm = scratch, *gx = gm + (r1 - r0) * H;
     memset(gm, 0, (r1 - r0) * H * sizeof(real));
     for (int64_t t = steps.T - 2; t >= 0; t--) {
         const int64_t at = steps.first[t] + r0, next = steps.first[t + 1] + r0;
@@ -104,7 +111,8 @@ static void backward(int64_t r0, int64_t r1, LAYER layer, STEPS steps, int64_t c
         real *slots = steps.slots + (next - steps.first[1]) * row;
         const real *s = steps.s + at * H, *m = steps.m ? steps.m + at * H : NULL;
         const real *after_m = steps.m ? steps.m + next * H : NULL;
-#define BACK(cell) back_of(cell, n, &layer, slots, s, m, after_m, gs + next * H, stop ? NULL : gs + at * H, gm)
+#define BACK(cell) back_of(cell, n, &layer, slots, s, m, after_m, gs + next * H, gx, \
+                           stop ? NULL : gs + at * H, gm)
         if (n > 0)
             switch (layer.cell) {
             case FASTAR_TANH_CELL: BACK(FASTAR_TANH_CELL); break;
@@ -151,7 +159,7 @@ static void sample(int64_t n, WALK walk, DRAW draw, WALKED walked, real *const *
     int64_t most = 0;
     for (int64_t i = 0; i < L; i++)
         most = most < walk.layers[i].H ? walk.layers[i].H : most;
-    real *slots = scratch, *after = slots + n * slots_of(walk.layers->cell) * most, *raw = after + n * most;
+    real *x = scratch, *after = x + n * (slots_of(walk.layers->cell) * most + FASTAR_GAP), *raw = after + n * most;
     real *drawn = raw + n * walk.F * walk.P, *entering = drawn + n;
     for (int64_t t = 0; t < walk.T; t++) {
         if (!is_held(n, walk.T * walk.F, t * walk.F, walk.F, walked.held)) {
@@ -162,16 +170,16 @@ static void sample(int64_t n, WALK walk, DRAW draw, WALKED walked, real *const *
               entering);
         for (int64_t i = 0; i < L; i++) {
             const LAYER *l = walk.layers + i;
-            const int64_t H = l->H, columns = gates_of(l->cell) * H, row = slots_of(l->cell) * H;
+            const int64_t H = l->H, columns = gates_of(l->cell) * H, row = scratch_row(l);
             const real *c = l->c + walked.first * l->c_row;
             if (i == 0)
-                gather(n, &l->inputs, columns, l->x, c, l->c_row, entering, slots, row);
+                gather(n, &l->inputs, columns, l->x, c, l->c_row, entering, x, row);
             else {
                 for (int64_t r = 0; r < n; r++)
-                    memcpy(slots + r * row, c + r * l->c_row, columns * sizeof(real));
-                add_product(n, walk.layers[i - 1].H, columns, states[2 * i - 2], l->x, slots, row);
+                    memcpy(x + r * row, c + r * l->c_row, columns * sizeof(real));
+                add_product(n, walk.layers[i - 1].H, columns, states[2 * i - 2], l->x, x, row);
             }
-            step(n, l, slots, states[2 * i], states[2 * i + 1], after, states[2 * i + 1]);
+            step(n, l, x, states[2 * i], states[2 * i + 1], NULL, after, states[2 * i + 1]);
             memcpy(states[2 * i], after, n * H * sizeof(real));
         }
     }
@@ -190,18 +198,52 @@ INLINE void outer_tile(int R, int64_t n, int64_t width, const real *A, const rea
                 store(gW + r * columns + i * VL, sum[r][i], width - i * VL);
 }
 
-static void outer(int64_t N, int64_t K, int64_t columns, int64_t j0, int64_t j1, const real *A, const real *G, real *gW,
-                  real *scratch) {
+/* Asks for rows that lie too far apart for the processor to foresee. */
+INLINE void ask_for(int64_t rows, int64_t width, const real *p, int64_t row) {
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t i = 0; i < width; i += 64 / (int64_t)sizeof(real))
+            __builtin_prefetch(p + r * row + i, 0, 2);
+}
+
+static void outer(int64_t N, int64_t K, int64_t j0, int64_t j1, const real *A, const real *G, int64_t g_row, real *gW,
+                  int64_t columns, real *scratch) {
     real *tiles = scratch, *panel = scratch + K * BLOCK;
     for (int64_t b = 0; b < N; b += BLOCK) {
         const int64_t n = least(BLOCK, N - b);
 #define PACK(R) copy_columns(n, R, A + b * K + k, K, tiles + k * BLOCK, R)
         EACH_TILE(K, k, PACK)
         for (int64_t j = j0; j < j1; j += PANEL) {
-            const int64_t width = least(PANEL, j1 - j);
-            copy_columns(n, width, G + b * columns + j, columns, panel, PANEL);
-#define OUTER(R) outer_tile(R, n, width, tiles + k * BLOCK, panel, b > 0, gW + k * columns + j, columns)
+            const int64_t width = least(PANEL, j1 - j), more = least(PANEL, j1 - j - width);
+            const real *g = G + b * g_row + j;
+            copy_columns(n, width, g, g_row, panel, PANEL);
+            /* Meanwhile comes what the next tile adds to, and a part of the next panel. */
+#define OUTER(R)                                                                                   \
+    ask_for(least(R, K - k - R), width, gW + (k + R) * columns + j, columns);                      \
+    ask_for((k + R) * n / K - k * n / K, more, g + k * n / K * g_row + PANEL, g_row);              \
+    outer_tile(R, n, width, tiles + k * BLOCK, panel, b > 0, gW + k * columns + j, columns)
             EACH_TILE(K, k, OUTER)
+        }
+    }
+}
+
+static void scatter(int64_t M, int64_t width, int64_t row, int64_t j0, int64_t j1, input_spec inputs,
+                    const real *entering, const real *slots, real *gW, real *total) {
+    const int64_t E = inputs.D, end = least(j1, width);
+    for (int64_t i = 0; i < E * inputs.Q && j0 < end; i++)
+        memset(gW + i * width + j0, 0, (end - j0) * sizeof(real));
+    memset(total + j0, 0, (j1 - j0) * sizeof(real));
+    for (int64_t r = 0; r < M; r++) {
+        const real *g = slots + r * row;
+        for (int64_t k = j0; k < j1; k += VL)
+            store(total + k, load(total + k, j1 - k) + load(g + k, j1 - k), j1 - k);
+        for (int64_t e = 0; e < E; e++) {
+            int32_t i;
+            real value;
+            if (!change_of(&inputs, e, entering[r * E + e], &i, &value))
+                continue;
+            real *w = gW + i * width;
+            for (int64_t k = j0; k < end; k += VL)
+                store(w + k, vfma(vset1(value), load(g + k, end - k), load(w + k, end - k)), end - k);
         }
     }
 }
@@ -214,4 +256,5 @@ const table_type FASTAR_TABLE(recurrent) = {
     .backward = backward,
     .sample = sample,
     .outer = outer,
+    .scatter = scatter,
 };

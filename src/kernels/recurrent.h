@@ -27,6 +27,8 @@
 #include "fastar.h"
 #include "inputs.h"
 
+enum { FASTAR_GAP = 16 }; /* numbers between the slots of two rows of scratch */
+
 #define FASTAR_RECURRENT(real, type)                                                               \
     typedef struct {                                                                               \
         int64_t H;                                                                                 \
@@ -60,21 +62,25 @@
          * part, panels of the parts alternate: first of each part, second of each part, .. */     \
         void (*pack)(int64_t K, int64_t parts, int64_t H, const real *W, real *packed);            \
         /* Fill s, m and slots of the sequences r0 .. r1 - 1 but for the first n_0 rows. x: `given` (M, G H), or what    \
-         * the codes `entering` (M, E) add. scratch (r1 - r0, S H). */                             \
+         * the codes `entering` (M, E) add. scratch (r1 - r0, S H + GAP). */                             \
         void (*forward)(int64_t r0, int64_t r1, recurrent_layer_##type layer, recurrent_steps_##type steps, \
                         const real *entering, const real *given, real *scratch);                   \
         /* Turn slots into gradients, and add what flows back to gs (N, H), the gradient by s: nothing to the steps     \
-         * whose number is a multiple of `cut`, if that is not 0. scratch (r1 - r0, H). */         \
+         * whose number is a multiple of `cut`, if that is not 0. scratch (r1 - r0, H + S H + GAP). */         \
         void (*backward)(int64_t r0, int64_t r1, recurrent_layer_##type layer, recurrent_steps_##type steps, \
                          int64_t cut, real *gs, real *scratch);                                    \
         /* Walk n sequences of T steps of F features, (n, T F) of them in `walked`. states: h and m of each layer in   \
-         * turn, (n, H), IN before the walk, OUT after it. scratch: n (S H + H + F P + 1 + E) numbers, H the largest. */ \
+         * turn, (n, H), IN before the walk, OUT after it. scratch: n (S H + GAP + H + F P + 1 + E) numbers, H the largest. */ \
         void (*sample)(int64_t n, recurrent_walk_##type walk, draw_##type draw, walked_##type walked, \
                        real *const *states, real *scratch);                                        \
-        /* OUT gW (K, columns): its columns j0 .. j1 - 1 of A^T G. A (N, K), G (N, columns), N > 0. scratch: (K + panel) \
-         * block numbers. */                                                                       \
-        void (*outer)(int64_t N, int64_t K, int64_t columns, int64_t j0, int64_t j1, const real *A, const real *G, \
-                      real *gW, real *scratch);                                                    \
+        /* OUT gW (K, columns): its columns j0 .. j1 - 1 of A^T G. A (N, K), N > 0, the rows of G g_row apart. scratch: \
+         * (K + panel) block numbers. */                                                           \
+        void (*outer)(int64_t N, int64_t K, int64_t j0, int64_t j1, const real *A, const real *G, int64_t g_row, \
+                      real *gW, int64_t columns, real *scratch);                                   \
+        /* OUT total (row,): the columns j0 .. j1 - 1 of the sums of slots (M, row); and, of those that are less than \
+         * width, gW (E Q, width): the sums of what each row adds to the weights of its codes, entering (M, E). */ \
+        void (*scatter)(int64_t M, int64_t width, int64_t row, int64_t j0, int64_t j1, input_spec inputs, \
+                        const real *entering, const real *slots, real *gW, real *total);           \
     } recurrent_##type;
 
 FASTAR_RECURRENT(float, f32)
