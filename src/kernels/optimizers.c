@@ -91,6 +91,13 @@ static void rmsprop(int64_t n, real *theta, const real *g, real *v, real rate, r
     }
 }
 
+static void fetch(int64_t n, const real *theta, const real *g) {
+    for (int64_t i = 0; i < n; i += 64 / (int64_t)sizeof(real)) {
+        __builtin_prefetch(theta + i, 1);
+        __builtin_prefetch(g + i);
+    }
+}
+
 static double sum_of_squares(int64_t n, const real *g) {
     double sum = 0;
 #pragma omp simd reduction(+ : sum)
@@ -106,5 +113,6 @@ const FASTAR_TABLE_TYPE(optimizers) FASTAR_TABLE(optimizers) = {
     .adagrad = adagrad,
     .adadelta = adadelta,
     .rmsprop = rmsprop,
+    .fetch = fetch,
     .sum_of_squares = sum_of_squares,
 };

@@ -23,6 +23,8 @@
                          real decay, real rho, real epsilon);                                      \
         void (*rmsprop)(int64_t n, real *theta, const real *g, real *v, real rate, real decay,     \
                         real rho, real epsilon);                                                   \
+        /* Parameters that the next pass wants, and their gradient. */                             \
+        void (*fetch)(int64_t n, const real *theta, const real *g);                                \
         double (*sum_of_squares)(int64_t n, const real *g);                                        \
     } optimizers_##type;
 
