@@ -103,7 +103,13 @@ RECIPES |= {
     ("MADE", "jester"): _DROPOUT | {"alpha": 0.1, "max_iter": 40, "n_iter_no_change": 40},
     ("MADE", "bnetflix"): _DROPOUT,
     ("MADE", "accidents"): _DROPOUT
-    | {"order": "random", "learning_rate_init": 3e-3, "alpha": 0.01, "n_iter_no_change": 60},
+    | {
+        "order": "random",
+        "learning_rate_init": 2e-3,
+        "alpha": 0.01,
+        "batch_size": 50,
+        "n_iter_no_change": 60,
+    },
     ("MADE", "pumsb_star"): _SIGMOID | {"alpha": 0.02, "n_iter_no_change": 60},
     ("MADE", "bbc"): _DROPOUT,
     ("MADE", "connect4"): {},
@@ -113,7 +119,8 @@ RECIPES |= {
     ("MADE", "dna_nade"): _ANY_ORDER
     | _LINEAR
     | {
-        "learning_rate_init": 4e-3,
+        "hidden_layer_sizes": (1000,),
+        "learning_rate_init": 1e-2,
         "max_iter": 1200,
         "n_scoring_masks": 100,
         "early_stopping": False,
@@ -128,7 +135,7 @@ RECIPES |= {
     ("Mixture", "accidents"): _WIDE
     | {"dropout": 0.6, "learning_rate_init": 2e-3, "alpha": 0.01, "n_iter_no_change": 60},
     ("Mixture", "pumsb_star"): _WIDE
-    | {"learning_rate_init": 3e-3, "alpha": 0.01, "n_iter_no_change": 60},
+    | {"learning_rate_init": 3e-3, "alpha": 0.05, "n_iter_no_change": 60},
 }
 
 
