@@ -18,6 +18,7 @@ from fastar._kernels._inputs import by_feature
 cdef extern from "nade.h" nogil:
     enum:
         FASTAR_SIGMOID, FASTAR_SIGMOID_UNIT, FASTAR_SAMPLE_ROWS, FASTAR_BACKWARD_ROWS, FASTAR_MANY
+        FASTAR_PLANNED_ROWS
     ctypedef struct nade_sizes:
         int64_t D, P, H, stride
         int activation
@@ -183,7 +184,7 @@ def forward(changes, const floating[:, ::1] W, const floating[:, ::1] V, const f
 
 
 cdef class Blocks:
-    """What `backward` has to know of each block of FASTAR_BACKWARD_ROWS rows: its plan, or its lists."""
+    """What `backward` has to know of each block of rows: its plan, or its lists."""
 
     cdef nade_plan* plans
     cdef changes_by_feature* lists
@@ -225,29 +226,29 @@ cdef Blocks planned(changes, const uint8_t[::1] saturated, nade_sizes sizes, flo
     cdef int32_t[:, ::1] at, row
     count, at, row, _ = changes
     cdef int64_t n = count.shape[0], capacity = value.shape[1]
-    cdef int64_t n_blocks = (n + FASTAR_BACKWARD_ROWS - 1) // FASTAR_BACKWARD_ROWS, i, r, most = 0, own
+    cdef int64_t n_blocks = (n + FASTAR_PLANNED_ROWS - 1) // FASTAR_PLANNED_ROWS, i, r, most = 0, own
     cdef int64_t pace = f32.pace if floating is float else f64.pace
     cdef int64_t n_groups = ((sizes.D - 1) * sizes.P + pace - 1) // pace
     cdef Blocks found = Blocks(n_blocks)
     for i in range(n_blocks):
         own = 1
-        for r in range(i * FASTAR_BACKWARD_ROWS, min(n, (i + 1) * FASTAR_BACKWARD_ROWS)):
+        for r in range(i * FASTAR_PLANNED_ROWS, min(n, (i + 1) * FASTAR_PLANNED_ROWS)):
             own += count[r]
         most = max(most, own)
     cdef nade_group* groups = <nade_group*>found.room(n_blocks * n_groups * sizeof(nade_group))
-    cdef uint8_t* order = <uint8_t*>found.room(n_blocks * n_groups * FASTAR_BACKWARD_ROWS)
+    cdef uint8_t* order = <uint8_t*>found.room(n_blocks * n_groups * FASTAR_PLANNED_ROWS)
     cdef int32_t* rows = <int32_t*>found.room(n_blocks * most * sizeof(int32_t))
     cdef nade_step* steps = <nade_step*>found.room(n_blocks * most * sizeof(nade_step))
     for i in prange(n_blocks, nogil=True, num_threads=n_threads):
-        found.plans[i] = nade_plan(groups + i * n_groups, order + i * n_groups * FASTAR_BACKWARD_ROWS,
+        found.plans[i] = nade_plan(groups + i * n_groups, order + i * n_groups * FASTAR_PLANNED_ROWS,
                                    rows + i * most, steps + i * most)
-        r = i * FASTAR_BACKWARD_ROWS
+        r = i * FASTAR_PLANNED_ROWS
         if floating is float:
-            f32.plan(min(FASTAR_BACKWARD_ROWS, n - r), r, sizes,
+            f32.plan(min(FASTAR_PLANNED_ROWS, n - r), r, sizes,
                      changes_f32(capacity, &count[0], &at[0, 0], &row[0, 0], &value[0, 0]), &saturated[0],
                      found.plans[i])
         else:
-            f64.plan(min(FASTAR_BACKWARD_ROWS, n - r), r, sizes,
+            f64.plan(min(FASTAR_PLANNED_ROWS, n - r), r, sizes,
                      changes_f64(capacity, &count[0], &at[0, 0], &row[0, 0], &value[0, 0]), &saturated[0],
                      found.plans[i])
     return found

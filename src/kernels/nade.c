@@ -2,7 +2,7 @@
  *
  * The hidden layer of a row is computed again only where an input changes it. Between two changes in
  * any row of a tile, the outputs are a small matrix product: rows of V times the tile's hidden layers.
- * nade_hidden.h has the changes, nade_outputs.h the products, nade_backward.h the gradients. */
+ * nade_hidden.h has the changes, nade_outputs.h the products, nade_few.h and nade_backward.h the gradients. */
 #include "change.h"
 #include "nade.h"
 #include "nade_backward.h"

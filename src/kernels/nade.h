@@ -20,7 +20,8 @@ enum { FASTAR_SIGMOID, FASTAR_TANH, FASTAR_RELU, FASTAR_SIGMOID_UNIT };
 enum {
     FASTAR_MANY = 4,         /* outputs a feature from which products of register tiles pay */
     FASTAR_SAMPLE_ROWS = 16, /* rows that one pass over the features of `sample` carries */
-    FASTAR_BACKWARD_ROWS = 50  /* rows whose hidden units `backward` keeps near L1; half the usual batch */
+    FASTAR_PLANNED_ROWS = 100, /* rows whose hidden units `backward` keeps near L1, the usual batch; */
+    FASTAR_BACKWARD_ROWS = 50  /* with many outputs */
 };
 
 typedef struct {
@@ -29,7 +30,7 @@ typedef struct {
     int activation;
 } nade_sizes;
 
-/* How backward goes through a block of FASTAR_BACKWARD_ROWS rows with few outputs a feature: the outputs from the
+/* How backward goes through a block of FASTAR_PLANNED_ROWS rows with few outputs a feature: the outputs from the
  * second feature's first one on in groups of `pace`, from the last group to the first. */
 typedef struct {
     int32_t calm, normal; /* rows in order that do not change in the group; those and others that are not saturated */
@@ -43,7 +44,7 @@ typedef struct {
 } nade_step;
 typedef struct {
     nade_group *groups;
-    uint8_t *order;   /* (groups, FASTAR_BACKWARD_ROWS) rows of data: calm, others, saturated */
+    uint8_t *order;   /* (groups, FASTAR_PLANNED_ROWS) rows of data: calm, others, saturated */
     int32_t *rows;    /* of W, as many as changes at most: those that change something in a group, group by group */
     nade_step *steps; /* one for each change, as they are taken back, and one more */
 } nade_plan;
@@ -76,8 +77,8 @@ typedef struct {
         /* Hidden units k0 .. k1 - 1 alone, k0 a multiple of slab, k1 too or H: gW, gV (their columns \
          * k0 .. k1 - 1, overwritten; n_W rows of W), ga (n, stride), the gradient by units.initial, and, of \
          * grho (slabs, D - 1), the share of each slab in the gradient by rho; NULL without rho.   \
-         * units.state, .saturated: what forward left. Of each FASTAR_BACKWARD_ROWS rows, plans without rho \
-         * and with P < FASTAR_MANY, otherwise lists. scratch: backward_scratch(..) reals, aligned to 64 bytes. */          \
+         * units.state, .saturated: what forward left. With P < FASTAR_MANY and without rho plans of each \
+         * FASTAR_PLANNED_ROWS rows, otherwise lists of each FASTAR_BACKWARD_ROWS. scratch: backward_scratch(..) reals, aligned to 64 bytes. */          \
         void (*backward)(int64_t n, nade_sizes sizes, nade_params_##type params,                   \
                          changes_##type changes, const changes_by_feature *lists, const nade_plan *plans, int64_t k0, \
                          int64_t k1, int64_t n_W, nade_units_##type units, const real *graw,       \

@@ -1,9 +1,8 @@
 /* Gradients. For nade.c alone.
  *
- * With few outputs a feature they are taken one or two at a time: a slab of hidden units goes through all features,
- * from last to first, and rows of V, W and their gradients stay in registers while the data's rows pass. With many,
- * each feature is two products of register tiles, by V and by the hidden units, over a slab of hidden units after
- * the other; all rows pass, so that no row of gV is written twice. */
+ * nade_few.h has those with few outputs a feature. With many, each feature is two products of register tiles, by V and
+ * by the hidden units, over a slab of hidden units after the other; all rows pass, so that no row of gV is written
+ * twice. */
 #ifndef FASTAR_NADE_BACKWARD_H
 #define FASTAR_NADE_BACKWARD_H
 
@@ -25,8 +24,6 @@ INLINE void open_weights(int activation, int64_t row, int64_t H, int64_t width, 
         EACH_VECTOR(j)
             s->inverse[j] = inverse ? vload(inverse + j * VL) : vexp(s->w[j]);
 }
-
-/* ---- many outputs */
 
 enum {
     UNIT_SLAB = WIDTH * VL,

@@ -9,7 +9,7 @@
 #include "nade_hidden.h"
 
 enum {
-    FEW = 2, /* vectors of hidden units of a slab: what backward keeps of a block's rows fits L1 */
+    FEW = 2, /* vectors of hidden units of a slab: what outputs need of a block's rows fits L1 */
 #if defined(__AVX512F__)
     PACE = 4, /* outputs at a time: their rows of V and gV take half of the registers */
 #else
@@ -22,13 +22,13 @@ enum {
 /* ---- the plan */
 
 INLINE uint32_t step_tag(int64_t group, int64_t r, int64_t o) {
-    return (uint32_t)((group * FASTAR_BACKWARD_ROWS + r) * PACE + o);
+    return (uint32_t)((group * FASTAR_PLANNED_ROWS + r) * PACE + o);
 }
 
 /* Rows by the outputs of the group behind which they change; saturated rows last. mask: these outputs of each row. */
 static void order_rows(int64_t n, uint8_t *mask, const uint8_t *saturated, nade_group *group, uint8_t *order) {
     int32_t from[(1 << PACE) + 2] = {0};
-    uint8_t others[FASTAR_BACKWARD_ROWS];
+    uint8_t others[FASTAR_PLANNED_ROWS];
     int32_t calm = 0, n_others = 0;
     for (int64_t r = 0; r < n; r++) { /* without branches, which would be mispredicted */
         mask[r] = saturated[r] ? 1 << PACE : mask[r];
@@ -61,18 +61,18 @@ INLINE int32_t place_of(int32_t row, nade_group *group, int32_t *rows) {
 static void plan(int64_t n, int64_t r0, nade_sizes z, CHANGES changes, const uint8_t *saturated, nade_plan plan) {
     const int64_t groups = ((z.D - 1) * z.P + PACE - 1) / PACE;
     int32_t n_steps = 0, n_rows = 0;
-    int64_t left[FASTAR_BACKWARD_ROWS];
-    memset(plan.order, 0, groups * FASTAR_BACKWARD_ROWS); /* masks, before they make place for the order */
+    int64_t left[FASTAR_PLANNED_ROWS];
+    memset(plan.order, 0, groups * FASTAR_PLANNED_ROWS); /* masks, before they make place for the order */
     for (int64_t r = 0; r < n; r++) {
         left[r] = changes.count[r0 + r];
         for (int64_t i = 0; i < left[r]; i++) {
             const int64_t o = (changes.at[(r0 + r) * changes.capacity + i] - 1) * z.P;
-            plan.order[o / PACE * FASTAR_BACKWARD_ROWS + r] |= (uint8_t)(1 << o % PACE);
+            plan.order[o / PACE * FASTAR_PLANNED_ROWS + r] |= (uint8_t)(1 << o % PACE);
         }
     }
     for (int64_t g = groups - 1; g >= 0; g--) {
         nade_group *group = plan.groups + g;
-        uint8_t mask[FASTAR_BACKWARD_ROWS], *order = plan.order + g * FASTAR_BACKWARD_ROWS;
+        uint8_t mask[FASTAR_PLANNED_ROWS], *order = plan.order + g * FASTAR_PLANNED_ROWS;
         memcpy(mask, order, n);
         *group = (nade_group){.first_step = n_steps, .first_row = n_rows};
         order_rows(n, mask, saturated + r0, group, order);
@@ -110,9 +110,9 @@ typedef struct {
 } weight_slab;
 
 typedef struct {
-    run_slab run[FASTAR_BACKWARD_ROWS];
-    row_slab row[FASTAR_BACKWARD_ROWS];
-    weight_slab weights[2 * PACE * FASTAR_BACKWARD_ROWS]; /* of the group's changes */
+    run_slab run[FASTAR_PLANNED_ROWS];
+    row_slab row[FASTAR_PLANNED_ROWS];
+    weight_slab weights[2 * PACE * FASTAR_PLANNED_ROWS]; /* of the group's changes */
 } block_slab;
 
 /* A slab of hidden units, k .. k + width - 1, of the n rows from row r0 on. */
@@ -265,7 +265,7 @@ INLINE void backward_group(int activation, int G, const few *m, int64_t index) {
     enum { AHEAD = 3 };
     const nade_group *group = m->plan.groups + index;
     const nade_step *step = m->plan.steps + group->first_step;
-    const uint8_t *order = m->plan.order + index * FASTAR_BACKWARD_ROWS;
+    const uint8_t *order = m->plan.order + index * FASTAR_PLANNED_ROWS;
     const int64_t H = m->z.H, graw_stride = m->z.D * m->z.P, n = m->n;
     const real *V = m->p.V + index * PACE * H + m->k;
     const real *graw = m->graw + m->r0 * graw_stride + m->z.P + index * PACE;
@@ -332,17 +332,17 @@ INLINE void zero_columns(int64_t rows, int64_t H, int64_t k0, int64_t k1, real *
         memset(gW + row * H + k0, 0, (k1 - k0) * sizeof(real));
 }
 
-static void backward_few(int64_t n, const nade_sizes *z, const PARAMS *p, const nade_plan *plans, int64_t k0, int64_t k1,
-                         int64_t n_W, const UNITS *units, const real *graw, real *gW, real *gV, real *ga,
+static void backward_few(int64_t n, const nade_sizes *z, const PARAMS *p, const nade_plan *plans, int64_t k0,
+                         int64_t k1, int64_t n_W, const UNITS *units, const real *graw, real *gW, real *gV, real *ga,
                          real *scratch) {
     few m = {.z = *z, .p = *p, .units = *units, .graw = graw, .gW = gW, .gV = gV, .ga = ga,
              .s = (block_slab *)scratch};
     for (m.k = k0; m.k < k1; m.k += FEW * VL) {
         m.width = m.k + FEW * VL < k1 ? FEW * VL : k1 - m.k;
         zero_columns(n_W, z->H, m.k, m.k + m.width, gW); /* by slabs: in L2 when they are added to */
-        for (m.r0 = 0; m.r0 < n; m.r0 += FASTAR_BACKWARD_ROWS) {
-            m.n = n - m.r0 < FASTAR_BACKWARD_ROWS ? n - m.r0 : FASTAR_BACKWARD_ROWS;
-            m.plan = plans[m.r0 / FASTAR_BACKWARD_ROWS];
+        for (m.r0 = 0; m.r0 < n; m.r0 += FASTAR_PLANNED_ROWS) {
+            m.n = n - m.r0 < FASTAR_PLANNED_ROWS ? n - m.r0 : FASTAR_PLANNED_ROWS;
+            m.plan = plans[m.r0 / FASTAR_PLANNED_ROWS];
 #define BACKWARD(activation) backward_block(activation, &m)
             EACH_ACTIVATION(z->activation, BACKWARD)
         }
