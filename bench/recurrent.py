@@ -27,6 +27,7 @@ from fastar._sequences import Sequences, SequenceTable
 
 B, T, H, K = 64, 784, 256, 256
 CELLS = ("tanh", "gru", "lstm")
+LENGTHS = ("equal", "spread")
 PEERS = (TorchRecurrent, JaxRecurrent)
 
 
@@ -125,7 +126,7 @@ def compare(cell: str, options: argparse.Namespace, sgemm: float) -> list[list[s
     """Return the rows of one cell."""
     rng, rows, ours = np.random.default_rng(1), [], Ours(cell, options.threads)
     gates = {"tanh": 1, "gru": 3, "lstm": 4}[cell]
-    for ragged in (False, True):
+    for ragged in (each == "spread" for each in options.lengths):
         lengths = np.linspace(1, T, B).astype(int) if ragged else np.full(B, T)
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         sequences = Sequences(rng.integers(0, K, offsets[-1]), offsets)
@@ -165,6 +166,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--cells", nargs="+", default=CELLS, choices=CELLS)
+    parser.add_argument("--lengths", nargs="+", default=LENGTHS, choices=LENGTHS)
     parser.add_argument("--times", type=int, default=3)
     parser.add_argument("--threads", type=int, default=cores())
     parser.add_argument("--markdown", action="store_true", help="a table for RESULTS.md")

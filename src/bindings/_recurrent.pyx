@@ -50,8 +50,8 @@ cdef extern from "recurrent.h" nogil:
                          float*) noexcept nogil
         void (*sample)(int64_t, recurrent_walk_f32, draw_f32, walked_f32, float**,
                        float*) noexcept nogil
-        void (*outer)(int64_t, int64_t, int64_t, int64_t, const float*, const float*, int64_t, float*, int64_t,
-                      float*) noexcept nogil
+        void (*outer)(int64_t, int64_t, int64_t, int64_t, const float*, const float*, int64_t, float*,
+                      int64_t, float*) noexcept nogil
         void (*scatter)(int64_t, int64_t, int64_t, int64_t, int64_t, input_spec, const float*, const float*,
                         float*, float*) noexcept nogil
     const recurrent_f32* recurrent_f32_for(int isa)
@@ -87,8 +87,8 @@ cdef extern from "recurrent.h" nogil:
                          double*) noexcept nogil
         void (*sample)(int64_t, recurrent_walk_f64, draw_f64, walked_f64, double**,
                        double*) noexcept nogil
-        void (*outer)(int64_t, int64_t, int64_t, int64_t, const double*, const double*, int64_t, double*, int64_t,
-                      double*) noexcept nogil
+        void (*outer)(int64_t, int64_t, int64_t, int64_t, const double*, const double*, int64_t, double*,
+                      int64_t, double*) noexcept nogil
         void (*scatter)(int64_t, int64_t, int64_t, int64_t, int64_t, input_spec, const double*, const double*,
                         double*, double*) noexcept nogil
     const recurrent_f64* recurrent_f64_for(int isa)
@@ -372,11 +372,11 @@ def outer(const floating[:, ::1] A, const floating[:, :] G, floating[:, :] gW, i
     for i in prange((columns + share - 1) // share, nogil=True, num_threads=n_threads, schedule="static",
                     chunksize=1):
         if floating is float:
-            f32.outer(N, K, i * share, min(columns, (i + 1) * share), &A[0, 0], &G[0, 0], g_row, &gW[0, 0], w_row,
-                      &scratch[i, 0])
+            f32.outer(N, K, i * share, min(columns, (i + 1) * share), &A[0, 0], &G[0, 0], g_row, &gW[0, 0],
+                      w_row, &scratch[i, 0])
         else:
-            f64.outer(N, K, i * share, min(columns, (i + 1) * share), &A[0, 0], &G[0, 0], g_row, &gW[0, 0], w_row,
-                      &scratch[i, 0])
+            f64.outer(N, K, i * share, min(columns, (i + 1) * share), &A[0, 0], &G[0, 0], g_row, &gW[0, 0],
+                      w_row, &scratch[i, 0])
 
 
 def scatter(const floating[:, ::1] entering, const uint8_t[::1] one_hot, int64_t n_inputs,
