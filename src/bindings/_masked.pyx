@@ -214,13 +214,21 @@ def release(const floating[:, ::1] G, const int64_t[::1] rows, const int64_t[::1
             out[rows[i], columns[j]] = G[i, j] if stairs.row_begin[i] <= j < stairs.row_end[i] else 0
 
 
+cdef inline int64_t panel_of(int64_t turn, int64_t t, int64_t n_threads, int64_t panels) noexcept nogil:
+    """Return the panel that thread t takes in its turn, negative after the last.
+
+    Back and forth from the last ones, which have the most rows: threads end together.
+    """
+    return panels - 1 - turn * n_threads - (t if turn % 2 == 0 else n_threads - 1 - t)
+
+
 def forward(const floating[:, ::1] A, Staircase stairs, const floating[:, ::1] W, bias,
             floating[:, ::1] out, int activation, int n_threads):
     """Write out (n, columns) = g(bias + A W); without a bias (None), add to what `out` holds.
 
     A (n, rows). activation: a number of ACTIVATIONS, or -1 for the identity.
     """
-    cdef int64_t n = A.shape[0], N = W.shape[1], K = W.shape[0], i, j, k, t
+    cdef int64_t n = A.shape[0], N = W.shape[1], K = W.shape[0], i, j, k, t, turn, next
     cdef int64_t panel, depth
     if floating is float:
         panel, depth = f32.width, f32.depth
@@ -234,21 +242,24 @@ def forward(const floating[:, ::1] A, Staircase stairs, const floating[:, ::1] W
     dtype = np.float32 if floating is float else np.float64
     cdef int64_t panels = (N + panel - 1) // panel
     cdef floating[:, ::1] packed = aligned_empty((n_threads, depth * panel), dtype)
-    # Panels in turn, for later ones have more rows; `depth` columns of A stay in L2 while all panels pass.
+    # `depth` columns of A stay in L2 while all panels pass.
     for t in prange(n_threads, nogil=True, num_threads=n_threads, schedule="static"):
         for k in range((K + depth - 1) // depth):
-            i = t
-            while i < panels:
+            for turn in range((panels + n_threads - 1) // n_threads):
+                i = panel_of(turn, t, n_threads, panels)
+                if i < 0:
+                    break
                 j = i * panel
+                i = panel_of(turn + 1, t, n_threads, panels)
+                next = N if i < 0 else i * panel
                 if floating is float:
-                    f32.forward(n, k * depth, min(K, (k + 1) * depth), j, min(N, j + panel),
-                                min(N, j + n_threads * panel), stairs_f32(stairs, &W[0, 0]), &A[0, 0], &b[0],
-                                add, activation, &out[0, 0], &packed[t, 0])
+                    f32.forward(n, k * depth, min(K, (k + 1) * depth), j, min(N, j + panel), next,
+                                stairs_f32(stairs, &W[0, 0]), &A[0, 0], &b[0], add, activation, &out[0, 0],
+                                &packed[t, 0])
                 else:
-                    f64.forward(n, k * depth, min(K, (k + 1) * depth), j, min(N, j + panel),
-                                min(N, j + n_threads * panel), stairs_f64(stairs, &W[0, 0]), &A[0, 0], &b[0],
-                                add, activation, &out[0, 0], &packed[t, 0])
-                i = i + n_threads
+                    f64.forward(n, k * depth, min(K, (k + 1) * depth), j, min(N, j + panel), next,
+                                stairs_f64(stairs, &W[0, 0]), &A[0, 0], &b[0], add, activation, &out[0, 0],
+                                &packed[t, 0])
 
 
 def backward(const floating[:, ::1] G, Staircase stairs, const floating[:, ::1] W,
@@ -365,16 +376,17 @@ def scatter(changes, Staircase stairs, const floating[:, ::1] G, floating[:, ::1
     """Do what `outer` does, for listed inputs."""
     cdef const int32_t[:, ::1] row = changes[2]
     cdef const floating[:, ::1] value = changes[3]
-    cdef int64_t n = G.shape[0], K = gW.shape[0], N = gW.shape[1], i, j, p, most = 1
+    cdef int64_t n = G.shape[0], K = gW.shape[0], N = gW.shape[1], i, j, p, r, size, most = 1
     cdef int64_t slab = f32.slab if floating is float else f64.slab
     check(K == stairs.rows and N == stairs.columns and G.shape[1] == N and n == value.shape[0])
     cdef int64_t slabs = (N + slab - 1) // slab
     dtype = np.float32 if floating is float else np.float64
-    found = edges_of(changes, K, n_threads)
-    cdef const int32_t[:, ::1] edges = found
-    cdef const int64_t[::1] before = found[:, :n].sum(axis=1, dtype=np.int64)
+    cdef const int32_t[:, ::1] edges = edges_of(changes, K, n_threads)
     for i in range(edges.shape[0] - 1):
-        most = max(most, before[i + 1] - before[i])
+        size = 0
+        for r in range(n):
+            size += edges[i + 1, r] - edges[i, r]
+        most = max(most, size)
     cdef int32_t[:, ::1] rows = aligned_empty((n_threads, most), np.int32)
     cdef floating[:, ::1] factors = aligned_empty((n_threads, most), dtype)
     cdef floating[:, ::1] columns = aligned_empty((slabs, max(1, n) * slab), dtype)

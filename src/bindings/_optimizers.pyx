@@ -57,7 +57,7 @@ cdef int64_t check(const int64_t[:, ::1] stretches, int64_t n, int64_t n_gradien
 
 cdef void fetch_next(int64_t j, const int64_t[:, ::1] stretches, const floating[::1] theta,
                      const floating[::1] g) noexcept nogil:
-    """Have what follows a stretch fetched: the processor foresees no gap, and is slow to see that one is over."""
+    """Have what follows a stretch fetched: beyond a gap the processor has to begin anew."""
     cdef int64_t i, n
     if (j + 1) % CHUNK == 0 or j + 1 == stretches.shape[0] or stretches[j + 1, 0] == stretches[j, 1]:
         return
