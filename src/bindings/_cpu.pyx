@@ -42,7 +42,7 @@ isa_name = _NAMES[isa]
 
 cdef enum:
     SLOTS = 32  # blocks kept at most
-cdef size_t LEAST = 1 << 15, MOST = 1 << 24  # bytes of a block that is worth keeping
+cdef size_t LEAST = 1 << 15, MOST = 1 << 27  # bytes of a block that is worth keeping
 cdef size_t LARGE = 1 << 22  # bytes of a block that is worth large pages
 
 cdef struct kept_block:
@@ -51,7 +51,7 @@ cdef struct kept_block:
 
 cdef kept_block kept[SLOTS]
 cdef size_t kept_bytes = 0
-cdef size_t may_keep = int(os.environ.get("FASTAR_KEEP_MB", "64")) << 20
+cdef size_t may_keep = int(os.environ.get("FASTAR_KEEP_MB", "256")) << 20
 cdef cython.pymutex lock
 
 
