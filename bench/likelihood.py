@@ -135,7 +135,7 @@ RECIPES |= {
     ("Mixture", "accidents"): _WIDE
     | {"dropout": 0.6, "learning_rate_init": 2e-3, "alpha": 0.01, "n_iter_no_change": 60},
     ("Mixture", "pumsb_star"): _WIDE
-    | {"learning_rate_init": 3e-3, "alpha": 0.05, "n_iter_no_change": 60},
+    | {"learning_rate_init": 3e-3, "alpha": 0.01, "n_iter_no_change": 60},
 }
 
 
