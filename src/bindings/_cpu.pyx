@@ -43,7 +43,8 @@ isa_name = _NAMES[isa]
 cdef enum:
     SLOTS = 32  # blocks kept at most
 cdef size_t LEAST = 1 << 15, MOST = 1 << 27  # bytes of a block that is worth keeping
-cdef size_t LARGE = 1 << 22  # bytes of a block that is worth large pages
+cdef size_t LARGE = 1 << 20  # bytes of a block that is worth large pages, of
+cdef size_t LARGE_PAGE = 1 << 21
 
 cdef struct kept_block:
     void* data
@@ -96,9 +97,11 @@ cdef class Block:
     def __cinit__(self, size_t size):
         self.length = size
         self.size = max(64, (size + 63) // 64 * 64)
+        cdef size_t page = LARGE_PAGE if self.size >= LARGE else 64
+        self.size = (self.size + page - 1) // page * page
         self.data = take(self.size, &self.size)
         if self.data == NULL:
-            self.data = aligned_alloc(64, self.size)
+            self.data = aligned_alloc(page, self.size)
             if self.data != NULL and self.size >= LARGE:
                 fastar_prefer_large_pages(self.data, self.size)
         if self.data == NULL:

@@ -24,12 +24,15 @@ cdef extern from "nade.h" nogil:
         int activation
     ctypedef struct nade_group:
         pass
+    ctypedef struct nade_row:
+        pass
     ctypedef struct nade_step:
         pass
     ctypedef struct nade_plan:
         nade_group* groups
         uint8_t* order
-        int32_t* rows
+        nade_row* rows
+        uint8_t* seen
         nade_step* steps
     ctypedef struct nade_params_f32:
         const float* W
@@ -47,7 +50,8 @@ cdef extern from "nade.h" nogil:
         void (*factors)(int64_t, int64_t, int64_t, float, const float*, float*) noexcept nogil
         void (*forward)(int64_t, nade_sizes, nade_params_f32, changes_f32, nade_units_f32, float*,
                         int64_t*) noexcept nogil
-        void (*plan)(int64_t, int64_t, nade_sizes, changes_f32, const uint8_t*, nade_plan) noexcept nogil
+        void (*plan)(int64_t, int64_t, nade_sizes, changes_f32, int64_t, const uint8_t*,
+                     nade_plan) noexcept nogil
         void (*backward)(int64_t, nade_sizes, nade_params_f32, changes_f32, const changes_by_feature*,
                          const nade_plan*, int64_t, int64_t, int64_t, nade_units_f32, const float*, float*,
                          float*, float*, float*, float*) noexcept nogil
@@ -71,7 +75,8 @@ cdef extern from "nade.h" nogil:
         void (*factors)(int64_t, int64_t, int64_t, double, const double*, double*) noexcept nogil
         void (*forward)(int64_t, nade_sizes, nade_params_f64, changes_f64, nade_units_f64, double*,
                         int64_t*) noexcept nogil
-        void (*plan)(int64_t, int64_t, nade_sizes, changes_f64, const uint8_t*, nade_plan) noexcept nogil
+        void (*plan)(int64_t, int64_t, nade_sizes, changes_f64, int64_t, const uint8_t*,
+                     nade_plan) noexcept nogil
         void (*backward)(int64_t, nade_sizes, nade_params_f64, changes_f64, const changes_by_feature*,
                          const nade_plan*, int64_t, int64_t, int64_t, nade_units_f64, const double*, double*,
                          double*, double*, double*, double*) noexcept nogil
@@ -220,8 +225,8 @@ cdef Blocks listed(changes, int64_t n, int64_t D, int n_threads):
     return found
 
 
-cdef Blocks planned(changes, const uint8_t[::1] saturated, nade_sizes sizes, floating[:, ::1] value,
-                    int n_threads):
+cdef Blocks planned(changes, const uint8_t[::1] saturated, nade_sizes sizes, int64_t n_W,
+                    floating[:, ::1] value, int n_threads):
     cdef int32_t[::1] count
     cdef int32_t[:, ::1] at, row
     count, at, row, _ = changes
@@ -237,20 +242,21 @@ cdef Blocks planned(changes, const uint8_t[::1] saturated, nade_sizes sizes, flo
         most = max(most, own)
     cdef nade_group* groups = <nade_group*>found.room(n_blocks * n_groups * sizeof(nade_group))
     cdef uint8_t* order = <uint8_t*>found.room(n_blocks * n_groups * FASTAR_PLANNED_ROWS)
-    cdef int32_t* rows = <int32_t*>found.room(n_blocks * most * sizeof(int32_t))
+    cdef nade_row* rows = <nade_row*>found.room(n_blocks * most * sizeof(nade_row))
+    cdef uint8_t* seen = <uint8_t*>found.room(n_blocks * n_W)
     cdef nade_step* steps = <nade_step*>found.room(n_blocks * most * sizeof(nade_step))
     for i in prange(n_blocks, nogil=True, num_threads=n_threads):
         found.plans[i] = nade_plan(groups + i * n_groups, order + i * n_groups * FASTAR_PLANNED_ROWS,
-                                   rows + i * most, steps + i * most)
+                                   rows + i * most, seen + i * n_W, steps + i * most)
         r = i * FASTAR_PLANNED_ROWS
         if floating is float:
             f32.plan(min(FASTAR_PLANNED_ROWS, n - r), r, sizes,
-                     changes_f32(capacity, &count[0], &at[0, 0], &row[0, 0], &value[0, 0]), &saturated[0],
-                     found.plans[i])
+                     changes_f32(capacity, &count[0], &at[0, 0], &row[0, 0], &value[0, 0]), n_W,
+                     &saturated[0], found.plans[i])
         else:
             f64.plan(min(FASTAR_PLANNED_ROWS, n - r), r, sizes,
-                     changes_f64(capacity, &count[0], &at[0, 0], &row[0, 0], &value[0, 0]), &saturated[0],
-                     found.plans[i])
+                     changes_f64(capacity, &count[0], &at[0, 0], &row[0, 0], &value[0, 0]), n_W,
+                     &saturated[0], found.plans[i])
     return found
 
 
@@ -301,7 +307,7 @@ def backward(changes, const floating[:, ::1] W, const floating[:, ::1] V, rho, s
         exp_W = &table[0, 0]
     cdef Blocks blocks
     if P < FASTAR_MANY and rho is None:
-        blocks = planned(changes, saturated, sizes, value, n_threads)
+        blocks = planned(changes, saturated, sizes, W.shape[0], value, n_threads)
     else:
         blocks = listed(changes, n, D, n_threads)
     cdef int64_t i, k0, k1, n_W = W.shape[0]

@@ -33,7 +33,7 @@ INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 INLINE vec activation_of(int activation, vec a) {
     return activation == FASTAR_MASKED_SIGMOID ? vsigmoid(a)
            : activation == FASTAR_MASKED_TANH  ? vtanh(a)
-                                               : vselect(a < vset1(0), vset1(0), a);
+                                               : vmax(vset1(0), a);
 }
 
 /* g'(a) in terms of h = g(a). */

@@ -38,6 +38,10 @@ typedef struct {
     int32_t first_row, n_rows; /* in `rows` */
 } nade_group;
 typedef struct {
+    int32_t row;
+    int32_t seen; /* whether an earlier group or block adds to its gradient: it is to be kept */
+} nade_row;
+typedef struct {
     double value;
     uint32_t tag;  /* the row of data, and the output behind which it changes */
     int32_t place; /* of its row of W among those of the group */
@@ -45,7 +49,8 @@ typedef struct {
 typedef struct {
     nade_group *groups;
     uint8_t *order;   /* (groups, FASTAR_PLANNED_ROWS) rows of data: calm, others, saturated */
-    int32_t *rows;    /* of W, as many as changes at most: those that change something in a group, group by group */
+    nade_row *rows;   /* of W, as many as changes at most: those that change something in a group, group by group */
+    uint8_t *seen;    /* (rows of W) whether this block, or one before it, adds to the row's gradient */
     nade_step *steps; /* one for each change, as they are taken back, and one more */
 } nade_plan;
 
@@ -72,7 +77,7 @@ typedef struct {
         void (*forward)(int64_t n, nade_sizes sizes, nade_params_##type params,                    \
                         changes_##type changes, nade_units_##type units, real *raw, int64_t *cursor); \
         /* OUT plan, of the n rows from row r0 on. */                                              \
-        void (*plan)(int64_t n, int64_t r0, nade_sizes sizes, changes_##type changes,              \
+        void (*plan)(int64_t n, int64_t r0, nade_sizes sizes, changes_##type changes, int64_t n_W, \
                      const uint8_t *saturated, nade_plan plan);                                    \
         /* Hidden units k0 .. k1 - 1 alone, k0 a multiple of slab, k1 too or H: gW, gV (their columns \
          * k0 .. k1 - 1, overwritten; n_W rows of W), ga (n, stride), the gradient by units.initial, and, of \

@@ -48,20 +48,23 @@ static void order_rows(int64_t n, uint8_t *mask, const uint8_t *saturated, nade_
 }
 
 /* The number, among those of the group, of a row of W. */
-INLINE int32_t place_of(int32_t row, nade_group *group, int32_t *rows) {
+INLINE int32_t place_of(int32_t row, nade_group *group, nade_row *rows, uint8_t *seen) {
     int32_t i = group->n_rows;
-    while (i > 0 && rows[i - 1] != row)
+    while (i > 0 && rows[i - 1].row != row)
         i--;
     if (i > 0)
         return i - 1;
-    rows[group->n_rows] = row;
+    rows[group->n_rows] = (nade_row){row, seen[row]};
+    seen[row] = 1;
     return group->n_rows++;
 }
 
-static void plan(int64_t n, int64_t r0, nade_sizes z, CHANGES changes, const uint8_t *saturated, nade_plan plan) {
+static void plan(int64_t n, int64_t r0, nade_sizes z, CHANGES changes, int64_t n_W, const uint8_t *saturated,
+                 nade_plan plan) {
     const int64_t groups = ((z.D - 1) * z.P + PACE - 1) / PACE;
     int32_t n_steps = 0, n_rows = 0;
     int64_t left[FASTAR_PLANNED_ROWS];
+    memset(plan.seen, r0 > 0, n_W);
     memset(plan.order, 0, groups * FASTAR_PLANNED_ROWS); /* masks, before they make place for the order */
     for (int64_t r = 0; r < n; r++) {
         left[r] = changes.count[r0 + r];
@@ -84,7 +87,7 @@ static void plan(int64_t n, int64_t r0, nade_sizes z, CHANGES changes, const uin
                     break;
                 plan.steps[n_steps++] = (nade_step){
                     .value = changes.value[c], .tag = step_tag(g, r, o),
-                    .place = place_of(changes.row[c], group, plan.rows + n_rows)};
+                    .place = place_of(changes.row[c], group, plan.rows + n_rows, plan.seen)};
             }
         }
         n_rows += group->n_rows;
@@ -127,29 +130,17 @@ typedef struct {
     block_slab *s;
 } few;
 
-INLINE void load_few(vec *to, const real *from, int64_t width) {
-    EACH_OF_FEW(j) {
-        int64_t left = width - j * VL;
-        to[j] = left >= VL ? vload(from + j * VL) : left > 0 ? vload_part(from + j * VL, (int)left) : vset1(0);
-    }
-}
-
-INLINE void store_few(real *to, const vec *from, int64_t width) {
-    EACH_OF_FEW(j) {
-        int64_t left = width - j * VL;
-        if (left >= VL)
-            vstore(to + j * VL, from[j]);
-        else if (left > 0)
-            vstore_part(to + j * VL, from[j], (int)left);
-    }
-}
-
 static void open_rows(const few *m, const nade_group *group) {
     for (int64_t i = 0; i < group->n_rows; i++) {
-        const int64_t at = m->plan.rows[group->first_row + i] * m->z.H + m->k;
+        const nade_row row = m->plan.rows[group->first_row + i];
+        const int64_t at = row.row * m->z.H + m->k;
         weight_slab *w = m->s->weights + i;
-        load_few(w->w, m->p.W + at, m->width);
-        load_few(w->g, m->gW + at, m->width);
+        load_vectors(FEW, w->w, m->p.W + at, m->width);
+        if (row.seen)
+            load_vectors(FEW, w->g, m->gW + at, m->width);
+        else
+            EACH_OF_FEW(j)
+                w->g[j] = vset1(0);
         if (m->z.activation == FASTAR_SIGMOID_UNIT)
             EACH_OF_FEW(j)
                 w->inverse[j] = vexp(w->w[j]);
@@ -165,7 +156,7 @@ INLINE void fetch_few(const real *p) {
 static void fetch_group(const few *m, int64_t index) {
     const nade_group *group = m->plan.groups + index;
     for (int64_t i = 0; i < group->n_rows; i++) {
-        const int64_t at = m->plan.rows[group->first_row + i] * m->z.H + m->k;
+        const int64_t at = m->plan.rows[group->first_row + i].row * m->z.H + m->k;
         fetch_few(m->p.W + at);
         fetch_few(m->gW + at);
     }
@@ -176,8 +167,10 @@ static void fetch_group(const few *m, int64_t index) {
 }
 
 static void close_rows(const few *m, const nade_group *group) {
-    for (int64_t i = 0; i < group->n_rows; i++)
-        store_few(m->gW + m->plan.rows[group->first_row + i] * m->z.H + m->k, m->s->weights[i].g, m->width);
+    for (int64_t i = 0; i < group->n_rows; i++) {
+        const int64_t at = m->plan.rows[group->first_row + i].row * m->z.H + m->k;
+        store_vectors(FEW, m->gW + at, m->s->weights[i].g, m->width);
+    }
 }
 
 INLINE void add_output(vec delta, const vec *h, const vec *v, vec *g, vec *gh) {
@@ -192,17 +185,22 @@ INLINE void backward_change(int activation, real value, weight_slab *w, vec *h, 
     EACH_OF_FEW(j) {
         ga[j] = vfma(gh[j], derivative(activation, h[j]), ga[j]);
         gh[j] = vset1(0);
-        w->g[j] = vfma(vset1(value), ga[j], w->g[j]);
     }
     if (activation != FASTAR_SIGMOID_UNIT)
-        EACH_OF_FEW(j)
+        EACH_OF_FEW(j) {
+            w->g[j] = vfma(vset1(value), ga[j], w->g[j]);
             state[j] = vfma(vset1(-value), w->w[j], state[j]);
-    else if (value > 0)
-        EACH_OF_FEW(j)
-            state[j] = state[j] * w->inverse[j];
+        }
+    else if (value > 0) /* 1 or -1: what adds leaves the units that multiply to the activation */
+        EACH_OF_FEW(j) {
+            w->g[j] += ga[j];
+            state[j] *= w->inverse[j];
+        }
     else
-        EACH_OF_FEW(j)
-            state[j] = state[j] / w->inverse[j];
+        EACH_OF_FEW(j) {
+            w->g[j] -= ga[j];
+            state[j] /= w->inverse[j];
+        }
     EACH_OF_FEW(j)
         h[j] = activate(activation, state[j], 1);
 }
@@ -238,7 +236,7 @@ static __attribute__((noinline)) void calm_rows(const few *m, int64_t n, const u
     run_slab *runs = m->s->run;
     vec v[PACE][FEW], sum[PACE][FEW];
     EACH_OUTPUT(o, PACE) {
-        load_few(v[o], V + o * m->z.H, m->width);
+        load_vectors(FEW, v[o], V + o * m->z.H, m->width);
         EACH_OF_FEW(j)
             sum[o][j] = g[o][j];
     }
@@ -275,14 +273,14 @@ INLINE void backward_group(int activation, int G, const few *m, int64_t index) {
         fetch_group(m, index - AHEAD);
     EACH_OUTPUT(o, G)
         if (m->r0 > 0)
-            load_few(sums[o], gV + o * H, m->width);
+            load_vectors(FEW, sums[o], gV + o * H, m->width);
         else
             EACH_OF_FEW(j)
                 sums[o][j] = vset1(0);
     if (G == PACE)
         calm_rows(m, group->calm, order, V, graw, sums);
     EACH_OUTPUT(o, G) {
-        load_few(v[o], V + o * H, m->width);
+        load_vectors(FEW, v[o], V + o * H, m->width);
         EACH_OF_FEW(j)
             g[o][j] = sums[o][j];
     }
@@ -296,7 +294,7 @@ INLINE void backward_group(int activation, int G, const few *m, int64_t index) {
         for (int64_t i = group->normal; i < n; i++)
             WALK(FASTAR_SIGMOID);
     EACH_OUTPUT(o, G)
-        store_few(gV + o * H, g[o], m->width);
+        store_vectors(FEW, gV + o * H, g[o], m->width);
     close_rows(m, group);
 }
 
@@ -306,7 +304,7 @@ INLINE void backward_block(int activation, const few *m) {
         const int own = m->units.saturated[m->r0 + r] ? FASTAR_SIGMOID : activation;
         s->run[r] = (run_slab){0};
         s->row[r] = (row_slab){0};
-        load_few(s->row[r].state, m->units.state + (m->r0 + r) * m->z.stride + m->k, FEW * VL);
+        load_vectors(FEW, s->row[r].state, m->units.state + (m->r0 + r) * m->z.stride + m->k, FEW * VL);
         EACH_OF_FEW(j)
             s->run[r].h[j] = activate(own, s->row[r].state[j], 1);
     }
@@ -323,13 +321,8 @@ INLINE void backward_block(int activation, const few *m) {
     for (int64_t r = 0; r < m->n; r++) {
         EACH_OF_FEW(j)
             s->row[r].ga[j] = vfma(s->run[r].gh[j], derivative(activation, s->run[r].h[j]), s->row[r].ga[j]);
-        store_few(m->ga + (m->r0 + r) * m->z.stride + m->k, s->row[r].ga, FEW * VL);
+        store_vectors(FEW, m->ga + (m->r0 + r) * m->z.stride + m->k, s->row[r].ga, FEW * VL);
     }
-}
-
-INLINE void zero_columns(int64_t rows, int64_t H, int64_t k0, int64_t k1, real *gW) {
-    for (int64_t row = 0; row < rows; row++)
-        memset(gW + row * H + k0, 0, (k1 - k0) * sizeof(real));
 }
 
 static void backward_few(int64_t n, const nade_sizes *z, const PARAMS *p, const nade_plan *plans, int64_t k0,
@@ -337,9 +330,12 @@ static void backward_few(int64_t n, const nade_sizes *z, const PARAMS *p, const 
                          real *scratch) {
     few m = {.z = *z, .p = *p, .units = *units, .graw = graw, .gW = gW, .gV = gV, .ga = ga,
              .s = (block_slab *)scratch};
+    /* Rows that the first block does not add to; the others are overwritten where it does. */
+    for (int64_t row = 0; n > 0 && row < n_W; row++)
+        if (!plans->seen[row])
+            memset(gW + row * z->H + k0, 0, (k1 - k0) * sizeof(real));
     for (m.k = k0; m.k < k1; m.k += FEW * VL) {
         m.width = m.k + FEW * VL < k1 ? FEW * VL : k1 - m.k;
-        zero_columns(n_W, z->H, m.k, m.k + m.width, gW); /* by slabs: in L2 when they are added to */
         for (m.r0 = 0; m.r0 < n; m.r0 += FASTAR_PLANNED_ROWS) {
             m.n = n - m.r0 < FASTAR_PLANNED_ROWS ? n - m.r0 : FASTAR_PLANNED_ROWS;
             m.plan = plans[m.r0 / FASTAR_PLANNED_ROWS];

@@ -36,7 +36,7 @@ INLINE vec activate(int activation, vec state, real rho) {
     state *= vset1(rho);
     return activation == FASTAR_SIGMOID ? vsigmoid(state)
            : activation == FASTAR_TANH  ? vtanh(state)
-                                        : vselect(state < vset1(0), vset1(0), state);
+                                        : vmax(vset1(0), state);
 }
 
 /* The derivative by the pre-activation, in terms of the activation's own value. */
@@ -68,28 +68,23 @@ INLINE ivec out_of_range(vec state) {
     return (bits - low) | (high - bits);
 }
 
-INLINE int any_negative(ivec v) {
-    v = v < 0;
-    integer seen = 0;
-    for (int i = 0; i < VL; i++)
-        seen |= v[i];
-    return seen != 0;
-}
-
-/* The first `width` <= WIDTH * VL numbers of a row as vectors, zeros beyond. */
-INLINE void load_units(vec *to, const real *from, int64_t width) {
-    if (width == WIDTH * VL)
-        EACH_VECTOR(j)
+/* The first `width` <= count * VL numbers of a row as vectors, zeros beyond. count: a constant. */
+INLINE void load_vectors(int count, vec *to, const real *from, int64_t width) {
+    if (width == count * VL)
+#pragma GCC unroll 4
+        for (int j = 0; j < count; j++)
             to[j] = vload(from + j * VL);
     else
-        EACH_VECTOR(j) {
+#pragma GCC unroll 4
+        for (int j = 0; j < count; j++) {
             int64_t left = width - j * VL;
             to[j] = left >= VL ? vload(from + j * VL) : left > 0 ? vload_part(from + j * VL, (int)left) : vset1(0);
         }
 }
 
-INLINE void store_units(real *to, const vec *from, int64_t width) {
-    EACH_VECTOR(j) {
+INLINE void store_vectors(int count, real *to, const vec *from, int64_t width) {
+#pragma GCC unroll 4
+    for (int j = 0; j < count; j++) {
         int64_t left = width - j * VL;
         if (left >= VL)
             vstore(to + j * VL, from[j]);
@@ -97,6 +92,9 @@ INLINE void store_units(real *to, const vec *from, int64_t width) {
             vstore_part(to + j * VL, from[j], (int)left);
     }
 }
+
+INLINE void load_units(vec *to, const real *from, int64_t width) { load_vectors(WIDTH, to, from, width); }
+INLINE void store_units(real *to, const vec *from, int64_t width) { store_vectors(WIDTH, to, from, width); }
 
 /* From its change number i on, row r keeps a itself, summed anew, and takes a sigmoid per change. */
 static void saturate(const layer *l, int64_t r, int64_t i) {
@@ -127,7 +125,7 @@ INLINE void start_with(int activation, const layer *l, int64_t r) {
         out |= out_of_range(state);
     }
     l->units.saturated[r] = 0;
-    if (activation == FASTAR_SIGMOID_UNIT && any_negative(out))
+    if (activation == FASTAR_SIGMOID_UNIT && vany_negative(out))
         saturate(l, r, -1);
 }
 
@@ -154,7 +152,7 @@ INLINE void change_with(int activation, const layer *l, int64_t r, int64_t i, re
             vstore(h + k, activate(activation, s, rho));
             out |= out_of_range(s);
         }
-    if (activation == FASTAR_SIGMOID_UNIT && any_negative(out))
+    if (activation == FASTAR_SIGMOID_UNIT && vany_negative(out))
         saturate(l, r, i);
 }
 

@@ -110,10 +110,50 @@ INLINE vec vfma(vec a, vec b, vec c) {
 }
 
 INLINE vec vselect(ivec mask, vec yes, vec no) { return (vec)((mask & (ivec)yes) | (~mask & (ivec)no)); }
-/* The comparison is false for NaN, which therefore stays. */
-INLINE vec vclamp(vec x, real low, real high) {
-    x = vselect(x < vset1(low), vset1(low), x);
-    return vselect(x > vset1(high), vset1(high), x);
+/* The second where either is NaN, as processors have it: the bound comes first. */
+INLINE vec vmax(vec low, vec x) {
+#if defined(__AVX512F__) && FASTAR_DOUBLE
+    return _mm512_max_pd(low, x);
+#elif defined(__AVX512F__)
+    return _mm512_max_ps(low, x);
+#elif defined(__AVX2__) && FASTAR_DOUBLE
+    return _mm256_max_pd(low, x);
+#elif defined(__AVX2__)
+    return _mm256_max_ps(low, x);
+#else
+    return vselect(low > x, low, x);
+#endif
+}
+INLINE vec vmin(vec high, vec x) {
+#if defined(__AVX512F__) && FASTAR_DOUBLE
+    return _mm512_min_pd(high, x);
+#elif defined(__AVX512F__)
+    return _mm512_min_ps(high, x);
+#elif defined(__AVX2__) && FASTAR_DOUBLE
+    return _mm256_min_pd(high, x);
+#elif defined(__AVX2__)
+    return _mm256_min_ps(high, x);
+#else
+    return vselect(high < x, high, x);
+#endif
+}
+INLINE vec vclamp(vec x, real low, real high) { return vmin(vset1(high), vmax(vset1(low), x)); }
+INLINE int vany_negative(ivec v) {
+#if defined(__AVX512F__) && FASTAR_DOUBLE
+    return _mm512_movepi64_mask((__m512i)v) != 0;
+#elif defined(__AVX512F__)
+    return _mm512_movepi32_mask((__m512i)v) != 0;
+#elif defined(__AVX2__) && FASTAR_DOUBLE
+    return _mm256_movemask_pd((__m256d)v) != 0;
+#elif defined(__AVX2__)
+    return _mm256_movemask_ps((__m256)v) != 0;
+#else
+    v = v < 0;
+    integer seen = 0;
+    for (int i = 0; i < VL; i++)
+        seen |= v[i];
+    return seen != 0;
+#endif
 }
 INLINE vec vabs(vec x) { return (vec)((ivec)x & ~(ivec)vset1((real)-0.0)); }
 

@@ -49,8 +49,6 @@ INLINE void clear_unused(int64_t count, int64_t used, int64_t P, real *graw) {
 
 INLINE real log_of(real x) { return sizeof(real) == 4 ? (real)logf((float)x) : (real)log((double)x); }
 
-INLINE vec vmax(vec a, vec b) { return vselect(a > b, a, b); } /* b where either is NaN */
-
 INLINE vec infinite_to_finite(vec x) {
     const real top = sizeof(real) == 4 ? (real)3e38 : (real)1.7e308;
     return vclamp(x, -top, top);
