@@ -123,15 +123,25 @@ typedef struct {
 } upcoming;
 
 /* `product`, and meanwhile what comes next is fetched, some rows a tile: memory and sums take about as long. */
-static void product_ahead(int64_t n, int64_t K, int64_t width, const real *A, int64_t a_row, const real *packed,
+static void product_ahead(int64_t n, steps k, int64_t width, const real *A, int64_t a_row, const real *packed,
                           const real *bias, int add, real *C, int64_t c_row, upcoming next) {
     int64_t row = 0;
 #define PRODUCT_AHEAD(R)                                                                           \
     for (; row * n < next.rows * (r + R); row++)                                                   \
         for (int64_t i = 0; i < next.width; i += 64 / (int64_t)sizeof(real))                       \
             __builtin_prefetch(next.W + row * next.row + i, 0, 2);                                 \
-    product_tile(R, K, width, A + r * a_row, a_row, packed, bias, add, C + r * c_row, c_row)
+    product_tile(R, k, width, A + r * a_row, a_row, packed, bias, add, C + r * c_row, c_row)
     EACH_TILE(n, r, PRODUCT_AHEAD)
+}
+
+/* Of a panel that begins at line i: the others, from `low` on, that its first and its second vector show. */
+INLINE steps steps_of(int64_t K, int64_t width, const int64_t *begin, const int64_t *end, int64_t i, int64_t low) {
+    steps k = all_steps(K, width);
+    if (width > VL) {
+        k.begin = least(K, most(0, begin[i + VL] - low));
+        k.end = least(K, most(0, end[i + VL - 1] - low));
+    }
+    return k;
 }
 
 static void forward(int64_t n, int64_t k0, int64_t k1, int64_t j0, int64_t j1, int64_t next, STAIRS stairs,
@@ -148,8 +158,9 @@ static void forward(int64_t n, int64_t k0, int64_t k1, int64_t j0, int64_t j1, i
         after.W = stairs.W + from * N + next;
         after.rows = most(0, least(stairs.column_end[least(next + PANEL, N) - 1], k1) - from);
     }
-    product_ahead(n, high - low, j1 - j0, A + low, stairs.rows, packed, bias + j0, add || (!none && low > first),
-                  out + j0, N, after);
+    const steps k = steps_of(high - low, j1 - j0, stairs.column_begin, stairs.column_end, j0, low);
+    product_ahead(n, k, j1 - j0, A + low, stairs.rows, packed, bias + j0, add || (!none && low > first), out + j0, N,
+                  after);
     if (activation >= 0 && (none || high == end))
         activate(n, j1 - j0, activation, out + j0, N);
 }
@@ -182,7 +193,8 @@ static void backward(int64_t n, int64_t k0, int64_t k1, int64_t next, STAIRS sta
                            stairs.row_end[last] - stairs.row_begin[next], N};
     }
     transpose(k0, k1, j, j + span, stairs, packed);
-    product_ahead(n, span, k1 - k0, G + j, N, packed, NULL, 0, gh + k0, K, after);
+    product_ahead(n, steps_of(span, k1 - k0, stairs.row_begin, stairs.row_end, k0, j), k1 - k0, G + j, N, packed, NULL,
+                  0, gh + k0, K, after);
     derivative(n, k1 - k0, activation, h + k0, K, gh + k0, K);
 }
 
@@ -196,7 +208,12 @@ INLINE void outer_tile(int R, int64_t n, int64_t k, int64_t j0, int64_t j1, STAI
         sum[r][0] = sum[r][1] = vset1(0);
         prefetch(gW + (k + r) * stairs.columns + j0, PANEL);
     }
-    tile(R, n, A, 1, a_row, panel, sum);
+    if (stairs.row_end[k + R - 1] <= j0 + VL || j1 <= j0 + VL)
+        tile(R, 0, 1, 0, n, A, 1, a_row, panel, sum);
+    else if (stairs.row_begin[k] >= j0 + VL)
+        tile(R, 1, 2, 0, n, A, 1, a_row, panel, sum);
+    else
+        tile(R, 0, 2, 0, n, A, 1, a_row, panel, sum);
     for (int r = 0; r < R; r++) {
         const int64_t begin = most(stairs.row_begin[k + r], j0), end = least(stairs.row_end[k + r], j1);
         real *out = gW + (k + r) * stairs.columns;
