@@ -83,6 +83,24 @@ static void derivative(int64_t n, int64_t width, int activation, const real *h, 
     EACH_ACTIVATION(activation, DERIVATIVE)
 }
 
+static void drop(int64_t n, const uint16_t *chance, int32_t below, real scale, const real *x, real *out) {
+    for (int64_t i = 0; i < n; i++)
+        out[i] = chance[i] < below ? 0 : scale * x[i];
+}
+
+static void column_sums(int64_t n, int64_t width, const real *G, real *sums) {
+    for (int64_t j = 0; j < width; j += WIDE) {
+        vec sum[SLAB];
+        for (int u = 0; u < SLAB; u++)
+            sum[u] = vset1(0);
+        for (int64_t r = 0; r < n; r++)
+            for (int u = 0; u < SLAB && j + u * VL < width; u++)
+                sum[u] += load(G + r * width + j + u * VL, width - j - u * VL);
+        for (int u = 0; u < SLAB && j + u * VL < width; u++)
+            store(sums + j + u * VL, sum[u], width - j - u * VL);
+    }
+}
+
 /* Strided rows, too short for the processor to foresee. Beyond the end of an array it does nothing. */
 INLINE void prefetch(const real *p, int64_t count) {
     for (int64_t i = 0; i < count; i += 64 / (int64_t)sizeof(real))
@@ -251,6 +269,8 @@ const table_type FASTAR_TABLE(masked) = {
     .gather = gather,
     .scatter = scatter,
     .activate = activate,
+    .drop = drop,
+    .column_sums = column_sums,
     .pack = pack,
     .sample_scratch = sample_scratch,
     .sample = sample,
