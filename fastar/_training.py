@@ -95,8 +95,7 @@ class Training:
         self.rate = learning_rate
         # The loss of a batch is the sum over its rows of weight / mean weight, divided by the size
         # of a batch: a row of weight 2 then counts like two rows, whichever batch it falls into.
-        self._weight = weight
-        self._mean_weight = float(weight.mean())
+        self._share = weight / float(weight.mean())
         self._gradient = empty_vector(model.theta.size, model.dtype)
         self._layout = model.layout
         self._params = model.params
@@ -173,7 +172,7 @@ class Training:
         for start in range(0, len(rows), self.batch_size):
             total += self._step(rows[start : start + self.batch_size])
         progress.epoch += 1
-        progress.loss_curve.append(-total / (self._mean_weight * len(rows)))
+        progress.loss_curve.append(-total / len(rows))
 
     def one_pass(self) -> None:
         """Visit every row once, outside of any run."""
@@ -187,7 +186,7 @@ class Training:
 
     def gradient(self, rows: Array) -> float:
         """Fill the gradient of the loss of a batch; return its weighted log-likelihood."""
-        model, weight = self.model, self._weight[rows]
+        model, share = self.model, self._share[rows]
         codes = model.codes(self.table.take(rows))
         network = model.network
         member = network.training_member(self.progress.step)
@@ -195,11 +194,11 @@ class Training:
         context = self.table.context(rows)
         raw, cache = network.forward(weights, codes, self.n_threads, context=context, rng=self._rng)
         codes, factor = network.terms(cache, codes)
-        weight = weight if factor is None else weight * factor
-        scale = (weight / (-self._mean_weight * len(rows))).astype(model.dtype)
+        share = share if factor is None else share * factor
+        scale = (share / -len(rows)).astype(model.dtype)
         logp, graw = model.conditional.gradient(raw, codes, scale, self.n_threads)
         network.backward(weights, cache, graw, self._grads, self.n_threads)
-        return float((weight * logp).sum())
+        return float((share * logp).sum())
 
     def _step(self, rows: Array) -> float:
         progress = self.progress

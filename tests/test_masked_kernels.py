@@ -471,6 +471,15 @@ def test_the_gradient_by_the_weights_is_an_outer_product_within_the_stairs(name,
 
 
 @every_dtype
+@pytest.mark.parametrize("n", [0, 1, 7])
+@pytest.mark.parametrize("width", [1, 16, 127, 128, 300])
+def test_sums_of_columns(width, n, dtype):
+    G = np.random.default_rng(0).standard_normal((n, width)).astype(dtype)
+    sums = same_for_any_threads(_masked.column_sums, G, Out(np.full(width, np.nan, dtype)))
+    close(sums, G.astype(float).sum(axis=0), dtype)
+
+
+@every_dtype
 def test_members_take_their_weights_and_give_back_their_gradients(dtype):
     for stairs, mask, *_ in problems(dtype):
         rng, (K, N) = np.random.default_rng(0), mask.shape

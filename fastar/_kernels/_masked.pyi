@@ -67,7 +67,7 @@ def activate(h: Array, activation: int, n_threads: int) -> None:
 def drop(x: Array, chance: Array, below: int, scale: float, out: Array, n_threads: int) -> None:
     """Write out = scale * x, but zero where the chance lies below a number; all (n, units)."""
 
-def column_sums(G: Array, sums: Array) -> None:
+def column_sums(G: Array, sums: Array, n_threads: int) -> None:
     """Write the sums (columns,) of G (n, columns)."""
 
 def listed(changes: Changes, rows: int, n_threads: int) -> Listed:

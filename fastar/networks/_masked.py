@@ -484,7 +484,7 @@ class Masked(Network):
         name = f"c{layer}" if layer < len(self.hidden_layer_sizes) else "b"
         target = grads[name].reshape(-1)
         sums = target if self.n_masks == 1 else np.empty_like(target)
-        _masked.column_sums(g, sums)
+        _masked.column_sums(g, sums, n_threads)
         if sums is not target:
             target[columns] = sums
         if cache.context is not None:

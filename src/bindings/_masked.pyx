@@ -65,7 +65,7 @@ cdef extern from "masked.h" nogil:
                         float*) noexcept nogil
         void (*activate)(int64_t, int64_t, int, float*, int64_t) noexcept nogil
         void (*drop)(int64_t, const uint16_t*, int32_t, float, const float*, float*) noexcept nogil
-        void (*column_sums)(int64_t, int64_t, const float*, float*) noexcept nogil
+        void (*column_sums)(int64_t, int64_t, const float*, int64_t, float*) noexcept nogil
         void (*pack)(int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f32, float*) noexcept nogil
         int64_t (*sample_scratch)(masked_walk_f32) noexcept nogil
         void (*sample)(int64_t, masked_walk_f32, draw_f32, walked_f32, float*, int32_t*, int32_t*,
@@ -115,7 +115,7 @@ cdef extern from "masked.h" nogil:
                         double*) noexcept nogil
         void (*activate)(int64_t, int64_t, int, double*, int64_t) noexcept nogil
         void (*drop)(int64_t, const uint16_t*, int32_t, double, const double*, double*) noexcept nogil
-        void (*column_sums)(int64_t, int64_t, const double*, double*) noexcept nogil
+        void (*column_sums)(int64_t, int64_t, const double*, int64_t, double*) noexcept nogil
         void (*pack)(int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f64, double*) noexcept nogil
         int64_t (*sample_scratch)(masked_walk_f64) noexcept nogil
         void (*sample)(int64_t, masked_walk_f64, draw_f64, walked_f64, double*, int32_t*, int32_t*,
@@ -346,14 +346,16 @@ def drop(const floating[:, ::1] x, const uint16_t[:, ::1] chance, int32_t below,
             f64.drop(N, &chance[r, 0], below, scale, &x[r, 0], &out[r, 0])
 
 
-def column_sums(const floating[:, ::1] G, floating[::1] sums):
+def column_sums(const floating[:, ::1] G, floating[::1] sums, int n_threads):
     """Write the sums (columns,) of G (n, columns)."""
-    check(G.shape[1] == sums.shape[0])
-    with nogil:
+    cdef int64_t n = G.shape[0], N = G.shape[1], j
+    cdef int64_t slab = f32.slab if floating is float else f64.slab
+    check(sums.shape[0] == N)
+    for j in prange(0, N, slab, nogil=True, num_threads=n_threads, schedule="static"):
         if floating is float:
-            f32.column_sums(G.shape[0], G.shape[1], &G[0, 0], &sums[0])
+            f32.column_sums(n, min(slab, N - j), &G[0, 0] + j, N, &sums[j])
         else:
-            f64.column_sums(G.shape[0], G.shape[1], &G[0, 0], &sums[0])
+            f64.column_sums(n, min(slab, N - j), &G[0, 0] + j, N, &sums[j])
 
 
 def listed(changes, int64_t rows, int n_threads):

@@ -53,11 +53,17 @@ INLINE vec derivative_of(int activation, vec h) {
 
 /* Those lanes of p[0 .. VL) that lie in from .. to - 1, whatever these are. */
 INLINE vec load_range(const real *p, int64_t from, int64_t to) {
+    if (from <= 0 && to >= VL)
+        return vload(p);
     from = most(from, 0);
     to = least(to, VL);
     return from < to ? vload_range(p, (int)from, (int)to) : vset1(0);
 }
 INLINE void store_range(real *p, vec v, int64_t from, int64_t to) {
+    if (from <= 0 && to >= VL) {
+        vstore(p, v);
+        return;
+    }
     from = most(from, 0);
     to = least(to, VL);
     if (from < to)
@@ -88,17 +94,25 @@ static void drop(int64_t n, const uint16_t *chance, int32_t below, real scale, c
         out[i] = chance[i] < below ? 0 : scale * x[i];
 }
 
-static void column_sums(int64_t n, int64_t width, const real *G, real *sums) {
-    for (int64_t j = 0; j < width; j += WIDE) {
-        vec sum[SLAB];
-        for (int u = 0; u < SLAB; u++)
-            sum[u] = vset1(0);
-        for (int64_t r = 0; r < n; r++)
-            for (int u = 0; u < SLAB && j + u * VL < width; u++)
-                sum[u] += load(G + r * width + j + u * VL, width - j - u * VL);
-        for (int u = 0; u < SLAB && j + u * VL < width; u++)
-            store(sums + j + u * VL, sum[u], width - j - u * VL);
-    }
+INLINE void sums_of_rows(int64_t n, int64_t width, const real *G, int64_t g_row, real *sums) {
+    vec sum[SLAB];
+#pragma GCC unroll 8
+    for (int u = 0; u < SLAB; u++)
+        sum[u] = vset1(0);
+    for (int64_t r = 0; r < n; r++)
+#pragma GCC unroll 8
+        for (int u = 0; u < SLAB && u * VL < width; u++)
+            sum[u] += load(G + r * g_row + u * VL, width - u * VL);
+#pragma GCC unroll 8
+    for (int u = 0; u < SLAB && u * VL < width; u++)
+        store(sums + u * VL, sum[u], width - u * VL);
+}
+
+static void column_sums(int64_t n, int64_t width, const real *G, int64_t g_row, real *sums) {
+    if (width == WIDE)
+        sums_of_rows(n, WIDE, G, g_row, sums);
+    else
+        sums_of_rows(n, width, G, g_row, sums);
 }
 
 /* Strided rows, too short for the processor to foresee. Beyond the end of an array it does nothing. */
