@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -49,7 +50,8 @@ class Training:
     held_out : (Table, array (m,)) or None
         Rows for early stopping, and their weights.
     entropy : int
-        Seed of the order in which rows are visited; epoch k has a stream of its own.
+        Seed of the order in which rows are visited and of what networks draw; epoch k has a stream
+        of its own.
     learning_rate, alpha, max_gradient_norm, batch_size, max_iter, tol, n_iter_no_change
         As the estimators have them.
     n_threads : int
@@ -93,13 +95,12 @@ class Training:
         self.rate = learning_rate
         # The loss of a batch is the sum over its rows of weight / mean weight, divided by the size
         # of a batch: a row of weight 2 then counts like two rows, whichever batch it falls into.
-        self._weight = weight
-        self._mean_weight = float(weight.mean())
+        self._share = weight / float(weight.mean())
         self._gradient = empty_vector(model.theta.size, model.dtype)
         self._layout = model.layout
         self._params = model.params
         self._grads = self._layout.views(self._gradient)
-        self._unused = np.random.default_rng(0)
+        self._rng = np.random.default_rng(0)
         self._stretches = Stretches(model.theta.size, self._layout.n_decayed, model.network.active)
         self.optimizer_state = optimizer.state(self._stretches.size, model.dtype)
 
@@ -163,13 +164,15 @@ class Training:
     def epoch(self) -> None:
         """Visit every row once."""
         progress = self.progress
-        rng = np.random.default_rng([self.entropy, progress.epoch])
-        rows = rng.permutation(len(self.table))
+        rows = np.arange(len(self.table))
+        if self.n_batches > 1 or self.model.network.draws:
+            self._rng = np.random.default_rng([self.entropy, progress.epoch])
+            rows = self._rng.permutation(rows)
         total = 0.0
         for start in range(0, len(rows), self.batch_size):
             total += self._step(rows[start : start + self.batch_size])
         progress.epoch += 1
-        progress.loss_curve.append(-total / (self._mean_weight * len(rows)))
+        progress.loss_curve.append(-total / len(rows))
 
     def one_pass(self) -> None:
         """Visit every row once, outside of any run."""
@@ -183,21 +186,19 @@ class Training:
 
     def gradient(self, rows: Array) -> float:
         """Fill the gradient of the loss of a batch; return its weighted log-likelihood."""
-        model, weight = self.model, self._weight[rows]
+        model, share = self.model, self._share[rows]
         codes = model.codes(self.table.take(rows))
-        network, step = model.network, self.progress.step
-        weights = network.prepare(self._params, self.n_threads, network.training_member(step))
-        rng = self._unused  # a generator of its own takes as long as a small product
-        if network.draws:
-            rng = np.random.default_rng([self.entropy, self.progress.epoch, step])
+        network = model.network
+        member = network.training_member(self.progress.step)
+        weights = network.prepare(self._params, self.n_threads, member)
         context = self.table.context(rows)
-        raw, cache = network.forward(weights, codes, self.n_threads, context=context, rng=rng)
+        raw, cache = network.forward(weights, codes, self.n_threads, context=context, rng=self._rng)
         codes, factor = network.terms(cache, codes)
-        weight = weight if factor is None else weight * factor
-        scale = (weight / (-self._mean_weight * len(rows))).astype(model.dtype)
+        share = share if factor is None else share * factor
+        scale = (share / -len(rows)).astype(model.dtype)
         logp, graw = model.conditional.gradient(raw, codes, scale, self.n_threads)
         network.backward(weights, cache, graw, self._grads, self.n_threads)
-        return float((weight * logp).sum())
+        return float((share * logp).sum())
 
     def _step(self, rows: Array) -> float:
         progress = self.progress
@@ -223,7 +224,7 @@ class Training:
         return total
 
     def _check_finite(self, total: float, epoch: int) -> None:
-        if not np.isfinite(total):
+        if not math.isfinite(total):
             raise FloatingPointError(
                 f"The log-likelihood became {total} in epoch {epoch} "
                 f"with learning rate {self.rate:.3g}; the last good parameters are kept. "

@@ -111,9 +111,10 @@ def networks(draw, widest=70, **chosen):
 def kept_of(network, weights, cache):
     """Return what dropout multiplied the hidden layers by, units as they are stored."""
     kept = []
-    for units, keep in zip(weights.wiring.masks.units, cache.kept, strict=False):
-        kept.append(np.empty(keep.shape))
-        kept[-1][:, units] = keep
+    left_out = round(network.dropout * 65536)
+    for units, chances in zip(weights.wiring.masks.units, cache.chances, strict=False):
+        kept.append(np.empty(chances.shape))
+        kept[-1][:, units] = (chances >= left_out) / (1 - left_out / 65536)
     return kept
 
 
@@ -199,11 +200,12 @@ def test_dropout_leaves_out_its_share_and_keeps_the_mean():
     params, _ = parameters_of(network, 0)
     weights, codes = network.prepare(params, 1), codes_of(network, 500)
     _, cache = network.forward(weights, codes, 1, rng=np.random.default_rng(0))
-    for keep in cache.kept:
-        np.testing.assert_allclose(np.unique(keep), [0, 1 / 0.7])
-        assert (keep == 0).mean() == pytest.approx(0.3, abs=0.01)
+    for h, left in zip(cache.hidden, cache.given, strict=True):
+        found = left[h > 0] / h[h > 0]
+        np.testing.assert_allclose(np.unique(np.round(found, 9)), [0, 1 / 0.7], rtol=1e-5)
+        assert (found == 0).mean() == pytest.approx(0.3, abs=0.01)
     plain, cache = network.forward(weights, codes, 1)
-    assert cache.kept == []
+    assert cache.chances == []
     assert_same_bits(network.forward(weights, codes, 1)[0], plain)
 
 
@@ -382,7 +384,7 @@ def listed(A, spare=2):
     for r, a in enumerate(A):
         row[r, : count[r]] = np.flatnonzero(a)
         value[r, : count[r]] = a[a != 0]
-    return count, row, row, value
+    return _masked.listed((count, row, row, value), K, 1)
 
 
 def exact(mask, W):
@@ -466,6 +468,15 @@ def test_the_gradient_by_the_weights_is_an_outer_product_within_the_stairs(name,
             out = same_for_any_threads(_masked.scatter, listed(A), stairs, G, out)
         close(out[mask], (A.astype(float).T @ G)[mask], dtype)
         assert (out[~mask] == np.inf).all()
+
+
+@every_dtype
+@pytest.mark.parametrize("n", [0, 1, 7])
+@pytest.mark.parametrize("width", [1, 16, 127, 128, 300])
+def test_sums_of_columns(width, n, dtype):
+    G = np.random.default_rng(0).standard_normal((n, width)).astype(dtype)
+    sums = same_for_any_threads(_masked.column_sums, G, Out(np.full(width, np.nan, dtype)))
+    close(sums, G.astype(float).sum(axis=0), dtype)
 
 
 @every_dtype

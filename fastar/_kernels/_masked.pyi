@@ -7,6 +7,7 @@ from numpy.typing import DTypeLike, NDArray
 
 Array = NDArray[Any]
 Changes = tuple[Array, Array, Array, Array]
+Listed = tuple[Array, Array, Array]
 
 ACTIVATIONS: Final[tuple[str, ...]]
 SAMPLE_BLOCK: Final[int]
@@ -63,8 +64,17 @@ def outer(A: Array, G: Array, stairs: Staircase, gW: Array, n_threads: int) -> N
 def activate(h: Array, activation: int, n_threads: int) -> None:
     """Write h = g(h)."""
 
+def drop(x: Array, chance: Array, below: int, scale: float, out: Array, n_threads: int) -> None:
+    """Write out = scale * x, but zero where the chance lies below a number; all (n, units)."""
+
+def column_sums(G: Array, sums: Array, n_threads: int) -> None:
+    """Write the sums (columns,) of G (n, columns)."""
+
+def listed(changes: Changes, rows: int, n_threads: int) -> Listed:
+    """Return what `gather` and `scatter` read of changes."""
+
 def gather(
-    changes: Changes,
+    inputs: Listed,
     stairs: Staircase,
     W: Array,
     bias: Array | None,
@@ -72,9 +82,9 @@ def gather(
     activation: int,
     n_threads: int,
 ) -> None:
-    """Do what `forward` does, for the inputs that `changes` lists."""
+    """Do what `forward` does, for inputs that `listed` returned."""
 
-def scatter(changes: Changes, stairs: Staircase, G: Array, gW: Array, n_threads: int) -> None:
+def scatter(inputs: Listed, stairs: Staircase, G: Array, gW: Array, n_threads: int) -> None:
     """Do what `outer` does, for listed inputs."""
 
 def pack(stairs: Staircase, groups: Groups, W: Array, n_threads: int) -> Array:

@@ -22,6 +22,14 @@ from fastar.networks._network import Network
 ACTIVATIONS: tuple[str, ...] = _masked.ACTIVATIONS
 _LINEAR = -1
 _LISTED_WIDTH = 64
+_CHANCES = 1 << 16
+
+
+def _chances(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Return numbers 0 .. _CHANCES - 1."""
+    size = math.prod(shape)
+    chances: Array = rng.bit_generator.random_raw(-(-size // 4)).view(np.uint16)
+    return chances[:size].reshape(shape)
 
 
 @dataclass(frozen=True)
@@ -73,8 +81,10 @@ class Cache:
     inputs: Any
     hidden: list[Array]
     """Activations."""
-    kept: list[Array]
-    """What dropout multiplied them by; empty without it."""
+    given: list[Array]
+    """What dropout left of them for the next layer."""
+    chances: list[Array]
+    """What dropout drew, a number for each of them; empty without it."""
     context: Array | None
 
 
@@ -106,7 +116,7 @@ class Masked(Network):
     markov_order : int
         x_d sees the so many features before it.
     dropout : float
-        Share of hidden units that a training step leaves out.
+        Share of hidden units that a training step leaves out, in steps of 1 / 65536.
     seed : int
         Of the masks.
     n_context : int
@@ -160,7 +170,8 @@ class Masked(Network):
         self.order_agnostic = bool(order_agnostic)
         self.markov_order = int(min(markov_order, n_features))
         self.dropout = float(dropout)
-        self.draws = self.dropout > 0
+        self._below = min(round(self.dropout * _CHANCES), _CHANCES - 1)
+        self.draws = self._below > 0
         self.seed = seed
         self.n_context = int(n_context)
         self.dtype = np.dtype(dtype)
@@ -350,10 +361,9 @@ class Masked(Network):
             matrices[each.name] = W
         places = [*wiring.masks.units, wiring.outputs]
         n_hidden = len(self.hidden_layer_sizes)
-        biases = [
-            params[f"c{layer}" if layer < n_hidden else "b"].ravel()[columns]
-            for layer, columns in enumerate(places)
-        ]
+        biases = [params[f"c{layer}"] for layer in range(n_hidden)] + [params["b"].ravel()]
+        if self.n_masks != 1:
+            biases = [bias[columns] for bias, columns in zip(biases, places, strict=True)]
         context = [
             np.ascontiguousarray(params[name].reshape(self.n_context, -1)[:, columns])
             for name, columns in zip(self._context_weights, places, strict=False)
@@ -387,11 +397,12 @@ class Masked(Network):
             codes = np.ascontiguousarray(codes[:, order])
         inputs: Any = codes
         if self._sparse:
-            inputs = _inputs.changes(
-                codes, self._one_hot(order), self.inputs.n_inputs, self.n_features, n_threads
-            )
+            Q = self.inputs.n_inputs
+            changes = _inputs.changes(codes, self._one_hot(order), Q, self.n_features, n_threads)
+            inputs = _masked.listed(changes, self.n_features * Q, n_threads)
         hidden: list[Array] = []
-        kept: list[Array] = []
+        given: list[Array] = []
+        chances: list[Array] = []
         source = inputs
         for layer, each in enumerate(wiring.layers):
             last = each is wiring.layers[-1]
@@ -404,10 +415,11 @@ class Masked(Network):
             source = out
             if not last:
                 hidden.append(out)
-                if rng is not None and self.dropout:
-                    keep = rng.random(out.shape, np.float32) >= self.dropout
-                    kept.append(keep * self.dtype.type(1 / (1 - self.dropout)))
-                    source = out * kept[-1]
+                if rng is not None and self.draws:
+                    chances.append(_chances(rng, out.shape))
+                    source = _cpu.aligned_empty(out.shape, self.dtype)
+                    self._drop(out, chances[-1], source, n_threads)
+                given.append(source)
         if wiring.direct is not None:
             bias = None
             if not wiring.layers:
@@ -418,7 +430,7 @@ class Masked(Network):
                 n_threads,
             )  # fmt: skip
         raw = source.reshape(n, self.n_features, self.n_outputs)
-        return self._from_order(raw, order), Cache(inputs, hidden, kept, context)
+        return self._from_order(raw, order), Cache(inputs, hidden, given, chances, context)
 
     def _started(
         self, weights: Weights, layer: int, n: int, context: Array | None, n_threads: int
@@ -449,25 +461,32 @@ class Masked(Network):
                 self._weight_gradient(each, cache.inputs, self._sparse, g, grads, n_threads)
                 break
             h = cache.hidden[layer - 1]
-            keep = cache.kept[layer - 1] if cache.kept else None
-            source = h if keep is None else h * keep
-            self._weight_gradient(each, source, False, g, grads, n_threads)
+            self._weight_gradient(each, cache.given[layer - 1], False, g, grads, n_threads)
             gh = _cpu.aligned_empty(h.shape, self.dtype)
             _masked.backward(
                 g, each.stairs, weights.matrices[each.name], h, gh, self._activation, n_threads
             )
-            if keep is not None:
-                gh *= keep
+            if cache.chances:
+                self._drop(gh, cache.chances[layer - 1], gh, n_threads)
             units = wiring.masks.units[layer - 1]
             self._bias_gradient(layer - 1, units, cache, gh, grads, n_threads)
             g = gh
+
+    def _drop(self, x: Array, chances: Array, out: Array, n_threads: int) -> None:
+        """Leave out units whose chance lies below the share of dropout, and scale the others."""
+        scale = _CHANCES / (_CHANCES - self._below)
+        _masked.drop(x, chances, self._below, scale, out, n_threads)
 
     def _bias_gradient(
         self, layer: int, columns: Array, cache: Cache, g: Array, grads: Params, n_threads: int
     ) -> None:
         """Write the gradient by what all rows of a layer have, and by the context's weights."""
         name = f"c{layer}" if layer < len(self.hidden_layer_sizes) else "b"
-        grads[name].reshape(-1)[columns] = g.sum(axis=0)
+        target = grads[name].reshape(-1)
+        sums = target if self.n_masks == 1 else np.empty_like(target)
+        _masked.column_sums(g, sums, n_threads)
+        if sums is not target:
+            target[columns] = sums
         if cache.context is not None:
             gW = np.empty((self.n_context, len(columns)), self.dtype)
             weight_gradient(cache.context, g, gW, n_threads)

@@ -29,7 +29,7 @@ class Cache:
     """What `backward` and `terms` need of a `forward` in training."""
 
     known: Array
-    inputs: tuple[Array, Array, Array, Array]
+    inputs: tuple[Array, Array, Array]
     hidden: list[Array]
     context: Array | None
 
@@ -213,7 +213,7 @@ class Orderless(Network):
         share = rng.random((len(codes), 1), np.float32)
         known = rng.random(codes.shape, np.float32) < share
         given = np.where(known, codes, self.dtype.type(np.nan))
-        inputs = self._changes(given, n_threads)
+        inputs = self._listed(given, n_threads)
         params = weights.params
         hidden = self._hidden(
             params, self._entered(params, inputs, context, n_threads), context, n_threads
@@ -261,14 +261,14 @@ class Orderless(Network):
         gW = grads["W0"].reshape(-1, g.shape[1])
         _masked.scatter(cache.inputs, full_stairs(*gW.shape), g, gW, n_threads)
 
-    def _changes(self, codes: Array, n_threads: int) -> tuple[Array, Array, Array, Array]:
+    def _listed(self, codes: Array, n_threads: int) -> tuple[Array, Array, Array]:
         # a feature that no other comes after would be left out
         padded = np.zeros((len(codes), self.n_features + 1), self.dtype)
         padded[:, :-1] = codes
         one_hot = np.append(self.inputs.one_hot, np.uint8(0))
-        return _inputs.changes(
-            padded, one_hot, self.inputs.n_inputs, self.n_features + 1, n_threads
-        )
+        Q = self.inputs.n_inputs
+        changes = _inputs.changes(padded, one_hot, Q, self.n_features + 1, n_threads)
+        return _masked.listed(changes, self.n_features * Q, n_threads)
 
     def _entered(self, params: Params, inputs: Any, context: Array | None, n_threads: int) -> Array:
         """Return the first layer's pre-activations (n, H_1)."""
@@ -319,7 +319,7 @@ class Orderless(Network):
         given = unknown if held is None else np.where(held == HELD, codes, unknown)
         # what no row knows yet is the same for all
         whole = given[:1] if held is None and context is None else given
-        a = self._entered(params, self._changes(whole, n_threads), context, n_threads)
+        a = self._entered(params, self._listed(whole, n_threads), context, n_threads)
         if len(a) < n:
             a = np.repeat(a, n, axis=0)
         shift = None

@@ -3,7 +3,7 @@
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from cython cimport floating
-from cython.parallel cimport prange
+from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from conditionals cimport walked_f32, walked_f64
@@ -146,17 +146,17 @@ cdef class Kernel:
         if scale.shape[0] != n:
             raise ValueError("raw and scale differ in the number of rows")
         dtype = np.float32 if floating is float else np.float64
-        cdef floating[:, ::1] logp = aligned_empty((n, D), dtype)
+        cdef floating[:, ::1] logp = aligned_empty((n_threads, D), dtype)
         cdef floating[:, :, ::1] graw = aligned_empty((n, D, P), dtype)
         cdef double[::1] total = np.empty(n)
         cdef conditional_spec spec = self.spec(1)
         for r in prange(n, nogil=True, num_threads=n_threads):
             if floating is float:
-                f32.gradient(1, D, P, spec, &raw[r, 0, 0], &codes[r, 0], &scale[r], &logp[r, 0],
-                             &total[r], &graw[r, 0, 0])
+                f32.gradient(1, D, P, spec, &raw[r, 0, 0], &codes[r, 0], &scale[r],
+                             &logp[threadid(), 0], &total[r], &graw[r, 0, 0])
             else:
-                f64.gradient(1, D, P, spec, &raw[r, 0, 0], &codes[r, 0], &scale[r], &logp[r, 0],
-                             &total[r], &graw[r, 0, 0])
+                f64.gradient(1, D, P, spec, &raw[r, 0, 0], &codes[r, 0], &scale[r],
+                             &logp[threadid(), 0], &total[r], &graw[r, 0, 0])
         return total.base, graw.base
 
     def draw(self, dtype, double temperature):

@@ -4,7 +4,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cython cimport floating
 from cython.parallel cimport prange, threadid
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t
 
 from conditionals cimport draw_f32, draw_f64, walked_f32, walked_f64
 from inputs cimport input_spec
@@ -64,6 +64,8 @@ cdef extern from "masked.h" nogil:
         void (*scatter)(int64_t, staircase_f32, listed_f32, const float*, float*, int32_t*,
                         float*) noexcept nogil
         void (*activate)(int64_t, int64_t, int, float*, int64_t) noexcept nogil
+        void (*drop)(int64_t, const uint16_t*, int32_t, float, const float*, float*) noexcept nogil
+        void (*column_sums)(int64_t, int64_t, const float*, int64_t, float*) noexcept nogil
         void (*pack)(int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f32, float*) noexcept nogil
         int64_t (*sample_scratch)(masked_walk_f32) noexcept nogil
         void (*sample)(int64_t, masked_walk_f32, draw_f32, walked_f32, float*, int32_t*, int32_t*,
@@ -112,6 +114,8 @@ cdef extern from "masked.h" nogil:
         void (*scatter)(int64_t, staircase_f64, listed_f64, const double*, double*, int32_t*,
                         double*) noexcept nogil
         void (*activate)(int64_t, int64_t, int, double*, int64_t) noexcept nogil
+        void (*drop)(int64_t, const uint16_t*, int32_t, double, const double*, double*) noexcept nogil
+        void (*column_sums)(int64_t, int64_t, const double*, int64_t, double*) noexcept nogil
         void (*pack)(int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f64, double*) noexcept nogil
         int64_t (*sample_scratch)(masked_walk_f64) noexcept nogil
         void (*sample)(int64_t, masked_walk_f64, draw_f64, walked_f64, double*, int32_t*, int32_t*,
@@ -330,8 +334,35 @@ def activate(floating[:, ::1] h, int activation, int n_threads):
             f64.activate(1, N, activation, &h[r, 0], N)
 
 
-cdef edges_of(changes, int64_t rows, int n_threads):
-    """Return where in each row's list the chunks of W begin, (chunks + 1, n)."""
+def drop(const floating[:, ::1] x, const uint16_t[:, ::1] chance, int32_t below, double scale,
+         floating[:, ::1] out, int n_threads):
+    """Write out = scale * x, but zero where the chance lies below a number; all (n, units)."""
+    cdef int64_t n = x.shape[0], N = x.shape[1], r
+    check(chance.shape[0] == n and chance.shape[1] == N and out.shape[0] == n and out.shape[1] == N)
+    for r in prange(n, nogil=True, num_threads=n_threads, schedule="static"):
+        if floating is float:
+            f32.drop(N, &chance[r, 0], below, scale, &x[r, 0], &out[r, 0])
+        else:
+            f64.drop(N, &chance[r, 0], below, scale, &x[r, 0], &out[r, 0])
+
+
+def column_sums(const floating[:, ::1] G, floating[::1] sums, int n_threads):
+    """Write the sums (columns,) of G (n, columns)."""
+    cdef int64_t n = G.shape[0], N = G.shape[1], j
+    cdef int64_t slab = f32.slab if floating is float else f64.slab
+    check(sums.shape[0] == N)
+    for j in prange(0, N, slab, nogil=True, num_threads=n_threads, schedule="static"):
+        if floating is float:
+            f32.column_sums(n, min(slab, N - j), &G[0, 0] + j, N, &sums[j])
+        else:
+            f64.column_sums(n, min(slab, N - j), &G[0, 0] + j, N, &sums[j])
+
+
+def listed(changes, int64_t rows, int n_threads):
+    """Return what `gather` and `scatter` read of changes (count, at, row, value).
+
+    These are row, value and where in each row's list the chunks of W begin, (chunks + 1, n).
+    """
     cdef const int32_t[::1] count = changes[0]
     cdef const int32_t[:, ::1] row = changes[2]
     cdef int64_t n = count.shape[0], chunks = (rows + f32.reach - 1) // f32.reach, r
@@ -339,21 +370,22 @@ cdef edges_of(changes, int64_t rows, int n_threads):
     cdef listed_f32 x = listed_f32(n, row.shape[1], &row[0, 0], NULL, NULL)
     for r in prange(n, nogil=True, num_threads=n_threads, schedule="static"):
         f32.edges(r, rows, count[r], x, &edges[0, r])
-    return edges.base
+    return changes[2], changes[3], edges.base
 
 
-def gather(changes, Staircase stairs, const floating[:, ::1] W, bias, floating[:, ::1] out, int activation,
+def gather(inputs, Staircase stairs, const floating[:, ::1] W, bias, floating[:, ::1] out, int activation,
            int n_threads):
-    """Do what `forward` does, for the inputs that `changes` (count, at, row, value) lists."""
-    cdef const int32_t[:, ::1] row = changes[2]
-    cdef const floating[:, ::1] value = changes[3]
+    """Do what `forward` does, for inputs that `listed` returned."""
+    cdef const int32_t[:, ::1] row, edges
+    cdef const floating[:, ::1] value
+    row, value, edges = inputs
     cdef int64_t n = out.shape[0], N = W.shape[1], K = W.shape[0], i, r, j
     cdef int64_t slab = f32.slab if floating is float else f64.slab
     cdef int add = bias is None
-    check(K == stairs.rows and N == stairs.columns and out.shape[1] == N and row.shape[0] == n)
+    check(K == stairs.rows and N == stairs.columns and out.shape[1] == N and row.shape[0] == n
+          and edges.shape[0] == (K + f32.reach - 1) // f32.reach + 1)
     cdef const floating[::1] b = out[0] if add else bias
     check(b.shape[0] == N)
-    cdef const int32_t[:, ::1] edges = edges_of(changes, K, n_threads)
     cdef int64_t slabs = (N + slab - 1) // slab
     cdef int64_t blocks = max(1, min(n // 16, 2 * n_threads // slabs)), rows = (n + blocks - 1) // blocks
     dtype = np.float32 if floating is float else np.float64
@@ -372,16 +404,17 @@ def gather(changes, Staircase stairs, const floating[:, ::1] W, bias, floating[:
                        activation, &out[0, 0], &packed[threadid(), 0])
 
 
-def scatter(changes, Staircase stairs, const floating[:, ::1] G, floating[:, ::1] gW, int n_threads):
+def scatter(inputs, Staircase stairs, const floating[:, ::1] G, floating[:, ::1] gW, int n_threads):
     """Do what `outer` does, for listed inputs."""
-    cdef const int32_t[:, ::1] row = changes[2]
-    cdef const floating[:, ::1] value = changes[3]
+    cdef const int32_t[:, ::1] row, edges
+    cdef const floating[:, ::1] value
+    row, value, edges = inputs
     cdef int64_t n = G.shape[0], K = gW.shape[0], N = gW.shape[1], i, j, p, r, size, most = 1
     cdef int64_t slab = f32.slab if floating is float else f64.slab
-    check(K == stairs.rows and N == stairs.columns and G.shape[1] == N and n == value.shape[0])
+    check(K == stairs.rows and N == stairs.columns and G.shape[1] == N and n == value.shape[0]
+          and edges.shape[0] == (K + f32.reach - 1) // f32.reach + 1)
     cdef int64_t slabs = (N + slab - 1) // slab
     dtype = np.float32 if floating is float else np.float64
-    cdef const int32_t[:, ::1] edges = edges_of(changes, K, n_threads)
     for i in range(edges.shape[0] - 1):
         size = 0
         for r in range(n):

@@ -53,11 +53,17 @@ INLINE vec derivative_of(int activation, vec h) {
 
 /* Those lanes of p[0 .. VL) that lie in from .. to - 1, whatever these are. */
 INLINE vec load_range(const real *p, int64_t from, int64_t to) {
+    if (from <= 0 && to >= VL)
+        return vload(p);
     from = most(from, 0);
     to = least(to, VL);
     return from < to ? vload_range(p, (int)from, (int)to) : vset1(0);
 }
 INLINE void store_range(real *p, vec v, int64_t from, int64_t to) {
+    if (from <= 0 && to >= VL) {
+        vstore(p, v);
+        return;
+    }
     from = most(from, 0);
     to = least(to, VL);
     if (from < to)
@@ -81,6 +87,32 @@ static void derivative(int64_t n, int64_t width, int activation, const real *h, 
             store(gh + r * g_row + k, d * load(gh + r * g_row + k, width - k), width - k);         \
         }
     EACH_ACTIVATION(activation, DERIVATIVE)
+}
+
+static void drop(int64_t n, const uint16_t *chance, int32_t below, real scale, const real *x, real *out) {
+    for (int64_t i = 0; i < n; i++)
+        out[i] = chance[i] < below ? 0 : scale * x[i];
+}
+
+INLINE void sums_of_rows(int64_t n, int64_t width, const real *G, int64_t g_row, real *sums) {
+    vec sum[SLAB];
+#pragma GCC unroll 8
+    for (int u = 0; u < SLAB; u++)
+        sum[u] = vset1(0);
+    for (int64_t r = 0; r < n; r++)
+#pragma GCC unroll 8
+        for (int u = 0; u < SLAB && u * VL < width; u++)
+            sum[u] += load(G + r * g_row + u * VL, width - u * VL);
+#pragma GCC unroll 8
+    for (int u = 0; u < SLAB && u * VL < width; u++)
+        store(sums + u * VL, sum[u], width - u * VL);
+}
+
+static void column_sums(int64_t n, int64_t width, const real *G, int64_t g_row, real *sums) {
+    if (width == WIDE)
+        sums_of_rows(n, WIDE, G, g_row, sums);
+    else
+        sums_of_rows(n, width, G, g_row, sums);
 }
 
 /* Strided rows, too short for the processor to foresee. Beyond the end of an array it does nothing. */
@@ -123,15 +155,25 @@ typedef struct {
 } upcoming;
 
 /* `product`, and meanwhile what comes next is fetched, some rows a tile: memory and sums take about as long. */
-static void product_ahead(int64_t n, int64_t K, int64_t width, const real *A, int64_t a_row, const real *packed,
+static void product_ahead(int64_t n, steps k, int64_t width, const real *A, int64_t a_row, const real *packed,
                           const real *bias, int add, real *C, int64_t c_row, upcoming next) {
     int64_t row = 0;
 #define PRODUCT_AHEAD(R)                                                                           \
     for (; row * n < next.rows * (r + R); row++)                                                   \
         for (int64_t i = 0; i < next.width; i += 64 / (int64_t)sizeof(real))                       \
             __builtin_prefetch(next.W + row * next.row + i, 0, 2);                                 \
-    product_tile(R, K, width, A + r * a_row, a_row, packed, bias, add, C + r * c_row, c_row)
+    product_tile(R, k, width, A + r * a_row, a_row, packed, bias, add, C + r * c_row, c_row)
     EACH_TILE(n, r, PRODUCT_AHEAD)
+}
+
+/* Of a panel that begins at line i: the others, from `low` on, that its first and its second vector show. */
+INLINE steps steps_of(int64_t K, int64_t width, const int64_t *begin, const int64_t *end, int64_t i, int64_t low) {
+    steps k = all_steps(K, width);
+    if (width > VL) {
+        k.begin = least(K, most(0, begin[i + VL] - low));
+        k.end = least(K, most(0, end[i + VL - 1] - low));
+    }
+    return k;
 }
 
 static void forward(int64_t n, int64_t k0, int64_t k1, int64_t j0, int64_t j1, int64_t next, STAIRS stairs,
@@ -148,8 +190,9 @@ static void forward(int64_t n, int64_t k0, int64_t k1, int64_t j0, int64_t j1, i
         after.W = stairs.W + from * N + next;
         after.rows = most(0, least(stairs.column_end[least(next + PANEL, N) - 1], k1) - from);
     }
-    product_ahead(n, high - low, j1 - j0, A + low, stairs.rows, packed, bias + j0, add || (!none && low > first),
-                  out + j0, N, after);
+    const steps k = steps_of(high - low, j1 - j0, stairs.column_begin, stairs.column_end, j0, low);
+    product_ahead(n, k, j1 - j0, A + low, stairs.rows, packed, bias + j0, add || (!none && low > first), out + j0, N,
+                  after);
     if (activation >= 0 && (none || high == end))
         activate(n, j1 - j0, activation, out + j0, N);
 }
@@ -182,7 +225,8 @@ static void backward(int64_t n, int64_t k0, int64_t k1, int64_t next, STAIRS sta
                            stairs.row_end[last] - stairs.row_begin[next], N};
     }
     transpose(k0, k1, j, j + span, stairs, packed);
-    product_ahead(n, span, k1 - k0, G + j, N, packed, NULL, 0, gh + k0, K, after);
+    product_ahead(n, steps_of(span, k1 - k0, stairs.row_begin, stairs.row_end, k0, j), k1 - k0, G + j, N, packed, NULL,
+                  0, gh + k0, K, after);
     derivative(n, k1 - k0, activation, h + k0, K, gh + k0, K);
 }
 
@@ -196,7 +240,12 @@ INLINE void outer_tile(int R, int64_t n, int64_t k, int64_t j0, int64_t j1, STAI
         sum[r][0] = sum[r][1] = vset1(0);
         prefetch(gW + (k + r) * stairs.columns + j0, PANEL);
     }
-    tile(R, n, A, 1, a_row, panel, sum);
+    if (stairs.row_end[k + R - 1] <= j0 + VL || j1 <= j0 + VL)
+        tile(R, 0, 1, 0, n, A, 1, a_row, panel, sum);
+    else if (stairs.row_begin[k] >= j0 + VL)
+        tile(R, 1, 2, 0, n, A, 1, a_row, panel, sum);
+    else
+        tile(R, 0, 2, 0, n, A, 1, a_row, panel, sum);
     for (int r = 0; r < R; r++) {
         const int64_t begin = most(stairs.row_begin[k + r], j0), end = least(stairs.row_end[k + r], j1);
         real *out = gW + (k + r) * stairs.columns;
@@ -234,6 +283,8 @@ const table_type FASTAR_TABLE(masked) = {
     .gather = gather,
     .scatter = scatter,
     .activate = activate,
+    .drop = drop,
+    .column_sums = column_sums,
     .pack = pack,
     .sample_scratch = sample_scratch,
     .sample = sample,

@@ -98,6 +98,10 @@ typedef struct {
         void (*scatter)(int64_t chunk, staircase_##type stairs, listed_##type x, const real *G, real *gW, int32_t *r, \
                         real *value);                                                              \
         void (*activate)(int64_t n, int64_t width, int activation, real *h, int64_t h_row);        \
+        /* out = scale * x, zero for the units whose chance lies below a number. All of them (n,) */ \
+        void (*drop)(int64_t n, const uint16_t *chance, int32_t below, real scale, const real *x, real *out); \
+        /* sums (width,) of G (n, width), width <= slab */                                         \
+        void (*column_sums)(int64_t n, int64_t width, const real *G, int64_t g_row, real *sums);   \
         /* Numbers of work space that `sample` wants, aligned to 64 bytes, */                      \
         int64_t (*sample_scratch)(masked_walk_##type walk);                                        \
         /* and entries: counts (sample_rows,), rows and values (sample_rows, D). */                            \

@@ -21,18 +21,30 @@ INLINE void store(real *p, vec v, int64_t left) {
         vstore_part(p, v, (int)left);
 }
 
-/* sum[r][.] += sum over K steps of A[r * a_row + k * a_step] * panel[k]. panel (K, PANEL) */
-INLINE void tile(int R, int64_t K, const real *A, int64_t a_row, int64_t a_step, const real *panel, vec sum[][2]) {
-    for (int64_t k = 0; k < K; k++) {
-        vec b0 = vload(panel + k * PANEL), b1 = vload(panel + k * PANEL + VL);
+/* sum[r][i] += sum over steps k0 .. k1 - 1 of A[r * a_row + k * a_step] * panel[k], for its vectors i from `from` to
+ * to - 1. panel (k1, PANEL) */
+INLINE void tile(int R, int from, int to, int64_t k0, int64_t k1, const real *A, int64_t a_row, int64_t a_step,
+                 const real *panel, vec sum[][2]) {
+    for (int64_t k = k0; k < k1; k++) {
+        vec b[2];
+        for (int i = from; i < to; i++)
+            b[i] = vload(panel + k * PANEL + i * VL);
 #pragma GCC unroll 12
         for (int r = 0; r < R; r++) {
             vec a = vset1(A[r * a_row + k * a_step]);
-            sum[r][0] = vfma(a, b0, sum[r][0]);
-            sum[r][1] = vfma(a, b1, sum[r][1]);
+            for (int i = from; i < to; i++)
+                sum[r][i] = vfma(a, b[i], sum[r][i]);
         }
     }
 }
+
+/* The steps of a product: K, of which those before `begin` are the panel's first vector's alone, and those from `end`
+ * on the second one's. */
+typedef struct {
+    int64_t K, begin, end;
+} steps;
+
+INLINE steps all_steps(int64_t K, int64_t width) { return (steps){K, width > VL ? 0 : K, K}; }
 
 /* Calls `call(rows)` with a constant number of rows, at most TILE, until n are done. */
 #define EACH_TILE(n, r, call)                                                                      \
@@ -56,7 +68,7 @@ INLINE void tile(int R, int64_t K, const real *A, int64_t a_row, int64_t a_step,
         }                                                                                          \
     }
 
-INLINE void product_tile(int R, int64_t K, int64_t width, const real *A, int64_t a_row, const real *packed,
+INLINE void product_tile(int R, steps k, int64_t width, const real *A, int64_t a_row, const real *packed,
                          const real *bias, int add, real *C, int64_t c_row) {
     vec sum[TILE][2];
     for (int r = 0; r < R; r++)
@@ -64,7 +76,9 @@ INLINE void product_tile(int R, int64_t K, int64_t width, const real *A, int64_t
             const real *start = add ? C + r * c_row + i * VL : bias ? bias + i * VL : NULL;
             sum[r][i] = start && width > i * VL ? load(start, width - i * VL) : vset1(0);
         }
-    tile(R, K, A, a_row, 1, packed, sum);
+    tile(R, 0, 1, 0, k.begin < k.end ? k.begin : k.end, A, a_row, 1, packed, sum);
+    tile(R, 0, 2, k.begin, k.end, A, a_row, 1, packed, sum);
+    tile(R, 1, 2, k.begin < k.end ? k.end : k.begin, k.K, A, a_row, 1, packed, sum);
     for (int r = 0; r < R; r++)
         for (int i = 0; i < 2; i++)
             if (width > i * VL)
@@ -74,7 +88,7 @@ INLINE void product_tile(int R, int64_t K, int64_t width, const real *A, int64_t
 static inline void product(int64_t n, int64_t K, int64_t width, const real *A, int64_t a_row, const real *packed,
                     const real *bias, int add, real *C, int64_t c_row) {
 #define PRODUCT(R)                                                                                 \
-    product_tile(R, K, width, A + r * a_row, a_row, packed, bias, add, C + r * c_row, c_row)
+    product_tile(R, all_steps(K, width), width, A + r * a_row, a_row, packed, bias, add, C + r * c_row, c_row)
     EACH_TILE(n, r, PRODUCT)
 }
 

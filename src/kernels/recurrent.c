@@ -191,7 +191,7 @@ INLINE void outer_tile(int R, int64_t n, int64_t width, const real *A, const rea
     for (int r = 0; r < R; r++)
         for (int i = 0; i < 2; i++)
             sum[r][i] = add && width > i * VL ? load(gW + r * columns + i * VL, width - i * VL) : vset1(0);
-    tile(R, n, A, 1, R, panel, sum);
+    tile(R, 0, 2, 0, n, A, 1, R, panel, sum);
     for (int r = 0; r < R; r++)
         for (int i = 0; i < 2; i++)
             if (width > i * VL)
