@@ -164,7 +164,7 @@ class Training:
     def epoch(self) -> None:
         """Visit every row once."""
         progress = self.progress
-        rows = np.arange(len(self.table))
+        rows = np.arange(len(self.table))  # a single batch has no order
         if self.n_batches > 1 or self.model.network.draws:
             self._rng = np.random.default_rng([self.entropy, progress.epoch])
             rows = self._rng.permutation(rows)

@@ -372,7 +372,7 @@ class MADE(AutoregressiveDensity):
     order_agnostic : bool, default=False
         Each set of masks has a random order of its own. Needs more than one set.
     dropout : float, default=0
-        Probability with which a step of training leaves out a hidden unit.
+        Probability with which a step of training leaves out a hidden unit, in steps of 1 / 65536.
     {markov_order}
     {shared_parameters}
 
