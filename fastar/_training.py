@@ -185,7 +185,7 @@ class Training:
             raise
 
     def gradient(self, rows: Array) -> float:
-        """Fill the gradient of the loss of a batch; return its weighted log-likelihood."""
+        """Fill the gradient of the loss of a batch; return minus the loss times its rows."""
         model, share = self.model, self._share[rows]
         codes = model.codes(self.table.take(rows))
         network = model.network
