@@ -232,11 +232,6 @@ INLINE int64_t group_rows(int64_t n) {
     return n < BLOCKS * FASTAR_BACKWARD_ROWS ? n : BLOCKS * FASTAR_BACKWARD_ROWS;
 }
 
-INLINE void zero_columns(int64_t rows, int64_t H, int64_t k0, int64_t k1, real *gW) {
-    for (int64_t row = 0; row < rows; row++)
-        memset(gW + row * H + k0, 0, (k1 - k0) * sizeof(real));
-}
-
 static void backward_many(int64_t n, const many *shared, real *scratch) {
     const int64_t rows = group_rows(n), width = whole_slabs(shared->k1 - shared->k0);
     many m = *shared;

@@ -325,6 +325,11 @@ INLINE void backward_block(int activation, const few *m) {
     }
 }
 
+INLINE void zero_columns(int64_t rows, int64_t H, int64_t k0, int64_t k1, real *gW) {
+    for (int64_t row = 0; row < rows; row++)
+        memset(gW + row * H + k0, 0, (k1 - k0) * sizeof(real));
+}
+
 static void backward_few(int64_t n, const nade_sizes *z, const PARAMS *p, const nade_plan *plans, int64_t k0,
                          int64_t k1, int64_t n_W, const UNITS *units, const real *graw, real *gW, real *gV, real *ga,
                          real *scratch) {
@@ -333,7 +338,7 @@ static void backward_few(int64_t n, const nade_sizes *z, const PARAMS *p, const 
     /* Rows that the first block does not add to; the others are overwritten where it does. */
     for (int64_t row = 0; n > 0 && row < n_W; row++)
         if (!plans->seen[row])
-            memset(gW + row * z->H + k0, 0, (k1 - k0) * sizeof(real));
+            zero_columns(1, z->H, k0, k1, gW + row * z->H);
     for (m.k = k0; m.k < k1; m.k += FEW * VL) {
         m.width = m.k + FEW * VL < k1 ? FEW * VL : k1 - m.k;
         for (m.r0 = 0; m.r0 < n; m.r0 += FASTAR_PLANNED_ROWS) {

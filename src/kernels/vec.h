@@ -94,16 +94,21 @@ INLINE void vstore_range(real *p, vec v, int from, int to) {
 #endif
 }
 
+/* INTRINSIC(name): the instruction of that name for a `vec`, where the instruction set has all that are used so. */
+#if defined(__AVX512F__) && FASTAR_DOUBLE
+#define INTRINSIC(name) _mm512_##name##_pd
+#elif defined(__AVX512F__)
+#define INTRINSIC(name) _mm512_##name##_ps
+#elif defined(__AVX2__) && FASTAR_DOUBLE
+#define INTRINSIC(name) _mm256_##name##_pd
+#elif defined(__AVX2__)
+#define INTRINSIC(name) _mm256_##name##_ps
+#endif
+
 /* a * b + c, rounded once where the instruction set has it. */
 INLINE vec vfma(vec a, vec b, vec c) {
-#if defined(__AVX512F__) && FASTAR_DOUBLE
-    return _mm512_fmadd_pd(a, b, c);
-#elif defined(__AVX512F__)
-    return _mm512_fmadd_ps(a, b, c);
-#elif defined(__AVX2__) && FASTAR_DOUBLE
-    return _mm256_fmadd_pd(a, b, c);
-#elif defined(__AVX2__)
-    return _mm256_fmadd_ps(a, b, c);
+#ifdef INTRINSIC
+    return INTRINSIC(fmadd)(a, b, c);
 #else
     return a * b + c;
 #endif
@@ -112,27 +117,15 @@ INLINE vec vfma(vec a, vec b, vec c) {
 INLINE vec vselect(ivec mask, vec yes, vec no) { return (vec)((mask & (ivec)yes) | (~mask & (ivec)no)); }
 /* The second where either is NaN, as processors have it: the bound comes first. */
 INLINE vec vmax(vec low, vec x) {
-#if defined(__AVX512F__) && FASTAR_DOUBLE
-    return _mm512_max_pd(low, x);
-#elif defined(__AVX512F__)
-    return _mm512_max_ps(low, x);
-#elif defined(__AVX2__) && FASTAR_DOUBLE
-    return _mm256_max_pd(low, x);
-#elif defined(__AVX2__)
-    return _mm256_max_ps(low, x);
+#ifdef INTRINSIC
+    return INTRINSIC(max)(low, x);
 #else
     return vselect(low > x, low, x);
 #endif
 }
 INLINE vec vmin(vec high, vec x) {
-#if defined(__AVX512F__) && FASTAR_DOUBLE
-    return _mm512_min_pd(high, x);
-#elif defined(__AVX512F__)
-    return _mm512_min_ps(high, x);
-#elif defined(__AVX2__) && FASTAR_DOUBLE
-    return _mm256_min_pd(high, x);
-#elif defined(__AVX2__)
-    return _mm256_min_ps(high, x);
+#ifdef INTRINSIC
+    return INTRINSIC(min)(high, x);
 #else
     return vselect(high < x, high, x);
 #endif
