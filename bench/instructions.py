@@ -58,7 +58,7 @@ def work(case: dict[str, int], repeats: int) -> None:
     kernel = conditional.kernel
     codes = (rng.random((n, D)) < 0.13).astype(np.float32)
     noise = np.empty((n, D, kernel.n_noise), codes.dtype)
-    conditional.fill_noise([rng], noise, n, 1)
+    conditional.fill_noise(rng, noise, n, 1)
     scale = np.full(n, -1 / n, np.float32)
     drawn, capsule = np.zeros_like(codes), kernel.draw(codes.dtype, 1.0)
 

@@ -38,7 +38,7 @@ def sample(
     """
     conditional, network = model.conditional, model.network
     capsule = conditional.kernel.draw(model.dtype, temperature)
-    values = np.empty((n, model.n_features), _value_type(model))
+    values: Array = np.empty((0, model.n_features))
     members = np.zeros(n, np.intp)
     if network.n_members > 1:
         if evidence is None or held is None:
@@ -56,16 +56,16 @@ def sample(
         noise = _noise(model, rng, m, n_threads)
         own = None if context is None else np.ascontiguousarray(context[rows])
         network.sample(weights, capsule, noise, flags, codes, n_threads, context=own, weight=weight)
-        values[rows] = model.to_columns(conditional.decode(codes))
+        drawn = model.to_columns(conditional.decode(codes))
+        if m == n:
+            values = drawn
+            break
+        if len(values) == 0:
+            values = np.empty((n, model.n_features), drawn.dtype)
+        values[rows] = drawn
     if evidence is not None and held is not None:
         np.copyto(values, evidence, where=held, casting="unsafe")
     return values
-
-
-def _value_type(model: Model) -> np.dtype[Any]:
-    codes = np.zeros((1, model.n_features), model.dtype)
-    kind: np.dtype[Any] = model.conditional.decode(codes).dtype
-    return kind
 
 
 def _blocks_by_member(
@@ -87,8 +87,7 @@ def _noise(model: Model, rng: np.random.Generator, n: int, n_threads: int) -> Ar
     """Return the random numbers of n rows; every BLOCK_ROWS rows have a stream of their own."""
     shape = (n, model.n_features, model.conditional.kernel.n_noise)
     noise = _cpu.aligned_empty(shape, model.dtype)
-    streams = rng.spawn(-(-n // BLOCK_ROWS))
-    model.conditional.fill_noise(streams, noise, BLOCK_ROWS, n_threads)
+    model.conditional.fill_noise(rng, noise, BLOCK_ROWS, n_threads)
     return noise
 
 

@@ -365,6 +365,10 @@ class MADE(AutoregressiveDensity):
         Whether there is L, from inputs to outputs.
     degrees : {"even", "random"}, default="even"
         Degrees of a layer's units: spread evenly over 1 .. D - 1, or drawn.
+    redrawn : float, default=1
+        Share of a layer's units to which each of several sets of masks gives degrees of its own.
+        The others have the same degrees in all sets: with less than the paper's 1, units can
+        specialise, and the sets, though less different, learn more in the same time.
     n_masks : int or "unlimited", default=1
         Sets of masks through which training cycles; "unlimited" draws another one for each step.
     n_scoring_masks : int, default=10
@@ -410,6 +414,7 @@ class MADE(AutoregressiveDensity):
         "activation": [StrOptions(set(ACTIVATIONS))],
         "direct_connections": ["boolean"],
         "degrees": [StrOptions({"even", "random"})],
+        "redrawn": [Interval(Real, 0, 1, closed="both")],
         "n_masks": [Interval(Integral, 1, None, closed="left"), StrOptions({"unlimited"})],
         "n_scoring_masks": [Interval(Integral, 1, None, closed="left")],
         "order_agnostic": ["boolean"],
@@ -423,6 +428,7 @@ class MADE(AutoregressiveDensity):
         activation: str = "relu",
         direct_connections: bool = True,
         degrees: str = "even",
+        redrawn: float = 1.0,
         n_masks: int | str = 1,
         n_scoring_masks: int = 10,
         order_agnostic: bool = False,
@@ -474,6 +480,7 @@ class MADE(AutoregressiveDensity):
         self.activation = activation
         self.direct_connections = direct_connections
         self.degrees = degrees
+        self.redrawn = redrawn
         self.n_masks = n_masks
         self.n_scoring_masks = n_scoring_masks
         self.order_agnostic = order_agnostic
@@ -485,6 +492,7 @@ class MADE(AutoregressiveDensity):
             activation=self.activation,
             direct_connections=self.direct_connections,
             degrees=self.degrees,
+            redrawn=self.redrawn,
             n_masks=self.n_masks,
             n_scoring_masks=self.n_scoring_masks,
             order_agnostic=self.order_agnostic,

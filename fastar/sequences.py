@@ -536,7 +536,7 @@ class GenerativeRNN(TrainedDensity):
         for first in range(0, longest, _WALKED_STEPS):
             T, F = min(_WALKED_STEPS, longest - first), network.n_features
             noise = np.empty((len(alive) * T, F, self.distribution_.kernel.n_noise), model.dtype)
-            self.distribution_.fill_noise(rng.spawn(1), noise, len(noise), 1)
+            self.distribution_.fill_noise(rng, noise, len(noise), 1)
             codes = np.zeros((len(alive), T * F), model.dtype)
             noise = noise.reshape(len(alive), T * F, -1)
             own = None if given is None else given[alive]

@@ -199,7 +199,7 @@ def sampling_problem(name, D, H, n, markov_order, activation, dtype="float64"):
             params, W=np.random.default_rng(0).standard_normal((D - 1, Q, H)).astype(dtype)
         )
     noise = np.empty((n, D, conditional.kernel.n_noise), dtype)
-    conditional.fill_noise([np.random.default_rng(1)], noise, max(1, n), 1)
+    conditional.fill_noise(np.random.default_rng(1), noise, max(1, n), 1)
     return conditional, network, params, noise
 
 

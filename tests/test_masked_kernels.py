@@ -96,6 +96,7 @@ def networks(draw, widest=70, **chosen):
         "activation": draw(st.sampled_from(ACTIVATIONS)),
         "direct_connections": draw(st.booleans()) or not layers,
         "degrees": draw(st.sampled_from(["even", "random"])),
+        "redrawn": draw(st.sampled_from([1, 1, 0.3])),
         "n_masks": n_masks,
         "order_agnostic": n_masks != 1 and draw(st.booleans()),
         "markov_order": draw(st.integers(1, D)) if draw(st.booleans()) else D,
@@ -305,11 +306,13 @@ def test_masks_follow_from_the_degrees_as_the_paper_says(drawn):
         assert degrees.max() == max(1, D - 1)
 
 
-@pytest.mark.parametrize("n_masks", [1, 3])
+@pytest.mark.parametrize(
+    "settings", [{"n_masks": 1}, {"n_masks": 3}, {"n_masks": 3, "redrawn": 0.5}]
+)
 @pytest.mark.parametrize("D", [1, 2, 3, 17, 40])
 @pytest.mark.parametrize("H", [1, 2, 15, 16, 17, 100])
-def test_even_degrees_are_shared_out_evenly(H, D, n_masks):
-    network = network_of(D, (H, H), n_masks=n_masks)
+def test_even_degrees_are_shared_out_evenly(H, D, settings):
+    network = network_of(D, (H, H), **settings)
     for degrees in network.masks(0).degrees:
         count = np.bincount(degrees, minlength=D)[1:D]
         if H >= D - 1:
@@ -331,6 +334,20 @@ def test_sets_of_masks_differ_and_a_seed_fixes_them():
         other = network_of(9, (20, 20), seed=4, **settings)._mask_arrays(4)
         assert all((again[name] == sets[4][name]).all() for name in again)
         assert any((other[name] != sets[4][name]).any() for name in other)
+
+
+@pytest.mark.parametrize("degrees", ["even", "random"])
+@pytest.mark.parametrize("redrawn", [0, 0.2, 0.7, 1])
+def test_units_that_are_not_redrawn_have_the_same_degrees_in_all_sets(redrawn, degrees):
+    D, H, M = 300, 20_000, 4
+    network = network_of(D, (H, H), n_masks=M, degrees=degrees, redrawn=redrawn)
+    for layer in range(2):
+        sets = np.array([network.masks(member).degrees[layer] for member in range(M)])
+        # a unit is kept by both of two sets, or has the same degree by chance
+        same = (1 - redrawn) ** 2 + (1 - (1 - redrawn) ** 2) / D
+        for a in range(M):
+            for b in range(a):
+                assert np.mean(sets[a] == sets[b]) == pytest.approx(same, abs=0.02)
 
 
 def test_training_visits_every_member_in_turn():
@@ -497,18 +514,19 @@ def test_members_take_their_weights_and_give_back_their_gradients(dtype):
 
 
 @every_dtype
-def test_sampling_packs_the_weights_from_rows_known_before_a_block_and_no_others(dtype):
+@pytest.mark.parametrize("listed", [False, True], ids=["products", "listed"])
+def test_sampling_packs_the_weights_that_a_block_reads_and_no_others(listed, dtype):
     for stairs, mask, W, *_ in problems(dtype):
         rng, (K, N) = np.random.default_rng(0), mask.shape
         columns = np.r_[0, np.sort(rng.integers(0, N + 1, 2)), N]
-        rows = np.sort(rng.integers(0, K + 1, 3))
-        groups = _masked.Groups(stairs, columns, rows, _masked.sample_group(np.dtype(dtype)))
-        packed = _masked.pack(stairs, groups, W, 1)[: groups.size]
-        assert_same_bits(_masked.pack(stairs, groups, W, 3)[: groups.size], packed)
-        known = np.zeros((K, N), bool)
+        rows = np.r_[0, np.sort(rng.integers(0, K + 1, 2)), K]
+        blocks = _masked.Blocks(stairs, rows, columns, listed, np.dtype(dtype))
+        packed = _masked.pack(stairs, blocks, W, 1)[: blocks.size]
+        assert_same_bits(_masked.pack(stairs, blocks, W, 3)[: blocks.size], packed)
+        read = np.full((K, N), listed)
         for block in range(3):
-            known[: rows[block], columns[block] : columns[block + 1]] = True
-        assert_same_bits(np.sort(packed[packed != 0]), np.sort(W[mask & known]))
+            read[: rows[block + 1], columns[block] : columns[block + 1]] = True
+        assert_same_bits(np.sort(packed[packed != 0]), np.sort(W[mask & read]))
 
 
 @every_dtype
@@ -588,7 +606,7 @@ def draws(draw, dtypes=("float64",)):
     )  # fmt: skip
     n = draw(st.sampled_from([1, 15, 16, 17, 65, 100]))
     noise = np.empty((n, D, conditional.kernel.n_noise), dtype)
-    conditional.fill_noise([np.random.default_rng(1)], noise, n, 1)
+    conditional.fill_noise(np.random.default_rng(1), noise, n, 1)
     member = draw(st.integers(0, 2)) if n_masks != 1 else 0
     return conditional, network, member, noise, draw(st.sampled_from([1.0, 0.3]))
 

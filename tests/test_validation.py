@@ -95,6 +95,7 @@ OWN_BAD_PARAMETERS = {
         *[("activation", value) for value in ("softmax", None)],
         ("direct_connections", "yes"),
         ("degrees", "odd"),
+        *[("redrawn", value) for value in (-0.1, 1.1, "all")],
         *[("n_masks", value) for value in (0, 1.5, "many")],
         ("n_scoring_masks", 0),
         ("order_agnostic", 2),

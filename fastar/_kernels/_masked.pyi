@@ -10,10 +10,9 @@ Changes = tuple[Array, Array, Array, Array]
 Listed = tuple[Array, Array, Array]
 
 ACTIVATIONS: Final[tuple[str, ...]]
-SAMPLE_BLOCK: Final[int]
 
-def sample_group(dtype: DTypeLike) -> int:
-    """Return how many columns `Groups` should put together."""
+def sample_block(dtype: DTypeLike, n_features: int) -> int:
+    """Return how many features a block of `sample` should have."""
 
 class Staircase:
     """Which columns each row of a weight matrix reaches, and which rows reach each column."""
@@ -27,12 +26,13 @@ class Staircase:
     def limits(self) -> tuple[Array, Array, Array, Array]:
         """Return row_begin, row_end, column_begin and column_end."""
 
-class Groups:
-    """The columns of one weight matrix in groups, none across two blocks of features."""
+class Blocks:
+    """Where the weights of one matrix lie for sampling, a block of features after the other."""
 
-    group: int
     size: int
-    def __init__(self, stairs: Staircase, columns: Array, rows: Array, group: int) -> None: ...
+    def __init__(
+        self, stairs: Staircase, rows: Array, columns: Array, listed: bool, dtype: DTypeLike
+    ) -> None: ...
 
 def restrict(W: Array, rows: Array, columns: Array, stairs: Staircase, n_threads: int) -> Array:
     """Return W[rows][:, columns] within the stairs, zero outside of them."""
@@ -87,7 +87,7 @@ def gather(
 def scatter(inputs: Listed, stairs: Staircase, G: Array, gW: Array, n_threads: int) -> None:
     """Do what `outer` does, for listed inputs."""
 
-def pack(stairs: Staircase, groups: Groups, W: Array, n_threads: int) -> Array:
+def pack(stairs: Staircase, blocks: Blocks, W: Array, n_threads: int) -> Array:
     """Return the weights as `sample` reads them."""
 
 def sample(
@@ -96,6 +96,7 @@ def sample(
     held: Array | None,
     codes: Array,
     weight: Array | None,
+    block: int,
     one_hot: Array,
     n_inputs: int,
     edges: Sequence[Any],

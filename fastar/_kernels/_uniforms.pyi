@@ -1,12 +1,13 @@
-"""Uniform random numbers from NumPy's bit generators, in parallel."""
+"""Uniform random numbers in parallel."""
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
-import numpy as np
 from numpy.typing import NDArray
 
-def fill(
-    generators: Sequence[np.random.Generator], out: NDArray[Any], rows: int, n_threads: int
-) -> None:
-    """Fill out (n, m) with uniforms in [0, 1): generators[i] fills the rows from i * rows on."""
+N_SEEDS: Final[int]
+
+def fill(seeds: NDArray[Any], out: NDArray[Any], rows: int, n_threads: int) -> None:
+    """Fill out (n, m) with uniforms in [0, 1).
+
+    seeds (blocks, N_SEEDS): random words; each row of them decides `rows` rows of `out`.
+    """

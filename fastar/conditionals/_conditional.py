@@ -227,18 +227,19 @@ class Conditional(ABC):
         """Return which (D, m) of the numbers that draws use up are normal, not uniform."""
         return np.tile(np.array(self.noise) == "normal", (self.n_features, 1))
 
-    def fill_noise(
-        self, streams: list[np.random.Generator], out: Array, rows: int, n_threads: int
-    ) -> None:
+    def fill_noise(self, rng: np.random.Generator, out: Array, rows: int, n_threads: int) -> None:
         """Fill `out` (n, D, m) with what n draws of every feature use up.
 
-        streams: one for each `rows` rows of `out`.
+        Every `rows` rows of it have a stream of their own, seeded by `rng`.
         """
-        normal = self.normal_noise()
+        normal, n_blocks = self.normal_noise(), -(-len(out) // rows)
         if not normal.all():
-            _uniforms.fill(streams, out.reshape(len(out), -1), rows, n_threads)
+            seeds = rng.bit_generator.random_raw(n_blocks * _uniforms.N_SEEDS)
+            flat = out.reshape(len(out), -1)
+            _uniforms.fill(seeds.reshape(n_blocks, _uniforms.N_SEEDS), flat, rows, n_threads)
         if not normal.any():
             return
+        streams = rng.spawn(n_blocks)
 
         def fill(i: int) -> None:
             mine = out[i * rows : (i + 1) * rows]
@@ -249,12 +250,12 @@ class Conditional(ABC):
                     (len(mine), int(normal.sum())), dtype=out.dtype
                 )
 
-        if n_threads == 1 or len(streams) == 1:
-            for i in range(len(streams)):
+        if n_threads == 1 or n_blocks == 1:
+            for i in range(n_blocks):
                 fill(i)
             return
         with ThreadPoolExecutor(n_threads) as pool:  # NumPy draws without the interpreter's lock
-            list(pool.map(fill, range(len(streams))))
+            list(pool.map(fill, range(n_blocks)))
 
 
 def whole_near(block: Array, radius: Array) -> tuple[Array, Array]:

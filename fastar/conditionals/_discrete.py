@@ -49,7 +49,7 @@ class Bernoulli(Conditional):
 
     def decode(self, codes: Array) -> Array:
         """Return the codes as bytes."""
-        return codes.astype(np.uint8)
+        return (codes > 0).view(np.uint8)
 
     def interval(self, block: Array, radius: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
         """Return the lowest and highest codes (n, D) within radius (D,) of the values."""

@@ -16,12 +16,11 @@ from fastar._parameters import Array, Params
 from fastar._threads import useful_n_threads
 from fastar.networks._dense import product, weight_gradient
 from fastar.networks._inputs import Inputs
-from fastar.networks._masks import MaskSet, even_degrees, random_degrees, sample_groups
+from fastar.networks._masks import MaskSet, even_degrees, random_degrees
 from fastar.networks._network import Network
 
 ACTIVATIONS: tuple[str, ...] = _masked.ACTIVATIONS
 _LINEAR = -1
-_LISTED_WIDTH = 64
 _CHANCES = 1 << 16
 
 
@@ -60,6 +59,20 @@ class Wiring:
         return [*self.layers, *([self.direct] if self.direct else [])]
 
 
+@dataclass(frozen=True)
+class Walk:
+    """How sampling goes over a member's features, a block after the other."""
+
+    block: int
+    """Features in a block."""
+    finals: list[Array]
+    """For each hidden layer how many units are final after so many features (D + 1,)."""
+    feature: Array
+    """The feature that comes k-th (D,)."""
+    layers: list[_masked.Blocks]
+    direct: _masked.Blocks | None
+
+
 @dataclass
 class Weights:
     """One member's weights: sorted by degree, and zero where a mask hides them."""
@@ -70,8 +83,8 @@ class Weights:
     """Of each hidden layer and the outputs."""
     context: list[Array]
     """The same of what a context adds, each (C, columns); none without one."""
-    packed: list[Any] | None = None
-    """What sampling makes of them, when it first comes by."""
+    sampled: tuple[Walk, list[Any]] | None = None
+    """What sampling makes of them, when it first comes by: each layer, and the direct one."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +120,9 @@ class Masked(Network):
         Whether there is L.
     degrees : {"even", "random"}
         How units get their degrees.
+    redrawn : float
+        Share of a layer's units to which each of several sets of masks gives degrees of its own;
+        the others have the same in all of them.
     n_masks : int or "unlimited"
         Sets of masks through which training cycles; "unlimited" draws another one each step.
     n_scoring_masks : int
@@ -142,6 +158,7 @@ class Masked(Network):
         activation: str = "relu",
         direct_connections: bool = True,
         degrees: str = "even",
+        redrawn: float = 1.0,
         n_masks: int | str = 1,
         n_scoring_masks: int = 1,
         order_agnostic: bool = False,
@@ -165,6 +182,7 @@ class Masked(Network):
         self.activation = activation
         self.direct_connections = bool(direct_connections)
         self.degrees = degrees
+        self.redrawn = float(redrawn)
         self.n_masks = n_masks if isinstance(n_masks, str) else int(n_masks)
         self.n_scoring_masks = int(n_scoring_masks)
         self.order_agnostic = bool(order_agnostic)
@@ -186,6 +204,7 @@ class Masked(Network):
             "activation": self.activation,
             "direct_connections": self.direct_connections,
             "degrees": self.degrees,
+            "redrawn": self.redrawn,
             "n_masks": self.n_masks,
             "n_scoring_masks": self.n_scoring_masks,
             "order_agnostic": self.order_agnostic,
@@ -213,21 +232,34 @@ class Masked(Network):
 
     def masks(self, member: int) -> MaskSet:
         """Return the masks of a member."""
-        D, single = self.n_features, self.n_masks == 1
+        D = self.n_features
         rng = np.random.default_rng([self.seed, member])
+        common = np.random.default_rng([self.seed, 0, 1])  # no member's: a last 0 changes nothing
         order = rng.permutation(D) if self.order_agnostic else np.arange(D)
         degrees: list[Array] = []
         for H in self.hidden_layer_sizes:
-            if self.degrees == "even":
-                drawn = even_degrees(D, H)
-                drawn = drawn if single else rng.permutation(drawn)
-            else:
-                # a unit that sees none of the layer before would be a constant
-                least = int(degrees[-1].min()) if degrees else 1
-                drawn = random_degrees(D, H, least, rng)
-                drawn = np.sort(drawn) if single else drawn
-            degrees.append(drawn)
+            # a unit that sees none of the layer before would be a constant
+            least = int(degrees[-1].min()) if degrees else 1
+            degrees.append(self._layer_degrees(H, least, rng, common))
         return MaskSet(D, self.inputs.n_inputs, self.n_outputs, order, degrees, self.markov_order)
+
+    def _layer_degrees(
+        self, H: int, least: int, rng: np.random.Generator, common: np.random.Generator
+    ) -> Array:
+        """Return degrees (H,), of what a set of masks draws and what all have in common."""
+        D, single = self.n_features, self.n_masks == 1
+        if self.degrees == "even":
+            degrees = even_degrees(D, H)
+            if not single:
+                moved = rng.random(H) < self.redrawn if self.redrawn < 1 else slice(None)
+                degrees[moved] = rng.permutation(degrees[moved])
+            return degrees
+        degrees = random_degrees(D, H, least, rng)
+        if not single and self.redrawn < 1:
+            kept = rng.random(H) >= self.redrawn
+            degrees[kept] = np.maximum(random_degrees(D, H, 1, common), least)[kept]
+            degrees[rng.integers(H)] = max(1, D - 1)
+        return np.sort(degrees) if single else degrees
 
     def wiring(self, member: int) -> Wiring:
         """Return the connections of a member."""
@@ -527,11 +559,11 @@ class Masked(Network):
         weight: Array | None = None,
     ) -> None:
         """Draw codes (n, D) where `held` is FREE, and weigh those that are WEIGHED."""
-        masks = weights.wiring.masks
-        order = masks.order
+        order = weights.wiring.masks.order
         n_threads = self._threads(len(codes), n_threads)
-        if weights.packed is None:
-            weights.packed = self._packed(weights, n_threads)
+        if weights.sampled is None:
+            weights.sampled = self._sampled(weights, n_threads)
+        walk, edges = weights.sampled
         inner = codes
         if self.order_agnostic:
             inner, noise = (np.ascontiguousarray(each[:, order]) for each in (codes, noise))
@@ -543,37 +575,45 @@ class Masked(Network):
                 for B, bias in zip(weights.context, biases, strict=True)
             ]
         _masked.sample(
-            draw, noise, held, inner, weight, self._one_hot(order), self.inputs.n_inputs,
-            weights.packed, biases, masks.finals(), order.astype(np.int32),
+            draw, noise, held, inner, weight, walk.block, self._one_hot(order),
+            self.inputs.n_inputs, edges, biases, walk.finals, walk.feature,
             self.n_outputs, self._activation, n_threads,
         )  # fmt: skip
         if inner is not codes:
             codes[:, order] = inner
 
-    def _packed(self, weights: Weights, n_threads: int) -> list[Any]:
-        """Return each connection, the direct one last, as the sampling kernel wants it."""
-        wiring, group = weights.wiring, _masked.sample_group(self.dtype)
-        counts = np.arange(self.n_features + 1)
-        finals = wiring.masks.finals()
-        # what is known, or wanted, after so many features: inputs, units, outputs
-        known = [counts * self.inputs.n_inputs, *finals, counts * self.n_outputs]
+    def _sampled(self, weights: Weights, n_threads: int) -> tuple[Walk, list[Any]]:
+        """Return the walk, and each connection, the direct one last, as the kernel wants it."""
+        wiring = weights.wiring
+        walk = self._only_walk if self.n_masks == 1 else self._walk(wiring)
 
-        def packed(each: Connection, rows: Array, columns: Array) -> tuple[Any, ...]:
-            # Lists pay where a block of features has some vectors of columns, products else.
-            wide = each.stairs.columns * _masked.SAMPLE_BLOCK >= _LISTED_WIDTH * self.n_features
-            listed = rows is known[0] and self._sparse and (wide or self.inputs.n_inputs > 1)
-            if listed:
-                rows = np.zeros_like(rows)
-            groups = sample_groups(each.stairs, rows, columns, group)
+        def packed(each: Connection, blocks: _masked.Blocks) -> tuple[Any, ...]:
             W = weights.matrices[each.name]
-            packed = _masked.pack(each.stairs, groups, W, n_threads)
-            return each.stairs, groups, W, packed, listed
+            return each.stairs, blocks, _masked.pack(each.stairs, blocks, W, n_threads)
 
-        layers: list[Any] = [
-            packed(each, known[layer], known[layer + 1]) for layer, each in enumerate(wiring.layers)
-        ]
-        direct = packed(wiring.direct, known[0], known[-1]) if wiring.direct else None
-        return [*(layers or [None]), direct]
+        layers: list[Any] = [*map(packed, wiring.layers, walk.layers)]
+        direct = packed(wiring.direct, walk.direct) if wiring.direct and walk.direct else None
+        return walk, [*(layers or [None]), direct]
+
+    @cached_property
+    def _only_walk(self) -> Walk:
+        return self._walk(self._only_wiring)
+
+    def _walk(self, wiring: Wiring) -> Walk:
+        D, finals = self.n_features, wiring.masks.finals()
+        block = _masked.sample_block(self.dtype, D)
+        edges = np.minimum(np.arange(0, D + block, block), D)
+        # rows that are known, and columns that begin, before so many features
+        inputs, outputs = edges * self.inputs.n_inputs, edges * self.n_outputs
+        known = [inputs, *(final[edges] for final in finals), outputs]
+
+        def blocks(each: Connection, rows: Array, columns: Array) -> _masked.Blocks:
+            listed = rows is inputs and self._sparse
+            return _masked.Blocks(each.stairs, rows, columns, listed, self.dtype)
+
+        layers = [*map(blocks, wiring.layers, known, known[1:])]
+        direct = blocks(wiring.direct, inputs, outputs) if wiring.direct else None
+        return Walk(block, finals, wiring.masks.order.astype(np.int32), layers, direct)
 
     # ----
 

@@ -126,15 +126,3 @@ class MaskSet:
             np.searchsorted(np.sort(degrees), counts, side="right").astype(np.int64)
             for degrees in self.degrees
         ]
-
-
-def sample_groups(
-    stairs: _masked.Staircase, rows: Array, columns: Array, group: int
-) -> _masked.Groups:
-    """Return the grouping of weights for sampling.
-
-    rows, columns (D + 1,): how many of them are known, or begin, after so many features.
-    """
-    D = len(columns) - 1
-    edges = np.minimum(np.arange(0, D + _masked.SAMPLE_BLOCK, _masked.SAMPLE_BLOCK), D)
-    return _masked.Groups(stairs, columns[edges], rows[edges[:-1]], group)

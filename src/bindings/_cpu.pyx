@@ -49,9 +49,10 @@ cdef size_t LARGE_PAGE = 1 << 21
 cdef struct kept_block:
     void* data
     size_t size
+    size_t since
 
 cdef kept_block kept[SLOTS]
-cdef size_t kept_bytes = 0
+cdef size_t kept_bytes = 0, times_kept = 0
 cdef size_t may_keep = int(os.environ.get("FASTAR_KEEP_MB", "256")) << 20
 cdef cython.pymutex lock
 
@@ -73,18 +74,38 @@ cdef void* take(size_t size, size_t* found) noexcept:
     return data
 
 
-cdef bint keep(void* data, size_t size) noexcept:
-    """Keep a block, if there is room."""
+cdef kept_block drop_oldest() noexcept:
+    """Return the block that has been kept longest, which is kept no more."""
     global kept_bytes
-    cdef int i
+    cdef int i, oldest = -1
+    for i in range(SLOTS):
+        if kept[i].data != NULL and (oldest < 0 or kept[i].since < kept[oldest].since):
+            oldest = i
+    cdef kept_block block = kept[oldest]
+    kept[oldest].data = NULL
+    kept_bytes -= block.size
+    return block
+
+
+cdef void keep(void* data, size_t size) noexcept:
+    """Keep a block for later, in the place of those that nobody has asked for; free what is not kept."""
+    global kept_bytes, times_kept
+    cdef int i, n_kept = 0
+    if not LEAST <= size <= MOST or size > may_keep:
+        free(data)
+        return
     with lock:
-        if LEAST <= size <= MOST and kept_bytes + size <= may_keep:
-            for i in range(SLOTS):
-                if kept[i].data == NULL:
-                    kept[i] = kept_block(data, size)
-                    kept_bytes += size
-                    return True
-    return False
+        for i in range(SLOTS):
+            n_kept += kept[i].data != NULL
+        while n_kept == SLOTS or kept_bytes + size > may_keep:
+            free(drop_oldest().data)
+            n_kept -= 1
+        for i in range(SLOTS):
+            if kept[i].data == NULL:
+                times_kept += 1
+                kept[i] = kept_block(data, size, times_kept)
+                kept_bytes += size
+                return
 
 
 cdef class Block:
@@ -108,8 +129,8 @@ cdef class Block:
             raise MemoryError()
 
     def __dealloc__(self):
-        if self.data != NULL and not keep(self.data, self.size):
-            free(self.data)
+        if self.data != NULL:
+            keep(self.data, self.size)
 
     def __getbuffer__(self, Py_buffer* buffer, int flags):
         PyBuffer_FillInfo(buffer, self, self.data, self.length, False, flags)

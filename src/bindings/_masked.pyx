@@ -4,6 +4,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cython cimport floating
 from cython.parallel cimport prange, threadid
+from libc.math cimport ceil, sqrt
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t
 
 from conditionals cimport draw_f32, draw_f64, walked_f32, walked_f64
@@ -14,13 +15,17 @@ import numpy as np
 from fastar._kernels._cpu import aligned_empty, isa
 
 cdef extern from "masked.h" nogil:
-    ctypedef struct masked_groups:
+    ctypedef struct masked_blocks:
+        int listed
         int64_t group
         const int64_t* start
         const int64_t* first
         const int64_t* count
         const int64_t* offset
         const int64_t* block
+        const int64_t* panel_first
+        const int64_t* panel_stride
+        const int64_t* panel_offset
     ctypedef struct staircase_f32:
         int64_t rows, columns
         const int64_t* row_begin
@@ -35,9 +40,8 @@ cdef extern from "masked.h" nogil:
         const int32_t* edges
     ctypedef struct sampled_f32:
         staircase_f32 stairs
-        masked_groups groups
+        masked_blocks blocks
         const float* packed
-        int listed
     ctypedef struct masked_walk_f32:
         int64_t D, P, n_layers, block
         int activation
@@ -49,7 +53,7 @@ cdef extern from "masked.h" nogil:
         int own_bias
         const int32_t* feature
     ctypedef struct masked_f32:
-        int64_t depth, width, sample_rows, group
+        int64_t depth, width, sample_rows, group, stride
         void (*forward)(int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f32, const float*,
                         const float*, int, int, float*, float*) noexcept nogil
         void (*backward)(int64_t, int64_t, int64_t, int64_t, staircase_f32, const float*, int, const float*,
@@ -85,9 +89,8 @@ cdef extern from "masked.h" nogil:
         const int32_t* edges
     ctypedef struct sampled_f64:
         staircase_f64 stairs
-        masked_groups groups
+        masked_blocks blocks
         const double* packed
-        int listed
     ctypedef struct masked_walk_f64:
         int64_t D, P, n_layers, block
         int activation
@@ -99,7 +102,7 @@ cdef extern from "masked.h" nogil:
         int own_bias
         const int32_t* feature
     ctypedef struct masked_f64:
-        int64_t depth, width, sample_rows, group
+        int64_t depth, width, sample_rows, group, stride
         void (*forward)(int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f64, const double*,
                         const double*, int, int, double*, double*) noexcept nogil
         void (*backward)(int64_t, int64_t, int64_t, int64_t, staircase_f64, const double*, int, const double*,
@@ -129,12 +132,15 @@ cdef const masked_f64* f64 = masked_f64_for(isa)
 
 cdef int64_t OUTER_ROWS = 48  # rows of W that a task of `outer` takes: whole tiles of any instruction set
 
-SAMPLE_BLOCK = 32  # features in a block of `sample`
 
+def sample_block(dtype, int64_t n_features):
+    """Return how many features a block of `sample` should have.
 
-def sample_group(dtype):
-    """Return how many columns `groups` should put together."""
-    return f32.group if dtype == np.float32 else f64.group
+    What is done within a block, column by column, grows with it; what is done once a block, for all columns to
+    come, grows with the number of blocks.
+    """
+    cdef int64_t group = f32.group if dtype == np.float32 else f64.group
+    return <int64_t>ceil(sqrt(0.75 * n_features) / group) * group
 
 
 cdef class Staircase:
@@ -440,79 +446,124 @@ def scatter(inputs, Staircase stairs, const floating[:, ::1] G, floating[:, ::1]
                         &gW[0, 0], &rows[threadid(), 0], &factors[threadid(), 0])
 
 
-cdef class Groups:
-    """The columns of one weight matrix in groups, none across two blocks of features.
+cdef class Blocks:
+    """Where the weights of one matrix lie for sampling, a block of features after the other.
 
     Parameters
     ----------
     stairs : Staircase
-    columns, rows : int64 arrays (blocks + 1,) and (blocks,)
-        The first column of each block, and the rows that are final when it begins.
-    group : int
-        The most columns of a group.
+    rows, columns : int64 arrays (blocks + 1,)
+        How many rows are final, and columns begun, before each block and after the last.
+    listed : bool
+        Whether its rows are inputs that come by lists.
+    dtype : float32 or float64
     """
 
-    cdef readonly int64_t group, size
-    cdef int64_t[::1] start, first, count, offset, block
+    cdef readonly int64_t size
+    cdef bint listed
+    cdef int64_t group
+    cdef int64_t[::1] start, first, count, offset, block, panel_first, panel_stride, panel_offset
+    cdef int64_t[::1] row, column
 
-    def __init__(self, Staircase stairs, columns, rows, int64_t group):
-        starts, blocks, firsts, counts = [], [0], [], []
+    def __init__(self, Staircase stairs, rows, columns, bint listed, dtype):
+        cdef int64_t lanes = (f32.width if dtype == np.float32 else f64.width) // 2
+        cdef int64_t stride = f32.stride if dtype == np.float32 else f64.stride
+        self.listed = listed
+        self.column = np.array(columns, np.int64)
+        self.group = f32.group if dtype == np.float32 else f64.group
         begin, end = stairs.limits()[2:]
-        for b in range(len(rows)):
-            j0, j1 = columns[b], columns[b + 1]
-            for j in range(j0, j1, group):
-                last = min(j + group, j1) - 1
-                starts.append(j)
-                firsts.append(begin[j])
-                counts.append(max(0, min(end[last], rows[b]) - begin[j]))
-            blocks.append(len(starts))
-        self.group = group
-        self.start = np.array([*starts, columns[len(rows)]], np.int64)
-        self.first = np.array([*firsts, 0], np.int64)
-        self.count = np.array([*counts, 0], np.int64)
-        self.offset = np.concatenate([[0], np.cumsum(self.count.base) * group]).astype(np.int64)
-        self.block = np.array(blocks, np.int64)
-        self.size = self.offset[len(starts)]
+        width = np.diff(columns)
+        cdef int64_t n = len(width)
+        n_groups = np.where(listed, 0, -(-width // self.group))
+        block = np.concatenate([[0], np.cumsum(n_groups)])
+        of = np.repeat(np.arange(n), n_groups)
+        start = columns[of] + (np.arange(len(of)) - block[of]) * self.group
+        last = np.minimum(start + self.group, columns[of + 1]) - 1
+        count = np.maximum(0, np.minimum(end[last], rows[of]) - begin[start])
+        # panels come first, so that each of their rows begins on a cache line
+        wide = -(-width // lanes) * lanes
+        if listed:
+            wide = np.full(n, (stairs.columns + stride - 1) // stride * stride)
+        sizes = np.concatenate([np.diff(rows) * wide, count * self.group])
+        offset = np.concatenate([[0], np.cumsum(sizes)])
+        self.size = offset[len(sizes)]
+        self.block = block
+        self.start = np.append(start, columns[n])
+        self.first = np.append(begin[start], 0)
+        self.count = np.append(count, 0)
+        self.offset = offset[n:].copy()
+        self.row = np.array(rows, np.int64)
+        self.panel_first = np.where(listed, 0, rows[:n])
+        self.panel_stride = wide
+        self.panel_offset = np.where(listed, columns[:n], offset[:n])
 
-    cdef masked_groups struct(self) noexcept:
-        return masked_groups(self.group, &self.start[0], &self.first[0], &self.count[0], &self.offset[0],
-                             &self.block[0])
+    cdef masked_blocks struct(self) noexcept:
+        return masked_blocks(self.listed, self.group, &self.start[0], &self.first[0], &self.count[0],
+                             &self.offset[0], &self.block[0], &self.panel_first[0], &self.panel_stride[0],
+                             &self.panel_offset[0])
 
 
-def pack(Staircase stairs, Groups groups, const floating[:, ::1] W, int n_threads):
+cdef enum:
+    PACKED_ROWS = 16  # which stay in cache while the groups of a block take from them in turn
+
+
+cdef void pack_rows(Staircase stairs, const floating* W, int64_t first, int64_t count, int64_t j0, int64_t j1,
+                    int64_t width, floating* packed) noexcept nogil:
+    if floating is float:
+        f32.pack(first, count, j0, j1, width, stairs_f32(stairs, W), packed)
+    else:
+        f64.pack(first, count, j0, j1, width, stairs_f64(stairs, W), packed)
+
+
+cdef void pack_block(Staircase stairs, Blocks blocks, const floating* W, int64_t i,
+                     floating* packed) noexcept nogil:
+    cdef int64_t g0 = blocks.block[i], g1 = blocks.block[i + 1], first = blocks.row[i], g, k, low, high
+    cdef int64_t count = blocks.row[i + 1] - first, stride = blocks.panel_stride[i]
+    if blocks.listed:
+        pack_rows(stairs, W, first, count, 0, stairs.columns, stride, packed + first * stride)
+        return
+    if stride > 0:
+        pack_rows(stairs, W, first, count, blocks.column[i], blocks.column[i + 1], stride,
+                  packed + blocks.panel_offset[i])
+    if g0 == g1:
+        return
+    k = blocks.first[g0]
+    while k < first:
+        for g in range(g0, g1):
+            low, high = max(k, blocks.first[g]), min(k + PACKED_ROWS, blocks.first[g] + blocks.count[g])
+            if low < high:
+                pack_rows(stairs, W, low, high - low, blocks.start[g], blocks.start[g + 1], blocks.group,
+                          packed + blocks.offset[g] + (low - blocks.first[g]) * blocks.group)
+        k += PACKED_ROWS
+
+
+def pack(Staircase stairs, Blocks blocks, const floating[:, ::1] W, int n_threads):
     """Return the weights as `sample` reads them."""
     dtype = np.float32 if floating is float else np.float64
-    cdef floating[::1] packed = aligned_empty((max(1, groups.size),), dtype)
+    cdef floating[::1] packed = aligned_empty((max(1, blocks.size),), dtype)
     cdef int64_t i
     check(W.shape[0] == stairs.rows and W.shape[1] == stairs.columns)
-    for i in prange(groups.start.shape[0] - 1, nogil=True, num_threads=n_threads):
-        if groups.count[i] > 0:
-            if floating is float:
-                f32.pack(groups.first[i], groups.count[i], groups.start[i], groups.start[i + 1], groups.group,
-                         stairs_f32(stairs, &W[0, 0]), &packed[0] + groups.offset[i])
-            else:
-                f64.pack(groups.first[i], groups.count[i], groups.start[i], groups.start[i + 1], groups.group,
-                         stairs_f64(stairs, &W[0, 0]), &packed[0] + groups.offset[i])
+    for i in prange(blocks.row.shape[0] - 1, nogil=True, num_threads=n_threads, schedule="dynamic",
+                    chunksize=1):
+        pack_block(stairs, blocks, &W[0, 0], i, &packed[0])
     return packed.base
 
 
 cdef sampled_f32 sampled32(edge):
     cdef Staircase stairs = edge[0]
-    cdef Groups groups = edge[1]
-    cdef const float[:, ::1] W = edge[2]
-    cdef const float[::1] packed = edge[3]
-    return sampled_f32(stairs_f32(stairs, &W[0, 0]), groups.struct(), &packed[0], edge[4])
+    cdef Blocks blocks = edge[1]
+    cdef const float[::1] packed = edge[2]
+    return sampled_f32(stairs_f32(stairs, NULL), blocks.struct(), &packed[0])
 
 
 cdef sampled_f64 sampled64(edge):
     cdef Staircase stairs = edge[0]
-    cdef Groups groups = edge[1]
-    cdef const double[:, ::1] W = edge[2]
-    cdef const double[::1] packed = edge[3]
-    return sampled_f64(stairs_f64(stairs, &W[0, 0]), groups.struct(), &packed[0], edge[4])
+    cdef Blocks blocks = edge[1]
+    cdef const double[::1] packed = edge[2]
+    return sampled_f64(stairs_f64(stairs, NULL), blocks.struct(), &packed[0])
 
 
-def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, weight,
+def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, weight, int64_t block,
            const uint8_t[::1] one_hot, int64_t n_inputs, edges, biases, finals, const int32_t[::1] feature,
            int64_t n_outputs, int activation, int n_threads):
     """Fill codes (n, D), but for those with held (n, D) not FREE.
@@ -520,7 +571,7 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
     weight (n,): log p of codes that are WEIGHED is added.
 
     edges: into each hidden layer, from the last of them into the outputs, and from the inputs to the outputs;
-    each is (Staircase, Groups, W, what `pack` returned, whether the inputs come by lists), or None. biases: of
+    each is (Staircase, Blocks of `block` features, what `pack` returned), or None. biases: of
     each layer and the outputs, each (columns,), or all (n, columns). finals: for each hidden layer (D + 1,) how
     many units are final after so many features. feature (D,): the conditional's number of the k-th feature.
     """
@@ -562,33 +613,33 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
         for i, edge in enumerate(edges):
             if floating is float:
                 (<sampled_f32*>layers)[i].stairs.rows = 0
-                (<sampled_f32*>layers)[i].listed = 0
+                (<sampled_f32*>layers)[i].blocks.listed = 0
                 if edge is not None:
                     (<sampled_f32*>layers)[i] = sampled32(edge)
             else:
                 (<sampled_f64*>layers)[i].stairs.rows = 0
-                (<sampled_f64*>layers)[i].listed = 0
+                (<sampled_f64*>layers)[i].blocks.listed = 0
                 if edge is not None:
                     (<sampled_f64*>layers)[i] = sampled64(edge)
         if floating is float:
             draw32 = (<draw_f32*>PyCapsule_GetPointer(draw, "fastar.draw_f32"))[0]
             check(noise.shape[2] == draw32.n_noise)
             walk32 = masked_walk_f32(
-                D, n_outputs, n_layers, SAMPLE_BLOCK, activation, input_spec(D, n_inputs, D, &one_hot[0]), f,
+                D, n_outputs, n_layers, block, activation, input_spec(D, n_inputs, D, &one_hot[0]), f,
                 <sampled_f32*>layers, <sampled_f32*>layers + n_layers + 1, b, own_bias, &feature[0])
             rows, size = f32.sample_rows, f32.sample_scratch(walk32)
         else:
             draw64 = (<draw_f64*>PyCapsule_GetPointer(draw, "fastar.draw_f64"))[0]
             check(noise.shape[2] == draw64.n_noise)
             walk64 = masked_walk_f64(
-                D, n_outputs, n_layers, SAMPLE_BLOCK, activation, input_spec(D, n_inputs, D, &one_hot[0]), f,
+                D, n_outputs, n_layers, block, activation, input_spec(D, n_inputs, D, &one_hot[0]), f,
                 <sampled_f64*>layers, <sampled_f64*>layers + n_layers + 1, b, own_bias, &feature[0])
             rows, size = f64.sample_rows, f64.sample_scratch(walk64)
         # a fair share of rows, for blocks of fewer rows take no less time
         scratch = aligned_empty((n_threads, size), dtype)
-        values = aligned_empty((n_threads, rows * D), dtype)
+        values = aligned_empty((n_threads, rows * block), dtype)
         counts = aligned_empty((n_threads, rows), np.int32)
-        places = aligned_empty((n_threads, rows * D), np.int32)
+        places = aligned_empty((n_threads, rows * block), np.int32)
         for i in prange((n + rows - 1) // rows, nogil=True, num_threads=n_threads, schedule="dynamic",
                         chunksize=1):
             r = i * rows

@@ -25,6 +25,7 @@ enum {
     ROWS = 4 * VL,       /* of data that one walk over the features carries */
     SAMPLE_DEPTH = 128, /* as DEPTH, of ROWS rows' units */
     GROUP = TILE / 2,
+    PUSHED = 4, /* vectors of a row of listed inputs' weights in sampling, or twice, or four times as many */
 };
 
 INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -143,8 +144,10 @@ static void pack(int64_t first, int64_t count, int64_t j0, int64_t j1, int64_t w
             pack_row(PANEL, w, begin, end, packed + k * PANEL);
         else if (width == WIDE)
             pack_row(WIDE, w, begin, end, packed + k * WIDE);
-        else
+        else if (width == GROUP)
             pack_row(GROUP, w, begin, end, packed + k * GROUP);
+        else
+            pack_row(width, w, begin, end, packed + k * width);
     }
 }
 
@@ -273,6 +276,7 @@ const table_type FASTAR_TABLE(masked) = {
     .depth = DEPTH,
     .sample_rows = ROWS,
     .group = GROUP,
+    .stride = PUSHED * VL,
     .forward = forward,
     .backward = backward,
     .copy_columns = copy_columns,

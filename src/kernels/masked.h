@@ -15,16 +15,22 @@
 
 enum { FASTAR_MASKED_SIGMOID, FASTAR_MASKED_TANH, FASTAR_MASKED_RELU };
 
-/* Of the sources of one block of features: `packed` weights from the rows that are final when the block begins,
- * a group of columns at a time. */
+/* One weight matrix as sampling reads it, a block of features after the other. What the rows that are final when a
+ * block begins give to its columns is a product with packed weights, a group of columns at a time; rows that become
+ * final within it are in its panel. Listed inputs give to all later columns when their block ends: their only panel is
+ * the whole matrix. */
 typedef struct {
-    int64_t group;         /* columns in a group */
-    const int64_t *start;  /* (groups + 1,) first column of each group, rising */
-    const int64_t *first;  /* (groups,) rows first[g] .. first[g] + count[g] - 1 are packed, */
-    const int64_t *count;  /* (groups,) `group` numbers each, */
-    const int64_t *offset; /* (groups,) from here on */
-    const int64_t *block;  /* (blocks + 1,) first group of each block of features */
-} masked_groups;
+    int listed;                  /* inputs most of which are zero */
+    int64_t group;               /* columns in a group */
+    const int64_t *start;        /* (groups + 1,) first column of each group, rising */
+    const int64_t *first;        /* (groups,) rows first[g] .. first[g] + count[g] - 1 are packed, */
+    const int64_t *count;        /* (groups,) `group` numbers each, */
+    const int64_t *offset;       /* (groups,) from here on */
+    const int64_t *block;        /* (blocks + 1,) first group of each block of features */
+    const int64_t *panel_first;  /* (blocks,) the first row of each panel, */
+    const int64_t *panel_stride; /* (blocks,) whole vectors from row to row, */
+    const int64_t *panel_offset; /* (blocks,) the block's first column in it */
+} masked_blocks;
 
 #define FASTAR_MASKED(real, type)                                                                  \
     typedef struct {                                                                               \
@@ -42,9 +48,8 @@ typedef struct {
     /* Weights as sampling reads them. */                                                          \
     typedef struct {                                                                               \
         staircase_##type stairs;                                                                   \
-        masked_groups groups;                                                                      \
+        masked_blocks blocks;                                                                      \
         const real *packed;                                                                        \
-        int listed; /* from inputs that come by lists of those that are not zero, not by products */ \
     } sampled_##type;                                                                              \
     typedef struct {                                                                               \
         int64_t D, P, n_layers;         /* n_layers hidden ones */                                 \
@@ -63,8 +68,9 @@ typedef struct {
         int64_t width;  /* columns in a panel */                                                   \
         int64_t sample_rows; /* that `sample` takes at most */                                     \
         int64_t group;  /* columns in a group of sampling */                                       \
+        int64_t stride; /* of which that of listed inputs' panel is a multiple, zero beyond the columns */ \
         /* OUT packed: rows first .. first + count - 1 of W in columns j0 .. j1 - 1, `width` apart, zero beyond and \
-         * where the stairs hide them. width: of a panel, or of a group. */                        \
+         * where the stairs hide them. width: of a panel, of a group, or whole vectors. */                      \
         void (*pack)(int64_t first, int64_t count, int64_t j0, int64_t j1, int64_t width,          \
                      staircase_##type stairs, real *packed);                                       \
         /* out (n, columns) = g(bias + A W), or, if `add`, += A W, in its columns j0 .. j1 - 1 <= j0 + panel: the share \
@@ -104,7 +110,7 @@ typedef struct {
         void (*column_sums)(int64_t n, int64_t width, const real *G, int64_t g_row, real *sums);   \
         /* Numbers of work space that `sample` wants, aligned to 64 bytes, */                      \
         int64_t (*sample_scratch)(masked_walk_##type walk);                                        \
-        /* and entries: counts (sample_rows,), rows and values (sample_rows, D). */                            \
+        /* and entries: counts (sample_rows,), rows and values (sample_rows, walk.block). */       \
         void (*sample)(int64_t n, masked_walk_##type walk, draw_##type draw, walked_##type walked, \
                        real *scratch, int32_t *counts, int32_t *rows, real *values);               \
     } masked_##type;

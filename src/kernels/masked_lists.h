@@ -3,38 +3,32 @@
 #define FASTAR_MASKED_LISTS_H
 
 /* `V` vectors of columns from j0 on, the last one of `left` lanes, of entries i .. i1 - 1: those of rows first ..
- * last - 1 show all of them. In C chains of sums: one would wait for itself. */
-INLINE void gather_slab(int V, int C, int64_t left, int64_t j0, int64_t i, int64_t i1, int32_t first, int32_t last,
+ * last - 1 show all of them. */
+INLINE void gather_slab(int V, int64_t left, int64_t j0, int64_t i, int64_t i1, int32_t first, int32_t last,
                         const int32_t *row, const real *value, STAIRS stairs, const real *start, real *out) {
     const real *W = stairs.W + j0;
     vec sum[SLAB];
 #pragma GCC unroll 8
-    for (int u = 0; u < V * C; u++)
-        sum[u] = start && u < V ? load(start + u * VL, u < V - 1 ? VL : left) : vset1(0);
-    while (i < i1) {
-        for (; i + C <= i1 && row[i] >= first && row[i + C - 1] < last; i += C)
+    for (int u = 0; u < V; u++)
+        sum[u] = load(start + u * VL, u < V - 1 ? VL : left);
+    for (; i < i1; i++) {
+        const real *w = W + row[i] * stairs.columns;
+        const vec x = vset1(value[i]);
+        if (row[i] >= first && row[i] < last)
 #pragma GCC unroll 8
-            for (int u = 0; u < V * C; u++) {
-                const real *w = W + row[i + u / V] * stairs.columns + u % V * VL;
-                sum[u] = vfma(vset1(value[i + u / V]), load(w, u % V < V - 1 ? VL : left), sum[u]);
-            }
-        if (i < i1) {
+            for (int u = 0; u < V; u++)
+                sum[u] = vfma(x, load(w + u * VL, u < V - 1 ? VL : left), sum[u]);
+        else {
             const int64_t from = stairs.row_begin[row[i]] - j0;
             const int64_t to = least(stairs.row_end[row[i]] - j0, (V - 1) * VL + left);
 #pragma GCC unroll 8
-            for (int u = 0; u < V; u++) {
-                vec w = load_range(W + row[i] * stairs.columns + u * VL, from - u * VL, to - u * VL);
-                sum[u] = vfma(vset1(value[i]), w, sum[u]);
-            }
-            i++;
+            for (int u = 0; u < V; u++)
+                sum[u] = vfma(x, load_range(w + u * VL, from - u * VL, to - u * VL), sum[u]);
         }
     }
 #pragma GCC unroll 8
-    for (int u = 0; u < V; u++) {
-        for (int c = 1; c < C; c++)
-            sum[u] += sum[u + c * V];
+    for (int u = 0; u < V; u++)
         store(out + u * VL, sum[u], u < V - 1 ? VL : left);
-    }
 }
 
 /* The first of the entries, sorted by row, whose row is not below a limit. */
@@ -48,29 +42,6 @@ INLINE int64_t first_from(int64_t count, const int32_t *row, int64_t limit) {
             count = middle;
     }
     return low;
-}
-
-static void gather_row(int64_t count, const int32_t *row, const real *value, int64_t j0, int64_t j1, STAIRS stairs,
-                       real *out) {
-    for (int64_t j = j0; j < j1;) {
-        const int64_t left = j1 - j;
-        const int64_t width = least(left, left >= SLAB * VL ? SLAB * VL : left >= 4 * VL ? 4 * VL : 2 * VL);
-        const int64_t i0 = first_from(count, row, stairs.column_begin[j]);
-        const int64_t i1 = first_from(count, row, stairs.column_end[j + width - 1]);
-        /* Rows that show the whole slab show its first and its last column. */
-        const int32_t first = (int32_t)stairs.column_begin[j + width - 1], last = (int32_t)stairs.column_end[j];
-#define GATHER(V, C, left)                                                                         \
-    gather_slab(V, C, left, j, i0, i1, first, last, row, value, stairs, NULL, out + j - j0)
-        if (width == SLAB * VL)
-            GATHER(SLAB, 1, VL);
-        else if (width == 4 * VL)
-            GATHER(4, 2, VL);
-        else if (width > VL)
-            GATHER(2, 4, width - VL);
-        else
-            GATHER(1, 4, width);
-        j += width;
-    }
 }
 
 static void edges(int64_t r, int64_t rows, int32_t count, LISTED x, int32_t *edge) {
@@ -119,7 +90,7 @@ static void gather_few(int64_t r0, int64_t r1, int64_t j0, int64_t j1, STAIRS st
             real *to = out + r * N + j;
             const real *start = add ? to : bias + j;
 #define FEW_ROWS(V, left)                                                                          \
-    gather_slab(V, 1, left, j, i0, i1, first, last, row, x.value + r * x.capacity, stairs, start, to)
+    gather_slab(V, left, j, i0, i1, first, last, row, x.value + r * x.capacity, stairs, start, to)
             if (width == WIDE)
                 FEW_ROWS(SLAB, VL);
             else

@@ -28,7 +28,7 @@ INLINE void group_product(int64_t K, const real *units, const real *B, int64_t w
 
 /* What the units that were final before the block give to its columns, the first of which is `out`. */
 static void from_before(int64_t block, const SAMPLED *edge, const real *units, real *out) {
-    const masked_groups *g = &edge->groups;
+    const masked_blocks *g = &edge->blocks;
     const int64_t g0 = g->block[block], g1 = g->block[block + 1];
     if (g0 == g1)
         return;
@@ -46,69 +46,89 @@ static void from_before(int64_t block, const SAMPLED *edge, const real *units, r
         }
 }
 
-/* The same for sparse inputs. rows, values (ROWS, D); wide: VL rows of columns. */
-static void from_entries(int64_t n, int64_t D, int64_t j0, int64_t j1, const SAMPLED *edge, const int32_t *counts,
-                         const int32_t *rows, const real *values, real *wide, real *out) {
-    const int64_t width = j1 - j0, stride = (width + VL - 1) / VL * VL;
-    for (int64_t r0 = 0; r0 < n; r0 += VL) {
-        for (int64_t r = r0; r < least(r0 + VL, n); r++)
-            gather_row(counts[r], rows + r * D, values + r * D, j0, j1, edge->stairs, wide + (r - r0) * stride);
-        for (int64_t j = 0; j < width; j += VL) {
-            vec v[VL];
-            for (int i = 0; i < VL; i++)
-                v[i] = vload(wide + i * stride + j);
-            vtranspose(v);
-            for (int i = 0; i < VL && j + i < width; i++) {
-                real *to = out + (j + i) * ROWS + r0;
-                vstore(to, vload(to) + v[i]);
-            }
+/* V vectors of one row's sums, of its entries in a block. W: their first column. */
+INLINE void push_row(int V, int64_t count, const int32_t *row, const real *value, int64_t stride, const real *W,
+                     real *sums) {
+    vec sum[4 * PUSHED];
+#pragma GCC unroll 16
+    for (int u = 0; u < V; u++)
+        sum[u] = vload(sums + u * VL);
+    for (int64_t i = 0; i < count; i++)
+#pragma GCC unroll 16
+        for (int u = 0; u < V; u++)
+            sum[u] = vfma(vset1(value[i]), vload(W + row[i] * stride + u * VL), sum[u]);
+#pragma GCC unroll 16
+    for (int u = 0; u < V; u++)
+        vstore(sums + u * VL, sum[u]);
+}
+
+/* What a block's entries give to the columns from j0 on, none of which they reach within the block. counts (n,), rows
+ * and values (n, capacity); W (.., stride), sums (n, stride), of which what lies before j0 is not used any more. */
+static void push(int64_t n, int64_t capacity, const int32_t *counts, const int32_t *rows, const real *values,
+                 int64_t j0, int64_t stride, const real *W, real *sums) {
+    for (int64_t j = j0 / (PUSHED * VL) * (PUSHED * VL); j < stride;) {
+        const int64_t left = stride - j;
+#define PUSH(V)                                                                                    \
+    for (int64_t r = 0; r < n; r++)                                                                \
+        push_row(V, counts[r], rows + r * capacity, values + r * capacity, stride, W + j, sums + r * stride + j); \
+    j += (V)*VL
+        if (TILE > 8 && left >= 4 * PUSHED * VL) { /* of 32 registers */
+            PUSH(4 * PUSHED);
+        } else if (left >= 2 * PUSHED * VL) {
+            PUSH(2 * PUSHED);
+        } else {
+            PUSH(PUSHED);
         }
     }
 }
 
+/* Columns j0 .. j1 - 1 of sums (n, stride), to `out`. */
+static void take_columns(int64_t n, int64_t stride, int64_t j0, int64_t j1, const real *sums, real *out) {
+    for (int64_t r0 = 0; r0 < ROWS; r0 += VL)
+        for (int64_t j = j0; j < j1; j += VL) {
+            vec v[VL];
+            for (int i = 0; i < VL; i++)
+                v[i] = r0 + i < n ? load(sums + (r0 + i) * stride + j, stride - j) : vset1(0);
+            vtranspose(v);
+            for (int i = 0; i < VL && j + i < j1; i++)
+                vstore(out + (j - j0 + i) * ROWS + r0, v[i]);
+        }
+}
+
 /* Unit k, now final, to those columns j0 .. j1 - 1 of the present block that it reaches; `out` is column j0. */
-static void spread(const STAIRS *stairs, int64_t k, const real *unit, int64_t j0, int64_t j1, real *out) {
-    const real *w = stairs->W + k * stairs->columns;
-    const int64_t end = least(stairs->row_end[k], j1);
+static void spread(const SAMPLED *edge, int64_t block, int64_t k, const real *unit, int64_t j0, int64_t j1, real *out) {
+    const masked_blocks *b = &edge->blocks;
+    const real *w = edge->packed + b->panel_offset[block] + (k - b->panel_first[block]) * b->panel_stride[block];
+    const int64_t end = least(edge->stairs.row_end[k], j1) - j0;
     vec u[4];
     EACH_VECTOR(v)
         u[v] = vload(unit + v * VL);
-    for (int64_t j = most(stairs->row_begin[k], j0); j < end; j++) {
-        real *to = out + (j - j0) * ROWS;
+    for (int64_t j = most(edge->stairs.row_begin[k] - j0, 0); j < end; j++) {
+        real *to = out + j * ROWS;
         EACH_VECTOR(v)
             vstore(to + v * VL, vfma(vset1(w[j]), u[v], vload(to + v * VL)));
     }
 }
 
-static void spread_input(int64_t n, const input_spec *inputs, const STAIRS *stairs, int64_t d, const real *x,
-                         int64_t j0, int64_t j1, real *out) {
+static void spread_input(int64_t n, const input_spec *inputs, const SAMPLED *edge, int64_t block, int64_t d,
+                         const real *x, int64_t j0, int64_t j1, real *out) {
     if (!inputs->one_hot[d]) {
-        spread(stairs, d * inputs->Q, x, j0, j1, out);
+        spread(edge, block, d * inputs->Q, x, j0, j1, out);
         return;
     }
-    const int64_t begin = most(stairs->row_begin[d * inputs->Q], j0);
-    const int64_t end = least(stairs->row_end[d * inputs->Q], j1);
+    const masked_blocks *b = &edge->blocks;
+    const real *panel = edge->packed + b->panel_offset[block];
+    const int64_t begin = most(edge->stairs.row_begin[d * inputs->Q] - j0, 0);
+    const int64_t end = least(edge->stairs.row_end[d * inputs->Q], j1) - j0;
     for (int64_t r = 0; r < n; r++) {
         int32_t row;
         real value;
         if (!change_of(inputs, d, x[r], &row, &value))
             continue;
-        const real *w = stairs->W + row * stairs->columns;
+        const real *w = panel + (row - b->panel_first[block]) * b->panel_stride[block];
         for (int64_t j = begin; j < end; j++)
-            out[(j - j0) * ROWS + r] += value * w[j];
+            out[j * ROWS + r] += value * w[j];
     }
-}
-
-static void start_columns(const real *bias, int64_t j0, int64_t j1, real *out) {
-    for (int64_t j = 0; j < j1 - j0; j++)
-        EACH_VECTOR(v)
-            vstore(out + j * ROWS + v * VL, vset1(bias[j0 + j]));
-}
-
-static void start_own_columns(int64_t n, const real *bias, int64_t columns, int64_t j0, int64_t j1, real *out) {
-    for (int64_t j = 0; j < j1 - j0; j++)
-        for (int64_t r = 0; r < ROWS; r++)
-            out[j * ROWS + r] = r < n ? bias[r * columns + j0 + j] : 0;
 }
 
 static void activate_unit(int activation, real *unit) {
@@ -118,16 +138,20 @@ static void activate_unit(int activation, real *unit) {
     EACH_ACTIVATION(activation, UNIT)
 }
 
+/* From row to row of what is pushed. */
+INLINE int64_t pushed_stride(const SAMPLED *edge) { return edge->blocks.panel_stride[0]; }
+
 /* Scratch: units (D inputs, then each hidden layer's), the block's outputs and noise, each ROWS numbers; a
- * feature's outputs (ROWS, P); VL rows of columns. */
+ * feature's outputs (ROWS, P); sums (ROWS, columns) of what listed inputs gave to the first layer, and to the outputs. */
 static int64_t sample_scratch(WALK w) {
-    int64_t units = w.D, widest = w.block * w.P;
-    for (int64_t l = 0; l < w.n_layers; l++) {
-        units += w.layers[l].stairs.columns;
-        for (int64_t d0 = 0; d0 < w.D; d0 += w.block)
-            widest = most(widest, w.final[l][least(d0 + w.block, w.D)] - w.final[l][d0]);
-    }
-    return (units + w.block * w.P + w.block + w.P) * ROWS + (widest + VL - 1) / VL * VL * VL;
+    int64_t numbers = w.D + w.block * w.P + w.block + w.P;
+    for (int64_t l = 0; l < w.n_layers; l++)
+        numbers += w.layers[l].stairs.columns;
+    if (w.layers[0].blocks.listed)
+        numbers += pushed_stride(&w.layers[0]);
+    if (w.direct->blocks.listed)
+        numbers += pushed_stride(w.direct);
+    return numbers * ROWS;
 }
 
 typedef struct {
@@ -135,10 +159,34 @@ typedef struct {
     WALKED of;
     int64_t n, d0, d1, number; /* the block of features */
     int wanted;                /* whether any of its features is drawn or weighed */
-    real *x, *out, *noise, *raw, *wide;
+    real *x, *out, *noise, *raw;
+    real *sums[2]; /* of the first layer and the outputs; NULL where inputs are not listed */
     int32_t *counts, *rows;
     real *values;
 } walk_state;
+
+static void start_columns(const walk_state *s, int64_t l, int64_t j0, int64_t j1, real *out) {
+    const WALK *w = &s->w;
+    const int64_t width = l == w->n_layers ? w->D * w->P : w->layers[l].stairs.columns;
+    const real *bias = w->bias[l] + (w->own_bias ? s->of.first * width : 0);
+    if (w->own_bias)
+        for (int64_t j = 0; j < j1 - j0; j++)
+            for (int64_t r = 0; r < ROWS; r++)
+                out[j * ROWS + r] = r < s->n ? bias[r * width + j0 + j] : 0;
+    else
+        for (int64_t j = 0; j < j1 - j0; j++)
+            EACH_VECTOR(v)
+                vstore(out + j * ROWS + v * VL, vset1(bias[j0 + j]));
+}
+
+static void start_sums(const walk_state *s, int64_t l, const SAMPLED *edge, real *sums) {
+    const int64_t stride = pushed_stride(edge), columns = edge->stairs.columns;
+    const real *bias = s->w.bias[l] + (s->w.own_bias ? s->of.first * columns : 0);
+    for (int64_t r = 0; r < s->n; r++, sums += stride) {
+        memcpy(sums, bias + (s->w.own_bias ? r * columns : 0), columns * sizeof(real));
+        memset(sums + columns, 0, (stride - columns) * sizeof(real));
+    }
+}
 
 /* Everything that the features before the block give to its units and outputs. */
 static void begin_block(const walk_state *s) {
@@ -148,25 +196,19 @@ static void begin_block(const walk_state *s) {
     for (int64_t l = 0; l < w->n_layers + s->wanted; l++) {
         const int last = l == w->n_layers;
         const int64_t j0 = last ? s->d0 * w->P : w->final[l][s->d0], j1 = last ? s->d1 * w->P : w->final[l][s->d1];
-        const SAMPLED *edges[2] = {&w->layers[l], last ? w->direct : NULL};
-        real *columns = last ? s->out : target + j0 * ROWS;
-        if (w->own_bias) {
-            const int64_t width = last ? w->D * w->P : w->layers[l].stairs.columns;
-            start_own_columns(s->n, w->bias[l] + s->of.first * width, width, j0, j1, columns);
-        } else
-            start_columns(w->bias[l], j0, j1, columns);
-        for (int e = 0; e < 2; e++) {
-            const int from_inputs = e == 1 || l == 0;
-            if (!edges[e] || !edges[e]->stairs.rows)
-                continue;
-            if (edges[e]->listed && j0 < j1)
-                from_entries(s->n, w->D, j0, j1, edges[e], s->counts, s->rows, s->values, s->wide, columns);
-            else if (!edges[e]->listed)
-                from_before(s->number, edges[e], from_inputs ? s->x : units, columns);
-        }
+        const SAMPLED *layer = &w->layers[l];
+        real *columns = last ? s->out : target + j0 * ROWS, *sums = last ? s->sums[1] : l == 0 ? s->sums[0] : NULL;
+        if (sums)
+            take_columns(s->n, pushed_stride(last ? w->direct : layer), j0, j1, sums, columns);
+        else
+            start_columns(s, l, j0, j1, columns);
+        if (layer->stairs.rows && !layer->blocks.listed)
+            from_before(s->number, layer, units, columns);
+        if (last && w->direct->stairs.rows && !w->direct->blocks.listed)
+            from_before(s->number, w->direct, s->x, columns);
         if (!last) {
             units = target;
-            target += w->layers[l].stairs.columns * ROWS;
+            target += layer->stairs.columns * ROWS;
         }
     }
 }
@@ -177,19 +219,20 @@ static void complete(const walk_state *s, int64_t d) {
     const real *x = s->x + d * ROWS;
     const int64_t o0 = s->d0 * w->P, o1 = s->wanted ? s->d1 * w->P : o0;
     if (w->direct->stairs.rows && s->wanted)
-        spread_input(s->n, &w->inputs, &w->direct->stairs, d, x, o0, o1, s->out);
+        spread_input(s->n, &w->inputs, w->direct, s->number, d, x, o0, o1, s->out);
     real *units = s->x + w->D * ROWS;
     for (int64_t l = 0; l < w->n_layers; l++) {
         const int64_t *final = w->final[l];
         if (l == 0)
-            spread_input(s->n, &w->inputs, &w->layers[0].stairs, d, x, final[s->d0],
-                         final[s->d1], units + final[s->d0] * ROWS);
+            spread_input(s->n, &w->inputs, &w->layers[0], s->number, d, x, final[s->d0], final[s->d1],
+                         units + final[s->d0] * ROWS);
         const int last = l + 1 == w->n_layers;
         real *next = units + w->layers[l].stairs.columns * ROWS;
         const int64_t j0 = last ? o0 : w->final[l + 1][s->d0], j1 = last ? o1 : w->final[l + 1][s->d1];
         for (int64_t k = final[d]; k < final[d + 1]; k++) {
             activate_unit(w->activation, units + k * ROWS);
-            spread(&w->layers[l + 1].stairs, k, units + k * ROWS, j0, j1, last ? s->out : next + j0 * ROWS);
+            spread(&w->layers[l + 1], s->number, k, units + k * ROWS, j0, j1,
+                   last ? s->out : next + j0 * ROWS);
         }
         units = next;
     }
@@ -203,6 +246,8 @@ static void turn(int to_lanes, const walk_state *s, real *by_row, real *by_lane)
             const int64_t rows = least(VL, s->n - r0), features = least(VL, s->d1 - d);
             real *row = by_row + r0 * D + d, *lane = by_lane + (d - s->d0) * ROWS + r0;
             vec v[VL];
+            for (int i = 0; i < rows; i++)
+                __builtin_prefetch(row + i * D + s->w.block, !to_lanes);
             for (int i = 0; i < VL; i++)
                 v[i] = to_lanes ? (i < rows ? load(row + i * D, features) : vset1(0))
                                 : (i < features ? vload(lane + i * ROWS) : vset1(0));
@@ -241,16 +286,17 @@ static void choose(const walk_state *s, DRAW draw, int64_t d) {
         x[r] = 0;
 }
 
-/* Hand out what was drawn, and enter it in the lists of sparse inputs. */
+/* Hand out what was drawn, and push what listed inputs give to later blocks. */
 static void end_block(const walk_state *s) {
     const WALK *w = &s->w;
     real *codes = s->of.codes;
     if (s->wanted)
         turn(0, s, codes, s->x + s->d0 * ROWS);
-    const int listed = w->layers[0].listed || w->direct->listed;
-    for (int64_t r = 0; r < s->n && listed; r++) {
-        int32_t count = s->counts[r], *rows = s->rows + r * w->D;
-        real *values = s->values + r * w->D, *code = codes + r * w->D;
+    if (!s->sums[0] && !s->sums[1])
+        return;
+    for (int64_t r = 0; r < s->n; r++) {
+        int32_t count = 0, *rows = s->rows + r * w->block;
+        real *values = s->values + r * w->block, *code = codes + r * w->D;
         if (w->inputs.Q == 1)
             for (int64_t d = s->d0; d < s->d1; d += VL) {
                 const int left = (int)least(VL, s->d1 - d);
@@ -261,6 +307,12 @@ static void end_block(const walk_state *s) {
                 count += change_of(&w->inputs, d, code[d], rows + count, values + count);
         s->counts[r] = count;
     }
+    const SAMPLED *edges[2] = {&w->layers[0], w->direct};
+    const int64_t next[2] = {w->n_layers ? w->final[0][s->d1] : 0, s->d1 * w->P};
+    for (int e = 0; e < 2; e++)
+        if (s->sums[e])
+            push(s->n, w->block, s->counts, s->rows, s->values, next[e], pushed_stride(edges[e]), edges[e]->packed,
+                 s->sums[e]);
 }
 
 /* Whether some row draws or weighs a feature from d0 to d1 - 1. */
@@ -283,8 +335,15 @@ static void sample(int64_t n, WALK walk, DRAW draw, WALKED walked, real *scratch
     s.out = s.x + units * ROWS;
     s.noise = s.out + walk.block * walk.P * ROWS;
     s.raw = s.noise + walk.block * ROWS;
-    s.wide = s.raw + walk.P * ROWS;
-    memset(counts, 0, n * sizeof *counts);
+    real *sums = s.raw + walk.P * ROWS;
+    for (int e = 0; e < 2; e++) {
+        const SAMPLED *edge = e ? walk.direct : walk.layers;
+        if (!edge->blocks.listed)
+            continue;
+        s.sums[e] = sums;
+        sums += pushed_stride(edge) * ROWS;
+        start_sums(&s, e ? walk.n_layers : 0, edge, s.sums[e]);
+    }
     while (end > 0 && !is_wanted(n, walk.D, end - 1, end, walked.held))
         end--;
     for (s.d0 = 0; s.d0 < end; s.d0 = s.d1, s.number++) {

@@ -16,15 +16,25 @@ INLINE void bernoulli_row(int with_gradient, int64_t count, int64_t P, const fea
         clear_unused(count, 1, P, graw);
 }
 
-static void bernoulli_draw(int64_t n, const feature_spec *f, double temperature, real *raw, int64_t raw_stride,
-                           const real *noise, int64_t noise_stride, real *codes) {
-    (void)f;
+INLINE void draw_bits(int64_t n, vec cold, const real *raw, int64_t raw_stride, const real *noise, int64_t noise_stride,
+                      real *codes) {
+#pragma GCC unroll 4
     for (int64_t r = 0; r < n; r += VL) {
         int m = lanes(n - r);
-        vec p = vsigmoid(strided(raw + r * raw_stride, raw_stride, m) * vset1(coldness(temperature)));
+        vec p = vsigmoid(strided(raw + r * raw_stride, raw_stride, m) * cold);
         vec uniform = strided(noise + r * noise_stride, noise_stride, m);
         vstore_part(codes + r, vselect(uniform < p, vset1(1), vset1(0)), m);
     }
+}
+
+static void bernoulli_draw(int64_t n, const feature_spec *f, double temperature, real *raw, int64_t raw_stride,
+                           const real *noise, int64_t noise_stride, real *codes) {
+    (void)f;
+    const vec cold = vset1(coldness(temperature));
+    if (raw_stride == 1 && noise_stride == 1)
+        draw_bits(n, cold, raw, 1, noise, 1, codes);
+    else
+        draw_bits(n, cold, raw, raw_stride, noise, noise_stride, codes);
 }
 
 static void bernoulli_mode(int64_t n, const real *raw, int64_t raw_stride, const real *bounds, int64_t bounds_stride,
