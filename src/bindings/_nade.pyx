@@ -124,18 +124,31 @@ def checked_rho(rho, int64_t D):
     return rho
 
 
-def factors(const floating[:, ::1] W, int sign, int n_threads):
-    """Return exp(sign * W) with rows of hidden_stride(H) numbers."""
+def factors(const floating[:, ::1] W, int sign, int n_threads, const uint8_t[::1] used=None):
+    """Return exp(sign * W) with rows of hidden_stride(H) numbers, undefined where they are not used."""
     cdef int64_t n = W.shape[0], H = W.shape[1], r
     dtype = np.float32 if floating is float else np.float64
     cdef int64_t stride = hidden_stride(H, dtype)
     cdef floating[:, ::1] out = aligned_empty((n, stride), dtype)
     for r in prange(n, nogil=True, num_threads=n_threads):
-        if floating is float:
-            f32.factors(1, H, stride, sign, &W[r, 0], &out[r, 0])
-        else:
-            f64.factors(1, H, stride, sign, &W[r, 0], &out[r, 0])
+        if used is None or used[r]:
+            if floating is float:
+                f32.factors(1, H, stride, sign, &W[r, 0], &out[r, 0])
+            else:
+                f64.factors(1, H, stride, sign, &W[r, 0], &out[r, 0])
     return out.base
+
+
+cdef uint8_t[::1] used_rows(const int32_t[::1] count, const int32_t[:, ::1] row, int64_t n_W):
+    """Return which rows of W the changes use; None if no change shares its row with another."""
+    cdef uint8_t[::1] used = np.zeros(n_W, np.uint8)
+    cdef int64_t total = 0, n_used = 0, r, i
+    for r in range(count.shape[0]):
+        total += count[r]
+        for i in range(count[r]):
+            n_used += not used[row[r, i]]
+            used[row[r, i]] = 1
+    return used if total > n_used else None
 
 
 def forward(changes, const floating[:, ::1] W, const floating[:, ::1] V, const floating[:, ::1] b, rho,
@@ -166,10 +179,13 @@ def forward(changes, const floating[:, ::1] W, const floating[:, ::1] V, const f
     # The table pays where a row of W serves more than one change; the bits are the same without it.
     cdef floating[:, ::1] table
     cdef const floating* exp_minus_W = NULL
-    if sizes.activation == FASTAR_SIGMOID_UNIT and np.sum(count) > W.shape[0]:
-        table = factors(W, -1, n_threads)
-        exp_minus_W = &table[0, 0]
-    cdef int64_t rows = rows_per_call(n, n_threads, ROWS_PER_CALL, 4 if P < FASTAR_MANY else 2), r, i
+    cdef const uint8_t[::1] used
+    if sizes.activation == FASTAR_SIGMOID_UNIT:
+        used = used_rows(count, row, W.shape[0])
+        if used is not None:
+            table = factors(W, -1, n_threads, used)
+            exp_minus_W = &table[0, 0]
+    cdef int64_t rows = rows_per_call(n, n_threads, ROWS_PER_CALL, 2), r, i
     for i in prange((n + rows - 1) // rows, nogil=True, num_threads=n_threads, schedule="dynamic",
                     chunksize=1):
         r = i * rows

@@ -8,31 +8,17 @@ from fastar._kernels._cpu import isa
 
 cdef extern from "uniforms.h" nogil:
     enum: FASTAR_SEEDS
-    ctypedef struct uniform_state:
-        pass
     ctypedef struct uniforms_f32:
-        void (*begin)(const uint64_t*, uniform_state*) noexcept nogil
-        void (*fill)(uniform_state*, int64_t, float*) noexcept nogil
+        void (*fill)(const uint64_t*, int64_t, float*) noexcept nogil
     const uniforms_f32* uniforms_f32_for(int isa)
     ctypedef struct uniforms_f64:
-        void (*begin)(const uint64_t*, uniform_state*) noexcept nogil
-        void (*fill)(uniform_state*, int64_t, double*) noexcept nogil
+        void (*fill)(const uint64_t*, int64_t, double*) noexcept nogil
     const uniforms_f64* uniforms_f64_for(int isa)
 
 cdef const uniforms_f32* f32 = uniforms_f32_for(isa)
 cdef const uniforms_f64* f64 = uniforms_f64_for(isa)
 
 N_SEEDS = FASTAR_SEEDS
-
-
-cdef void fill_from(const uint64_t* seeds, int64_t n, floating* out) noexcept nogil:
-    cdef uniform_state state
-    if floating is float:
-        f32.begin(seeds, &state)
-        f32.fill(&state, n, out)
-    else:
-        f64.begin(seeds, &state)
-        f64.fill(&state, n, out)
 
 
 def fill(const uint64_t[:, ::1] seeds, floating[:, ::1] out, int64_t rows, int n_threads):
@@ -45,4 +31,7 @@ def fill(const uint64_t[:, ::1] seeds, floating[:, ::1] out, int64_t rows, int n
         raise ValueError(f"seeds must be of shape {(count, FASTAR_SEEDS)}. Got {seeds.base.shape} instead.")
     for i in prange(count, nogil=True, num_threads=n_threads, schedule="static"):
         r = i * rows
-        fill_from(&seeds[i, 0], min(rows, n - r) * m, &out[r, 0])
+        if floating is float:
+            f32.fill(&seeds[i, 0], min(rows, n - r) * m, &out[r, 0])
+        else:
+            f64.fill(&seeds[i, 0], min(rows, n - r) * m, &out[r, 0])

@@ -35,26 +35,19 @@ INLINE void to_numbers(const wide *bits, numbers *x) {
 }
 #endif
 
-static void begin(const uint64_t *seeds, uniform_state *state) {
-    generators g = {.counter = (wide){0} + 1};
-    wide out;
-    memcpy(&g, seeds, FASTAR_SEEDS * sizeof *seeds);
-    for (int i = 0; i < WARM_UP; i++)
-        step(&g, &out);
-    memcpy(state, &g, sizeof g);
-}
-
-static void fill(uniform_state *state, int64_t n, real *out) {
+static void fill(const uint64_t *seeds, int64_t n, real *out) {
     generators g;
-    memcpy(&g, state, sizeof g);
+    wide bits;
+    numbers x;
+    memcpy(&g, seeds, FASTAR_SEEDS * sizeof *seeds);
+    g.counter = (wide){0} + 1;
+    for (int i = 0; i < WARM_UP; i++)
+        step(&g, &bits);
     for (int64_t i = 0; i < n; i += NUMBERS) {
-        wide bits;
-        numbers x;
         step(&g, &bits);
         to_numbers(&bits, &x);
         memcpy(out + i, &x, (n - i < NUMBERS ? n - i : NUMBERS) * sizeof *out);
     }
-    memcpy(state, &g, sizeof g);
 }
 
-const FASTAR_TABLE_TYPE(uniforms) FASTAR_TABLE(uniforms) = {begin, fill};
+const FASTAR_TABLE_TYPE(uniforms) FASTAR_TABLE(uniforms) = {fill};
