@@ -148,7 +148,7 @@ RECIPES |= {
         "learning_rate_init": 6e-3,
         "alpha": 0.1,
         "batch_size": 50,
-        "max_iter": 55,
+        "max_iter": 52,
         "n_iter_no_change": 60,
         "seeds": (92, 91, 6, 122, 470, 292, 280, 479),
     },
