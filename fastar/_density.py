@@ -45,8 +45,8 @@ _OF_INTS = _OfInts()
 def generator(random_state: Any) -> np.random.Generator:
     """Return a generator with a stream that the random state decides."""
     if isinstance(random_state, Integral):
-        random_state, whole = _OF_INTS.state, random_state
-        random_state.seed(whole)
+        _OF_INTS.state.seed(int(random_state))
+        random_state = _OF_INTS.state
     seed = check_random_state(random_state).randint(2**31, size=4)
     return np.random.Generator(np.random.SFC64(seed))
 

@@ -53,7 +53,7 @@ class Model:
     @property
     def params(self) -> Params:
         """Named views on `theta`."""
-        return Layout(self.network.shapes, 0).views(self.theta)
+        return self.layout.views(self.theta)
 
     @property
     def n_parameters(self) -> int:
