@@ -18,26 +18,56 @@ enum {
     SLAB_BYTES = 1 << 19, /* or fewer where they are larger */
 };
 
+/* A change that waits for the next outputs of its tile, to be computed beside them. */
+typedef struct {
+    int64_t row, change; /* row -1: none */
+} waiting;
+
+/* The changes of the tile's rows at feature d, the last one left waiting if it can be; returns the next feature, or
+ * `end`, at which one of these rows changes. */
+static int64_t change_tile(const layer *l, int64_t n, int64_t r0, int64_t d, int64_t end, int64_t *cursor,
+                           waiting *last) {
+    const real rho = rho_of(&l->p, d);
+    const int may_wait = l->z.P < FASTAR_MANY;
+    for (int64_t r = r0; r < r0 + n; r++) {
+        const int32_t *at = l->changes.at + r * l->changes.capacity;
+        int64_t i = cursor[r], count = l->changes.count[r];
+        if (l->p.rho && !(i < count && at[i] == d))
+            rescale(l, r, rho);
+        for (; i < count && at[i] == d; i++) {
+            if (last->row >= 0)
+                change(l, last->row, last->change, rho);
+            *last = may_wait && is_step(l, r, i) ? (waiting){r, i} : (waiting){-1, 0};
+            if (last->row < 0)
+                change(l, r, i, rho);
+        }
+        if (i < count && at[i] < end)
+            end = at[i];
+        cursor[r] = i;
+    }
+    return end;
+}
+
 /* Features d0 .. d1 - 1, d0 >= 1, of a tile of n rows from row r0 on. cursor: changes so far. */
 static void forward_tile(const layer *l, int64_t n, int64_t r0, int64_t d0, int64_t d1, real *raw, int64_t *cursor) {
     const nade_sizes *z = &l->z;
+    const real *h = l->units.h + r0 * z->stride;
     for (int64_t d = d0; d < d1;) {
-        const real rho = rho_of(&l->p, d);
-        int64_t next = l->p.rho ? d + 1 : d1;
-        for (int64_t r = r0; r < r0 + n; r++) {
-            const int32_t *at = l->changes.at + r * l->changes.capacity;
-            int64_t i = cursor[r], count = l->changes.count[r];
-            if (l->p.rho && !(i < count && at[i] == d))
-                rescale(l, r, rho);
-            for (; i < count && at[i] == d; i++)
-                change(l, r, i, rho);
-            if (i < count && at[i] < next)
-                next = at[i];
-            cursor[r] = i;
-        }
+        waiting last = {-1, 0};
+        const int64_t next = change_tile(l, n, r0, d, l->p.rho ? d + 1 : d1, cursor, &last);
         /* V and b have no row, and raw no column, of h for the first feature: shift to the second. */
-        outputs(n, z, (d - 1) * z->P, (next - 1) * z->P, l->p.V, l->p.b + z->P,
-                l->units.h + r0 * z->stride, z->D * z->P, raw + (r0 * z->D + 1) * z->P);
+        int64_t o0 = (d - 1) * z->P, o1 = (next - 1) * z->P;
+        real *to = raw + (r0 * z->D + 1) * z->P;
+        if (last.row >= 0) {
+            step taken = step_of(l, last.row, last.change);
+            const int64_t done = outputs_beside(n, o1 - o0, z->H, z->stride, l->p.V + o0 * z->H, l->p.b + z->P + o0, h,
+                                                last.row - r0, &taken, z->D * z->P, to + o0);
+            if (out_of_range(taken.states))
+                saturate(l, last.row, last.change);
+            else
+                o0 += done;
+        }
+        outputs(n, z, o0, o1, l->p.V, l->p.b + z->P, h, z->D * z->P, to);
         d = next;
     }
 }
@@ -49,11 +79,13 @@ static void forward(int64_t n, nade_sizes z, PARAMS p, CHANGES changes, UNITS un
         start(&l, r);
         cursor[r] = 0;
     }
-    const int64_t fit = SLAB_BYTES / (z.P * z.H * (int64_t)sizeof(real)), tile = tile_rows(&z, n);
+    const int64_t fit = SLAB_BYTES / (z.P * z.H * (int64_t)sizeof(real));
     const int64_t slab = fit < 1 ? 1 : fit < SLAB ? fit : SLAB;
     for (int64_t d0 = 1; d0 < z.D; d0 += slab)
-        for (int64_t r = 0; r < n; r += tile)
-            forward_tile(&l, n - r < tile ? n - r : tile, r, d0, d0 + slab < z.D ? d0 + slab : z.D, raw, cursor);
+        for (int64_t r = 0, tile; r < n; r += tile) {
+            tile = tile_rows(&z, n - r);
+            forward_tile(&l, tile, r, d0, d0 + slab < z.D ? d0 + slab : z.D, raw, cursor);
+        }
 }
 
 /* What feature f, just drawn or leaving the Markov window, changes in the hidden layer of row r. */
@@ -70,14 +102,12 @@ INLINE int sample_change(const layer *l, int64_t r, int64_t f, real sign, const 
 
 /* raw[r] for `features` features from d on, by the hidden layers as they are. */
 static void sample_outputs(const layer *l, int64_t n, int64_t d, int64_t features, real *raw, int64_t raw_stride) {
-    const int64_t P = l->z.P, H = l->z.H, tile = P < FASTAR_MANY ? TILE : FASTAR_SAMPLE_ROWS;
+    const int64_t P = l->z.P;
     if (d == 0)
         for (int64_t r = 0; r < n; r++)
             memcpy(raw + r * raw_stride, l->p.b, P * sizeof(real));
     else
-        for (int64_t r = 0; r < n; r += tile)
-            outputs(n - r < tile ? n - r : tile, &l->z, 0, features * P, l->p.V + (d - 1) * P * H,
-                    l->p.b + d * P, l->units.h + r * l->z.stride, raw_stride, raw + r * raw_stride);
+        outputs(n, &l->z, 0, features * P, l->p.V + (d - 1) * P * l->z.H, l->p.b + d * P, l->units.h, raw_stride, raw);
 }
 
 /* Whether some row draws or weighs feature d. */

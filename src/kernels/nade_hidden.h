@@ -56,16 +56,21 @@ INLINE vec changed(int activation, vec state, vec w, const vec *factor, real val
     return state * (factor ? *factor : vexp(vset1(-value) * w));
 }
 
-/* Negative where exp(-a) or a product of it and a factor may have lost what a is: |a| > 41 (346 in double
- * precision). A factor that vexp had to clamp to 2^125 (2^1021) takes any state inside the range out of it. */
-INLINE ivec out_of_range(vec state) {
-#if FASTAR_DOUBLE
-    const integer low = (integer)(1023 - 500) << 52, high = (integer)(1023 + 500) << 52;
-#else
-    const integer low = (integer)(127 - 60) << 23, high = (integer)(127 + 60) << 23;
-#endif
-    ivec bits = (ivec)state; /* of a positive number: they rise with it */
-    return (bits - low) | (high - bits);
+/* The least and the greatest states of a row. */
+typedef struct {
+    vec least, greatest;
+} extremes;
+
+INLINE void widen(extremes *e, vec state) {
+    e->least = vmin(e->least, state);
+    e->greatest = vmax(e->greatest, state);
+}
+
+/* Whether exp(-a) or a product of it and a factor may have lost what a is: |a| > 41 (346 in double precision).
+ * A factor that vexp had to clamp to 2^125 (2^1021) takes any state inside the range out of it. */
+INLINE int out_of_range(extremes e) {
+    const real bound = FASTAR_DOUBLE ? 0x1p500 : 0x1p60;
+    return vany_negative((e.least < vset1(1 / bound)) | (e.greatest > vset1(bound)));
 }
 
 /* The first `width` <= count * VL numbers of a row as vectors, zeros beyond. count: a constant. */
@@ -117,42 +122,67 @@ static void saturate(const layer *l, int64_t r, int64_t i) {
 }
 
 INLINE void start_with(int activation, const layer *l, int64_t r) {
-    ivec out = viset1(0);
+    extremes states = {vset1(1), vset1(1)};
     for (int64_t k = r * l->z.stride; k < (r + 1) * l->z.stride; k += VL) {
         vec state = state_of(activation, vload(l->units.initial + k));
         vstore(l->units.state + k, state);
         vstore(l->units.h + k, activate(activation, state, 1));
-        out |= out_of_range(state);
+        widen(&states, state);
     }
     l->units.saturated[r] = 0;
-    if (activation == FASTAR_SIGMOID_UNIT && vany_negative(out))
+    if (activation == FASTAR_SIGMOID_UNIT && out_of_range(states))
         saturate(l, r, -1);
+}
+
+/* A change of value 1 of a row whose state is exp(-a), by the table of factors. */
+typedef struct {
+    const real *factors; /* exp(-w) */
+    real *state, *h;
+    extremes states;
+} step;
+
+/* Whether change number i of row r is one. */
+INLINE int is_step(const layer *l, int64_t r, int64_t i) {
+    return l->z.activation == FASTAR_SIGMOID_UNIT && l->p.factors && !l->units.saturated[r]
+           && l->changes.value[r * l->changes.capacity + i] > 0;
+}
+
+INLINE step step_of(const layer *l, int64_t r, int64_t i) {
+    const int64_t row = l->changes.row[r * l->changes.capacity + i], at = r * l->z.stride;
+    return (step){l->p.factors + row * l->z.stride, l->units.state + at, l->units.h + at, {vset1(1), vset1(1)}};
+}
+
+/* The hidden units k .. k + VL - 1 after it. */
+INLINE vec take_step(step *s, int64_t k) {
+    const vec state = vload(s->state + k) * vload(s->factors + k), h = activate(FASTAR_SIGMOID_UNIT, state, 1);
+    vstore(s->state + k, state);
+    vstore(s->h + k, h);
+    widen(&s->states, state);
+    return h;
 }
 
 /* Change number i of row r, counted from the row's first. */
 INLINE void change_with(int activation, const layer *l, int64_t r, int64_t i, real rho) {
-    const int64_t H = l->z.H, row = l->changes.row[r * l->changes.capacity + i];
-    const real value = l->changes.value[r * l->changes.capacity + i], *w = l->p.W + row * H;
-    const real *factors = l->p.factors && value > 0 ? l->p.factors + row * l->z.stride : NULL;
-    real *state = l->units.state + r * l->z.stride, *h = l->units.h + r * l->z.stride;
-    ivec out = viset1(0);
-    if (activation == FASTAR_SIGMOID_UNIT && factors)
+    const int64_t H = l->z.H, at = r * l->z.stride;
+    extremes states = {vset1(1), vset1(1)};
+    if (activation == FASTAR_SIGMOID_UNIT && is_step(l, r, i)) {
+        step s = step_of(l, r, i);
 #pragma GCC unroll 4
-        for (int64_t k = 0; k < H; k += VL) {
-            vec s = vload(state + k) * vload(factors + k);
-            vstore(state + k, s);
-            vstore(h + k, activate(activation, s, rho));
-            out |= out_of_range(s);
-        }
-    else
+        for (int64_t k = 0; k < H; k += VL)
+            take_step(&s, k);
+        states = s.states;
+    } else {
+        const real value = l->changes.value[r * l->changes.capacity + i];
+        const real *w = l->p.W + l->changes.row[r * l->changes.capacity + i] * H;
         for (int64_t k = 0; k < H; k += VL) {
             vec wk = k + VL <= H ? vload(w + k) : vload_part(w + k, (int)(H - k));
-            vec s = changed(activation, vload(state + k), wk, NULL, value);
-            vstore(state + k, s);
-            vstore(h + k, activate(activation, s, rho));
-            out |= out_of_range(s);
+            vec state = changed(activation, vload(l->units.state + at + k), wk, NULL, value);
+            vstore(l->units.state + at + k, state);
+            vstore(l->units.h + at + k, activate(activation, state, rho));
+            widen(&states, state);
         }
-    if (activation == FASTAR_SIGMOID_UNIT && vany_negative(out))
+    }
+    if (activation == FASTAR_SIGMOID_UNIT && out_of_range(states))
         saturate(l, r, i);
 }
 

@@ -8,84 +8,98 @@
 #include "nade_hidden.h"
 
 enum {
-    TILE = 8,   /* rows of data whose hidden layers, 2 kB each for H = 500, stay in L1 together */
+    TILE = 5,   /* rows of data whose products with few outputs are in registers together, */
     PANEL = 4,  /* outputs of a register tile; their weights, 8 kB, stay in L1 with the hidden layers of */
     CROWD = 12, /* rows of data at most */
 #if defined(__AVX512F__)
-    TALL = 6, /* rows of a register tile: 24 sums, 6 vectors of rows and one of V in 32 registers */
-    EVEN = 2, /* rows come in multiples of it without tiles of one row */
+    ABREAST = 4, /* with so many of the outputs */
+    TALL = 6,    /* rows of a register tile: 24 sums, 6 vectors of rows and one of V in 32 registers */
+    EVEN = 2,    /* rows come in multiples of it without tiles of one row */
 #else
+    ABREAST = 2,
     TALL = 3, /* 12, 3 and one in 16 */
     EVEN = 3,
 #endif
 };
 
-/* out[s][r] = V[s] . h[r] for R rows of hidden layers and S rows of weights, one or two. */
-INLINE void products(int R, int S, int64_t H, int64_t stride, const real *V, const real *h, real *out) {
-    vec sum[2][TILE];
-    for (int s = 0; s < S; s++)
-        for (int r = 0; r < R; r++)
-            sum[s][r] = vset1(0);
+/* raw[r][s] = b[s] + V[s] . h[r] for R rows and S outputs. taken: a step that row `mover` takes on the way, beside
+ * products that keep other parts of the processor busy, or NULL. */
+INLINE void products(int R, int S, int64_t H, int64_t stride, const real *V, const real *b, const real *h,
+                     int64_t mover, step *taken, int64_t raw_stride, real *raw) {
+    vec sum[TILE * ABREAST];
+    int64_t row[TILE]; /* the mover last */
+    step moving = taken ? *taken : (step){0};
+#pragma GCC unroll 5
+    for (int r = 0; r < R; r++)
+        row[r] = taken ? mover + 1 + r - (mover + 1 + r >= R ? R : 0) : r;
+#pragma GCC unroll 20
+    for (int i = 0; i < R * S; i++)
+        sum[i] = vset1(0);
+#define ADD_PRODUCTS(load)                                                                         \
+    do {                                                                                           \
+        vec v[ABREAST];                                                                            \
+        _Pragma("GCC unroll 4") for (int s = 0; s < S; s++) v[s] = load;                           \
+        _Pragma("GCC unroll 5") for (int r = 0; r < R; r++) {                                      \
+            const vec x = taken && r == R - 1 ? take_step(&moving, k) : vload(h + row[r] * stride + k); \
+            _Pragma("GCC unroll 4") for (int s = 0; s < S; s++) sum[r * S + s] = vfma(x, v[s], sum[r * S + s]); \
+        }                                                                                          \
+    } while (0)
     int64_t k = 0;
 #pragma GCC unroll 4
-    for (; k + VL <= H; k += VL) {
-        vec v[2];
-        for (int s = 0; s < S; s++)
-            v[s] = vload(V + s * H + k);
-#pragma GCC unroll 8
-        for (int r = 0; r < R; r++) {
-            vec hk = vload(h + r * stride + k);
-            for (int s = 0; s < S; s++)
-                sum[s][r] = vfma(hk, v[s], sum[s][r]);
-        }
-    }
+    for (; k + VL <= H; k += VL)
+        ADD_PRODUCTS(vload(V + s * H + k));
     if (k < H)
-        for (int s = 0; s < S; s++) {
-            vec v = vload_part(V + s * H + k, (int)(H - k));
-#pragma GCC unroll 8
-            for (int r = 0; r < R; r++)
-                sum[s][r] = vfma(vload(h + r * stride + k), v, sum[s][r]);
-        }
-    for (int s = 0; s < S; s++)
-        if (R == TILE)
-            vsums(TILE, sum[s], out + s * TILE);
-        else
-            for (int r = 0; r < R; r++)
-                out[s * TILE + r] = vsum(sum[s][r]);
+        ADD_PRODUCTS(vload_part(V + s * H + k, (int)(H - k)));
+    if (taken)
+        taken->states = moving.states;
+    real out[TILE * ABREAST];
+    vsums(R * S, sum, out);
+#pragma GCC unroll 5
+    for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+        for (int s = 0; s < S; s++)
+            raw[row[r] * raw_stride + s] = b[s] + out[r * S + s];
 }
 
-/* raw[r][o] = b[o] + V[o] . h[r] for the outputs o0 .. o1 - 1 of a tile of n rows; V, b and raw begin at output 0. */
-INLINE void outputs_of(int R, int64_t H, int64_t stride, int64_t o0, int64_t o1, const real *V,
-                       const real *b, const real *h, int64_t raw_stride, real *raw) {
-    real out[TILE * 2];
-    int64_t o = o0;
-    for (; o + 2 <= o1; o += 2) {
-        products(R, 2, H, stride, V + o * H, h, out);
-        for (int r = 0; r < R; r++) {
-            raw[r * raw_stride + o] = b[o] + out[r];
-            raw[r * raw_stride + o + 1] = b[o + 1] + out[TILE + r];
-        }
+/* The first of `count` outputs of a tile of R rows, as many as fit; returns how many. */
+INLINE int64_t first_products(int R, int64_t count, int64_t H, int64_t stride, const real *V, const real *b,
+                              const real *h, int64_t mover, step *taken, int64_t raw_stride, real *raw) {
+#define PRODUCTS(S)                                                                                \
+    if (S <= ABREAST && count >= S) {                                                              \
+        products(R, S, H, stride, V, b, h, mover, taken, raw_stride, raw);                         \
+        return S;                                                                                  \
     }
-    if (o < o1) {
-        products(R, 1, H, stride, V + o * H, h, out);
-        for (int r = 0; r < R; r++)
-            raw[r * raw_stride + o] = b[o] + out[r];
-    }
+    PRODUCTS(4)
+    PRODUCTS(3)
+    PRODUCTS(2)
+    PRODUCTS(1)
+    return 0;
 }
 
+#define EACH_TILE(n, call)                                                                         \
+    switch (n) {                                                                                   \
+    case 1: call(1); break;                                                                        \
+    case 2: call(2); break;                                                                        \
+    case 3: call(3); break;                                                                        \
+    case 4: call(4); break;                                                                        \
+    case 5: call(5); break;                                                                        \
+    }
+
+/* raw[r][o] = b[o] + V[o] . h[r] for the outputs o0 .. o1 - 1 of a tile; V, b and raw begin at output 0. */
 static void outputs_of_few(int64_t n, int64_t H, int64_t stride, int64_t o0, int64_t o1, const real *V,
                            const real *b, const real *h, int64_t raw_stride, real *raw) {
-    int64_t r = 0;
-    if (n == TILE) {
-        outputs_of(TILE, H, stride, o0, o1, V, b, h, raw_stride, raw);
-        return;
-    }
-    if (n >= TILE / 2) {
-        outputs_of(TILE / 2, H, stride, o0, o1, V, b, h, raw_stride, raw);
-        r = TILE / 2;
-    }
-    for (; r < n; r++)
-        outputs_of(1, H, stride, o0, o1, V, b, h + r * stride, raw_stride, raw + r * raw_stride);
+#define OUTPUTS_OF(R)                                                                              \
+    for (int64_t o = o0; o < o1;)                                                                  \
+        o += first_products(R, o1 - o, H, stride, V + o * H, b + o, h, 0, NULL, raw_stride, raw + o)
+    EACH_TILE(n, OUTPUTS_OF)
+}
+
+/* The first of `count` outputs of a tile, of which row `mover` takes a step; returns how many. */
+static int64_t outputs_beside(int64_t n, int64_t count, int64_t H, int64_t stride, const real *V, const real *b,
+                              const real *h, int64_t mover, step *taken, int64_t raw_stride, real *raw) {
+#define FIRST_OF(R) return first_products(R, count, H, stride, V, b, h, mover, taken, raw_stride, raw)
+    EACH_TILE(n, FIRST_OF)
+    return 0;
 }
 
 /* Variables of their own, for compilers keep an array of sums in memory around the loop. */
@@ -144,25 +158,30 @@ static void panel(int64_t n, int64_t H, int64_t stride, const real *V, const rea
     }
 }
 
-/* raw[r][o] = b[o] + V[o] . h[r] for the outputs o0 .. o1 - 1 of n rows; V, b and raw begin at output 0. n: at most
- * TILE with few outputs a feature. */
+/* Rows of the next tile, of n that are left: tiles have about the same size, at most `most`, multiples of `whole`. */
+INLINE int64_t tile_share(int64_t n, int64_t most, int64_t whole) {
+    if (n <= most)
+        return n;
+    const int64_t tiles = (n + most - 1) / most, share = (n + tiles - 1) / tiles;
+    return (share + whole - 1) / whole * whole;
+}
+
+/* raw[r][o] = b[o] + V[o] . h[r] for the outputs o0 .. o1 - 1 of n rows; V, b and raw begin at output 0. */
 static void outputs(int64_t n, const nade_sizes *z, int64_t o0, int64_t o1, const real *V, const real *b,
                     const real *h, int64_t raw_stride, real *raw) {
     const int64_t H = z->H, stride = z->stride;
     if (z->P >= FASTAR_MANY)
         for (; o0 + PANEL <= o1; o0 += PANEL)
             panel(n, H, stride, V + o0 * H, b + o0, h, raw_stride, raw + o0);
-    for (int64_t r = 0; r < n && o0 < o1; r += TILE)
-        outputs_of_few(n - r < TILE ? n - r : TILE, H, stride, o0, o1, V, b, h + r * stride, raw_stride,
-                       raw + r * raw_stride);
+    for (int64_t r = 0, share; r < n && o0 < o1; r += share) {
+        share = tile_share(n - r, TILE, 1);
+        outputs_of_few(share, H, stride, o0, o1, V, b, h + r * stride, raw_stride, raw + r * raw_stride);
+    }
 }
 
-/* Rows that pass over V together, of n: with many outputs shares of about the same size, without tiles of one row. */
+/* Rows that pass over V together, of n that are left: with many outputs, without tiles of one row. */
 INLINE int64_t tile_rows(const nade_sizes *z, int64_t n) {
-    if (z->P < FASTAR_MANY)
-        return TILE;
-    const int64_t tiles = (n + CROWD - 1) / CROWD, share = (n + tiles - 1) / tiles;
-    return (share + EVEN - 1) / EVEN * EVEN;
+    return z->P < FASTAR_MANY ? tile_share(n, TILE, 1) : tile_share(n, CROWD, EVEN);
 }
 
 #endif
