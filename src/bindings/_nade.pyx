@@ -50,8 +50,8 @@ cdef extern from "nade.h" nogil:
         void (*factors)(int64_t, int64_t, int64_t, float, const float*, float*) noexcept nogil
         void (*forward)(int64_t, nade_sizes, nade_params_f32, changes_f32, nade_units_f32, float*,
                         int64_t*) noexcept nogil
-        void (*plan)(int64_t, int64_t, nade_sizes, changes_f32, int64_t, const uint8_t*,
-                     nade_plan) noexcept nogil
+        void (*plan)(int64_t, int64_t, nade_sizes, changes_f32, int64_t, const uint8_t*, int64_t,
+                     int64_t, nade_plan) noexcept nogil
         void (*backward)(int64_t, nade_sizes, nade_params_f32, changes_f32, const changes_by_feature*,
                          const nade_plan*, int64_t, int64_t, int64_t, nade_units_f32, const float*, float*,
                          float*, float*, float*, float*) noexcept nogil
@@ -75,8 +75,8 @@ cdef extern from "nade.h" nogil:
         void (*factors)(int64_t, int64_t, int64_t, double, const double*, double*) noexcept nogil
         void (*forward)(int64_t, nade_sizes, nade_params_f64, changes_f64, nade_units_f64, double*,
                         int64_t*) noexcept nogil
-        void (*plan)(int64_t, int64_t, nade_sizes, changes_f64, int64_t, const uint8_t*,
-                     nade_plan) noexcept nogil
+        void (*plan)(int64_t, int64_t, nade_sizes, changes_f64, int64_t, const uint8_t*, int64_t,
+                     int64_t, nade_plan) noexcept nogil
         void (*backward)(int64_t, nade_sizes, nade_params_f64, changes_f64, const changes_by_feature*,
                          const nade_plan*, int64_t, int64_t, int64_t, nade_units_f64, const double*, double*,
                          double*, double*, double*, double*) noexcept nogil
@@ -256,23 +256,31 @@ cdef Blocks planned(changes, const uint8_t[::1] saturated, nade_sizes sizes, int
         for r in range(i * FASTAR_PLANNED_ROWS, min(n, (i + 1) * FASTAR_PLANNED_ROWS)):
             own += count[r]
         most = max(most, own)
+    cdef int64_t parts = (n_threads + n_blocks - 1) // max(1, n_blocks), j, g0, g1
     cdef nade_group* groups = <nade_group*>found.room(n_blocks * n_groups * sizeof(nade_group))
     cdef uint8_t* order = <uint8_t*>found.room(n_blocks * n_groups * FASTAR_PLANNED_ROWS)
     cdef nade_row* rows = <nade_row*>found.room(n_blocks * most * sizeof(nade_row))
-    cdef uint8_t* seen = <uint8_t*>found.room(n_blocks * n_W)
+    cdef uint8_t* seen = <uint8_t*>found.room(n_blocks * parts * n_W)
     cdef nade_step* steps = <nade_step*>found.room(n_blocks * most * sizeof(nade_step))
-    for i in prange(n_blocks, nogil=True, num_threads=n_threads):
+    cdef nade_plan plan
+    for i in range(n_blocks):
         found.plans[i] = nade_plan(groups + i * n_groups, order + i * n_groups * FASTAR_PLANNED_ROWS,
-                                   rows + i * most, seen + i * n_W, steps + i * most)
+                                   rows + i * most, seen + i * parts * n_W, steps + i * most)
+    for j in prange(n_blocks * parts, nogil=True, num_threads=n_threads):
+        i = j // parts
+        plan = found.plans[i]
+        plan.seen = plan.seen + j % parts * n_W
+        g0 = n_groups * (j % parts) // parts
+        g1 = n_groups * (j % parts + 1) // parts
         r = i * FASTAR_PLANNED_ROWS
         if floating is float:
             f32.plan(min(FASTAR_PLANNED_ROWS, n - r), r, sizes,
                      changes_f32(capacity, &count[0], &at[0, 0], &row[0, 0], &value[0, 0]), n_W,
-                     &saturated[0], found.plans[i])
+                     &saturated[0], g0, g1, plan)
         else:
             f64.plan(min(FASTAR_PLANNED_ROWS, n - r), r, sizes,
                      changes_f64(capacity, &count[0], &at[0, 0], &row[0, 0], &value[0, 0]), n_W,
-                     &saturated[0], found.plans[i])
+                     &saturated[0], g0, g1, plan)
     return found
 
 

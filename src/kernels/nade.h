@@ -76,9 +76,10 @@ typedef struct {
         /* OUT: raw, units.state and .saturated after the last change. units.h, cursor (n): scratch. */ \
         void (*forward)(int64_t n, nade_sizes sizes, nade_params_##type params,                    \
                         changes_##type changes, nade_units_##type units, real *raw, int64_t *cursor); \
-        /* OUT plan, of the n rows from row r0 on. */                                              \
+        /* OUT plan, of the n rows from row r0 on: its groups g0 .. g1 - 1, all of them in parts that may be made \
+         * side by side, each with its own `seen`; that of the part with g0 = 0 is the plan's. */   \
         void (*plan)(int64_t n, int64_t r0, nade_sizes sizes, changes_##type changes, int64_t n_W, \
-                     const uint8_t *saturated, nade_plan plan);                                    \
+                     const uint8_t *saturated, int64_t g0, int64_t g1, nade_plan plan);            \
         /* Hidden units k0 .. k1 - 1 alone, k0 a multiple of slab, k1 too or H: gW, gV (their columns \
          * k0 .. k1 - 1, overwritten; n_W rows of W), ga (n, stride), the gradient by units.initial, and, of \
          * grho (slabs, D - 1), the share of each slab in the gradient by rho; NULL without rho.   \

@@ -60,20 +60,22 @@ INLINE int32_t place_of(int32_t row, nade_group *group, nade_row *rows, uint8_t 
 }
 
 static void plan(int64_t n, int64_t r0, nade_sizes z, CHANGES changes, int64_t n_W, const uint8_t *saturated,
-                 nade_plan plan) {
-    const int64_t groups = ((z.D - 1) * z.P + PACE - 1) / PACE;
-    int32_t n_steps = 0, n_rows = 0;
+                 int64_t g0, int64_t g1, nade_plan plan) {
+    int32_t n_steps = 0;
     int64_t left[FASTAR_PLANNED_ROWS];
     memset(plan.seen, r0 > 0, n_W);
-    memset(plan.order, 0, groups * FASTAR_PLANNED_ROWS); /* masks, before they make place for the order */
+    memset(plan.order + g0 * FASTAR_PLANNED_ROWS, 0, (g1 - g0) * FASTAR_PLANNED_ROWS); /* masks, before they make
+                                                                                        * place for the order */
     for (int64_t r = 0; r < n; r++) {
-        left[r] = changes.count[r0 + r];
-        for (int64_t i = 0; i < left[r]; i++) {
-            const int64_t o = (changes.at[(r0 + r) * changes.capacity + i] - 1) * z.P;
+        const int64_t first = (r0 + r) * changes.capacity;
+        int64_t i = changes.count[r0 + r], o;
+        for (; i > 0 && (changes.at[first + i - 1] - 1) * z.P >= g1 * PACE; i--, n_steps++)
+            plan.seen[changes.row[first + i - 1]] = 1;
+        for (left[r] = i; i > 0 && (o = (changes.at[first + i - 1] - 1) * z.P) >= g0 * PACE; i--)
             plan.order[o / PACE * FASTAR_PLANNED_ROWS + r] |= (uint8_t)(1 << o % PACE);
-        }
     }
-    for (int64_t g = groups - 1; g >= 0; g--) {
+    int32_t n_rows = n_steps; /* of the groups behind g1, at most */
+    for (int64_t g = g1 - 1; g >= g0; g--) {
         nade_group *group = plan.groups + g;
         uint8_t mask[FASTAR_PLANNED_ROWS], *order = plan.order + g * FASTAR_PLANNED_ROWS;
         memcpy(mask, order, n);
@@ -92,7 +94,8 @@ static void plan(int64_t n, int64_t r0, nade_sizes z, CHANGES changes, int64_t n
         }
         n_rows += group->n_rows;
     }
-    plan.steps[n_steps].tag = UINT32_MAX;
+    if (g0 == 0)
+        plan.steps[n_steps].tag = UINT32_MAX;
 }
 
 /* ---- its execution */
