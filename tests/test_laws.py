@@ -105,14 +105,13 @@ def test_the_gradient_is_finite_differences_along_random_directions(
 def test_training_descends_the_weighted_mean_negative_log_likelihood(name, conditional):
     class Watch:
         def on_fit_begin(self, training):
-            self.training = training
             rng = np.random.default_rng(0)
             theta = training.model.theta
             theta += rng.standard_normal(theta.size) / 4
-            rows, total = np.arange(np.count_nonzero(weight)), []
-            likelihood = training.gradient(rows)
+            rows = np.arange(np.count_nonzero(weight))
+            training.gradient(rows)
             gradient, start = training._gradient.copy(), theta.copy()
-            self.checks = [(likelihood / len(rows), None)]
+            self.checks = []
             for _ in range(4):
                 direction = rng.standard_normal(theta.size)
                 total = []
@@ -128,7 +127,7 @@ def test_training_descends_the_weighted_mean_negative_log_likelihood(name, condi
     settings = {"distribution": distribution(conditional, 4), "early_stopping": False}
     settings |= {"dtype": "float64"}
     fit(make(name, callbacks=[watch], max_iter=1, **settings), X, sample_weight=weight)
-    for actual, expected in watch.checks[1:]:
+    for actual, expected in watch.checks:
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-7)
 
 
