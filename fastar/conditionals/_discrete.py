@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, softmax
 
+from fastar._kernels._cpu import aligned_empty
 from fastar._parameters import Array
 from fastar._table import Table
 from fastar.conditionals._conditional import Conditional, weighted_mean, whole_near
@@ -45,7 +46,12 @@ class Bernoulli(Conditional):
 
     def encode(self, block: Array, dtype: np.dtype[Any]) -> Array:
         """Return the values as `dtype`."""
-        return np.ascontiguousarray(block, dtype)
+        if block.dtype == dtype:
+            return np.ascontiguousarray(block)
+        # work space: the pages of a new array would be cleared at every call
+        codes: Array = aligned_empty(block.shape, dtype)
+        codes[...] = block
+        return codes
 
     def decode(self, codes: Array) -> Array:
         """Return the codes as bytes."""
