@@ -46,13 +46,13 @@ class Fastar:
         self.inner = self.training.model
         self.codes = self.inner.codes(self.rows)
         self.kernel = self.inner.conditional.kernel
-        self.weights = self.inner.network.prepare(self.inner.params, threads)
+        self.weights = self.inner.network.materialise_weights(self.inner.params, threads)
         self.noise = case.uniforms.reshape(*case.uniforms.shape[:2], -1)
         self.drawn = np.zeros(case.uniforms.shape[:2], self.inner.dtype)
 
     def _training(self) -> Any:
         """Build the training that `fit` would build, with all rows in one batch."""
-        from fastar._base import Given
+        from fastar.models._base import Given
 
         self.model.set_params(batch_size=len(self.rows))
         return self.model._prepare(Given(self.rows, None, None), True, True)
@@ -62,7 +62,7 @@ class Fastar:
 
     def gradient(self) -> dict[str, np.ndarray]:
         self.training.gradient(self.batch)
-        return self.inner.network.textbook(self.training._grads)
+        return self.inner.network.params_in_paper_layout(self.training._grads)
 
     def sample(self) -> np.ndarray:
         self.seed += 1

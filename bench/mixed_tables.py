@@ -30,7 +30,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 from tables import table
 
-from fastar.conditionals import Categorical, LogisticMixture, named
+from fastar.conditionals import Categorical, LogisticMixture, from_name
 from fastar.datasets import Dataset, load_dataset
 from fastar.models import BY_NAME
 
@@ -223,7 +223,7 @@ def make(options: argparse.Namespace, data: Dataset) -> Any:
         return BY_NAME[model](**settings | changes, distribution=columns)
     given = {"integer": options.integers, "real": options.reals}
     chosen = {
-        name: named(given[kind])
+        name: from_name(given[kind])
         for name, kind in zip(data.columns, data.column_kinds, strict=True)
         if given.get(kind)
     }

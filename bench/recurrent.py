@@ -23,7 +23,7 @@ from peers.recurrent_torch import TorchRecurrent
 from tables import table
 
 from fastar import GenerativeRNN
-from fastar._sequences import Sequences, SequenceTable
+from fastar._data.sequences import Sequences, SequenceTable
 
 B, T, H, K = 64, 784, 256, 256
 CELLS = ("tanh", "gru", "lstm")

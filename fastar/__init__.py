@@ -2,16 +2,21 @@
 
 from importlib.metadata import version
 
-from fastar.classification import GenerativeClassifier
-from fastar.detection import DensityOutlierDetector
-from fastar.images import PixelRNN
-from fastar.imputation import DensityImputer
-from fastar.labelling import SequenceLabeller
-from fastar.mixture import Mixture
-from fastar.models import FVSBN, MADE, NADE, RNADE
-from fastar.orderless import DeepNADE
+from fastar.models import (
+    FVSBN,
+    MADE,
+    NADE,
+    RNADE,
+    DeepNADE,
+    GenerativeRNN,
+    Mixture,
+    PixelRNN,
+    SequenceLabeller,
+)
 from fastar.persistence import load
-from fastar.sequences import GenerativeRNN
+from fastar.tools.classification import GenerativeClassifier
+from fastar.tools.detection import DensityOutlierDetector
+from fastar.tools.imputation import DensityImputer
 
 __all__ = [
     "FVSBN",

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
-from fastar._files import read_arrays, write_arrays
+from fastar._core.files import read_arrays, write_arrays
 
 if TYPE_CHECKING:
-    from fastar._training import Training
+    from fastar._engine.training import Training
 
 __all__ = ["Callback", "Checkpoint", "History", "ProgressBar"]
 

@@ -16,7 +16,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from fastar._parameters import Array
+from fastar._core.parameters import Array
 
 __all__ = ["Dataset", "dataset_names", "load_binary_digits", "load_dataset"]
 

@@ -17,7 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KernelDensity
 
-from fastar._parameters import Array
+from fastar._core.parameters import Array
 from fastar.datasets import load_binary_digits
 from fastar.models import NADE
 

@@ -20,9 +20,9 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from fastar._core.parameters import Array, zeros_aligned
+from fastar._core.threads import useful_n_threads
 from fastar._kernels import _optimizers
-from fastar._parameters import Array, empty_vector
-from fastar._threads import useful_n_threads
 
 __all__ = ["BY_NAME", "SGD", "AdaDelta", "AdaGrad", "Adam", "Optimizer", "RMSProp"]
 
@@ -98,7 +98,7 @@ class Optimizer(ABC):
 
     def state(self, size: int, dtype: Any) -> State:
         """Return the vectors of `slots` before the first step, zeros."""
-        return {slot: empty_vector(size, dtype) for slot in self.slots}
+        return {slot: zeros_aligned(size, dtype) for slot in self.slots}
 
     @abstractmethod
     def update(self, theta: Array, gradient: Array, slots: list[Array], step: Step) -> None:

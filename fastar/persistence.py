@@ -12,21 +12,21 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from fastar import conditionals, networks, optimizers, schedules
-from fastar._containers import Container
-from fastar._context import Context
-from fastar._files import read_arrays, write_arrays
-from fastar._frames import Schema
-from fastar._parallel import thawed
-from fastar._parameters import Array, empty_vector
-from fastar._sequences import Layout
-from fastar.detection import DensityOutlierDetector
-from fastar.images import PixelRNN
-from fastar.imputation import DensityImputer
-from fastar.labelling import SequenceLabeller
-from fastar.mixture import Mixture
+from fastar._core.files import read_arrays, write_arrays
+from fastar._core.parameters import Array, zeros_aligned
+from fastar._core.validation import unwrap_frozen
+from fastar._data.containers import Container
+from fastar._data.context import Context
+from fastar._data.frames import Schema
+from fastar._data.sequences import SequenceLayout
 from fastar.models import BY_NAME
-from fastar.orderless import DeepNADE
-from fastar.sequences import GenerativeRNN
+from fastar.models.deep_nade import DeepNADE
+from fastar.models.labeller import SequenceLabeller
+from fastar.models.mixture import Mixture
+from fastar.models.pixel_rnn import PixelRNN
+from fastar.models.rnn import GenerativeRNN
+from fastar.tools.detection import DensityOutlierDetector
+from fastar.tools.imputation import DensityImputer
 
 __all__ = ["load", "save"]
 
@@ -193,7 +193,7 @@ def _restore(header: dict[str, Any], arrays: dict[str, Array], path: str | os.Pa
         None if described is None else Context.restored(described, _within(arrays, "context."))
     )
     estimator.order_ = arrays["order"].astype(np.intp)
-    estimator.theta_ = empty_vector(arrays["theta"].size, arrays["theta"].dtype)
+    estimator.theta_ = zeros_aligned(arrays["theta"].size, arrays["theta"].dtype)
     estimator.theta_[:] = arrays["theta"]
     estimator.n_features_in_ = header["n_features"]
     if header["feature_names"]:
@@ -248,17 +248,17 @@ def _within(arrays: dict[str, Array], prefix: str) -> dict[str, Array]:
     }
 
 
-def _container_to_json(container: Container | Schema | Layout) -> dict[str, Any]:
-    if isinstance(container, Layout):
+def _container_to_json(container: Container | Schema | SequenceLayout) -> dict[str, Any]:
+    if isinstance(container, SequenceLayout):
         return {"sequences": asdict(container)}
     return {"frame": container.to_json()} if isinstance(container, Schema) else asdict(container)
 
 
-def _container_from_json(described: dict[str, Any]) -> Container | Schema | Layout:
+def _container_from_json(described: dict[str, Any]) -> Container | Schema | SequenceLayout:
     if "frame" in described:
         return Schema.from_json(described["frame"])
     if "sequences" in described:
-        return Layout(**described["sequences"])
+        return SequenceLayout(**described["sequences"])
     shape = described.get("shape")
     return Container(**described | {"shape": None if shape is None else tuple(shape)})
 
@@ -283,7 +283,7 @@ def _describe_mixture(mixture: Mixture) -> tuple[dict[str, Any], dict[str, Array
     """Return header and arrays; those of member k as "members.k.name"."""
     check_is_fitted(mixture, "estimators_")
     frozen = _frozen(mixture)
-    described = [_describe(thawed(member)) for member in mixture.estimators_]
+    described = [_describe(unwrap_frozen(member)) for member in mixture.estimators_]
     header = {
         **_template(mixture, frozen),
         "n_features": mixture.n_features_in_,
@@ -329,7 +329,7 @@ def _frozen(mixture: Mixture) -> dict[int, list[int]]:
     """Return by id of each frozen model where it is: the places to take from member to member."""
     found = {}
     for place, member in enumerate(mixture.estimators_):
-        inside = thawed(member)
+        inside = unwrap_frozen(member)
         if member is not inside:
             found[id(inside)] = [place]
         elif isinstance(inside, Mixture):
@@ -342,7 +342,7 @@ def _template(estimator: Any, frozen: dict[int, list[int]]) -> dict[str, Any]:
 
     frozen: the fitted models that are members already, which its parameters refer to.
     """
-    inside = thawed(estimator)
+    inside = unwrap_frozen(estimator)
     if inside is not estimator and id(inside) in frozen:
         return {"member": frozen[id(inside)]}
     _check_own(estimator)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib import pyplot
 
-from fastar._parameters import Array
+from fastar._core.parameters import Array
 
 __all__ = ["completion_grid", "image_grid"]
 

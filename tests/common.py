@@ -10,8 +10,8 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from fastar import conditionals, models
+from fastar._core.threads import _allowed
 from fastar._kernels._conditionals import FREE, HELD
-from fastar._threads import _allowed
 
 # ---- data: makers of n correlated rows of D features, by the conditional they are meant for
 
@@ -95,9 +95,9 @@ def distribution(conditional, D):
 def unfitted(conditional, D, **settings):
     """Return the conditional itself; settings: of those of its columns that have them."""
     if conditional == "mixed":
-        columns = [conditionals.named(each, **settings) for each in distribution("mixed", D)]
+        columns = [conditionals.from_name(each, **settings) for each in distribution("mixed", D)]
         return conditionals.Mixed(columns)
-    return conditionals.named(conditional, **settings)
+    return conditionals.from_name(conditional, **settings)
 
 
 OUTPUTS = {"bernoulli": 1, "categorical": 3, "gaussian": 2, "laplace": 2}
@@ -139,7 +139,7 @@ SMALL = {
     "MADE": {"hidden_layer_sizes": (7, 6)},
     "FVSBN": {},
 }
-MODELS = list(models.BY_NAME)
+MODELS = list(SMALL)
 
 
 def make(model="NADE", **parameters):

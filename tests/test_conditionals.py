@@ -18,8 +18,9 @@ from common import distribution as distribution_of
 from common import fit as fit_any
 from test_kernels import LIMIT, SIZES, WIDER, problem, textbook, wide_range
 
-from fastar import _threads, conditionals
-from fastar._table import Table
+from fastar import conditionals
+from fastar._core import threads
+from fastar._data.table import Table
 
 SHAPES = [(1, 1), (7, 2), (8, 3), (9, 17), (65, 100), (3, 16)]
 TOLERANCE = {"float32": 2e-6, "float64": 1e-14}
@@ -28,7 +29,7 @@ TOLERANCE = {"float32": 2e-6, "float64": 1e-14}
 @pytest.fixture(autouse=True)
 def threads_for_small_work(monkeypatch):
     """Let every call use the threads that it is given."""
-    monkeypatch.setattr(_threads, "_WORTH_A_THREAD", 1)
+    monkeypatch.setattr(threads, "_WORTH_A_THREAD", 1)
 
 
 def columns_of(name, D, n=40):

@@ -25,7 +25,7 @@ from sklearn.preprocessing import FunctionTransformer
 from test_laws import every_network
 
 import fastar
-from fastar._context import Context
+from fastar._data.context import Context
 
 every_model = pytest.mark.parametrize("name", MODELS)
 every_composition = pytest.mark.parametrize(("name", "conditional"), COMPOSITIONS)
@@ -63,7 +63,7 @@ def test_the_gradient_by_all_parameters_is_finite_differences(name, conditional)
     network = model.network
 
     def forward():
-        weights = network.prepare(model.params, 1)
+        weights = network.materialise_weights(model.params, 1)
         return weights, *network.forward(weights, codes, 1, context=rows)
 
     weights, raw, cache = forward()

@@ -22,14 +22,15 @@ from scipy.special import log_softmax, logsumexp, softmax
 from test_conditionals import columns_of, fitted, problem_of
 from test_kernels import WIDER
 
-from fastar import _threads, conditionals
-from fastar._table import Table
+from fastar import conditionals
+from fastar._core import threads
+from fastar._data.table import Table
 
 
 @pytest.fixture(autouse=True)
 def threads_for_small_work(monkeypatch):
     """Let every call use the threads that it is given."""
-    monkeypatch.setattr(_threads, "_WORTH_A_THREAD", 1)
+    monkeypatch.setattr(threads, "_WORTH_A_THREAD", 1)
 
 
 def one(name, X, **settings):
@@ -50,7 +51,7 @@ def log_prob(conditional, raw, x):
 def described(conditional, raw, x):
     codes = conditional.encode(np.asarray(x)[:, None], np.dtype("float64"))
     rows = np.broadcast_to(np.asarray(raw, float), (len(codes), 1, len(raw))).copy()
-    return conditional.describe(rows, codes)
+    return conditional.distribution_params(rows, codes)
 
 
 class Blend:
@@ -253,7 +254,9 @@ def test_two_levels_are_a_bernoulli():
     _, g2 = levels.kernel.gradient(raw, codes, np.ones(50), 1)
     _, g1 = bernoulli.kernel.gradient(z, codes, np.ones(50), 1)
     np.testing.assert_allclose(g2[:, :, 1:], g1, rtol=1e-10, atol=1e-15)
-    np.testing.assert_allclose(levels.describe(raw, codes)[:, :, 1], bernoulli.describe(z, codes))
+    np.testing.assert_allclose(
+        levels.distribution_params(raw, codes)[:, :, 1], bernoulli.distribution_params(z, codes)
+    )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -280,7 +283,7 @@ def test_a_mixture_of_one_component_is_its_component(name, dtype):
     _, expected = kernels[1].gradient(raw, codes, scale, 1)
     np.testing.assert_allclose(graw[:, :, 1:], expected, **close)
     np.testing.assert_allclose(graw[:, :, 0], 0, atol=rtol)
-    said, alone = mixture.describe(both, codes), single.describe(raw, codes)
+    said, alone = mixture.distribution_params(both, codes), single.distribution_params(raw, codes)
     for key in ("mean", "variance", "cdf", "quantiles"):
         np.testing.assert_allclose(said[key], alone[key], rtol=1e-8)
 

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from fastar._frames import Column, Columns, Schema
+from fastar._data.columns import Columns
+from fastar._data.frame_types import Column
+from fastar._data.frames import Schema
 
 pd = pytest.importorskip("pandas")
 pl = pytest.importorskip("polars")

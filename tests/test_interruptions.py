@@ -200,7 +200,7 @@ def test_ctrl_c_keeps_the_best_model_so_far_and_warns(name, early_stopping):
 
 @every_model
 def test_ctrl_c_within_the_first_epoch_leaves_a_finite_model(name, monkeypatch):
-    from fastar._training import Training
+    from fastar._engine.training import Training
 
     step, calls = Training._step, []
 

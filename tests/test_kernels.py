@@ -8,12 +8,12 @@ import pytest
 import reference
 from common import ACTIVATIONS, DTYPES, assert_same_bits, ulps
 
-from fastar import _threads
+from fastar._core import threads
+from fastar._core.inputs import Inputs
+from fastar._core.parameters import ParamLayout
 from fastar._kernels import _cpu, _inputs
-from fastar._parameters import Layout
 from fastar.conditionals import Categorical
 from fastar.networks import SharedHidden
-from fastar.networks._shared_hidden import Inputs
 
 ROWS = [1, 7, 8, 9, 65]
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
@@ -38,7 +38,7 @@ SIZES = [
 @pytest.fixture(autouse=True)
 def threads_for_small_work(monkeypatch):
     """Let every call use the threads that it is given."""
-    monkeypatch.setattr(_threads, "_WORTH_A_THREAD", 1)
+    monkeypatch.setattr(threads, "_WORTH_A_THREAD", 1)
 
 
 # The sigmoid has another path where every change is by 1 or -1.
@@ -61,7 +61,7 @@ def problem(
         activation=kind.split()[0], markov_order=markov_order or D, dtype=np.dtype(dtype),
         rescaled=rescaled,
     )  # fmt: skip
-    layout = Layout(network.shapes, 0)
+    layout = ParamLayout(network.shapes, 0)
     theta = _cpu.aligned_empty((layout.size,), np.dtype(dtype))
     theta[:] = rng.standard_normal(layout.size) / np.sqrt(D)
     params = layout.views(theta)

@@ -14,7 +14,7 @@ from test_recurrent import textbook
 
 import fastar
 from fastar import SequenceLabeller
-from fastar._sequences import Sequences
+from fastar._data.sequences import Sequences
 
 unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 CELLS = ["tanh", "gru", "lstm"]

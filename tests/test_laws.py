@@ -62,7 +62,7 @@ def composed(name, conditional, n=12, D=6, **settings):
 
 def forward(model, codes):
     """Return the raw outputs of the first member, its weights, and the cache for backward."""
-    weights = model.network.prepare(model.params, 1)
+    weights = model.network.materialise_weights(model.params, 1)
     return *model.network.forward(weights, codes, 1), weights
 
 

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from common import COMPOSITIONS, DATA, DISCRETE, MODELS, ORDERS, fit, fitted, make, states
 
-from fastar import Mixture, _sampling
+from fastar import Mixture
+from fastar._engine import particles
 from fastar._kernels._conditionals import FREE, HELD, WEIGHED
 
 D = 5
@@ -77,7 +78,7 @@ def test_resampling_leaves_the_estimate_unbiased_and_keeps_more_particles(monkey
     rows = np.repeat(row, 3000, axis=0)
     ess = {}
     for stages in (1, 3):
-        monkeypatch.setattr(_sampling, "_STAGES", stages)
+        monkeypatch.setattr(particles, "_STAGES", stages)
         probability = np.exp(model.log_marginal(rows, n_particles=8, random_state=0))
         error = probability.mean() - np.exp(by_exhaustion(model, row, "bernoulli")[0])
         assert abs(error) < 5 * probability.std() / np.sqrt(len(probability))
@@ -144,7 +145,7 @@ def test_what_a_walk_weighs_is_the_density_of_what_is_held(name, conditional):
     rng = np.random.default_rng(0)
     flags = rng.choice([FREE, HELD, WEIGHED], (23, D)).astype(np.uint8)
     weight = np.ones(23)
-    weights = network.prepare(model.params, 1)
+    weights = network.materialise_weights(model.params, 1)
     network.sample(weights, kernel.draw(model.dtype, 1.0), noise, flags, codes, 1, weight=weight)
     raw, _ = network.forward(weights, codes, 1)
     logp, _ = kernel.log_prob(raw, codes, 1)

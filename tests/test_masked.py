@@ -35,7 +35,8 @@ from test_interruptions import Stop
 from test_laws import chi_square, counts
 
 import fastar
-from fastar import Mixture, _threads, optimizers
+from fastar import Mixture, optimizers
+from fastar._core import threads
 from fastar.callbacks import Checkpoint, History
 
 DEPTHS = {1: (9,), 2: (9, 5), 3: (3, 6, 4)}
@@ -210,7 +211,7 @@ def test_scores_have_the_same_bits_for_any_batch(members):
 @pytest.mark.parametrize("conditional", ["bernoulli", "gaussian"])  # listed inputs, and others
 @every_members
 def test_everything_has_the_same_bits_for_any_number_of_jobs(members, conditional, monkeypatch):
-    monkeypatch.setattr(_threads, "_WORTH_A_THREAD", 1)
+    monkeypatch.setattr(threads, "_WORTH_A_THREAD", 1)
     X = DATA[conditional](300, 7)
     held = np.where(np.arange(7) % 3 == 0, X[0].astype(float), np.nan)
 

@@ -26,11 +26,11 @@ from test_conditionals import columns_of, draw
 from test_conditionals import fitted as fitted_conditional
 from test_kernels import EXACT, LIMIT, WIDER, close, wide_range
 
-from fastar import _threads
+from fastar._core import threads
+from fastar._core.inputs import Inputs
+from fastar._core.parameters import ParamLayout
 from fastar._kernels import _cpu, _masked
-from fastar._parameters import Layout
 from fastar.networks import Masked
-from fastar.networks._inputs import Inputs
 from fastar.networks._masks import MaskSet
 
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
@@ -44,7 +44,7 @@ ROWS = [1, 2, 11, 12, 13, 100, 257]
 @pytest.fixture(autouse=True)
 def threads_for_small_work(monkeypatch):
     """Let every call use the threads that it is given."""
-    monkeypatch.setattr(_threads, "_WORTH_A_THREAD", 1)
+    monkeypatch.setattr(threads, "_WORTH_A_THREAD", 1)
 
 
 # ---- networks
@@ -59,7 +59,7 @@ def network_of(D, layers=(), P=1, inputs=None, **settings):
 
 def parameters_of(network, member, scale=1.0):
     """Return random parameters of the network, NaN where the member's masks hide them; its twin."""
-    layout = Layout(network.shapes, 0)
+    layout = ParamLayout(network.shapes, 0)
     theta = _cpu.aligned_empty((layout.size,), network.dtype)
     theta[:] = np.random.default_rng(0).standard_normal(layout.size) * scale
     params, twin = layout.views(theta), reference.Masked.of(network, member)
@@ -125,7 +125,7 @@ def test_forward_and_backward_are_the_textbooks(drawn, n, n_threads):
     network, member = drawn
     params, twin = parameters_of(network, member)
     codes = codes_of(network, n)
-    weights = network.prepare(params, n_threads, member)
+    weights = network.materialise_weights(params, n_threads, member)
     raw, cache = network.forward(weights, codes, n_threads, rng=np.random.default_rng(0))
     kept = kept_of(network, weights, cache)
     assert len(kept) == (len(network.hidden_layer_sizes) if network.dropout else 0)
@@ -157,7 +157,7 @@ def test_every_number_has_the_same_bits_for_any_threads_and_any_block_of_rows(dr
     codes = codes_of(network, n)
     found = []
     for n_threads in (1, 2, 3, 8):
-        weights = network.prepare(params, n_threads, member)
+        weights = network.materialise_weights(params, n_threads, member)
         raw, cache = network.forward(weights, codes, n_threads, rng=np.random.default_rng(0))
         grads = {name: np.full_like(array, np.inf) for name, array in params.items()}
         network.backward(weights, cache, raw, grads, n_threads)
@@ -179,7 +179,7 @@ def test_no_feature_changes_an_output_up_to_it(drawn, position):
     late, early = np.split(twin.order, [position])[::-1]
     changed = codes.copy()
     changed[:, late] = codes[::-1, late]
-    weights = network.prepare(params, 2, member)
+    weights = network.materialise_weights(params, 2, member)
     raws = [network.forward(weights, each, 2)[0] for each in (codes, changed)]
     seen = [*early, *late[:1]]
     assert_same_bits(raws[1][:, seen], raws[0][:, seen])
@@ -192,14 +192,14 @@ def test_no_rows_give_no_outputs(unit_changes, layers, dtype):
     inputs = Inputs(1, np.zeros(4, np.uint8), unit_changes)
     network = network_of(4, layers, inputs=inputs, dtype=dtype)
     params, _ = parameters_of(network, 0)
-    raw, _ = network.forward(network.prepare(params, 2), np.empty((0, 4), dtype), 2)
+    raw, _ = network.forward(network.materialise_weights(params, 2), np.empty((0, 4), dtype), 2)
     assert raw.shape == (0, 4, 1)
 
 
 def test_dropout_leaves_out_its_share_and_keeps_the_mean():
     network = network_of(9, (100, 100), dropout=0.3)
     params, _ = parameters_of(network, 0)
-    weights, codes = network.prepare(params, 1), codes_of(network, 500)
+    weights, codes = network.materialise_weights(params, 1), codes_of(network, 500)
     _, cache = network.forward(weights, codes, 1, rng=np.random.default_rng(0))
     for h, left in zip(cache.hidden, cache.given, strict=True):
         found = left[h > 0] / h[h > 0]
@@ -624,7 +624,7 @@ def held_of(conditional, noise):
 def test_samples_are_those_of_whole_passes_fed_with_the_same_noise(drawn, with_evidence):
     conditional, network, member, noise, temperature = drawn
     params, twin = parameters_of(network, member, SCALE[conditional.name])
-    weights = network.prepare(params, 1, member)
+    weights = network.materialise_weights(params, 1, member)
     evidence, held = held_of(conditional, noise) if with_evidence else (None, None)
     start = None if held is None else np.where(held, evidence, 0)
     codes = draw(
@@ -649,7 +649,7 @@ def test_samples_are_those_of_whole_passes_fed_with_the_same_noise(drawn, with_e
 def test_samples_have_the_same_bits_alone_and_for_any_thread_count(drawn, with_evidence):
     conditional, network, member, noise, temperature = drawn
     params, _ = parameters_of(network, member, SCALE[conditional.name])
-    weights = network.prepare(params, 1, member)
+    weights = network.materialise_weights(params, 1, member)
     held = start = None
     if with_evidence:
         start, held = held_of(conditional, noise)

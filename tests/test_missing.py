@@ -12,14 +12,15 @@ from common import CONDITIONALS, DATA, DTYPES, assert_same_bits, unfitted, walke
 from sklearn.exceptions import ConvergenceWarning
 from test_kernels import close
 
-from fastar import _threads, conditionals, optimizers, schedules
-from fastar._inference import describe, score_features, score_rows
+from fastar import conditionals, optimizers, schedules
+from fastar._core import threads
+from fastar._data.table import Table
+from fastar._engine.model import Model
+from fastar._engine.sampling import sample
+from fastar._engine.scores import describe, score_features, score_rows
+from fastar._engine.support import check_table_support
+from fastar._engine.training import Training
 from fastar._kernels import _inputs
-from fastar._model import Model
-from fastar._sampling import sample
-from fastar._table import Table
-from fastar._training import Training
-from fastar._validation import check_table_support
 from fastar.networks import Masked, SharedHidden
 
 D = 8
@@ -37,7 +38,7 @@ every_conditional = pytest.mark.parametrize("conditional", CONDITIONALS)
 @pytest.fixture(autouse=True)
 def threads_for_small_work(monkeypatch):
     """Let every call use the threads that it is given."""
-    monkeypatch.setattr(_threads, "_WORTH_A_THREAD", 1)
+    monkeypatch.setattr(threads, "_WORTH_A_THREAD", 1)
 
 
 class Holed(np.ndarray):
@@ -87,7 +88,7 @@ def reference_raw(model, codes):
 
 
 def forward(model, codes, n_threads=2):
-    weights = model.network.prepare(model.params, n_threads)
+    weights = model.network.materialise_weights(model.params, n_threads)
     return *model.network.forward(weights, codes, n_threads), weights
 
 
@@ -151,7 +152,7 @@ def test_what_is_held_as_missing_leads_on_like_the_textbook(network, conditional
     noise = np.empty((*codes.shape, kernel.n_noise))
     model.conditional.fill_noise(np.random.default_rng(2), noise, len(codes), 1)
     drawn = np.where(held, codes, 0)
-    weights = model.network.prepare(model.params, 1)
+    weights = model.network.materialise_weights(model.params, 1)
     model.network.sample(
         weights, kernel.draw(np.dtype("float64"), 1.0), noise, walked(held), drawn, 2
     )
@@ -174,7 +175,7 @@ def test_an_unknown_level_adds_nothing_to_scores_and_draws(network):
     kernel = model.conditional.kernel
     noise = rng.random((*codes.shape, 1))
     drawn = np.where(held, codes, 0)
-    weights = model.network.prepare(model.params, 1)
+    weights = model.network.materialise_weights(model.params, 1)
     model.network.sample(
         weights, kernel.draw(np.dtype("float64"), 1.0), noise, walked(held), drawn, 2
     )

@@ -42,9 +42,10 @@ from sklearn.preprocessing import Binarizer, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import fastar
-from fastar import Mixture, _threads
-from fastar._files import read_arrays, write_arrays
-from fastar.mixture import best_weights
+from fastar import Mixture
+from fastar._core import threads
+from fastar._core.files import read_arrays, write_arrays
+from fastar.models._em import best_weights
 
 every_model = pytest.mark.parametrize("name", MODELS)
 every_composition = pytest.mark.parametrize(("name", "conditional"), COMPOSITIONS)
@@ -619,7 +620,7 @@ def life(n_jobs, **parameters):
 
 @pytest.mark.parametrize("n_jobs", [2, 3, 8, None, -1])
 def test_the_same_bits_for_any_number_of_jobs(n_jobs, monkeypatch):
-    monkeypatch.setattr(_threads, "_WORTH_A_THREAD", 1)
+    monkeypatch.setattr(threads, "_WORTH_A_THREAD", 1)
     assert_same(life(1, n_hidden=261), life(n_jobs, n_hidden=261))
 
 

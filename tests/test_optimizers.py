@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from common import DTYPES, SCHEDULES, SOLVERS, assert_same_bits
 
-from fastar import _threads, optimizers, schedules
+from fastar import optimizers, schedules
+from fastar._core import threads
 
 RATE, DECAY = 0.05, 0.3
 
@@ -193,7 +194,7 @@ def test_a_norm_counts_what_is_active_alone(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_clipped_gradient_has_the_same_bits_for_any_thread_count(dtype, monkeypatch):
-    monkeypatch.setattr(_threads, "_WORTH_A_THREAD", 1)
+    monkeypatch.setattr(threads, "_WORTH_A_THREAD", 1)
     g = np.random.default_rng(0).standard_normal(200_003).astype(dtype)
     stretches = optimizers.Stretches(len(g), 70_000)
     found = []

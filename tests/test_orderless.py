@@ -12,8 +12,8 @@ from test_laws import chi_square, counts, uniforms
 
 import fastar
 from fastar import DeepNADE
-from fastar._inference import total_log_prob
-from fastar._table import Table
+from fastar._data.table import Table
+from fastar._engine.scores import total_log_prob
 
 unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 every_conditional = pytest.mark.parametrize("conditional", CONDITIONALS)
@@ -74,7 +74,7 @@ def test_outputs_are_the_textbooks_given_any_part_and_along_any_order(
     model = estimator._model()
     codes = model.codes(X[:9, model.order])
     for member in range(3):
-        weights = model.network.prepare(model.params, 1, member)
+        weights = model.network.materialise_weights(model.params, 1, member)
         raw, cache = model.network.forward(weights, codes, 1, rng=np.random.default_rng(member))
         given = np.where(cache.known, codes, np.nan)
         np.testing.assert_allclose(raw, textbook(model.network, model.params, given), atol=1e-9)
@@ -96,11 +96,11 @@ def test_the_gradient_is_finite_differences(conditional, layers):
     model = estimator._model()
     model.theta[:] += 0.1 * np.random.default_rng(1).standard_normal(model.theta.size)
     codes = model.codes(X[:9, model.order])
-    weights = model.network.prepare(model.params, 1)
+    weights = model.network.materialise_weights(model.params, 1)
 
     def loss():
         raw, cache = model.network.forward(weights, codes, 1, rng=np.random.default_rng(3))
-        targets, factor = model.network.terms(cache, codes)
+        targets, factor = model.network.loss_targets(cache, codes)
         total, graw = model.conditional.gradient(raw, targets, factor, 1)
         return float((factor * total).sum()), cache, graw
 
@@ -133,11 +133,11 @@ def test_the_loss_of_random_parts_is_the_mean_over_all_orders():
             total += model.conditional.log_prob(raw, own, 1)[1]
             known[d] = True
         by_order.append(total)
-    weights = model.network.prepare(model.params, 1)
+    weights = model.network.materialise_weights(model.params, 1)
     drawn = []
     for k in range(20_000 // 4):
         raw, cache = model.network.forward(weights, codes, 1, rng=np.random.default_rng(k))
-        targets, factor = model.network.terms(cache, codes)
+        targets, factor = model.network.loss_targets(cache, codes)
         drawn.append(factor * model.conditional.log_prob(raw, targets, 1)[1])
     error = np.std(drawn, axis=0) / np.sqrt(len(drawn))
     assert (np.abs(np.mean(drawn, axis=0) - np.mean(by_order, axis=0)) < 5 * error).all()

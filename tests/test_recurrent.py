@@ -11,7 +11,7 @@ from test_laws import chi_square
 
 import fastar
 from fastar import GenerativeRNN
-from fastar.sequences import Sequences
+from fastar.models.rnn import Sequences
 
 unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 CELLS = ["tanh", "gru", "lstm"]
@@ -165,7 +165,7 @@ def test_truncated_gradients_are_those_of_the_pieces(cell):
         whole.backward(model.params, cache, g, model.layout.views(piece), 1)
         expected += piece
         four = type(steps)(codes[:24], steps.counts[:4], steps.sequence[:24])
-        _, state = network.follow(model.params, four, state, 1)
+        _, state = network.step(model.params, four, state, 1)
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-10)
 
 

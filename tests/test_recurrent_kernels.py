@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from common import assert_same_bits
 
+from fastar._core.inputs import Inputs
+from fastar._core.parameters import ParamLayout
+from fastar._data.packed import Steps
+from fastar._data.table import Table
 from fastar._kernels import _recurrent
-from fastar._parameters import Layout
-from fastar._table import Table
 from fastar.conditionals import Bernoulli, Categorical, Gaussian
 from fastar.networks import Recurrent, _recurrent_layers
-from fastar.networks._inputs import Inputs
-from fastar.networks._recurrent import CELLS, Steps
+from fastar.networks._recurrent import CELLS
 
 LENGTHS = np.array([1, 9, 7, 4, 7, 2, 1])
 LEVELS = 5
@@ -24,7 +25,7 @@ def network(cell, conditional=None, sizes=(37, 21), dtype="float64", F=1, C=0):
     P = P or conditional.n_outputs
     net = Recurrent(F, P, inputs, cell=cell, hidden_layer_sizes=sizes, n_context=C, dtype=dtype)
     theta, rng = net.zeros(), np.random.default_rng(0)
-    params = Layout(net.shapes, 0).views(theta)
+    params = ParamLayout(net.shapes, 0).views(theta)
     net.initialise(params, rng)
     theta += 0.1 * rng.standard_normal(theta.size).astype(dtype)
     return net, params
@@ -65,7 +66,7 @@ def test_gradients_have_the_same_bits_on_any_threads(cell, dtype):
     for n_threads in (1, 2, 3, 7):
         raw, cache = net.forward(params, steps, n_threads, rng=np.random.default_rng(0))
         gradient = net.zeros()
-        net.backward(params, cache, raw, Layout(net.shapes, 0).views(gradient), n_threads)
+        net.backward(params, cache, raw, ParamLayout(net.shapes, 0).views(gradient), n_threads)
         found.append((raw, gradient))
     for raw, gradient in found[1:]:
         assert_same_bits(raw, found[0][0])
@@ -89,7 +90,7 @@ def test_parts_in_time_are_the_whole_bit_for_bit(cell, C, rows, n_parts, monkeyp
     net, params = network(cell, C=C)
     steps = Steps.of(codes_of(LENGTHS.sum()), LENGTHS)
     context = np.random.default_rng(3).normal(size=(len(LENGTHS), C)) if C else None
-    parts = list(net.in_time(params, steps, 2, context))
+    parts = list(net.bptt_segments(params, steps, 2, context))
     assert len(parts) == n_parts
     whole, _ = net.forward(params, steps, 1, context=context)
     assert_same_bits(np.concatenate([raw for _, raw in parts]), whole)
@@ -102,12 +103,12 @@ def test_the_state_after_sequences_is_what_goes_on(cell):
     net, params = network(cell)
     codes = codes_of(5 * 13)
     whole = Steps.of(codes, np.full(5, 13))
-    raw, end = net.follow(params, whole, net.start(5), 1)
+    raw, end = net.step(params, whole, net.start(5), 1)
     assert_same_bits(raw, net.forward(params, whole, 1)[0])
     state, parts = net.start(5), []
     for first, last in ((0, 4), (4, 5), (5, 13)):
         part = codes.reshape(5, 13, 1)[:, first:last].reshape(-1, 1)
-        found, state = net.follow(params, Steps.of(part, np.full(5, last - first)), state, 1)
+        found, state = net.step(params, Steps.of(part, np.full(5, last - first)), state, 1)
         parts.append(found)
     assert_same_bits(np.concatenate(parts), raw)
     for one, other in zip(state, end, strict=True):

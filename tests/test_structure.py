@@ -10,7 +10,8 @@ import pytest
 from common import ACTIVATIONS, CONDITIONALS, DATA, KINDS, MODELS, OUTPUTS, SMALL, run_python
 
 import fastar
-from fastar import callbacks, conditionals, mixture, models, optimizers, persistence, schedules
+from fastar import callbacks, conditionals, models, optimizers, persistence, schedules
+from fastar.models import mixture
 from fastar.networks import _shared_hidden
 
 PACKAGE = Path(fastar.__file__).parent

@@ -21,8 +21,8 @@ from common import (
     run_python,
 )
 
-from fastar import _threads
-from fastar._threads import effective_n_threads, useful_n_threads
+from fastar._core import threads
+from fastar._core.threads import effective_n_threads, useful_n_threads
 
 every_model = pytest.mark.parametrize("name", MODELS)
 every_composition = pytest.mark.parametrize(("name", "conditional"), COMPOSITIONS)
@@ -38,7 +38,7 @@ WIDE = {
 @pytest.fixture
 def threads_for_small_work(monkeypatch):
     """Let every call use the threads that it is given."""
-    monkeypatch.setattr(_threads, "_WORTH_A_THREAD", 1)
+    monkeypatch.setattr(threads, "_WORTH_A_THREAD", 1)
 
 
 def life(name, conditional, n_jobs):
@@ -127,13 +127,13 @@ COUNT = """
 import os
 import numpy as np
 from common import fit, make
-from fastar import _threads
+from fastar._core import threads
 X = np.random.default_rng(0).integers(0, 2, (500, 50), dtype=np.uint8)
 before = len(os.listdir("/proc/self/task"))
 model = fit(make(n_hidden=200, n_jobs=None, max_iter=2), X)
 model.score(X)
 model.sample(100)
-print(before, len(os.listdir("/proc/self/task")), _threads.effective_n_threads(None))
+print(before, len(os.listdir("/proc/self/task")), threads.effective_n_threads(None))
 print(model.theta_.sum(), model.score(X))
 """
 on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")

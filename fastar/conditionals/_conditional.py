@@ -10,14 +10,14 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from fastar._core.inputs import MAY_MISS, Inputs
+from fastar._core.parameters import Array
+from fastar._core.threads import useful_n_threads
+from fastar._data.table import Table
 from fastar._kernels import _conditionals, _uniforms
-from fastar._parameters import Array
-from fastar._table import Table
-from fastar._threads import useful_n_threads
-from fastar.networks._inputs import MAY_MISS, Inputs
 
 QUANTILES = (0.05, 0.5, 0.95)
-"""What `describe` gives the quantiles of."""
+"""What `distribution_params` gives the quantiles of."""
 
 
 class Conditional(ABC):
@@ -36,7 +36,7 @@ class Conditional(ABC):
     one_hot: ClassVar[bool] = False
     """Whether a code is the number of a row of weights."""
 
-    begins_constant: ClassVar[bool] = False
+    zero_init_output: ClassVar[bool] = False
     """Whether a network's random first outputs would spoil what `constant` gives."""
 
     missing: Array
@@ -179,7 +179,7 @@ class Conditional(ABC):
     # ---- densities
 
     @abstractmethod
-    def describe(self, raw: Array, codes: Array) -> Any:
+    def distribution_params(self, raw: Array, codes: Array) -> Any:
         """Return what the raw outputs (n, D, P) say, as `conditionals` gives it to users.
 
         codes (n, D): the values of which a density is to tell its CDF.

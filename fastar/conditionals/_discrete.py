@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, softmax
 
+from fastar._core.parameters import Array
+from fastar._data.table import Table
 from fastar._kernels._cpu import aligned_empty
-from fastar._parameters import Array
-from fastar._table import Table
 from fastar.conditionals._conditional import Conditional, weighted_mean, whole_near
 
 
@@ -69,7 +69,7 @@ class Bernoulli(Conditional):
         log_odds: Array = np.log(p / (1 - p))
         return log_odds[:, None]
 
-    def describe(self, raw: Array, codes: Array) -> Array:
+    def distribution_params(self, raw: Array, codes: Array) -> Array:
         """Return probabilities of one (n, D)."""
         probability: Array = expit(raw[:, :, 0], dtype=np.float64)
         return probability
@@ -226,7 +226,7 @@ class Categorical(Conditional):
         shares = np.where(known & (shares == 0), least / 2, shares)
         return np.where(known, np.log(np.where(known, shares, 1) / weight.sum()), 0)
 
-    def describe(self, raw: Array, codes: Array) -> Array:
+    def distribution_params(self, raw: Array, codes: Array) -> Array:
         """Return probabilities (n, D, K); levels that a column does not have get zero."""
         beyond = np.arange(raw.shape[2]) >= self.n_levels[:, None]
         masked = np.where(beyond, -np.inf, raw.astype(np.float64))

@@ -9,8 +9,8 @@ import numpy as np
 from scipy import stats
 from scipy.special import expit, softmax
 
-from fastar._parameters import Array
-from fastar._table import Table
+from fastar._core.parameters import Array
+from fastar._data.table import Table
 from fastar.conditionals._conditional import (
     QUANTILES,
     Conditional,
@@ -32,7 +32,7 @@ class Count(Conditional):
     """Base of densities over 0, 1, 2, ...; networks see counts in units near their deviation."""
 
     support = f"whole numbers from 0 to {LARGEST_COUNT}"
-    begins_constant = True
+    zero_init_output = True
 
     def _learn(self, table: Table, weight: Array) -> dict[str, Array]:
         mean = weighted_mean(table, weight, lambda block: block.astype(np.float64))
@@ -73,7 +73,7 @@ class Count(Conditional):
     def _law(self, raw: Array) -> Any:
         """Return SciPy's distribution of raw outputs (n, D, P)."""
 
-    def describe(self, raw: Array, codes: Array) -> dict[str, Array]:
+    def distribution_params(self, raw: Array, codes: Array) -> dict[str, Array]:
         """Return mean, variance, cdf (n, D) and quantiles (n, D, 3)."""
         law = self._law(raw.astype(np.float64))
         return {
@@ -151,7 +151,7 @@ class LogisticMixture(Conditional):
 
     name = "logistic_mixture"
     noise = ("uniform", "uniform")
-    begins_constant = True
+    zero_init_output = True
 
     def __init__(
         self,
@@ -290,7 +290,7 @@ class LogisticMixture(Conditional):
         s = np.log(np.maximum(width, unit[:, None] / 2) / 1.8)
         return np.concatenate([log_weight, mean, s], axis=1)
 
-    def describe(self, raw: Array, codes: Array) -> dict[str, Array]:
+    def distribution_params(self, raw: Array, codes: Array) -> dict[str, Array]:
         """Return the mixture before it is discretised, and its CDF at the level.
 
         weights, means, scales (n, D, K) of its components; mean (n, D) of them; cdf (n, D), the

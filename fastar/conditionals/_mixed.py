@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from fastar._parameters import Array
-from fastar._table import Table
+from fastar._core.inputs import Inputs
+from fastar._core.parameters import Array
+from fastar._data.table import Table
 from fastar.conditionals._conditional import Conditional
-from fastar.networks._inputs import Inputs
+from fastar.conditionals._names import from_name
 
 
 class Mixed(Conditional):
@@ -29,9 +30,7 @@ class Mixed(Conditional):
     support = "values of each column's own support"
 
     def __init__(self, columns: list[Any]) -> None:
-        from fastar.conditionals import named
-
-        self.columns = [named(each) for each in columns]
+        self.columns = [from_name(each) for each in columns]
 
     def settings(self) -> dict[str, Any]:
         """Return the constructor's arguments, without objects."""
@@ -77,9 +76,9 @@ class Mixed(Conditional):
         return new
 
     @property
-    def begins_constant(self) -> bool:  # type: ignore[override]
+    def zero_init_output(self) -> bool:  # type: ignore[override]
         """Whether any column's first outputs would be spoilt."""
-        return any(each.begins_constant for each in self.columns)
+        return any(each.zero_init_output for each in self.columns)
 
     groups: list[tuple[Conditional, Array]]
     """Each different conditional, fitted, and the columns that have it."""
@@ -175,11 +174,11 @@ class Mixed(Conditional):
             out[d, : part.shape[1]] = part
         return out
 
-    def describe(self, raw: Array, codes: Array) -> list[Any]:
+    def distribution_params(self, raw: Array, codes: Array) -> list[Any]:
         """Return for each feature what its conditional says, without the axis of features."""
         out: list[Any] = [None] * self.n_features
         for group, d in self.groups:
-            said = group.describe(raw[:, d], codes[:, d])
+            said = group.distribution_params(raw[:, d], codes[:, d])
             for place, feature in enumerate(d):
                 out[feature] = (
                     {key: value[:, place] for key, value in said.items()}

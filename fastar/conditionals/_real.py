@@ -8,15 +8,10 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr, ndtri, softmax
 
+from fastar._core.parameters import Array
+from fastar._data.table import Table
 from fastar._kernels import _conditionals
-from fastar._parameters import Array
-from fastar._table import Table
-from fastar.conditionals._conditional import (
-    QUANTILES,
-    Conditional,
-    sampled_columns,
-    weighted_mean,
-)
+from fastar.conditionals._conditional import QUANTILES, Conditional, sampled_columns, weighted_mean
 
 _NEEDLE = 0.003
 """Deviation with which a component of a common value begins, as a share of the column's."""
@@ -172,7 +167,7 @@ class Single(Standardised):
     def _quantile(probability: Array) -> Array:
         """Return the quantiles of the standardised density."""
 
-    def describe(self, raw: Array, codes: Array) -> dict[str, Array]:
+    def distribution_params(self, raw: Array, codes: Array) -> dict[str, Array]:
         """Return mean, variance, cdf (n, D) and quantiles (n, D, 3) in the user's units."""
         mean, s = raw[:, :, 0].astype(np.float64), raw[:, :, 1].astype(np.float64)
         variance = self._variance(s)
@@ -266,10 +261,10 @@ class Laplace(Single):
         return quantile
 
 
-class Mixture(Standardised):
+class LocationMixture(Standardised):
     """Base of sum_k softmax(z)_k f(x; mu_k, s_k): raw = (z (K,), mu (K,), s (K,))."""
 
-    begins_constant = True
+    zero_init_output = True
 
     def __init__(self, n_components: int = 10, variance_floor: float = 1e-6) -> None:
         self.n_components = n_components
@@ -303,7 +298,7 @@ class Mixture(Standardised):
     def _raw_scale(self, deviation: Array) -> Array:
         """Return the raw s with this standard deviation but for the floor."""
 
-    def describe(self, raw: Array, codes: Array) -> dict[str, Array]:
+    def distribution_params(self, raw: Array, codes: Array) -> dict[str, Array]:
         """Return the mixture in the user's units.
 
         weights, means, variances (n, D, K) of its components; mean, variance, cdf (n, D) and
@@ -344,7 +339,7 @@ def _bisected(cdf: Any, probability: float, mean: Array, variance: Array) -> Arr
     return high
 
 
-class GaussianMixture(Mixture):
+class GaussianMixture(LocationMixture):
     """Mixture of K Gaussians N(mu_k, exp(s_k) + variance_floor) for real columns [1]_.
 
     Columns are shifted and scaled inside; densities are those of the user's own units. A
@@ -376,7 +371,7 @@ class GaussianMixture(Mixture):
         return raw
 
 
-class LaplaceMixture(Mixture):
+class LaplaceMixture(LocationMixture):
     """Mixture of K Laplace densities, b_k = exp(s_k) + sqrt(variance_floor / 2), for real columns.
 
     Otherwise as `GaussianMixture`.

@@ -5,12 +5,13 @@ Conditionals give codes and raw outputs their meaning; networks know none of it.
 
 from typing import Any
 
+from fastar._data.packed import Steps
 from fastar.networks._grid import DiagonalBiLSTM, RowLSTM
 from fastar.networks._masked import Masked
 from fastar.networks._network import Network
 from fastar.networks._orderless import Orderless
 from fastar.networks._pixels import PixelRecurrent
-from fastar.networks._recurrent import Recurrent, Steps
+from fastar.networks._recurrent import Recurrent
 from fastar.networks._recurrent_frames import RecurrentFrames
 from fastar.networks._shared_hidden import SharedHidden
 

@@ -6,8 +6,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from fastar._core.parameters import Array
 from fastar._kernels import _cpu, _masked
-from fastar._parameters import Array
 
 _LINEAR = -1
 

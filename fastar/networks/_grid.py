@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fastar._core.inputs import MAY_MISS, ONE_HOT, Inputs
+from fastar._core.parameters import Array, Params
+from fastar._core.threads import useful_n_threads
 from fastar._kernels import _cpu, _grid, _recurrent
-from fastar._parameters import Array, Params
-from fastar._threads import useful_n_threads
 from fastar.networks._dense import add_product, product, transposed_product, weight_gradient
-from fastar.networks._inputs import MAY_MISS, ONE_HOT, Inputs
 from fastar.networks._network import Network
 from fastar.networks._pixels import images_at_once, neighbours
 

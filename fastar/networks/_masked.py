@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from fastar._core.inputs import Inputs
+from fastar._core.parameters import Array, Params
+from fastar._core.threads import useful_n_threads
 from fastar._kernels import _cpu, _inputs, _masked
-from fastar._parameters import Array, Params
-from fastar._threads import useful_n_threads
 from fastar.networks._dense import product, weight_gradient
-from fastar.networks._inputs import Inputs
 from fastar.networks._masks import MaskSet, even_degrees, random_degrees
 from fastar.networks._network import Network
 
@@ -189,7 +189,7 @@ class Masked(Network):
         self.markov_order = int(min(markov_order, n_features))
         self.dropout = float(dropout)
         self._below = min(round(self.dropout * _CHANCES), _CHANCES - 1)
-        self.draws = self._below > 0
+        self.is_stochastic = self._below > 0
         self.seed = seed
         self.n_context = int(n_context)
         self.dtype = np.dtype(dtype)
@@ -343,7 +343,7 @@ class Masked(Network):
         hidden = [~np.logical_or.reduce([masks[name] for masks in sets]) for name in sets[0]]
         return super().n_used - int(sum(each.sum() for each in hidden))
 
-    def textbook(self, params: Params) -> Params:
+    def params_in_paper_layout(self, params: Params) -> Params:
         """Return the parameters with the axes that the papers give them: L (D, P, D)."""
         if "L" not in params:
             return params
@@ -360,7 +360,7 @@ class Masked(Network):
             mask = np.zeros((each.stairs.rows, each.stairs.columns), bool)
             mask[np.ix_(each.rows, each.columns)] = each.stairs.mask()
             arrays[each.name] = mask.reshape(self.shapes[each.name])
-        return self.textbook(arrays)
+        return self.params_in_paper_layout(arrays)
 
     def initialise(self, params: Params, rng: np.random.Generator) -> None:
         """Fill the W and U with small random numbers, zeros where the only mask hides them."""
@@ -381,7 +381,7 @@ class Masked(Network):
 
     # ---- forward and backward
 
-    def prepare(self, params: Params, n_threads: int, member: int = 0) -> Weights:
+    def materialise_weights(self, params: Params, n_threads: int, member: int = 0) -> Weights:
         """Return what `forward` and `sample` want of the parameters for one member."""
         wiring = self.wiring(member)
         matrices = {}
@@ -447,7 +447,7 @@ class Masked(Network):
             source = out
             if not last:
                 hidden.append(out)
-                if rng is not None and self.draws:
+                if rng is not None and self.is_stochastic:
                     chances.append(_chances(rng, out.shape))
                     source = _cpu.aligned_empty(out.shape, self.dtype)
                     self._drop(out, chances[-1], source, n_threads)

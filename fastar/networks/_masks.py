@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from fastar._core.parameters import Array
 from fastar._kernels import _masked
-from fastar._parameters import Array
 
 
 def even_degrees(n_features: int, n_units: int) -> Array:

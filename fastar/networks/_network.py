@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastar._parameters import Array, Layout, Params, empty_vector
-from fastar.networks._inputs import Inputs
+from fastar._core.inputs import Inputs
+from fastar._core.parameters import Array, ParamLayout, Params, zeros_aligned
 
 
 class Network(ABC):
@@ -34,7 +34,7 @@ class Network(ABC):
     any_evidence: bool = False
     """Whether what is held is seen before all else, wherever it stands in an order."""
 
-    draws: bool = True
+    is_stochastic: bool = True
     """Whether `forward` draws random numbers in training."""
 
     def __repr__(self) -> str:
@@ -77,18 +77,18 @@ class Network(ABC):
         """How many parameters some member uses."""
         active = self.active
         if active is None:
-            return Layout(self.shapes, 0).size
+            return ParamLayout(self.shapes, 0).size
         return int((active[:, 1] - active[:, 0]).sum())
 
     def zeros(self) -> Array:
         """Return a flat vector for the parameters."""
-        return empty_vector(Layout(self.shapes, 0).size, self.dtype)
+        return zeros_aligned(ParamLayout(self.shapes, 0).size, self.dtype)
 
     @abstractmethod
     def initialise(self, params: Params, rng: np.random.Generator) -> None:
         """Fill the parameters with what training starts from."""
 
-    def textbook(self, params: Params) -> Params:
+    def params_in_paper_layout(self, params: Params) -> Params:
         """Return the parameters with the axes that the papers give them."""
         return params
 
@@ -107,7 +107,7 @@ class Network(ABC):
         """Return the member that this step of training trains."""
         return 0
 
-    def prepare(self, params: Params, n_threads: int, member: int = 0) -> Any:
+    def materialise_weights(self, params: Params, n_threads: int, member: int = 0) -> Any:
         """Return a member's weights: what is computed once for many blocks of rows."""
         return params
 
@@ -128,7 +128,7 @@ class Network(ABC):
         context (n, C). rng: in training, for what is random there.
         """
 
-    def terms(self, cache: Any, codes: Array) -> tuple[Array, Array | None]:
+    def loss_targets(self, cache: Any, codes: Array) -> tuple[Array, Array | None]:
         """Return the codes (n, D) of which training sums the log-density, else NaN, and factors.
 
         cache: of `forward` in training. The factors (n,), None for ones, make the expectation of

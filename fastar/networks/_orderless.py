@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from fastar._core.inputs import MAY_MISS, ONE_HOT, Inputs
+from fastar._core.parameters import Array, Params
+from fastar._core.threads import useful_n_threads
 from fastar._kernels import _conditionals, _cpu, _inputs, _masked
 from fastar._kernels._conditionals import HELD
-from fastar._parameters import Array, Params
-from fastar._threads import useful_n_threads
 from fastar.networks._dense import add_product, full_stairs, product, weight_gradient
-from fastar.networks._inputs import MAY_MISS, ONE_HOT, Inputs
 from fastar.networks._network import Network
 
 ACTIVATIONS: tuple[str, ...] = _masked.ACTIVATIONS
@@ -26,7 +26,7 @@ _MANY = 8
 
 @dataclass(frozen=True)
 class Cache:
-    """What `backward` and `terms` need of a `forward` in training."""
+    """What `backward` and `loss_targets` need of a `forward` in training."""
 
     known: Array
     inputs: tuple[Array, Array, Array]
@@ -140,7 +140,7 @@ class Orderless(Network):
             return np.arange(self.n_features)
         return np.random.default_rng([self.seed, member]).permutation(self.n_features)
 
-    def prepare(self, params: Params, n_threads: int, member: int = 0) -> Weights:
+    def materialise_weights(self, params: Params, n_threads: int, member: int = 0) -> Weights:
         """Return the parameters and a member's order."""
         return Weights(params, self.member_order(member))
 
@@ -225,7 +225,7 @@ class Orderless(Network):
         raw = raw.reshape(len(codes), self.n_features, self.n_outputs)
         return raw, Cache(known, inputs, hidden, context)
 
-    def terms(self, cache: Cache, codes: Array) -> tuple[Array, Array | None]:
+    def loss_targets(self, cache: Cache, codes: Array) -> tuple[Array, Array | None]:
         """Return the codes that are unknown, NaN elsewhere, and each row's factor.
 
         Of D features that are there k are known, 0 <= k <= D. Each of the others stands for the D

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from fastar._core.inputs import ONE_HOT, Inputs
+from fastar._core.parameters import Array, Params
+from fastar._core.threads import useful_n_threads
+from fastar._data.packed import Steps
 from fastar._kernels import _cpu, _recurrent
-from fastar._parameters import Array, Params
-from fastar._threads import useful_n_threads
 from fastar.networks._dense import add_product, product, transposed_product, weight_gradient
-from fastar.networks._inputs import ONE_HOT, Inputs
 from fastar.networks._network import Network
-from fastar.networks._recurrent_layers import Kept, RecurrentLayers, Steps
+from fastar.networks._recurrent_layers import Kept, RecurrentLayers
 
 NOTHING, CONSTANT = _recurrent.NOTHING, _recurrent.CONSTANT
 

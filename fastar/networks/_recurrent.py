@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from fastar._core.inputs import Inputs
+from fastar._core.parameters import Array, Params
+from fastar._core.threads import useful_n_threads
+from fastar._data.packed import Steps
 from fastar._kernels import _recurrent
-from fastar._parameters import Array, Params
-from fastar._threads import useful_n_threads
 from fastar.networks._dense import product, transposed_product
-from fastar.networks._inputs import Inputs
 from fastar.networks._network import Network
-from fastar.networks._recurrent_layers import CELLS, Kept, RecurrentLayers, State, Steps
+from fastar.networks._recurrent_layers import CELLS, Kept, RecurrentLayers, State
 
 __all__ = ["CELLS", "Cache", "Recurrent", "State", "Steps"]
 
@@ -156,7 +157,7 @@ class Recurrent(Network):
             None if rng is None else Cache(steps, layers, context)
         )
 
-    def through(
+    def unroll(
         self,
         params: Params,
         steps: Steps,
@@ -169,18 +170,18 @@ class Recurrent(Network):
         state: before its first step; both in the order of the sequences.
         """
         n_threads = self._threads(len(steps.codes), n_threads)
-        h, after = self.layers.through(params, steps, state, n_threads, context)
+        h, after = self.layers.unroll(params, steps, state, n_threads, context)
         return self._outputs(params, h, steps.sequence, context, n_threads), after
 
-    def in_time(
+    def bptt_segments(
         self, params: Params, steps: Steps, n_threads: int, context: Array | None = None
     ) -> Iterator[tuple[slice, Array]]:
         """Yield rows of `steps` and their raw (m, F, P), which stay in the caches."""
         n_threads = self._threads(len(steps.codes), n_threads)
-        for where, h in self.layers.in_time(params, steps, n_threads, context):
+        for where, h in self.layers.bptt_segments(params, steps, n_threads, context):
             yield where, self._outputs(params, h, steps.sequence[where], context, n_threads)
 
-    def follow(
+    def step(
         self,
         params: Params,
         steps: Steps,
@@ -192,7 +193,7 @@ class Recurrent(Network):
 
         state: of each sequence before its first step.
         """
-        raw, after = self.through(params, steps.longer(), state, n_threads, context)
+        raw, after = self.unroll(params, steps.longer(), state, n_threads, context)
         return raw[: len(steps.codes)], after
 
     def _outputs(

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from fastar._parameters import Array, Params
-from fastar._threads import useful_n_threads
-from fastar.networks._inputs import Inputs
+from fastar._core.inputs import Inputs
+from fastar._core.parameters import Array, Params
+from fastar._core.threads import useful_n_threads
+from fastar._data.packed import Steps
 from fastar.networks._network import Network
-from fastar.networks._recurrent_layers import Kept, RecurrentLayers, State, Steps
+from fastar.networks._recurrent_layers import Kept, RecurrentLayers, State
 from fastar.networks._shared_hidden import Cache as FrameCache
 from fastar.networks._shared_hidden import SharedHidden
 
@@ -165,7 +166,7 @@ class RecurrentFrames(Network):
         raw, cache = self.frame.forward(params, steps.codes, n_threads, context=u)
         return raw, None if rng is None else Cache(steps, layers, cache, context)
 
-    def through(
+    def unroll(
         self,
         params: Params,
         steps: Steps,
@@ -178,20 +179,20 @@ class RecurrentFrames(Network):
         state: before its first step; both in the order of the sequences.
         """
         n_threads = self._threads(len(steps.codes), n_threads)
-        h, after = self.layers.through(params, steps, state, n_threads, context)
+        h, after = self.layers.unroll(params, steps, state, n_threads, context)
         u = _beside(h, context, steps.sequence)
         return self.frame.forward(params, steps.codes, n_threads, context=u)[0], after
 
-    def in_time(
+    def bptt_segments(
         self, params: Params, steps: Steps, n_threads: int, context: Array | None = None
     ) -> Iterator[tuple[slice, Array]]:
         """Yield rows of `steps` and their raw (m, F, P), which stay in the caches."""
         n_threads = self._threads(len(steps.codes), n_threads)
-        for where, h in self.layers.in_time(params, steps, n_threads, context):
+        for where, h in self.layers.bptt_segments(params, steps, n_threads, context):
             u = _beside(h, context, steps.sequence[where])
             yield where, self.frame.forward(params, steps.codes[where], n_threads, context=u)[0]
 
-    def follow(
+    def step(
         self,
         params: Params,
         steps: Steps,
@@ -203,7 +204,7 @@ class RecurrentFrames(Network):
 
         state: of each sequence before its first step.
         """
-        raw, after = self.through(params, steps.longer(), state, n_threads, context)
+        raw, after = self.unroll(params, steps.longer(), state, n_threads, context)
         return raw[: len(steps.codes)], after
 
     # ---- backward

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from fastar._core.inputs import Inputs
+from fastar._core.parameters import Array, Params
+from fastar._core.threads import useful_n_threads
 from fastar._kernels import _cpu, _inputs, _nade
-from fastar._parameters import Array, Params
-from fastar._threads import useful_n_threads
 from fastar.networks._dense import add_product, product, transposed_product, weight_gradient
-from fastar.networks._inputs import Inputs
 from fastar.networks._network import Network
 
 ACTIVATIONS: tuple[str, ...] = _nade.ACTIVATIONS
@@ -60,7 +60,7 @@ class SharedHidden(Network):
     """
 
     name = "shared_hidden"
-    draws = False
+    is_stochastic = False
 
     def __init__(
         self,

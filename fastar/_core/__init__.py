@@ -1,0 +1,1 @@
+"""What all rooms stand on: parameters, threads, files, random states, checks of arguments."""

@@ -1,0 +1,31 @@
+"""How codes enter a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastar._core.parameters import Array
+
+ONE_HOT, MAY_MISS = 1, 2  # as in src/kernels/inputs.h
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """How codes enter a network.
+
+    Parameters
+    ----------
+    n_inputs : int
+        Q, rows of input weights that each feature owns.
+    one_hot : uint8 array (D,)
+        ONE_HOT where the code is the number of a row to add, which is none if it is negative, and
+        0 where it is a factor of the feature's first row; MAY_MISS added where NaN stands for a
+        missing value, which adds the feature's last row.
+    unit_changes : bool
+        No factor is ever other than 0 and 1: a sigmoid can then be had without an exponential per
+        change.
+    """
+
+    n_inputs: int
+    one_hot: Array
+    unit_changes: bool = False

@@ -1,0 +1,112 @@
+"""What scikit-learn's validation leaves open, and the state of an estimator after an error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from sklearn.frozen import FrozenEstimator
+
+from fastar._core.parameters import Array
+
+
+@contextmanager
+def unchanged_on_error(estimator: Any) -> Iterator[None]:
+    """Give the estimator its attributes back when the body raises."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
+
+
+def check_order(order: Any, n_features: int, rng: np.random.Generator) -> Array:
+    """Return the permutation that the `order` parameter stands for."""
+    if isinstance(order, str):
+        return np.arange(n_features) if order == "natural" else rng.permutation(n_features)
+    permutation = np.asarray(order)
+    if (
+        permutation.dtype.kind not in "iu"
+        or permutation.shape != (n_features,)
+        or not np.array_equal(np.sort(permutation), np.arange(n_features))
+    ):
+        raise ValueError(
+            "The 'order' parameter must be 'natural', 'random' or a permutation of the columns "
+            f"0 to {n_features - 1}. Got {order!r} instead."
+        )
+    return permutation.astype(np.intp)
+
+
+def check_weight(sample_weight: Any, n: int) -> Array:
+    """Return weights (n,) as float64: ones, or the user's if none is negative and one positive."""
+    if sample_weight is None:
+        return np.ones(n)
+    try:
+        weight = np.asarray(sample_weight, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"sample_weight must hold numbers. Got {sample_weight!r} instead."
+        ) from error
+    if weight.shape != (n,):
+        raise ValueError(
+            f"sample_weight must have shape ({n},), one weight a row. Got {weight.shape} instead."
+        )
+    if not np.isfinite(weight).all() or (weight < 0).any():
+        raise ValueError("sample_weight must be finite and not negative. Got other values.")
+    if not weight.any():
+        raise ValueError("sample_weight must have a positive entry. Got zeros alone.")
+    return weight
+
+
+def check_count(name: str, value: Any) -> int:
+    """Return an argument that must be an int of at least 1."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < 1:
+        raise ValueError(f"{name} must be an int of at least 1. Got {value!r} instead.")
+    return int(value)
+
+
+def check_temperature(temperature: Any) -> float:
+    """Return a temperature as a float."""
+    if not isinstance(temperature, Real) or not 0 < float(temperature) < np.inf:
+        raise ValueError(
+            f"temperature must be a finite number above 0. Got {temperature!r} instead."
+        )
+    return float(temperature)
+
+
+def check_epsilon(epsilon: Any, n_features: int) -> Array:
+    """Return a radius as an array (D,)."""
+    try:
+        radius = np.array(np.broadcast_to(np.asarray(epsilon, np.float64), (n_features,)))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"epsilon must be a number, or have shape ({n_features},). Got {epsilon!r} instead."
+        ) from error
+    if not (radius >= 0).all():
+        raise ValueError(f"epsilon must be 0 or more. Got {epsilon!r} instead.")
+    return radius
+
+
+def check_layer_sizes(sizes: Any) -> tuple[int, ...]:
+    """Return `hidden_layer_sizes` as a tuple of ints."""
+    given = [sizes] if isinstance(sizes, Integral) else list(sizes)
+    if not given or any(
+        not isinstance(each, Integral) or isinstance(each, bool) or each < 1 for each in given
+    ):
+        raise ValueError(
+            "hidden_layer_sizes must be at least one layer, each of an int of at least 1 unit "
+            f"(FVSBN is the model without hidden layers). Got {sizes!r} instead."
+        )
+    return tuple(int(each) for each in given)
+
+
+def unwrap_frozen(estimator: Any) -> Any:
+    """Return the estimator inside a FrozenEstimator, or the estimator itself."""
+    while isinstance(estimator, FrozenEstimator):
+        estimator = estimator.estimator
+    return estimator

@@ -1,0 +1,248 @@
+"""The context of p(x given context): its numbers and categories as numbers for a network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastar._core.parameters import Array
+from fastar._data.frame_types import frame_kind
+from fastar._data.frames import Schema
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Context:
+    """The context that `fit` was given, and how its columns become C numbers.
+
+    A number is standardised; a category is as many numbers as there are categories, one of them 1
+    (one-hot). A column that had missing values has one number more, 1 where it is missing.
+
+    Parameters
+    ----------
+    schema : Schema or None
+        Of a DataFrame.
+    categories : tuple of (tuple or None)
+        Of each column, in order; None: it holds numbers.
+    location, scale : float64 arrays (columns,)
+        What is taken from numbers, and what they are divided by.
+    missing : bool array (columns,)
+        Which columns may have missing values.
+    """
+
+    schema: Schema | None
+    categories: tuple[tuple[Any, ...] | None, ...]
+    location: Array
+    scale: Array
+    missing: Array
+
+    @classmethod
+    def of(cls, given: Any, n: int, name: str = "context") -> Context:
+        """Return what is to be known of a context of n rows: an array-like or a DataFrame.
+
+        Raises
+        ------
+        TypeError, ValueError
+            It is no table of numbers and categories, or has not n rows.
+        """
+        schema, categories = None, None
+        if frame_kind(given) is not None:
+            schema = Schema.of(given, name)
+            categories = tuple(
+                each.categories if each.type == "category" else None for each in schema.columns
+            )
+        else:
+            table = _table(given, name)
+            categories = tuple(
+                None if table.dtype.kind in "biuf" else _sorted_levels(column, name)
+                for column in table.T
+            )
+        neutral = np.zeros(len(categories))
+        draft = cls(schema, categories, neutral, neutral + 1, np.ones(len(neutral), bool))
+        values = draft._values(given, n, name)
+        missing_cells: Array = np.isnan(values)
+        missing: Array = np.atleast_1d(missing_cells.any(axis=0))
+        if schema is None and missing.any():
+            raise ValueError(
+                f"{name} must have no NaN (a DataFrame may have missing values). "
+                f"Got NaN in column {int(np.flatnonzero(missing)[0])} instead."
+            )
+        there = ~missing_cells
+        count = np.maximum(there.sum(axis=0), 1)
+        location = np.where(there, values, 0).sum(axis=0) / count
+        deviation = np.where(there, values - location, 0)
+        scale = np.sqrt((deviation**2).sum(axis=0) / count)
+        if not np.isfinite(scale).all():
+            raise ValueError(f"{name} must hold finite numbers that can be squared. Got others.")
+        return cls(schema, categories, location, np.where(scale > 0, scale, 1), missing)
+
+    @property
+    def n_columns(self) -> int:
+        """Columns of what the user gives."""
+        return len(self.categories)
+
+    @property
+    def size(self) -> int:
+        """C, numbers that a row becomes."""
+        return int(sum(self._widths()))
+
+    def _widths(self) -> list[int]:
+        return [
+            (1 if levels is None else len(levels)) + int(missing)
+            for levels, missing in zip(self.categories, self.missing, strict=True)
+        ]
+
+    def encode(self, given: Any, n: int, dtype: Any, name: str = "context") -> Array:
+        """Return the numbers (n, C) of a context of n rows; a single row stands for all of them.
+
+        Raises
+        ------
+        TypeError, ValueError
+            It has other columns than `fit` saw, other than 1 or n rows, or a value that is none.
+        """
+        values = self._values(given, n, name)
+        gaps = np.isnan(values)
+        strange = gaps.any(axis=0) & ~self.missing
+        if strange.any():
+            d = int(np.flatnonzero(strange)[0])
+            raise ValueError(
+                f"{name} may have missing values only where it had some in fit. "
+                f"Got one in column {self._name(d)!r}, row {int(np.argmax(gaps[:, d]))}."
+            )
+        codes = np.zeros((len(values), self.size), dtype)
+        start = 0
+        for d, width in enumerate(self._widths()):
+            levels, column = self.categories[d], values[:, d]
+            rows = np.flatnonzero(~gaps[:, d])
+            if levels is None:
+                codes[rows, start] = (column[rows] - self.location[d]) / self.scale[d]
+            else:
+                codes[rows, start + column[rows].astype(np.intp)] = 1
+            if self.missing[d]:
+                codes[gaps[:, d], start + width - 1] = 1
+            start += width
+        return codes if len(codes) == n else np.repeat(codes, n, axis=0)
+
+    def _name(self, d: int) -> Any:
+        return d if self.schema is None else self.schema.names[d]
+
+    def _values(self, given: Any, n: int, name: str) -> Array:
+        """Return a number for each value (1 or n, columns), NaN where missing."""
+        if self.schema is not None:
+            values = self.schema.rows(given, n, name)
+        else:
+            values = self._of_array(_table(given, name, self.n_columns), name)
+        if values.shape not in ((n, self.n_columns), (1, self.n_columns)):
+            raise ValueError(
+                f"{name} must have shape ({n}, {self.n_columns}), a row for each row of X. "
+                f"Got {values.shape} instead."
+            )
+        return values
+
+    def _of_array(self, table: Array, name: str) -> Array:
+        if table.shape[1] != self.n_columns:
+            raise ValueError(
+                f"{name} must have {self.n_columns} columns, as in fit. "
+                f"Got {table.shape[1]} instead."
+            )
+        values = np.empty(table.shape)
+        for d, levels in enumerate(self.categories):
+            if levels is None:
+                values[:, d] = _numbers(table[:, d], name)
+                continue
+            numbers = {level: number for number, level in enumerate(levels)}
+            column = table[:, d].tolist()
+            found = [numbers.get(each, -1) for each in column]
+            if -1 in found:
+                known = ", ".join(map(repr, levels[:_SHOWN]))
+                row = found.index(-1)
+                raise ValueError(
+                    f"{name} must hold categories that were seen in fit in column {d}: {known}"
+                    f"{', ...' if len(levels) > _SHOWN else ''}. "
+                    f"Got {column[row]!r} in row {row} instead."
+                )
+            values[:, d] = found
+        return values
+
+    # ---- files
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what JSON can hold."""
+        return {
+            "schema": None if self.schema is None else self.schema.to_json(),
+            "categories": [None if each is None else list(each) for each in self.categories],
+        }
+
+    def arrays(self) -> dict[str, Array]:
+        """Return the rest, by name."""
+        return {"location": self.location, "scale": self.scale, "missing": self.missing}
+
+    @classmethod
+    def restored(cls, described: Mapping[str, Any], arrays: Mapping[str, Array]) -> Context:
+        """Return what `to_json` and `arrays` described."""
+        schema = described["schema"]
+        return cls(
+            None if schema is None else Schema.from_json(schema),
+            tuple(None if each is None else tuple(each) for each in described["categories"]),
+            **arrays,
+        )
+
+
+def encode_context(
+    fitted: Context | None, given: Any, n: int, dtype: Any, name: str = "context"
+) -> Array | None:
+    """Return the context of n rows as networks take it; fitted: that of `fit`, if it had one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Only one of `fit` and this call has a context; or it is not like that of `fit`.
+    """
+    if (given is None) != (fitted is None):
+        raise ValueError(
+            f"{name} must be given for a model of p(x given context), as in fit. Got none."
+            if given is None
+            else f"{name} must be None for a model that was fitted without. Got one instead."
+        )
+    return None if fitted is None else fitted.encode(given, n, np.dtype(dtype), name)
+
+
+def _table(given: Any, name: str, n_columns: int = 1) -> Array:
+    """Return a context that is no DataFrame as an array (n, columns).
+
+    A vector is the only column, or a row of several.
+    """
+    table = np.asarray(given)
+    if table.ndim == 1:
+        table = table[:, None] if n_columns == 1 else table[None]
+    if table.ndim != 2 or table.shape[1] == 0 or table.dtype.kind not in "biufOU":
+        raise ValueError(
+            f"{name} must be a table of numbers or categories, a row for each row of X. "
+            f"Got an array of shape {table.shape} and type {table.dtype} instead."
+        )
+    return table
+
+
+def _numbers(column: Array, name: str) -> Array:
+    try:
+        values = column.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must hold numbers, as in fit. Got others instead.") from error
+    if np.isinf(values).any():
+        raise ValueError(f"{name} must hold finite numbers. Got infinity instead.")
+    return values
+
+
+def _sorted_levels(column: Array, name: str) -> tuple[Any, ...]:
+    levels = set(column.tolist())
+    kinds = sorted({type(each).__name__ for each in levels})
+    if len(kinds) > 1 or kinds[0] not in ("str", "int", "float", "bool"):
+        raise TypeError(
+            f"{name} must hold, in a column of objects, categories that are all str, all int, "
+            f"all float or all bool. Got {', '.join(kinds)} instead."
+        )
+    return tuple(sorted(levels))

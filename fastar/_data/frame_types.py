@@ -1,0 +1,291 @@
+"""One column of a data frame: its type, in JSON and back, and series of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from numbers import Real
+from typing import Any, NoReturn
+
+import numpy as np
+
+from fastar._core.parameters import Array
+from fastar._data.containers import cast
+
+UNKNOWN = -1.0
+"""What stands for a category that fit did not see."""
+SHOWN = 5
+COLUMN_RULE = "bool, integer, float or category columns (strings are categories)"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column as `fit` saw it.
+
+    Parameters
+    ----------
+    name : str or int
+    dtype : str or dict
+        The frame library's type, in JSON.
+    type : {"bool", "integer", "float", "category"}
+    categories : tuple of str, int, float or bool
+        In order: the declared ones, or the sorted ones seen. Empty for the other types.
+    missing : bool
+        Whether any value was missing.
+    """
+
+    name: Any
+    dtype: Any
+    type: str
+    categories: tuple[Any, ...]
+    missing: bool
+
+    @cached_property
+    def numbers(self) -> dict[Any, int]:
+        """Number of each category."""
+        return {category: number for number, category in enumerate(self.categories)}
+
+    @property
+    def storage(self) -> np.dtype[Any] | None:
+        """The type of the column's numbers in `Columns`; None: the type it has in the frame."""
+        if self.type not in ("bool", "category"):
+            return None
+        n_numbers = max(2, len(self.categories)) + 2  # one for missing, one for unknown
+        for dtype in (np.uint8, np.uint16):
+            if n_numbers <= np.iinfo(dtype).max + 1:
+                return np.dtype(dtype)
+        return np.dtype(np.int32)
+
+    def code(self, value: Any, name: str) -> float:
+        """Return one value of Python in the coding, NaN where missing."""
+        if is_missing(value):
+            return np.nan
+        if self.type == "category":
+            return self._category_code(value, name)
+        number = _number(value)
+        if (
+            not np.isfinite(number)
+            or (self.type == "integer" and not number.is_integer())
+            or (self.type == "bool" and number not in (0.0, 1.0))
+        ):
+            rule = {"integer": "a whole number", "bool": "a bool"}.get(self.type, "a finite number")
+            raise ValueError(
+                f"{name} must hold {rule} in column {self.name!r}. Got {value!r} instead."
+            )
+        return number
+
+    def _category_code(self, value: Any, name: str) -> float:
+        try:
+            number = self.numbers.get(to_python_scalar(value))
+        except TypeError:  # a list or another value without a hash
+            number = None
+        if number is None:
+            self.raise_unknown(value, name)
+        return float(number)
+
+    def raise_unknown(self, value: Any, name: str, where: str = "") -> NoReturn:
+        """Raise the error about a value that is no category of the column."""
+        known = ", ".join(repr(each) for each in self.categories[:SHOWN])
+        more = ", ..." if len(self.categories) > SHOWN else ""
+        raise ValueError(
+            f"{name} must hold categories that were seen in fit in column {self.name!r}: "
+            f"{known or 'none'}{more}. Got {value!r}{where} instead."
+        )
+
+
+def frame_kind(value: Any) -> str | None:
+    """Return "pandas" or "polars" if value is a DataFrame of it, or of a class derived from it."""
+    for base in type(value).__mro__:
+        package = base.__module__.partition(".")[0]
+        if base.__name__ == "DataFrame" and package in ("pandas", "polars"):
+            return package
+    return None
+
+
+def narwhals_module() -> Any:
+    try:
+        import narwhals
+    except ImportError as error:
+        raise ImportError(
+            "Data frames with columns of different kinds need the package narwhals, which "
+            "scikit-learn brings along from 1.9 on: pip install 'narwhals>=2'."
+        ) from error
+    return narwhals
+
+
+def is_pandas(series: Any) -> bool:
+    return bool(narwhals_module().dependencies.is_pandas_series(series.to_native()))
+
+
+def is_declared(series: Any) -> bool:
+    """Return whether the column's type has a list of categories."""
+    if is_pandas(series):
+        import pandas
+
+        return isinstance(series.to_native().dtype, pandas.CategoricalDtype)
+    return bool(series.dtype == narwhals_module().Enum)
+
+
+def dtype_name(series: Any) -> str:
+    dtype = series.to_native().dtype
+    return "objects that are not strings" if str(dtype) == "object" else f"dtype {dtype}"
+
+
+# ---- single values
+
+
+def to_python_scalar(value: Any) -> Any:
+    """Return Python's own twin of a number of NumPy's or of a subclass of str."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return str.__str__(value) if isinstance(value, str) else value
+
+
+def is_missing(value: Any) -> bool:
+    if isinstance(value, float | np.floating):
+        return bool(np.isnan(value))
+    return value is None or type(value).__name__ in ("NAType", "NaTType")
+
+
+def _number(value: Any) -> float:
+    """Return a value as a float, NaN if it is none."""
+    try:
+        return float(value) if isinstance(value, Real | np.bool_) else np.nan
+    except OverflowError:
+        return np.inf
+
+
+# ---- the types of the frame libraries in JSON, and series of them
+
+
+def dtype_to_json(series: Any) -> Any:
+    dtype = series.to_native().dtype
+    return _pandas_to_json(dtype) if is_pandas(series) else _polars_to_json(dtype)
+
+
+def _pandas_to_json(dtype: Any) -> Any:
+    import pandas
+
+    if isinstance(dtype, pandas.CategoricalDtype):
+        return {"ordered": dtype.ordered, "categories": _pandas_to_json(dtype.categories.dtype)}
+    if isinstance(dtype, pandas.ArrowDtype):
+        return {"arrow": str(dtype.pyarrow_dtype)}
+    if isinstance(dtype, pandas.StringDtype):
+        return {"string": dtype.storage, "na": "nan" if dtype.na_value is not pandas.NA else "NA"}
+    return str(dtype)
+
+
+def _pandas_dtype(column: Column) -> Any:
+    import pandas
+
+    if isinstance(column.dtype, dict) and "ordered" in column.dtype:
+        categories = _pandas_index(column.categories, column.dtype["categories"])
+        return pandas.CategoricalDtype(categories, ordered=column.dtype["ordered"])
+    return _pandas_from_json(column.dtype)
+
+
+def _pandas_index(categories: tuple[Any, ...], described: Any) -> Any:
+    import pandas
+
+    return pandas.Index(list(categories), dtype=_pandas_from_json(described))
+
+
+def _pandas_from_json(described: Any) -> Any:
+    import pandas
+
+    if not isinstance(described, dict):
+        return pandas.api.types.pandas_dtype(described)
+    if "arrow" in described:
+        pyarrow = import_module("pyarrow")
+        return pandas.ArrowDtype(pyarrow.type_for_alias(described["arrow"]))
+    if described["na"] == "NA" or described["string"] == "pyarrow_numpy":
+        return pandas.StringDtype(described["string"])
+    return pandas.StringDtype(described["string"], na_value=np.nan)
+
+
+def pandas_series(column: Column, values: Array) -> Any:
+    """Return a pandas series of one column."""
+    import pandas
+
+    dtype = _pandas_dtype(column)
+    if column.type == "category":
+        # the label -1 is none of the index, so that reindexing leaves a gap
+        codes = _codes(column, values)
+        known = pandas.Series(list(column.categories), dtype=dtype)
+        return known.reindex(codes).reset_index(drop=True)
+    gaps = np.isnan(values)
+    series = pandas.Series(_rounded(values, gaps, getattr(dtype, "numpy_dtype", dtype)))
+    series = series.astype(dtype)
+    return series.mask(gaps) if gaps.any() else series
+
+
+def _polars_to_json(dtype: Any) -> Any:
+    name = type(dtype).__name__
+    if name != "Categorical":
+        return "Enum" if name == "Enum" else str(dtype)
+    categories = getattr(dtype, "categories", None)
+    if categories is None:
+        return {"ordering": dtype.ordering}
+    return {
+        "categories": categories.name(),
+        "namespace": categories.namespace(),
+        "physical": str(categories.physical()),
+    }
+
+
+def _polars_dtype(column: Column) -> Any:
+    import polars
+
+    described = column.dtype
+    if not isinstance(described, dict):
+        if described == "Enum":
+            return polars.Enum(list(column.categories))
+        return getattr(polars, described)
+    if "ordering" in described:
+        return polars.Categorical(described["ordering"])
+    physical = getattr(polars, described["physical"])
+    return polars.Categorical(
+        polars.Categories(described["categories"], described["namespace"], physical)
+    )
+
+
+def polars_series(column: Column, values: Array) -> Any:
+    """Return a polars series of one column."""
+    import polars
+
+    dtype = _polars_dtype(column)
+    if column.type == "category":
+        codes = _codes(column, values)
+        places = (
+            polars.Series(codes, dtype=polars.Int64)
+            .to_frame("k")
+            .select(polars.when(polars.col("k") >= 0).then(polars.col("k")).cast(polars.UInt32))
+        )
+        kinds = polars.Series(column.name, list(column.categories), dtype=dtype)
+        return kinds.gather(places["k"])
+    gaps = np.isnan(values)
+    numpy_type = bool if column.type == "bool" else column.dtype.lower()
+    series = polars.Series(column.name, _rounded(values, gaps, numpy_type), dtype)
+    return series.scatter(np.flatnonzero(gaps), None) if gaps.any() else series
+
+
+def _codes(column: Column, values: Array) -> Array:
+    """Return the numbers of categories as int, -1 where missing."""
+    codes = np.where(np.isnan(values), -1, values)
+    wrong = (codes != np.rint(codes)) | (codes >= len(column.categories)) | (codes < -1)
+    wrong |= values == UNKNOWN
+    if wrong.any():
+        raise ValueError(
+            f"values must hold numbers of categories, 0 to {len(column.categories) - 1}, in column "
+            f"{column.name!r}. Got {values[np.argmax(wrong)]!s} instead."
+        )
+    return codes.astype(np.int64)
+
+
+def _rounded(values: Array, gaps: Array, dtype: Any) -> Array:
+    """Return values in NumPy's dtype, with any one of it in the gaps."""
+    values = np.where(gaps, 0.0, values)
+    if np.dtype(dtype) == bool:
+        return values >= 0.5
+    return np.ascontiguousarray(cast(values, dtype))

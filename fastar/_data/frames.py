@@ -1,0 +1,315 @@
+"""Data frames with columns of any kind: what fit saw, numbers for it, and frames from numbers.
+
+In the coding of this module a value is a float64: of a bool 0 or 1, of a category its number in
+the list of categories, NaN where it is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from fastar._core.parameters import Array
+from fastar._data.columns import Columns, category_codes, column_type, has_missing
+from fastar._data.frame_types import (
+    COLUMN_RULE,
+    SHOWN,
+    Column,
+    dtype_name,
+    dtype_to_json,
+    frame_kind,
+    is_declared,
+    is_pandas,
+    narwhals_module,
+    pandas_series,
+    polars_series,
+    to_python_scalar,
+)
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The columns of the data frame that `fit` was given.
+
+    Parameters
+    ----------
+    kind : {"pandas", "polars"}
+    columns : tuple of Column
+    """
+
+    kind: str
+    columns: tuple[Column, ...]
+
+    @classmethod
+    def of(cls, frame: Any, name: str = "X") -> Schema:
+        """Return the schema of a pandas or polars DataFrame.
+
+        Parameters
+        ----------
+        frame : DataFrame
+        name : str
+            What errors call it.
+
+        Returns
+        -------
+        Schema
+
+        Raises
+        ------
+        TypeError
+            A column, or its name, is of a kind that no model takes.
+        ValueError
+            Two columns have the same name, or there are no rows or columns.
+        """
+        kind = frame_kind(frame)
+        if kind is None:
+            raise TypeError(
+                f"{name} must be a pandas or polars DataFrame. Got {type(frame).__name__} instead."
+            )
+        names = _check_names(frame, name)
+        opened = _open(frame, name)
+        pairs = zip(opened, names, strict=True)
+        return cls(kind, tuple(_column(series, each, name) for series, each in pairs))
+
+    @property
+    def names(self) -> list[Any]:
+        """Names of the columns."""
+        return [column.name for column in self.columns]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the schema as objects that JSON can hold."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, described: Mapping[str, Any]) -> Schema:
+        """Return the schema that `to_json` described."""
+        columns = [
+            Column(**{**column, "categories": tuple(column["categories"])})
+            for column in described["columns"]
+        ]
+        return cls(described["kind"], tuple(columns))
+
+    # ---- from frames to numbers
+
+    def read(self, frame: Any, name: str = "X") -> Columns:
+        """Return a frame's columns as numbers.
+
+        Parameters
+        ----------
+        frame : pandas or polars DataFrame
+            Columns of the names and types that fit saw, of either library. A column without any
+            value agrees with every type; floats that are whole agree with integers, and 0 and 1
+            with bools.
+        name : str
+            What errors call it.
+
+        Returns
+        -------
+        Columns
+            Categories that fit did not see are marked, see `Columns.check_known`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            The names or types do not agree, or a number is infinite.
+        """
+        if frame_kind(frame) is None:
+            raise TypeError(
+                f"{name} must be a pandas or polars DataFrame, as in fit. "
+                f"Got {type(frame).__name__} instead."
+            )
+        self._check_same_names(list(frame.columns), name)
+        opened = _open(frame, name)
+        columns = Columns(self.columns, len(frame), name)
+        for d, series in enumerate(opened):
+            columns.load_column(d, _inferred_dtype(series))
+        return columns
+
+    def _check_same_names(self, given: list[Any], name: str) -> None:
+        if given == self.names:
+            return
+        message = f"The feature names of {name} should match those that were passed during fit.\n"
+        unseen = [each for each in given if each not in self.names]
+        missing = [each for each in self.names if each not in given]
+        if unseen:
+            message += "Feature names unseen at fit time:\n" + _listed(unseen)
+        if missing:
+            message += "Feature names seen at fit time, yet now missing:\n" + _listed(missing)
+        if not unseen and not missing and len(given) > len(self.names):
+            twice = [each for each in self.names if given.count(each) > 1]
+            message += "Feature names that occur more than once:\n" + _listed(twice)
+        elif not unseen and not missing:
+            message += "Feature names must be in the same order as they were in fit.\n"
+        raise ValueError(message)
+
+    def rows(self, evidence: Any, n: int, name: str = "evidence") -> Array:
+        """Return rows of evidence in the coding, NaN where free.
+
+        Parameters
+        ----------
+        evidence : DataFrame, mapping, Series or array-like
+            A DataFrame of 1 or n rows with the columns of fit; a mapping (or a pandas Series) from
+            names of columns to values, where columns that are not named are free; or D values,
+            or (1 or n) x D of them. What is missing or None is free.
+        n : int
+            Rows that are wanted.
+        name : str
+            What errors call it.
+
+        Returns
+        -------
+        ndarray of shape (1 or n, D), float64
+
+        Raises
+        ------
+        TypeError, ValueError
+            The columns or the shape do not agree, or a value is none that fit saw.
+        """
+        if frame_kind(evidence) is not None:
+            columns = self.read(evidence, name)
+            self._check_rows(columns.shape, n, name)
+            columns.check_known()
+            return columns[:]
+        if type(evidence).__module__.startswith("pandas") and hasattr(evidence, "items"):
+            evidence = dict(evidence.items())
+        if isinstance(evidence, Mapping):
+            self._check_known_names(evidence, name)
+            cells = np.array([[None] * len(self.columns)], object)
+            for d, column in enumerate(self.columns):
+                cells[0, d] = evidence.get(column.name)
+        else:
+            cells = np.atleast_2d(_objects(evidence, name))
+        self._check_rows(cells.shape, n, name)
+        values = np.empty(cells.shape)
+        for d, column in enumerate(self.columns):
+            values[:, d] = [column.code(cell, name) for cell in cells[:, d]]
+        return values
+
+    def _check_rows(self, shape: tuple[int, ...], n: int, name: str) -> None:
+        D = len(self.columns)
+        if shape not in ((1, D), (n, D)):
+            raise ValueError(f"{name} must have shape ({D},) or ({n}, {D}). Got {shape} instead.")
+
+    def _check_known_names(self, evidence: Mapping[Any, Any], name: str) -> None:
+        unseen = [each for each in evidence if each not in self.names]
+        if unseen:
+            raise ValueError(
+                f"{name} must name columns that were passed during fit.\n"
+                f"Feature names unseen at fit time:\n{_listed(unseen)}"
+            )
+
+    # ---- from numbers to frames
+
+    def wrap(self, values: Array) -> Any:
+        """Return values as a frame like the one that fit was given.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n, D), float64
+            In the coding, NaN where missing. What goes into integers and bools is rounded and kept
+            to their range.
+
+        Returns
+        -------
+        DataFrame
+            Of the same library, names, types and categories; where a type of pandas holds nothing
+            missing and must, of the type that pandas itself makes of it.
+
+        Raises
+        ------
+        ValueError
+            The values do not have D columns, or one is the number of no category.
+        """
+        if values.ndim != 2 or values.shape[1] != len(self.columns):
+            raise ValueError(
+                f"values must have shape (n, {len(self.columns)}). Got {values.shape} instead."
+            )
+        filled = [
+            polars_series(column, value) if self.kind == "polars" else pandas_series(column, value)
+            for column, value in zip(self.columns, values.T, strict=True)
+        ]
+        if self.kind == "polars":
+            import polars
+
+            return polars.DataFrame(filled)
+        import pandas
+
+        index = pandas.RangeIndex(len(values))
+        return pandas.DataFrame(dict(zip(self.names, filled, strict=True)), index=index)
+
+
+def _open(frame: Any, name: str) -> list[Any]:
+    """Return the columns as series of narwhals; like scikit-learn, reject frames without any."""
+    for count, what in zip(frame.shape, ("sample", "feature"), strict=True):
+        if count == 0:
+            raise ValueError(
+                f"{name} must not be empty: found 0 {what}(s) (shape={frame.shape}) while a "
+                "minimum of 1 is required."
+            )
+    return list(narwhals_module().from_native(frame, eager_only=True).iter_columns())
+
+
+def _check_names(frame: Any, name: str) -> list[Any]:
+    names = [to_python_scalar(each) for each in frame.columns]
+    kinds = sorted({type(each).__name__ for each in names})
+    if kinds not in ([], ["int"], ["str"]):
+        raise TypeError(
+            f"The columns of {name} must all have str or all have int names. "
+            f"Got {', '.join(kinds)} instead."
+        )
+    if len(set(names)) < len(names):
+        twice = next(each for each in names if names.count(each) > 1)
+        raise ValueError(f"The columns of {name} must have different names. Got {twice!r} twice.")
+    return names
+
+
+def _column(series: Any, name: Any, frame_name: str) -> Column:
+    """Return the description of a narwhals series."""
+    type_ = column_type(series)
+    if type_ is None:
+        raise TypeError(
+            f"{frame_name} must hold {COLUMN_RULE}. "
+            f"Got column {name!r} of {dtype_name(series)} instead."
+        )
+    if type_ == "category":
+        codes, values = category_codes(series, name, frame_name)
+        _check_categories(values, name, frame_name)
+        declared = is_declared(series)
+        categories = tuple(values) if declared else tuple(sorted(set(values)))
+        missing = bool((codes < 0).any())
+    else:
+        categories, missing = (), has_missing(series)
+    return Column(name, dtype_to_json(series), type_, categories, missing)
+
+
+def _inferred_dtype(series: Any) -> Any:
+    """Return a series of Python objects as one of the type that its values have."""
+    native = series.to_native()
+    if is_pandas(series) and native.dtype == object and series.dtype == narwhals_module().Object:
+        return narwhals_module().from_native(native.convert_dtypes(), series_only=True)
+    return series
+
+
+def _check_categories(values: list[Any], name: Any, frame_name: str) -> None:
+    kinds = {type(each) for each in values}
+    if len(kinds) > 1 or not kinds <= {str, int, float, bool}:
+        raise TypeError(
+            f"{frame_name} must hold categories that are all str, all int, all float or all bool. "
+            f"Got {', '.join(sorted(each.__name__ for each in kinds))} in column {name!r} instead."
+        )
+
+
+def _objects(evidence: Any, name: str) -> Array:
+    try:
+        return np.array(evidence, dtype=object)
+    except ValueError as error:
+        raise ValueError(f"{name} must hold rows of one length. Got others.") from error
+
+
+def _listed(names: Iterable[Any]) -> str:
+    names = sorted(names, key=str)
+    shown = [f"- {name}\n" for name in names[:SHOWN]]
+    return "".join(shown) + ("- ...\n" if len(names) > SHOWN else "")

@@ -1,0 +1,120 @@
+"""Tables as the user has them, checked and made into what a `Table` takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils.validation import _check_feature_names, _check_n_features, validate_data
+
+from fastar._core.parameters import Array
+from fastar._data.columns import Columns
+from fastar._data.containers import Container
+from fastar._data.frame_types import frame_kind
+from fastar._data.frames import Schema
+
+
+def read(
+    estimator: Any, X: Any, *, reset: bool = False, gaps: bool = False, name: str = "X"
+) -> Any:
+    """Return X as an array, a CSR matrix or the columns of a frame.
+
+    Parameters
+    ----------
+    estimator : object
+        Its `_container` tells what `fit` was given, and its attributes the names of the columns.
+    X : array-like, DataFrame or CSR matrix
+    reset : bool
+        Whether this is what `fit` is given, to be remembered.
+    gaps : bool
+        Whether NaN in an array stands for a value that is not known.
+    name : str
+        What errors call X.
+
+    Raises
+    ------
+    TypeError, ValueError
+        X is no table, or has other columns than `fit` saw.
+    """
+    if not reset and _is_fit_for_use(estimator, X):
+        return X
+    is_frame = frame_kind(X) is not None
+    known = None if reset else getattr(estimator, "_container", None)
+    if is_frame and (reset or isinstance(known, Schema)):
+        schema = Schema.of(X, name) if reset else known
+        assert isinstance(schema, Schema)
+        _check_feature_names(estimator, X, reset=reset)
+        _check_n_features(estimator, X, reset=reset)
+        estimator._container = schema
+        return _narrowest(X, schema.read(X, name))
+    if isinstance(known, Schema) and any(each.type == "category" for each in known.columns):
+        place = [each.type for each in known.columns].index("category")
+        raise ValueError(
+            f"{name} must be a DataFrame as in fit, where column {known.names[place]!r} had "
+            f"categories. Got {type(X).__name__} instead."
+        )
+    checked = validate_data(
+        estimator,
+        X,
+        accept_sparse=False if gaps else "csr",
+        dtype="numeric",
+        # in C order, for training takes rows in random order many times
+        order="C",
+        ensure_all_finite="allow-nan" if gaps else True,
+        reset=reset,
+    )
+    if reset:
+        estimator._container = Container.of(X, checked)
+    return checked
+
+
+def _is_fit_for_use(estimator: Any, X: Any) -> bool:
+    """Whether X is what validation would return: it takes longer than scoring some rows."""
+    return (
+        type(X) is np.ndarray
+        and X.ndim == 2
+        and len(X) > 0
+        and X.shape[1] == getattr(estimator, "n_features_in_", 0)
+        and X.flags.c_contiguous
+        and X.dtype.isnative
+        and (X.dtype.kind in "biu" or (X.dtype.kind == "f" and bool(np.isfinite(X).all())))
+        and not hasattr(estimator, "feature_names_in_")
+        and not isinstance(estimator._container, Schema)
+    )
+
+
+def _narrowest(frame: Any, columns: Columns) -> Any:
+    """Return a frame of numbers of one type without gaps as the array that it is."""
+    known = columns.described
+    if columns.missing.any() or any(each.type == "category" for each in known):
+        return columns
+    if len({str(each) for each in frame.dtypes}) > 1:
+        return columns
+    array = frame.to_numpy()
+    return np.ascontiguousarray(array) if array.dtype.kind in "biuf" else columns
+
+
+def read_evidence(estimator: Any, evidence: Any, n: int) -> Any:
+    """Return the evidence of n samples of a fitted estimator: for a frame's as its numbers."""
+    if evidence is not None and isinstance(estimator._container, Schema):
+        return estimator._container.rows(evidence, n)
+    if hasattr(evidence, "columns"):
+        _check_feature_names(estimator, evidence, reset=False)
+    return evidence
+
+
+def dense(table: Any) -> Array:
+    """Return what `read` returned as an array."""
+    whole: Array = table.toarray() if sparse.issparse(table) else table[:]
+    return whole
+
+
+def table_like(X: Any, container: Container | Schema, values: Array) -> Any:
+    """Return values as a table of the kind that X is; container: of what `fit` was given."""
+    if frame_kind(X) is None:
+        return Container.of(X, X if sparse.issparse(X) else np.asarray(X)).wrap(values)
+    frame = (container if isinstance(container, Schema) else Schema.of(X)).wrap(values)
+    if frame_kind(X) == "pandas":
+        frame.index = X.index
+    return frame

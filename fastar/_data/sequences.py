@@ -1,0 +1,220 @@
+"""Sequences of any length: how they are read, and how the loop and the scores see them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastar._core.parameters import Array
+from fastar._data.table import Table
+
+_BLOCK_STEPS = 1 << 15
+"""Steps of one block of scoring, unless a sequence is longer."""
+
+
+class Sequences:
+    """Sequences that stand one after the other in one array.
+
+    Parameters
+    ----------
+    values : array-like of shape (N,) or (N, F)
+        All steps.
+    offsets : int array-like of shape (n + 1,)
+        Where each sequence begins, and the end.
+
+    Raises
+    ------
+    ValueError
+        values have other than one or two axes, are not finite numbers, or offsets do not rise from
+        0 to N.
+    """
+
+    def __init__(self, values: Any, offsets: Any) -> None:
+        self.values = _checked(values, "values")
+        self.offsets = np.asarray(offsets)
+        if (
+            self.offsets.ndim != 1
+            or self.offsets.dtype.kind not in "iu"
+            or len(self.offsets) < 2
+            or self.offsets[0] != 0
+            or self.offsets[-1] != len(self.values)
+            or (np.diff(self.offsets.astype(np.int64)) < 0).any()
+        ):
+            raise ValueError(
+                f"offsets must be whole numbers that rise from 0 to {len(self.values)}, the number "
+                f"of steps. Got {offsets!r} instead."
+            )
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> Array:
+        """Steps of each sequence (n,)."""
+        return np.diff(self.offsets)
+
+    @classmethod
+    def of(cls, X: Any, name: str = "X") -> Sequences:
+        """Return what the user gave: an array (n, D), a list of sequences, or `Sequences`."""
+        if isinstance(X, Sequences):
+            return X
+        if isinstance(X, list | tuple) and len(X) and all(np.ndim(each) for each in X):
+            parts = [_checked(each, f"{name}[{i}]") for i, each in enumerate(X)]
+            widths = {part.shape[1] for part in parts}
+            if len(widths) > 1:
+                raise ValueError(
+                    f"{name} must hold sequences with the same number of values a step. "
+                    f"Got {sorted(widths)}."
+                )
+            offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts])])
+            return cls(np.concatenate(parts), offsets)
+        raise ValueError(
+            f"{name} must be an array of shape (n, D), a list of arrays of shape (l,) or (l, F), "
+            f"or Sequences. Got {type(X).__name__} instead."
+        )
+
+
+def is_ragged(X: Any) -> bool:
+    """Return whether X is a list of sequences, not rows of an array."""
+    if isinstance(X, Sequences):
+        return True
+    if not isinstance(X, list | tuple):
+        return False
+    arrays = any(isinstance(each, np.ndarray) for each in X)
+    return arrays or len({np.shape(each) for each in X}) > 1
+
+
+def _checked(values: Any, name: str) -> Array:
+    """Return steps (N, F) of numbers."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf" or array.ndim not in (1, 2):
+        raise ValueError(
+            f"{name} must hold numbers in one or two axes, steps and values. "
+            f"Got {array.dtype} in {array.ndim} axes."
+        )
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite. Got NaN or infinity.")
+    return array[:, None] if array.ndim == 1 else array
+
+
+@dataclass(frozen=True)
+class SequenceLayout:
+    """What the sequences of `fit` were.
+
+    Parameters
+    ----------
+    width : int
+        F, values of a step.
+    ends : bool
+        Whether they have an end symbol.
+    length : int or None
+        D of an array (n, D); None for sequences of any length.
+    longest : int
+        Steps of the longest one.
+    dtype : str
+        Of the values.
+    """
+
+    width: int
+    ends: bool
+    length: int | None
+    longest: int
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some sequences: their steps (N, F) one after the other, and lengths (n,)."""
+
+    values: Array
+    lengths: Array
+
+
+class SequenceTable:
+    """What a `Table` is for rows, for sequences.
+
+    Parameters
+    ----------
+    sequences : Sequences
+    ends : bool
+        Whether each has one step more, at which it ends. Steps then have a first value of 0, and 1
+        at the last one, whose other values are missing.
+    rows : int array or None
+        The sequences that belong to the table, all of them by default.
+    context : array (n, C) or None
+        What each of `sequences` is given, as networks take it.
+    """
+
+    def __init__(
+        self,
+        sequences: Sequences,
+        ends: bool,
+        rows: Array | None = None,
+        context: Array | None = None,
+    ) -> None:
+        self.sequences = sequences
+        self.ends = ends
+        self.rows = np.arange(len(sequences)) if rows is None else rows
+        self._context = context
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def subset(self, which: Array) -> SequenceTable:
+        """Return the table of some of the sequences."""
+        return SequenceTable(self.sequences, self.ends, self.rows[which], self._context)
+
+    def given(self, context: Array | None) -> SequenceTable:
+        """Return the table of the same sequences with a context."""
+        return SequenceTable(self.sequences, self.ends, self.rows, context)
+
+    def context(self, which: Array | slice) -> Array | None:
+        """Return the context of some of the sequences."""
+        if self._context is None:
+            return None
+        return np.ascontiguousarray(self._context[self.rows[which]])
+
+    def places(self, which: Array | slice) -> tuple[Array, Array]:
+        """Return where the steps (N,) of some of the sequences stand, and their lengths."""
+        rows = self.rows[which]
+        starts, lengths = self.sequences.offsets[rows], self.sequences.lengths[rows]
+        within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        return np.repeat(starts, lengths) + within, lengths
+
+    def take(self, which: Array | slice) -> Block:
+        """Return some of the sequences."""
+        places, lengths = self.places(which)
+        values = self.sequences.values[places]
+        if not self.ends:
+            return Block(values, lengths)
+        longer = lengths + 1
+        whole = np.full((longer.sum(), values.shape[1] + 1), np.nan)
+        last = np.cumsum(longer) - 1
+        whole[:, 0] = 0
+        whole[last, 0] = 1
+        there = np.ones(len(whole), bool)
+        there[last] = False
+        whole[there, 1:] = values
+        return Block(whole, longer)
+
+    def blocks(self, most: int | None = None) -> Iterator[tuple[slice, Block]]:
+        """Yield (slice of sequences, block) from first to last; most: sequences of a block."""
+        steps = np.cumsum(self.sequences.lengths[self.rows] + self.ends)
+        start = 0
+        while start < len(self):
+            before = steps[start - 1] if start else 0
+            end = int(np.searchsorted(steps, before + _BLOCK_STEPS, side="right"))
+            end = end if most is None else min(end, start + most)
+            where = slice(start, max(start + 1, end))
+            yield where, self.take(where)
+            start = where.stop
+
+    def steps(self, weight: Array) -> tuple[Table, Array]:
+        """Return all steps as rows of a table, and their weights."""
+        block = self.take(slice(None))
+        return Table(block.values, np.arange(block.values.shape[1])), np.repeat(
+            weight, block.lengths
+        )

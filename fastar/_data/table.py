@@ -1,0 +1,99 @@
+"""Rows of data in model order, handed out a block at a time in the data's own type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from fastar._core.parameters import Array
+
+BLOCK_ROWS = 256
+"""Rows that are few enough for any purpose."""
+
+
+def block_rows(n_features: int) -> int:
+    """Return the rows of one block of scoring, sampling or checking.
+
+    A block's work space is what bounds their memory; in blocks of some megabytes what is done once
+    a block does not count.
+    """
+    return max(BLOCK_ROWS, (1 << 20) // n_features)
+
+
+class Table:
+    """An array, CSR matrix or `Columns` of a frame, whose columns are seen in `order`.
+
+    Parameters
+    ----------
+    X : ndarray, CSR matrix or Columns of shape (n, D)
+        Never copied as a whole.
+    order : int array (D,)
+        Column of X that comes k-th.
+    rows : int array or None
+        The rows of X that belong to the table, all of them by default.
+    context : array (n, C) or None
+        What each row of X is given, as networks take it.
+    """
+
+    def __init__(
+        self, X: Any, order: Array, rows: Array | None = None, context: Array | None = None
+    ) -> None:
+        self.X = X
+        self.order = order
+        self.rows = rows
+        self._context = context
+        self._natural = len(order) == X.shape[1] and bool(
+            np.array_equal(order, np.arange(len(order)))
+        )
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+        dtype: np.dtype[Any] = self.X.dtype
+        return dtype
+
+    @property
+    def missing(self) -> Array:
+        """Which columns (D,), in model order, have missing values."""
+        missing = getattr(self.X, "missing", None)
+        if isinstance(self.X, np.ndarray) and self.X.dtype.kind == "f":
+            missing = np.isnan(self.X).any(axis=0)
+        return np.zeros(len(self.order), bool) if missing is None else missing[self.order]
+
+    def columns(self, which: Array) -> Table:
+        """Return the table of some of the columns, by their places in model order."""
+        return Table(self.X, self.order[which], self.rows)
+
+    def context(self, which: Array | slice) -> Array | None:
+        """Return the context of the rows `which` of the table."""
+        if self._context is None:
+            return None
+        return np.ascontiguousarray(self._context[which if self.rows is None else self.rows[which]])
+
+    def subset(self, which: Array) -> Table:
+        """Return the table of some of the rows."""
+        rows = which if self.rows is None else self.rows[which]
+        return Table(self.X, self.order, rows, self._context)
+
+    def __len__(self) -> int:
+        return int(self.X.shape[0]) if self.rows is None else len(self.rows)
+
+    def take(self, which: Array | slice) -> Array:
+        """Return the rows `which` of the table as a dense array in model order."""
+        if self.rows is not None:
+            which = self.rows[which]
+        picked = self.X[which]
+        block: Array = picked.toarray() if sparse.issparse(picked) else picked
+        # in C order whatever X is in, so that sums over a block have the same bits
+        return np.ascontiguousarray(block if self._natural else block[:, self.order])
+
+    def blocks(self, most: int | None = None) -> Iterator[tuple[slice, Array]]:
+        """Yield (slice of rows, dense block) from first to last; most: rows of a block."""
+        size = block_rows(len(self.order))
+        size = size if most is None else min(size, most)
+        for start in range(0, len(self), size):
+            where = slice(start, min(start + size, len(self)))
+            yield where, self.take(where)

@@ -1,0 +1,89 @@
+"""A model is a composition: network, conditional, order, parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastar._core.parameters import Array, ParamLayout, Params
+from fastar._data.table import Table
+from fastar.conditionals import Conditional
+from fastar.networks import Network
+
+
+@dataclass(frozen=True)
+class Model:
+    """What training and inference need of an estimator.
+
+    Parameters
+    ----------
+    network : network
+    conditional : fitted conditional, in model order
+    order : int array (D,)
+        Column that comes k-th.
+    theta : array
+        The flat parameters; `params` are views on it.
+    """
+
+    network: Network
+    conditional: Conditional
+    order: Array
+    theta: Array
+
+    @property
+    def n_features(self) -> int:
+        """D."""
+        return len(self.order)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type that the kernels compute in."""
+        dtype: np.dtype[Any] = self.theta.dtype
+        return dtype
+
+    @property
+    def layout(self) -> ParamLayout:
+        """Where the parameters lie in `theta`."""
+        shapes = self.network.shapes
+        decayed = ParamLayout({name: shapes[name] for name in self.network.decayed}, 0).size
+        return ParamLayout(shapes, decayed)
+
+    @property
+    def params(self) -> Params:
+        """Named views on `theta`."""
+        return self.layout.views(self.theta)
+
+    @property
+    def n_parameters(self) -> int:
+        """Numbers that a density depends on."""
+        return self.network.n_used
+
+    def initialise(self, table: Table, weight: Array, rng: np.random.Generator) -> None:
+        """Start from the best constant model, or near it."""
+        params = self.params
+        self.network.initialise(params, rng)
+        if self.conditional.zero_init_output:
+            for name in self.network.output_weights:
+                params[name][...] = 0
+        params["b"][...] = self.conditional.constant(table, weight)
+
+    def codes(self, block: Array) -> Array:
+        """Return the codes of a block of values, both in model order."""
+        return self.conditional.encode(block, self.dtype)
+
+    def log_prob(
+        self, weights: Any, codes: Array, n_threads: int, context: Array | None = None
+    ) -> tuple[Array, Array]:
+        """Return log p(x_d | x_<d) (n, D), and row sums (n,). weights: prepared by the network."""
+        raw, _ = self.network.forward(weights, codes, n_threads, context=context)
+        return self.conditional.log_prob(raw, codes, n_threads)
+
+    def to_columns(self, block: Array) -> Array:
+        """Return a block in model order (n, D, ...) in the order of the columns."""
+        if np.array_equal(self.order, np.arange(len(self.order))):
+            return block
+        columns = np.empty_like(block)
+        columns[:, self.order] = block
+        return columns

@@ -1,0 +1,278 @@
+"""Sequential Monte Carlo: completions and marginals that have no closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from fastar._core.parameters import Array
+from fastar._data.table import Table, block_rows
+from fastar._engine.model import Model
+from fastar._engine.sampling import (
+    blocks_by_member,
+    draw_members,
+    draw_noise,
+    leading_evidence,
+    posterior_over_members,
+)
+from fastar._engine.scores import score_rows
+from fastar._kernels._conditionals import FREE, HELD, WEIGHED
+
+_STAGES = 3
+"""Parts of the order after each of which particles may be resampled."""
+
+
+# ---- sequential Monte Carlo
+
+
+@dataclass
+class Particles:
+    """Samples (n N, D) as codes in model order, N for each of n rows, and their log-weights."""
+
+    model: Model
+    number: int
+    """N."""
+    codes: Array
+    flags: Array
+    """Which (n N, D) are FREE, HELD and WEIGHED."""
+    members: Array
+    log_weight: Array
+    context: Array | None
+
+    def log_weights(self) -> Array:
+        """Return the log-weights (n, N)."""
+        return self.log_weight.reshape(-1, self.number)
+
+    def values(self, rows: Array, which: Array) -> Array:
+        """Return sample which[i] of row rows[i], as values (m, D) in the order of the columns."""
+        model = self.model
+        return model.to_columns(model.conditional.decode(self.codes[rows * self.number + which]))
+
+
+def particles(
+    model: Model,
+    X: Array,
+    missing: Array,
+    *,
+    n_particles: int,
+    rng: np.random.Generator,
+    n_threads: int,
+    temperature: float = 1.0,
+    context: Array | None = None,
+    marginal: bool = False,
+) -> Particles:
+    """Return n_particles samples for each of n rows that hold X where not `missing`.
+
+    The mean of a row's weights estimates the probability of what is held, without bias: that of
+    what has nothing free before it exactly, and that of the rest by sequential Monte Carlo. A
+    sample is weighed by p(x_d | those before it) of what it holds, by the member that drew it. In
+    between, where the effective number of a row's samples falls below half of them, samples are
+    drawn anew from them by weight (systematic resampling), and all get their mean weight.
+
+    marginal: only the weights are wanted; what comes after all that is held is not drawn.
+    """
+    order = model.order
+    # any value of the support may stand where nothing is held
+    evidence = np.where(missing, placeholder(model), X)
+    share, log_weight = posterior_over_members(model, evidence, ~missing, n_threads, context)
+    members = draw_members(np.repeat(share, n_particles, axis=1), rng)
+    by_member = np.full((model.network.n_members, *X.shape), FREE, np.uint8)
+    for member in np.unique(members):
+        leading = leading_evidence(model, ~missing, member)
+        by_member[member][~missing] = WEIGHED
+        by_member[member][leading] = HELD
+    flags = by_member[members, np.repeat(np.arange(len(X)), n_particles)]
+    state = Particles(
+        model,
+        n_particles,
+        np.repeat(model.codes(evidence[:, order]), n_particles, axis=0),
+        np.ascontiguousarray(flags[:, order]),
+        members,
+        np.repeat(log_weight, n_particles),
+        None if context is None else np.repeat(context, n_particles, axis=0),
+    )
+    capsule = model.conditional.kernel.draw(model.dtype, temperature)
+    noise = draw_noise(model, rng, len(members), n_threads)
+    stages = _stages(model, state, marginal)
+    for stage, wanted in enumerate(stages):
+        for weights, rows, _ in blocks_by_member(model, state.members, n_threads):
+            _advance(model, state, weights, rows, wanted, capsule, noise, n_threads)
+        if stage + 1 < len(stages):
+            _resample(state, rng)
+    return state
+
+
+def _stages(model: Model, state: Particles, marginal: bool) -> list[Array]:
+    """Return for each stage where (M, D), in members' networks, it draws and weighs features.
+
+    Stages end after equal shares of the features that some row weighs.
+    """
+    orders = [model.network.member_order(member) for member in range(model.network.n_members)]
+    weighed = state.flags == WEIGHED
+    n_weighed = weighed.sum(axis=1).max(initial=0)
+    if n_weighed == 0 and marginal:
+        return []
+    D = model.n_features
+    some = np.zeros(D, bool)
+    for member in np.unique(state.members):
+        some |= weighed[state.members == member].any(axis=0)[orders[member]]
+    done = np.cumsum(some)
+    n_stages = int(min(_STAGES, max(1, n_weighed)))
+    ends = [int(np.searchsorted(done, done[-1] * k / n_stages)) + 1 for k in range(1, n_stages)]
+    last = int(np.flatnonzero(some)[-1]) + 1 if marginal else D
+    limits = np.unique([0, *ends, last])
+    found = []
+    for start, end in pairwise(limits):
+        wanted = np.zeros((len(orders), D), bool)
+        for member, order in enumerate(orders):
+            wanted[member, order[start:end]] = True
+        found.append(wanted)
+    return found
+
+
+def _advance(
+    model: Model,
+    state: Particles,
+    weights: Any,
+    rows: Array | slice,
+    wanted: Array,
+    capsule: object,
+    noise: Array,
+    n_threads: int,
+) -> None:
+    """Draw and weigh the features of one stage for a block of one member's particles."""
+    mine = wanted[state.members[rows][0]]
+    flags = state.flags[rows] * mine  # HELD is 0
+    codes, weight = np.ascontiguousarray(state.codes[rows]), np.zeros(len(flags))
+    model.network.sample(
+        weights,
+        capsule,
+        np.ascontiguousarray(noise[rows]),
+        flags,
+        codes,
+        n_threads,
+        context=None if state.context is None else np.ascontiguousarray(state.context[rows]),
+        weight=weight,
+    )
+    state.codes[rows] = codes
+    scale = model.conditional.log_scale()
+    if scale is not None:
+        weight += np.where(flags == WEIGHED, scale, 0).sum(axis=1)
+    state.log_weight[rows] += weight
+
+
+def _resample(state: Particles, rng: np.random.Generator) -> None:
+    """Draw the particles of rows with few effective ones anew, systematically."""
+    log_weight, n_particles = state.log_weights(), state.number
+    share, mean = normalise_log_weights(log_weight)
+    poor = np.flatnonzero(effective_sample_size(share) < n_particles / 2)
+    at = (rng.random((len(log_weight), 1)) + np.arange(n_particles)) / n_particles
+    for row in poor:
+        chosen = np.searchsorted(np.cumsum(share[row])[:-1], at[row], side="right")
+        source = row * n_particles + chosen
+        target = slice(row * n_particles, (row + 1) * n_particles)
+        for array in (state.codes, state.flags, state.members):
+            array[target] = array[source]
+        log_weight[row] = mean[row]
+
+
+def normalise_log_weights(log_weight: Array) -> tuple[Array, Array]:
+    """Return the shares (n, N) that log-weights stand for, and the logarithms (n,) of their means.
+
+    Shares are equal where no particle is possible.
+    """
+    best = log_weight.max(axis=1, keepdims=True)
+    possible = np.isfinite(best)
+    weight = np.where(possible, np.exp(log_weight - np.where(possible, best, 0)), 1)
+    total = weight.sum(axis=1, keepdims=True)
+    mean = np.where(possible, best + np.log(total / log_weight.shape[1]), -np.inf)
+    return weight / total, mean[:, 0]
+
+
+def effective_sample_size(share: Array) -> Array:
+    """Return the effective numbers (n,) of samples of these shares (n, N)."""
+    number: Array = 1 / (share**2).sum(axis=1)
+    return number
+
+
+def marginals(
+    model: Model,
+    X: Array,
+    missing: Array,
+    n_particles: int,
+    rng: np.random.Generator,
+    n_threads: int,
+    context: Array | None = None,
+) -> tuple[Array, Array]:
+    """Return log p of what is not `missing` of each row of X, and effective sample sizes (n,)."""
+    scores, ess = np.zeros(len(X)), np.full(len(X), float(n_particles))
+    complete = np.flatnonzero(~missing.any(axis=1))
+    table = Table(X, model.order, complete, context)
+    scores[complete] = score_rows(model, table, n_threads)
+    for rows in particle_blocks(missing, n_particles):
+        found = particles(
+            model,
+            X[rows],
+            missing[rows],
+            n_particles=n_particles,
+            rng=rng,
+            n_threads=n_threads,
+            context=None if context is None else context[rows],
+            marginal=True,
+        )
+        share, scores[rows] = normalise_log_weights(found.log_weights())
+        ess[rows] = effective_sample_size(share)
+    return scores, ess
+
+
+def impute(
+    propose: Callable[[Array], list[tuple[float, Particles]]],
+    X: Array,
+    missing: Array,
+    n_draws: int,
+    rng: np.random.Generator,
+    n_particles: int,
+) -> tuple[Array, Array]:
+    """Return completions (n_draws, n, D) of X where `missing`, and effective sample sizes (n,).
+
+    propose(rows): what is added to log-weights, and the particles of rows of X, for each of some
+    models; n_particles a row in all. Completions are drawn from them by weight.
+    """
+    completed = np.repeat(X[None], n_draws, axis=0)
+    ess = np.full(len(X), float(n_particles))
+    for rows in particle_blocks(missing, n_particles):
+        found = propose(rows)
+        share, _ = normalise_log_weights(
+            np.concatenate([prior + each.log_weights() for prior, each in found], axis=1)
+        )
+        ess[rows] = effective_sample_size(share)
+        below = np.cumsum(share, axis=1)[:, :-1]
+        for draw in completed:
+            chosen = (rng.random((len(rows), 1)) >= below).sum(axis=1)
+            start = 0
+            for _, each in found:
+                mine = np.flatnonzero((start <= chosen) & (chosen < start + each.number))
+                drawn = each.values(mine, chosen[mine] - start)
+                draw[rows[mine]] = np.where(missing[rows[mine]], drawn, draw[rows[mine]])
+                start += each.number
+    return completed, ess
+
+
+def particle_blocks(missing: Array, n_particles: int) -> Iterator[Array]:
+    """Yield the rows that miss values, in blocks of which all particles fit into work space."""
+    incomplete = np.flatnonzero(missing.any(axis=1))
+    size = max(1, block_rows(missing.shape[1]) // n_particles)
+    for start in range(0, len(incomplete), size):
+        yield incomplete[start : start + size]
+
+
+def placeholder(model: Model) -> Array:
+    """Return a row (1, D) of values of the support."""
+    values: Array = model.to_columns(
+        model.conditional.decode(np.zeros((1, model.n_features), model.dtype))
+    )
+    return values

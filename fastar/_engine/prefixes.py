@@ -1,0 +1,68 @@
+"""Beginnings of sequences, from which samples go on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastar._core.parameters import Array, Params
+from fastar._data.packed import Steps
+from fastar._data.sequences import SequenceLayout, Sequences, is_ragged
+from fastar.conditionals import Conditional
+from fastar.networks import Recurrent, RecurrentFrames
+from fastar.networks._recurrent_layers import State
+
+
+def read_prefix(prefix: Any, n: int, layout: SequenceLayout) -> Sequences:
+    """Return the one beginning of n samples, or that of each.
+
+    Raises
+    ------
+    ValueError
+        There are other than 1 or n, or their steps have other than F values.
+    """
+    if is_ragged(prefix):
+        found = Sequences.of(prefix, "prefix")
+    else:
+        array = np.asarray(prefix)
+        rows = array.ndim == 2 and layout.length is not None
+        found = Sequences.of([*array] if rows else [array], "prefix")
+    if len(found) not in (1, n) or found.values.shape[1] != layout.width:
+        raise ValueError(
+            f"prefix must be one beginning, or one for each of {n} samples, of {layout.width} "
+            f"values a step. Got {len(found)} of {found.values.shape[1]} values a step."
+        )
+    return found
+
+
+def state_after(
+    prefix: Sequences,
+    n: int,
+    ends: bool,
+    network: Recurrent | RecurrentFrames,
+    params: Params,
+    conditional: Conditional,
+    context: Array | None,
+    n_threads: int,
+) -> State:
+    """Return the state of n samples after their beginnings, none of whose steps is an end."""
+    values, lengths = prefix.values, prefix.lengths
+    if ends:
+        values = np.column_stack([np.zeros(len(values)), values])
+    # one more step each, whatever it holds: the state after the others is that before it
+    codes = conditional.encode(values, network.dtype)
+    codes, lengths = np.insert(codes, np.cumsum(lengths), 0, axis=0), lengths + 1
+    if context is not None and len(lengths) < n:
+        codes, lengths = np.tile(codes, (n, 1)), np.tile(lengths, n)
+    steps, start = Steps.of(codes, lengths), network.start(len(lengths))
+    _, state = network.unroll(params, steps, start, n_threads, context)
+    times = n // len(lengths)
+    return [(np.repeat(h, times, axis=0), np.repeat(s, times, axis=0)) for h, s in state]
+
+
+def prepend_prefix(parts: list[Array], prefix: Sequences) -> list[Array]:
+    """Return samples (l, F), each after its beginning."""
+    heads = np.split(prefix.values.astype(parts[0].dtype), prefix.offsets[1:-1])
+    heads = heads * (len(parts) // len(heads))
+    return [np.concatenate(pair) for pair in zip(heads, parts, strict=True)]

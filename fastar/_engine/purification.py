@@ -1,0 +1,84 @@
+"""Repair: in order, each value becomes the most probable one near it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastar._core.parameters import Array
+from fastar._data.table import Table
+from fastar._engine.model import Model
+from fastar._engine.scores import score_rows
+from fastar._kernels import _cpu
+from fastar._kernels._conditionals import FREE, HELD
+
+
+def purify(model: Model, table: Table, radius: Array, n_threads: int) -> Array:
+    """Return the values (n, D) within radius (D,) that are most probable given those before them.
+
+    radius and values in the order of the columns. What is missing stays so. Where networks share
+    the parameters each repairs all rows, and a row's most probable repair is taken.
+    """
+    everything = np.arange(len(table))
+    best = np.empty(0)
+    score = np.full(len(table), -np.inf)
+    for member in range(model.network.n_members):
+        repaired = _by_member(model, table, radius, n_threads, member)
+        if model.network.n_members == 1:
+            return repaired
+        of_repaired = Table(repaired, model.order, context=table.context(everything))
+        scored = score_rows(model, of_repaired, n_threads)
+        best = repaired if member == 0 else np.where((scored > score)[:, None], repaired, best)
+        score = np.maximum(scored, score)
+    return best
+
+
+def _by_member(model: Model, table: Table, radius: Array, n_threads: int, member: int) -> Array:
+    network, conditional = model.network, model.conditional
+    weights = network.materialise_weights(model.params, n_threads, member)
+    capsule = conditional.kernel.mode(model.dtype)
+    radius = radius[model.order]
+    parts = []
+    for where, block in table.blocks():
+        low, high = conditional.interval(block, radius, model.dtype)
+        missing = _missing(model, block, low, high, where.start)
+        codes = _cpu.aligned_empty(block.shape, model.dtype)
+        bounds = _cpu.aligned_empty((*block.shape, 2), model.dtype)
+        bounds[:, :, 0], bounds[:, :, 1] = low, high
+        flags = None
+        if missing is not None:
+            codes[:] = np.nan
+            flags = np.where(missing, np.uint8(HELD), np.uint8(FREE))
+        context = table.context(where)
+        network.sample(weights, capsule, bounds, flags, codes, n_threads, context=context)
+        if missing is not None:
+            values = np.where(missing, np.nan, conditional.decode(np.where(missing, 0, codes)))
+        else:
+            values = conditional.decode(codes)
+        if conditional.log_scale() is not None:
+            # a code in single precision may lie beyond its bound by half a place
+            values = np.clip(values, block - radius, block + radius)
+        parts.append(model.to_columns(values))
+    return np.concatenate(parts)
+
+
+def _missing(model: Model, block: Array, low: Array, high: Array, start: int) -> Array | None:
+    """Return where values are missing, None if nowhere.
+
+    Raises
+    ------
+    ValueError
+        Where the support has nothing between the codes low and high.
+    """
+    there = low <= high
+    if there.all():
+        return None
+    missing = np.isnan(low)
+    wrong = ~there & ~(missing & model.conditional.missing)
+    if not wrong.any():
+        return missing
+    row, d = np.argwhere(wrong)[0]
+    own, _ = model.conditional.of_column(int(d))
+    raise ValueError(
+        f"X must have a value of the support ({own.support}) within epsilon of each value. "
+        f"Got {block[row, d]} in row {start + row}, column {model.order[d]}."
+    )

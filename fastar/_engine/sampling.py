@@ -1,0 +1,145 @@
+"""Draws: samples, and particles that estimate what is not in closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from fastar._core.parameters import Array
+from fastar._data.table import BLOCK_ROWS, Table, block_rows
+from fastar._engine.model import Model
+from fastar._engine.scores import log_probs
+from fastar._kernels import _cpu
+from fastar._kernels._conditionals import FREE, HELD
+
+
+def sample(
+    model: Model,
+    n: int,
+    evidence: Array | None,
+    held: Array | None,
+    temperature: float,
+    rng: np.random.Generator,
+    n_threads: int,
+    context: Array | None = None,
+) -> Array:
+    """Return n values (n, D) in the order of the columns.
+
+    evidence (1 or n, D), held (as evidence): values that stay, and where; in the order of the
+    columns. context (n, C). Which of the networks that share the parameters draws a row is drawn
+    given what is held before all else in their orders.
+    """
+    conditional, network = model.conditional, model.network
+    capsule = conditional.kernel.draw(model.dtype, temperature)
+    values: Array = np.empty((0, model.n_features))
+    members = np.zeros(n, np.intp)
+    if network.n_members > 1:
+        if evidence is None or held is None:
+            members = rng.integers(network.n_members, size=n)
+        else:
+            share, _ = posterior_over_members(model, evidence, held, n_threads, context)
+            members = draw_members(np.broadcast_to(share, (network.n_members, n)), rng)
+    for weights, rows, m in blocks_by_member(model, members, n_threads):
+        codes = _cpu.aligned_empty((m, model.n_features), model.dtype)
+        flags, weight = None, None
+        if evidence is not None and held is not None:
+            which = rows if len(evidence) > 1 else slice(None)
+            codes[:], flags = _held_codes(model, evidence[which], held[which], codes.shape)
+            weight = np.zeros(m)
+        noise = draw_noise(model, rng, m, n_threads)
+        own = None if context is None else np.ascontiguousarray(context[rows])
+        network.sample(weights, capsule, noise, flags, codes, n_threads, context=own, weight=weight)
+        drawn = model.to_columns(conditional.decode(codes))
+        if m == n:
+            values = drawn
+            break
+        if len(values) == 0:
+            values = np.empty((n, model.n_features), drawn.dtype)
+        values[rows] = drawn
+    if evidence is not None and held is not None:
+        np.copyto(values, evidence, where=held, casting="unsafe")
+    return values
+
+
+def blocks_by_member(
+    model: Model, members: Array, n_threads: int
+) -> Iterator[tuple[Any, Array | slice, int]]:
+    """Yield (a member's weights, rows that are its own, how many), block after block."""
+    size = block_rows(model.n_features)
+    for member in range(model.network.n_members):
+        mine = np.flatnonzero(members == member)
+        weights = (
+            model.network.materialise_weights(model.params, n_threads, member)
+            if len(mine)
+            else None
+        )
+        for start in range(0, len(mine), size):
+            end = min(start + size, len(mine))
+            # of all rows a slice, which copies nothing
+            whole = len(mine) == len(members)
+            yield weights, slice(start, end) if whole else mine[start:end], end - start
+
+
+def draw_noise(model: Model, rng: np.random.Generator, n: int, n_threads: int) -> Array:
+    """Return the random numbers of n rows; every BLOCK_ROWS rows have a stream of their own."""
+    shape = (n, model.n_features, model.conditional.kernel.n_noise)
+    noise = _cpu.aligned_empty(shape, model.dtype)
+    model.conditional.fill_noise(rng, noise, BLOCK_ROWS, n_threads)
+    return noise
+
+
+def _held_codes(
+    model: Model, evidence: Array, held: Array, shape: tuple[int, ...]
+) -> tuple[Array, Array]:
+    """Return codes (1 or m, D) of evidence, in model order, and HELD or FREE (m, D)."""
+    is_held = held[:, model.order]
+    codes = np.where(is_held, model.codes(evidence[:, model.order]), 0).astype(model.dtype)
+    flags = np.where(is_held, np.uint8(HELD), np.uint8(FREE))
+    return codes, np.ascontiguousarray(np.broadcast_to(flags, shape))
+
+
+# ---- members: networks that share the parameters
+
+
+def leading_evidence(model: Model, held: Array, member: int) -> Array:
+    """Return where (n, D) what is held has nothing free before it in the member's order."""
+    if model.network.any_evidence:
+        return held
+    order = model.order[model.network.member_order(member)]
+    leading = np.empty_like(held)
+    leading[:, order] = np.logical_and.accumulate(held[:, order], axis=1)
+    return leading
+
+
+def posterior_over_members(
+    model: Model, evidence: Array, held: Array, n_threads: int, context: Array | None
+) -> tuple[Array, Array]:
+    """Return the members' shares (M, n) given what is held before all else in their orders.
+
+    And the logarithm (n,) of the mean over members of the probability that they give to that.
+    """
+    n = max(len(evidence), 1 if context is None else len(context))
+    held = np.broadcast_to(held, (n, held.shape[1]))
+    M = model.network.n_members
+    joint = np.full((M, n), -np.log(M))
+    if model.network.any_evidence:  # what is free is no evidence, nor may a placeholder be
+        evidence = np.where(held, evidence, np.nan)
+    for member in range(M):
+        leading = leading_evidence(model, held, member)[:, model.order]
+        if leading.any():
+            table = Table(np.broadcast_to(evidence, held.shape), model.order, context=context)
+            for where, logp, _ in log_probs(model, table, n_threads, member):
+                joint[member, where] += np.where(leading[where], logp, 0).sum(axis=1)
+    total = np.logaddexp.reduce(joint, axis=0)
+    # evidence that no member makes possible tells them not apart
+    possible = np.isfinite(total)
+    share: Array = np.where(possible, np.exp(joint - np.where(possible, total, 0)), 1 / M)
+    return share, total
+
+
+def draw_members(share: Array, rng: np.random.Generator) -> Array:
+    """Return a member for each of n rows by their shares (M, n)."""
+    members: Array = (rng.random(share.shape[1]) >= np.cumsum(share, axis=0)[:-1]).sum(axis=0)
+    return members

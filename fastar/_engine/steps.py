@@ -1,0 +1,178 @@
+"""Conditionals of steps and labels, as training and inference ask them of sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fastar._core.parameters import Array
+from fastar._data.labels import LabelledBlock, LabelledTable
+from fastar._data.packed import Steps
+from fastar._data.sequences import Block, SequenceTable
+from fastar._engine.model import Model
+from fastar.conditionals import Bernoulli, Conditional
+from fastar.networks import Recurrent, RecurrentFrames
+
+
+def by_sequence(said: Any, lengths: Array, is_array: bool) -> Any:
+    """Return what is said of all steps (N, ..), in dicts or not, as that of each sequence.
+
+    A list with an entry each; or arrays (n, T, ..) of sequences that came as an array.
+    """
+    if is_array:
+        return _mapped(said, lambda values: values.reshape(len(lengths), -1, *values.shape[1:]))
+    ends = np.cumsum(lengths)
+    return [
+        _mapped(said, lambda values, part=slice(end - length, end): values[part])  # type: ignore[misc]
+        for length, end in zip(lengths, ends, strict=True)
+    ]
+
+
+def of_values(said: Any, width: int) -> Any:
+    """Return what is said of F values of a step as `conditionals` gives it to users.
+
+    said: of all values together, or a list of each. Without the axis of values if there is one.
+    """
+    if isinstance(said, list):
+        return said[0] if width == 1 else dict(enumerate(said))
+    return _mapped(said, lambda values: values[:, 0]) if width == 1 else said
+
+
+def stacked(said: list[Any]) -> Any:
+    """Return what is said of each of F values (N, ..) as of all (N, F, ..)."""
+    if isinstance(said[0], dict):
+        return {key: np.stack([each[key] for each in said], axis=1) for key in said[0]}
+    return np.stack(said, axis=1)
+
+
+def _mapped(said: Any, change: Callable[[Array], Array]) -> Any:
+    if isinstance(said, dict):
+        return {key: _mapped(each, change) for key, each in said.items()}
+    return change(said)
+
+
+def check_steps(conditional: Conditional, table: SequenceTable, name: str) -> None:
+    """Raise ValueError where a value leaves the support, naming sequence and step."""
+    for where, block in table.blocks():
+        wrong = conditional.unsupported(block.values)
+        if wrong.any():
+            row, d = np.argwhere(wrong)[0]
+            ends = np.cumsum(block.lengths)
+            place = int(np.searchsorted(ends, row, side="right"))
+            step = int(row - ends[place] + block.lengths[place])
+            own, _ = conditional.of_column(int(d))
+            raise ValueError(
+                f"{name} must hold {own.support} for a {own.name} conditional. "
+                f"Got {block.values[row, d]} in step {step} of sequence {where.start + place}."
+            )
+
+
+class StepwiseConditional:
+    """A conditional of steps, as training and inference ask it of sequences.
+
+    Parameters
+    ----------
+    conditional : Conditional
+        Fitted, of the values of a step.
+    """
+
+    def __init__(self, conditional: Conditional) -> None:
+        self.conditional = conditional
+        self.zero_init_output = conditional.zero_init_output
+
+    def encode(self, block: Block, dtype: np.dtype[Any]) -> Steps:
+        """Return the steps of a block."""
+        return Steps.of(self.conditional.encode(block.values, dtype), block.lengths)
+
+    def unsupported(self, block: Block) -> Array:
+        """Return nothing: sequences are checked where they are read."""
+        return np.zeros((1, 1), bool)
+
+    def constant(self, table: SequenceTable, weight: Array) -> Array:
+        """Return the raw outputs (F, P) of the best constant model, or a good one."""
+        return self.conditional.constant(*table.steps(weight))
+
+    def distribution_params(self, raw: Array, steps: Steps) -> Any:
+        """Return what the raw outputs say of the steps (N, ..) of one sequence after the other."""
+        place = np.argsort(steps.sequence, kind="stable")
+        return self.conditional.distribution_params(raw[place], steps.codes[place])
+
+    def log_prob(self, raw: Array, steps: Steps, n_threads: int) -> tuple[Array, Array]:
+        """Return log-densities (N, F) of all steps, and the sums (n,) of each sequence."""
+        logp, total = self.conditional.log_prob(raw, steps.codes, n_threads)
+        return logp, steps.sums(total)
+
+    def gradient(
+        self, raw: Array, steps: Steps, scale: Array, n_threads: int
+    ) -> tuple[Array, Array]:
+        """Return the sums (n,), and scale[sequence] times the gradient by raw (N, F, P)."""
+        total, graw = self.conditional.gradient(raw, steps.codes, scale[steps.sequence], n_threads)
+        return steps.sums(total), graw
+
+
+class SequenceModel(Model):
+    """A recurrent network and a conditional `StepwiseConditional`."""
+
+    def log_prob(
+        self, weights: Any, codes: Any, n_threads: int, context: Array | None = None
+    ) -> tuple[Array, Array]:
+        """Return log-densities (N, F) of all `Steps`, and the sums (n,) of each sequence."""
+        network, conditional = self.network, self.conditional
+        assert isinstance(network, Recurrent | RecurrentFrames)
+        assert isinstance(conditional, StepwiseConditional)
+        parts = [
+            conditional.conditional.log_prob(raw, codes.codes[where], n_threads)
+            for where, raw in network.bptt_segments(weights, codes, n_threads, context)
+        ]
+        logp, total = (np.concatenate(each) for each in zip(*parts, strict=True))
+        return logp, codes.sums(total)
+
+
+class LabelConditional(StepwiseConditional):
+    """A conditional of labels, as training and inference ask it of sequences.
+
+    Parameters
+    ----------
+    conditional : Conditional
+        Fitted, of the numbers of the classes, which may be missing.
+    inputs : Conditional
+        Fitted, whose codes of a step's values enter.
+    """
+
+    def __init__(self, conditional: Conditional, inputs: Conditional) -> None:
+        super().__init__(conditional)
+        self.inputs = inputs
+
+    def encode(self, block: Block, dtype: np.dtype[Any]) -> Steps:
+        """Return labels as steps behind one more, without a label, before anything has entered.
+
+        A network gives what it knows before a step; so a step's label is that of the next one.
+        """
+        assert isinstance(block, LabelledBlock)
+        packed = Steps.of(np.arange(len(block.values))[:, None], block.lengths)
+        places, n = packed.codes[:, 0], len(packed)
+        labels = np.concatenate([np.full(n, np.nan), block.labels[places]]).astype(dtype)
+        return Steps(
+            labels[:, None],
+            np.append(n, packed.counts),
+            np.concatenate([packed.sequence[:n], packed.sequence]),
+            self.inputs.encode(block.values, dtype)[places],
+        )
+
+    def constant(self, table: SequenceTable, weight: Array) -> Array:
+        """Return the raw outputs (1, P) of the best constant model."""
+        assert isinstance(table, LabelledTable)
+        return self.conditional.constant(*table.of_labels(weight))
+
+    def distribution_params(self, raw: Array, steps: Steps) -> Array:
+        """Return logits (N, K) of the classes, step by step of one sequence after the other."""
+        n = len(steps)
+        return self.logits(raw[n:])[np.argsort(steps.sequence[n:], kind="stable")]
+
+    def logits(self, raw: Array) -> Array:
+        """Return float64 logits (N, K) of raw outputs (N, 1, P), 0 for a Bernoulli's first."""
+        z = raw[:, 0].astype(np.float64)
+        is_binary = isinstance(self.conditional, Bernoulli)
+        return np.column_stack([np.zeros(len(z)), z]) if is_binary else z

@@ -1,0 +1,82 @@
+"""Checks of values against the support of a model's conditionals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastar._core.parameters import Array
+from fastar._data.columns import Columns
+from fastar._data.table import Table
+from fastar.conditionals import Conditional
+
+
+def check_support(
+    conditional: Conditional, block: Array, order: Array, first_row: int = 0, name: str = "X"
+) -> None:
+    """Raise ValueError where a block in model order leaves the support.
+
+    first_row: the place of its first row in the array.
+    """
+    wrong = conditional.unsupported(block)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong.any(axis=1))[0])
+        columns = order[wrong[row]]
+        position = int(np.flatnonzero(wrong[row])[np.argmin(columns)])
+        own, _ = conditional.of_column(position)
+        raise ValueError(
+            f"{name} must hold {own.support} for a {own.name} conditional. "
+            f"Got {block[row, position]!s} in row {first_row + row}, "
+            f"column {columns.min()} instead."
+        )
+
+
+def check_table_support(conditional: Conditional, table: Table, name: str = "X") -> None:
+    """Check every row of a table."""
+    for where, block in table.blocks():
+        check_support(conditional, block, table.order, where.start, name)
+
+
+def check_known(conditional: Conditional, table: Table) -> None:
+    """Raise ValueError if a frame has categories that `fit` did not see and that are an error."""
+    X = table.X
+    if isinstance(X, Columns) and (X.unknown[table.order] & ~conditional.takes_unknown()).any():
+        X.check_known()
+
+
+def check_evidence(
+    evidence: Any, n: int, model: Any, name: str = "evidence"
+) -> tuple[Array, Array] | tuple[None, None]:
+    """Return (values, held), each (1 or n, D), of `evidence` with NaN or None where free."""
+    if evidence is None:
+        return None, None
+    D = model.n_features
+    try:
+        if type(evidence).__module__.startswith("pandas"):
+            values = evidence.to_numpy(dtype=np.float64, na_value=np.nan)
+        else:
+            values = np.asarray(evidence)
+            if values.dtype.kind == "O":
+                free = np.array([each is None for each in values.flat]).reshape(values.shape)
+                values = np.where(free, np.nan, values).astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name} must hold numbers, NaN or None. Got {evidence!r} instead."
+        ) from error
+    values = np.atleast_2d(values)
+    if values.shape not in ((1, D), (n, D)):
+        raise ValueError(
+            f"{name} must have shape ({D},) or ({n}, {D}). Got {np.shape(evidence)} instead."
+        )
+    held = missing_to_held(values)
+    # Free places get a value of the support, so that one check serves all.
+    neutral = model.to_columns(model.conditional.decode(np.zeros((1, D), model.dtype)))
+    filled = values if held.all() else np.where(held, values, neutral)
+    check_support(model.conditional, filled[:, model.order], model.order, name=name)
+    return filled, held
+
+
+def missing_to_held(values: Array) -> Array:
+    """Return where values are not NaN."""
+    return ~np.isnan(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)

@@ -1,0 +1,278 @@
+"""The one training loop."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from fastar._core.parameters import Array, zeros_aligned
+from fastar._data.table import BLOCK_ROWS, Table
+from fastar._engine.model import Model
+from fastar._engine.scores import total_log_prob
+from fastar.optimizers import Optimizer, Stretches, clip_by_norm
+from fastar.schedules import Schedule
+
+_STEPS_TO_JUDGE = 20
+_FORMAT_1_NAMES = {"since_drop": "epochs_since_rate_drop", "since_best": "epochs_since_best"}
+"""What files of format 1 call two of the numbers of `Progress`."""
+
+
+@dataclass
+class Progress:
+    """The numbers that describe how far training has come."""
+
+    epoch: int = 0
+    step: int = 0
+    n_drops: int = 0
+    epochs_since_rate_drop: int = 0
+    epochs_since_best: int = 0
+    best_loss: float = float("inf")
+    best_iter: int = 0
+    loss_curve: list[float] = field(default_factory=list)
+    validation_curve: list[float] = field(default_factory=list)
+
+
+class Training:
+    """One run of minibatch training; callbacks are handed this object.
+
+    Parameters
+    ----------
+    model : Model
+        Its `theta` is trained in place.
+    optimizer : Optimizer
+    schedule : Schedule
+    table, weight : Table and array (n,)
+        Training rows and their weights.
+    held_out : (Table, array (m,)) or None
+        Rows for early stopping, and their weights.
+    entropy : int
+        Seed of the order in which rows are visited and of what networks draw; epoch k has a stream
+        of its own.
+    learning_rate, alpha, max_gradient_norm, batch_size, max_iter, tol, n_iter_no_change
+        As the estimators have them.
+    n_threads : int
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        optimizer: Optimizer,
+        schedule: Schedule,
+        table: Table,
+        weight: Array,
+        held_out: tuple[Table, Array] | None,
+        *,
+        entropy: int,
+        learning_rate: float,
+        alpha: float,
+        max_gradient_norm: float | None,
+        batch_size: int,
+        max_iter: int,
+        tol: float,
+        n_iter_no_change: int,
+        n_threads: int,
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.table = table
+        self.held_out = held_out
+        self.entropy = entropy
+        self.learning_rate = learning_rate
+        self.alpha = alpha
+        self.max_gradient_norm = max_gradient_norm
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.n_threads = n_threads
+        self.progress = Progress()
+        self.best_theta = model.theta.copy()
+        self.rate = learning_rate
+        # The loss of a batch is the sum over its rows of weight / mean weight, divided by the size
+        # of a batch: a row of weight 2 then counts like two rows, whichever batch it falls into.
+        self._share = weight / float(weight.mean())
+        self._gradient = zeros_aligned(model.theta.size, model.dtype)
+        self._layout = model.layout
+        self._params = model.params
+        self._grads = self._layout.views(self._gradient)
+        self._rng = np.random.default_rng(0)
+        self._stretches = Stretches(model.theta.size, self._layout.n_decayed, model.network.active)
+        self.optimizer_state = optimizer.state(self._stretches.size, model.dtype)
+
+    @property
+    def n_batches(self) -> int:
+        """Steps of one epoch."""
+        return -(-len(self.table) // self.batch_size)
+
+    def snapshot(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        """Return the whole state as a JSON header and named arrays."""
+        arrays = {"theta": self.model.theta, "best_theta": self.best_theta}
+        arrays |= {f"optimizer.{slot}": vector for slot, vector in self.optimizer_state.items()}
+        header = {
+            "entropy": self.entropy,
+            "optimizer": self.optimizer.name,
+            "network": repr(self.model.network),
+            "progress": asdict(self.progress),
+        }
+        return header, arrays
+
+    def restore(self, header: dict[str, Any], arrays: dict[str, Array]) -> None:
+        """Take up the state that `snapshot` returned."""
+        self.entropy = header["entropy"]
+        self.progress = Progress(
+            **{_FORMAT_1_NAMES.get(key, key): value for key, value in header["progress"].items()}
+        )
+        self.model.theta[:] = arrays["theta"]
+        self.best_theta[:] = arrays["best_theta"]
+        for slot, vector in self.optimizer_state.items():
+            vector[:] = arrays[f"optimizer.{slot}"]
+
+    def run(self, callbacks: Iterable[Any] = ()) -> None:
+        """Train until something stops it; `theta` ends as the best seen.
+
+        It is stopped by a limit, a plateau, a callback, Ctrl-C or a NaN.
+        """
+        callbacks = list(callbacks)
+        _call(callbacks, "on_fit_begin", self)
+        try:
+            while self.progress.epoch < self.max_iter and not self._has_converged():
+                self.epoch()
+                self._update_best()
+                if any(_call(callbacks, "on_epoch_end", self)):
+                    break
+            else:
+                if self.held_out is None:
+                    self._check_last_step()
+                if not self._has_converged() and not self.schedule.complete_at_max_iter:
+                    self._warn(f"Training stopped at max_iter={self.max_iter} before it converged.")
+        except FloatingPointError:
+            self.model.theta[:] = self.best_theta
+            raise
+        except KeyboardInterrupt:
+            self._warn(
+                f"Training was interrupted in epoch {self.progress.epoch + 1}; "
+                "the best model so far is kept."
+            )
+        finally:
+            if self.held_out is not None:
+                self.model.theta[:] = self.best_theta
+            _call(callbacks, "on_fit_end", self)
+
+    def epoch(self) -> None:
+        """Visit every row once."""
+        progress = self.progress
+        rows = np.arange(len(self.table))  # a single batch has no order
+        if self.n_batches > 1 or self.model.network.is_stochastic:
+            self._rng = np.random.default_rng([self.entropy, progress.epoch])
+            rows = self._rng.permutation(rows)
+        total = 0.0
+        for start in range(0, len(rows), self.batch_size):
+            total += self._step(rows[start : start + self.batch_size])
+        progress.epoch += 1
+        progress.loss_curve.append(-total / len(rows))
+
+    def one_pass(self) -> None:
+        """Visit every row once, outside of any run."""
+        self.best_theta[:] = self.model.theta
+        try:
+            self.epoch()
+            self._check_last_step()
+        except FloatingPointError:
+            self.model.theta[:] = self.best_theta
+            raise
+
+    def gradient(self, rows: Array) -> float:
+        """Fill the gradient of the loss of a batch; return minus the loss times its rows."""
+        model, share = self.model, self._share[rows]
+        codes = model.codes(self.table.take(rows))
+        network = model.network
+        member = network.training_member(self.progress.step)
+        weights = network.materialise_weights(self._params, self.n_threads, member)
+        context = self.table.context(rows)
+        raw, cache = network.forward(weights, codes, self.n_threads, context=context, rng=self._rng)
+        codes, factor = network.loss_targets(cache, codes)
+        share = share if factor is None else share * factor
+        scale = (share / -len(rows)).astype(model.dtype)
+        logp, graw = model.conditional.gradient(raw, codes, scale, self.n_threads)
+        network.backward(weights, cache, graw, self._grads, self.n_threads)
+        return float((share * logp).sum())
+
+    def _step(self, rows: Array) -> float:
+        progress = self.progress
+        total = self.gradient(rows)
+        self._check_finite(total, progress.epoch + 1)
+        if self.max_gradient_norm is not None:
+            clip_by_norm(self._gradient, self._stretches, self.max_gradient_norm, self.n_threads)
+        n_steps = self.max_iter * self.n_batches
+        self.rate = self.learning_rate * self.schedule.factor(
+            progress.step, n_steps, progress.n_drops
+        )
+        progress.step += 1
+        self.optimizer.step(
+            self.model.theta,
+            self._gradient,
+            self.optimizer_state,
+            rate=self.rate,
+            decay=self.alpha,
+            stretches=self._stretches,
+            t=progress.step,
+            n_threads=self.n_threads,
+        )
+        return total
+
+    def _check_finite(self, total: float, epoch: int) -> None:
+        if not math.isfinite(total):
+            raise FloatingPointError(
+                f"The log-likelihood became {total} in epoch {epoch} "
+                f"with learning rate {self.rate:.3g}; the last good parameters are kept. "
+                "A smaller 'learning_rate_init' may help."
+            )
+
+    def _check_last_step(self) -> None:
+        """See to what no later step would see: that the parameters are still good."""
+        rows = np.arange(min(len(self.table), BLOCK_ROWS))
+        total = total_log_prob(
+            self.model, self.table.subset(rows), np.ones(len(rows)), self.n_threads
+        )
+        self._check_finite(total, self.progress.epoch)
+
+    def _update_best(self) -> None:
+        """Compare the model with the best so far."""
+        progress = self.progress
+        if self.held_out is None:
+            loss = progress.loss_curve[-1]
+        else:
+            table, weight = self.held_out
+            loss = -total_log_prob(self.model, table, weight, self.n_threads) / float(weight.sum())
+            progress.validation_curve.append(loss)
+        improved = loss < progress.best_loss - self.tol
+        if loss < progress.best_loss:
+            progress.best_loss, progress.best_iter = loss, progress.epoch
+            self.best_theta[:] = self.model.theta
+        progress.epochs_since_best = 0 if improved else progress.epochs_since_best + 1
+        progress.epochs_since_rate_drop = 0 if improved else progress.epochs_since_rate_drop + 1
+        if (
+            self.schedule.patience is not None
+            and progress.epochs_since_rate_drop >= self.schedule.patience
+        ):
+            progress.n_drops += 1
+            progress.epochs_since_rate_drop = 0
+
+    def _has_converged(self) -> bool:
+        # An epoch of a few steps is too short to judge by; _STEPS_TO_JUDGE count as one.
+        epochs = self.progress.epochs_since_best * min(1.0, self.n_batches / _STEPS_TO_JUDGE)
+        return epochs >= self.n_iter_no_change
+
+    def _warn(self, message: str) -> None:
+        warnings.warn(message, ConvergenceWarning, stacklevel=4)
+
+
+def _call(callbacks: list[Any], hook: str, training: Training) -> list[Any]:
+    return [getattr(callback, hook)(training) for callback in callbacks if hasattr(callback, hook)]

@@ -1,0 +1,58 @@
+"""The conditionals of one column, by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastar.conditionals._conditional import Conditional
+from fastar.conditionals._discrete import Bernoulli, Categorical
+from fastar.conditionals._integer import LogisticMixture, NegativeBinomial, Poisson
+from fastar.conditionals._real import Gaussian, GaussianMixture, Laplace, LaplaceMixture
+
+BY_NAME: dict[str, type[Conditional]] = {
+    each.name: each
+    for each in (
+        Bernoulli,
+        Categorical,
+        Gaussian,
+        Laplace,
+        GaussianMixture,
+        LaplaceMixture,
+        LogisticMixture,
+        Poisson,
+        NegativeBinomial,
+    )
+}
+
+
+def from_name(given: Any, **settings: Any) -> Conditional:
+    """Return the conditional that a name, a dict of name and settings, or an object stands for.
+
+    Parameters
+    ----------
+    given : str, dict or Conditional
+    **settings : object
+        Arguments of a conditional given by name, where it has them.
+
+    Returns
+    -------
+    Conditional
+
+    Raises
+    ------
+    ValueError
+        The name is none of the known ones.
+    """
+    if isinstance(given, Conditional):
+        return given
+    if isinstance(given, dict):
+        own = dict(given)
+        return BY_NAME[own.pop("name")](**own)
+    if given not in BY_NAME:
+        raise ValueError(
+            f"A conditional must be one of {', '.join(sorted(BY_NAME))} or an object of "
+            f"fastar.conditionals. Got {given!r} instead."
+        )
+    kind = BY_NAME[given]
+    known = kind().settings()
+    return kind(**{key: value for key, value in settings.items() if key in known})

@@ -1,0 +1,365 @@
+"""What a fitted model answers: scores, marginals, samples, completions, repairs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from fastar._core.parameters import Array, Params
+from fastar._core.random import generator
+from fastar._core.threads import effective_n_threads
+from fastar._core.validation import check_count, check_epsilon, check_temperature, check_weight
+from fastar._data.containers import Container
+from fastar._data.context import Context, encode_context
+from fastar._data.frames import Schema
+from fastar._data.reading import dense, read, read_evidence, table_like
+from fastar._data.table import Table
+from fastar._engine import scores as scoring
+from fastar._engine.model import Model
+from fastar._engine.particles import Particles, impute, marginals, particles
+from fastar._engine.purification import purify
+from fastar._engine.sampling import sample
+from fastar._engine.support import check_evidence, check_known
+from fastar.conditionals import Conditional
+from fastar.networks import Network
+
+
+class FittedDensity:
+    """Base of what has a network, a distribution, an order and parameters."""
+
+    network_: Network
+    distribution_: Conditional
+    order_: Array
+    theta_: Array
+    context_: Context | None
+    n_features_in_: int
+    n_jobs: int | None
+    dtype: Any
+    _container: Container | Schema
+
+    def _model(self) -> Model:
+        check_is_fitted(self, "theta_")
+        return self._composed(self.theta_)
+
+    def _composed(self, theta: Array) -> Model:
+        """Return the composition with these parameters."""
+        return Model(self.network_, self.distribution_, self.order_, theta)
+
+    @property
+    def params_(self) -> Params:
+        """Named views on `theta_`, in the letters of the papers."""
+        model = self._model()
+        return model.network.params_in_paper_layout(model.params)
+
+    @property
+    def n_parameters_(self) -> int:
+        """How many numbers the model has learnt."""
+        return self._model().n_parameters
+
+    def _read_table(self, X: Any, **how: Any) -> Any:
+        """Return X as `read` does."""
+        return read(self, X, **how)
+
+    def _read_evidence(self, evidence: Any, n: int) -> Any:
+        """Return the evidence of n samples as `read_evidence` does."""
+        return read_evidence(self, evidence, n)
+
+    def _rows(self, X: Any, context: Any) -> tuple[Model, Table]:
+        model = self._model()
+        X = self._read_table(X)
+        table = Table(X, model.order, context=self._encoded(context, X.shape[0]))
+        check_known(model.conditional, table)
+        return model, table
+
+    def _encoded(self, context: Any, n: int, name: str = "context") -> Array | None:
+        """Return the context of n rows as networks take it."""
+        return encode_context(self.context_, context, n, self.dtype, name)
+
+    def score_samples(self, X: Any, *, context: Any = None) -> Array:
+        """Return log p(x) of each row, or log p(x given context).
+
+        Parameters
+        ----------
+        X : array-like, DataFrame or CSR matrix of shape (n, D)
+        context : array-like or DataFrame of shape (n, C), optional
+            For a model that was fitted with one: of the same columns.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            Nats; for real columns of a density in the units of X. Of a row with missing values, the
+            sum over the columns that are there; a column may miss values if it did in `fit`.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            The model is not fitted; X has another shape, other names or values outside the support.
+        """
+        return scoring.score_rows(*self._rows(X, context), effective_n_threads(self.n_jobs))
+
+    def log_marginal(
+        self, X: Any, *, context: Any = None, n_particles: int = 64, random_state: Any = None
+    ) -> Array:
+        r"""Return log p(x_known) of each row: its missing values (NaN) are integrated out.
+
+        Exact where the known columns come first in `order_`; `order` can put them there. Else the
+        logarithm of an unbiased estimate of p(x_known), by sequential Monte Carlo: `n_particles`
+        samples a row of what is missing, along the order, weighed by the probability that they give
+        to what is known, and resampled where few of them have most of the weight [1]_.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n, D)
+            NaN (None in a DataFrame) where a value is to be integrated out. A missing value is
+            here nothing that the model has learnt of gaps, but an unknown value.
+        context : array-like or DataFrame of shape (n, C), optional
+        n_particles : int, default=64
+        random_state : int, RandomState instance or None
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            Nats. `marginal_ess_` (n,) has the effective numbers of samples at the end;
+            `n_particles` where the result is exact.
+
+        References
+        ----------
+        .. [1] A. Doucet, A. M. Johansen, "A tutorial on particle filtering and smoothing", Oxford
+           Handbook of Nonlinear Filtering, 2011.
+        """
+        model = self._model()
+        n_particles = check_count("n_particles", n_particles)
+        _, X, missing, values = self._gapped(X, model)
+        encoded = self._encoded(context, len(X))
+        rng, n_threads = generator(random_state), effective_n_threads(self.n_jobs)
+        scores, self.marginal_ess_ = marginals(
+            model, values, missing, n_particles, rng, n_threads, encoded
+        )
+        return scores
+
+    def _gapped(self, X: Any, model: Model) -> tuple[Any, Array, Array, Array]:
+        """Return X as it is, as an array, where it is missing, and with values in all gaps."""
+        array = dense(self._read_table(X, gaps=True))
+        values, held = check_evidence(array, len(array), model, name="X")
+        assert values is not None
+        assert held is not None
+        return X, array, ~held, values
+
+    def score(
+        self, X: Any, y: Any = None, *, context: Any = None, sample_weight: Any = None
+    ) -> float:
+        """Return the mean log p(x), or log p(x given context), in nats.
+
+        Parameters
+        ----------
+        X : array-like, DataFrame or CSR matrix of shape (n, D)
+        y : ignored
+        context : array-like or DataFrame of shape (n, C), optional
+        sample_weight : array-like of shape (n,), optional
+
+        Returns
+        -------
+        float
+        """
+        scores = self.score_samples(X, context=context)
+        return float(
+            np.average(
+                scores,
+                weights=None if sample_weight is None else check_weight(sample_weight, len(scores)),
+            )
+        )
+
+    def score_features(self, X: Any, *, context: Any = None) -> Array:
+        """Return log p(x_d | those before it in `order_`), whose rows sum to `score_samples`.
+
+        Parameters
+        ----------
+        X : array-like, DataFrame or CSR matrix of shape (n, D)
+        context : array-like or DataFrame of shape (n, C), optional
+
+        Returns
+        -------
+        ndarray of shape (n, D), float64
+            Nats, in the order of the columns of X; 0 where a value is missing.
+        """
+        model, table = self._rows(X, context)
+        return scoring.score_features(model, table, effective_n_threads(self.n_jobs))
+
+    def conditionals(self, X: Any, *, context: Any = None) -> Any:
+        """Return the parameters of each p(x_d | those before it in `order_`).
+
+        Parameters
+        ----------
+        X : array-like, DataFrame or CSR matrix of shape (n, D)
+        context : array-like or DataFrame of shape (n, C), optional
+
+        Returns
+        -------
+        ndarray or dict
+            Bernoulli: probabilities of one (n, D). Categorical: probabilities (n, D, K) of the
+            levels, in sorted order, 0 beyond a column's own. Others: a dict of named arrays (n, D)
+            or (n, D, K): mean and variance, the CDF at the values of X (NaN where missing),
+            quantiles (5, 50 and 95 %), and of mixtures what their components are; of logistic
+            levels no variance and quantiles; of the mean over several sets of masks the mean,
+            variance and CDF alone. In the order of the columns of X. If columns have conditionals
+            of their own, a dict with each column's, by name or place, without the axis of columns.
+        """
+        said = scoring.describe(*self._rows(X, context), effective_n_threads(self.n_jobs))
+        names = getattr(self, "feature_names_in_", range(self.n_features_in_))
+        return dict(zip(names, said, strict=True)) if isinstance(said, list) else said
+
+    def sample(
+        self,
+        n_samples: int = 1,
+        *,
+        context: Any = None,
+        evidence: Any = None,
+        temperature: float = 1.0,
+        random_state: Any = None,
+    ) -> Any:
+        """Draw rows; a hidden unit is computed once, so that a sample costs one forward pass.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        context : array-like or DataFrame of shape (n_samples, C) or (1, C), optional
+        evidence : array-like of shape (D,) or (n_samples, D), optional
+            Values to hold, NaN (or None) where free. Each free value is drawn given those *before*
+            it in `order_`: exact where the held columns come first, see `impute` for weights where
+            they do not.
+        temperature : float, default=1
+            Each conditional is raised to the power 1 / temperature and normalised.
+        random_state : int, RandomState instance or None
+
+        Returns
+        -------
+        ndarray, DataFrame or CSR matrix of shape (n_samples, D)
+            Of the type that `fit` was given.
+        """
+        model = self._model()
+        n_samples = check_count("n_samples", n_samples)
+        temperature = check_temperature(temperature)
+        evidence = self._read_evidence(evidence, n_samples)
+        values, held = check_evidence(evidence, n_samples, model)
+        encoded = self._encoded(context, n_samples)
+        n_threads = effective_n_threads(self.n_jobs)
+        rng = generator(random_state)
+        drawn = sample(model, n_samples, values, held, temperature, rng, n_threads, encoded)
+        return self._container.wrap(drawn)
+
+    def impute(
+        self,
+        X: Any,
+        *,
+        context: Any = None,
+        n_draws: int = 1,
+        n_particles: int = 16,
+        random_state: Any = None,
+    ) -> Any:
+        """Return X with each missing value (NaN) drawn given the values that are there.
+
+        The values of a row are drawn jointly. Evidence before a missing value in `order_` is exact.
+        For evidence after it, each row's `n_particles` samples are weighed by the probability they
+        give that evidence, and resampled along the order (sequential Monte Carlo [1]_);
+        `impute_ess_` tells each row's effective number of samples at the end.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n, D)
+        context : array-like or DataFrame of shape (n, C), optional
+        n_draws : int, default=1
+            Completions of each row.
+        n_particles : int, default=16
+            Samples from which a row's completions are drawn; more are more exact.
+        random_state : int, RandomState instance or None
+
+        Returns
+        -------
+        ndarray or DataFrame of shape (n, D), or ndarray of shape (n_draws, n, D) if n_draws > 1
+
+        References
+        ----------
+        .. [1] A. Doucet, A. M. Johansen, "A tutorial on particle filtering and smoothing", Oxford
+           Handbook of Nonlinear Filtering, 2011.
+        """
+        model = self._model()
+        n_draws = check_count("n_draws", n_draws)
+        n_particles = check_count("n_particles", n_particles)
+        given, X, missing, values = self._gapped(X, model)
+        encoded = self._encoded(context, len(X))
+        rng, n_threads = generator(random_state), effective_n_threads(self.n_jobs)
+
+        def propose(rows: Array) -> list[tuple[float, Particles]]:
+            found = particles(
+                model,
+                values[rows],
+                missing[rows],
+                n_particles=n_particles,
+                rng=rng,
+                n_threads=n_threads,
+                context=None if encoded is None else encoded[rows],
+            )
+            return [(0.0, found)]
+
+        completed, self.impute_ess_ = impute(propose, values, missing, n_draws, rng, n_particles)
+        if n_draws > 1:
+            return completed
+        return table_like(given, self._container, completed[0])
+
+    def purify(
+        self, X: Any, epsilon: Any, *, context: Any = None, threshold: float | None = None
+    ) -> Any:
+        """Return X repaired: each value becomes the most probable one within epsilon of it.
+
+        In the order of the model, given the repaired values before: PixelDefend [1]_, one pass
+        along the features. It undoes small changes that make a row improbable, such as noise and
+        adversarial perturbations. It promises nothing against an attacker who knows of it, for what
+        is repaired can be part of the attack [2]_, and no more accuracy on rows without changes.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n, D)
+            Values need not lie in the support, if something within epsilon does. Missing values
+            stay missing.
+        epsilon : float or array-like of shape (D,)
+            In the units of the columns. Categories of a DataFrame have no distance: they stay, or
+            become any other where it is infinite.
+        context : array-like or DataFrame of shape (n, C), optional
+        threshold : float or None, default=None
+            Rows whose `score_samples` is this or more stay as they are; None repairs all.
+
+        Returns
+        -------
+        ndarray or DataFrame of shape (n, D)
+            In the type of X. Of mixtures of Gaussians a value is the most probable one uphill from
+            the best of both ends and the means.
+
+        Raises
+        ------
+        ValueError
+            epsilon is negative, or nothing of the support lies within epsilon of a value.
+
+        References
+        ----------
+        .. [1] Y. Song, T. Kim, S. Nowozin, S. Ermon, N. Kushman, "PixelDefend: leveraging
+           generative models to understand and defend against adversarial examples", ICLR 2018.
+        .. [2] A. Athalye, N. Carlini, D. Wagner, "Obfuscated gradients give a false sense of
+           security", ICML 2018.
+        """
+        model = self._model()
+        given = self._read_table(X)
+        table = Table(given, model.order, context=self._encoded(context, given.shape[0]))
+        radius = check_epsilon(epsilon, model.n_features)
+        if isinstance(self._container, Schema):
+            nominal = [each.type == "category" for each in self._container.columns]
+            radius[nominal & (radius < np.inf)] = 0
+        n_threads = effective_n_threads(self.n_jobs)
+        if threshold is None:
+            return table_like(X, self._container, purify(model, table, radius, n_threads))
+        low = np.flatnonzero(self.score_samples(X, context=context) < threshold)
+        values = dense(given).astype(np.float64)
+        if len(low):
+            values[low] = purify(model, table.subset(low), radius, n_threads)
+        return table_like(X, self._container, values)

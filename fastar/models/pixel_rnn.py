@@ -1,0 +1,330 @@
+"""Densities of images, pixel by pixel."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import isqrt
+from numbers import Integral
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from fastar._core.parameters import Array
+from fastar._core.random import generator
+from fastar._core.validation import check_count
+from fastar._data.containers import Container
+from fastar.conditionals import Categorical, Conditional, LogisticMixture
+from fastar.models._base import AutoregressiveDensity
+from fastar.models._documentation import documented
+from fastar.networks import DiagonalBiLSTM, PixelRecurrent, RowLSTM
+from fastar.networks._network import Network
+from fastar.networks._recurrent_layers import CELLS
+
+__all__ = ["PixelRNN"]
+
+_GRIDS: dict[str, Any] = {grid.name: grid for grid in (RowLSTM, DiagonalBiLSTM)}
+
+
+@documented
+class PixelRNN(AutoregressiveDensity):
+    r"""Density of images by recurrence through their pixels in raster order [1]_.
+
+    .. math::
+        p(x) = \prod_d p(x_d \mid x_{<d}), \quad p(x_d \mid x_{<d}) = f(x_d; b_d + h_d V)
+
+    with d from left to right and from top to bottom, channel by channel within a pixel, and f a
+    softmax over the levels, or another conditional.
+
+    Parameters
+    ----------
+    image_shape : tuple of int or None, default=None
+        Height and width, or height, width and channels. None: that of X in `fit`; where X has rows,
+        these are square images if D is a square number, else images of one row.
+    n_levels : int, default=256
+        Levels of values that are whole numbers, 0 to n_levels - 1: of "categorical", a softmax over
+        them, and of "logistic_mixture".
+    network : {"recurrent", "row_lstm", "diagonal_bilstm"}, default="recurrent"
+        What computes h. "recurrent": cells one after the other through all values, which are given
+        the value before, the one above, and the place. The others are LSTMs, given the values up to
+        3 rows above and 3 columns to each side: "row_lstm" through the rows, each pixel after the
+        three above it; "diagonal_bilstm" after the pixels above and before, and, for the row below,
+        above and after.
+    cell : {"tanh", "gru", "lstm"}, default="gru"
+        Of "recurrent".
+    n_hidden : int, default=256
+        H, units of each layer.
+    n_layers : int, default=1
+    {shared_parameters}
+
+    Attributes
+    ----------
+    image_shape_ : tuple of int
+        Height, width, channels.
+    params_ : dict of arrays, views on `theta_`
+        V (H, P), b (D, P); with a context (n, C) its weights B (C, P), and U (C, G H) of layers.
+        The layers of "recurrent" have what `GenerativeRNN` has, with W_xh0 (E, Q, G H) for the E
+        things that enter. Those of the others: W_xh0 (E, 1, 4 H) for the E values around, of layer
+        l W_xhl (taps, H, 4 H), of the pixel and the one before it; W_hhl (neighbours, H, 4 H), the
+        neighbours above and then that in the row; cl (4 H,). Names of the pass that runs backwards
+        end in _back.
+    n_parameters_ : int
+    {shared_attributes}
+
+    References
+    ----------
+    .. [1] A. van den Oord, N. Kalchbrenner, K. Kavukcuoglu, "Pixel recurrent neural networks",
+       ICML 2016.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastar import PixelRNN
+    >>> rng = np.random.default_rng(0)
+    >>> X = (np.arange(6)[:, None] < rng.integers(1, 6, (300, 1, 5))).astype(np.uint8)  # bars
+    >>> model = PixelRNN(n_hidden=16, learning_rate_init=0.02, max_iter=30, random_state=0).fit(X)
+    >>> hidden = np.arange(6)[:, None] >= np.array([3] * 5)  # the lower half
+    >>> model.complete(X[:2], hidden, n_draws=4, random_state=0).shape
+    (2, 4, 6, 5)
+    """
+
+    image_shape_: tuple[int, int, int]
+    order = "natural"
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **AutoregressiveDensity._parameter_constraints,
+        "image_shape": ["array-like", None],
+        "n_levels": [Interval(Integral, 2, None, closed="left")],
+        "network": [StrOptions({"recurrent", *_GRIDS})],
+        "cell": [StrOptions(set(CELLS))],
+        "n_hidden": [Interval(Integral, 1, None, closed="left")],
+        "n_layers": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        *,
+        image_shape: Any = None,
+        n_levels: int = 256,
+        network: str = "recurrent",
+        cell: str = "gru",
+        n_hidden: int = 256,
+        n_layers: int = 1,
+        distribution: Any = "auto",
+        solver: Any = "adam",
+        learning_rate_init: float | None = None,
+        learning_rate: Any = "constant",
+        alpha: float = 0.0,
+        max_gradient_norm: float | None = 5.0,
+        batch_size: int = 32,
+        max_iter: int = 1000,
+        tol: float = 1e-4,
+        early_stopping: bool = True,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        warm_start: bool = False,
+        random_state: Any = None,
+        n_jobs: int | None = None,
+        verbose: int = 0,
+        callbacks: Any = None,
+        dtype: Any = "float32",
+    ) -> None:
+        super().__init__(
+            distribution=distribution,
+            solver=solver,
+            learning_rate_init=learning_rate_init,
+            learning_rate=learning_rate,
+            alpha=alpha,
+            max_gradient_norm=max_gradient_norm,
+            batch_size=batch_size,
+            max_iter=max_iter,
+            tol=tol,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            n_iter_no_change=n_iter_no_change,
+            warm_start=warm_start,
+            random_state=random_state,
+            n_jobs=n_jobs,
+            verbose=verbose,
+            callbacks=callbacks,
+            dtype=dtype,
+        )
+        self.image_shape = image_shape
+        self.n_levels = n_levels
+        self.network = network
+        self.cell = cell
+        self.n_hidden = n_hidden
+        self.n_layers = n_layers
+
+    # ---- images as rows
+
+    def _read_table(self, X: Any, **how: Any) -> Any:
+        if len(getattr(X, "shape", ())) <= 2 and not _is_nested(X):
+            table = super()._read_table(X, **how)
+            if how.get("reset"):
+                self.image_shape_ = self._checked_shape(None, table.shape[1])
+            return table
+        array, reset = np.asarray(X), how.get("reset")
+        shape = self._checked_shape(array.shape[1:], None) if reset else self.image_shape_
+        if array.shape[1:] not in (shape, shape[:2] if shape[2] == 1 else shape):
+            raise ValueError(
+                f"{how.get('name', 'X')} must have images of shape {shape}, as in fit. "
+                f"Got {array.shape[1:]} instead."
+            )
+        table = super()._read_table(array.reshape(len(array), -1), **how)
+        if reset:
+            self.image_shape_ = shape
+            assert isinstance(self._container, Container)
+            self._container = replace(self._container, shape=array.shape[1:])
+        return table
+
+    def _checked_shape(self, found: tuple[int, ...] | None, D: int | None) -> tuple[int, int, int]:
+        """Return height, width and channels of images of the shape `found`, or of rows of D."""
+        if self.image_shape is None:
+            if found is None:
+                assert D is not None
+                side = isqrt(D)
+                found = (side, side) if side * side == D else (1, D)
+        else:
+            given = tuple(int(each) for each in self.image_shape)
+            n = int(np.prod(given)) if D is None else D
+            if len(given) not in (2, 3) or min(given) < 1 or int(np.prod(given)) != n:
+                raise ValueError(
+                    "image_shape must be the height and width, or height, width and channels, of "
+                    f"images of {n} values. Got {self.image_shape!r} instead."
+                )
+            if found is not None and (*found, 1)[:3] != (*given, 1)[:3]:
+                raise ValueError(
+                    f"X must have images of shape {given}, by image_shape. Got {found} instead."
+                )
+            found = given
+        if len(found) not in (2, 3):
+            raise ValueError(
+                "X must have two axes (rows), three (images) or four (their channels, too). "
+                f"Got {len(found) + 1}."
+            )
+        height, width, *channels = found
+        return height, width, *(channels or [1])  # type: ignore[return-value]
+
+    def _read_evidence(self, evidence: Any, n: int) -> Any:
+        if evidence is not None and np.ndim(evidence) >= 2:
+            array = np.asarray(evidence, dtype=np.float64)
+            for shape in {self.image_shape_, self.image_shape_[:2]}:
+                if array.shape == shape or (array.ndim > 2 and array.shape[1:] == shape):
+                    evidence = array.reshape(-1, self.n_features_in_)
+        return super()._read_evidence(evidence, n)
+
+    # ---- the composition
+
+    def _conditional(self, name: str) -> Conditional:
+        if name == "categorical":
+            return Categorical(cardinality=self.n_levels)
+        if name == "logistic_mixture":
+            return LogisticMixture(low=0, high=self.n_levels - 1)
+        return super()._conditional(name)
+
+    def _network(self, sizes: dict[str, Any], seed: int) -> Network:
+        if self.network in _GRIDS:
+            grid: Network = _GRIDS[self.network](
+                image_shape=self.image_shape_,
+                n_hidden=self.n_hidden,
+                n_layers=self.n_layers,
+                **sizes,
+            )
+            return grid
+        return PixelRecurrent(
+            image_shape=self.image_shape_,
+            cell=self.cell,
+            hidden_layer_sizes=(self.n_hidden,) * self.n_layers,
+            **sizes,
+        )
+
+    # ---- completion
+
+    def complete(
+        self,
+        images: Any,
+        mask: Any,
+        *,
+        n_draws: int = 4,
+        context: Any = None,
+        n_particles: int = 16,
+        random_state: Any = None,
+    ) -> Array:
+        """Return images of which what is hidden is drawn given the rest.
+
+        Exact where all that is hidden comes after all that is not, as the lower half of an image
+        does; else by `impute`, of `n_particles` samples.
+
+        Parameters
+        ----------
+        images : array of shape (n, height, width), (n, height, width, channels) or (n, D)
+        mask : bool array of the shape of an image, (height, width), or of images
+            True where a pixel is hidden.
+        n_draws : int, default=4
+            Completions of each image.
+        context : array-like or DataFrame of shape (n, C), optional
+        n_particles : int, default=16
+        random_state : int, RandomState instance or None
+
+        Returns
+        -------
+        array of shape (n, n_draws, height, width) or with channels
+            In the type of the images of `fit`.
+
+        Raises
+        ------
+        ValueError
+            mask is not of the shape of an image or of the images.
+        """
+        model, n_draws = self._model(), check_count("n_draws", n_draws)
+        array = np.asarray(images)
+        hidden = self._hidden(array, mask)
+        values = np.where(hidden, np.nan, array.reshape(len(array), -1).astype(np.float64))
+        rng = generator(random_state)
+        if (np.diff(hidden.astype(np.int8), axis=1) >= 0).all():
+            repeated = None
+            if context is not None:
+                repeated = _repeated(context, n_draws)
+            drawn = self.sample(
+                len(array) * n_draws, context=repeated,
+                evidence=np.repeat(values, n_draws, axis=0), random_state=_seed(rng),
+            )  # fmt: skip
+        else:
+            drawn = self.impute(
+                values, context=context, n_draws=n_draws,
+                n_particles=max(n_particles, n_draws), random_state=_seed(rng),
+            )  # fmt: skip
+            drawn = np.moveaxis(drawn.reshape(n_draws, len(array), -1), 0, 1)
+            drawn = self._container.wrap(drawn.reshape(len(array) * n_draws, model.n_features))
+        return np.asarray(drawn).reshape(len(array), n_draws, *array.shape[1:])
+
+    def _hidden(self, images: Array, mask: Any) -> Array:
+        """Return where (n, D) images are hidden."""
+        hidden, shape = np.asarray(mask, bool), self.image_shape_
+        n, D = len(images), self.n_features_in_
+        if shape[2] > 1 and hidden.shape in (shape[:2], (n, *shape[:2])):
+            hidden = np.repeat(hidden[..., None], shape[2], axis=-1)
+        if hidden.size not in (D, n * D):
+            raise ValueError(
+                f"mask must have the shape of an image, {shape[:2]}, or of all {n} images. "
+                f"Got {np.shape(mask)} instead."
+            )
+        return np.broadcast_to(hidden.reshape(-1, D), (n, D))
+
+
+def _is_nested(X: Any) -> bool:
+    """Return whether X is a list of images, not of rows."""
+    return isinstance(X, list | tuple) and len(X) > 0 and np.ndim(X[0]) > 1
+
+
+def _seed(rng: np.random.Generator) -> int:
+    return int(rng.integers(2**31))
+
+
+def _repeated(context: Any, times: int) -> Any:
+    """Return each row of a context so many times."""
+    if hasattr(context, "columns"):
+        places = np.repeat(np.arange(len(context)), times)
+        return context.iloc[places] if hasattr(context, "iloc") else context[places]
+    return np.repeat(np.asarray(context), times, axis=0)

@@ -1,0 +1,562 @@
+"""Generative recurrent networks: densities of sequences."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from fastar._core.parameters import Array, Params
+from fastar._core.random import generator
+from fastar._core.threads import effective_n_threads
+from fastar._core.validation import check_count, check_temperature, check_weight
+from fastar._data.context import Context, encode_context
+from fastar._data.sequences import SequenceLayout, Sequences, SequenceTable, is_ragged
+from fastar._data.table import Table
+from fastar._engine.model import Model
+from fastar._engine.prefixes import prepend_prefix, read_prefix, state_after
+from fastar._engine.scores import describe, log_probs, score_rows
+from fastar._engine.steps import (
+    SequenceModel,
+    StepwiseConditional,
+    by_sequence,
+    check_steps,
+    of_values,
+    stacked,
+)
+from fastar.conditionals import Bernoulli, Conditional, Mixed
+from fastar.conditionals._auto import choose_conditional
+from fastar.models._base import FitData, TrainableModel
+from fastar.models._documentation import documented
+from fastar.networks import Recurrent, RecurrentFrames
+from fastar.networks._recurrent import CELLS, State
+
+__all__ = ["GenerativeRNN", "Sequences"]
+
+_WALKED_STEPS = 32  # that sequences take together, before those that have ended are left out
+
+
+@documented
+class GenerativeRNN(TrainableModel):
+    r"""Density of sequences by a recurrent network [1]_.
+
+    .. math::
+        p(x) = \prod_t p(x_t \mid x_{<t}), \quad h_t = \text{cell}(x_t, h_{t-1}), \quad
+        p(x_t \mid x_{<t}) = f(x_t; b + h_{t-1} V), \quad h_0 = 0
+
+    with the same weights at every step. A step has one value or F values, which are independent
+    given the steps before, or, with ``frame="nade"``, have a NADE whose biases h_{t-1} gives [2]_.
+    With an end symbol, another value of each step that tells whether the sequence ends there, p is
+    a distribution over sequences of every length. A context makes it p(x | context): it enters the
+    cells of each layer and the outputs at every step.
+
+    Parameters
+    ----------
+    cell : {"tanh", "gru", "lstm"}, default="gru"
+    n_hidden : int, default=256
+        H, units of each layer of cells.
+    n_layers : int, default=1
+    end_symbol : bool or None, default=None
+        Whether sequences end by themselves; None: those of a list do, rows of an array do not.
+    frame : {"independent", "nade"}, default="independent"
+        Whether the F values of a step are independent given those before, or follow one another in
+        a NADE.
+    n_frame_hidden : int, default=100
+        Hidden units of that NADE.
+    bptt : int or None, default=None
+        Steps after which gradients are cut, at its multiples.
+    dropout : float, default=0
+        Share of units that training hides from further layers and from the outputs.
+    {shared_parameters}
+
+    Attributes
+    ----------
+    params_ : dict of arrays, views on `theta_`
+        Of the first layer W_xh0 (F, Q, G H), of layer l W_xhl (H, G H); W_hhl (H, G H), cl (G H,),
+        and of a GRU dl (H,), the candidate's bias behind the reset gate; V (H, F, P); b (F, P);
+        and of a context Ul (C, G H) and B (C, F, P).
+        Gates in the order r z n (GRU) and i f g o (LSTM). With ``frame="nade"`` those of `NADE` in
+        the place of V, with U (H + C, K) and B (H + C, F, P) from the cells and the context to its
+        K hidden units and its outputs.
+    n_parameters_ : int
+    {shared_attributes}
+
+    References
+    ----------
+    .. [1] A. Graves, "Generating sequences with recurrent neural networks", arXiv:1308.0850, 2013.
+    .. [2] N. Boulanger-Lewandowski, Y. Bengio, P. Vincent, "Modeling temporal dependencies in
+       high-dimensional sequences", ICML 2012.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastar import GenerativeRNN
+    >>> rng = np.random.default_rng(0)
+    >>> X = [np.arange(rng.integers(3, 9)) % 3 for _ in range(300)]  # 0 1 2 0 1 2 ..
+    >>> model = GenerativeRNN(
+    ...     n_hidden=16, learning_rate_init=0.02, learning_rate="linear", max_iter=30,
+    ...     random_state=0,
+    ... ).fit(X)
+    >>> model.score_samples([[0, 1, 2, 0], [0, 2, 2, 0]]).round(-1).tolist()
+    [-0.0, -10.0]
+    >>> drawn = model.sample(50, random_state=0)
+    >>> bool(np.mean([(each == np.arange(len(each)) % 3).all() for each in drawn]) > 0.8)
+    True
+    """
+
+    network_: Recurrent | RecurrentFrames
+    context_: Context | None
+    _container: SequenceLayout
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **TrainableModel._parameter_constraints,
+        "cell": [StrOptions(set(CELLS))],
+        "n_hidden": [Interval(Integral, 1, None, closed="left")],
+        "n_layers": [Interval(Integral, 1, None, closed="left")],
+        "end_symbol": ["boolean", None],
+        "frame": [StrOptions({"independent", "nade"})],
+        "n_frame_hidden": [Interval(Integral, 1, None, closed="left")],
+        "bptt": [Interval(Integral, 1, None, closed="left"), None],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+    }
+
+    def __init__(
+        self,
+        *,
+        cell: str = "gru",
+        n_hidden: int = 256,
+        n_layers: int = 1,
+        end_symbol: bool | None = None,
+        frame: str = "independent",
+        n_frame_hidden: int = 100,
+        bptt: int | None = None,
+        dropout: float = 0.0,
+        distribution: Any = "auto",
+        solver: Any = "adam",
+        learning_rate_init: float | None = None,
+        learning_rate: Any = "constant",
+        alpha: float = 0.0,
+        max_gradient_norm: float | None = 5.0,
+        batch_size: int = 32,
+        max_iter: int = 1000,
+        tol: float = 1e-4,
+        early_stopping: bool = True,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        warm_start: bool = False,
+        random_state: Any = None,
+        n_jobs: int | None = None,
+        verbose: int = 0,
+        callbacks: Any = None,
+        dtype: Any = "float32",
+    ) -> None:
+        super().__init__(
+            distribution=distribution,
+            solver=solver,
+            learning_rate_init=learning_rate_init,
+            learning_rate=learning_rate,
+            alpha=alpha,
+            max_gradient_norm=max_gradient_norm,
+            batch_size=batch_size,
+            max_iter=max_iter,
+            tol=tol,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            n_iter_no_change=n_iter_no_change,
+            warm_start=warm_start,
+            random_state=random_state,
+            n_jobs=n_jobs,
+            verbose=verbose,
+            callbacks=callbacks,
+            dtype=dtype,
+        )
+        self.cell = cell
+        self.n_hidden = n_hidden
+        self.n_layers = n_layers
+        self.end_symbol = end_symbol
+        self.frame = frame
+        self.n_frame_hidden = n_frame_hidden
+        self.bptt = bptt
+        self.dropout = dropout
+
+    # ---- fitting
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        context: Any = None,
+        sample_weight: Any = None,
+        X_val: Any = None,
+        context_val: Any = None,
+    ) -> Self:
+        """Train by minibatches of sequences to the largest mean log-likelihood.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, D), list of arrays of shape (l,) or (l, F), or Sequences
+        y : ignored
+        context : array-like or DataFrame of shape (n, C), optional
+            What each sequence is given: numbers, which are standardised inside, and categories,
+            which become one-hot. It enters every layer and every output at every step.
+        sample_weight : array-like of shape (n,), optional
+        X_val, context_val : as X and context, optional
+            Sequences for early stopping.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            A parameter or an argument breaks a rule that the message names.
+        """
+        self._validate_params()
+        data = FitData(X, context, sample_weight, X_val, context_val)
+        return self._fit(data, keep=self.warm_start, one_pass=False)
+
+    def partial_fit(
+        self, X: Any, y: Any = None, *, context: Any = None, sample_weight: Any = None
+    ) -> Self:
+        """Take one pass over these sequences; the first ones decide on the conditional.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, D), list of arrays of shape (l,) or (l, F), or Sequences
+        y : ignored
+        context : array-like or DataFrame of shape (n, C), optional
+        sample_weight : array-like of shape (n,), optional
+
+        Returns
+        -------
+        self
+        """
+        self._validate_params()
+        return self._fit(FitData(X, context, sample_weight), keep=True, one_pass=True)
+
+    def _sequences(self, X: Any, reset: bool, name: str = "X") -> SequenceTable:
+        """Return what the user gave, and in `fit` remember its kind."""
+        listed = is_ragged(X) or (not reset and self._container.length is None)
+        if listed:
+            found = Sequences.of(list(X) if isinstance(X, np.ndarray) else X, name)
+            if reset:
+                self.n_features_in_ = found.values.shape[1]
+        else:
+            array = validate_data(self, X, order="C", reset=reset)
+            n, D = array.shape
+            found = Sequences(array.ravel(), np.arange(n + 1) * D)
+        if reset:
+            width = found.values.shape[1]
+            ends = listed if self.end_symbol is None else bool(self.end_symbol)
+            length = None if listed else self.n_features_in_
+            self._container = SequenceLayout(
+                width, ends, length, max(1, int(found.lengths.max())), found.values.dtype.str
+            )
+            self.order_ = np.arange(width + ends)
+        layout = self._container
+        if found.values.shape[1] != layout.width:
+            raise ValueError(
+                f"{name} must have {layout.width} values a step, as in fit. "
+                f"Got {found.values.shape[1]} instead."
+            )
+        if not layout.ends and not found.lengths.all():
+            raise ValueError(f"{name} must hold sequences of one step or more. Got an empty one.")
+        return SequenceTable(found, layout.ends)
+
+    def _read(self, data: FitData, keep: bool, rng: np.random.Generator) -> SequenceTable:
+        table, given = self._sequences(data.X, reset=not keep), data.context
+        if not keep:
+            self.context_ = None if given is None else Context.of(given, len(table))
+        return table.given(self._encoded(given, len(table)))
+
+    def _read_held_out(self, data: FitData) -> SequenceTable:
+        table = self._sequences(data.X_val, reset=False, name="X_val")
+        return table.given(self._encoded(data.context_val, len(table), "context_val"))
+
+    def _encoded(self, context: Any, n: int, name: str = "context") -> Array | None:
+        return encode_context(self.context_, context, n, self.dtype, name)
+
+    def _fitted_conditional(self, whole: SequenceTable, weight: Array, X: Any) -> Conditional:
+        values = whole.sequences.values
+        F = values.shape[1]
+        plain = Table(values, np.arange(F))
+        chosen = choose_conditional(self.distribution, plain, None, False, self._conditional)
+        if self._container.ends:
+            columns = chosen.columns if isinstance(chosen, Mixed) else [chosen] * F
+            chosen = Mixed([Bernoulli(), *columns])
+        return chosen.fitted(*whole.steps(weight))
+
+    def _check_support(self, table: SequenceTable, name: str) -> None:
+        check_steps(self.distribution_, table, name)
+
+    def _sizes(self) -> dict[str, Any]:
+        return {
+            "n_features": len(self.order_),
+            "n_outputs": self.distribution_.n_outputs,
+            "inputs": self.distribution_.inputs,
+            "n_context": 0 if self.context_ is None else self.context_.size,
+            "dtype": np.dtype(self.dtype),
+        }
+
+    def _network(self, sizes: dict[str, Any], seed: int) -> Recurrent | RecurrentFrames:
+        cells: dict[str, Any] = {
+            "cell": self.cell,
+            "hidden_layer_sizes": (self.n_hidden,) * self.n_layers,
+            "bptt": self.bptt,
+            "dropout": self.dropout,
+        }
+        if self.frame == "nade":
+            return RecurrentFrames(n_frame_hidden=self.n_frame_hidden, **cells, **sizes)
+        return Recurrent(**cells, **sizes)
+
+    def _composed(self, theta: Array) -> Model:
+        conditional: Any = StepwiseConditional(self.distribution_)
+        return SequenceModel(self.network_, conditional, self.order_, theta)
+
+    # ---- the fitted model
+
+    def _model(self) -> Model:
+        check_is_fitted(self, "theta_")
+        return self._composed(self.theta_)
+
+    @property
+    def params_(self) -> Params:
+        """Named views on `theta_`, in the letters of the papers."""
+        return self._model().params
+
+    @property
+    def n_parameters_(self) -> int:
+        """How many numbers the model has learnt."""
+        return self._model().n_parameters
+
+    def _table(self, X: Any, context: Any = None) -> SequenceTable:
+        table = self._sequences(X, reset=False)
+        self._check_support(table, "X")
+        return table.given(self._encoded(context, len(table)))
+
+    def score_samples(self, X: Any, *, context: Any = None) -> Array:
+        """Return log p(x) of each sequence, its end among it if it has one.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, D), list of arrays of shape (l,) or (l, F), or Sequences
+        context : array-like or DataFrame of shape (n, C), optional
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            Nats; for real values of a density in their units.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            The model is not fitted; X has values outside the support.
+        """
+        model = self._model()
+        scores: Array = score_rows(model, self._table(X, context), effective_n_threads(self.n_jobs))  # type: ignore[arg-type]
+        return scores
+
+    def score(
+        self, X: Any, y: Any = None, *, context: Any = None, sample_weight: Any = None
+    ) -> float:
+        """Return the mean log p(x) of a sequence, in nats.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, D), list of arrays of shape (l,) or (l, F), or Sequences
+        y : ignored
+        context : array-like or DataFrame of shape (n, C), optional
+        sample_weight : array-like of shape (n,), optional
+
+        Returns
+        -------
+        float
+        """
+        scores = self.score_samples(X, context=context)
+        weight = None if sample_weight is None else check_weight(sample_weight, len(scores))
+        return float(np.average(scores, weights=weight))
+
+    def score_features(self, X: Any, *, context: Any = None) -> Any:
+        """Return log p(x_t | those before it) of each step; they sum to `score_samples`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, D), list of arrays of shape (l,) or (l, F), or Sequences
+        context : array-like or DataFrame of shape (n, C), optional
+
+        Returns
+        -------
+        ndarray of shape (n, D) or list of arrays (l,), float64
+            Nats. With an end symbol one entry more, log p of ending there.
+        """
+        model, table = self._model(), self._table(X, context)
+        found: list[Array] = []
+        for where, logp, _ in log_probs(model, table, effective_n_threads(self.n_jobs)):  # type: ignore[arg-type]
+            steps = model.conditional.encode(table.take(where), model.dtype)  # type: ignore[arg-type]
+            place = np.argsort(steps.sequence, kind="stable")  # type: ignore[attr-defined]
+            found.append(logp.sum(axis=1, dtype=np.float64)[place])
+        return self._by_sequence(np.concatenate(found), table)
+
+    def _by_sequence(self, said: Any, table: SequenceTable) -> Any:
+        lengths = table.sequences.lengths + table.ends
+        is_array = self._container.length is not None and len({*lengths.tolist()}) == 1
+        return by_sequence(said, lengths, is_array)
+
+    def conditionals(self, X: Any, *, context: Any = None) -> Any:
+        """Return the parameters of each p(x_t | those before it).
+
+        Parameters
+        ----------
+        X : array-like of shape (n, D), list of arrays of shape (l,) or (l, F), or Sequences
+        context : array-like or DataFrame of shape (n, C), optional
+
+        Returns
+        -------
+        list, or array or dict of arrays where `fit` was given an array
+            Of each sequence what models of rows give of each row: of Bernoulli values probabilities
+            of one (l,) or (l, F), of levels their probabilities (l, K) or (l, F, K), of others a
+            dict of named arrays; if values have conditionals of their own a dict of these by place.
+            Of an array (n, D) arrays of shape (n, D) or (n, D, K). With an end symbol a dict:
+            "end", the probability (l + 1,) of ending there, and "values" of l + 1 steps, given that
+            the sequence does not end there.
+        """
+        model, table = self._model(), self._table(X, context)
+        said = describe(model, table, effective_n_threads(self.n_jobs))  # type: ignore[arg-type]
+        width = self._container.width
+        if not self._container.ends:
+            return self._by_sequence(of_values(said, width), table)
+        own = self.distribution_.columns[1:]  # type: ignore[attr-defined]
+        alike = len({repr(each) for each in own}) == 1
+        values = of_values(stacked(said[1:]) if alike else said[1:], width)
+        return self._by_sequence({"end": said[0], "values": values}, table)
+
+    def score_stream(
+        self, X: Any, state: State | None = None, *, context: Any = None
+    ) -> tuple[Array, State]:
+        """Return log p of each step of long streams, chunk by chunk.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, T) or (n, T, F)
+            The next steps of n streams.
+        state : what the last call returned, or None
+            None at the beginning of the streams.
+        context : array-like or DataFrame of shape (n, C), optional
+
+        Returns
+        -------
+        scores : ndarray of shape (n, T), float64
+            Nats; the same numbers, whatever the chunks.
+        state : object
+            For the next call.
+
+        Raises
+        ------
+        ValueError
+            The model has an end symbol: streams have no end.
+        """
+        model, network = self._model(), self.network_
+        if self._container.ends:
+            raise ValueError("score_stream must have a model with end_symbol=False. Got ends.")
+        array = np.asarray(X)
+        n, T = array.shape[:2]
+        state = network.start(n) if state is None else state
+        if n * T == 0:
+            return np.empty((n, T)), state
+        table = SequenceTable(Sequences(array.reshape(n * T, -1), np.arange(n + 1) * T), ends=False)
+        self._check_support(table, "X")
+        n_threads = effective_n_threads(self.n_jobs)
+        steps = model.conditional.encode(table.take(slice(None)), model.dtype)  # type: ignore[arg-type]
+        given = self._encoded(context, n)
+        raw, state = network.step(model.params, steps, state, n_threads, given)  # type: ignore[arg-type]
+        scores = self.distribution_.log_prob(raw, steps.codes, n_threads)[1]  # type: ignore[attr-defined]
+        return np.ascontiguousarray(scores.reshape(T, n).T), state
+
+    def sample(
+        self,
+        n_samples: int = 1,
+        *,
+        context: Any = None,
+        prefix: Any = None,
+        max_length: int | None = None,
+        temperature: float = 1.0,
+        random_state: Any = None,
+    ) -> Any:
+        """Draw sequences, step by step, from their beginning or going on from given ones.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        context : array-like or DataFrame of shape (n_samples, C) or (1, C), optional
+        prefix : array-like of shape (l,) or (l, F), or list of n_samples of them, optional
+            How each begins: what follows is drawn from p(rest | prefix). Where `fit` was given an
+            array also an array (n_samples, l).
+        max_length : int or None, default=None
+            Steps after the prefix after which a sequence is cut; by default those up to the length
+            of the longest in `fit`, but at least one.
+        temperature : float, default=1
+            Each conditional is raised to the power 1 / temperature and normalised.
+        random_state : int, RandomState instance or None
+
+        Returns
+        -------
+        ndarray of shape (n_samples, max_length), or list of arrays (l,) or (l, F)
+            Of the type that `fit` was given: a list with an end symbol. Prefixes are part of them.
+        """
+        model, network = self._model(), self.network_
+        n = check_count("n_samples", n_samples)
+        temperature = check_temperature(temperature)
+        given, n_threads = self._encoded(context, n), effective_n_threads(self.n_jobs)
+        layout, begun, state, known = self._container, None, network.start(n), 0
+        if prefix is not None:
+            begun = read_prefix(prefix, n, layout)
+            self._check_support(SequenceTable(begun, layout.ends), "prefix")
+            known = int(begun.lengths.max())
+            state = state_after(
+                begun, n, layout.ends, network, model.params, self.distribution_, given, n_threads
+            )
+        longest = check_count(
+            "max_length", max(1, layout.longest - known) if max_length is None else max_length
+        )
+        capsule = self.distribution_.kernel.draw(model.dtype, temperature)
+        rng, alive = generator(random_state), np.arange(n)
+        drawn = np.zeros((longest, n, self._container.width))
+        lengths = np.full(n, longest)
+        for first in range(0, longest, _WALKED_STEPS):
+            T, F = min(_WALKED_STEPS, longest - first), network.n_features
+            noise = np.empty((len(alive) * T, F, self.distribution_.kernel.n_noise), model.dtype)
+            self.distribution_.fill_noise(rng, noise, len(noise), 1)
+            codes = np.zeros((len(alive), T * F), model.dtype)
+            noise = noise.reshape(len(alive), T * F, -1)
+            own = None if given is None else given[alive]
+            network.sample(
+                model.params, capsule, noise, None, codes, n_threads, context=own, state=state
+            )
+            values = self.distribution_.decode(codes.reshape(-1, F)).reshape(-1, T, F)
+            drawn[first : first + T, alive] = values[:, :, int(self._container.ends) :].swapaxes(
+                0, 1
+            )
+            if self._container.ends:
+                stops = values[:, :, 0] == 1
+                going = ~stops.any(axis=1)
+                lengths[alive[~going]] = first + stops[~going].argmax(axis=1)
+                alive, state = alive[going], [(h[going], s[going]) for h, s in state]
+                if not len(alive):
+                    break
+        return self._like_fit(drawn, lengths, begun)
+
+    def _like_fit(self, drawn: Array, lengths: Array, begun: Sequences | None) -> Any:
+        """Return draws (T, n, F), after their beginnings, as what `fit` was given."""
+        values = drawn.astype(np.dtype(self._container.dtype))
+        parts = [values[:length, i] for i, length in enumerate(lengths)]
+        if begun is not None:
+            parts = prepend_prefix(parts, begun)
+        if self._container.width == 1:
+            parts = [part[:, 0] for part in parts]
+        is_array = self._container.length is not None and not self._container.ends
+        return np.array(parts) if is_array and len({*map(len, parts)}) == 1 else parts

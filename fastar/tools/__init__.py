@@ -1,0 +1,1 @@
+"""Classifiers, detectors and imputers over any density."""

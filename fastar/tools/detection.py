@@ -1,0 +1,338 @@
+"""What does not belong: outliers by density, with p-values and explanations."""
+
+from __future__ import annotations
+
+import os
+from numbers import Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import BaseEstimator, OutlierMixin, clone
+from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from fastar._core.parameters import Array
+from fastar._core.random import generator, set_random_states
+from fastar._core.validation import unchanged_on_error
+from fastar._data.columns import Columns
+from fastar._data.frame_types import frame_kind
+from fastar._data.reading import dense, read
+from fastar.models import NADE
+from fastar.models._base import AutoregressiveDensity
+from fastar.models.mixture import Mixture
+
+__all__ = ["DensityOutlierDetector"]
+
+
+class DensityOutlierDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
+    r"""Outliers are rows of which a density thinks little.
+
+    Part of the rows is kept from the density, so that scores of rows it was not fitted to are
+    known; against them new rows are judged.
+
+    Parameters
+    ----------
+    density : density estimator or None, default=None
+        `NADE()` by default; it is cloned, and gets a `random_state` where it has None.
+    contamination : float, default=0.1
+        Share of the rows of `fit` that `predict` calls outliers.
+    statistic : {"likelihood", "typicality", "likelihood_ratio"}, default="likelihood"
+        What `score_samples` is: log p(x); -\|log p(x) - its mean over the rows fitted to\| [1]_,
+        for an outlier may also be too probable; or log p(x) - log p_background(x) [2]_, which takes
+        away what even random rows would be credited with.
+    background : density estimator or None, default=None
+        Of the likelihood ratio, a clone of `density` by default. It is fitted to rows of which
+        `mutation_rate` of the values come from other rows of the same column.
+    mutation_rate : float, default=0.2
+    calibration_fraction : float, default=0.2
+        Share of the rows that is kept from the density.
+    random_state : int, RandomState instance or None, default=None
+        Of the rows kept, of mutations and of the densities.
+
+    Attributes
+    ----------
+    density_, background_ : fitted estimators
+        The latter for the likelihood ratio alone, None otherwise.
+    calibration_scores_ : array (m,)
+        `score_samples` of the rows kept, sorted.
+    offset_ : float
+        `predict` says outlier where `score_samples` is below it.
+    n_features_in_, feature_names_in_ : as in scikit-learn
+
+    References
+    ----------
+    .. [1] E. Nalisnick, A. Matsukawa, Y. W. Teh, B. Lakshminarayanan, "Detecting
+       out-of-distribution inputs to deep generative models using typicality", arXiv:1906.02994,
+       2019.
+    .. [2] J. Ren, P. J. Liu, E. Fertig, et al., "Likelihood ratios for out-of-distribution
+       detection", NeurIPS 2019.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastar import NADE, DensityOutlierDetector
+    >>> x = np.random.default_rng(0).integers(0, 2, (1000, 1))
+    >>> X = np.repeat(x, 6, axis=1)  # six copies
+    >>> density = NADE(n_hidden=20, learning_rate_init=0.01, random_state=0)
+    >>> detector = DensityOutlierDetector(density, contamination=0.01, random_state=0).fit(X)
+    >>> detector.predict([[1, 1, 1, 1, 1, 1], [1, 1, 0, 1, 1, 1]])
+    array([ 1, -1])
+    >>> int(detector.explain([[1, 1, 1, 1, 1, 0]]).argmin())
+    5
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "density": [HasMethods(["fit", "score_samples"]), None],
+        "contamination": [Interval(Real, 0, 0.5, closed="right")],
+        "statistic": [StrOptions({"likelihood", "typicality", "likelihood_ratio"})],
+        "background": [HasMethods(["fit", "score_samples"]), None],
+        "mutation_rate": [Interval(Real, 0, 1, closed="right")],
+        "calibration_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        density: Any = None,
+        *,
+        contamination: float = 0.1,
+        statistic: str = "likelihood",
+        background: Any = None,
+        mutation_rate: float = 0.2,
+        calibration_fraction: float = 0.2,
+        random_state: Any = None,
+    ) -> None:
+        self.density = density
+        self.contamination = contamination
+        self.statistic = statistic
+        self.background = background
+        self.mutation_rate = mutation_rate
+        self.calibration_fraction = calibration_fraction
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Fit the density to a part of the rows, and score the others.
+
+        Parameters
+        ----------
+        X : array-like, DataFrame or CSR matrix of shape (n, D)
+        y : ignored
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            There is but one row, or the density refuses X.
+        """
+        self._validate_params()
+        with unchanged_on_error(self):
+            table = read(self, X, reset=True)
+            X = table if frame_kind(X) is None else X  # of a kind that has rows
+            n = table.shape[0]
+            if n < 2:
+                raise ValueError(
+                    "X must have a row for the density and another one to judge by. "
+                    f"Got n_samples={n}."
+                )
+            random_state = check_random_state(self.random_state)
+            rng = generator(random_state)
+            kept = rng.permutation(n)[: min(max(1, round(self.calibration_fraction * n)), n - 1)]
+            own = np.ones(n)
+            own[kept] = 0
+            density = NADE() if self.density is None else self.density
+            self.density_ = _fitted(density, X, own, random_state)
+            self.background_ = None
+            if self.statistic == "likelihood_ratio":
+                background = density if self.background is None else self.background
+                mutants = _with_mutants(X, own, self.mutation_rate, rng)
+                weight = np.concatenate([np.zeros(n), own])
+                self.background_ = _fitted(background, mutants, weight, random_state)
+            self._centre = 0.0
+            if self.statistic == "typicality":
+                # of no row kept: these would lie nearer to a mean of their own than fresh ones
+                self._centre = float(self.density_.score_samples(X)[own > 0].mean())
+            try:
+                rest = _safe_indexing(X, kept)
+                there = np.maximum(1, (~self._missing(rest)).sum(axis=0))
+                self._feature_centre = self._feature_scores(rest).sum(axis=0) / there
+            except (AttributeError, ValueError):  # no features' scores: `explain` says so
+                self._feature_centre = np.zeros(self.n_features_in_)
+            scores = self.score_samples(X)
+            self.calibration_scores_ = np.sort(scores[kept])
+            self.offset_ = float(np.quantile(scores, self.contamination))
+        return self
+
+    def score_samples(self, X: Any) -> Array:
+        """Return the statistic of each row, in nats: the lower, the less it belongs.
+
+        Parameters
+        ----------
+        X : array-like, DataFrame or CSR matrix of shape (n, D)
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+        """
+        check_is_fitted(self, "density_")
+        scores: Array = self.density_.score_samples(X)
+        if self.statistic == "typicality":
+            return -np.abs(scores - self._centre)
+        if self.background_ is not None:
+            scores = _ratio(scores, self.background_.score_samples(X))
+        return scores
+
+    def decision_function(self, X: Any) -> Array:
+        """Return `score_samples` less `offset_`: outliers are negative.
+
+        Parameters
+        ----------
+        X : array-like, DataFrame or CSR matrix of shape (n, D)
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+        """
+        distance: Array = self.score_samples(X) - self.offset_
+        return distance
+
+    def predict(self, X: Any) -> Array:
+        """Return 1 where a row belongs and -1 where it does not.
+
+        Parameters
+        ----------
+        X : array-like, DataFrame or CSR matrix of shape (n, D)
+
+        Returns
+        -------
+        ndarray of shape (n,), int
+        """
+        return np.where(self.decision_function(X) >= 0, 1, -1)
+
+    def p_values(self, X: Any) -> Array:
+        """Return the p-value of each row under "it is like those of `fit`".
+
+        (1 + number of rows kept from the density with this score or less) / (1 + their number), as
+        in PixelDefend [1]_. A fresh row like those of `fit` has p <= a with a probability of at
+        most a, and of a where scores have no ties.
+
+        Parameters
+        ----------
+        X : array-like, DataFrame or CSR matrix of shape (n, D)
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            From 1 / (m + 1) to 1 for m rows kept.
+
+        References
+        ----------
+        .. [1] Y. Song, T. Kim, S. Nowozin, S. Ermon, N. Kushman, "PixelDefend: leveraging
+           generative models to understand and defend against adversarial examples", ICLR 2018.
+        """
+        scores = self.score_samples(X)
+        below = np.searchsorted(self.calibration_scores_, scores, side="right")
+        p: Array = (1 + below) / (1 + len(self.calibration_scores_))
+        return p
+
+    def explain(self, X: Any) -> Any:
+        """Return how much each feature adds to, or takes from, what a row is usually thought of.
+
+        log p(x_d | those before it) less its mean over the rows kept, 0 where a value is missing;
+        of the likelihood ratio, the same of both densities' difference. The most negative features
+        make a row an outlier, each given the ones before it in the density's order.
+
+        Parameters
+        ----------
+        X : array-like, DataFrame or CSR matrix of shape (n, D)
+
+        Returns
+        -------
+        ndarray or DataFrame of shape (n, D), float64
+            Nats; a DataFrame for a DataFrame.
+        """
+        check_is_fitted(self, "density_")
+        shares = self._feature_scores(X) - self._feature_centre
+        shares[self._missing(X)] = 0
+        kind = frame_kind(X)
+        if kind is None:
+            return shares
+        frame = {name: shares[:, d] for d, name in enumerate(X.columns)}
+        return type(X)(frame, index=X.index) if kind == "pandas" else type(X)(frame)
+
+    def _feature_scores(self, X: Any) -> Array:
+        scores: Array = self.density_.score_features(X)
+        if self.background_ is not None:
+            scores = _ratio(scores, self.background_.score_features(X))
+        return scores
+
+    def _missing(self, X: Any) -> Array:
+        """Return where (n, D) values are missing, which frames alone may have."""
+        table = read(self, X)
+        if isinstance(table, Columns):
+            return np.isnan(dense(table))
+        return np.zeros(table.shape, bool)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write what was fitted to a file that holds no code; `fastar.load` reads it.
+
+        Parameters
+        ----------
+        path : str or path
+            Written beside it and renamed, so that a crash leaves no half a file.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            It is not fitted; its density is not of this library.
+        """
+        from fastar.persistence import save
+
+        save(self, path)
+
+    def __sklearn_tags__(self) -> Any:
+        """Return scikit-learn's tags: sparse input is welcome."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+def _fitted(density: Any, X: Any, weight: Array, random_state: np.random.RandomState) -> Any:
+    """Return a clone that is fitted to the rows of weight 1; the others have weight 0."""
+    density = clone(density)
+    set_random_states(density, random_state)
+    if isinstance(density, AutoregressiveDensity | Mixture):
+        # rows of no weight still tell which levels there are
+        return density.fit(X, sample_weight=weight)
+    return density.fit(_safe_indexing(X, np.flatnonzero(weight)))
+
+
+def _ratio(scores: Array, background: Array) -> Array:
+    """Return the difference; what the density makes impossible stays so under any background."""
+    difference = np.full(scores.shape, -np.inf)
+    np.subtract(scores, background, out=difference, where=np.isfinite(scores))
+    return difference
+
+
+def _with_mutants(X: Any, own: Array, rate: float, rng: np.random.Generator) -> Any:
+    """Return X, and below it X with a share `rate` of its values from `own` rows of the column.
+
+    The upper half is for rows without weight: a rare level may have no mutant.
+    """
+
+    def twice() -> Array:
+        rows = np.arange(len(own))
+        others = rng.choice(np.flatnonzero(own), len(own))
+        return np.concatenate([rows, np.where(rng.random(len(own)) < rate, others, rows)])
+
+    kind = frame_kind(X)
+    if kind is None:
+        table = X.toarray() if sparse.issparse(X) else X
+        return np.column_stack([column[twice()] for column in table.T])
+    if kind == "pandas":
+        return type(X)({name: X[name].iloc[twice()].array for name in X.columns})
+    return type(X)([X[name].gather(twice()) for name in X.columns])
