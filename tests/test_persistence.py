@@ -25,7 +25,8 @@ from sklearn.exceptions import NotFittedError
 from sklearn.mixture import GaussianMixture
 
 import fastar
-from fastar import Mixture, callbacks, conditionals, optimizers, persistence, schedules
+from fastar import Mixture, callbacks, conditionals, models, optimizers, persistence, schedules
+from fastar._core import files
 
 every_model = pytest.mark.parametrize("name", MODELS)
 
@@ -260,12 +261,72 @@ def test_a_changed_header_is_refused(saved):
 
 
 def test_an_unknown_class_is_refused_and_no_code_runs(saved, monkeypatch):
-    monkeypatch.delitem(persistence._MODELS, "NADE")
+    monkeypatch.delitem(persistence.Persistent._classes, "NADE")
     with pytest.raises(ValueError, match="holds a 'NADE', which this fastar does not know"):
         fastar.load(saved)
 
 
+def test_a_class_of_a_users_own_does_not_take_the_place_of_ours(saved, tmp_path):
+    class NADE(fastar.NADE):
+        pass
+
+    with pytest.raises(ValueError, match="none of the library's own"):
+        fit(NADE(max_iter=1), bits(30, 3)).save(tmp_path / "other")
+    assert type(fastar.load(saved)) is fastar.NADE
+
+
+def test_a_file_of_an_older_version_goes_through_every_step_to_the_present_one(saved, monkeypatch):
+    def second(header, arrays):
+        return header | {"seen": [2]}, arrays
+
+    def third(header, arrays):
+        assert header.pop("seen") == [2]
+        return header, arrays | {"theta": arrays["theta"] + 1}
+
+    before = fastar.load(saved).theta_
+    monkeypatch.setattr(files, "FORMAT_VERSION", 3)
+    monkeypatch.setattr(persistence, "_STEPS", {1: second, 2: third})
+    assert_same_bits(fastar.load(saved).theta_, before + 1)
+
+
+def test_everything_that_can_be_saved_is_known_by_its_class():
+    known = set(persistence.Persistent._classes)
+    tools = {"DensityOutlierDetector", "DensityImputer", "GenerativeClassifier"}
+    assert known == set(models.BY_NAME) | tools
+
+
 # ---- tools over densities
+
+
+CLASSIFIERS = {
+    "a density a class": {"density": make()},
+    "one for all classes": {"density": make("MADE"), "shared": True},
+    "mixtures": {"density": Mixture([make(max_iter=3), make("FVSBN")])},
+    "that abstains": {"density": make("RNADE"), "abstention": 0.1},
+    "by default": {},
+}
+
+
+@pytest.mark.parametrize("labels", [["a", "b", "a longer name"], [3, 1, 2**60 + 1]], ids=str)
+@pytest.mark.parametrize("kind", CLASSIFIERS)
+def test_a_loaded_classifier_is_the_saved_one(kind, labels, tmp_path):
+    X = pd.DataFrame(bits(90, 4), columns=list("abcd"))
+    y = np.array(labels)[np.arange(90) % 3]
+    tool = fastar.GenerativeClassifier(**CLASSIFIERS[kind], random_state=0)
+    fit(tool, X, y=y).save(tmp_path / "tool")
+    again = fastar.load(tmp_path / "tool")
+    assert repr(again) == repr(tool)
+    assert_same(vars(again)["classes_"], tool.classes_)
+    assert_same_bits(again.predict_log_proba(X), tool.predict_log_proba(X))
+    assert_same_bits(again.abstains(X), tool.abstains(X))
+    assert_same_bits(fit(again, X, y=y).predict_log_proba(X), tool.predict_log_proba(X))
+
+
+def test_a_classifier_over_an_object_array_of_labels_has_a_file(tmp_path):
+    X, y = bits(40, 3), np.array(["no", "yes"] * 20, object)
+    tool = fit(fastar.GenerativeClassifier(make(), random_state=0), X, y=y)
+    tool.save(tmp_path / "tool")
+    assert_same_bits(fastar.load(tmp_path / "tool").predict(X), tool.predict(X))
 
 
 @pytest.mark.parametrize("statistic", ["likelihood", "typicality", "likelihood_ratio"])

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import secrets
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,10 @@ from safetensors.numpy import save
 from fastar._core.parameters import Array
 
 FORMAT_VERSION = 1
+
+Contents = tuple[dict[str, Any], dict[str, Array]]
+Step = Callable[[dict[str, Any], dict[str, Array]], Contents]
+"""From the header and the arrays of one version of the format to those of the next."""
 
 
 def _digest(header: str, arrays: dict[str, Array]) -> str:
@@ -49,8 +54,11 @@ def write_arrays(path: str, kind: str, header: dict[str, Any], arrays: dict[str,
         raise
 
 
-def read_arrays(path: str, kind: str) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Return header and arrays of a file that `write_arrays` wrote; ValueError for any other."""
+def read_arrays(path: str, kind: str, steps: Mapping[int, Step] | None = None) -> Contents:
+    """Return header and arrays of a file that `write_arrays` wrote; ValueError for any other.
+
+    steps: by version, how files of older versions become those of the next one.
+    """
     if not os.path.exists(path):
         raise FileNotFoundError(f"There is no file {path!r}.")
     try:
@@ -63,13 +71,16 @@ def read_arrays(path: str, kind: str) -> tuple[dict[str, Any], dict[str, Array]]
         raise ValueError(
             f"The file {path!r} must be a fastar {kind}. Got {metadata.get('fastar')!r} instead."
         )
-    if metadata.get("version") != str(FORMAT_VERSION):
+    versions = range(1, FORMAT_VERSION + 1)
+    if metadata.get("version") not in [str(version) for version in versions]:
         raise ValueError(
             f"The file {path!r} has format version {metadata.get('version')}; "
-            f"this fastar reads {FORMAT_VERSION}."
+            f"this fastar reads {' to '.join(str(each) for each in sorted({1, FORMAT_VERSION}))}."
         )
     text = metadata.get("header", "")
     if _digest(text, arrays) != metadata.get("sha256"):
         raise ValueError(f"The file {path!r} is damaged: its checksum does not fit its contents.")
     header: dict[str, Any] = json.loads(text)
+    for version in range(int(metadata["version"]), FORMAT_VERSION):
+        header, arrays = (steps or {})[version](header, arrays)
     return header, arrays

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from abc import abstractmethod
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -11,9 +10,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
+from sklearn.utils.validation import check_is_fitted
 
-from fastar import conditionals, optimizers, schedules
-from fastar._core.parameters import Array
+from fastar import conditionals, networks, optimizers, schedules
+from fastar._core.parameters import Array, zeros_aligned
 from fastar._core.random import generator
 from fastar._core.threads import effective_n_threads
 from fastar._core.validation import check_order, check_weight, unchanged_on_error
@@ -29,6 +29,17 @@ from fastar.conditionals._auto import choose_conditional
 from fastar.models._fitted import FittedDensity
 from fastar.networks import Network
 from fastar.optimizers import Optimizer
+from fastar.persistence import (
+    DAMAGED,
+    Persistent,
+    SavedState,
+    conditional_to_json,
+    container_from_json,
+    container_to_json,
+    from_json,
+    prefixed,
+    within,
+)
 from fastar.schedules import Schedule
 
 
@@ -45,7 +56,7 @@ class FitData:
     """Whether NaN in an array stands for a missing value, as it does in a DataFrame."""
 
 
-class TrainableModel(DensityMixin, BaseEstimator):  # type: ignore[misc]
+class TrainableModel(Persistent, DensityMixin, BaseEstimator, abstract=True):  # type: ignore[misc]
     """Base of what is trained by the one loop.
 
     A subclass says in `_network` what computes the parameters of each factor, lists its parameters,
@@ -271,20 +282,68 @@ class TrainableModel(DensityMixin, BaseEstimator):  # type: ignore[misc]
         self.loss_curve_ = progress.loss_curve
         self.validation_curve_ = progress.validation_curve
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted model to a file that holds no code; `fastar.load` reads it.
+    # ---- files
 
-        Parameters
-        ----------
-        path : str or path
-            Written beside it and renamed, so that a crash leaves no half a model.
-        """
-        from fastar.persistence import save
+    def _state(self) -> SavedState:
+        """Return the header and the arrays of a file."""
+        check_is_fitted(self, "theta_")
+        header = {
+            "parameters": self._parameters_to_json({}),
+            "distribution": conditional_to_json(self.distribution_),
+            "n_features": self.n_features_in_,
+            "feature_names": list(getattr(self, "feature_names_in_", [])),
+            "network": {"name": self.network_.name, **self.network_.settings()},
+            "container": container_to_json(self._container),
+            "context": None if self.context_ is None else self.context_.to_json(),
+            "n_iter": self.n_iter_,
+            "best_iter": self.best_iter_,
+            "loss_curve": self.loss_curve_,
+            "validation_curve": self.validation_curve_,
+        }
+        arrays = {"theta": self.theta_, "order": np.asarray(self.order_, np.int64)}
+        arrays |= prefixed("distribution.", self.distribution_.arrays())
+        if self.context_ is not None:
+            arrays |= prefixed("context.", self.context_.arrays())
+        return header, arrays
 
-        save(self, path)
+    @classmethod
+    def _from_state(cls, header: dict[str, Any], arrays: dict[str, Array]) -> Self:
+        """Return the fitted model that `_state` described."""
+        model = cls(**cls._parameters_from_json(header["parameters"], []))
+        n_values = len(arrays["order"])  # those of a row, or of a step
+        conditional = from_json("distribution", header["distribution"])
+        model.distribution_ = conditional.restored(within(arrays, "distribution."), n_values)
+        described = header.get("context")
+        model.context_ = (
+            None if described is None else Context.restored(described, within(arrays, "context."))
+        )
+        model.order_ = arrays["order"].astype(np.intp)
+        model.theta_ = zeros_aligned(arrays["theta"].size, arrays["theta"].dtype)
+        model.theta_[:] = arrays["theta"]
+        model.n_features_in_ = header["n_features"]
+        if header["feature_names"]:
+            model.feature_names_in_ = np.array(header["feature_names"], object)
+        model._container = container_from_json(header["container"])
+        model._restore_own(header, arrays)
+        settings = dict(header["network"])
+        model.network_ = networks.BY_NAME[settings.pop("name")](
+            n_values, model.distribution_.n_outputs, model._sizes()["inputs"], **settings
+        )
+        fits = model.network_.zeros().shape == arrays["theta"].shape
+        if not fits or not np.array_equal(np.sort(model.order_), np.arange(n_values)):
+            raise ValueError(DAMAGED)
+        model.n_iter_, model.best_iter_ = header["n_iter"], header["best_iter"]
+        model.loss_curve_, model.validation_curve_ = (
+            header["loss_curve"],
+            header["validation_curve"],
+        )
+        return model
+
+    def _restore_own(self, header: dict[str, Any], arrays: dict[str, Array]) -> None:
+        """Take up what this class alone puts into `_state`."""
 
 
-class AutoregressiveDensity(FittedDensity, TrainableModel):
+class AutoregressiveDensity(FittedDensity, TrainableModel, abstract=True):
     """Base of all models of rows: p(x) = prod_d p(x_d | x_<d)."""
 
     def fit(

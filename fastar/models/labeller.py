@@ -27,6 +27,7 @@ from fastar.models._base import FitData, TrainableModel
 from fastar.models._documentation import documented
 from fastar.networks import Recurrent
 from fastar.networks._recurrent_layers import CELLS, State
+from fastar.persistence import SavedState, conditional_to_json, from_json, prefixed, within
 
 __all__ = ["SequenceLabeller"]
 
@@ -478,6 +479,26 @@ or Sequences
         raw, state = network.unroll(model.params, steps, state, n_threads)
         by_step: Array = log_softmax(conditional.logits(raw[n:]), axis=1)
         return np.ascontiguousarray(by_step.reshape(T, n, -1).swapaxes(0, 1)), state
+
+    # ---- files
+
+    def _state(self) -> SavedState:
+        """Return the header and the arrays of a file."""
+        header, arrays = super()._state()
+        header["labelling"] = {
+            "inputs": conditional_to_json(self.inputs_),
+            "classes": {"of": self.classes_.tolist(), "dtype": self.classes_.dtype.str},
+            "of_sequences": self.of_sequences_,
+        }
+        return header, arrays | prefixed("inputs.", self.inputs_.arrays())
+
+    def _restore_own(self, header: dict[str, Any], arrays: dict[str, Array]) -> None:
+        """Take up classes, and what is known of the values that enter."""
+        described = header["labelling"]
+        inputs = from_json("inputs", described["inputs"])
+        self.inputs_ = inputs.restored(within(arrays, "inputs."), self._container.width)
+        self.classes_ = np.array(described["classes"]["of"], described["classes"]["dtype"])
+        self.of_sequences_ = described["of_sequences"]
 
 
 def _each(of_one: Any, found: Any) -> Any:

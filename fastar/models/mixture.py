@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -39,11 +38,25 @@ from fastar._engine.support import check_evidence
 from fastar.models._base import AutoregressiveDensity
 from fastar.models._em import best_weights
 from fastar.models._parallel import call_each, fit_each, on_threads
+from fastar.persistence import (
+    DAMAGED,
+    FrozenMembers,
+    Persistent,
+    SavedState,
+    container_from_json,
+    container_to_json,
+    describe,
+    from_template,
+    prefixed,
+    restore,
+    template,
+    within,
+)
 
 _DEFAULT_MEMBERS = 8
 
 
-class Mixture(MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[misc]
+class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[misc]
     r"""Mixture of density estimators that are trained independently of each other.
 
     .. math::
@@ -651,23 +664,6 @@ class Mixture(MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[
 
         return impute(propose, X, missing, n_draws, rng, n_particles * len(models))
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted mixture to a file that holds no code; `fastar.load` reads it.
-
-        Parameters
-        ----------
-        path : str or path
-            Written beside it and renamed, so that a crash leaves no half a mixture.
-
-        Raises
-        ------
-        NotFittedError, ValueError
-            The mixture is not fitted; a member is not a model of this library.
-        """
-        from fastar.persistence import save
-
-        save(self, path)
-
     def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's tags: sparse input is welcome where all members take it."""
         tags = super().__sklearn_tags__()
@@ -676,6 +672,84 @@ class Mixture(MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[
         members = [member for member in found if isinstance(member, BaseEstimator)]
         tags.input_tags.sparse = all(get_tags(member).input_tags.sparse for member in members)
         return tags
+
+    # ---- files
+
+    def _state(self) -> SavedState:
+        """Return the header and the arrays of a file; those of member k as "members.k.name"."""
+        check_is_fitted(self, "estimators_")
+        described = [describe(unwrap_frozen(member)) for member in self.estimators_]
+        header = {
+            "parameters": self._parameters_to_json(_frozen_members(self)),
+            "n_features": self.n_features_in_,
+            "feature_names": list(getattr(self, "feature_names_in_", [])),
+            "container": container_to_json(self._container),
+            "members": [member for member, _ in described],
+            "frozen": [isinstance(member, FrozenEstimator) for member in self.estimators_],
+            "validation_curve": getattr(self, "validation_curve_", None),
+        }
+        arrays = {"weights": self.weights_}
+        for place, (_, own) in enumerate(described):
+            arrays |= prefixed(f"members.{place}.", own)
+        return header, arrays
+
+    @classmethod
+    def _from_state(cls, header: dict[str, Any], arrays: dict[str, Array]) -> Self:
+        """Return the fitted mixture that `_state` described."""
+        members = []
+        for place, (described, is_frozen) in enumerate(
+            zip(header["members"], header["frozen"], strict=True)
+        ):
+            fitted = restore(described, within(arrays, f"members.{place}."))
+            members.append(FrozenEstimator(fitted) if is_frozen else fitted)
+        mixture = cls(**cls._parameters_from_json(header["parameters"], members))
+        weights = mixture.weights_ = arrays["weights"]
+        fits = all(member.n_features_in_ == header["n_features"] for member in members)
+        shaped = weights.shape == (len(members),)
+        if not (fits and shaped and (weights >= 0).all() and np.isclose(weights.sum(), 1)):
+            raise ValueError(DAMAGED)
+        mixture.estimators_ = members
+        mixture.n_features_in_ = header["n_features"]
+        if header["feature_names"]:
+            mixture.feature_names_in_ = np.array(header["feature_names"], object)
+        mixture._container = container_from_json(header["container"])
+        if header["validation_curve"] is not None:
+            mixture.validation_curve_ = header["validation_curve"]
+        return mixture
+
+    def _parameters_to_json(self, frozen: FrozenMembers) -> dict[str, Any]:
+        """Return the parameters, with templates of the members' estimators."""
+        given, weights = self.estimator, self.weights
+        is_list = isinstance(given, list | tuple)
+        return super()._parameters_to_json(frozen) | {
+            "estimator": [template(each, frozen) for each in given]
+            if is_list
+            else template(given, frozen),
+            "weights": weights if isinstance(weights, str) else np.asarray(weights, float).tolist(),
+        }
+
+    @classmethod
+    def _parameters_from_json(cls, described: dict[str, Any], members: list[Any]) -> dict[str, Any]:
+        """Return the parameters that `_parameters_to_json` described."""
+        given = described["estimator"]
+        own = {name: value for name, value in described.items() if name != "estimator"}
+        return super()._parameters_from_json(own, members) | {
+            "estimator": [from_template(each, members) for each in given]
+            if isinstance(given, list)
+            else from_template(given, members)
+        }
+
+
+def _frozen_members(mixture: Mixture) -> dict[int, list[int]]:
+    """Return by id of each frozen model where it is: the places to take from member to member."""
+    found = {}
+    for place, member in enumerate(mixture.estimators_):
+        inside = unwrap_frozen(member)
+        if member is not inside:
+            found[id(inside)] = [place]
+        elif isinstance(inside, Mixture):
+            found |= {key: [place, *rest] for key, rest in _frozen_members(inside).items()}
+    return found
 
 
 class _Rows:

@@ -312,6 +312,10 @@ class PixelRNN(AutoregressiveDensity):
             )
         return np.broadcast_to(hidden.reshape(-1, D), (n, D))
 
+    def _restore_own(self, header: dict[str, Any], arrays: dict[str, Array]) -> None:
+        """Take up the shape of an image."""
+        self.image_shape_ = tuple(header["network"]["image_shape"])
+
 
 def _is_nested(X: Any) -> bool:
     """Return whether X is a list of images, not of rows."""

@@ -19,11 +19,12 @@ from fastar._core.validation import check_weight, unchanged_on_error
 from fastar._data.columns import Columns
 from fastar._data.reading import dense, read
 from fastar.models import NADE
+from fastar.tools._persistent import PersistentTool
 
 __all__ = ["GenerativeClassifier"]
 
 
-class GenerativeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class GenerativeClassifier(PersistentTool, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     r"""Classifier that knows what each class looks like.
 
     .. math::

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from numbers import Real
 from typing import Any, ClassVar, Self
 
@@ -22,11 +21,12 @@ from fastar._data.reading import dense, read
 from fastar.models import NADE
 from fastar.models._base import AutoregressiveDensity
 from fastar.models.mixture import Mixture
+from fastar.tools._persistent import PersistentTool
 
 __all__ = ["DensityOutlierDetector"]
 
 
-class DensityOutlierDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
+class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # type: ignore[misc]
     r"""Outliers are rows of which a density thinks little.
 
     Part of the rows is kept from the density, so that scores of rows it was not fitted to are
@@ -276,23 +276,6 @@ class DensityOutlierDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         if isinstance(table, Columns):
             return np.isnan(dense(table))
         return np.zeros(table.shape, bool)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write what was fitted to a file that holds no code; `fastar.load` reads it.
-
-        Parameters
-        ----------
-        path : str or path
-            Written beside it and renamed, so that a crash leaves no half a file.
-
-        Raises
-        ------
-        NotFittedError, ValueError
-            It is not fitted; its density is not of this library.
-        """
-        from fastar.persistence import save
-
-        save(self, path)
 
     def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's tags: sparse input is welcome."""

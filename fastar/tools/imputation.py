@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
@@ -18,13 +17,14 @@ from fastar._core.validation import unchanged_on_error
 from fastar._data.frame_types import frame_kind
 from fastar._data.reading import read, table_like
 from fastar.models import NADE
+from fastar.tools._persistent import PersistentTool
 
 __all__ = ["DensityImputer"]
 
 _LEVELS, _WHOLE = ("bernoulli", "categorical"), ("logistic_mixture", "poisson", "negative_binomial")
 
 
-class DensityImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class DensityImputer(PersistentTool, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Fill missing values by what a density of whole rows thinks of them.
 
     The density is fitted to the rows as they are: a missing value has no term in the likelihood and
@@ -163,23 +163,6 @@ class DensityImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # 
             model = model.estimators_[0]
         places = np.argsort(model.order_)
         return [model.distribution_.of_column(int(place))[0].name for place in places]
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write what was fitted to a file that holds no code; `fastar.load` reads it.
-
-        Parameters
-        ----------
-        path : str or path
-            Written beside it and renamed, so that a crash leaves no half a file.
-
-        Raises
-        ------
-        NotFittedError, ValueError
-            It is not fitted; its density is not of this library.
-        """
-        from fastar.persistence import save
-
-        save(self, path)
 
     def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's tags: missing values are welcome."""
