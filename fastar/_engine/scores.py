@@ -134,7 +134,9 @@ def _descriptions(model: Model, table: Table, n_threads: int) -> Iterator[Any]:
         for codes, _, raws, prefixes in _blocks_of_members(model, table, n_threads):
             before = prefixes[:, :, :-1]
             share = np.exp(before - np.logaddexp.reduce(before, axis=0))
-            yield _averaged([conditional.distribution_params(raw, codes) for raw in raws], share)
+            yield average_conditionals(
+                [conditional.distribution_params(raw, codes) for raw in raws], share
+            )
         return
     weights = model.network.materialise_weights(model.params, n_threads)
     for _, codes, context in _coded_blocks(model, table):
@@ -142,14 +144,14 @@ def _descriptions(model: Model, table: Table, n_threads: int) -> Iterator[Any]:
         yield conditional.distribution_params(raw, codes)
 
 
-def _averaged(found: list[Any], share: Array) -> Any:
+def average_conditionals(found: list[Any], share: Array) -> Any:
     """Return what a mixture's conditional is, of those of its members. share (M, n, D).
 
     Of densities: moments and CDFs, which are averages over the members.
     """
     if isinstance(found[0], list):
         columns = zip(*found, np.moveaxis(share, 2, 0), strict=True)
-        return [_averaged(list(each), own) for *each, own in columns]
+        return [average_conditionals(list(each), own) for *each, own in columns]
     if not isinstance(found[0], dict):
         return _mean(found, share)
     mean = _mean([each["mean"] for each in found], share)

@@ -14,7 +14,6 @@ from sklearn.base import BaseEstimator
 
 from fastar._core.validation import unwrap_frozen
 from fastar._data.table import BLOCK_ROWS
-from fastar.models._base import AutoregressiveDensity
 
 Result = TypeVar("Result")
 
@@ -167,7 +166,7 @@ def _temporarily_configured(estimator: Any, n_threads: int, stop: Stop) -> Itera
     try:
         for owner in owners:
             owner.n_jobs = n_threads
-            if isinstance(owner, AutoregressiveDensity):
+            if "callbacks" in vars(owner):
                 owner.callbacks = _with_stop(owner.callbacks, stop)
         yield
     finally:

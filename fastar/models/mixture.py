@@ -16,6 +16,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import (
     _check_feature_names,
     _check_n_features,
+    _num_samples,
     check_is_fitted,
     has_fit_parameter,
 )
@@ -34,9 +35,12 @@ from fastar._data.frame_types import frame_kind
 from fastar._data.frames import Schema
 from fastar._data.reading import dense, read, read_evidence, table_like
 from fastar._engine.particles import Particles, impute, marginals, particles
+from fastar._engine.scores import average_conditionals
 from fastar._engine.support import check_evidence
-from fastar.models._base import AutoregressiveDensity
+from fastar.conditionals import Mixed
+from fastar.models._base import AutoregressiveDensity, FitData
 from fastar.models._em import best_weights
+from fastar.models._fitting import fit_arguments
 from fastar.models._parallel import call_each, fit_each, on_threads
 from fastar.persistence import (
     DAMAGED,
@@ -152,17 +156,30 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
 
     # ---- fitting
 
-    def fit(self, X: Any, y: Any = None, *, sample_weight: Any = None, X_val: Any = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        context: Any = None,
+        sample_weight: Any = None,
+        X_val: Any = None,
+        context_val: Any = None,
+    ) -> Self:
         """Train every member on its own, then find the weights.
 
         Parameters
         ----------
         X : array-like, DataFrame or CSR matrix of shape (n, D)
         y : ignored
+        context : array-like or DataFrame of shape (n, C), optional
+            What each row is given; every member sees it.
         sample_weight : array-like of shape (n,), optional
             A row of weight 2 counts like two rows.
         X_val : array-like of shape (m, D), optional
             Rows for the members' early stopping, and for the weights if these are "em".
+        context_val : array-like or DataFrame of shape (m, C), optional
+            The context of X_val.
 
         Returns
         -------
@@ -171,8 +188,8 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
         Raises
         ------
         ValueError
-            A parameter of the mixture or of a member, X, X_val or sample_weight breaks a rule that
-            the message names.
+            A parameter of the mixture or of a member, or an argument breaks a rule that the message
+            names; a member's fit has no context and there is one.
         FloatingPointError
             A member's log-likelihood became NaN or infinite; the mixture stays as it was.
 
@@ -184,7 +201,7 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
         """
         self._validate_params()
         with unchanged_on_error(self):
-            self._fit(X, sample_weight, X_val)
+            self._fit(FitData(X, context, sample_weight, X_val, context_val))
         return self
 
     def _fit_with_gaps(self, X: Any) -> Self:
@@ -196,14 +213,15 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
                 "array with NaN, whose rows have no score to find weights by. Got 'em' instead."
             )
         with unchanged_on_error(self):
-            self._fit(X, None, None, gaps=True)
+            self._fit(FitData(X, None, None, gaps=True))
         return self
 
-    def _fit(self, X: Any, sample_weight: Any, X_val: Any, gaps: bool = False) -> None:
+    def _fit(self, data: FitData) -> None:
         rng = check_random_state(self.random_state)
-        rows = _Rows(X, read(self, X, reset=True, gaps=gaps), gaps)
-        rows_val = None if X_val is None else self._rows(X_val)
-        weight = check_weight(sample_weight, len(rows))
+        checked = read(self, data.X, reset=True, gaps=data.gaps)
+        rows = _Rows(data.X, checked, data.context, data.gaps)
+        rows_val = None if data.X_val is None else self._rows(data.X_val, data.context_val)
+        weight = check_weight(data.sample_weight, len(rows))
         members = self._unfitted_members(rng)
         weights = self._given_weights(len(members))
         held = np.empty(0, np.intp)
@@ -213,7 +231,7 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
         elif weights is None and not all(isinstance(one, FrozenEstimator) for one in members):
             held = self._held_out(weight, rng)
             judges, judges_weight = rows.take(held), weight[held]
-        sample_weight = None if sample_weight is None else weight
+        sample_weight = None if data.sample_weight is None else weight
         kept = self._train(members, rows, sample_weight, rows_val, held)
         self.estimators_ = [members[place] for place in kept]
         self.__dict__.pop("validation_curve_", None)
@@ -296,6 +314,8 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
                 X, arguments = _fit_arguments(member, rows, sample_weight, held, named)
                 if rows_val is not None and has_fit_parameter(member, "X_val"):
                     arguments["X_val"] = rows_val.as_known(named)
+                    if rows_val.context is not None:
+                        arguments["context_val"] = rows_val.context
                 jobs[place] = (member, X, arguments)
         method = "_fit_with_gaps" if rows.gaps else "fit"
         trained = fit_each(jobs, effective_n_threads(self.n_jobs), method) if jobs else []
@@ -325,30 +345,32 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
         free = len(self.weights_) - 1 if hasattr(self, "validation_curve_") else 0
         return free + sum(int(member.n_parameters_) for member in self.estimators_)
 
-    def _rows(self, X: Any) -> _Rows:
-        return _Rows(X, read(self, X))
+    def _rows(self, X: Any, context: Any = None) -> _Rows:
+        return _Rows(X, read(self, X), context)
 
     def _scores(self, rows: _Rows) -> Array:
         """Return log p_k(x) (n, K)."""
         found = call_each(
-            lambda _, member: member.score_samples(rows.known_to(member)),
+            lambda _, member: member.score_samples(rows.known_to(member), **rows.given_context),
             self.estimators_,
             effective_n_threads(self.n_jobs),
             len(rows),
         )
         return np.stack(found, axis=1).astype(np.float64, copy=False)
 
-    def _log_joint(self, X: Any) -> Array:
+    def _log_joint(self, X: Any, context: Any) -> Array:
         """Return log w_k + log p_k(x) (n, K)."""
         check_is_fitted(self, "estimators_")
-        return self._scores(self._rows(X)) + _log(self.weights_)
+        return self._scores(self._rows(X, context)) + _log(self.weights_)
 
-    def score_samples(self, X: Any) -> Array:
-        """Return log p(x) of each row.
+    def score_samples(self, X: Any, *, context: Any = None) -> Array:
+        """Return log p(x) of each row, or log p(x given context).
 
         Parameters
         ----------
         X : array-like, DataFrame or CSR matrix of shape (n, D)
+        context : array-like or DataFrame of shape (n, C), optional
+            For a mixture that was fitted with one: of the same columns.
 
         Returns
         -------
@@ -361,26 +383,29 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
             The mixture is not fitted; X has another shape, other names or values outside the
             support of a member.
         """
-        total: Array = logsumexp(self._log_joint(X), axis=1)
+        total: Array = logsumexp(self._log_joint(X, context), axis=1)
         return total
 
-    def score(self, X: Any, y: Any = None, *, sample_weight: Any = None) -> float:
-        """Return the mean log p(x) in nats.
+    def score(
+        self, X: Any, y: Any = None, *, context: Any = None, sample_weight: Any = None
+    ) -> float:
+        """Return the mean log p(x), or log p(x given context), in nats.
 
         Parameters
         ----------
         X : array-like, DataFrame or CSR matrix of shape (n, D)
         y : ignored
+        context : array-like or DataFrame of shape (n, C), optional
         sample_weight : array-like of shape (n,), optional
 
         Returns
         -------
         float
         """
-        scores = self.score_samples(X)
+        scores = self.score_samples(X, context=context)
         return float(np.average(scores, weights=check_weight(sample_weight, len(scores))))
 
-    def responsibilities(self, X: Any) -> Array:
+    def responsibilities(self, X: Any, *, context: Any = None) -> Array:
         r"""Return the posterior probability of each member given each row.
 
         .. math::
@@ -389,6 +414,7 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
         Parameters
         ----------
         X : array-like, DataFrame or CSR matrix of shape (n, D)
+        context : array-like or DataFrame of shape (n, C), optional
 
         Returns
         -------
@@ -396,13 +422,13 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
             Rows sum to one. A row that no member makes possible tells the members not apart, and
             gets `weights_`.
         """
-        joint = self._log_joint(X)
+        joint = self._log_joint(X, context)
         total = logsumexp(joint, axis=1, keepdims=True)
         possible = np.isfinite(total)
         posterior: Array = np.exp(joint - np.where(possible, total, 0))
         return np.where(possible, posterior, self.weights_)
 
-    def score_features(self, X: Any) -> Array:
+    def score_features(self, X: Any, *, context: Any = None) -> Array:
         """Return log p(x_d | those before it), whose rows sum to `score_samples`.
 
         For members with one order of the columns alone: p(x_d | x_<d) of a mixture is
@@ -411,6 +437,7 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
         Parameters
         ----------
         X : array-like, DataFrame or CSR matrix of shape (n, D)
+        context : array-like or DataFrame of shape (n, C), optional
 
         Returns
         -------
@@ -425,24 +452,107 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
             A member is not a model of this library.
         """
         models = self._models("score_features")
-        orders = {tuple(model.order_.tolist()) for _, model in models}
-        if len(orders) > 1:
-            raise ValueError(
-                "score_features must be given a mixture whose members have one order of the "
-                "columns: p(x_d | those before it) is a ratio of two probabilities, of which "
-                f"members of other orders have no closed form. Got {len(orders)} orders instead."
-            )
-        rows, n_threads = self._rows(X), effective_n_threads(self.n_jobs)
-        order = np.array(orders.pop())
-        prefix = np.full((len(rows), len(order) + 1), -np.inf)  # log p(x_1 .. x_d)
-        for weight, model in models:
-            terms = on_threads(model, n_threads).score_features(rows.known_to(model))
-            prefix[:, 0] = np.logaddexp(prefix[:, 0], np.log(weight))
-            member_prefix = np.log(weight) + np.cumsum(terms[:, order], axis=1)
-            np.logaddexp(prefix[:, 1:], member_prefix, out=prefix[:, 1:])
+        order = _common_order(models, "score_features")
+        rows = self._rows(X, context)
+        prefix = logsumexp(self._log_prefixes(models, rows, order), axis=0)
         scores = np.empty((len(rows), len(order)))
         scores[:, order] = np.diff(prefix, axis=1)
         return scores
+
+    def _log_prefixes(
+        self, models: list[tuple[float, AutoregressiveDensity]], rows: _Rows, order: Array
+    ) -> Array:
+        """Return log w_k + log p_k(x_1 .. x_d) (K, n, D + 1), d = 0 first, along the order."""
+        n_threads = effective_n_threads(self.n_jobs)
+        prefixes = np.empty((len(models), len(rows), len(order) + 1))
+        for (weight, model), prefix in zip(models, prefixes, strict=True):
+            terms = on_threads(model, n_threads).score_features(
+                rows.known_to(model), **rows.given_context
+            )
+            prefix[:, 0] = np.log(weight)
+            prefix[:, 1:] = np.log(weight) + np.cumsum(terms[:, order], axis=1)
+        return prefixes
+
+    def conditionals(self, X: Any, *, context: Any = None) -> Any:
+        """Return the parameters of each p(x_d | those before it), for members with one order.
+
+        A member's share of p(x_d | x_<d) is its weight times the probability that it gives to x_<d.
+
+        Parameters
+        ----------
+        X : array-like, DataFrame or CSR matrix of shape (n, D)
+        context : array-like or DataFrame of shape (n, C), optional
+
+        Returns
+        -------
+        ndarray or dict
+            As `NADE.conditionals` gives it; of real columns and counts the mean, variance and CDF
+            alone.
+
+        Raises
+        ------
+        ValueError
+            The members have several orders, or conditionals of several kinds.
+        TypeError
+            A member is not a model of this library.
+        """
+        models = self._models("conditionals")
+        order = _common_order(models, "conditionals")
+        kinds = {repr(model.distribution_) for _, model in models}
+        if len(kinds) > 1:
+            raise ValueError(
+                "conditionals must be given a mixture whose members have one distribution a "
+                f"column. Got {len(kinds)} kinds instead."
+            )
+        rows = self._rows(X, context)
+        before = self._log_prefixes(models, rows, order)[:, :, :-1]
+        share = np.empty(before.shape)
+        share[:, :, order] = np.exp(before - logsumexp(before, axis=0))
+        n_threads = effective_n_threads(self.n_jobs)
+        found = [
+            on_threads(model, n_threads).conditionals(rows.known_to(model), **rows.given_context)
+            for _, model in models
+        ]
+        if isinstance(models[0][1].distribution_, Mixed):  # a dict by column
+            by_column = average_conditionals([list(each.values()) for each in found], share)
+            return dict(zip(found[0], by_column, strict=True))
+        return average_conditionals(found, share)
+
+    def purify(self, X: Any, epsilon: Any, *, context: Any = None) -> Any:
+        """Return X repaired as by PixelDefend: each member repairs it, and the best is taken.
+
+        Parameters
+        ----------
+        X : array-like, DataFrame or CSR matrix of shape (n, D)
+        epsilon : float or array-like of shape (D,)
+            The largest change of a value, as `NADE.purify` has it.
+        context : array-like or DataFrame of shape (n, C), optional
+
+        Returns
+        -------
+        ndarray, DataFrame or CSR matrix of shape (n, D)
+            Of each row the most probable repair under the mixture. Of the type of X.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            The mixture is not fitted; X or epsilon breaks a rule that the message names.
+        TypeError
+            A member is not a model of this library.
+        """
+        models, rows = self._models("purify"), self._rows(X, context)
+        n_threads = effective_n_threads(self.n_jobs)
+        best, best_score = np.empty(0), np.full(len(rows), -np.inf)
+        for place, (_, model) in enumerate(models):
+            repaired = on_threads(model, n_threads).purify(
+                rows.known_to(model), epsilon, **rows.given_context
+            )
+            values = dense(read(self, repaired))
+            score = self.score_samples(repaired, context=context)
+            better = (score > best_score)[:, None]
+            best = values if place == 0 else np.where(better, values, best)
+            best_score = np.maximum(score, best_score)
+        return table_like(X, self._container, best)
 
     def _models(self, purpose: str) -> list[tuple[float, AutoregressiveDensity]]:
         """Return (weight, model) of all models at any depth: a mixture of mixtures is a mixture."""
@@ -469,7 +579,9 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
 
     # ---- marginals, samples and completions
 
-    def log_marginal(self, X: Any, *, n_particles: int = 64, random_state: Any = None) -> Array:
+    def log_marginal(
+        self, X: Any, *, context: Any = None, n_particles: int = 64, random_state: Any = None
+    ) -> Array:
         """Return log p(x_known) of each row: its missing values (NaN) are integrated out.
 
         The mixture of what its members say, each of which may be an estimate: see theirs.
@@ -477,6 +589,7 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
         Parameters
         ----------
         X : array-like or DataFrame of shape (n, D)
+        context : array-like or DataFrame of shape (n, C), optional
         n_particles : int, default=64
             Samples of each member for each row.
         random_state : int, RandomState instance or None
@@ -493,7 +606,15 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
         rng, n_threads = generator(random_state), effective_n_threads(self.n_jobs)
         parts = [
             np.log(weight)
-            + marginals(model._model(), values, ~held, n_particles, rng, n_threads)[0]
+            + marginals(
+                model._model(),
+                values,
+                ~held,
+                n_particles,
+                rng,
+                n_threads,
+                model._encoded(context, len(X)),
+            )[0]
             for weight, model in models
         ]
         total: Array = logsumexp(parts, axis=0)
@@ -503,6 +624,7 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
         self,
         n_samples: int = 1,
         *,
+        context: Any = None,
         evidence: Any = None,
         temperature: float = 1.0,
         random_state: Any = None,
@@ -512,6 +634,7 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
         Parameters
         ----------
         n_samples : int, default=1
+        context : array-like or DataFrame of shape (n_samples, C) or (1, C), optional
         evidence : array-like of shape (D,) or (n_samples, D), optional
             Values to hold, NaN (or None) where free. Every member draws the free values of a row
             given those before them in its order, and of these draws one is taken in proportion to
@@ -540,7 +663,7 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
         temperature = check_temperature(temperature)
         rng = generator(random_state)
         if evidence is None:
-            return self._container.wrap(self._draw(n_samples, temperature, rng))
+            return self._container.wrap(self._draw(n_samples, temperature, rng, context))
         models = self._models("sample with evidence")
         evidence = read_evidence(self, evidence, n_samples)
         values, held = _checked_evidence(models, evidence, n_samples, "evidence")
@@ -553,10 +676,11 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
             1,
             rng,
             temperature,
+            context,
         )
         return self._container.wrap(completed[0])
 
-    def _draw(self, n: int, temperature: float, rng: np.random.Generator) -> Array:
+    def _draw(self, n: int, temperature: float, rng: np.random.Generator, context: Any) -> Array:
         """Return n values (n, D)."""
         K = len(self.weights_)
         chosen = rng.choice(K, size=n, p=self.weights_)
@@ -567,8 +691,12 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
         def draw(place: int, member: Any) -> Array | None:
             if counts[place] == 0:
                 return None
-            seed = int(seeds[place])
-            drawn = member.sample(int(counts[place]), random_state=seed, **arguments)
+            own = {"random_state": int(seeds[place]), **arguments}
+            if context is not None:
+                several = _num_samples(context) > 1
+                rows = np.flatnonzero(chosen == place)
+                own["context"] = _safe_indexing(context, rows) if several else context
+            drawn = member.sample(int(counts[place]), **own)
             if isinstance(self._container, Schema) and frame_kind(drawn) is not None:
                 return self._container.read(drawn, "a member's sample")[:]
             table = check_array(drawn, accept_sparse="csr", ensure_all_finite=False)
@@ -581,7 +709,13 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
         return values
 
     def impute(
-        self, X: Any, *, n_draws: int = 1, n_particles: int = 16, random_state: Any = None
+        self,
+        X: Any,
+        *,
+        context: Any = None,
+        n_draws: int = 1,
+        n_particles: int = 16,
+        random_state: Any = None,
     ) -> Any:
         """Return X with each missing value (NaN) drawn given the values that are there.
 
@@ -594,6 +728,7 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
         Parameters
         ----------
         X : array-like or DataFrame of shape (n, D)
+        context : array-like or DataFrame of shape (n, C), optional
         n_draws : int, default=1
             Completions of each row.
         n_particles : int, default=16
@@ -622,7 +757,13 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
         given, X = X, dense(read(self, X, gaps=True))
         values, held = _checked_evidence(models, X, len(X), "X")
         completed, self.impute_ess_ = self._complete(
-            models, values, ~held, n_draws, n_particles, generator(random_state)
+            models,
+            values,
+            ~held,
+            n_draws,
+            n_particles,
+            generator(random_state),
+            context=context,
         )
         if n_draws > 1:
             return completed
@@ -637,6 +778,7 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
         n_particles: int,
         rng: np.random.Generator,
         temperature: float = 1.0,
+        context: Any = None,
     ) -> tuple[Array, Array]:
         """Return completions (n_draws, n, D) of X where `missing`, and effective sample sizes (n,).
 
@@ -644,6 +786,7 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
         each member's samples weigh together, on average, as much as its posterior probability.
         """
         n_threads = effective_n_threads(self.n_jobs)
+        encoded = [model._encoded(context, len(X)) for _, model in models]
 
         def propose(rows: Array) -> list[tuple[float, Particles]]:
             return [
@@ -657,9 +800,10 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
                         rng=rng,
                         n_threads=n_threads,
                         temperature=temperature,
+                        context=None if given is None else given[rows],
                     ),
                 )
-                for weight, model in models
+                for (weight, model), given in zip(models, encoded, strict=True)
             ]
 
         return impute(propose, X, missing, n_draws, rng, n_particles * len(models))
@@ -758,8 +902,8 @@ class _Rows:
     gaps: whether NaN in an array stands for a value that is missing.
     """
 
-    def __init__(self, given: Any, checked: Any, gaps: bool = False) -> None:
-        self.given, self.checked, self.gaps = given, checked, gaps
+    def __init__(self, given: Any, checked: Any, context: Any = None, gaps: bool = False) -> None:
+        self.given, self.checked, self.context, self.gaps = given, checked, context, gaps
 
     def __len__(self) -> int:
         return int(self.checked.shape[0])
@@ -772,32 +916,47 @@ class _Rows:
         """Return the table for a fitted estimator."""
         return self.as_known(hasattr(member, "feature_names_in_"))
 
+    @property
+    def given_context(self) -> dict[str, Any]:
+        """The context, if there is one, as a keyword argument."""
+        return {} if self.context is None else {"context": self.context}
+
     def take(self, which: Array) -> _Rows:
         """Return some of the rows."""
         checked = self.checked[which]
         framed = hasattr(self.given, "columns")
-        return _Rows(_safe_indexing(self.given, which) if framed else checked, checked)
+        context = None if self.context is None else _safe_indexing(self.context, which)
+        return _Rows(_safe_indexing(self.given, which) if framed else checked, checked, context)
+
+
+def _common_order(models: list[tuple[float, AutoregressiveDensity]], purpose: str) -> Array:
+    """Return the one order of the columns that all models have."""
+    orders = {tuple(model.order_.tolist()) for _, model in models}
+    if len(orders) > 1:
+        raise ValueError(
+            f"{purpose} must be given a mixture whose members have one order of the columns: "
+            "p(x_d | those before it) is a ratio of two probabilities, of which members of other "
+            f"orders have no closed form. Got {len(orders)} orders instead."
+        )
+    return np.array(orders.pop())
 
 
 def _fit_arguments(
     member: Any, rows: _Rows, sample_weight: Array | None, held: Array, named: bool
 ) -> tuple[Any, dict[str, Any]]:
     """Return X and keyword arguments of `fit` for a member that is not to see the rows `held`."""
-    if sample_weight is not None and not has_fit_parameter(member, "sample_weight"):
-        raise ValueError(
-            "sample_weight must be None for members whose fit has no sample_weight, such as "
-            f"{type(member).__name__}. Got weights instead."
-        )
-    if len(held) and isinstance(member, AutoregressiveDensity | Mixture):
-        # A weight of zero leaves the row in X, so that a level seen in it alone is no level that
-        # the member does not know.
-        sample_weight = np.ones(len(rows)) if sample_weight is None else sample_weight.copy()
-        sample_weight[held] = 0
-    elif len(held):
-        seen = np.setdiff1d(np.arange(len(rows)), held)
-        rows = rows.take(seen)
-        sample_weight = None if sample_weight is None else sample_weight[seen]
-    return rows.as_known(named), {} if sample_weight is None else {"sample_weight": sample_weight}
+    seen = None
+    if len(held):
+        seen = np.ones(len(rows), bool)
+        seen[held] = False
+    return fit_arguments(
+        member,
+        rows.as_known(named),
+        seen,
+        sample_weight=sample_weight,
+        context=rows.context,
+        name="member",
+    )
 
 
 def _checked_evidence(

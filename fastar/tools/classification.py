@@ -8,10 +8,11 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.pipeline import Pipeline
 from sklearn.utils import assert_all_finite, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_is_fitted, column_or_1d, has_fit_parameter
 
 from fastar._core.parameters import Array
 from fastar._core.random import generator, set_random_states
@@ -19,6 +20,7 @@ from fastar._core.validation import check_weight, unchanged_on_error
 from fastar._data.columns import Columns
 from fastar._data.reading import dense, read
 from fastar.models import NADE
+from fastar.models._fitting import fit_clone
 from fastar.tools._persistent import PersistentTool
 
 __all__ = ["GenerativeClassifier"]
@@ -148,7 +150,8 @@ class GenerativeClassifier(PersistentTool, ClassifierMixin, BaseEstimator):  # t
                 )
             self.class_prior_ = mass / mass.sum()
             kept = self._kept(number)
-            self._fit_densities(X, number, np.where(kept, 0, weight))
+            given = None if sample_weight is None else weight
+            self._fit_densities(X, number, ~kept, given)
             self.threshold_ = -np.inf
             if kept.any():
                 scores = self.score_samples(X)[kept]
@@ -172,16 +175,31 @@ class GenerativeClassifier(PersistentTool, ClassifierMixin, BaseEstimator):  # t
             )
         return kept
 
-    def _fit_densities(self, X: Any, number: Array, weight: Array) -> None:
+    def _fit_densities(
+        self, X: Any, number: Array, seen: Array, sample_weight: Array | None
+    ) -> None:
         density = clone(NADE() if self.density is None else self.density)
+        if isinstance(density, Pipeline) and not self.shared:
+            raise ValueError(
+                "The 'density' of GenerativeClassifier must be no pipeline, whose steps would give "
+                "each class densities in units of its own. Put the steps before the classifier: "
+                "make_pipeline(..., GenerativeClassifier(...))."
+            )
         set_random_states(density, check_random_state(self.random_state))
         if self.shared:
-            context = _context(number)
-            self.densities_ = [clone(density).fit(X, context=context, sample_weight=weight)]
+            if not has_fit_parameter(density, "context"):
+                raise ValueError(
+                    "The 'density' of GenerativeClassifier must have a fit that takes a context "
+                    f"if shared=True. Got {type(density).__name__} instead; with shared=False each "
+                    "class has a density of its own."
+                )
+            self.densities_ = [
+                fit_clone(density, X, seen, sample_weight=sample_weight, context=_context(number))
+            ]
             return
         # rows of no weight still tell levels and names, so that each knows what others have seen
         self.densities_ = [
-            clone(density).fit(X, sample_weight=weight * (number == k))
+            fit_clone(density, X, seen & (number == k), sample_weight=sample_weight)
             for k in range(len(self.classes_))
         ]
 
@@ -200,6 +218,11 @@ class GenerativeClassifier(PersistentTool, ClassifierMixin, BaseEstimator):  # t
                 settings["context"] = _context(np.full(n, k))
             if gaps:
                 # the same random numbers for every class, so that they tell none apart
+                if not hasattr(density, "log_marginal"):
+                    raise ValueError(
+                        "X must have no missing values for a density without log_marginal, such "
+                        f"as {type(density).__name__}. Got some instead."
+                    )
                 settings |= {"n_particles": self.n_particles, "random_state": seed}
                 joint[:, k] = density.log_marginal(X, **settings)
             else:

@@ -7,20 +7,19 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from scipy import sparse
-from sklearn.base import BaseEstimator, OutlierMixin, clone
+from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from fastar._core.parameters import Array
-from fastar._core.random import generator, set_random_states
+from fastar._core.random import generator
 from fastar._core.validation import unchanged_on_error
 from fastar._data.columns import Columns
 from fastar._data.frame_types import frame_kind
 from fastar._data.reading import dense, read
 from fastar.models import NADE
-from fastar.models._base import AutoregressiveDensity
-from fastar.models.mixture import Mixture
+from fastar.models._fitting import fit_clone
 from fastar.tools._persistent import PersistentTool
 
 __all__ = ["DensityOutlierDetector"]
@@ -142,20 +141,22 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
             random_state = check_random_state(self.random_state)
             rng = generator(random_state)
             kept = rng.permutation(n)[: min(max(1, round(self.calibration_fraction * n)), n - 1)]
-            own = np.ones(n)
-            own[kept] = 0
+            own = np.ones(n, bool)
+            own[kept] = False
             density = NADE() if self.density is None else self.density
-            self.density_ = _fitted(density, X, own, random_state)
+            self.density_ = fit_clone(density, X, own, random_state=random_state)
             self.background_ = None
             if self.statistic == "likelihood_ratio":
                 background = density if self.background is None else self.background
                 mutants = _with_mutants(X, own, self.mutation_rate, rng)
-                weight = np.concatenate([np.zeros(n), own])
-                self.background_ = _fitted(background, mutants, weight, random_state)
+                seen = np.concatenate([np.zeros(n, bool), own])
+                self.background_ = fit_clone(
+                    background, mutants, seen, random_state=random_state, name="background"
+                )
             self._centre = 0.0
             if self.statistic == "typicality":
                 # of no row kept: these would lie nearer to a mean of their own than fresh ones
-                self._centre = float(self.density_.score_samples(X)[own > 0].mean())
+                self._centre = float(self.density_.score_samples(X)[own].mean())
             try:
                 rest = _safe_indexing(X, kept)
                 there = np.maximum(1, (~self._missing(rest)).sum(axis=0))
@@ -282,16 +283,6 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
-
-
-def _fitted(density: Any, X: Any, weight: Array, random_state: np.random.RandomState) -> Any:
-    """Return a clone that is fitted to the rows of weight 1; the others have weight 0."""
-    density = clone(density)
-    set_random_states(density, random_state)
-    if isinstance(density, AutoregressiveDensity | Mixture):
-        # rows of no weight still tell which levels there are
-        return density.fit(X, sample_weight=weight)
-    return density.fit(_safe_indexing(X, np.flatnonzero(weight)))
 
 
 def _ratio(scores: Array, background: Array) -> Array:

@@ -68,7 +68,7 @@ class DensityImputer(PersistentTool, OneToOneFeatureMixin, TransformerMixin, Bas
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "density": [HasMethods(["fit", "impute"]), None],
+        "density": [HasMethods(["fit"]), None],
         "strategy": [StrOptions({"estimate", "draw"})],
         "n_draws": [Interval(Integral, 1, None, closed="left")],
         "n_particles": [Interval(Integral, 1, None, closed="left")],
@@ -113,6 +113,12 @@ class DensityImputer(PersistentTool, OneToOneFeatureMixin, TransformerMixin, Bas
             read(self, X, reset=True, gaps=True)
             rng = check_random_state(self.random_state)
             density = clone(NADE() if self.density is None else self.density)
+            if not hasattr(density, "impute"):
+                raise ValueError(
+                    "The 'density' of DensityImputer must have a method impute, as the models of "
+                    f"this library have. Got {type(density).__name__} instead; the steps of a "
+                    "pipeline go before the imputer."
+                )
             set_random_states(density, rng)
             if frame_kind(X) is None and hasattr(density, "_fit_with_gaps"):
                 self.density_ = density._fit_with_gaps(X)
