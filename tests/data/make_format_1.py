@@ -26,6 +26,7 @@ from fastar import (
     DeepNADE,
     DensityImputer,
     DensityOutlierDetector,
+    GenerativeClassifier,
     GenerativeRNN,
     Mixture,
     PixelRNN,
@@ -231,6 +232,12 @@ def imputer(X, **settings):
     return DensityImputer(**settings), {"X": X}, asked
 
 
+def classifier(X, y, **settings):
+    asked = [[name, ["X"], {}] for name in ("score_samples", "abstains")]
+    estimator = GenerativeClassifier(n_particles=4, random_state=0, **settings)
+    return estimator, {"X": X, "y": y}, [*LABELS, *asked]
+
+
 def cases():
     """Return every case by the name of its file."""
     frame, small = pandas_frame(), pandas_frame()[["size", "colour", "is_new"]]
@@ -379,6 +386,16 @@ def cases():
             bits(), density=nade(), statistic="likelihood_ratio", background=FVSBN(**COMMON)
         ),
         "detector_mixture": detector(bits(), density=Mixture([nade(), FVSBN(**COMMON)])),
+        "classifier": classifier(bits(), np.arange(30) % 3, density=nade()),
+        "classifier_shared": classifier(
+            frame, np.array(NAMES)[np.arange(30) % 3], density=nade(), shared=True
+        ),
+        "classifier_abstains": classifier(
+            bits(),
+            np.array(["no", "yes"], object)[np.arange(30) % 2],
+            density=Mixture([nade(), FVSBN(**COMMON)]),
+            abstention=0.2,
+        ),
         "imputer": imputer(holed(bits())),
         "imputer_pandas": imputer(frame, density=nade(), strategy="draw"),
         "imputer_mixture": imputer(holed(levels()), density=Mixture(nade(), n_members=2)),
@@ -440,7 +457,7 @@ def write_checkpoint():
 def write_missing():
     """Write every case that has no files yet, and return their names."""
     FOLDER.mkdir(exist_ok=True)
-    missing = [name for name in cases() if not (FOLDER / f"{name}.fastar").exists()]
+    missing = [name for name in cases() if not (FOLDER / f"{name}.json").exists()]
     for name in missing:
         write_case(name)
     if not (FOLDER / "checkpoint.ckpt").exists():
