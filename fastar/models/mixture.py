@@ -454,7 +454,7 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
         models = self._models("score_features")
         order = _common_order(models, "score_features")
         rows = self._rows(X, context)
-        prefix = logsumexp(self._log_prefixes(models, rows, order), axis=0)
+        prefix = np.logaddexp.reduce(self._log_prefixes(models, rows, order), axis=0)
         scores = np.empty((len(rows), len(order)))
         scores[:, order] = np.diff(prefix, axis=1)
         return scores
@@ -507,7 +507,7 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
         rows = self._rows(X, context)
         before = self._log_prefixes(models, rows, order)[:, :, :-1]
         share = np.empty(before.shape)
-        share[:, :, order] = np.exp(before - logsumexp(before, axis=0))
+        share[:, :, order] = np.exp(before - np.logaddexp.reduce(before, axis=0))
         n_threads = effective_n_threads(self.n_jobs)
         found = [
             on_threads(model, n_threads).conditionals(rows.known_to(model), **rows.given_context)
