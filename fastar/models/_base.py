@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from numbers import Integral, Real
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, DensityMixin
-from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from fastar import conditionals, networks, optimizers, schedules
+from fastar._core.estimators import BaseEstimator, DensityMixin
 from fastar._core.parameters import Array, zeros_aligned
 from fastar._core.random import generator
 from fastar._core.threads import effective_n_threads
@@ -27,6 +25,7 @@ from fastar.callbacks import ProgressBar
 from fastar.conditionals import Conditional
 from fastar.conditionals._auto import choose_conditional
 from fastar.models._fitted import FittedDensity
+from fastar.models._parameters import DistributionParameter, TrainingParameters
 from fastar.networks import Network
 from fastar.optimizers import Optimizer
 from fastar.persistence import (
@@ -40,7 +39,6 @@ from fastar.persistence import (
     prefixed,
     within,
 )
-from fastar.schedules import Schedule
 
 
 @dataclass(frozen=True)
@@ -56,91 +54,22 @@ class FitData:
     """Whether NaN in an array stands for a missing value, as it does in a DataFrame."""
 
 
-class TrainableModel(Persistent, DensityMixin, BaseEstimator, abstract=True):  # type: ignore[misc]
+class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator, abstract=True):
     """Base of what is trained by the one loop.
 
     A subclass says in `_network` what computes the parameters of each factor, lists its parameters,
     and reads its data.
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "distribution": [
-            StrOptions({"auto", *conditionals.BY_NAME}),
-            Conditional,
-            list,
-            tuple,
-            dict,
-        ],
-        "order": [StrOptions({"natural", "random"}), "array-like"],
-        "markov_order": [Interval(Integral, 1, None, closed="left"), None],
-        "solver": [StrOptions(set(optimizers.BY_NAME)), Optimizer],
-        "learning_rate_init": [Interval(Real, 0, None, closed="neither"), None],
-        "learning_rate": [StrOptions(set(schedules.BY_NAME)), Schedule],
-        "alpha": [Interval(Real, 0, None, closed="left")],
-        "max_gradient_norm": [Interval(Real, 0, None, closed="neither"), None],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "warm_start": ["boolean"],
-        "random_state": ["random_state"],
-        "n_jobs": [Integral, None],
-        "verbose": ["verbose"],
-        "callbacks": [list, tuple, HasMethods("on_epoch_end"), None],
-        "dtype": [
-            StrOptions({"float32", "float64"}),
-            Options(type, {np.float32, np.float64}),
-            Options(np.dtype, {np.dtype("float32"), np.dtype("float64")}),
-        ],
-    }
-
     network_: Network
     distribution_: Conditional
     theta_: Array
+    order_: Array
+    context_: Context | None
+    n_features_in_: int
+    feature_names_in_: Array
+    _container: Any
     _training_state: tuple[dict[str, Any], dict[str, Array]]
-
-    def __init__(
-        self,
-        *,
-        distribution: Any,
-        solver: Any,
-        learning_rate_init: float | None,
-        learning_rate: Any,
-        alpha: float,
-        max_gradient_norm: float | None,
-        batch_size: int,
-        max_iter: int,
-        tol: float,
-        early_stopping: bool,
-        validation_fraction: float,
-        n_iter_no_change: int,
-        warm_start: bool,
-        random_state: Any,
-        n_jobs: int | None,
-        verbose: int,
-        callbacks: Any,
-        dtype: Any,
-    ) -> None:
-        self.distribution = distribution
-        self.solver = solver
-        self.learning_rate_init = learning_rate_init
-        self.learning_rate = learning_rate
-        self.alpha = alpha
-        self.max_gradient_norm = max_gradient_norm
-        self.batch_size = batch_size
-        self.max_iter = max_iter
-        self.tol = tol
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.n_jobs = n_jobs
-        self.verbose = verbose
-        self.callbacks = callbacks
-        self.dtype = dtype
 
     @abstractmethod
     def _network(self, sizes: dict[str, Any], seed: int) -> Network:
@@ -343,8 +272,10 @@ class TrainableModel(Persistent, DensityMixin, BaseEstimator, abstract=True):  #
         """Take up what this class alone puts into `_state`."""
 
 
-class AutoregressiveDensity(FittedDensity, TrainableModel, abstract=True):
+class AutoregressiveDensity(FittedDensity, DistributionParameter, TrainableModel, abstract=True):
     """Base of all models of rows: p(x) = prod_d p(x_d | x_<d)."""
+
+    order: Any
 
     def fit(
         self,

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import copy
-from numbers import Integral
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from fastar._core.validation import check_count, check_layer_sizes
 from fastar.conditionals import Conditional
 from fastar.models._base import AutoregressiveDensity
 from fastar.models._documentation import documented
+from fastar.models._parameters import COUNT, OrderParameter, parameter, parameters
 from fastar.networks import Orderless
 from fastar.networks._orderless import ACTIVATIONS
 
@@ -20,7 +20,8 @@ __all__ = ["DeepNADE"]
 
 
 @documented
-class DeepNADE(AutoregressiveDensity):
+@parameters
+class DeepNADE(AutoregressiveDensity, OrderParameter):
     r"""Order-agnostic autoregressive density estimator of any depth [1]_.
 
     .. math::
@@ -72,63 +73,9 @@ class DeepNADE(AutoregressiveDensity):
     [[1.0, 0.0, 1.0]]
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **AutoregressiveDensity._parameter_constraints,
-        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "activation": [StrOptions(set(ACTIVATIONS))],
-        "n_orders": [Interval(Integral, 1, None, closed="left")],
-    }
-
-    def __init__(
-        self,
-        *,
-        hidden_layer_sizes: Any = (500, 500),
-        activation: str = "relu",
-        n_orders: int = 1,
-        distribution: Any = "auto",
-        order: Any = "natural",
-        solver: Any = "adam",
-        learning_rate_init: float | None = None,
-        learning_rate: Any = "constant",
-        alpha: float = 0.0,
-        max_gradient_norm: float | None = None,
-        batch_size: int = 100,
-        max_iter: int = 1000,
-        tol: float = 1e-4,
-        early_stopping: bool = True,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int = 10,
-        warm_start: bool = False,
-        random_state: Any = None,
-        n_jobs: int | None = None,
-        verbose: int = 0,
-        callbacks: Any = None,
-        dtype: Any = "float32",
-    ) -> None:
-        super().__init__(
-            distribution=distribution,
-            solver=solver,
-            learning_rate_init=learning_rate_init,
-            learning_rate=learning_rate,
-            alpha=alpha,
-            max_gradient_norm=max_gradient_norm,
-            batch_size=batch_size,
-            max_iter=max_iter,
-            tol=tol,
-            early_stopping=early_stopping,
-            validation_fraction=validation_fraction,
-            n_iter_no_change=n_iter_no_change,
-            warm_start=warm_start,
-            random_state=random_state,
-            n_jobs=n_jobs,
-            verbose=verbose,
-            callbacks=callbacks,
-            dtype=dtype,
-        )
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.n_orders = n_orders
-        self.order = order
+    hidden_layer_sizes: Any = parameter(default=(500, 500), constraint=["array-like", *COUNT])
+    activation: str = parameter(default="relu", constraint=[StrOptions(set(ACTIVATIONS))])
+    n_orders: int = parameter(default=1, constraint=COUNT)
 
     def with_orders(self, n_orders: int) -> Self:
         """Return a copy of the fitted model that averages over so many orders.

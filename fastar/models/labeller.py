@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 from scipy.special import log_softmax
-from sklearn.base import ClassifierMixin
-from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.validation import validate_data
 
-from fastar._core.parameters import Array, Params
+from fastar._core.estimators import ClassifierMixin
+from fastar._core.parameters import Array
 from fastar._core.threads import effective_n_threads
 from fastar._core.validation import check_weight
 from fastar._data.labels import LabelledTable, label_numbers, read_labels
@@ -23,8 +22,10 @@ from fastar._engine.scores import describe
 from fastar._engine.steps import LabelConditional, check_steps
 from fastar.conditionals import Bernoulli, Categorical, Conditional
 from fastar.conditionals._auto import choose_conditional
-from fastar.models._base import FitData, TrainableModel
+from fastar.models._base import FitData
 from fastar.models._documentation import documented
+from fastar.models._parameters import COUNT, DISTRIBUTION, parameter, parameters
+from fastar.models._sequences import SequenceEstimator
 from fastar.networks import Recurrent
 from fastar.networks._recurrent_layers import CELLS, State
 from fastar.persistence import SavedState, conditional_to_json, from_json, prefixed, within
@@ -45,7 +46,8 @@ class LabelledFitData(FitData):
 
 
 @documented
-class SequenceLabeller(ClassifierMixin, TrainableModel):  # type: ignore[misc]
+@parameters
+class SequenceLabeller(ClassifierMixin, SequenceEstimator):
     r"""Classifier of every step of a sequence, given the steps so far [1]_.
 
     .. math::
@@ -69,7 +71,7 @@ class SequenceLabeller(ClassifierMixin, TrainableModel):  # type: ignore[misc]
         one-hot ("categorical"), bits stay ("bernoulli"), other numbers are standardised
         ("gaussian", ..). "auto" takes bits where X holds 0 and 1 alone, levels for other integer
         types, and numbers for the rest; a list has one for each value.
-    {training_parameters}
+    {shared_parameters}
 
     Attributes
     ----------
@@ -113,74 +115,15 @@ class SequenceLabeller(ClassifierMixin, TrainableModel):  # type: ignore[misc]
     True
     """
 
-    network_: Recurrent
-    inputs_: Conditional
-    classes_: Array
-    of_sequences_: bool
     context_ = None
-    _container: SequenceLayout
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **{
-            name: rule
-            for name, rule in TrainableModel._parameter_constraints.items()
-            if name not in ("distribution", "order", "markov_order")
-        },
-        "cell": [StrOptions(set(CELLS))],
-        "n_hidden": [Interval(Integral, 1, None, closed="left")],
-        "n_layers": [Interval(Integral, 1, None, closed="left")],
-        "bptt": [Interval(Integral, 1, None, closed="left"), None],
-        "inputs": list(TrainableModel._parameter_constraints["distribution"][:-1]),
-    }
-
-    def __init__(
-        self,
-        *,
-        cell: str = "gru",
-        n_hidden: int = 256,
-        n_layers: int = 1,
-        bptt: int | None = None,
-        inputs: Any = "auto",
-        solver: Any = "adam",
-        learning_rate_init: float | None = None,
-        learning_rate: Any = "constant",
-        alpha: float = 0.0,
-        max_gradient_norm: float | None = 5.0,
-        batch_size: int = 32,
-        max_iter: int = 1000,
-        tol: float = 1e-4,
-        early_stopping: bool = True,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int = 10,
-        warm_start: bool = False,
-        random_state: Any = None,
-        n_jobs: int | None = None,
-        verbose: int = 0,
-        callbacks: Any = None,
-        dtype: Any = "float32",
-    ) -> None:
-        self.cell = cell
-        self.n_hidden = n_hidden
-        self.n_layers = n_layers
-        self.bptt = bptt
-        self.inputs = inputs
-        self.solver = solver
-        self.learning_rate_init = learning_rate_init
-        self.learning_rate = learning_rate
-        self.alpha = alpha
-        self.max_gradient_norm = max_gradient_norm
-        self.batch_size = batch_size
-        self.max_iter = max_iter
-        self.tol = tol
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.n_jobs = n_jobs
-        self.verbose = verbose
-        self.callbacks = callbacks
-        self.dtype = dtype
+    cell: str = parameter(default="gru", constraint=[StrOptions(set(CELLS))])
+    n_hidden: int = parameter(default=256, constraint=COUNT)
+    n_layers: int = parameter(default=1, constraint=COUNT)
+    bptt: int | None = parameter(default=None, constraint=[*COUNT, None])
+    inputs: Any = parameter(default="auto", constraint=DISTRIBUTION)
+    max_gradient_norm: float | None = 5.0
+    batch_size: int = 32
 
     # ---- fitting
 
@@ -327,20 +270,6 @@ or Sequences
         return Model(self.network_, conditional, self.order_, theta)  # type: ignore[arg-type]
 
     # ---- the fitted model
-
-    def _model(self) -> Model:
-        check_is_fitted(self, "theta_")
-        return self._composed(self.theta_)
-
-    @property
-    def params_(self) -> Params:
-        """Named views on `theta_`, in the letters of the papers."""
-        return self._model().params
-
-    @property
-    def n_parameters_(self) -> int:
-        """How many numbers the model has learnt."""
-        return self._model().n_parameters
 
     def predict_log_proba(self, X: Any) -> Any:
         """Return log p(y_t = k | x_1 .. x_t) of each step and class, in nats.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
-from typing import Any, ClassVar
+from numbers import Real
+from typing import Any
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
@@ -11,12 +11,20 @@ from fastar._core.parameters import Params
 from fastar._core.validation import check_layer_sizes
 from fastar.models._base import AutoregressiveDensity
 from fastar.models._documentation import documented
+from fastar.models._parameters import (
+    COUNT,
+    MarkovOrderParameter,
+    OrderParameter,
+    parameter,
+    parameters,
+)
 from fastar.networks import Masked
 from fastar.networks._shared_hidden import ACTIVATIONS
 
 
 @documented
-class MADE(AutoregressiveDensity):
+@parameters
+class MADE(AutoregressiveDensity, OrderParameter, MarkovOrderParameter):
     r"""Masked autoencoder for distribution estimation [1]_.
 
     .. math::
@@ -52,7 +60,6 @@ class MADE(AutoregressiveDensity):
         Each set of masks has a random order of its own. Needs more than one set.
     dropout : float, default=0
         Probability with which a step of training leaves out a hidden unit, in steps of 1 / 65536.
-    {markov_order}
     {shared_parameters}
 
     Attributes
@@ -83,83 +90,15 @@ class MADE(AutoregressiveDensity):
     True
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **AutoregressiveDensity._parameter_constraints,
-        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "activation": [StrOptions(set(ACTIVATIONS))],
-        "direct_connections": ["boolean"],
-        "degrees": [StrOptions({"even", "random"})],
-        "redrawn": [Interval(Real, 0, 1, closed="both")],
-        "n_masks": [Interval(Integral, 1, None, closed="left"), StrOptions({"unlimited"})],
-        "n_scoring_masks": [Interval(Integral, 1, None, closed="left")],
-        "order_agnostic": ["boolean"],
-        "dropout": [Interval(Real, 0, 1, closed="left")],
-    }
-
-    def __init__(
-        self,
-        *,
-        hidden_layer_sizes: Any = (500,),
-        activation: str = "relu",
-        direct_connections: bool = True,
-        degrees: str = "even",
-        redrawn: float = 1.0,
-        n_masks: int | str = 1,
-        n_scoring_masks: int = 10,
-        order_agnostic: bool = False,
-        dropout: float = 0.0,
-        distribution: Any = "auto",
-        order: Any = "natural",
-        markov_order: int | None = None,
-        solver: Any = "adam",
-        learning_rate_init: float | None = None,
-        learning_rate: Any = "constant",
-        alpha: float = 0.0,
-        max_gradient_norm: float | None = None,
-        batch_size: int = 100,
-        max_iter: int = 1000,
-        tol: float = 1e-4,
-        early_stopping: bool = True,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int = 10,
-        warm_start: bool = False,
-        random_state: Any = None,
-        n_jobs: int | None = None,
-        verbose: int = 0,
-        callbacks: Any = None,
-        dtype: Any = "float32",
-    ) -> None:
-        super().__init__(
-            distribution=distribution,
-            solver=solver,
-            learning_rate_init=learning_rate_init,
-            learning_rate=learning_rate,
-            alpha=alpha,
-            max_gradient_norm=max_gradient_norm,
-            batch_size=batch_size,
-            max_iter=max_iter,
-            tol=tol,
-            early_stopping=early_stopping,
-            validation_fraction=validation_fraction,
-            n_iter_no_change=n_iter_no_change,
-            warm_start=warm_start,
-            random_state=random_state,
-            n_jobs=n_jobs,
-            verbose=verbose,
-            callbacks=callbacks,
-            dtype=dtype,
-        )
-        self.order = order
-        self.markov_order = markov_order
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.direct_connections = direct_connections
-        self.degrees = degrees
-        self.redrawn = redrawn
-        self.n_masks = n_masks
-        self.n_scoring_masks = n_scoring_masks
-        self.order_agnostic = order_agnostic
-        self.dropout = dropout
+    hidden_layer_sizes: Any = parameter(default=(500,), constraint=["array-like", *COUNT])
+    activation: str = parameter(default="relu", constraint=[StrOptions(set(ACTIVATIONS))])
+    direct_connections: bool = parameter(default=True, constraint=["boolean"])
+    degrees: str = parameter(default="even", constraint=[StrOptions({"even", "random"})])
+    redrawn: float = parameter(default=1.0, constraint=[Interval(Real, 0, 1, closed="both")])
+    n_masks: int | str = parameter(default=1, constraint=[*COUNT, StrOptions({"unlimited"})])
+    n_scoring_masks: int = parameter(default=10, constraint=COUNT)
+    order_agnostic: bool = parameter(default=False, constraint=["boolean"])
+    dropout: float = parameter(default=0.0, constraint=[Interval(Real, 0, 1, closed="left")])
 
     def _network(self, sizes: dict[str, Any], seed: int) -> Masked:
         return Masked(
@@ -187,7 +126,8 @@ class MADE(AutoregressiveDensity):
 
 
 @documented
-class FVSBN(AutoregressiveDensity):
+@parameters
+class FVSBN(AutoregressiveDensity, OrderParameter, MarkovOrderParameter):
     r"""Fully visible sigmoid belief network [1]_ [2]_: one linear model a feature.
 
     .. math::
@@ -197,7 +137,6 @@ class FVSBN(AutoregressiveDensity):
 
     Parameters
     ----------
-    {markov_order}
     {shared_parameters}
 
     Attributes
@@ -226,53 +165,6 @@ class FVSBN(AutoregressiveDensity):
     >>> bool(model.score(X) > -0.75)  # at best -log 2 = -0.69; independent columns give -1.39
     True
     """
-
-    def __init__(
-        self,
-        *,
-        distribution: Any = "auto",
-        order: Any = "natural",
-        markov_order: int | None = None,
-        solver: Any = "adam",
-        learning_rate_init: float | None = None,
-        learning_rate: Any = "constant",
-        alpha: float = 0.0,
-        max_gradient_norm: float | None = None,
-        batch_size: int = 100,
-        max_iter: int = 1000,
-        tol: float = 1e-4,
-        early_stopping: bool = True,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int = 10,
-        warm_start: bool = False,
-        random_state: Any = None,
-        n_jobs: int | None = None,
-        verbose: int = 0,
-        callbacks: Any = None,
-        dtype: Any = "float32",
-    ) -> None:
-        super().__init__(
-            distribution=distribution,
-            solver=solver,
-            learning_rate_init=learning_rate_init,
-            learning_rate=learning_rate,
-            alpha=alpha,
-            max_gradient_norm=max_gradient_norm,
-            batch_size=batch_size,
-            max_iter=max_iter,
-            tol=tol,
-            early_stopping=early_stopping,
-            validation_fraction=validation_fraction,
-            n_iter_no_change=n_iter_no_change,
-            warm_start=warm_start,
-            random_state=random_state,
-            n_jobs=n_jobs,
-            verbose=verbose,
-            callbacks=callbacks,
-            dtype=dtype,
-        )
-        self.order = order
-        self.markov_order = markov_order
 
     def _network(self, sizes: dict[str, Any], seed: int) -> Masked:
         return Masked(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import Any
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
@@ -12,12 +12,20 @@ from fastar._kernels._conditionals import MAX_COMPONENTS
 from fastar.conditionals import Conditional
 from fastar.models._base import AutoregressiveDensity
 from fastar.models._documentation import documented
+from fastar.models._parameters import (
+    COUNT,
+    MarkovOrderParameter,
+    OrderParameter,
+    parameter,
+    parameters,
+)
 from fastar.networks import SharedHidden
 from fastar.networks._shared_hidden import ACTIVATIONS
 
 
 @documented
-class NADE(AutoregressiveDensity):
+@parameters
+class NADE(AutoregressiveDensity, OrderParameter, MarkovOrderParameter):
     r"""Neural autoregressive density estimator [1]_.
 
     .. math::
@@ -33,7 +41,6 @@ class NADE(AutoregressiveDensity):
         H, the units of the hidden layer.
     activation : {"sigmoid", "tanh", "relu"}, default="sigmoid"
         g.
-    {markov_order}
     {shared_parameters}
 
     Attributes
@@ -63,62 +70,8 @@ class NADE(AutoregressiveDensity):
     (2, 4)
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **AutoregressiveDensity._parameter_constraints,
-        "n_hidden": [Interval(Integral, 1, None, closed="left")],
-        "activation": [StrOptions(set(ACTIVATIONS))],
-    }
-
-    def __init__(
-        self,
-        *,
-        n_hidden: int = 500,
-        activation: str = "sigmoid",
-        distribution: Any = "auto",
-        order: Any = "natural",
-        markov_order: int | None = None,
-        solver: Any = "adam",
-        learning_rate_init: float | None = None,
-        learning_rate: Any = "constant",
-        alpha: float = 0.0,
-        max_gradient_norm: float | None = None,
-        batch_size: int = 100,
-        max_iter: int = 1000,
-        tol: float = 1e-4,
-        early_stopping: bool = True,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int = 10,
-        warm_start: bool = False,
-        random_state: Any = None,
-        n_jobs: int | None = None,
-        verbose: int = 0,
-        callbacks: Any = None,
-        dtype: Any = "float32",
-    ) -> None:
-        super().__init__(
-            distribution=distribution,
-            solver=solver,
-            learning_rate_init=learning_rate_init,
-            learning_rate=learning_rate,
-            alpha=alpha,
-            max_gradient_norm=max_gradient_norm,
-            batch_size=batch_size,
-            max_iter=max_iter,
-            tol=tol,
-            early_stopping=early_stopping,
-            validation_fraction=validation_fraction,
-            n_iter_no_change=n_iter_no_change,
-            warm_start=warm_start,
-            random_state=random_state,
-            n_jobs=n_jobs,
-            verbose=verbose,
-            callbacks=callbacks,
-            dtype=dtype,
-        )
-        self.order = order
-        self.markov_order = markov_order
-        self.n_hidden = n_hidden
-        self.activation = activation
+    n_hidden: int = parameter(default=500, constraint=COUNT)
+    activation: str = parameter(default="sigmoid", constraint=[StrOptions(set(ACTIVATIONS))])
 
     def _network(self, sizes: dict[str, Any], seed: int) -> SharedHidden:
         return SharedHidden(
@@ -130,7 +83,8 @@ class NADE(AutoregressiveDensity):
 
 
 @documented
-class RNADE(AutoregressiveDensity):
+@parameters
+class RNADE(AutoregressiveDensity, OrderParameter, MarkovOrderParameter):
     r"""Real-valued neural autoregressive density estimator [1]_.
 
     .. math::
@@ -149,7 +103,6 @@ class RNADE(AutoregressiveDensity):
         g.
     n_components : int, default=10
         Components of a mixture that `distribution` gives by name.
-    {markov_order}
     {shared_parameters}
 
     Attributes
@@ -178,63 +131,13 @@ class RNADE(AutoregressiveDensity):
     (2, 2)
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **NADE._parameter_constraints,
-        "n_components": [Interval(Integral, 1, MAX_COMPONENTS, closed="both")],
-    }
-
-    def __init__(
-        self,
-        *,
-        n_hidden: int = 500,
-        activation: str = "relu",
-        n_components: int = 10,
-        distribution: Any = "gaussian_mixture",
-        order: Any = "natural",
-        markov_order: int | None = None,
-        solver: Any = "adam",
-        learning_rate_init: float | None = None,
-        learning_rate: Any = "constant",
-        alpha: float = 0.0,
-        max_gradient_norm: float | None = 10.0,
-        batch_size: int = 100,
-        max_iter: int = 1000,
-        tol: float = 1e-4,
-        early_stopping: bool = True,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int = 10,
-        warm_start: bool = False,
-        random_state: Any = None,
-        n_jobs: int | None = None,
-        verbose: int = 0,
-        callbacks: Any = None,
-        dtype: Any = "float32",
-    ) -> None:
-        super().__init__(
-            distribution=distribution,
-            solver=solver,
-            learning_rate_init=learning_rate_init,
-            learning_rate=learning_rate,
-            alpha=alpha,
-            max_gradient_norm=max_gradient_norm,
-            batch_size=batch_size,
-            max_iter=max_iter,
-            tol=tol,
-            early_stopping=early_stopping,
-            validation_fraction=validation_fraction,
-            n_iter_no_change=n_iter_no_change,
-            warm_start=warm_start,
-            random_state=random_state,
-            n_jobs=n_jobs,
-            verbose=verbose,
-            callbacks=callbacks,
-            dtype=dtype,
-        )
-        self.order = order
-        self.markov_order = markov_order
-        self.n_hidden = n_hidden
-        self.activation = activation
-        self.n_components = n_components
+    n_hidden: int = parameter(default=500, constraint=COUNT)
+    activation: str = parameter(default="relu", constraint=[StrOptions(set(ACTIVATIONS))])
+    n_components: int = parameter(
+        default=10, constraint=[Interval(Integral, 1, MAX_COMPONENTS, closed="both")]
+    )
+    distribution: Any = "gaussian_mixture"
+    max_gradient_norm: float | None = 10.0
 
     def _conditional(self, name: str) -> Conditional:
         return conditionals.from_name(name, n_components=self.n_components)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from math import isqrt
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -17,6 +17,7 @@ from fastar._data.containers import Container
 from fastar.conditionals import Categorical, Conditional, LogisticMixture
 from fastar.models._base import AutoregressiveDensity
 from fastar.models._documentation import documented
+from fastar.models._parameters import COUNT, parameter, parameters
 from fastar.networks import DiagonalBiLSTM, PixelRecurrent, RowLSTM
 from fastar.networks._network import Network
 from fastar.networks._recurrent_layers import CELLS
@@ -27,6 +28,7 @@ _GRIDS: dict[str, Any] = {grid.name: grid for grid in (RowLSTM, DiagonalBiLSTM)}
 
 
 @documented
+@parameters
 class PixelRNN(AutoregressiveDensity):
     r"""Density of images by recurrence through their pixels in raster order [1]_.
 
@@ -88,73 +90,16 @@ class PixelRNN(AutoregressiveDensity):
     (2, 4, 6, 5)
     """
 
-    image_shape_: tuple[int, int, int]
     order = "natural"
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **AutoregressiveDensity._parameter_constraints,
-        "image_shape": ["array-like", None],
-        "n_levels": [Interval(Integral, 2, None, closed="left")],
-        "network": [StrOptions({"recurrent", *_GRIDS})],
-        "cell": [StrOptions(set(CELLS))],
-        "n_hidden": [Interval(Integral, 1, None, closed="left")],
-        "n_layers": [Interval(Integral, 1, None, closed="left")],
-    }
-
-    def __init__(
-        self,
-        *,
-        image_shape: Any = None,
-        n_levels: int = 256,
-        network: str = "recurrent",
-        cell: str = "gru",
-        n_hidden: int = 256,
-        n_layers: int = 1,
-        distribution: Any = "auto",
-        solver: Any = "adam",
-        learning_rate_init: float | None = None,
-        learning_rate: Any = "constant",
-        alpha: float = 0.0,
-        max_gradient_norm: float | None = 5.0,
-        batch_size: int = 32,
-        max_iter: int = 1000,
-        tol: float = 1e-4,
-        early_stopping: bool = True,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int = 10,
-        warm_start: bool = False,
-        random_state: Any = None,
-        n_jobs: int | None = None,
-        verbose: int = 0,
-        callbacks: Any = None,
-        dtype: Any = "float32",
-    ) -> None:
-        super().__init__(
-            distribution=distribution,
-            solver=solver,
-            learning_rate_init=learning_rate_init,
-            learning_rate=learning_rate,
-            alpha=alpha,
-            max_gradient_norm=max_gradient_norm,
-            batch_size=batch_size,
-            max_iter=max_iter,
-            tol=tol,
-            early_stopping=early_stopping,
-            validation_fraction=validation_fraction,
-            n_iter_no_change=n_iter_no_change,
-            warm_start=warm_start,
-            random_state=random_state,
-            n_jobs=n_jobs,
-            verbose=verbose,
-            callbacks=callbacks,
-            dtype=dtype,
-        )
-        self.image_shape = image_shape
-        self.n_levels = n_levels
-        self.network = network
-        self.cell = cell
-        self.n_hidden = n_hidden
-        self.n_layers = n_layers
+    image_shape: Any = parameter(default=None, constraint=["array-like", None])
+    n_levels: int = parameter(default=256, constraint=[Interval(Integral, 2, None, closed="left")])
+    network: str = parameter(default="recurrent", constraint=[StrOptions({"recurrent", *_GRIDS})])
+    cell: str = parameter(default="gru", constraint=[StrOptions(set(CELLS))])
+    n_hidden: int = parameter(default=256, constraint=COUNT)
+    n_layers: int = parameter(default=1, constraint=COUNT)
+    max_gradient_norm: float | None = 5.0
+    batch_size: int = 32
 
     # ---- images as rows
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
-from typing import Any, ClassVar, Self
+from numbers import Real
+from typing import Any, Self
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 
-from fastar._core.parameters import Array, Params
+from fastar._core.parameters import Array
 from fastar._core.random import generator
 from fastar._core.threads import effective_n_threads
 from fastar._core.validation import check_count, check_temperature, check_weight
@@ -29,8 +29,10 @@ from fastar._engine.steps import (
 )
 from fastar.conditionals import Bernoulli, Conditional, Mixed
 from fastar.conditionals._auto import choose_conditional
-from fastar.models._base import FitData, TrainableModel
+from fastar.models._base import FitData
 from fastar.models._documentation import documented
+from fastar.models._parameters import COUNT, DistributionParameter, parameter, parameters
+from fastar.models._sequences import SequenceEstimator
 from fastar.networks import Recurrent, RecurrentFrames
 from fastar.networks._recurrent import CELLS, State
 
@@ -40,7 +42,8 @@ _WALKED_STEPS = 32  # that sequences take together, before those that have ended
 
 
 @documented
-class GenerativeRNN(TrainableModel):
+@parameters
+class GenerativeRNN(DistributionParameter, SequenceEstimator):
     r"""Density of sequences by a recurrent network [1]_.
 
     .. math::
@@ -107,80 +110,16 @@ class GenerativeRNN(TrainableModel):
     True
     """
 
-    network_: Recurrent | RecurrentFrames
-    context_: Context | None
-    _container: SequenceLayout
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **TrainableModel._parameter_constraints,
-        "cell": [StrOptions(set(CELLS))],
-        "n_hidden": [Interval(Integral, 1, None, closed="left")],
-        "n_layers": [Interval(Integral, 1, None, closed="left")],
-        "end_symbol": ["boolean", None],
-        "frame": [StrOptions({"independent", "nade"})],
-        "n_frame_hidden": [Interval(Integral, 1, None, closed="left")],
-        "bptt": [Interval(Integral, 1, None, closed="left"), None],
-        "dropout": [Interval(Real, 0, 1, closed="left")],
-    }
-
-    def __init__(
-        self,
-        *,
-        cell: str = "gru",
-        n_hidden: int = 256,
-        n_layers: int = 1,
-        end_symbol: bool | None = None,
-        frame: str = "independent",
-        n_frame_hidden: int = 100,
-        bptt: int | None = None,
-        dropout: float = 0.0,
-        distribution: Any = "auto",
-        solver: Any = "adam",
-        learning_rate_init: float | None = None,
-        learning_rate: Any = "constant",
-        alpha: float = 0.0,
-        max_gradient_norm: float | None = 5.0,
-        batch_size: int = 32,
-        max_iter: int = 1000,
-        tol: float = 1e-4,
-        early_stopping: bool = True,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int = 10,
-        warm_start: bool = False,
-        random_state: Any = None,
-        n_jobs: int | None = None,
-        verbose: int = 0,
-        callbacks: Any = None,
-        dtype: Any = "float32",
-    ) -> None:
-        super().__init__(
-            distribution=distribution,
-            solver=solver,
-            learning_rate_init=learning_rate_init,
-            learning_rate=learning_rate,
-            alpha=alpha,
-            max_gradient_norm=max_gradient_norm,
-            batch_size=batch_size,
-            max_iter=max_iter,
-            tol=tol,
-            early_stopping=early_stopping,
-            validation_fraction=validation_fraction,
-            n_iter_no_change=n_iter_no_change,
-            warm_start=warm_start,
-            random_state=random_state,
-            n_jobs=n_jobs,
-            verbose=verbose,
-            callbacks=callbacks,
-            dtype=dtype,
-        )
-        self.cell = cell
-        self.n_hidden = n_hidden
-        self.n_layers = n_layers
-        self.end_symbol = end_symbol
-        self.frame = frame
-        self.n_frame_hidden = n_frame_hidden
-        self.bptt = bptt
-        self.dropout = dropout
+    cell: str = parameter(default="gru", constraint=[StrOptions(set(CELLS))])
+    n_hidden: int = parameter(default=256, constraint=COUNT)
+    n_layers: int = parameter(default=1, constraint=COUNT)
+    end_symbol: bool | None = parameter(default=None, constraint=["boolean", None])
+    frame: str = parameter(default="independent", constraint=[StrOptions({"independent", "nade"})])
+    n_frame_hidden: int = parameter(default=100, constraint=COUNT)
+    bptt: int | None = parameter(default=None, constraint=[*COUNT, None])
+    dropout: float = parameter(default=0.0, constraint=[Interval(Real, 0, 1, closed="left")])
+    max_gradient_norm: float | None = 5.0
+    batch_size: int = 32
 
     # ---- fitting
 
@@ -319,20 +258,6 @@ class GenerativeRNN(TrainableModel):
         return SequenceModel(self.network_, conditional, self.order_, theta)
 
     # ---- the fitted model
-
-    def _model(self) -> Model:
-        check_is_fitted(self, "theta_")
-        return self._composed(self.theta_)
-
-    @property
-    def params_(self) -> Params:
-        """Named views on `theta_`, in the letters of the papers."""
-        return self._model().params
-
-    @property
-    def n_parameters_(self) -> int:
-        """How many numbers the model has learnt."""
-        return self._model().n_parameters
 
     def _table(self, X: Any, context: Any = None) -> SequenceTable:
         table = self._sequences(X, reset=False)
