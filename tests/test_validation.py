@@ -79,6 +79,8 @@ BAD_PARAMETERS = [
     ("dtype", np.float16),
     ("dtype", int),
     ("dtype", None),
+    ("missing", "ignored"),
+    ("missing", None),
 ]
 OWN_BAD_PARAMETERS = {
     "NADE": [

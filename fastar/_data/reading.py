@@ -16,19 +16,21 @@ from fastar._data.frames import Schema
 
 
 def read(
-    estimator: Any, X: Any, *, reset: bool = False, gaps: bool = False, name: str = "X"
+    estimator: Any, X: Any, *, reset: bool = False, gaps: bool | None = None, name: str = "X"
 ) -> Any:
     """Return X as an array, a CSR matrix or the columns of a frame.
 
     Parameters
     ----------
     estimator : object
-        Its `_container` tells what `fit` was given, and its attributes the names of the columns.
+        Its `_container` tells what `fit` was given, its attributes the names of the columns, and
+        `_marks_missing` whether NaN in an array is a missing value.
     X : array-like, DataFrame or CSR matrix
     reset : bool
         Whether this is what `fit` is given, to be remembered.
-    gaps : bool
-        Whether NaN in an array stands for a value that is not known.
+    gaps : bool, optional
+        Whether NaN in an array stands for a value that is not known; by default as the estimator
+        says.
     name : str
         What errors call X.
 
@@ -61,12 +63,24 @@ def read(
         dtype="numeric",
         # in C order, for training takes rows in random order many times
         order="C",
-        ensure_all_finite="allow-nan" if gaps else True,
+        ensure_all_finite="allow-nan",
         reset=reset,
     )
+    if not (getattr(estimator, "_marks_missing", False) if gaps is None else gaps):
+        _check_no_nan(checked, name)
     if reset:
         estimator._container = Container.of(X, checked)
     return checked
+
+
+def _check_no_nan(table: Any, name: str) -> None:
+    if table.dtype.kind != "f" or not np.isnan(np.sum(table.data)):
+        return
+    row, column = np.argwhere(np.isnan(dense(table)))[0]
+    raise ValueError(
+        f"Input {name} contains NaN in row {row}, column {column}. NaN in an array is a missing "
+        "value to models with missing='marked' alone; in a DataFrame it always is."
+    )
 
 
 def _is_fit_for_use(estimator: Any, X: Any) -> bool:

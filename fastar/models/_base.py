@@ -25,7 +25,7 @@ from fastar.callbacks import ProgressBar
 from fastar.conditionals import Conditional
 from fastar.conditionals._auto import choose_conditional
 from fastar.models._fitted import FittedDensity
-from fastar.models._parameters import DistributionParameter, TrainingParameters
+from fastar.models._parameters import DistributionParameter, MissingParameter, TrainingParameters
 from fastar.networks import Network
 from fastar.optimizers import Optimizer
 from fastar.persistence import (
@@ -50,8 +50,6 @@ class FitData:
     sample_weight: Any
     X_val: Any = None
     context_val: Any = None
-    gaps: bool = False
-    """Whether NaN in an array stands for a missing value, as it does in a DataFrame."""
 
 
 class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator, abstract=True):
@@ -272,7 +270,9 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
         """Take up what this class alone puts into `_state`."""
 
 
-class AutoregressiveDensity(FittedDensity, DistributionParameter, TrainableModel, abstract=True):
+class AutoregressiveDensity(
+    FittedDensity, DistributionParameter, MissingParameter, TrainableModel, abstract=True
+):
     """Base of all models of rows: p(x) = prod_d p(x_d | x_<d)."""
 
     order: Any
@@ -292,8 +292,9 @@ class AutoregressiveDensity(FittedDensity, DistributionParameter, TrainableModel
         Parameters
         ----------
         X : array-like, DataFrame or CSR matrix of shape (n, D)
-            The columns of a DataFrame may have missing values: they have no density, and the
-            features after them see that they are missing.
+            The columns of a DataFrame, and with missing="marked" those of an array, may have
+            missing values: they have no density, and the features after them see that they are
+            missing.
         y : ignored
         context : array-like or DataFrame of shape (n, C), optional
             What each row is given: numbers, which are standardised inside, and categories, which
@@ -326,11 +327,6 @@ class AutoregressiveDensity(FittedDensity, DistributionParameter, TrainableModel
         data = FitData(X, context, sample_weight, X_val, context_val)
         return self._fit(data, keep=self.warm_start, one_pass=False)
 
-    def _fit_with_gaps(self, X: Any) -> Self:
-        """Do what `fit` does, for an array with NaN where values are missing."""
-        self._validate_params()
-        return self._fit(FitData(X, None, None, gaps=True), keep=False, one_pass=False)
-
     def partial_fit(
         self, X: Any, y: Any = None, *, context: Any = None, sample_weight: Any = None
     ) -> Self:
@@ -355,7 +351,7 @@ class AutoregressiveDensity(FittedDensity, DistributionParameter, TrainableModel
 
     def _read(self, data: FitData, keep: bool, rng: np.random.Generator) -> Any:
         """Return the rows to train on, and remember what they are; keep: they are like the last."""
-        X = self._read_table(data.X, reset=not keep, gaps=data.gaps)
+        X = self._read_table(data.X, reset=not keep)
         if not keep:
             self.order_ = check_order(self.order, X.shape[1], rng)
             given = data.context
@@ -384,10 +380,15 @@ class AutoregressiveDensity(FittedDensity, DistributionParameter, TrainableModel
         check_table_support(self.distribution_, table, name)
 
     def __sklearn_tags__(self) -> Any:
-        """Return scikit-learn's tags: sparse input is welcome."""
+        """Return scikit-learn's tags: sparse input is welcome, and NaN where it marks gaps."""
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = self._marks_missing
         return tags
+
+    @property
+    def _marks_missing(self) -> bool:
+        return self.missing == "marked"
 
     def _sizes(self) -> dict[str, Any]:
         """Return what every network is told beside its own parameters."""

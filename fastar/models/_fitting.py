@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import has_fit_parameter
 
@@ -79,3 +80,13 @@ def fit_clone(
         set_random_states(estimator, random_state)
     X, arguments = fit_arguments(estimator, X, seen, **given)
     return estimator.fit(X, **arguments)
+
+
+def mark_missing(estimator: Any) -> None:
+    """Set missing="marked" in an estimator and in all that it is to fit."""
+    for name, value in estimator.get_params(deep=False).items():
+        if name == "missing":
+            estimator.set_params(missing="marked")
+        for inner in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(inner, BaseEstimator) and not isinstance(inner, FrozenEstimator):
+                mark_missing(inner)

@@ -98,13 +98,10 @@ def call_each(
         return list(pool.map(call_as_here, range(len(views)), views))
 
 
-def fit_each(
-    jobs: Mapping[int, tuple[Any, Any, dict[str, Any]]], n_threads: int, method: str = "fit"
-) -> list[int]:
+def fit_each(jobs: Mapping[int, tuple[Any, Any, dict[str, Any]]], n_threads: int) -> list[int]:
     """Fit estimators on `n_threads` threads in all; return the places of those that are fitted.
 
-    jobs: at each place an estimator, X, and the keyword arguments of its `fit`, or of the method
-    that takes its place in estimators that have it.
+    jobs: at each place an estimator, X, and the keyword arguments of its `fit`.
 
     After Ctrl-C those in training end with their best parameters so far, and those not begun are
     left out; where none had begun, KeyboardInterrupt is raised. The first error ends all of them.
@@ -117,7 +114,7 @@ def fit_each(
     with ThreadPoolExecutor(min(n_threads, len(jobs))) as pool:
         try:
             for (place, job), share in zip(jobs.items(), shares, strict=True):
-                futures[place] = pool.submit(_fit, *job, method, share, stop, config)
+                futures[place] = pool.submit(_fit, *job, share, stop, config)
             _watch(set(futures.values()), stop)
         except KeyboardInterrupt:
             stop.error = KeyboardInterrupt
@@ -146,7 +143,6 @@ def _fit(
     estimator: Any,
     X: Any,
     arguments: dict[str, Any],
-    method: str,
     n_threads: int,
     stop: Stop,
     config: dict[str, Any],
@@ -154,7 +150,7 @@ def _fit(
     stop.check()
     _stop.set(stop)
     with config_context(**config), _temporarily_configured(estimator, n_threads, stop):
-        getattr(estimator, method, estimator.fit)(X, **arguments)
+        estimator.fit(X, **arguments)
 
 
 @contextmanager

@@ -206,6 +206,19 @@ class DistributionParameter(TrainingParameters):
 
 
 @parameters
+class MissingParameter(TrainingParameters):
+    """What NaN in an array means."""
+
+    missing: str = parameter(
+        default="error",
+        constraint=[StrOptions({"error", "marked"})],
+        doc="""{"error", "marked"}, default="error"
+        What NaN in an array is: an error, or a missing value, as it always is in a DataFrame.
+        A missing value has no density, and the features after it see that it is missing.""",
+    )
+
+
+@parameters
 class OrderParameter(TrainingParameters):
     """In which order a density takes the columns."""
 

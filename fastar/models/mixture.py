@@ -31,6 +31,7 @@ from fastar._core.validation import (
     unchanged_on_error,
     unwrap_frozen,
 )
+from fastar._data.columns import Columns
 from fastar._data.frame_types import frame_kind
 from fastar._data.frames import Schema
 from fastar._data.reading import dense, read, read_evidence, table_like
@@ -204,22 +205,9 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
             self._fit(FitData(X, context, sample_weight, X_val, context_val))
         return self
 
-    def _fit_with_gaps(self, X: Any) -> Self:
-        """Do what `fit` does, for an array with NaN where values are missing."""
-        self._validate_params()
-        if isinstance(self.weights, str) and self.weights == "em":
-            raise ValueError(
-                "The 'weights' parameter of Mixture must be 'equal' or an array where X is an "
-                "array with NaN, whose rows have no score to find weights by. Got 'em' instead."
-            )
-        with unchanged_on_error(self):
-            self._fit(FitData(X, None, None, gaps=True))
-        return self
-
     def _fit(self, data: FitData) -> None:
         rng = check_random_state(self.random_state)
-        checked = read(self, data.X, reset=True, gaps=data.gaps)
-        rows = _Rows(data.X, checked, data.context, data.gaps)
+        rows = _Rows(data.X, read(self, data.X, reset=True), data.context)
         rows_val = None if data.X_val is None else self._rows(data.X_val, data.context_val)
         weight = check_weight(data.sample_weight, len(rows))
         members = self._unfitted_members(rng)
@@ -317,8 +305,7 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
                     if rows_val.context is not None:
                         arguments["context_val"] = rows_val.context
                 jobs[place] = (member, X, arguments)
-        method = "_fit_with_gaps" if rows.gaps else "fit"
-        trained = fit_each(jobs, effective_n_threads(self.n_jobs), method) if jobs else []
+        trained = fit_each(jobs, effective_n_threads(self.n_jobs)) if jobs else []
         if len(trained) < len(jobs):
             warnings.warn(
                 f"Training was interrupted; the mixture has the {len(frozen) + len(trained)} of "
@@ -815,7 +802,14 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
         # what is no estimator is for `fit` to refuse
         members = [member for member in found if isinstance(member, BaseEstimator)]
         tags.input_tags.sparse = all(get_tags(member).input_tags.sparse for member in members)
+        tags.input_tags.allow_nan = self._marks_missing
         return tags
+
+    @property
+    def _marks_missing(self) -> bool:
+        """Whether NaN in an array is a missing value to every member."""
+        found = self.estimator if isinstance(self.estimator, list | tuple) else [self.estimator]
+        return all(getattr(unwrap_frozen(each), "_marks_missing", False) for each in found)
 
     # ---- files
 
@@ -897,20 +891,17 @@ def _frozen_members(mixture: Mixture) -> dict[int, list[int]]:
 
 
 class _Rows:
-    """A table as the user gave it, whose columns may have names, and as the array in it.
+    """A table as the user gave it, whose columns may have names, and as the array in it."""
 
-    gaps: whether NaN in an array stands for a value that is missing.
-    """
-
-    def __init__(self, given: Any, checked: Any, context: Any = None, gaps: bool = False) -> None:
-        self.given, self.checked, self.context, self.gaps = given, checked, context, gaps
+    def __init__(self, given: Any, checked: Any, context: Any = None) -> None:
+        self.given, self.checked, self.context = given, checked, context
 
     def __len__(self) -> int:
         return int(self.checked.shape[0])
 
     def as_known(self, named: bool) -> Any:
         """Return the table for an estimator that knows names of the columns, or does not."""
-        return self.given if named else self.checked
+        return self.given if named or isinstance(self.checked, Columns) else self.checked
 
     def known_to(self, member: Any) -> Any:
         """Return the table for a fitted estimator."""

@@ -34,6 +34,11 @@ class PersistentTool(Persistent, abstract=True):
     feature_names_in_: Array
     _container: Container | Schema | SequenceLayout
 
+    @property
+    def _marks_missing(self) -> bool:
+        """Whether NaN in an array is a missing value to the density."""
+        return bool(getattr(self.density, "_marks_missing", False))  # type: ignore[attr-defined]
+
     def _state(self) -> SavedState:
         """Return the header and the arrays; those of a density as "attribute.name"."""
         check_is_fitted(self)

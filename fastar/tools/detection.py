@@ -15,7 +15,6 @@ from sklearn.utils.validation import check_is_fitted
 from fastar._core.parameters import Array
 from fastar._core.random import generator
 from fastar._core.validation import unchanged_on_error
-from fastar._data.columns import Columns
 from fastar._data.frame_types import frame_kind
 from fastar._data.reading import dense, read
 from fastar.models import NADE
@@ -272,11 +271,9 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
         return scores
 
     def _missing(self, X: Any) -> Array:
-        """Return where (n, D) values are missing, which frames alone may have."""
-        table = read(self, X)
-        if isinstance(table, Columns):
-            return np.isnan(dense(table))
-        return np.zeros(table.shape, bool)
+        """Return where (n, D) values are missing."""
+        values = dense(read(self, X))
+        return np.isnan(values) if values.dtype.kind == "f" else np.zeros(values.shape, bool)
 
     def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's tags: sparse input is welcome."""

@@ -14,9 +14,9 @@ from sklearn.utils.validation import check_is_fitted
 from fastar._core.parameters import Array
 from fastar._core.random import set_random_states
 from fastar._core.validation import unchanged_on_error
-from fastar._data.frame_types import frame_kind
 from fastar._data.reading import read, table_like
 from fastar.models import NADE
+from fastar.models._fitting import mark_missing
 from fastar.tools._persistent import PersistentTool
 
 __all__ = ["DensityImputer"]
@@ -120,10 +120,8 @@ class DensityImputer(PersistentTool, OneToOneFeatureMixin, TransformerMixin, Bas
                     "pipeline go before the imputer."
                 )
             set_random_states(density, rng)
-            if frame_kind(X) is None and hasattr(density, "_fit_with_gaps"):
-                self.density_ = density._fit_with_gaps(X)
-            else:
-                self.density_ = density.fit(X)
+            mark_missing(density)
+            self.density_ = density.fit(X)
             self._seed = int(rng.randint(2**31))
         return self
 
