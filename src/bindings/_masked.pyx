@@ -375,7 +375,7 @@ cdef class Blocks:
 
     def __init__(self, Staircase stairs, rows, columns, bint listed, dtype):
         cdef const masked_table* kernels = f32 if dtype == np.float32 else f64
-        cdef int64_t lanes = (kernels.width) // 2
+        cdef int64_t lanes = kernels.width // 2
         cdef int64_t stride = kernels.stride
         self.listed = listed
         self.column = np.array(columns, np.int64)

@@ -21,12 +21,6 @@
 #include "fastar.h"
 #include "inputs.h"
 
-#define FASTAR_RECURRENT_H
-
-#include "conditionals.h"
-#include "fastar.h"
-#include "inputs.h"
-
 enum { FASTAR_GAP = 16 }; /* numbers between the slots of two rows of scratch */
 
 typedef struct {
