@@ -1,6 +1,7 @@
 """Optimizers: one fused pass over the flat vector of parameters.
 
-To add one, write a class and list it in `BY_NAME`.
+To add one, write a class and list it in `BY_NAME`. Its loop stands under the same name in
+``src/kernels/optimizers.c``; a class without one overrides `update`.
 
 Weight decay (`alpha` of the estimators) is applied apart from the gradient,
 ``theta *= 1 - rate * alpha`` [1]_; for plain gradient descent this is the gradient of
@@ -14,7 +15,6 @@ References
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -87,7 +87,7 @@ def _cut(stretches: Array) -> Array:
     return np.concatenate([np.empty((0, 2), np.int64), *pieces])
 
 
-class Optimizer(ABC):
+class Optimizer:
     """How a gradient changes the parameters."""
 
     name: ClassVar[str]
@@ -100,9 +100,21 @@ class Optimizer(ABC):
         """Return the vectors of `slots` before the first step, zeros."""
         return {slot: zeros_aligned(size, dtype) for slot in self.slots}
 
-    @abstractmethod
+    @property
+    def kernel(self) -> str:
+        """Name of the compiled loop."""
+        return self.name
+
+    def hyperparameters(self, rate: float, t: int) -> tuple[float, ...]:
+        """Return what the loop of step t wants to know beside the rate and the weight decay."""
+        return ()
+
     def update(self, theta: Array, gradient: Array, slots: list[Array], step: Step) -> None:
         """Change `theta` and `slots` in place."""
+        numbers = (step.rate, step.decay, *self.hyperparameters(step.rate, step.t))
+        _optimizers.step(
+            self.kernel, theta, gradient, slots, numbers, step.stretches, step.n_threads
+        )
 
     def step(
         self,
@@ -150,20 +162,14 @@ class SGD(Optimizer):
     slots = ("velocity",)
     default_rate = 0.01
 
-    def update(self, theta: Array, gradient: Array, slots: list[Array], step: Step) -> None:
-        """Change `theta` and `slots` in place."""
-        kernel = _optimizers.nesterov if self.nesterov else _optimizers.sgd
-        (velocity,) = slots
-        kernel(
-            theta,
-            gradient,
-            velocity,
-            step.rate,
-            step.decay,
-            self.momentum,
-            step.stretches,
-            step.n_threads,
-        )
+    @property
+    def kernel(self) -> str:
+        """Name of the compiled loop."""
+        return "nesterov" if self.nesterov else "sgd"
+
+    def hyperparameters(self, rate: float, t: int) -> tuple[float, ...]:
+        """Return the momentum."""
+        return (self.momentum,)
 
 
 @dataclass
@@ -189,25 +195,11 @@ class Adam(Optimizer):
     slots = ("m", "v")
     default_rate = 0.001
 
-    def update(self, theta: Array, gradient: Array, slots: list[Array], step: Step) -> None:
-        """Change `theta` and `slots` in place."""
-        bias_2 = math.sqrt(1 - self.beta_2**step.t)
-        rate_t = step.rate * bias_2 / (1 - self.beta_1**step.t)
-        m, v = slots
-        _optimizers.adam(
-            theta,
-            gradient,
-            m,
-            v,
-            step.rate,
-            step.decay,
-            rate_t,
-            self.epsilon * bias_2,
-            self.beta_1,
-            self.beta_2,
-            step.stretches,
-            step.n_threads,
-        )
+    def hyperparameters(self, rate: float, t: int) -> tuple[float, ...]:
+        """Return rate and epsilon, both with the bias corrected, and the memories."""
+        bias_2 = math.sqrt(1 - self.beta_2**t)
+        rate_t = rate * bias_2 / (1 - self.beta_1**t)
+        return rate_t, self.epsilon * bias_2, self.beta_1, self.beta_2
 
 
 @dataclass
@@ -229,12 +221,9 @@ class AdaGrad(Optimizer):
     slots = ("v",)
     default_rate = 0.01
 
-    def update(self, theta: Array, gradient: Array, slots: list[Array], step: Step) -> None:
-        """Change `theta` and `slots` in place."""
-        (v,) = slots
-        _optimizers.adagrad(
-            theta, gradient, v, step.rate, step.decay, self.epsilon, step.stretches, step.n_threads,
-        )  # fmt: skip
+    def hyperparameters(self, rate: float, t: int) -> tuple[float, ...]:
+        """Return epsilon."""
+        return (self.epsilon,)
 
 
 @dataclass
@@ -258,13 +247,9 @@ class AdaDelta(Optimizer):
     slots = ("v", "u")
     default_rate = 1.0
 
-    def update(self, theta: Array, gradient: Array, slots: list[Array], step: Step) -> None:
-        """Change `theta` and `slots` in place."""
-        v, u = slots
-        _optimizers.adadelta(
-            theta, gradient, v, u, step.rate, step.decay, self.rho, self.epsilon,
-            step.stretches, step.n_threads,
-        )  # fmt: skip
+    def hyperparameters(self, rate: float, t: int) -> tuple[float, ...]:
+        """Return rho and epsilon."""
+        return self.rho, self.epsilon
 
 
 @dataclass
@@ -289,13 +274,9 @@ class RMSProp(Optimizer):
     slots = ("v",)
     default_rate = 0.001
 
-    def update(self, theta: Array, gradient: Array, slots: list[Array], step: Step) -> None:
-        """Change `theta` and `slots` in place."""
-        (v,) = slots
-        _optimizers.rmsprop(
-            theta, gradient, v, step.rate, step.decay, self.rho, self.epsilon,
-            step.stretches, step.n_threads,
-        )  # fmt: skip
+    def hyperparameters(self, rate: float, t: int) -> tuple[float, ...]:
+        """Return rho and epsilon."""
+        return self.rho, self.epsilon
 
 
 BY_NAME: dict[str, type[Optimizer]] = {

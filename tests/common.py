@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from fastar import conditionals, models
 from fastar._core.threads import _allowed
-from fastar._kernels._conditionals import FREE, HELD
+from fastar._kernels._conditionals import OBSERVED, SAMPLED
 
 # ---- data: makers of n correlated rows of D features, by the conditional they are meant for
 
@@ -113,7 +113,7 @@ def sizes(conditional, D):
 
 def walked(held):
     """Return what a walk does with each code: keeps it where held, draws it elsewhere."""
-    return np.where(held, HELD, FREE).astype(np.uint8)
+    return np.where(held, OBSERVED, SAMPLED).astype(np.uint8)
 
 
 # ---- parameters

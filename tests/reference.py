@@ -379,13 +379,13 @@ CONDITIONALS = {
 }
 
 
-def inputs(codes, one_hot, Q):
+def inputs(codes, input_flags, Q):
     """Return what enters the network (n, D, Q): the code, or a row with a one at its level.
 
     The last of the Q stands for a missing value, NaN; an unknown level, below 0, enters by nothing.
     """
     x = np.zeros((*codes.shape, Q))
-    for d, flags in enumerate(one_hot):
+    for d, flags in enumerate(input_flags):
         missing = np.isnan(codes[:, d])
         x[missing, d, -1] = 1
         if flags & 1:
@@ -453,29 +453,31 @@ def backward(params, x, graw, activation="sigmoid", markov_order=None):
     return grads
 
 
-def score_features(params, codes, conditional, one_hot, Q, activation="sigmoid", markov_order=None):
+def score_features(
+    params, codes, conditional, input_flags, Q, activation="sigmoid", markov_order=None
+):
     """Return log p(x_d | x_<d) (n, D) of codes."""
-    raw = raw_outputs(params, inputs(codes, one_hot, Q), activation, markov_order)
+    raw = raw_outputs(params, inputs(codes, input_flags, Q), activation, markov_order)
     return conditional.log_prob(raw, codes)
 
 
-def gradients(params, codes, conditional, one_hot, Q, activation="sigmoid", markov_order=None):
+def gradients(params, codes, conditional, input_flags, Q, activation="sigmoid", markov_order=None):
     """Return the gradient of the mean negative log-likelihood by each parameter."""
-    x = inputs(codes, one_hot, Q)
+    x = inputs(codes, input_flags, Q)
     raw = raw_outputs(params, x, activation, markov_order)
     graw = -conditional.gradient(raw, codes) / len(codes)
     return backward(params, x, graw, activation, markov_order)
 
 
-def complex_step(params, direction, codes, conditional, one_hot, Q, **settings):
+def complex_step(params, direction, codes, conditional, input_flags, Q, **settings):
     """Return the derivative of the mean negative log-likelihood along `direction`."""
     moved = {name: params[name] + 1e-30j * direction[name] for name in params}
-    logp = score_features(moved, codes, conditional, one_hot, Q, **settings)
+    logp = score_features(moved, codes, conditional, input_flags, Q, **settings)
     return -np.imag(logp.sum()) / 1e-30 / len(codes)
 
 
 def sample(
-    params, noise, conditional, one_hot, Q, *, activation="sigmoid", markov_order=None,
+    params, noise, conditional, input_flags, Q, *, activation="sigmoid", markov_order=None,
     temperature=1.0, evidence=None, held=None,
 ):  # fmt: skip
     """Return codes (n, D) that the noise (n, D, 1) stands for; `evidence` where `held`."""
@@ -486,7 +488,7 @@ def sample(
         codes[:, d] = conditional.draw(raw, d, noise[:, d], temperature)
         if held is not None:
             codes[:, d] = np.where(held[:, d], evidence[:, d], codes[:, d])
-        x[:, d] = inputs(codes[:, d : d + 1], one_hot[d : d + 1], Q)[:, 0]
+        x[:, d] = inputs(codes[:, d : d + 1], input_flags[d : d + 1], Q)[:, 0]
     return codes
 
 
@@ -592,29 +594,30 @@ class Masked:
                 grads[f"c{layer - 1}"] = ga.sum(axis=0)
         return {name: grads[name].reshape(array.shape) for name, array in params.items()}
 
-    def score_features(self, params, codes, conditional, one_hot):
+    def score_features(self, params, codes, conditional, input_flags):
         """Return log p(x_d | those before it) (n, D) of codes."""
-        return conditional.log_prob(self.raw_outputs(params, inputs(codes, one_hot, self.Q)), codes)
+        raw = self.raw_outputs(params, inputs(codes, input_flags, self.Q))
+        return conditional.log_prob(raw, codes)
 
-    def gradients(self, params, codes, conditional, one_hot):
+    def gradients(self, params, codes, conditional, input_flags):
         """Return the gradient of the mean negative log-likelihood by each parameter."""
-        x = inputs(codes, one_hot, self.Q)
+        x = inputs(codes, input_flags, self.Q)
         graw = -conditional.gradient(self.raw_outputs(params, x), codes) / len(codes)
         return self.backward(params, x, graw)
 
-    def complex_step(self, params, direction, codes, conditional, one_hot):
+    def complex_step(self, params, direction, codes, conditional, input_flags):
         """Return the derivative of the mean negative log-likelihood along `direction`."""
         moved = {name: params[name] + 1e-30j * direction[name] for name in params}
-        logp = self.score_features(moved, codes, conditional, one_hot)
+        logp = self.score_features(moved, codes, conditional, input_flags)
         return -np.imag(logp.sum()) / 1e-30 / len(codes)
 
     def sample(
-        self, params, noise, conditional, one_hot, *, temperature=1.0, evidence=None, held=None
+        self, params, noise, conditional, input_flags, *, temperature=1.0, evidence=None, held=None
     ):
         """Return codes (n, D) that the noise (n, D, 1) stands for, by D passes over the network."""
         codes = np.zeros(noise.shape[:2])
         for d in self.order:
-            raw = self.raw_outputs(params, inputs(codes, one_hot, self.Q))[:, d]
+            raw = self.raw_outputs(params, inputs(codes, input_flags, self.Q))[:, d]
             codes[:, d] = conditional.draw(raw, d, noise[:, d], temperature)
             if held is not None:
                 codes[:, d] = np.where(held[:, d], evidence[:, d], codes[:, d])

@@ -214,7 +214,7 @@ def test_samples_are_the_textbooks_for_the_same_noise(name, sizes, activation, t
     conditional, network, params, noise = sampling_problem(name, D, H, n, markov_order, activation)
     double, _ = textbook(network, params, np.zeros((1, D)))
     expected = reference.sample(
-        double, noise, reference.conditional_of(conditional), conditional.inputs.one_hot,
+        double, noise, reference.conditional_of(conditional), conditional.inputs.input_flags,
         conditional.inputs.n_inputs, activation=activation, markov_order=markov_order,
         temperature=temperature,
     )  # fmt: skip
@@ -232,7 +232,7 @@ def test_held_codes_stay_and_the_rest_follows_them(name, activation):
     codes = draw(network, params, conditional, noise, walked(held), np.where(held, evidence, 0))
     double, _ = textbook(network, params, np.zeros((1, 9)))
     expected = reference.sample(
-        double, noise, reference.conditional_of(conditional), conditional.inputs.one_hot,
+        double, noise, reference.conditional_of(conditional), conditional.inputs.input_flags,
         conditional.inputs.n_inputs, activation=activation, markov_order=3, evidence=evidence,
         held=held,
     )  # fmt: skip

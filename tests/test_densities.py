@@ -598,7 +598,7 @@ def test_a_fitted_conditional_may_be_fitted_to_other_data(name):
         first.columns = kind.columns
     again = first.fitted(Table(X, np.arange(9)), np.ones(len(X)))
     fresh = kind.fitted(Table(X, np.arange(9)), np.ones(len(X)))
-    assert len(again.inputs.one_hot) == 9
+    assert len(again.inputs.input_flags) == 9
     codes = fresh.encode(X, np.dtype("float64"))
     raw = np.random.default_rng(0).standard_normal((len(X), 9, fresh.n_outputs))
     assert_same_bits(again.log_prob(raw, codes, 1)[0], fresh.log_prob(raw, codes, 1)[0])

@@ -71,7 +71,7 @@ def recurrent(network, p, codes, context):
     height, width, C = network.image_shape
     L, H = network.hidden_layer_sizes, network.hidden_layer_sizes[0]
     h, m = np.zeros((len(L), H)), np.zeros((len(L), H))
-    one_hot = network.inputs.one_hot[0] & 1
+    input_flags = network.inputs.input_flags[0] & 1
     out = []
     for d, (i, j, k) in enumerate(np.ndindex(height, width, C)):
         if d:
@@ -82,7 +82,7 @@ def recurrent(network, p, codes, context):
             x = np.zeros(p["W_xh0"].shape[-1])
             for e, value in enumerate(values):
                 if value is not None:
-                    x = x + (p["W_xh0"][e, int(value)] if one_hot else value * p["W_xh0"][e, 0])
+                    x = x + (p["W_xh0"][e, int(value)] if input_flags else value * p["W_xh0"][e, 0])
             for e, place in enumerate((i, j, k)[: 3 if C > 1 else 2]):
                 x = x + p["W_xh0"][len(values) + e, place]
             for layer in range(len(L)):
@@ -106,7 +106,7 @@ def grid(network, p, codes, context):
     """Return raw (D, P) of one image."""
     height, width = network.image_shape[0], network.image_shape[1] * network.image_shape[2]
     H, reach = network.n_hidden, 3 * network.image_shape[2]
-    is_level = network.inputs.one_hot[0] & 1
+    is_level = network.inputs.input_flags[0] & 1
     image = codes.reshape(height, width) / (network.inputs.n_inputs - 1 if is_level else 1)
     around = np.zeros((height + 3, width + 2 * reach + network.image_shape[2] - 1))
     around[3:, reach : reach + width] = image

@@ -52,12 +52,12 @@ def problem(
 ):  # fmt: skip
     """Return a network, its random parameters and codes; with Q > 1 other features are one-hot."""
     rng = np.random.default_rng([seed, D, H, P, Q, n])
-    one_hot = (np.arange(D) % 2 == 0).astype(np.uint8) * (Q > 1)
+    input_flags = (np.arange(D) % 2 == 0).astype(np.uint8) * (Q > 1)
     factors = [1] if kind == UNIT else [1, 1, 1, -0.5, 2]
     codes = np.where(rng.random((n, D)) < 0.4, rng.choice(factors, (n, D)), 0)
-    codes = np.where(one_hot, rng.integers(0, Q, (n, D)), codes).astype(dtype)
+    codes = np.where(input_flags, rng.integers(0, Q, (n, D)), codes).astype(dtype)
     network = SharedHidden(
-        D, P, Inputs(Q, one_hot.astype(np.uint8), kind == UNIT), n_hidden=H,
+        D, P, Inputs(Q, input_flags.astype(np.uint8), kind == UNIT), n_hidden=H,
         activation=kind.split()[0], markov_order=markov_order or D, dtype=np.dtype(dtype),
         rescaled=rescaled,
     )  # fmt: skip
@@ -74,7 +74,7 @@ def problem(
 def textbook(network, params, codes):
     """Return the reference's params and inputs for the problem."""
     Q = network.inputs.n_inputs
-    x = reference.inputs(codes.astype(np.float64), network.inputs.one_hot, Q)
+    x = reference.inputs(codes.astype(np.float64), network.inputs.input_flags, Q)
     return reference.as_double(params, Q), x
 
 
@@ -162,8 +162,8 @@ def test_no_rows_give_no_outputs(dtype):
 def test_changes_add_up_to_what_each_feature_sees(Q, markov_order):
     network, _, codes = problem(8, 1, 1, Q, 20, markov_order)
     window = markov_order or 8
-    count, at, row, value = _inputs.changes(codes, network.inputs.one_hot, Q, window, 2)
-    x = reference.inputs(codes, network.inputs.one_hot, Q)
+    count, at, row, value = _inputs.changes(codes, network.inputs.input_flags, Q, window, 2)
+    x = reference.inputs(codes, network.inputs.input_flags, Q)
     for r in range(len(codes)):
         assert (np.diff(at[r, : count[r]]) >= 0).all()
         assert (value[r, : count[r]] != 0).all()
@@ -444,7 +444,7 @@ def test_nan_goes_through(activation, dtype):
 def test_two_changes_at_one_feature_are_taken_back_in_turn(sign):
     # Undone in the wrong order, exp(-a) would overflow between them though it never did in forward.
     def gradients(dtype):
-        inputs = Inputs(1, np.zeros(5, np.uint8), unit_changes=True)
+        inputs = Inputs(1, np.zeros(5, np.uint8), binary_inputs=True)
         network = SharedHidden(
             5, 1, inputs, n_hidden=1, activation="sigmoid", markov_order=2, dtype=dtype
         )

@@ -7,7 +7,7 @@ from common import COMPOSITIONS, DATA, DISCRETE, MODELS, ORDERS, fit, fitted, ma
 
 from fastar import Mixture
 from fastar._engine import particles
-from fastar._kernels._conditionals import FREE, HELD, WEIGHED
+from fastar._kernels._conditionals import OBSERVED, SAMPLED, WEIGHTED
 
 D = 5
 VARIANTS = {
@@ -143,14 +143,14 @@ def test_what_a_walk_weighs_is_the_density_of_what_is_held(name, conditional):
     codes = model.codes(X[:23, model.order])
     noise = np.full((23, D, kernel.n_noise), 0.4)
     rng = np.random.default_rng(0)
-    flags = rng.choice([FREE, HELD, WEIGHED], (23, D)).astype(np.uint8)
+    flags = rng.choice([SAMPLED, OBSERVED, WEIGHTED], (23, D)).astype(np.uint8)
     weight = np.ones(23)
     weights = network.materialise_weights(model.params, 1)
     network.sample(weights, kernel.draw(model.dtype, 1.0), noise, flags, codes, 1, weight=weight)
     raw, _ = network.forward(weights, codes, 1)
     logp, _ = kernel.log_prob(raw, codes, 1)
-    np.testing.assert_allclose(weight - 1, (logp * (flags == WEIGHED)).sum(axis=1), atol=1e-9)
-    kept = flags != FREE
+    np.testing.assert_allclose(weight - 1, (logp * (flags == WEIGHTED)).sum(axis=1), atol=1e-9)
+    kept = flags != SAMPLED
     np.testing.assert_array_equal(codes[kept], model.codes(X[:23, model.order])[kept])
 
 

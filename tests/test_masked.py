@@ -91,8 +91,8 @@ def members_scores(model, X):
     twins = [
         reference.Masked.of(model.network_, member) for member in range(model.network_.n_members)
     ]
-    one_hot = model.distribution_.inputs.one_hot
-    scores = np.stack([twin.score_features(params, codes, law, one_hot) for twin in twins])
+    input_flags = model.distribution_.inputs.input_flags
+    scores = np.stack([twin.score_features(params, codes, law, input_flags) for twin in twins])
     return scores if scale is None else scores + scale
 
 

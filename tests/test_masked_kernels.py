@@ -52,7 +52,7 @@ def threads_for_small_work(monkeypatch):
 
 def network_of(D, layers=(), P=1, inputs=None, **settings):
     """Return a masked network, of binary features by default."""
-    inputs = Inputs(1, np.zeros(D, np.uint8), unit_changes=True) if inputs is None else inputs
+    inputs = Inputs(1, np.zeros(D, np.uint8), binary_inputs=True) if inputs is None else inputs
     settings = {"markov_order": D, "dtype": "float64"} | settings
     return Masked(D, P, inputs, hidden_layer_sizes=layers, **settings)
 
@@ -73,9 +73,9 @@ def parameters_of(network, member, scale=1.0):
 def codes_of(network, n):
     """Return random codes as the network's inputs allow them."""
     rng, inputs, D = np.random.default_rng(n), network.inputs, network.n_features
-    factors = [1.0] if inputs.unit_changes else [1, 1, -0.5, 2]
+    factors = [1.0] if inputs.binary_inputs else [1, 1, -0.5, 2]
     codes = np.where(rng.random((n, D)) < 0.5, rng.choice(factors, (n, D)), 0)
-    codes = np.where(inputs.one_hot, rng.integers(0, inputs.n_inputs, (n, D)), codes)
+    codes = np.where(inputs.input_flags, rng.integers(0, inputs.n_inputs, (n, D)), codes)
     return codes.astype(network.dtype)
 
 
@@ -90,7 +90,8 @@ def networks(draw, widest=70, **chosen):
     P = draw(st.integers(1, 3))
     Q = draw(st.sampled_from([1, 1, 3]))
     layers = tuple(draw(st.lists(st.integers(1, widest), max_size=3)))
-    one_hot = np.array(draw(st.lists(st.booleans(), min_size=D, max_size=D)), np.uint8) * (Q > 1)
+    is_one_hot = draw(st.lists(st.booleans(), min_size=D, max_size=D))
+    input_flags = np.array(is_one_hot, np.uint8) * (Q > 1)
     n_masks = draw(st.sampled_from([1, 1, 3, "unlimited"]))
     settings = {
         "activation": draw(st.sampled_from(ACTIVATIONS)),
@@ -104,7 +105,7 @@ def networks(draw, widest=70, **chosen):
         "seed": draw(st.integers(0, 99)),
         "dtype": draw(st.sampled_from(DTYPES)),
     }
-    inputs = Inputs(Q, one_hot.astype(np.uint8), draw(st.booleans()))
+    inputs = Inputs(Q, input_flags.astype(np.uint8), draw(st.booleans()))
     network = network_of(D, layers, P, inputs, **settings | chosen)
     return network, draw(st.integers(0, 2)) if n_masks != 1 else 0
 
@@ -130,7 +131,7 @@ def test_forward_and_backward_are_the_textbooks(drawn, n, n_threads):
     kept = kept_of(network, weights, cache)
     assert len(kept) == (len(network.hidden_layer_sizes) if network.dropout else 0)
     double = doubled(params)
-    x = reference.inputs(codes.astype(float), network.inputs.one_hot, network.inputs.n_inputs)
+    x = reference.inputs(codes.astype(float), network.inputs.input_flags, network.inputs.n_inputs)
     assert raw.dtype == network.dtype
     close(raw, twin.raw_outputs(double, x, kept), network.dtype.name)
 
@@ -187,9 +188,9 @@ def test_no_feature_changes_an_output_up_to_it(drawn, position):
 
 @every_dtype
 @pytest.mark.parametrize("layers", [(), (5,), (5, 3)])
-@pytest.mark.parametrize("unit_changes", [True, False])
-def test_no_rows_give_no_outputs(unit_changes, layers, dtype):
-    inputs = Inputs(1, np.zeros(4, np.uint8), unit_changes)
+@pytest.mark.parametrize("binary_inputs", [True, False])
+def test_no_rows_give_no_outputs(binary_inputs, layers, dtype):
+    inputs = Inputs(1, np.zeros(4, np.uint8), binary_inputs)
     network = network_of(4, layers, inputs=inputs, dtype=dtype)
     params, _ = parameters_of(network, 0)
     raw, _ = network.forward(network.materialise_weights(params, 2), np.empty((0, 4), dtype), 2)
@@ -216,7 +217,7 @@ def test_dropout_leaves_out_its_share_and_keeps_the_mean():
 @pytest.mark.parametrize("degrees", [[], [[1, 3, 2, 3, 1]], [[2, 1, 3], [3, 3, 2, 1]]], ids=str)
 def test_the_textbooks_gradient_is_its_complex_step(degrees, markov_order, conditional, activation):
     rng, D, n, Q = np.random.default_rng(0), 4, 6, 3 if conditional == "categorical" else 1
-    law, one_hot = reference.CONDITIONALS[conditional](D), [Q > 1] * D
+    law, input_flags = reference.CONDITIONALS[conditional](D), [Q > 1] * D
     twin = reference.Masked(
         rng.permutation(D), degrees, law.P, Q, activation, markov_order, direct=len(degrees) != 1
     )
@@ -224,11 +225,11 @@ def test_the_textbooks_gradient_is_its_complex_step(degrees, markov_order, condi
     sizes |= {f"c{layer}": len(each) for layer, each in enumerate(degrees)}
     params = {name: rng.standard_normal(size) for name, size in sizes.items()}
     codes = rng.integers(0, max(2, Q), (n, D)) * 1.0
-    grads = twin.gradients(params, codes, law, one_hot)
+    grads = twin.gradients(params, codes, law, input_flags)
     for name, array in params.items():
         direction = {other: np.zeros(len(params[other])) for other in params}
         direction[name] = rng.standard_normal(array.shape)
-        derivative = twin.complex_step(params, direction, codes, law, one_hot)
+        derivative = twin.complex_step(params, direction, codes, law, input_flags)
         np.testing.assert_allclose(
             grads[name] @ direction[name], derivative, rtol=1e-10, atol=1e-13
         )
@@ -506,10 +507,12 @@ def test_members_take_their_weights_and_give_back_their_gradients(dtype):
         shown = np.zeros((K, N), bool)
         shown[np.ix_(rows, columns)] = mask
         for n_threads in (1, 2, 3):
-            taken = _masked.restrict(W, rows, columns, stairs, n_threads)
+            taken = _masked.gather_masked(W, rows, columns, stairs, n_threads)
             assert_same_bits(taken, np.where(mask, sorted_weights, 0))
         start = Out(np.full_like(W, np.inf))
-        back = same_for_any_threads(_masked.release, sorted_weights, rows, columns, stairs, start)
+        back = same_for_any_threads(
+            _masked.scatter_masked, sorted_weights, rows, columns, stairs, start
+        )
         assert_same_bits(back, np.where(shown, W, 0))
 
 
@@ -595,7 +598,7 @@ def draws(draw, dtypes=("float64",)):
     dtype = draw(st.sampled_from(dtypes))
     inputs = conditional.inputs
     if name == "bernoulli" and draw(st.booleans()):
-        inputs = Inputs(2, (np.arange(D) % 3 == 0).astype(np.uint8), unit_changes=True)
+        inputs = Inputs(2, (np.arange(D) % 3 == 0).astype(np.uint8), binary_inputs=True)
     network = network_of(
         D, layers, conditional.n_outputs, inputs, dtype=dtype, n_masks=n_masks,
         activation=draw(st.sampled_from(ACTIVATIONS)),
@@ -632,7 +635,7 @@ def test_samples_are_those_of_whole_passes_fed_with_the_same_noise(drawn, with_e
         temperature, 2,
     )  # fmt: skip
     expected = twin.sample(
-        doubled(params), noise, reference.conditional_of(conditional), network.inputs.one_hot,
+        doubled(params), noise, reference.conditional_of(conditional), network.inputs.input_flags,
         temperature=temperature, evidence=evidence, held=held,
     )  # fmt: skip
     if conditional.name not in DISCRETE:

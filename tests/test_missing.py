@@ -77,7 +77,7 @@ def composed(network, conditional, dtype="float64", markov_order=D, order=None, 
 def reference_raw(model, codes):
     """Return the textbook's raw outputs (n, D, P), fed with an indicator of what is missing."""
     network, Q = model.network, model.network.inputs.n_inputs
-    x = reference.inputs(codes.astype(float), network.inputs.one_hot, Q)
+    x = reference.inputs(codes.astype(float), network.inputs.input_flags, Q)
     params = {name: array.astype(float) for name, array in model.params.items()}
     if isinstance(network, Masked):
         return reference.Masked.of(network).raw_outputs(params, x)
@@ -185,10 +185,10 @@ def test_an_unknown_level_adds_nothing_to_scores_and_draws(network):
 
 
 @pytest.mark.parametrize("markov_order", [1, 3, D])
-@pytest.mark.parametrize("one_hot", [0, 1])
-def test_changes_list_missing_and_unknown_values(one_hot, markov_order):
+@pytest.mark.parametrize("input_flags", [0, 1])
+def test_changes_list_missing_and_unknown_values(input_flags, markov_order):
     rng = np.random.default_rng(0)
-    Q, flags = 4, np.full(D, one_hot | 2, np.uint8)
+    Q, flags = 4, np.full(D, input_flags | 2, np.uint8)
     codes = rng.integers(-1, 3, (30, D)).astype(float)
     codes[rng.random(codes.shape) < 0.3] = np.nan
     count, at, row, value = _inputs.changes(codes, flags, Q, markov_order, 2)

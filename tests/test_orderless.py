@@ -42,7 +42,7 @@ def textbook(network, params, codes):
             W = params["W0"][d]
             if np.isnan(code):
                 h += W[-1]
-            elif network.inputs.one_hot[d] & 1:
+            elif network.inputs.input_flags[d] & 1:
                 h += W[int(code)]
             else:
                 h += code * W[0]

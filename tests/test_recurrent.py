@@ -59,7 +59,7 @@ def textbook(network, params, codes):
             if np.isnan(code):
                 x += W[-1]
             else:
-                x += W[int(code)] if network.inputs.one_hot[f] & 1 else code * W[0]
+                x += W[int(code)] if network.inputs.input_flags[f] & 1 else code * W[0]
         for layer, H in enumerate(sizes):
             if layer:
                 x = h[layer - 1] @ params[f"W_xh{layer}"]

@@ -147,7 +147,7 @@ def test_a_walk_draws_from_the_outputs_that_forward_gives_its_codes(cell, sizes)
 @every_cell
 @pytest.mark.parametrize("conditional", [Bernoulli(), Gaussian()], ids=lambda each: each.name)
 def test_what_is_held_stays_and_is_weighed(cell, conditional):
-    from fastar._kernels._conditionals import WEIGHED
+    from fastar._kernels._conditionals import WEIGHTED
 
     rng, n, T = np.random.default_rng(7), 10, 4
     X = rng.integers(0, 2, (n * T, 3))
@@ -155,7 +155,7 @@ def test_what_is_held_stays_and_is_weighed(cell, conditional):
     net, params = network(cell, conditional, F=3)
     values = conditional.encode(X, net.dtype)
     codes = values.reshape(n, T * 3).copy()
-    held, weight = np.full(codes.shape, WEIGHED, np.uint8), np.zeros(n)
+    held, weight = np.full(codes.shape, WEIGHTED, np.uint8), np.zeros(n)
     noise = rng.random((n, 3 * T, conditional.kernel.n_noise))
     draw = conditional.kernel.draw(net.dtype, 1.0)
     net.sample(params, draw, noise, held, codes, 1, weight=weight)

@@ -17,15 +17,15 @@ class Inputs:
     ----------
     n_inputs : int
         Q, rows of input weights that each feature owns.
-    one_hot : uint8 array (D,)
+    input_flags : uint8 array (D,)
         ONE_HOT where the code is the number of a row to add, which is none if it is negative, and
         0 where it is a factor of the feature's first row; MAY_MISS added where NaN stands for a
         missing value, which adds the feature's last row.
-    unit_changes : bool
+    binary_inputs : bool
         No factor is ever other than 0 and 1: a sigmoid can then be had without an exponential per
         change.
     """
 
     n_inputs: int
-    one_hot: Array
-    unit_changes: bool = False
+    input_flags: Array
+    binary_inputs: bool = False

@@ -20,7 +20,7 @@ from fastar._engine.sampling import (
     posterior_over_members,
 )
 from fastar._engine.scores import score_rows
-from fastar._kernels._conditionals import FREE, HELD, WEIGHED
+from fastar._kernels._conditionals import OBSERVED, SAMPLED, WEIGHTED
 
 _STAGES = 3
 """Parts of the order after each of which particles may be resampled."""
@@ -38,7 +38,7 @@ class Particles:
     """N."""
     codes: Array
     flags: Array
-    """Which (n N, D) are FREE, HELD and WEIGHED."""
+    """Which (n N, D) are SAMPLED, OBSERVED and WEIGHTED."""
     members: Array
     log_weight: Array
     context: Array | None
@@ -80,11 +80,11 @@ def particles(
     evidence = np.where(missing, placeholder(model), X)
     share, log_weight = posterior_over_members(model, evidence, ~missing, n_threads, context)
     members = draw_members(np.repeat(share, n_particles, axis=1), rng)
-    by_member = np.full((model.network.n_members, *X.shape), FREE, np.uint8)
+    by_member = np.full((model.network.n_members, *X.shape), SAMPLED, np.uint8)
     for member in np.unique(members):
         leading = leading_evidence(model, ~missing, member)
-        by_member[member][~missing] = WEIGHED
-        by_member[member][leading] = HELD
+        by_member[member][~missing] = WEIGHTED
+        by_member[member][leading] = OBSERVED
     flags = by_member[members, np.repeat(np.arange(len(X)), n_particles)]
     state = Particles(
         model,
@@ -112,7 +112,7 @@ def _stages(model: Model, state: Particles, marginal: bool) -> list[Array]:
     Stages end after equal shares of the features that some row weighs.
     """
     orders = [model.network.member_order(member) for member in range(model.network.n_members)]
-    weighed = state.flags == WEIGHED
+    weighed = state.flags == WEIGHTED
     n_weighed = weighed.sum(axis=1).max(initial=0)
     if n_weighed == 0 and marginal:
         return []
@@ -146,7 +146,7 @@ def _advance(
 ) -> None:
     """Draw and weigh the features of one stage for a block of one member's particles."""
     mine = wanted[state.members[rows][0]]
-    flags = state.flags[rows] * mine  # HELD is 0
+    flags = state.flags[rows] * mine  # OBSERVED is 0
     codes, weight = np.ascontiguousarray(state.codes[rows]), np.zeros(len(flags))
     model.network.sample(
         weights,
@@ -161,7 +161,7 @@ def _advance(
     state.codes[rows] = codes
     scale = model.conditional.log_scale()
     if scale is not None:
-        weight += np.where(flags == WEIGHED, scale, 0).sum(axis=1)
+        weight += np.where(flags == WEIGHTED, scale, 0).sum(axis=1)
     state.log_weight[rows] += weight
 
 

@@ -9,7 +9,7 @@ from fastar._data.table import Table
 from fastar._engine.model import Model
 from fastar._engine.scores import score_rows
 from fastar._kernels import _cpu
-from fastar._kernels._conditionals import FREE, HELD
+from fastar._kernels._conditionals import OBSERVED, SAMPLED
 
 
 def purify(model: Model, table: Table, radius: Array, n_threads: int) -> Array:
@@ -47,7 +47,7 @@ def _by_member(model: Model, table: Table, radius: Array, n_threads: int, member
         flags = None
         if missing is not None:
             codes[:] = np.nan
-            flags = np.where(missing, np.uint8(HELD), np.uint8(FREE))
+            flags = np.where(missing, np.uint8(OBSERVED), np.uint8(SAMPLED))
         context = table.context(where)
         network.sample(weights, capsule, bounds, flags, codes, n_threads, context=context)
         if missing is not None:

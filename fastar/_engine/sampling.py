@@ -12,7 +12,7 @@ from fastar._data.table import BLOCK_ROWS, Table, block_rows
 from fastar._engine.model import Model
 from fastar._engine.scores import log_probs
 from fastar._kernels import _cpu
-from fastar._kernels._conditionals import FREE, HELD
+from fastar._kernels._conditionals import OBSERVED, SAMPLED
 
 
 def sample(
@@ -93,10 +93,10 @@ def draw_noise(model: Model, rng: np.random.Generator, n: int, n_threads: int) -
 def _held_codes(
     model: Model, evidence: Array, held: Array, shape: tuple[int, ...]
 ) -> tuple[Array, Array]:
-    """Return codes (1 or m, D) of evidence, in model order, and HELD or FREE (m, D)."""
+    """Return codes (1 or m, D) of evidence, in model order, and OBSERVED or SAMPLED (m, D)."""
     is_held = held[:, model.order]
     codes = np.where(is_held, model.codes(evidence[:, model.order]), 0).astype(model.dtype)
-    flags = np.where(is_held, np.uint8(HELD), np.uint8(FREE))
+    flags = np.where(is_held, np.uint8(OBSERVED), np.uint8(SAMPLED))
     return codes, np.ascontiguousarray(np.broadcast_to(flags, shape))
 
 

@@ -8,9 +8,9 @@ from numpy.typing import DTypeLike, NDArray
 KINDS: tuple[str, ...]
 MAX_COMPONENTS: int
 FEATURE: np.dtype[Any]
-FREE: int
-HELD: int
-WEIGHED: int
+SAMPLED: int
+OBSERVED: int
+WEIGHTED: int
 
 class Kernel:
     """The compiled side of a table's conditionals."""
@@ -43,4 +43,4 @@ def choose(
     codes: NDArray[Any],
     weight: NDArray[Any],
 ) -> None:
-    """Draw feature d's codes (n,) where FREE, and add log p of WEIGHED ones to weight (n,)."""
+    """Draw feature d's codes (n,) where SAMPLED, and add log p of WEIGHTED ones to weight (n,)."""

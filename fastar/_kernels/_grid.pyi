@@ -31,7 +31,7 @@ class Walked:
 
 def gather(
     codes: Array,
-    one_hot: Array,
+    input_flags: Array,
     n_inputs: int,
     W: Array,
     c: Array,
@@ -54,7 +54,7 @@ def sample(
     weight: Array | None,
     passes: Sequence[Walked],
     n_passes: int,
-    one_hot: Array,
+    input_flags: Array,
     n_inputs: int,
     source: Array,
     scale: float,
@@ -65,4 +65,4 @@ def sample(
     share: int,
     n_threads: int,
 ) -> None:
-    """Fill codes (n, I J) pixel by pixel, but for those with held (n, I J) not FREE."""
+    """Fill codes (n, I J) pixel by pixel, but for those with held (n, I J) not SAMPLED."""

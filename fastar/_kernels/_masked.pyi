@@ -34,13 +34,15 @@ class Blocks:
         self, stairs: Staircase, rows: Array, columns: Array, listed: bool, dtype: DTypeLike
     ) -> None: ...
 
-def restrict(W: Array, rows: Array, columns: Array, stairs: Staircase, n_threads: int) -> Array:
+def gather_masked(
+    W: Array, rows: Array, columns: Array, stairs: Staircase, n_threads: int
+) -> Array:
     """Return W[rows][:, columns] within the stairs, zero outside of them."""
 
-def release(
+def scatter_masked(
     G: Array, rows: Array, columns: Array, stairs: Staircase, out: Array, n_threads: int
 ) -> None:
-    """Undo `restrict`: write out[rows][:, columns] = G within the stairs, and zero outside."""
+    """Undo `gather_masked`: write out[rows][:, columns] = G within the stairs, and zero outside."""
 
 def forward(
     A: Array,
@@ -97,7 +99,7 @@ def sample(
     codes: Array,
     weight: Array | None,
     block: int,
-    one_hot: Array,
+    input_flags: Array,
     n_inputs: int,
     edges: Sequence[Any],
     biases: Sequence[Array],
@@ -107,4 +109,4 @@ def sample(
     activation: int,
     n_threads: int,
 ) -> None:
-    """Fill codes (n, D), but for those with held (n, D) not FREE."""
+    """Fill codes (n, D), but for those with held (n, D) not SAMPLED."""

@@ -24,7 +24,7 @@ def forward(
     initial: NDArray[Any],
     raw: NDArray[Any],
     activation: int,
-    unit_changes: bool,
+    binary_inputs: bool,
     n_threads: int,
 ) -> State:
     """Write raw (n, D, P); return the state of the hidden units that `backward` needs."""
@@ -39,7 +39,7 @@ def backward(
     gW: NDArray[Any],
     gV: NDArray[Any],
     activation: int,
-    unit_changes: bool,
+    binary_inputs: bool,
     n_threads: int,
 ) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Overwrite gW and gV; return the gradients by the initial pre-activations and by rho."""
@@ -50,7 +50,7 @@ def sample(
     held: NDArray[Any] | None,
     codes: NDArray[Any],
     weight: NDArray[Any] | None,
-    one_hot: NDArray[Any],
+    input_flags: NDArray[Any],
     n_inputs: int,
     markov_order: int,
     W: NDArray[Any],
@@ -60,7 +60,7 @@ def sample(
     initial: NDArray[Any],
     shift: NDArray[Any] | None,
     activation: int,
-    unit_changes: bool,
+    binary_inputs: bool,
     n_threads: int,
 ) -> None:
-    """Fill codes (n, D) feature by feature, but for those with held (n, D) not FREE."""
+    """Fill codes (n, D) feature by feature, but for those with held (n, D) not SAMPLED."""

@@ -36,7 +36,7 @@ def forward(
     weights: Weights,
     first: Array,
     entering: Array | None,
-    one_hot: Array,
+    input_flags: Array,
     n_inputs: int,
     given: Array | None,
     s: Array,
@@ -66,7 +66,7 @@ def sample(
     codes: Array,
     weight: Array | None,
     layers: Sequence[Weights],
-    one_hot: Array,
+    input_flags: Array,
     n_inputs: int,
     source: Array,
     V: Array,
@@ -76,12 +76,12 @@ def sample(
     states: Sequence[tuple[Array, Array]],
     n_threads: int,
 ) -> None:
-    """Fill codes (n, T F) step by step, but for those with held (n, T F) not FREE."""
+    """Fill codes (n, T F) step by step, but for those with held (n, T F) not SAMPLED."""
 
 def outer(A: Array, G: Array, gW: Array, n_threads: int) -> None:
     """Write gW (K, columns) = A^T G over very many rows, A (N, K) and G (N, columns)."""
 
 def scatter(
-    entering: Array, one_hot: Array, n_inputs: int, slots: Array, gW: Array, n_threads: int
+    entering: Array, input_flags: Array, n_inputs: int, slots: Array, gW: Array, n_threads: int
 ) -> Array:
     """Return the sums (S H,) over all slots (M, S H); write those by the weights of the codes."""

@@ -31,7 +31,7 @@ class Conditional(ABC):
     name: ClassVar[str]
     noise: ClassVar[tuple[str, ...]] = ("uniform",)
     """What one draw uses up: numbers "uniform" in [0, 1), or standard "normal" ones."""
-    unit_changes: ClassVar[bool] = False
+    binary_inputs: ClassVar[bool] = False
     """Whether no code is a factor other than 0 and 1."""
     one_hot: ClassVar[bool] = False
     """Whether a code is the number of a row of weights."""
@@ -165,12 +165,12 @@ class Conditional(ABC):
     def inputs(self) -> Inputs:
         """How codes enter a network."""
         flags = np.full(self.n_features, self.one_hot, np.uint8) | (MAY_MISS * self.missing)
-        return self._inputs(flags.astype(np.uint8), self.unit_changes)
+        return self._inputs(flags.astype(np.uint8), self.binary_inputs)
 
-    def _inputs(self, flags: Array, unit_changes: bool) -> Inputs:
+    def _inputs(self, flags: Array, binary_inputs: bool) -> Inputs:
         # the last row of every feature is what a missing value adds
         n_inputs = int(self.n_levels.max()) + bool(self.missing.any())
-        return Inputs(n_inputs, flags, unit_changes)
+        return Inputs(n_inputs, flags, binary_inputs)
 
     @abstractmethod
     def constant(self, table: Table, weight: Array) -> Array:

@@ -34,7 +34,7 @@ class Bernoulli(Conditional):
     name = "bernoulli"
     n_outputs = 1
     support = "0 or 1"
-    unit_changes = True
+    binary_inputs = True
 
     def _learn(self, table: Table, weight: Array) -> dict[str, Array]:
         return {}
@@ -90,7 +90,7 @@ class Categorical(Conditional):
     """
 
     name = "categorical"
-    unit_changes = True
+    binary_inputs = True
     one_hot = True
 
     def __init__(self, unknown: str = "error", cardinality: int | None = None) -> None:

@@ -152,8 +152,8 @@ class Mixed(Conditional):
     @cached_property
     def inputs(self) -> Inputs:
         """How codes enter a network."""
-        flags = self._of_features(lambda group: group.inputs.one_hot)
-        return self._inputs(flags, all(group.unit_changes for group, _ in self.groups))
+        flags = self._of_features(lambda group: group.inputs.input_flags)
+        return self._inputs(flags, all(group.binary_inputs for group, _ in self.groups))
 
     def constant(self, table: Table, weight: Array) -> Array:
         """Return the raw outputs (D, P) of good constant models."""

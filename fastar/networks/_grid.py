@@ -146,14 +146,14 @@ class GridLSTM(Network):
     @cached_property
     def _window(self) -> Inputs:
         """How they enter: as numbers."""
-        may_miss = self.inputs.one_hot.max() & MAY_MISS
-        one_hot = np.full(self.source.shape[1], may_miss, np.uint8)
-        return Inputs(2 if may_miss else 1, one_hot)
+        may_miss = self.inputs.input_flags.max() & MAY_MISS
+        input_flags = np.full(self.source.shape[1], may_miss, np.uint8)
+        return Inputs(2 if may_miss else 1, input_flags)
 
     @property
     def _scale(self) -> float:
         """What codes are multiplied by."""
-        is_level = (self.inputs.one_hot & ONE_HOT).any()
+        is_level = (self.inputs.input_flags & ONE_HOT).any()
         return 1 / max(1, self.inputs.n_inputs - 1) if is_level else 1.0
 
     def _entering(self, codes: Array) -> Array:
@@ -292,7 +292,7 @@ class GridLSTM(Network):
             slots = _cpu.aligned_empty((*entering.shape[:2], W.shape[-1]), self.dtype)
             window = self._window
             _grid.gather(
-                entering, window.one_hot, window.n_inputs, W.reshape(-1, W.shape[-1]), c, slots,
+                entering, window.input_flags, window.n_inputs, W.reshape(-1, W.shape[-1]), c, slots,
                 n_threads,
             )  # fmt: skip
             return slots.reshape(shape)
@@ -401,7 +401,7 @@ class GridLSTM(Network):
             codes = cache.entering.reshape(len(gx), -1)
             grads[f"c{name}"][...] = _recurrent.scatter(
                 codes,
-                self._window.one_hot,
+                self._window.input_flags,
                 self._window.n_inputs,
                 gx,
                 gW.reshape(-1, 4 * H),
@@ -431,7 +431,7 @@ class GridLSTM(Network):
         context: Array | None = None,
         weight: Array | None = None,
     ) -> None:
-        """Draw codes (n, D) where `held` is FREE, and weigh those that are WEIGHED."""
+        """Draw codes (n, D) where `held` is SAMPLED, and weigh those that are WEIGHTED."""
         walked = []
         for layer in range(self.n_layers):
             for each in self.passes:
@@ -448,7 +448,7 @@ class GridLSTM(Network):
         if context is not None:
             shift = product(context, params["B"], np.zeros(self.n_outputs, self.dtype), n_threads)
         _grid.sample(
-            draw, noise, held, codes, weight, walked, len(self.passes), self._window.one_hot,
+            draw, noise, held, codes, weight, walked, len(self.passes), self._window.input_flags,
             self._window.n_inputs, self.source, self._scale, _recurrent.pack(params["V"], 1),
             params["b"], shift, self._grid, self._share(len(codes), n_threads),
             self._threads(len(codes), n_threads),

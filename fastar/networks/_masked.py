@@ -24,7 +24,7 @@ _LINEAR = -1
 _CHANCES = 1 << 16
 
 
-def _chances(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+def _random_uint16(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     """Return numbers 0 .. _CHANCES - 1."""
     size = math.prod(shape)
     chances: Array = rng.bit_generator.random_raw(-(-size // 4)).view(np.uint16)
@@ -195,7 +195,7 @@ class Masked(Network):
         self.dtype = np.dtype(dtype)
         self._activation = ACTIVATIONS.index(activation)
         # A few ones among many features, or a row for each level: adding rows beats multiplying.
-        self._sparse = inputs.unit_changes or inputs.n_inputs > 1
+        self._sparse = inputs.binary_inputs or inputs.n_inputs > 1
 
     def settings(self) -> dict[str, Any]:
         """Return the keyword arguments of the constructor."""
@@ -389,7 +389,7 @@ class Masked(Network):
             stairs = each.stairs
             W = params[each.name].reshape(stairs.rows, stairs.columns)
             if self.n_masks != 1:
-                W = _masked.restrict(W, each.rows, each.columns, stairs, n_threads)
+                W = _masked.gather_masked(W, each.rows, each.columns, stairs, n_threads)
             matrices[each.name] = W
         places = [*wiring.masks.units, wiring.outputs]
         n_hidden = len(self.hidden_layer_sizes)
@@ -448,7 +448,7 @@ class Masked(Network):
             if not last:
                 hidden.append(out)
                 if rng is not None and self.is_stochastic:
-                    chances.append(_chances(rng, out.shape))
+                    chances.append(_random_uint16(rng, out.shape))
                     source = _cpu.aligned_empty(out.shape, self.dtype)
                     self._drop(out, chances[-1], source, n_threads)
                 given.append(source)
@@ -542,7 +542,9 @@ class Masked(Network):
         else:
             _masked.outer(source, g, stairs, gW, n_threads)
         if gW is not target:
-            _masked.release(gW, connection.rows, connection.columns, stairs, target, n_threads)
+            _masked.scatter_masked(
+                gW, connection.rows, connection.columns, stairs, target, n_threads
+            )
 
     # ---- sampling
 
@@ -558,7 +560,7 @@ class Masked(Network):
         context: Array | None = None,
         weight: Array | None = None,
     ) -> None:
-        """Draw codes (n, D) where `held` is FREE, and weigh those that are WEIGHED."""
+        """Draw codes (n, D) where `held` is SAMPLED, and weigh those that are WEIGHTED."""
         order = weights.wiring.masks.order
         n_threads = self._threads(len(codes), n_threads)
         if weights.sampled is None:
@@ -618,7 +620,7 @@ class Masked(Network):
     # ----
 
     def _one_hot(self, order: Array) -> Array:
-        return self.inputs.one_hot[order] if self.order_agnostic else self.inputs.one_hot
+        return self.inputs.input_flags[order] if self.order_agnostic else self.inputs.input_flags
 
     def _from_order(self, raw: Array, order: Array) -> Array:
         if not self.order_agnostic:

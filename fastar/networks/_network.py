@@ -158,8 +158,8 @@ class Network(ABC):
         context: Array | None = None,
         weight: Array | None = None,
     ) -> None:
-        """Draw codes (n, D) where `held` (n, D) is FREE, with noise (n, D, m).
+        """Draw codes (n, D) where `held` (n, D) is SAMPLED, with noise (n, D, m).
 
-        To weight (n,) log p of the codes that are WEIGHED is added. What is HELD before all else
-        costs no outputs, and after all else nothing.
+        To weight (n,) log p of the codes that are WEIGHTED is added. What is OBSERVED before all
+        else costs no outputs, and after all else nothing.
         """

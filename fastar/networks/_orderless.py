@@ -14,7 +14,7 @@ from fastar._core.inputs import MAY_MISS, ONE_HOT, Inputs
 from fastar._core.parameters import Array, Params
 from fastar._core.threads import useful_n_threads
 from fastar._kernels import _conditionals, _cpu, _inputs, _masked
-from fastar._kernels._conditionals import HELD
+from fastar._kernels._conditionals import OBSERVED
 from fastar.networks._dense import add_product, full_stairs, product, weight_gradient
 from fastar.networks._network import Network
 
@@ -98,7 +98,7 @@ class Orderless(Network):
     ) -> None:
         if not hidden_layer_sizes or min(n_features, n_orders, *hidden_layer_sizes) < 1:
             raise ValueError("n_features, n_orders and every layer's size must be at least 1")
-        if not (inputs.one_hot & MAY_MISS).all():
+        if not (inputs.input_flags & MAY_MISS).all():
             raise ValueError("every feature must have a row of weights for being unknown")
         self.n_features = n_features
         self.n_outputs = n_outputs
@@ -265,9 +265,9 @@ class Orderless(Network):
         # a feature that no other comes after would be left out
         padded = np.zeros((len(codes), self.n_features + 1), self.dtype)
         padded[:, :-1] = codes
-        one_hot = np.append(self.inputs.one_hot, np.uint8(0))
+        input_flags = np.append(self.inputs.input_flags, np.uint8(0))
         Q = self.inputs.n_inputs
-        changes = _inputs.changes(padded, one_hot, Q, self.n_features + 1, n_threads)
+        changes = _inputs.changes(padded, input_flags, Q, self.n_features + 1, n_threads)
         return _masked.listed(changes, self.n_features * Q, n_threads)
 
     def _entered(self, params: Params, inputs: Any, context: Array | None, n_threads: int) -> Array:
@@ -309,14 +309,14 @@ class Orderless(Network):
         context: Array | None,
         n_threads: int,
     ) -> Iterator[tuple[int, Any, Array]]:
-        """Yield (feature, rows where it is not HELD, its raw outputs (m, P)) along the order.
+        """Yield (feature, rows where it is not OBSERVED, its raw outputs (m, P)) along the order.
 
-        What is HELD is known from the beginning. When the iterator goes on, the codes of the
+        What is OBSERVED is known from the beginning. When the iterator goes on, the codes of the
         feature enter; a missing one stays unknown.
         """
         params, n = weights.params, len(codes)
         unknown = np.full_like(codes, np.nan)
-        given = unknown if held is None else np.where(held == HELD, codes, unknown)
+        given = unknown if held is None else np.where(held == OBSERVED, codes, unknown)
         # what no row knows yet is the same for all
         whole = given[:1] if held is None and context is None else given
         a = self._entered(params, self._listed(whole, n_threads), context, n_threads)
@@ -331,7 +331,7 @@ class Orderless(Network):
         for d in weights.order:
             rows: Any = slice(None)
             if held is not None:
-                rows = np.flatnonzero(held[:, d] != HELD)
+                rows = np.flatnonzero(held[:, d] != OBSERVED)
                 if not len(rows):
                     continue
             own = None if context is None else np.ascontiguousarray(context[rows])
@@ -355,7 +355,7 @@ class Orderless(Network):
         W = params["W0"][d]
         there = ~np.isnan(codes)
         gain: Array
-        if self.inputs.one_hot[d] & ONE_HOT:
+        if self.inputs.input_flags[d] & ONE_HOT:
             level = np.where(there, codes, -1).astype(np.intp)
             rows = np.concatenate([W[:-1] - W[-1], -W[-1:]])  # the last for a level that is none
             gain = rows[level]
@@ -377,7 +377,7 @@ class Orderless(Network):
         context: Array | None = None,
         weight: Array | None = None,
     ) -> None:
-        """Draw codes (n, D) where `held` is FREE, given all that is HELD, wherever it stands."""
+        """Draw codes (n, D) where `held` is SAMPLED, given all that is OBSERVED anywhere."""
         n_threads = self._threads(len(codes), n_threads)
         total = np.zeros(len(codes)) if weight is None else weight
         for d, rows, raw in self._walk(weights, codes, held, context, n_threads):

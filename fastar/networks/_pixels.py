@@ -129,11 +129,11 @@ class PixelRecurrent(Network):
     def _entering_inputs(self) -> Inputs:
         """Return how it enters: values as values do, numbers of rows and columns one-hot."""
         is_value = (self.source > CONSTANT).any(axis=0)
-        kinds = np.unique(self.inputs.one_hot)
+        kinds = np.unique(self.inputs.input_flags)
         if len(kinds) > 1:
             raise ValueError("the values of an image must enter a recurrence all in one way")
-        one_hot = np.where(is_value, kinds[0], np.uint8(ONE_HOT)).astype(np.uint8)
-        return Inputs(max(self.inputs.n_inputs, *self.image_shape), one_hot)
+        input_flags = np.where(is_value, kinds[0], np.uint8(ONE_HOT)).astype(np.uint8)
+        return Inputs(max(self.inputs.n_inputs, *self.image_shape), input_flags)
 
     def _steps(self, codes: Array) -> Steps:
         """Return the images as sequences of D steps."""
@@ -142,7 +142,7 @@ class PixelRecurrent(Network):
         entering = np.empty((D - 1, n, E), self.dtype)
         for e in range(E):
             place = source[:, e]
-            nothing = -1 if self.layers.inputs.one_hot[e] & ONE_HOT else 0
+            nothing = -1 if self.layers.inputs.input_flags[e] & ONE_HOT else 0
             fixed = np.where(place == NOTHING, nothing, CONSTANT - place)
             entering[:, :, e] = np.where(place >= 0, codes[:, np.maximum(place, 0)], fixed).T
         return Steps(
@@ -244,7 +244,7 @@ class PixelRecurrent(Network):
         context: Array | None = None,
         weight: Array | None = None,
     ) -> None:
-        """Draw codes (n, D) where `held` is FREE, and weigh those that are WEIGHED."""
+        """Draw codes (n, D) where `held` is SAMPLED, and weigh those that are WEIGHTED."""
         # what enters after a step enters for the next one
         last = np.full((1, self.source.shape[1]), NOTHING, np.int32)
         source = np.concatenate([self.source[1:], last])
@@ -254,7 +254,7 @@ class PixelRecurrent(Network):
         inputs = self.layers.inputs
         _recurrent.sample(
             draw, noise, held, codes, weight, self.layers.walk_weights(params, context),
-            inputs.one_hot, inputs.n_inputs, source, _recurrent.pack(params["V"], 1),
+            inputs.input_flags, inputs.n_inputs, source, _recurrent.pack(params["V"], 1),
             params["b"], own, self.n_outputs, self.layers.start(len(codes)),
             self._threads(len(codes), n_threads),
         )  # fmt: skip

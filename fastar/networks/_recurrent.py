@@ -247,7 +247,7 @@ class Recurrent(Network):
         weight: Array | None = None,
         state: State | None = None,
     ) -> None:
-        """Draw codes (n, T F) of T steps where `held` is FREE, and weigh those that are WEIGHED.
+        """Draw codes (n, T F) of T steps where `held` is SAMPLED, weigh those that are WEIGHTED.
 
         state: before the first step, and then after the last.
         """
@@ -256,7 +256,7 @@ class Recurrent(Network):
         V = _recurrent.pack(params["V"].reshape(self.hidden_layer_sizes[-1], -1), 1)
         source = np.arange(codes.shape[1], dtype=np.int32).reshape(-1, self.n_features)
         _recurrent.sample(
-            draw, noise, held, codes, weight, layers, self.inputs.one_hot, self.inputs.n_inputs,
+            draw, noise, held, codes, weight, layers, self.inputs.input_flags, self.inputs.n_inputs,
             source, V, params["b"].reshape(1, -1), own, self.n_outputs,
             self.start(len(codes)) if state is None else state,
             self._threads(codes.size, n_threads),

@@ -237,7 +237,7 @@ class RecurrentFrames(Network):
         weight: Array | None = None,
         state: State | None = None,
     ) -> None:
-        """Draw codes (n, T F) of T steps where `held` is FREE, and weigh those that are WEIGHED.
+        """Draw codes (n, T F) of T steps where `held` is SAMPLED, weigh those that are WEIGHTED.
 
         state: before the first step, and then after the last.
         """

@@ -103,7 +103,7 @@ class RecurrentLayers:
     def weight_shapes(self) -> Mapping[str, tuple[int, ...]]:
         """Name and shape of the weights: W_xh, W_hh and U of each layer."""
         shapes: dict[str, tuple[int, ...]] = {}
-        below: tuple[int, ...] = (len(self.inputs.one_hot), self.inputs.n_inputs)
+        below: tuple[int, ...] = (len(self.inputs.input_flags), self.inputs.n_inputs)
         for layer, H in enumerate(self.sizes):
             shapes[f"W_xh{layer}"] = (*below, self.n_gates * H)
             shapes[f"W_hh{layer}"] = (H, self.n_gates * H)
@@ -197,7 +197,7 @@ class RecurrentLayers:
                 given = product(below[n:], W, np.zeros_like(c[0]), n_threads)
                 given += c[place[steps.sequence[n:]]]
         _recurrent.forward(
-            self._weights(params, layer, c), steps.first, steps.entering, self.inputs.one_hot,
+            self._weights(params, layer, c), steps.first, steps.entering, self.inputs.input_flags,
             self.inputs.n_inputs, given, h, s, slots, n_threads,
         )  # fmt: skip
         mask = None
@@ -299,7 +299,7 @@ class RecurrentLayers:
                 given = product(state[layer - 1][0], W, zeros, n_threads)
                 given += weights[layer].c
             _recurrent.forward(
-                weights[layer], first, codes, self.inputs.one_hot, self.inputs.n_inputs, given,
+                weights[layer], first, codes, self.inputs.input_flags, self.inputs.n_inputs, given,
                 pair, memory, None, n_threads,
             )  # fmt: skip
             h[...], s[...] = pair[n:], memory[n:]
@@ -343,7 +343,7 @@ class RecurrentLayers:
                 gh[n:] = transposed_product(gx, params[f"W_xh{layer}"], n_threads)
             else:
                 total = _recurrent.scatter(
-                    steps.entering, self.inputs.one_hot, self.inputs.n_inputs, slots,
+                    steps.entering, self.inputs.input_flags, self.inputs.n_inputs, slots,
                     self._entering(grads, layer), n_threads,
                 )  # fmt: skip
             grads[f"c{layer}"][...] = total[entering]

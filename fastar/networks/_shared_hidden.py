@@ -147,7 +147,7 @@ class SharedHidden(Network):
         """Return raw (n, D, P) for codes (n, D), and the cache for `backward`."""
         n_threads = self._threads(len(codes), n_threads)
         changes = _inputs.changes(
-            codes, self.inputs.one_hot, self.inputs.n_inputs, self.markov_order, n_threads
+            codes, self.inputs.input_flags, self.inputs.n_inputs, self.markov_order, n_threads
         )
         raw = _cpu.aligned_empty((len(codes), self.n_features, self.n_outputs), self.dtype)
         W, V = self._matrices(params)
@@ -160,7 +160,7 @@ class SharedHidden(Network):
             self._initial(params, len(codes), context, n_threads),
             raw,
             self._activation,
-            self.inputs.unit_changes,
+            self.inputs.binary_inputs,
             n_threads,
         )
         if context is not None:
@@ -200,7 +200,7 @@ class SharedHidden(Network):
             gW,
             gV,
             self._activation,
-            self.inputs.unit_changes,
+            self.inputs.binary_inputs,
             n_threads,
         )
         ga = ga[:, : self.n_hidden]
@@ -225,7 +225,7 @@ class SharedHidden(Network):
         context: Array | None = None,
         weight: Array | None = None,
     ) -> None:
-        """Draw codes (n, D) where `held` is FREE, and weigh those that are WEIGHED."""
+        """Draw codes (n, D) where `held` is SAMPLED, and weigh those that are WEIGHTED."""
         n, n_threads = len(codes), self._threads(len(codes), n_threads)
         W, V = self._matrices(params)
         shift = None
@@ -235,10 +235,10 @@ class SharedHidden(Network):
                 n, self.n_features, self.n_outputs
             )
         _nade.sample(
-            draw, noise, held, codes, weight, self.inputs.one_hot, self.inputs.n_inputs,
+            draw, noise, held, codes, weight, self.inputs.input_flags, self.inputs.n_inputs,
             self.markov_order, W, V, params["b"], params.get("rho"),
             self._initial(params, 1, context, n_threads), shift, self._activation,
-            self.inputs.unit_changes, n_threads,
+            self.inputs.binary_inputs, n_threads,
         )  # fmt: skip
 
     def _threads(self, n_rows: int, n_threads: int) -> int:

@@ -1,84 +1,45 @@
 """Log-densities, gradients and draws of the output distributions."""
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
+from cpython.pycapsule cimport PyCapsule_GetName, PyCapsule_GetPointer, PyCapsule_New
 from cython cimport floating
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
-from conditionals cimport walked_f32, walked_f64
+from conditionals cimport (
+    conditional_spec, draw_function, draw_name, draw_of, draw_spec, feature_spec, walked_rows, weigh_function,
+)
 
 import numpy as np
 
 from fastar._kernels._cpu import aligned_empty, isa
 
 cdef extern from "conditionals.h" nogil:
-    int FASTAR_COMPONENTS, FASTAR_FREE, FASTAR_HELD, FASTAR_WEIGHED
-    ctypedef struct feature_spec:
-        int32_t kind, count
-        double unit, floor, low, high
-    ctypedef struct conditional_spec:
-        const feature_spec* features
-        int64_t n_stretches
-        const int32_t* stretches
-        int may_miss
-        double temperature
-    ctypedef void (*draw_function_f32)(int64_t, int64_t, conditional_spec, float*, int64_t, const float*,
-                                       int64_t, float*) noexcept nogil
-    ctypedef void (*draw_function_f64)(int64_t, int64_t, conditional_spec, double*, int64_t, const double*,
-                                       int64_t, double*) noexcept nogil
-    ctypedef void (*weigh_function_f32)(int64_t, int64_t, int64_t, int64_t, conditional_spec, const float*,
-                                        int64_t, walked_f32) noexcept nogil
-    ctypedef struct draw_f32:
-        draw_function_f32 function
-        weigh_function_f32 weigh
-        int64_t n_noise
-        conditional_spec spec
-    ctypedef void (*weigh_function_f64)(int64_t, int64_t, int64_t, int64_t, conditional_spec, const double*,
-                                        int64_t, walked_f64) noexcept nogil
-    ctypedef struct draw_f64:
-        draw_function_f64 function
-        weigh_function_f64 weigh
-        int64_t n_noise
-        conditional_spec spec
-    ctypedef struct conditionals_f32:
-        void (*log_prob)(int64_t, int64_t, int64_t, conditional_spec, const float*, const float*, float*,
+    int FASTAR_COMPONENTS, FASTAR_OBSERVED, FASTAR_SAMPLED, FASTAR_WEIGHTED
+    ctypedef struct conditionals_table:
+        void (*log_prob)(int64_t, int64_t, int64_t, conditional_spec, const void*, const void*, void*,
                          double*) noexcept nogil
-        void (*gradient)(int64_t, int64_t, int64_t, conditional_spec, const float*, const float*,
-                         const float*, float*, double*, float*) noexcept nogil
-        draw_function_f32 draw
-        draw_function_f32 mode
-        weigh_function_f32 weigh
-    ctypedef struct conditionals_f64:
-        void (*log_prob)(int64_t, int64_t, int64_t, conditional_spec, const double*, const double*, double*,
-                         double*) noexcept nogil
-        void (*gradient)(int64_t, int64_t, int64_t, conditional_spec, const double*, const double*,
-                         const double*, double*, double*, double*) noexcept nogil
-        draw_function_f64 draw
-        draw_function_f64 mode
-        weigh_function_f64 weigh
-    const conditionals_f32* conditionals_f32_for(int isa)
-    const conditionals_f64* conditionals_f64_for(int isa)
+        void (*gradient)(int64_t, int64_t, int64_t, conditional_spec, const void*, const void*,
+                         const void*, void*, double*, void*) noexcept nogil
+        draw_function draw
+        draw_function mode
+        weigh_function weigh
+    const conditionals_table* conditionals_for(int isa, bint is_double)
 
-cdef const conditionals_f32* f32 = conditionals_f32_for(isa)
-cdef const conditionals_f64* f64 = conditionals_f64_for(isa)
+cdef const conditionals_table* f32 = conditionals_for(isa, False)
+cdef const conditionals_table* f64 = conditionals_for(isa, True)
 
 KINDS = ("bernoulli", "categorical", "gaussian", "laplace", "gaussian_mixture", "laplace_mixture",
          "logistic_mixture", "poisson", "negative_binomial")
 MAX_COMPONENTS = FASTAR_COMPONENTS
-FREE, HELD, WEIGHED = FASTAR_FREE, FASTAR_HELD, FASTAR_WEIGHED  # what a walk does with a code; HELD is 0
+# What a walk does with a code; OBSERVED is 0.
+OBSERVED, SAMPLED, WEIGHTED = FASTAR_OBSERVED, FASTAR_SAMPLED, FASTAR_WEIGHTED
 FEATURE = np.dtype([("kind", np.int32), ("count", np.int32), ("unit", np.float64), ("floor", np.float64),
                     ("low", np.float64), ("high", np.float64)])
 
 
 cdef void free_draw(object capsule) noexcept:
-    cdef const char* name = (b"fastar.draw_f32" if PyCapsule_IsValid(capsule, b"fastar.draw_f32")
-                             else b"fastar.draw_f64")
-    PyMem_Free(PyCapsule_GetPointer(capsule, name))
-
-
-cdef extern from "Python.h":
-    bint PyCapsule_IsValid(object, const char*)
+    PyMem_Free(PyCapsule_GetPointer(capsule, PyCapsule_GetName(capsule)))
 
 
 cdef class Kernel:
@@ -126,21 +87,20 @@ cdef class Kernel:
 
     def log_prob(self, const floating[:, :, ::1] raw, const floating[:, ::1] codes, int n_threads):
         """Return logp (n, D) and its row sums (n,) in double precision."""
+        cdef const conditionals_table* kernels = f32 if floating is float else f64
         cdef int64_t n = raw.shape[0], D = raw.shape[1], P = raw.shape[2], r
         self.check(n, D, codes)
         cdef floating[:, ::1] logp = aligned_empty((n, D), np.float32 if floating is float else np.float64)
         cdef double[::1] total = np.empty(n)
         cdef conditional_spec spec = self.spec(1)
         for r in prange(n, nogil=True, num_threads=n_threads):
-            if floating is float:
-                f32.log_prob(1, D, P, spec, &raw[r, 0, 0], &codes[r, 0], &logp[r, 0], &total[r])
-            else:
-                f64.log_prob(1, D, P, spec, &raw[r, 0, 0], &codes[r, 0], &logp[r, 0], &total[r])
+            kernels.log_prob(1, D, P, spec, &raw[r, 0, 0], &codes[r, 0], &logp[r, 0], &total[r])
         return logp.base, total.base
 
     def gradient(self, const floating[:, :, ::1] raw, const floating[:, ::1] codes,
                  const floating[::1] scale, int n_threads):
         """Return the row sums of logp (n,) and scale[r] * d logp / d raw (n, D, P)."""
+        cdef const conditionals_table* kernels = f32 if floating is float else f64
         cdef int64_t n = raw.shape[0], D = raw.shape[1], P = raw.shape[2], r
         self.check(n, D, codes)
         if scale.shape[0] != n:
@@ -151,11 +111,7 @@ cdef class Kernel:
         cdef double[::1] total = np.empty(n)
         cdef conditional_spec spec = self.spec(1)
         for r in prange(n, nogil=True, num_threads=n_threads):
-            if floating is float:
-                f32.gradient(1, D, P, spec, &raw[r, 0, 0], &codes[r, 0], &scale[r],
-                             &logp[threadid(), 0], &total[r], &graw[r, 0, 0])
-            else:
-                f64.gradient(1, D, P, spec, &raw[r, 0, 0], &codes[r, 0], &scale[r],
+            kernels.gradient(1, D, P, spec, &raw[r, 0, 0], &codes[r, 0], &scale[r],
                              &logp[threadid(), 0], &total[r], &graw[r, 0, 0])
         return total.base, graw.base
 
@@ -174,61 +130,41 @@ cdef class Kernel:
         return self.capsule(dtype, 1, 2, 1)
 
     cdef capsule(self, dtype, double temperature, int64_t n_noise, bint mode):
-        cdef draw_f32* draw32
-        cdef draw_f64* draw64
-        if dtype == np.float32:
-            draw32 = <draw_f32*>PyMem_Malloc(sizeof(draw_f32))
-            if draw32 == NULL:
-                raise MemoryError()
-            draw32[0] = draw_f32(f32.draw, f32.weigh, n_noise, self.spec(temperature))
-            if mode:
-                draw32.function = f32.mode
-            return PyCapsule_New(draw32, "fastar.draw_f32", free_draw)
-        draw64 = <draw_f64*>PyMem_Malloc(sizeof(draw_f64))
-        if draw64 == NULL:
+        cdef bint is_double = dtype != np.float32
+        cdef const conditionals_table* kernels = f64 if is_double else f32
+        cdef draw_spec* draw = <draw_spec*>PyMem_Malloc(sizeof(draw_spec))
+        if draw == NULL:
             raise MemoryError()
-        draw64[0] = draw_f64(f64.draw, f64.weigh, n_noise, self.spec(temperature))
+        draw[0] = draw_spec(kernels.draw, kernels.weigh, n_noise, self.spec(temperature))
         if mode:
-            draw64.function = f64.mode
-        return PyCapsule_New(draw64, "fastar.draw_f64", free_draw)
+            draw.function = kernels.mode
+        return PyCapsule_New(draw, draw_name(is_double), free_draw)
 
 
 def choose(draw, int64_t d, floating[:, ::1] raw, const floating[:, ::1] noise, held, floating[::1] codes,
            double[::1] weight):
     """Draw feature d's codes (n,) by its outputs raw (n, P), which are used up, and noise (n, m).
 
-    draw: what a `Kernel` gave. held (n,): where not FREE a code stays, and where WEIGHED log p of it is added
-    to weight (n,); None for FREE everywhere.
+    draw: what a `Kernel` gave. held (n,): where not SAMPLED a code stays, and where WEIGHTED log p of it is
+    added to weight (n,); None for SAMPLED everywhere.
     """
     cdef int64_t n = raw.shape[0], P = raw.shape[1], m = noise.shape[1], r
     cdef const uint8_t[::1] flag = held
     cdef floating[::1] drawn = aligned_empty((max(1, n),), np.float32 if floating is float else np.float64)
-    cdef draw_f32* draw32
-    cdef draw_f64* draw64
     if (noise.shape[0] != n or codes.shape[0] != n or weight.shape[0] != n
             or (held is not None and flag.shape[0] != n)):
         raise ValueError("the shapes of raw, noise, held, codes and weight do not fit together")
     if n == 0:
         return
     cdef const uint8_t* flags = NULL if held is None else &flag[0]
-    if floating is float:
-        draw32 = <draw_f32*>PyCapsule_GetPointer(draw, "fastar.draw_f32")
-        if draw32.n_noise != m:
-            raise ValueError("noise does not fit the draw")
-        with nogil:
-            if flags != NULL:
-                draw32.weigh(n, 1, 0, d, draw32.spec, &raw[0, 0], P,
-                             walked_f32(0, &noise[0, 0], flags, &codes[0], &weight[0]))
-            draw32.function(n, d, draw32.spec, &raw[0, 0], P, &noise[0, 0], m, &drawn[0])
-    else:
-        draw64 = <draw_f64*>PyCapsule_GetPointer(draw, "fastar.draw_f64")
-        if draw64.n_noise != m:
-            raise ValueError("noise does not fit the draw")
-        with nogil:
-            if flags != NULL:
-                draw64.weigh(n, 1, 0, d, draw64.spec, &raw[0, 0], P,
-                             walked_f64(0, &noise[0, 0], flags, &codes[0], &weight[0]))
-            draw64.function(n, d, draw64.spec, &raw[0, 0], P, &noise[0, 0], m, &drawn[0])
+    cdef draw_spec how = draw_of(draw, floating is double)
+    if how.n_noise != m:
+        raise ValueError("noise does not fit the draw")
+    with nogil:
+        if flags != NULL:
+            how.weigh(n, 1, 0, d, how.spec, &raw[0, 0], P,
+                      walked_rows(0, &noise[0, 0], flags, &codes[0], &weight[0]))
+        how.function(n, d, how.spec, &raw[0, 0], P, &noise[0, 0], m, &drawn[0])
     for r in range(n):
-        if flags == NULL or flags[r] == FASTAR_FREE:
+        if flags == NULL or flags[r] == FASTAR_SAMPLED:
             codes[r] = drawn[r]

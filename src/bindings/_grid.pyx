@@ -1,86 +1,53 @@
 """LSTM passes over the pixels of images: states, gradients and samples."""
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from cpython.pycapsule cimport PyCapsule_GetPointer
 from cython cimport floating
 from cython.parallel cimport prange
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
-from conditionals cimport draw_f32, draw_f64, walked_f32, walked_f64
-from inputs cimport input_spec
+from conditionals cimport draw_of, draw_spec, walked_rows
+from inputs cimport input_spec, spec_of
 
 import numpy as np
 
 from fastar._kernels._cpu import aligned_empty, isa
 
 cdef extern from "grid.h" nogil:
-    ctypedef struct grid_pass_f32:
+    ctypedef struct grid_pass:
         int64_t H, n_above, along
         int64_t above[3]
-        const float* W_above
-        const float* W_along
-    ctypedef struct grid_walk_pass_f32:
-        grid_pass_f32 grid
+        const void* W_above
+        const void* W_along
+    ctypedef struct grid_walk_pass:
+        grid_pass grid
         int below
         int64_t K, taps
-        const float* x
-        const float* c
+        const void* x
+        const void* c
         int64_t c_row
-        float* s
-        float* m
-    ctypedef struct grid_walk_f32:
+        void* s
+        void* m
+    ctypedef struct grid_walk:
         int64_t I, J, L, n_passes, P, H
-        const grid_walk_pass_f32* passes
-        input_spec inputs
-        const int32_t* source
-        float scale
-        const float* V
-        const float* b
-        const float* own
-        float* u
-    ctypedef struct grid_f32:
-        void (*gather)(int64_t, int64_t, input_spec, int64_t, const float*, const float*, int64_t,
-                       const float*, float*) noexcept nogil
-        void (*forward)(int64_t, int64_t, int64_t, grid_pass_f32, float*, float*, float*) noexcept nogil
-        void (*backward)(int64_t, int64_t, int64_t, grid_pass_f32, const float*, float*, float*,
-                         float*) noexcept nogil
-        void (*sample)(int64_t, grid_walk_f32, draw_f32, walked_f32, float*) noexcept nogil
-    const grid_f32* grid_f32_for(int isa)
-    ctypedef struct grid_pass_f64:
-        int64_t H, n_above, along
-        int64_t above[3]
-        const double* W_above
-        const double* W_along
-    ctypedef struct grid_walk_pass_f64:
-        grid_pass_f64 grid
-        int below
-        int64_t K, taps
-        const double* x
-        const double* c
-        int64_t c_row
-        double* s
-        double* m
-    ctypedef struct grid_walk_f64:
-        int64_t I, J, L, n_passes, P, H
-        const grid_walk_pass_f64* passes
+        const grid_walk_pass* passes
         input_spec inputs
         const int32_t* source
         double scale
-        const double* V
-        const double* b
-        const double* own
-        double* u
-    ctypedef struct grid_f64:
-        void (*gather)(int64_t, int64_t, input_spec, int64_t, const double*, const double*, int64_t,
-                       const double*, double*) noexcept nogil
-        void (*forward)(int64_t, int64_t, int64_t, grid_pass_f64, double*, double*, double*) noexcept nogil
-        void (*backward)(int64_t, int64_t, int64_t, grid_pass_f64, const double*, double*, double*,
-                         double*) noexcept nogil
-        void (*sample)(int64_t, grid_walk_f64, draw_f64, walked_f64, double*) noexcept nogil
-    const grid_f64* grid_f64_for(int isa)
+        const void* V
+        const void* b
+        const void* own
+        void* u
+    ctypedef struct grid_table:
+        void (*gather)(int64_t, int64_t, input_spec, int64_t, const void*, const void*, int64_t,
+                       const void*, void*) noexcept nogil
+        void (*forward)(int64_t, int64_t, int64_t, grid_pass, void*, void*, void*) noexcept nogil
+        void (*backward)(int64_t, int64_t, int64_t, grid_pass, const void*, void*, void*,
+                         void*) noexcept nogil
+        void (*sample)(int64_t, grid_walk, draw_spec, walked_rows, void*) noexcept nogil
+    const grid_table* grid_for(int isa, bint is_double)
 
-cdef const grid_f32* f32 = grid_f32_for(isa)
-cdef const grid_f64* f64 = grid_f64_for(isa)
+cdef const grid_table* f32 = grid_for(isa, False)
+cdef const grid_table* f64 = grid_for(isa, True)
 
 
 cdef check(bint fits):
@@ -106,9 +73,10 @@ cdef class Pass:
               and len(W_above) >= len(self.above) * 4 * H * H and (along == 0 or len(W_along) >= 4 * H * H))
 
 
-cdef grid_pass_f32 pass_f32(Pass p):
-    cdef grid_pass_f32 out
-    cdef const float[::1] above = p.W_above, along = p.W_along
+cdef grid_pass struct_of(Pass p, const floating* number):
+    """Return the pass as kernels see it; `number` says of which float type."""
+    cdef grid_pass out
+    cdef const floating[::1] above = p.W_above, along = p.W_along
     out.H, out.n_above, out.along = p.H, len(p.above), p.along
     for k, column in enumerate(p.above):
         out.above[k] = column
@@ -118,41 +86,22 @@ cdef grid_pass_f32 pass_f32(Pass p):
     return out
 
 
-cdef grid_pass_f64 pass_f64(Pass p):
-    cdef grid_pass_f64 out
-    cdef const double[::1] above = p.W_above, along = p.W_along
-    out.H, out.n_above, out.along = p.H, len(p.above), p.along
-    for k, column in enumerate(p.above):
-        out.above[k] = column
-    out.W_above, out.W_along = &above[0], NULL
-    if p.along:
-        out.W_along = &along[0]
-    return out
-
-
-cdef input_spec spec_of(const uint8_t[::1] one_hot, int64_t n_inputs):
-    return input_spec(one_hot.shape[0], n_inputs, one_hot.shape[0], &one_hot[0])
-
-
-def gather(const floating[:, :, ::1] codes, const uint8_t[::1] one_hot, int64_t n_inputs,
+def gather(const floating[:, :, ::1] codes, const uint8_t[::1] input_flags, int64_t n_inputs,
            const floating[:, ::1] W, const floating[:, ::1] c, floating[:, :, ::1] slots, int n_threads):
     """Write slots (chunks, pixels n, 4 H) = c + what codes (chunks, pixels n, E) add.
 
     W (E Q, 4 H). c (1, 4 H), or (chunks n, 4 H) of each image.
     """
-    cdef int64_t chunks = codes.shape[0], rows = codes.shape[1], E = one_hot.shape[0], width = W.shape[1], i
+    cdef const grid_table* kernels = f32 if floating is float else f64
+    cdef int64_t chunks = codes.shape[0], rows = codes.shape[1], E = input_flags.shape[0], width = W.shape[1], i
     cdef int64_t n = c.shape[0] // chunks if c.shape[0] > 1 else rows
     cdef int64_t c_row = width if c.shape[0] > 1 else 0
     check(codes.shape[2] == E and W.shape[0] == E * n_inputs and c.shape[1] == width and rows % n == 0
           and slots.shape[0] == chunks and slots.shape[1] == rows and slots.shape[2] == width
           and c.shape[0] in (1, chunks * n))
-    cdef input_spec inputs = spec_of(one_hot, n_inputs)
+    cdef input_spec inputs = spec_of(input_flags, n_inputs)
     for i in prange(chunks, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=1):
-        if floating is float:
-            f32.gather(rows // n, n, inputs, width, &W[0, 0], &c[0, 0] + i * n * c_row, c_row,
-                       &codes[i, 0, 0], &slots[i, 0, 0])
-        else:
-            f64.gather(rows // n, n, inputs, width, &W[0, 0], &c[0, 0] + i * n * c_row, c_row,
+        kernels.gather(rows // n, n, inputs, width, &W[0, 0], &c[0, 0] + i * n * c_row, c_row,
                        &codes[i, 0, 0], &slots[i, 0, 0])
 
 
@@ -167,20 +116,13 @@ def forward(Pass p, floating[:, :, :, :, ::1] s, floating[:, :, :, :, ::1] m, fl
 
     slots (chunks, I, J, n, 4 H): IN what enters, OUT activations.
     """
+    cdef const grid_table* kernels = f32 if floating is float else f64
     cdef int64_t chunks = slots.shape[0], n = slots.shape[3], i
     cdef int64_t height = slots.shape[1], width = slots.shape[2]
     check_grid(p, (<object>s).shape, (<object>m).shape, (<object>slots).shape)
-    cdef grid_pass_f32 p32
-    cdef grid_pass_f64 p64
-    if floating is float:
-        p32 = pass_f32(p)
-    else:
-        p64 = pass_f64(p)
+    cdef grid_pass grid = struct_of(p, <const floating*>NULL)
     for i in prange(chunks, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=1):
-        if floating is float:
-            f32.forward(height, width, n, p32, &s[i, 0, 0, 0, 0], &m[i, 0, 0, 0, 0], &slots[i, 0, 0, 0, 0])
-        else:
-            f64.forward(height, width, n, p64, &s[i, 0, 0, 0, 0], &m[i, 0, 0, 0, 0], &slots[i, 0, 0, 0, 0])
+        kernels.forward(height, width, n, grid, &s[i, 0, 0, 0, 0], &m[i, 0, 0, 0, 0], &slots[i, 0, 0, 0, 0])
 
 
 def backward(Pass p, floating[:, :, :, :, ::1] m, floating[:, :, :, :, ::1] slots, floating[:, :, :, :, ::1] gs,
@@ -189,23 +131,15 @@ def backward(Pass p, floating[:, :, :, :, ::1] m, floating[:, :, :, :, ::1] slot
 
     p: with transposed weights.
     """
+    cdef const grid_table* kernels = f32 if floating is float else f64
     cdef int64_t chunks = slots.shape[0], n = slots.shape[3], i
     cdef int64_t height = slots.shape[1], width = slots.shape[2]
     check_grid(p, (<object>gs).shape, (<object>m).shape, (<object>slots).shape)
     dtype = np.float32 if floating is float else np.float64
     cdef floating[:, ::1] gm = aligned_empty((chunks, (width + 2) * n * p.H), dtype)
-    cdef grid_pass_f32 p32
-    cdef grid_pass_f64 p64
-    if floating is float:
-        p32 = pass_f32(p)
-    else:
-        p64 = pass_f64(p)
+    cdef grid_pass grid = struct_of(p, <const floating*>NULL)
     for i in prange(chunks, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=1):
-        if floating is float:
-            f32.backward(height, width, n, p32, &m[i, 0, 0, 0, 0], &slots[i, 0, 0, 0, 0], &gs[i, 0, 0, 0, 0],
-                         &gm[i, 0])
-        else:
-            f64.backward(height, width, n, p64, &m[i, 0, 0, 0, 0], &slots[i, 0, 0, 0, 0], &gs[i, 0, 0, 0, 0],
+        kernels.backward(height, width, n, grid, &m[i, 0, 0, 0, 0], &slots[i, 0, 0, 0, 0], &gs[i, 0, 0, 0, 0],
                          &gm[i, 0])
 
 
@@ -226,30 +160,24 @@ cdef class Walked:
 
 
 def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, weight, passes,
-           int64_t n_passes, const uint8_t[::1] one_hot, int64_t n_inputs, const int32_t[:, ::1] source,
+           int64_t n_passes, const uint8_t[::1] input_flags, int64_t n_inputs, const int32_t[:, ::1] source,
            double scale, const floating[::1] V, const floating[:, ::1] b, own, shape, int64_t share,
            int n_threads):
-    """Fill codes (n, I J) pixel by pixel, but for those with held (n, I J) not FREE.
+    """Fill codes (n, I J) pixel by pixel, but for those with held (n, I J) not SAMPLED.
 
     passes: `Walked` of each layer in turn, n_passes of each. source (I J, E): what enters, see
     `_recurrent.sample`; numbers times scale. V (H, P) by `pack`, b (I J, P), own (n, P) or None, shape: I and
     J, share: images that walk together.
     """
+    cdef const grid_table* kernels = f32 if floating is float else f64
     cdef int64_t n = codes.shape[0], D = codes.shape[1], height = shape[0], width = shape[1], P = b.shape[1]
-    cdef int64_t i, k, r, E = one_hot.shape[0], L = len(passes) // n_passes, H = passes[0].grid_pass.H
-    cdef int64_t count = len(passes), n_noise, rows = min(share, n)
+    cdef int64_t i, k, r, E = input_flags.shape[0], L = len(passes) // n_passes, H = passes[0].grid_pass.H
+    cdef int64_t count = len(passes), rows = min(share, n)
     dtype = np.float32 if floating is float else np.float64
-    cdef draw_f32 draw32
-    cdef draw_f64 draw64
-    if floating is float:
-        draw32 = (<draw_f32*>PyCapsule_GetPointer(draw, "fastar.draw_f32"))[0]
-        n_noise = draw32.n_noise
-    else:
-        draw64 = (<draw_f64*>PyCapsule_GetPointer(draw, "fastar.draw_f64"))[0]
-        n_noise = draw64.n_noise
+    cdef draw_spec how = draw_of(draw, floating is double)
     cdef const uint8_t[:, ::1] is_held = held
     cdef double[::1] log_weight = np.zeros(n) if weight is None else weight
-    check(height * width == D and noise.shape[0] == n and noise.shape[1] == D and noise.shape[2] == n_noise
+    check(height * width == D and noise.shape[0] == n and noise.shape[1] == D and noise.shape[2] == how.n_noise
           and (held is None or held.shape == (n, D)) and log_weight.shape[0] == n and source.shape[0] == D
           and source.shape[1] == E and np.asarray(source).max() < D and b.shape[0] == D
           and V.shape[0] >= H * P and (own is None or own.shape == (n, P))
@@ -261,28 +189,23 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
     cdef floating[:, ::1] states = np.zeros((n_shares, (4 * count + L) * row), dtype)
     cdef floating[:, ::1] scratch = aligned_empty((n_shares, rows * (4 * H + P + 1 + E)), dtype)
     cdef size_t total = n_shares * count
-    cdef grid_walk_pass_f32* passes32 = <grid_walk_pass_f32*>PyMem_Malloc(total * sizeof(grid_walk_pass_f32))
-    cdef grid_walk_pass_f64* passes64 = <grid_walk_pass_f64*>PyMem_Malloc(total * sizeof(grid_walk_pass_f64))
+    cdef grid_walk_pass* structs = <grid_walk_pass*>PyMem_Malloc(total * sizeof(grid_walk_pass))
     cdef const floating[:, ::1] own_ = own, c
     cdef const floating[::1] x
     cdef const floating* own_row = NULL
     cdef const uint8_t* held_row = NULL
     cdef bint any_held = held is not None, any_own = own is not None
-    cdef input_spec inputs = spec_of(one_hot, n_inputs)
+    cdef input_spec inputs = spec_of(input_flags, n_inputs)
     try:
-        if passes32 == NULL or passes64 == NULL:
+        if structs == NULL:
             raise MemoryError()
         for i in range(n_shares):
             for k, each in enumerate(passes):
                 x, c = each.x, each.c
-                if floating is float:
-                    passes32[i * count + k] = grid_walk_pass_f32(
-                        pass_f32(each.grid_pass), each.below, H, each.taps, &x[0], &c[0, 0],
-                        4 * H if c.shape[0] > 1 else 0, &states[i, 4 * k * row], &states[i, (4 * k + 2) * row])
-                else:
-                    passes64[i * count + k] = grid_walk_pass_f64(
-                        pass_f64(each.grid_pass), each.below, H, each.taps, &x[0], &c[0, 0],
-                        4 * H if c.shape[0] > 1 else 0, &states[i, 4 * k * row], &states[i, (4 * k + 2) * row])
+                structs[i * count + k] = grid_walk_pass(
+                    struct_of(<Pass?>each.grid_pass, <const floating*>NULL), each.below, H, each.taps, &x[0],
+                    &c[0, 0],
+                    4 * H if c.shape[0] > 1 else 0, &states[i, 4 * k * row], &states[i, (4 * k + 2) * row])
         for i in prange(n_shares, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=1):
             r = i * rows
             held_row = NULL
@@ -291,20 +214,11 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
             own_row = NULL
             if any_own:
                 own_row = &own_[r, 0]
-            if floating is float:
-                f32.sample(min(rows, n - r),
-                           grid_walk_f32(height, width, L, n_passes, P, H, passes32 + i * count, inputs,
-                                         &source[0, 0], scale, &V[0], &b[0, 0], own_row,
-                                         &states[i, 4 * count * row]), draw32,
-                           walked_f32(r, &noise[r, 0, 0], held_row, &codes[r, 0], &log_weight[r]),
-                           &scratch[i, 0])
-            else:
-                f64.sample(min(rows, n - r),
-                           grid_walk_f64(height, width, L, n_passes, P, H, passes64 + i * count, inputs,
-                                         &source[0, 0], scale, &V[0], &b[0, 0], own_row,
-                                         &states[i, 4 * count * row]), draw64,
-                           walked_f64(r, &noise[r, 0, 0], held_row, &codes[r, 0], &log_weight[r]),
+            kernels.sample(min(rows, n - r),
+                           grid_walk(height, width, L, n_passes, P, H, structs + i * count, inputs,
+                                     &source[0, 0], scale, &V[0], &b[0, 0], own_row,
+                                     &states[i, 4 * count * row]), how,
+                           walked_rows(r, &noise[r, 0, 0], held_row, &codes[r, 0], &log_weight[r]),
                            &scratch[i, 0])
     finally:
-        PyMem_Free(passes32)
-        PyMem_Free(passes64)
+        PyMem_Free(structs)

@@ -8,24 +8,23 @@ import numpy as np
 
 from fastar._kernels._cpu import aligned_empty, isa
 
-from inputs cimport (
-    changes_by_feature, changes_f32, input_spec, inputs_f32, inputs_f32_for, inputs_f64, inputs_f64_for,
-)
+from inputs cimport changes_by_feature, changes_by_row, input_spec, inputs_for, inputs_table
 
-cdef const inputs_f32* f32 = inputs_f32_for(isa)
-cdef const inputs_f64* f64 = inputs_f64_for(isa)
+cdef const inputs_table* f32 = inputs_for(isa, False)
+cdef const inputs_table* f64 = inputs_for(isa, True)
 
 
-def changes(const floating[:, ::1] codes, const uint8_t[::1] one_hot, int64_t n_inputs,
+def changes(const floating[:, ::1] codes, const uint8_t[::1] input_flags, int64_t n_inputs,
             int64_t markov_order, int n_threads):
     """Return (count, at, row, value): the first count[r] entries of row r are its changes.
 
-    codes (n, D), one_hot (D,); count (n,), at, row, value (n, capacity).
+    codes (n, D), input_flags (D,); count (n,), at, row, value (n, capacity).
     """
+    cdef const inputs_table* kernels = f32 if floating is float else f64
     cdef int64_t n = codes.shape[0], D = codes.shape[1], r
-    if one_hot.shape[0] != D:
-        raise ValueError("one_hot and codes differ in the number of features")
-    cdef input_spec spec = input_spec(D, n_inputs, markov_order, &one_hot[0])
+    if input_flags.shape[0] != D:
+        raise ValueError("input_flags and codes differ in the number of features")
+    cdef input_spec spec = input_spec(D, n_inputs, markov_order, &input_flags[0])
     cdef int64_t capacity = max(1, D - 1 + max(0, D - 1 - markov_order))
     dtype = np.float32 if floating is float else np.float64
     cdef int32_t[::1] count = np.empty(n, np.int32)
@@ -33,10 +32,7 @@ def changes(const floating[:, ::1] codes, const uint8_t[::1] one_hot, int64_t n_
     cdef int32_t[:, ::1] row = aligned_empty((n, capacity), np.int32)
     cdef floating[:, ::1] value = aligned_empty((n, capacity), dtype)
     for r in prange(n, nogil=True, num_threads=n_threads):
-        if floating is float:
-            count[r] = f32.changes(spec, &codes[r, 0], &at[r, 0], &row[r, 0], &value[r, 0])
-        else:
-            count[r] = f64.changes(spec, &codes[r, 0], &at[r, 0], &row[r, 0], &value[r, 0])
+        count[r] = kernels.changes(spec, &codes[r, 0], &at[r, 0], &row[r, 0], &value[r, 0])
     return count.base, at.base, row.base, value.base
 
 
@@ -55,6 +51,6 @@ def by_feature(changes, int64_t D, int64_t block, int n_threads):
     cdef int32_t[:, :, ::1] entries = aligned_empty((blocks, 2, block * capacity), np.int32)
     for i in prange(blocks, nogil=True, num_threads=n_threads):
         f32.by_feature(min(block, n - i * block), i * block, D,
-                       changes_f32(capacity, &count[0], &at[0, 0], &row[0, 0], NULL),
+                       changes_by_row(capacity, &count[0], &at[0, 0], &row[0, 0], NULL),
                        changes_by_feature(&first[i, 0], &entries[i, 0, 0], &entries[i, 1, 0]))
     return first.base, entries.base

@@ -1,14 +1,13 @@
 """Masked networks: products with staircase weights, and sampling unit by unit."""
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from cpython.pycapsule cimport PyCapsule_GetPointer
 from cython cimport floating
 from cython.parallel cimport prange, threadid
 from libc.math cimport ceil, sqrt
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t
 
-from conditionals cimport draw_f32, draw_f64, walked_f32, walked_f64
-from inputs cimport input_spec
+from conditionals cimport draw_of, draw_spec, walked_rows
+from inputs cimport input_spec, spec_of
 
 import numpy as np
 
@@ -26,109 +25,60 @@ cdef extern from "masked.h" nogil:
         const int64_t* panel_first
         const int64_t* panel_stride
         const int64_t* panel_offset
-    ctypedef struct staircase_f32:
+    ctypedef struct staircase:
         int64_t rows, columns
         const int64_t* row_begin
         const int64_t* row_end
         const int64_t* column_begin
         const int64_t* column_end
-        const float* W
-    ctypedef struct listed_f32:
+        const void* W
+    ctypedef struct listed_inputs:
         int64_t n, capacity
         const int32_t* row
-        const float* value
+        const void* value
         const int32_t* edges
-    ctypedef struct sampled_f32:
-        staircase_f32 stairs
+    ctypedef struct sampled_weights:
+        staircase stairs
         masked_blocks blocks
-        const float* packed
-    ctypedef struct masked_walk_f32:
+        const void* packed
+    ctypedef struct masked_walk:
         int64_t D, P, n_layers, block
         int activation
         input_spec inputs
         const int64_t** final
-        const sampled_f32* layers
-        const sampled_f32* direct
-        const float** bias
+        const sampled_weights* layers
+        const sampled_weights* direct
+        const void** bias
         int own_bias
         const int32_t* feature
-    ctypedef struct masked_f32:
+    ctypedef struct masked_table:
         int64_t depth, width, sample_rows, group, stride
-        void (*forward)(int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f32, const float*,
-                        const float*, int, int, float*, float*) noexcept nogil
-        void (*backward)(int64_t, int64_t, int64_t, int64_t, staircase_f32, const float*, int, const float*,
-                         float*, float*) noexcept nogil
-        void (*copy_columns)(int64_t, int64_t, const float*, int64_t, float*, int64_t) noexcept nogil
-        void (*outer)(int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f32, const float*, int64_t,
-                      const float*, float*) noexcept nogil
+        void (*forward)(int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, staircase, const void*,
+                        const void*, int, int, void*, void*) noexcept nogil
+        void (*backward)(int64_t, int64_t, int64_t, int64_t, staircase, const void*, int, const void*,
+                         void*, void*) noexcept nogil
+        void (*copy_columns)(int64_t, int64_t, const void*, int64_t, void*, int64_t) noexcept nogil
+        void (*outer)(int64_t, int64_t, int64_t, int64_t, int64_t, staircase, const void*, int64_t,
+                      const void*, void*) noexcept nogil
         int64_t slab, reach
-        void (*edges)(int64_t, int64_t, int32_t, listed_f32, int32_t*) noexcept nogil
-        void (*gather)(int64_t, int64_t, int64_t, int64_t, staircase_f32, listed_f32, const float*, int, int,
-                       float*, float*) noexcept nogil
-        void (*scatter)(int64_t, staircase_f32, listed_f32, const float*, float*, int32_t*,
-                        float*) noexcept nogil
-        void (*activate)(int64_t, int64_t, int, float*, int64_t) noexcept nogil
-        void (*drop)(int64_t, const uint16_t*, int32_t, float, const float*, float*) noexcept nogil
-        void (*column_sums)(int64_t, int64_t, const float*, int64_t, float*) noexcept nogil
-        void (*pack)(int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f32, float*) noexcept nogil
-        int64_t (*sample_scratch)(masked_walk_f32) noexcept nogil
-        void (*sample)(int64_t, masked_walk_f32, draw_f32, walked_f32, float*, int32_t*, int32_t*,
-                       float*) noexcept nogil
-    const masked_f32* masked_f32_for(int isa)
-    ctypedef struct staircase_f64:
-        int64_t rows, columns
-        const int64_t* row_begin
-        const int64_t* row_end
-        const int64_t* column_begin
-        const int64_t* column_end
-        const double* W
-    ctypedef struct listed_f64:
-        int64_t n, capacity
-        const int32_t* row
-        const double* value
-        const int32_t* edges
-    ctypedef struct sampled_f64:
-        staircase_f64 stairs
-        masked_blocks blocks
-        const double* packed
-    ctypedef struct masked_walk_f64:
-        int64_t D, P, n_layers, block
-        int activation
-        input_spec inputs
-        const int64_t** final
-        const sampled_f64* layers
-        const sampled_f64* direct
-        const double** bias
-        int own_bias
-        const int32_t* feature
-    ctypedef struct masked_f64:
-        int64_t depth, width, sample_rows, group, stride
-        void (*forward)(int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f64, const double*,
-                        const double*, int, int, double*, double*) noexcept nogil
-        void (*backward)(int64_t, int64_t, int64_t, int64_t, staircase_f64, const double*, int, const double*,
-                         double*, double*) noexcept nogil
-        void (*copy_columns)(int64_t, int64_t, const double*, int64_t, double*, int64_t) noexcept nogil
-        void (*outer)(int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f64, const double*, int64_t,
-                      const double*, double*) noexcept nogil
-        int64_t slab, reach
-        void (*edges)(int64_t, int64_t, int32_t, listed_f64, int32_t*) noexcept nogil
-        void (*gather)(int64_t, int64_t, int64_t, int64_t, staircase_f64, listed_f64, const double*, int, int,
-                       double*, double*) noexcept nogil
-        void (*scatter)(int64_t, staircase_f64, listed_f64, const double*, double*, int32_t*,
-                        double*) noexcept nogil
-        void (*activate)(int64_t, int64_t, int, double*, int64_t) noexcept nogil
-        void (*drop)(int64_t, const uint16_t*, int32_t, double, const double*, double*) noexcept nogil
-        void (*column_sums)(int64_t, int64_t, const double*, int64_t, double*) noexcept nogil
-        void (*pack)(int64_t, int64_t, int64_t, int64_t, int64_t, staircase_f64, double*) noexcept nogil
-        int64_t (*sample_scratch)(masked_walk_f64) noexcept nogil
-        void (*sample)(int64_t, masked_walk_f64, draw_f64, walked_f64, double*, int32_t*, int32_t*,
-                       double*) noexcept nogil
-    const masked_f64* masked_f64_for(int isa)
+        void (*edges)(int64_t, int64_t, int32_t, listed_inputs, int32_t*) noexcept nogil
+        void (*gather)(int64_t, int64_t, int64_t, int64_t, staircase, listed_inputs, const void*, int, int,
+                       void*, void*) noexcept nogil
+        void (*scatter)(int64_t, staircase, listed_inputs, const void*, void*, int32_t*,
+                        void*) noexcept nogil
+        void (*activate)(int64_t, int64_t, int, void*, int64_t) noexcept nogil
+        void (*drop)(int64_t, const uint16_t*, int32_t, double, const void*, void*) noexcept nogil
+        void (*column_sums)(int64_t, int64_t, const void*, int64_t, void*) noexcept nogil
+        void (*pack)(int64_t, int64_t, int64_t, int64_t, int64_t, staircase, void*) noexcept nogil
+        int64_t (*sample_scratch)(masked_walk) noexcept nogil
+        void (*sample)(int64_t, masked_walk, draw_spec, walked_rows, void*, int32_t*, int32_t*,
+                       void*) noexcept nogil
+    const masked_table* masked_for(int isa, bint is_double)
 
 ACTIVATIONS = ("sigmoid", "tanh", "relu")  # in the order of the C enumeration
 
-cdef const masked_f32* f32 = masked_f32_for(isa)
-cdef const masked_f64* f64 = masked_f64_for(isa)
+cdef const masked_table* f32 = masked_for(isa, False)
+cdef const masked_table* f64 = masked_for(isa, True)
 
 cdef int64_t OUTER_ROWS = 48  # rows of W that a task of `outer` takes: whole tiles of any instruction set
 
@@ -139,7 +89,8 @@ def sample_block(dtype, int64_t n_features):
     What is done within a block, column by column, grows with it; what is done once a block, for all columns to
     come, grows with the number of blocks.
     """
-    cdef int64_t group = f32.group if dtype == np.float32 else f64.group
+    cdef const masked_table* kernels = f32 if dtype == np.float32 else f64
+    cdef int64_t group = kernels.group
     return <int64_t>ceil(sqrt(0.75 * n_features) / group) * group
 
 
@@ -185,14 +136,8 @@ cdef class Staircase:
                 np.asarray(self.column_end))
 
 
-cdef staircase_f32 stairs_f32(Staircase s, const float* W) noexcept nogil:
-    return staircase_f32(s.rows, s.columns, &s.row_begin[0], &s.row_end[0], &s.column_begin[0],
-                         &s.column_end[0], W)
-
-
-cdef staircase_f64 stairs_f64(Staircase s, const double* W) noexcept nogil:
-    return staircase_f64(s.rows, s.columns, &s.row_begin[0], &s.row_end[0], &s.column_begin[0],
-                         &s.column_end[0], W)
+cdef staircase struct_of(Staircase s, const void* W) noexcept nogil:
+    return staircase(s.rows, s.columns, &s.row_begin[0], &s.row_end[0], &s.column_begin[0], &s.column_end[0], W)
 
 
 cdef check(bint fits):
@@ -200,8 +145,8 @@ cdef check(bint fits):
         raise ValueError("the shapes of the units, the weights and their staircase do not fit together")
 
 
-def restrict(const floating[:, ::1] W, const int64_t[::1] rows, const int64_t[::1] columns, Staircase stairs,
-             int n_threads):
+def gather_masked(const floating[:, ::1] W, const int64_t[::1] rows, const int64_t[::1] columns,
+                  Staircase stairs, int n_threads):
     """Return W[rows][:, columns] within the stairs, zero outside of them."""
     dtype = np.float32 if floating is float else np.float64
     cdef floating[:, ::1] out = aligned_empty((stairs.rows, stairs.columns), dtype)
@@ -213,9 +158,9 @@ def restrict(const floating[:, ::1] W, const int64_t[::1] rows, const int64_t[::
     return out.base
 
 
-def release(const floating[:, ::1] G, const int64_t[::1] rows, const int64_t[::1] columns, Staircase stairs,
-            floating[:, ::1] out, int n_threads):
-    """Undo `restrict`: write out[rows][:, columns] = G within the stairs, and zero outside of them."""
+def scatter_masked(const floating[:, ::1] G, const int64_t[::1] rows, const int64_t[::1] columns,
+                   Staircase stairs, floating[:, ::1] out, int n_threads):
+    """Undo `gather_masked`: write out[rows][:, columns] = G within the stairs, and zero outside of them."""
     cdef int64_t i, j
     check(rows.shape[0] == stairs.rows and columns.shape[0] == stairs.columns and G.shape[0] == stairs.rows
           and G.shape[1] == stairs.columns and out.shape[0] == stairs.rows and out.shape[1] == stairs.columns)
@@ -238,12 +183,9 @@ def forward(const floating[:, ::1] A, Staircase stairs, const floating[:, ::1] W
 
     A (n, rows). activation: a number of ACTIVATIONS, or -1 for the identity.
     """
+    cdef const masked_table* kernels = f32 if floating is float else f64
     cdef int64_t n = A.shape[0], N = W.shape[1], K = W.shape[0], i, j, k, t, turn, next
-    cdef int64_t panel, depth
-    if floating is float:
-        panel, depth = f32.width, f32.depth
-    else:
-        panel, depth = f64.width, f64.depth
+    cdef int64_t panel = kernels.width, depth = kernels.depth
     cdef int add = bias is None
     check(K == stairs.rows and N == stairs.columns and A.shape[1] == K and out.shape[0] == n
           and out.shape[1] == N)
@@ -262,21 +204,17 @@ def forward(const floating[:, ::1] A, Staircase stairs, const floating[:, ::1] W
                 j = i * panel
                 i = panel_of(turn + 1, t, n_threads, panels)
                 next = N if i < 0 else i * panel
-                if floating is float:
-                    f32.forward(n, k * depth, min(K, (k + 1) * depth), j, min(N, j + panel), next,
-                                stairs_f32(stairs, &W[0, 0]), &A[0, 0], &b[0], add, activation, &out[0, 0],
-                                &packed[t, 0])
-                else:
-                    f64.forward(n, k * depth, min(K, (k + 1) * depth), j, min(N, j + panel), next,
-                                stairs_f64(stairs, &W[0, 0]), &A[0, 0], &b[0], add, activation, &out[0, 0],
+                kernels.forward(n, k * depth, min(K, (k + 1) * depth), j, min(N, j + panel), next,
+                                struct_of(stairs, &W[0, 0]), &A[0, 0], &b[0], add, activation, &out[0, 0],
                                 &packed[t, 0])
 
 
 def backward(const floating[:, ::1] G, Staircase stairs, const floating[:, ::1] W,
              const floating[:, ::1] h, floating[:, ::1] gh, int activation, int n_threads):
     """Write gh (n, rows) = (G W^T) * g'(a), where h = g(a). G (n, columns)."""
+    cdef const masked_table* kernels = f32 if floating is float else f64
     cdef int64_t n = G.shape[0], N = W.shape[1], K = W.shape[0], i, j, k
-    cdef int64_t panel = f32.width if floating is float else f64.width
+    cdef int64_t panel = kernels.width
     check(K == stairs.rows and N == stairs.columns and G.shape[1] == N and h.shape[0] == n
           and h.shape[1] == K and gh.shape[0] == n and gh.shape[1] == K)
     cdef int64_t panels = (K + panel - 1) // panel, longest = 1
@@ -287,19 +225,16 @@ def backward(const floating[:, ::1] G, Staircase stairs, const floating[:, ::1] 
     for i in prange(panels, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=1):
         k = i * panel
         j = min(K, k + n_threads * panel)
-        if floating is float:
-            f32.backward(n, k, min(K, k + panel), j, stairs_f32(stairs, &W[0, 0]), &G[0, 0], activation,
-                         &h[0, 0], &gh[0, 0], &packed[threadid(), 0])
-        else:
-            f64.backward(n, k, min(K, k + panel), j, stairs_f64(stairs, &W[0, 0]), &G[0, 0], activation,
+        kernels.backward(n, k, min(K, k + panel), j, struct_of(stairs, &W[0, 0]), &G[0, 0], activation,
                          &h[0, 0], &gh[0, 0], &packed[threadid(), 0])
 
 
 def outer(const floating[:, ::1] A, const floating[:, ::1] G, Staircase stairs, floating[:, ::1] gW,
           int n_threads):
     """Write gW = A^T G within the stairs. A (n, rows), G (n, columns)."""
+    cdef const masked_table* kernels = f32 if floating is float else f64
     cdef int64_t n = A.shape[0], N = gW.shape[1], K = gW.shape[0], i, j, k, p, rows
-    cdef int64_t panel = f32.width if floating is float else f64.width
+    cdef int64_t panel = kernels.width
     cdef int64_t panels = (N + panel - 1) // panel
     check(K == stairs.rows and N == stairs.columns and A.shape[1] == K and G.shape[0] == n
           and G.shape[1] == N)
@@ -308,60 +243,44 @@ def outer(const floating[:, ::1] A, const floating[:, ::1] G, Staircase stairs, 
     cdef floating[:, ::1] columns = aligned_empty((panels, max(1, n) * panel), dtype)
     cdef floating[:, ::1] chunks = aligned_empty((n_threads, max(1, n) * OUTER_ROWS), dtype)
     for p in prange(panels, nogil=True, num_threads=n_threads, schedule="static"):
-        if floating is float:
-            f32.copy_columns(n, min(panel, N - p * panel), &G[0, 0] + p * panel, N, &columns[p, 0], panel)
-        else:
-            f64.copy_columns(n, min(panel, N - p * panel), &G[0, 0] + p * panel, N, &columns[p, 0], panel)
+        kernels.copy_columns(n, min(panel, N - p * panel), &G[0, 0] + p * panel, N, &columns[p, 0], panel)
     for i in prange((K + OUTER_ROWS - 1) // OUTER_ROWS, nogil=True, num_threads=n_threads,
                     schedule="dynamic", chunksize=1):
         k = i * OUTER_ROWS
         rows = min(OUTER_ROWS, K - k)
-        if floating is float:
-            f32.copy_columns(n, rows, &A[0, 0] + k, K, &chunks[threadid(), 0], OUTER_ROWS)
-            for p in range(panels):
-                j = p * panel
-                f32.outer(n, k, k + rows, j, min(N, j + panel), stairs_f32(stairs, NULL),
-                          &chunks[threadid(), 0], OUTER_ROWS, &columns[p, 0], &gW[0, 0])
-        else:
-            f64.copy_columns(n, rows, &A[0, 0] + k, K, &chunks[threadid(), 0], OUTER_ROWS)
-            for p in range(panels):
-                j = p * panel
-                f64.outer(n, k, k + rows, j, min(N, j + panel), stairs_f64(stairs, NULL),
+        kernels.copy_columns(n, rows, &A[0, 0] + k, K, &chunks[threadid(), 0], OUTER_ROWS)
+        for p in range(panels):
+            j = p * panel
+            kernels.outer(n, k, k + rows, j, min(N, j + panel), struct_of(stairs, NULL),
                           &chunks[threadid(), 0], OUTER_ROWS, &columns[p, 0], &gW[0, 0])
 
 
 def activate(floating[:, ::1] h, int activation, int n_threads):
     """Write h = g(h)."""
+    cdef const masked_table* kernels = f32 if floating is float else f64
     cdef int64_t n = h.shape[0], N = h.shape[1], r
     for r in prange(n, nogil=True, num_threads=n_threads, schedule="static"):
-        if floating is float:
-            f32.activate(1, N, activation, &h[r, 0], N)
-        else:
-            f64.activate(1, N, activation, &h[r, 0], N)
+        kernels.activate(1, N, activation, &h[r, 0], N)
 
 
 def drop(const floating[:, ::1] x, const uint16_t[:, ::1] chance, int32_t below, double scale,
          floating[:, ::1] out, int n_threads):
     """Write out = scale * x, but zero where the chance lies below a number; all (n, units)."""
+    cdef const masked_table* kernels = f32 if floating is float else f64
     cdef int64_t n = x.shape[0], N = x.shape[1], r
     check(chance.shape[0] == n and chance.shape[1] == N and out.shape[0] == n and out.shape[1] == N)
     for r in prange(n, nogil=True, num_threads=n_threads, schedule="static"):
-        if floating is float:
-            f32.drop(N, &chance[r, 0], below, scale, &x[r, 0], &out[r, 0])
-        else:
-            f64.drop(N, &chance[r, 0], below, scale, &x[r, 0], &out[r, 0])
+        kernels.drop(N, &chance[r, 0], below, scale, &x[r, 0], &out[r, 0])
 
 
 def column_sums(const floating[:, ::1] G, floating[::1] sums, int n_threads):
     """Write the sums (columns,) of G (n, columns)."""
+    cdef const masked_table* kernels = f32 if floating is float else f64
     cdef int64_t n = G.shape[0], N = G.shape[1], j
-    cdef int64_t slab = f32.slab if floating is float else f64.slab
+    cdef int64_t slab = kernels.slab
     check(sums.shape[0] == N)
     for j in prange(0, N, slab, nogil=True, num_threads=n_threads, schedule="static"):
-        if floating is float:
-            f32.column_sums(n, min(slab, N - j), &G[0, 0] + j, N, &sums[j])
-        else:
-            f64.column_sums(n, min(slab, N - j), &G[0, 0] + j, N, &sums[j])
+        kernels.column_sums(n, min(slab, N - j), &G[0, 0] + j, N, &sums[j])
 
 
 def listed(changes, int64_t rows, int n_threads):
@@ -373,7 +292,7 @@ def listed(changes, int64_t rows, int n_threads):
     cdef const int32_t[:, ::1] row = changes[2]
     cdef int64_t n = count.shape[0], chunks = (rows + f32.reach - 1) // f32.reach, r
     cdef int32_t[:, ::1] edges = aligned_empty((chunks + 1, max(1, n)), np.int32)
-    cdef listed_f32 x = listed_f32(n, row.shape[1], &row[0, 0], NULL, NULL)
+    cdef listed_inputs x = listed_inputs(n, row.shape[1], &row[0, 0], NULL, NULL)
     for r in prange(n, nogil=True, num_threads=n_threads, schedule="static"):
         f32.edges(r, rows, count[r], x, &edges[0, r])
     return changes[2], changes[3], edges.base
@@ -382,43 +301,40 @@ def listed(changes, int64_t rows, int n_threads):
 def gather(inputs, Staircase stairs, const floating[:, ::1] W, bias, floating[:, ::1] out, int activation,
            int n_threads):
     """Do what `forward` does, for inputs that `listed` returned."""
+    cdef const masked_table* kernels = f32 if floating is float else f64
     cdef const int32_t[:, ::1] row, edges
     cdef const floating[:, ::1] value
     row, value, edges = inputs
     cdef int64_t n = out.shape[0], N = W.shape[1], K = W.shape[0], i, r, j
-    cdef int64_t slab = f32.slab if floating is float else f64.slab
+    cdef int64_t slab = kernels.slab
     cdef int add = bias is None
     check(K == stairs.rows and N == stairs.columns and out.shape[1] == N and row.shape[0] == n
-          and edges.shape[0] == (K + f32.reach - 1) // f32.reach + 1)
+          and edges.shape[0] == (K + kernels.reach - 1) // kernels.reach + 1)
     cdef const floating[::1] b = out[0] if add else bias
     check(b.shape[0] == N)
     cdef int64_t slabs = (N + slab - 1) // slab
     cdef int64_t blocks = max(1, min(n // 16, 2 * n_threads // slabs)), rows = (n + blocks - 1) // blocks
     dtype = np.float32 if floating is float else np.float64
-    cdef floating[:, ::1] packed = aligned_empty((n_threads, f32.reach * slab), dtype)
+    cdef floating[:, ::1] packed = aligned_empty((n_threads, kernels.reach * slab), dtype)
     # The last slabs have the most rows: first come those that take longest.
     for i in prange(slabs * blocks, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=1):
         j = (slabs - 1 - i // blocks) * slab
         r = i % blocks * rows
-        if floating is float:
-            f32.gather(r, min(n, r + rows), j, min(N, j + slab), stairs_f32(stairs, &W[0, 0]),
-                       listed_f32(n, row.shape[1], &row[0, 0], &value[0, 0], &edges[0, 0]), &b[0], add,
-                       activation, &out[0, 0], &packed[threadid(), 0])
-        else:
-            f64.gather(r, min(n, r + rows), j, min(N, j + slab), stairs_f64(stairs, &W[0, 0]),
-                       listed_f64(n, row.shape[1], &row[0, 0], &value[0, 0], &edges[0, 0]), &b[0], add,
+        kernels.gather(r, min(n, r + rows), j, min(N, j + slab), struct_of(stairs, &W[0, 0]),
+                       listed_inputs(n, row.shape[1], &row[0, 0], &value[0, 0], &edges[0, 0]), &b[0], add,
                        activation, &out[0, 0], &packed[threadid(), 0])
 
 
 def scatter(inputs, Staircase stairs, const floating[:, ::1] G, floating[:, ::1] gW, int n_threads):
     """Do what `outer` does, for listed inputs."""
+    cdef const masked_table* kernels = f32 if floating is float else f64
     cdef const int32_t[:, ::1] row, edges
     cdef const floating[:, ::1] value
     row, value, edges = inputs
     cdef int64_t n = G.shape[0], K = gW.shape[0], N = gW.shape[1], i, j, p, r, size, most = 1
-    cdef int64_t slab = f32.slab if floating is float else f64.slab
+    cdef int64_t slab = kernels.slab
     check(K == stairs.rows and N == stairs.columns and G.shape[1] == N and n == value.shape[0]
-          and edges.shape[0] == (K + f32.reach - 1) // f32.reach + 1)
+          and edges.shape[0] == (K + kernels.reach - 1) // kernels.reach + 1)
     cdef int64_t slabs = (N + slab - 1) // slab
     dtype = np.float32 if floating is float else np.float64
     for i in range(edges.shape[0] - 1):
@@ -431,18 +347,10 @@ def scatter(inputs, Staircase stairs, const floating[:, ::1] G, floating[:, ::1]
     cdef floating[:, ::1] columns = aligned_empty((slabs, max(1, n) * slab), dtype)
     for p in prange(slabs, nogil=True, num_threads=n_threads, schedule="static"):
         j = p * slab
-        if floating is float:
-            f32.copy_columns(n, min(slab, N - j), &G[0, 0] + j, N, &columns[p, 0], slab)
-        else:
-            f64.copy_columns(n, min(slab, N - j), &G[0, 0] + j, N, &columns[p, 0], slab)
+        kernels.copy_columns(n, min(slab, N - j), &G[0, 0] + j, N, &columns[p, 0], slab)
     for i in prange(edges.shape[0] - 1, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=1):
-        if floating is float:
-            f32.scatter(i, stairs_f32(stairs, NULL),
-                        listed_f32(n, row.shape[1], &row[0, 0], &value[0, 0], &edges[0, 0]), &columns[0, 0],
-                        &gW[0, 0], &rows[threadid(), 0], &factors[threadid(), 0])
-        else:
-            f64.scatter(i, stairs_f64(stairs, NULL),
-                        listed_f64(n, row.shape[1], &row[0, 0], &value[0, 0], &edges[0, 0]), &columns[0, 0],
+        kernels.scatter(i, struct_of(stairs, NULL),
+                        listed_inputs(n, row.shape[1], &row[0, 0], &value[0, 0], &edges[0, 0]), &columns[0, 0],
                         &gW[0, 0], &rows[threadid(), 0], &factors[threadid(), 0])
 
 
@@ -466,11 +374,12 @@ cdef class Blocks:
     cdef int64_t[::1] row, column
 
     def __init__(self, Staircase stairs, rows, columns, bint listed, dtype):
-        cdef int64_t lanes = (f32.width if dtype == np.float32 else f64.width) // 2
-        cdef int64_t stride = f32.stride if dtype == np.float32 else f64.stride
+        cdef const masked_table* kernels = f32 if dtype == np.float32 else f64
+        cdef int64_t lanes = kernels.width // 2
+        cdef int64_t stride = kernels.stride
         self.listed = listed
         self.column = np.array(columns, np.int64)
-        self.group = f32.group if dtype == np.float32 else f64.group
+        self.group = kernels.group
         begin, end = stairs.limits()[2:]
         width = np.diff(columns)
         cdef int64_t n = len(width)
@@ -507,24 +416,17 @@ cdef enum:
     PACKED_ROWS = 16  # which stay in cache while the groups of a block take from them in turn
 
 
-cdef void pack_rows(Staircase stairs, const floating* W, int64_t first, int64_t count, int64_t j0, int64_t j1,
-                    int64_t width, floating* packed) noexcept nogil:
-    if floating is float:
-        f32.pack(first, count, j0, j1, width, stairs_f32(stairs, W), packed)
-    else:
-        f64.pack(first, count, j0, j1, width, stairs_f64(stairs, W), packed)
-
-
 cdef void pack_block(Staircase stairs, Blocks blocks, const floating* W, int64_t i,
                      floating* packed) noexcept nogil:
+    cdef const masked_table* kernels = f32 if floating is float else f64
     cdef int64_t g0 = blocks.block[i], g1 = blocks.block[i + 1], first = blocks.row[i], g, k, low, high
     cdef int64_t count = blocks.row[i + 1] - first, stride = blocks.panel_stride[i]
     if blocks.listed:
-        pack_rows(stairs, W, first, count, 0, stairs.columns, stride, packed + first * stride)
+        kernels.pack(first, count, 0, stairs.columns, stride, struct_of(stairs, W), packed + first * stride)
         return
     if stride > 0:
-        pack_rows(stairs, W, first, count, blocks.column[i], blocks.column[i + 1], stride,
-                  packed + blocks.panel_offset[i])
+        kernels.pack(first, count, blocks.column[i], blocks.column[i + 1], stride, struct_of(stairs, W),
+                     packed + blocks.panel_offset[i])
     if g0 == g1:
         return
     k = blocks.first[g0]
@@ -532,8 +434,9 @@ cdef void pack_block(Staircase stairs, Blocks blocks, const floating* W, int64_t
         for g in range(g0, g1):
             low, high = max(k, blocks.first[g]), min(k + PACKED_ROWS, blocks.first[g] + blocks.count[g])
             if low < high:
-                pack_rows(stairs, W, low, high - low, blocks.start[g], blocks.start[g + 1], blocks.group,
-                          packed + blocks.offset[g] + (low - blocks.first[g]) * blocks.group)
+                kernels.pack(low, high - low, blocks.start[g], blocks.start[g + 1], blocks.group,
+                             struct_of(stairs, W),
+                             packed + blocks.offset[g] + (low - blocks.first[g]) * blocks.group)
         k += PACKED_ROWS
 
 
@@ -549,36 +452,31 @@ def pack(Staircase stairs, Blocks blocks, const floating[:, ::1] W, int n_thread
     return packed.base
 
 
-cdef sampled_f32 sampled32(edge):
+cdef sampled_weights weights_of(edge, const floating* number):
+    """Return what `pack` packed as `sample` sees it; `number` says of which float type."""
     cdef Staircase stairs = edge[0]
     cdef Blocks blocks = edge[1]
-    cdef const float[::1] packed = edge[2]
-    return sampled_f32(stairs_f32(stairs, NULL), blocks.struct(), &packed[0])
-
-
-cdef sampled_f64 sampled64(edge):
-    cdef Staircase stairs = edge[0]
-    cdef Blocks blocks = edge[1]
-    cdef const double[::1] packed = edge[2]
-    return sampled_f64(stairs_f64(stairs, NULL), blocks.struct(), &packed[0])
+    cdef const floating[::1] packed = edge[2]
+    return sampled_weights(struct_of(stairs, NULL), blocks.struct(), &packed[0])
 
 
 def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, weight, int64_t block,
-           const uint8_t[::1] one_hot, int64_t n_inputs, edges, biases, finals, const int32_t[::1] feature,
+           const uint8_t[::1] input_flags, int64_t n_inputs, edges, biases, finals, const int32_t[::1] feature,
            int64_t n_outputs, int activation, int n_threads):
-    """Fill codes (n, D), but for those with held (n, D) not FREE.
+    """Fill codes (n, D), but for those with held (n, D) not SAMPLED.
 
-    weight (n,): log p of codes that are WEIGHED is added.
+    weight (n,): log p of codes that are WEIGHTED is added.
 
     edges: into each hidden layer, from the last of them into the outputs, and from the inputs to the outputs;
     each is (Staircase, Blocks of `block` features, what `pack` returned), or None. biases: of
     each layer and the outputs, each (columns,), or all (n, columns). finals: for each hidden layer (D + 1,) how
     many units are final after so many features. feature (D,): the conditional's number of the k-th feature.
     """
+    cdef const masked_table* kernels = f32 if floating is float else f64
     cdef int64_t n = codes.shape[0], D = codes.shape[1], n_layers = len(finals), i, r, m, rows, size
     cdef int t
     dtype = np.float32 if floating is float else np.float64
-    check(noise.shape[0] == n and noise.shape[1] == D and one_hot.shape[0] == D and feature.shape[0] == D
+    check(noise.shape[0] == n and noise.shape[1] == D and input_flags.shape[0] == D and feature.shape[0] == D
           and len(edges) == n_layers + 2 and len(biases) == n_layers + 1)
     cdef const uint8_t[:, ::1] is_held = held
     cdef bint any_held = held is not None
@@ -588,12 +486,11 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
     cdef bint own_bias = biases[0].ndim == 2
     cdef const floating[:, ::1] bias
     cdef const int64_t[::1] final
-    cdef draw_f32 draw32
-    cdef draw_f64 draw64
-    cdef masked_walk_f32 walk32
-    cdef masked_walk_f64 walk64
-    cdef void* layers = PyMem_Malloc((n_layers + 2) * max(sizeof(sampled_f32), sizeof(sampled_f64)))
-    cdef const floating** b = <const floating**>PyMem_Malloc((n_layers + 1) * sizeof(void*))
+    cdef draw_spec how = draw_of(draw, floating is double)
+    check(noise.shape[2] == how.n_noise)
+    cdef masked_walk walk
+    cdef sampled_weights* layers = <sampled_weights*>PyMem_Malloc((n_layers + 2) * sizeof(sampled_weights))
+    cdef const void** b = <const void**>PyMem_Malloc((n_layers + 1) * sizeof(void*))
     cdef const int64_t** f = <const int64_t**>PyMem_Malloc((n_layers + 1) * sizeof(void*))
     cdef floating[:, ::1] scratch, values
     cdef int32_t[:, ::1] counts, places
@@ -611,30 +508,14 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
                 check(final.shape[0] == D + 1)
                 f[i] = &final[0]
         for i, edge in enumerate(edges):
-            if floating is float:
-                (<sampled_f32*>layers)[i].stairs.rows = 0
-                (<sampled_f32*>layers)[i].blocks.listed = 0
-                if edge is not None:
-                    (<sampled_f32*>layers)[i] = sampled32(edge)
-            else:
-                (<sampled_f64*>layers)[i].stairs.rows = 0
-                (<sampled_f64*>layers)[i].blocks.listed = 0
-                if edge is not None:
-                    (<sampled_f64*>layers)[i] = sampled64(edge)
-        if floating is float:
-            draw32 = (<draw_f32*>PyCapsule_GetPointer(draw, "fastar.draw_f32"))[0]
-            check(noise.shape[2] == draw32.n_noise)
-            walk32 = masked_walk_f32(
-                D, n_outputs, n_layers, block, activation, input_spec(D, n_inputs, D, &one_hot[0]), f,
-                <sampled_f32*>layers, <sampled_f32*>layers + n_layers + 1, b, own_bias, &feature[0])
-            rows, size = f32.sample_rows, f32.sample_scratch(walk32)
-        else:
-            draw64 = (<draw_f64*>PyCapsule_GetPointer(draw, "fastar.draw_f64"))[0]
-            check(noise.shape[2] == draw64.n_noise)
-            walk64 = masked_walk_f64(
-                D, n_outputs, n_layers, block, activation, input_spec(D, n_inputs, D, &one_hot[0]), f,
-                <sampled_f64*>layers, <sampled_f64*>layers + n_layers + 1, b, own_bias, &feature[0])
-            rows, size = f64.sample_rows, f64.sample_scratch(walk64)
+            layers[i].stairs.rows = 0
+            layers[i].blocks.listed = 0
+            if edge is not None:
+                layers[i] = weights_of(edge, <const floating*>NULL)
+        walk = masked_walk(
+            D, n_outputs, n_layers, block, activation, spec_of(input_flags, n_inputs), f, layers,
+            layers + n_layers + 1, b, own_bias, &feature[0])
+        rows, size = kernels.sample_rows, kernels.sample_scratch(walk)
         # a fair share of rows, for blocks of fewer rows take no less time
         scratch = aligned_empty((n_threads, size), dtype)
         values = aligned_empty((n_threads, rows * block), dtype)
@@ -650,13 +531,8 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
             if any_held:
                 held_row = &is_held[r, 0]
                 weight_row = &log_weight[r]
-            if floating is float:
-                f32.sample(m, walk32, draw32,
-                           walked_f32(r, &noise[r, 0, 0], held_row, &codes[r, 0], weight_row), &scratch[t, 0],
-                           &counts[t, 0], &places[t, 0], &values[t, 0])
-            else:
-                f64.sample(m, walk64, draw64,
-                           walked_f64(r, &noise[r, 0, 0], held_row, &codes[r, 0], weight_row), &scratch[t, 0],
+            kernels.sample(m, walk, how,
+                           walked_rows(r, &noise[r, 0, 0], held_row, &codes[r, 0], weight_row), &scratch[t, 0],
                            &counts[t, 0], &places[t, 0], &values[t, 0])
     finally:
         PyMem_Free(layers)

@@ -1,14 +1,13 @@
 """The shared-hidden-layer network: outputs, gradients and samples of blocks of rows."""
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from cpython.pycapsule cimport PyCapsule_GetPointer
 from cython cimport floating
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memcpy
 
-from conditionals cimport draw_f32, draw_f64, walked_f32, walked_f64
-from inputs cimport changes_by_feature, changes_f32, changes_f64, input_spec
+from conditionals cimport draw_of, draw_spec, walked_rows
+from inputs cimport changes_by_feature, changes_by_row, input_spec
 
 import numpy as np
 
@@ -34,61 +33,36 @@ cdef extern from "nade.h" nogil:
         nade_row* rows
         uint8_t* seen
         nade_step* steps
-    ctypedef struct nade_params_f32:
-        const float* W
-        const float* V
-        const float* b
-        const float* rho
-        const float* factors
-    ctypedef struct nade_units_f32:
-        float* initial
-        float* state
-        float* h
+    ctypedef struct nade_params:
+        const void* W
+        const void* V
+        const void* b
+        const void* rho
+        const void* factors
+    ctypedef struct nade_units:
+        void* initial
+        void* state
+        void* h
         uint8_t* saturated
-    ctypedef struct nade_f32:
+    ctypedef struct nade_table:
         int64_t slab, pace
-        void (*factors)(int64_t, int64_t, int64_t, float, const float*, float*) noexcept nogil
-        void (*forward)(int64_t, nade_sizes, nade_params_f32, changes_f32, nade_units_f32, float*,
+        void (*factors)(int64_t, int64_t, int64_t, int, const void*, void*) noexcept nogil
+        void (*forward)(int64_t, nade_sizes, nade_params, changes_by_row, nade_units, void*,
                         int64_t*) noexcept nogil
-        void (*plan)(int64_t, int64_t, nade_sizes, changes_f32, int64_t, const uint8_t*, int64_t,
+        void (*plan)(int64_t, int64_t, nade_sizes, changes_by_row, int64_t, const uint8_t*, int64_t,
                      int64_t, nade_plan) noexcept nogil
-        void (*backward)(int64_t, nade_sizes, nade_params_f32, changes_f32, const changes_by_feature*,
-                         const nade_plan*, int64_t, int64_t, int64_t, nade_units_f32, const float*, float*,
-                         float*, float*, float*, float*) noexcept nogil
+        void (*backward)(int64_t, nade_sizes, nade_params, changes_by_row, const changes_by_feature*,
+                         const nade_plan*, int64_t, int64_t, int64_t, nade_units, const void*, void*,
+                         void*, void*, void*, void*) noexcept nogil
         int64_t (*backward_scratch)(int64_t, nade_sizes, int64_t, int) noexcept nogil
-        void (*sample)(int64_t, nade_sizes, nade_params_f32, input_spec, changes_f32, draw_f32, walked_f32,
-                       const float*, nade_units_f32, float*, float*) noexcept nogil
-    const nade_f32* nade_f32_for(int isa)
-    ctypedef struct nade_params_f64:
-        const double* W
-        const double* V
-        const double* b
-        const double* rho
-        const double* factors
-    ctypedef struct nade_units_f64:
-        double* initial
-        double* state
-        double* h
-        uint8_t* saturated
-    ctypedef struct nade_f64:
-        int64_t slab, pace
-        void (*factors)(int64_t, int64_t, int64_t, double, const double*, double*) noexcept nogil
-        void (*forward)(int64_t, nade_sizes, nade_params_f64, changes_f64, nade_units_f64, double*,
-                        int64_t*) noexcept nogil
-        void (*plan)(int64_t, int64_t, nade_sizes, changes_f64, int64_t, const uint8_t*, int64_t,
-                     int64_t, nade_plan) noexcept nogil
-        void (*backward)(int64_t, nade_sizes, nade_params_f64, changes_f64, const changes_by_feature*,
-                         const nade_plan*, int64_t, int64_t, int64_t, nade_units_f64, const double*, double*,
-                         double*, double*, double*, double*) noexcept nogil
-        int64_t (*backward_scratch)(int64_t, nade_sizes, int64_t, int) noexcept nogil
-        void (*sample)(int64_t, nade_sizes, nade_params_f64, input_spec, changes_f64, draw_f64, walked_f64,
-                       const double*, nade_units_f64, double*, double*) noexcept nogil
-    const nade_f64* nade_f64_for(int isa)
+        void (*sample)(int64_t, nade_sizes, nade_params, input_spec, changes_by_row, draw_spec, walked_rows,
+                       const void*, nade_units, void*, void*) noexcept nogil
+    const nade_table* nade_for(int isa, bint is_double)
 
 ACTIVATIONS = ("sigmoid", "tanh", "relu")  # in the order of the C enumeration
 
-cdef const nade_f32* f32 = nade_f32_for(isa)
-cdef const nade_f64* f64 = nade_f64_for(isa)
+cdef const nade_table* f32 = nade_for(isa, False)
+cdef const nade_table* f64 = nade_for(isa, True)
 
 cdef int64_t ROWS_PER_CALL = 64  # so that a block's hidden layers stay in L2
 
@@ -101,12 +75,13 @@ cdef int64_t rows_per_call(int64_t n, int n_threads, int64_t most, int64_t whole
 
 def hidden_stride(int64_t H, dtype):
     """Return H rounded up to whole slabs of this instruction set."""
-    cdef int64_t slab = f32.slab if dtype == np.float32 else f64.slab
+    cdef const nade_table* kernels = f32 if dtype == np.float32 else f64
+    cdef int64_t slab = kernels.slab
     return (H + slab - 1) // slab * slab
 
 
-cdef int kernel_activation(int activation, bint unit_changes, bint rescaled) noexcept:
-    if activation == FASTAR_SIGMOID and unit_changes and not rescaled:
+cdef int kernel_activation(int activation, bint binary_inputs, bint rescaled) noexcept:
+    if activation == FASTAR_SIGMOID and binary_inputs and not rescaled:
         return FASTAR_SIGMOID_UNIT
     return activation
 
@@ -126,16 +101,14 @@ def checked_rho(rho, int64_t D):
 
 def factors(const floating[:, ::1] W, int sign, int n_threads, const uint8_t[::1] used=None):
     """Return exp(sign * W) with rows of hidden_stride(H) numbers, undefined where they are not used."""
+    cdef const nade_table* kernels = f32 if floating is float else f64
     cdef int64_t n = W.shape[0], H = W.shape[1], r
     dtype = np.float32 if floating is float else np.float64
     cdef int64_t stride = hidden_stride(H, dtype)
     cdef floating[:, ::1] out = aligned_empty((n, stride), dtype)
     for r in prange(n, nogil=True, num_threads=n_threads):
         if used is None or used[r]:
-            if floating is float:
-                f32.factors(1, H, stride, sign, &W[r, 0], &out[r, 0])
-            else:
-                f64.factors(1, H, stride, sign, &W[r, 0], &out[r, 0])
+            kernels.factors(1, H, stride, sign, &W[r, 0], &out[r, 0])
     return out.base
 
 
@@ -152,13 +125,14 @@ cdef uint8_t[::1] used_rows(const int32_t[::1] count, const int32_t[:, ::1] row,
 
 
 def forward(changes, const floating[:, ::1] W, const floating[:, ::1] V, const floating[:, ::1] b, rho,
-            floating[:, ::1] initial, floating[:, :, ::1] raw, int activation, bint unit_changes,
+            floating[:, ::1] initial, floating[:, :, ::1] raw, int activation, bint binary_inputs,
             int n_threads):
     """Write raw (n, D, P); return the state of the hidden units that `backward` needs.
 
     W ((D - 1) Q, H), V ((D - 1) P, H), b (D, P), rho (D - 1,) or None, initial (n, hidden_stride(H)):
-    pre-activations before the first feature, zero beyond H. unit_changes: every change has value 1 or -1.
+    pre-activations before the first feature, zero beyond H. binary_inputs: every change has value 1 or -1.
     """
+    cdef const nade_table* kernels = f32 if floating is float else f64
     cdef int32_t[::1] count
     cdef int32_t[:, ::1] at, row
     cdef floating[:, ::1] value
@@ -173,7 +147,7 @@ def forward(changes, const floating[:, ::1] W, const floating[:, ::1] V, const f
     cdef uint8_t[::1] saturated = np.empty(n, np.uint8)
     cdef int64_t[::1] cursor = np.empty(n, np.int64)
     cdef nade_sizes sizes = nade_sizes(D, P, H, stride,
-                                       kernel_activation(activation, unit_changes, rho is not None))
+                                       kernel_activation(activation, binary_inputs, rho is not None))
     cdef const floating[::1] factor = checked_rho(rho, D)
     cdef const floating* rho_ = &factor[0] if rho is not None and D > 1 else NULL
     # The table pays where a row of W serves more than one change; the bits are the same without it.
@@ -189,18 +163,11 @@ def forward(changes, const floating[:, ::1] W, const floating[:, ::1] V, const f
     for i in prange((n + rows - 1) // rows, nogil=True, num_threads=n_threads, schedule="dynamic",
                     chunksize=1):
         r = i * rows
-        if floating is float:
-            f32.forward(
-                min(rows, n - r), sizes, nade_params_f32(&W[0, 0], &V[0, 0], &b[0, 0], rho_, exp_minus_W),
-                changes_f32(value.shape[1], &count[r], &at[r, 0], &row[r, 0], &value[r, 0]),
-                nade_units_f32(&initial[r, 0], &state[r, 0], &h[r, 0], &saturated[r]),
-                &raw[r, 0, 0], &cursor[r])
-        else:
-            f64.forward(
-                min(rows, n - r), sizes, nade_params_f64(&W[0, 0], &V[0, 0], &b[0, 0], rho_, exp_minus_W),
-                changes_f64(value.shape[1], &count[r], &at[r, 0], &row[r, 0], &value[r, 0]),
-                nade_units_f64(&initial[r, 0], &state[r, 0], &h[r, 0], &saturated[r]),
-                &raw[r, 0, 0], &cursor[r])
+        kernels.forward(
+            min(rows, n - r), sizes, nade_params(&W[0, 0], &V[0, 0], &b[0, 0], rho_, exp_minus_W),
+            changes_by_row(value.shape[1], &count[r], &at[r, 0], &row[r, 0], &value[r, 0]),
+            nade_units(&initial[r, 0], &state[r, 0], &h[r, 0], &saturated[r]),
+            &raw[r, 0, 0], &cursor[r])
     return state.base, saturated.base
 
 
@@ -243,12 +210,13 @@ cdef Blocks listed(changes, int64_t n, int64_t D, int n_threads):
 
 cdef Blocks planned(changes, const uint8_t[::1] saturated, nade_sizes sizes, int64_t n_W,
                     floating[:, ::1] value, int n_threads):
+    cdef const nade_table* kernels = f32 if floating is float else f64
     cdef int32_t[::1] count
     cdef int32_t[:, ::1] at, row
     count, at, row, _ = changes
     cdef int64_t n = count.shape[0], capacity = value.shape[1]
     cdef int64_t n_blocks = (n + FASTAR_PLANNED_ROWS - 1) // FASTAR_PLANNED_ROWS, i, r, most = 0, own
-    cdef int64_t pace = f32.pace if floating is float else f64.pace
+    cdef int64_t pace = kernels.pace
     cdef int64_t n_groups = ((sizes.D - 1) * sizes.P + pace - 1) // pace
     cdef Blocks found = Blocks(n_blocks)
     for i in range(n_blocks):
@@ -273,25 +241,21 @@ cdef Blocks planned(changes, const uint8_t[::1] saturated, nade_sizes sizes, int
         g0 = n_groups * (j % parts) // parts
         g1 = n_groups * (j % parts + 1) // parts
         r = i * FASTAR_PLANNED_ROWS
-        if floating is float:
-            f32.plan(min(FASTAR_PLANNED_ROWS, n - r), r, sizes,
-                     changes_f32(capacity, &count[0], &at[0, 0], &row[0, 0], &value[0, 0]), n_W,
-                     &saturated[0], g0, g1, plan)
-        else:
-            f64.plan(min(FASTAR_PLANNED_ROWS, n - r), r, sizes,
-                     changes_f64(capacity, &count[0], &at[0, 0], &row[0, 0], &value[0, 0]), n_W,
+        kernels.plan(min(FASTAR_PLANNED_ROWS, n - r), r, sizes,
+                     changes_by_row(capacity, &count[0], &at[0, 0], &row[0, 0], &value[0, 0]), n_W,
                      &saturated[0], g0, g1, plan)
     return found
 
 
 def backward(changes, const floating[:, ::1] W, const floating[:, ::1] V, rho, state,
              const floating[:, :, ::1] graw, floating[:, ::1] gW, floating[:, ::1] gV, int activation,
-             bint unit_changes, int n_threads):
+             bint binary_inputs, int n_threads):
     """Overwrite gW and gV; return the gradients by initial (n, hidden_stride(H)) and by rho, if any.
 
     state: what `forward` returned. Each slab of hidden units has one thread, whatever their number: the
     bits stay the same.
     """
+    cdef const nade_table* kernels = f32 if floating is float else f64
     cdef int32_t[::1] count
     cdef int32_t[:, ::1] at, row
     cdef floating[:, ::1] value, units
@@ -306,16 +270,13 @@ def backward(changes, const floating[:, ::1] W, const floating[:, ::1] V, rho, s
             or gV.shape[0] != V.shape[0] or gV.shape[1] != H):
         raise ValueError("the shapes of the changes, the state, graw and the gradients do not fit together")
     cdef nade_sizes sizes = nade_sizes(D, P, H, stride,
-                                       kernel_activation(activation, unit_changes, rho is not None))
+                                       kernel_activation(activation, binary_inputs, rho is not None))
     cdef const floating[::1] factor = checked_rho(rho, D)
     cdef const floating* rho_ = &factor[0] if rho is not None and D > 1 else NULL
-    cdef int64_t slab = f32.slab if floating is float else f64.slab
+    cdef int64_t slab = kernels.slab
     cdef int64_t n_slabs = (H + slab - 1) // slab, n_shares = min(n_slabs, n_threads)
-    cdef int64_t widest = (n_slabs + n_shares - 1) // n_shares * slab, size
-    if floating is float:
-        size = f32.backward_scratch(n, sizes, widest, rho_ != NULL)
-    else:
-        size = f64.backward_scratch(n, sizes, widest, rho_ != NULL)
+    cdef int64_t widest = (n_slabs + n_shares - 1) // n_shares * slab
+    cdef int64_t size = kernels.backward_scratch(n, sizes, widest, rho_ != NULL)
     cdef floating[:, ::1] ga = aligned_empty((n, stride), dtype)
     # Each slab's share, added in their order.
     cdef floating[:, ::1] grho = np.zeros((n_slabs if rho is not None else 0, D - 1), dtype)
@@ -339,48 +300,34 @@ def backward(changes, const floating[:, ::1] W, const floating[:, ::1] V, rho, s
     for i in prange(n_shares, nogil=True, num_threads=n_threads, schedule="static", chunksize=1):
         k0 = n_slabs * i // n_shares * slab
         k1 = min(n_slabs * (i + 1) // n_shares * slab, H)
-        if floating is float:
-            f32.backward(
-                n, sizes, nade_params_f32(&W[0, 0], &V[0, 0], NULL, rho_, exp_W),
-                changes_f32(capacity, &count[0], &at[0, 0], &row[0, 0], &value[0, 0]), blocks.lists,
-                blocks.plans, k0, k1, n_W, nade_units_f32(NULL, &units[0, 0], NULL, &saturated[0]),
-                &graw[0, 0, 0], &gW[0, 0], &gV[0, 0], grho_, &ga[0, 0], &scratch[i, 0])
-        else:
-            f64.backward(
-                n, sizes, nade_params_f64(&W[0, 0], &V[0, 0], NULL, rho_, exp_W),
-                changes_f64(capacity, &count[0], &at[0, 0], &row[0, 0], &value[0, 0]), blocks.lists,
-                blocks.plans, k0, k1, n_W, nade_units_f64(NULL, &units[0, 0], NULL, &saturated[0]),
-                &graw[0, 0, 0], &gW[0, 0], &gV[0, 0], grho_, &ga[0, 0], &scratch[i, 0])
+        kernels.backward(
+            n, sizes, nade_params(&W[0, 0], &V[0, 0], NULL, rho_, exp_W),
+            changes_by_row(capacity, &count[0], &at[0, 0], &row[0, 0], &value[0, 0]), blocks.lists,
+            blocks.plans, k0, k1, n_W, nade_units(NULL, &units[0, 0], NULL, &saturated[0]),
+            &graw[0, 0, 0], &gW[0, 0], &gV[0, 0], grho_, &ga[0, 0], &scratch[i, 0])
     return ga.base, None if rho is None else np.sum(grho, axis=0)
 
 
 def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, weight,
-           const uint8_t[::1] one_hot, int64_t n_inputs, int64_t markov_order, const floating[:, ::1] W,
+           const uint8_t[::1] input_flags, int64_t n_inputs, int64_t markov_order, const floating[:, ::1] W,
            const floating[:, ::1] V, const floating[:, ::1] b, rho, const floating[:, ::1] initial, shift,
-           int activation, bint unit_changes, int n_threads):
-    """Fill codes (n, D) feature by feature, but for those with held (n, D) not FREE.
+           int activation, bint binary_inputs, int n_threads):
+    """Fill codes (n, D) feature by feature, but for those with held (n, D) not SAMPLED.
 
-    draw: the conditional's capsule. noise (n, D, m). weight (n,): log p of codes that are WEIGHED is added.
+    draw: the conditional's capsule. noise (n, D, m). weight (n,): log p of codes that are WEIGHTED is added.
     rho and initial as in `forward`, or one row of it for all. shift (n, D, P): added to raw, or None.
     """
+    cdef const nade_table* kernels = f32 if floating is float else f64
     cdef int64_t n = codes.shape[0], D = codes.shape[1], P = b.shape[1], H = W.shape[1]
     cdef int64_t stride = initial.shape[1]
     dtype = np.float32 if floating is float else np.float64
     check_shapes(D, P, H, stride, V.shape[0], V.shape[1], dtype)
-    cdef draw_f32 draw32
-    cdef draw_f64 draw64
-    cdef int64_t n_noise
-    if floating is float:
-        draw32 = (<draw_f32*>PyCapsule_GetPointer(draw, "fastar.draw_f32"))[0]
-        n_noise = draw32.n_noise
-    else:
-        draw64 = (<draw_f64*>PyCapsule_GetPointer(draw, "fastar.draw_f64"))[0]
-        n_noise = draw64.n_noise
+    cdef draw_spec how = draw_of(draw, floating is double)
     cdef const uint8_t[:, ::1] is_held = held
     cdef double[::1] log_weight = np.zeros(n) if weight is None else weight
     cdef const floating[:, :, ::1] shifts = shift
     if (initial.shape[0] not in (1, n) or noise.shape[0] != n or noise.shape[1] != D
-            or noise.shape[2] != n_noise or one_hot.shape[0] != D or log_weight.shape[0] != n
+            or noise.shape[2] != how.n_noise or input_flags.shape[0] != D or log_weight.shape[0] != n
             or (held is not None and (is_held.shape[0] != n or is_held.shape[1] != D))
             or (shift is not None and (shifts.shape[0] != n or shifts.shape[1] != D or shifts.shape[2] != P))):
         raise ValueError("the shapes of codes, noise, held, weight, shift and initial do not fit together")
@@ -390,9 +337,9 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
     cdef floating[:, ::1] scratch = aligned_empty((n_threads, rows * (2 * P + 1 + capacity)), dtype)
     cdef int32_t[:, ::1] counts = aligned_empty((n_threads, rows * (1 + capacity)), np.int32)
     cdef uint8_t[:, ::1] saturated = aligned_empty((n_threads, rows), np.uint8)
-    cdef input_spec inputs = input_spec(D, n_inputs, markov_order, &one_hot[0])
+    cdef input_spec inputs = input_spec(D, n_inputs, markov_order, &input_flags[0])
     cdef nade_sizes sizes = nade_sizes(D, P, H, stride,
-                                       kernel_activation(activation, unit_changes, rho is not None))
+                                       kernel_activation(activation, binary_inputs, rho is not None))
     cdef const floating[::1] factor = checked_rho(rho, D)
     cdef const floating* rho_ = &factor[0] if rho is not None and D > 1 else NULL
     cdef floating[:, ::1] table
@@ -420,17 +367,9 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
             shift_row = &shifts[r, 0, 0]
         for k in range(m):
             memcpy(&units[t, 2 * rows + k, 0], &initial[own * (r + k), 0], stride * sizeof(floating))
-        if floating is float:
-            f32.sample(
-                m, sizes, nade_params_f32(&W[0, 0], &V[0, 0], &b[0, 0], rho_, exp_minus_W), inputs,
-                changes_f32(capacity, &counts[t, 0], NULL, &counts[t, rows], &scratch[t, rows * (2 * P + 1)]),
-                draw32, walked_f32(r, &noise[r, 0, 0], held_row, &codes[r, 0], weight_row), shift_row,
-                nade_units_f32(&units[t, 2 * rows, 0], &units[t, 0, 0], &units[t, rows, 0], &saturated[t, 0]),
-                &scratch[t, 0], &scratch[t, 2 * rows * P])
-        else:
-            f64.sample(
-                m, sizes, nade_params_f64(&W[0, 0], &V[0, 0], &b[0, 0], rho_, exp_minus_W), inputs,
-                changes_f64(capacity, &counts[t, 0], NULL, &counts[t, rows], &scratch[t, rows * (2 * P + 1)]),
-                draw64, walked_f64(r, &noise[r, 0, 0], held_row, &codes[r, 0], weight_row), shift_row,
-                nade_units_f64(&units[t, 2 * rows, 0], &units[t, 0, 0], &units[t, rows, 0], &saturated[t, 0]),
-                &scratch[t, 0], &scratch[t, 2 * rows * P])
+        kernels.sample(
+            m, sizes, nade_params(&W[0, 0], &V[0, 0], &b[0, 0], rho_, exp_minus_W), inputs,
+            changes_by_row(capacity, &counts[t, 0], NULL, &counts[t, rows], &scratch[t, rows * (2 * P + 1)]),
+            how, walked_rows(r, &noise[r, 0, 0], held_row, &codes[r, 0], weight_row), shift_row,
+            nade_units(&units[t, 2 * rows, 0], &units[t, 0, 0], &units[t, rows, 0], &saturated[t, 0]),
+            &scratch[t, 0], &scratch[t, 2 * rows * P])

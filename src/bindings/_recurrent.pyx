@@ -1,13 +1,12 @@
 """Recurrent layers over packed sequences: states, gradients and samples."""
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from cpython.pycapsule cimport PyCapsule_GetPointer
 from cython cimport floating
 from cython.parallel cimport prange
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
-from conditionals cimport draw_f32, draw_f64, walked_f32, walked_f64
-from inputs cimport input_spec
+from conditionals cimport draw_of, draw_spec, walked_rows
+from inputs cimport input_spec, spec_of
 
 import numpy as np
 
@@ -18,88 +17,51 @@ cdef extern from "recurrent.h" nogil:
         FASTAR_NOTHING
         FASTAR_CONSTANT
         FASTAR_GAP
-    ctypedef struct recurrent_layer_f32:
+    ctypedef struct recurrent_layer:
         int64_t H
         int cell
         input_spec inputs
-        const float* x
-        const float* packed
-        const float* c
+        const void* x
+        const void* packed
+        const void* c
         int64_t c_row
-        const float* d
-    ctypedef struct recurrent_steps_f32:
+        const void* d
+    ctypedef struct recurrent_steps:
         int64_t T
         const int64_t* first
-        float* s
-        float* m
-        float* slots
-    ctypedef struct recurrent_walk_f32:
+        void* s
+        void* m
+        void* slots
+    ctypedef struct recurrent_walk:
         int64_t L, T, F, P
-        const recurrent_layer_f32* layers
+        const recurrent_layer* layers
         const int32_t* source
-        const float* V
-        const float* b
+        const void* V
+        const void* b
         int64_t b_step
-        const float* own
-    ctypedef struct recurrent_f32:
+        const void* own
+    ctypedef struct recurrent_table:
         int64_t panel, block
-        void (*pack)(int64_t, int64_t, int64_t, const float*, float*) noexcept nogil
-        void (*forward)(int64_t, int64_t, recurrent_layer_f32, recurrent_steps_f32, const float*, const float*,
-                        float*) noexcept nogil
-        void (*backward)(int64_t, int64_t, recurrent_layer_f32, recurrent_steps_f32, int64_t, float*,
-                         float*) noexcept nogil
-        void (*sample)(int64_t, recurrent_walk_f32, draw_f32, walked_f32, float**,
-                       float*) noexcept nogil
-        void (*outer)(int64_t, int64_t, int64_t, int64_t, const float*, const float*, int64_t, float*,
-                      int64_t, float*) noexcept nogil
-        void (*scatter)(int64_t, int64_t, int64_t, int64_t, int64_t, input_spec, const float*, const float*,
-                        float*, float*) noexcept nogil
-    const recurrent_f32* recurrent_f32_for(int isa)
-    ctypedef struct recurrent_layer_f64:
-        int64_t H
-        int cell
-        input_spec inputs
-        const double* x
-        const double* packed
-        const double* c
-        int64_t c_row
-        const double* d
-    ctypedef struct recurrent_steps_f64:
-        int64_t T
-        const int64_t* first
-        double* s
-        double* m
-        double* slots
-    ctypedef struct recurrent_walk_f64:
-        int64_t L, T, F, P
-        const recurrent_layer_f64* layers
-        const int32_t* source
-        const double* V
-        const double* b
-        int64_t b_step
-        const double* own
-    ctypedef struct recurrent_f64:
-        int64_t panel, block
-        void (*pack)(int64_t, int64_t, int64_t, const double*, double*) noexcept nogil
-        void (*forward)(int64_t, int64_t, recurrent_layer_f64, recurrent_steps_f64, const double*,
-                        const double*, double*) noexcept nogil
-        void (*backward)(int64_t, int64_t, recurrent_layer_f64, recurrent_steps_f64, int64_t, double*,
-                         double*) noexcept nogil
-        void (*sample)(int64_t, recurrent_walk_f64, draw_f64, walked_f64, double**,
-                       double*) noexcept nogil
-        void (*outer)(int64_t, int64_t, int64_t, int64_t, const double*, const double*, int64_t, double*,
-                      int64_t, double*) noexcept nogil
-        void (*scatter)(int64_t, int64_t, int64_t, int64_t, int64_t, input_spec, const double*, const double*,
-                        double*, double*) noexcept nogil
-    const recurrent_f64* recurrent_f64_for(int isa)
+        void (*pack)(int64_t, int64_t, int64_t, const void*, void*) noexcept nogil
+        void (*forward)(int64_t, int64_t, recurrent_layer, recurrent_steps, const void*, const void*,
+                        void*) noexcept nogil
+        void (*backward)(int64_t, int64_t, recurrent_layer, recurrent_steps, int64_t, void*,
+                         void*) noexcept nogil
+        void (*sample)(int64_t, recurrent_walk, draw_spec, walked_rows, void**,
+                       void*) noexcept nogil
+        void (*outer)(int64_t, int64_t, int64_t, int64_t, const void*, const void*, int64_t, void*,
+                      int64_t, void*) noexcept nogil
+        void (*scatter)(int64_t, int64_t, int64_t, int64_t, int64_t, input_spec, const void*, const void*,
+                        void*, void*) noexcept nogil
+    const recurrent_table* recurrent_for(int isa, bint is_double)
 
 CELLS = ("tanh", "gru", "lstm")  # in the order of the C enumeration
 N_GATES = (1, 3, 4)
 N_SLOTS = (1, 4, 4)  # numbers a unit that backward wants
 NOTHING, CONSTANT = FASTAR_NOTHING, FASTAR_CONSTANT  # of what enters in a walk
 
-cdef const recurrent_f32* f32 = recurrent_f32_for(isa)
-cdef const recurrent_f64* f64 = recurrent_f64_for(isa)
+cdef const recurrent_table* f32 = recurrent_for(isa, False)
+cdef const recurrent_table* f64 = recurrent_for(isa, True)
 
 cdef int64_t SHARE = 96  # sequences whose states stay in L2 beside the weights
 
@@ -122,16 +84,14 @@ def shares(const int64_t[::1] first, int64_t n, int n_threads):
 
 def pack(const floating[:, ::1] W, int64_t parts):
     """Return W (K, parts H) as products read it, the panels of the parts taking turns."""
+    cdef const recurrent_table* kernels = f32 if floating is float else f64
     cdef int64_t K = W.shape[0], H = W.shape[1] // parts
-    cdef int64_t panel = f32.panel if floating is float else f64.panel
+    cdef int64_t panel = kernels.panel
     check(H * parts == W.shape[1])
     dtype = np.float32 if floating is float else np.float64
     cdef floating[::1] out = aligned_empty(((H + panel - 1) // panel * panel * parts * K,), dtype)
     if K and H:
-        if floating is float:
-            f32.pack(K, parts, H, &W[0, 0], &out[0])
-        else:
-            f64.pack(K, parts, H, &W[0, 0], &out[0])
+        kernels.pack(K, parts, H, &W[0, 0], &out[0])
     return out.base
 
 
@@ -153,53 +113,39 @@ cdef class Weights:
               and (CELLS[cell] != "gru" or d.shape == (H,)))
 
 
-cdef recurrent_layer_f32 layer_f32(Weights w, input_spec inputs):
-    cdef const float[::1] x = w.x, packed = w.packed, d = w.d
-    cdef const float[:, ::1] c = w.c
+cdef recurrent_layer struct_of(Weights w, input_spec inputs, const floating* number):
+    """Return the layer as kernels see it; `number` says of which float type."""
+    cdef const floating[::1] x = w.x, packed = w.packed, d = w.d
+    cdef const floating[:, ::1] c = w.c
     cdef int64_t c_row = c.shape[1] if c.shape[0] > 1 else 0
-    cdef const float* entering = NULL
-    cdef const float* own = NULL
+    cdef const floating* entering = NULL
+    cdef const floating* own = NULL
     if w.x is not None:
         entering = &x[0]
     if w.d is not None:
         own = &d[0]
-    return recurrent_layer_f32(w.H, w.cell, inputs, entering, &packed[0], &c[0, 0], c_row, own)
+    return recurrent_layer(w.H, w.cell, inputs, entering, &packed[0], &c[0, 0], c_row, own)
 
 
-cdef recurrent_layer_f64 layer_f64(Weights w, input_spec inputs):
-    cdef const double[::1] x = w.x, packed = w.packed, d = w.d
-    cdef const double[:, ::1] c = w.c
-    cdef int64_t c_row = c.shape[1] if c.shape[0] > 1 else 0
-    cdef const double* entering = NULL
-    cdef const double* own = NULL
-    if w.x is not None:
-        entering = &x[0]
-    if w.d is not None:
-        own = &d[0]
-    return recurrent_layer_f64(w.H, w.cell, inputs, entering, &packed[0], &c[0, 0], c_row, own)
-
-
-cdef input_spec spec_of(const uint8_t[::1] one_hot, int64_t n_inputs):
-    return input_spec(one_hot.shape[0], n_inputs, one_hot.shape[0], &one_hot[0])
-
-
-def forward(Weights weights, const int64_t[::1] first, entering, const uint8_t[::1] one_hot, int64_t n_inputs,
-            given, floating[:, ::1] s, m, slots, int n_threads):
+def forward(Weights weights, const int64_t[::1] first, entering, const uint8_t[::1] input_flags,
+            int64_t n_inputs, given, floating[:, ::1] s, m, slots, int n_threads):
     """Fill s (N, H), and the LSTM's m, but for their first n rows; and slots (N - n, S H) if they are not None.
 
     entering (N - n, E) are codes that enter the first layer; given (N - n, G H) takes the place of what they
     add in the others.
     """
+    cdef const recurrent_table* kernels = f32 if floating is float else f64
     cdef int64_t T = first.shape[0] - 1, N = first[T], n = first[1] if T else 0, H = weights.H, i
     cdef int64_t S = N_SLOTS[weights.cell], G = N_GATES[weights.cell]
     dtype = np.float32 if floating is float else np.float64
     check(s.shape[0] == N and s.shape[1] == H and (slots is None or slots.shape == (N - n, S * H))
           and (CELLS[weights.cell] != "lstm" or m.shape == (N, H)))
-    check(given.shape == (N - n, G * H) if given is not None else entering.shape == (N - n, one_hot.shape[0])
-          and len(weights.x) == one_hot.shape[0] * n_inputs * G * H and len(weights.c) in (1, n))
+    check(given.shape == (N - n, G * H) if given is not None
+          else entering.shape == (N - n, input_flags.shape[0])
+          and len(weights.x) == input_flags.shape[0] * n_inputs * G * H and len(weights.c) in (1, n))
     if N == n:
         return
-    cdef input_spec inputs = spec_of(one_hot, n_inputs)
+    cdef input_spec inputs = spec_of(input_flags, n_inputs)
     cdef const int64_t[::1] share = shares(np.asarray(first), n, n_threads)
     cdef floating[:, ::1] scratch = aligned_empty((n, S * H + FASTAR_GAP), dtype)
     cdef const floating[:, ::1] given_ = given, entering_ = entering
@@ -208,20 +154,10 @@ def forward(Weights weights, const int64_t[::1] first, entering, const uint8_t[:
     cdef const floating* x = &entering_[0, 0] if given is None else NULL
     cdef floating* memory = &m_[0, 0] if m is not None else NULL
     cdef floating* kept = &slots_[0, 0] if slots is not None else NULL
-    cdef recurrent_layer_f32 layer32
-    cdef recurrent_layer_f64 layer64
-    if floating is float:
-        layer32 = layer_f32(weights, inputs)
-    else:
-        layer64 = layer_f64(weights, inputs)
+    cdef recurrent_layer layer = struct_of(weights, inputs, <const floating*>NULL)
     for i in prange(share.shape[0] - 1, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=1):
-        if floating is float:
-            f32.forward(share[i], share[i + 1], layer32,
-                        recurrent_steps_f32(T, &first[0], &s[0, 0], memory, kept), x, g,
-                        &scratch[share[i], 0])
-        else:
-            f64.forward(share[i], share[i + 1], layer64,
-                        recurrent_steps_f64(T, &first[0], &s[0, 0], memory, kept), x, g,
+        kernels.forward(share[i], share[i + 1], layer,
+                        recurrent_steps(T, &first[0], &s[0, 0], memory, kept), x, g,
                         &scratch[share[i], 0])
 
 
@@ -232,6 +168,7 @@ def backward(int cell, const floating[::1] packed, const int64_t[::1] first, flo
     packed: W_hh^T (G H, H) by `pack`. Nothing flows to steps whose number is a multiple of `cut`, if that is
     not 0.
     """
+    cdef const recurrent_table* kernels = f32 if floating is float else f64
     cdef int64_t T = first.shape[0] - 1, N = first[T], n = first[1] if T else 0, H = s.shape[1], i
     dtype = np.float32 if floating is float else np.float64
     check(s.shape[0] == N and slots.shape[0] == N - n and slots.shape[1] == N_SLOTS[cell] * H
@@ -244,76 +181,59 @@ def backward(int cell, const floating[::1] packed, const int64_t[::1] first, flo
     cdef floating[:, ::1] scratch = aligned_empty((n, (N_SLOTS[cell] + 1) * H + FASTAR_GAP), dtype), m_ = m
     cdef floating* memory = &m_[0, 0] if m is not None else NULL
     for i in prange(share.shape[0] - 1, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=1):
-        if floating is float:
-            f32.backward(share[i], share[i + 1],
-                         recurrent_layer_f32(H, cell, inputs, NULL, &packed[0], NULL, 0, NULL),
-                         recurrent_steps_f32(T, &first[0], &s[0, 0], memory, &slots[0, 0]), cut, &gs[0, 0],
-                         &scratch[share[i], 0])
-        else:
-            f64.backward(share[i], share[i + 1],
-                         recurrent_layer_f64(H, cell, inputs, NULL, &packed[0], NULL, 0, NULL),
-                         recurrent_steps_f64(T, &first[0], &s[0, 0], memory, &slots[0, 0]), cut, &gs[0, 0],
+        kernels.backward(share[i], share[i + 1],
+                         recurrent_layer(H, cell, inputs, NULL, &packed[0], NULL, 0, NULL),
+                         recurrent_steps(T, &first[0], &s[0, 0], memory, &slots[0, 0]), cut, &gs[0, 0],
                          &scratch[share[i], 0])
 
 
 def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, weight, layers,
-           const uint8_t[::1] one_hot, int64_t n_inputs, const int32_t[:, ::1] source, const floating[::1] V,
-           const floating[:, ::1] b, own, int64_t n_outputs, states, int n_threads):
-    """Fill codes (n, T F) step by step, but for those with held (n, T F) not FREE.
+           const uint8_t[::1] input_flags, int64_t n_inputs, const int32_t[:, ::1] source,
+           const floating[::1] V, const floating[:, ::1] b, own, int64_t n_outputs, states, int n_threads):
+    """Fill codes (n, T F) step by step, but for those with held (n, T F) not SAMPLED.
 
     layers: `Weights` of each. source (T, E): the places among a row's codes of what enters after a step,
     NOTHING, or CONSTANT - v for the code v. V (H, F P) by `pack`, b (T or 1, F P), own (n, F P) or None,
     states: (h, m) of each layer before, and then after.
     """
+    cdef const recurrent_table* kernels = f32 if floating is float else f64
     cdef int64_t n = codes.shape[0], D = codes.shape[1], L = len(layers), T = source.shape[0]
-    cdef int64_t F = b.shape[1] // n_outputs, E = one_hot.shape[0]
+    cdef int64_t F = b.shape[1] // n_outputs, E = input_flags.shape[0]
     cdef int64_t i, k, r, most = max(each.H for each in layers), cell = layers[0].cell, S = N_SLOTS[cell]
-    cdef int64_t n_noise
     dtype = np.float32 if floating is float else np.float64
-    cdef draw_f32 draw32
-    cdef draw_f64 draw64
-    if floating is float:
-        draw32 = (<draw_f32*>PyCapsule_GetPointer(draw, "fastar.draw_f32"))[0]
-        n_noise = draw32.n_noise
-    else:
-        draw64 = (<draw_f64*>PyCapsule_GetPointer(draw, "fastar.draw_f64"))[0]
-        n_noise = draw64.n_noise
+    cdef draw_spec how = draw_of(draw, floating is double)
     cdef const uint8_t[:, ::1] is_held = held
     cdef double[::1] log_weight = np.zeros(n) if weight is None else weight
     check(T * F == D and source.shape[1] == E and b.shape[0] in (1, T)
           and (own is None or own.shape == (n, F * n_outputs))
           and all(len(each.c) in (1, n) for each in layers)
           and (D == 0 or E == 0 or np.asarray(source).max() < D)
-          and noise.shape[0] == n and noise.shape[1] == D and noise.shape[2] == n_noise
+          and noise.shape[0] == n and noise.shape[1] == D and noise.shape[2] == how.n_noise
           and (held is None or (is_held.shape[0] == n and is_held.shape[1] == D))
           and log_weight.shape[0] == n and b.shape[1] == F * n_outputs
           and V.shape[0] >= layers[L - 1].H * F * n_outputs and len(states) == L
           and all(each.shape == (n, layer.H) for layer, pair in zip(layers, states) for each in pair))
     if n == 0 or D == 0:
         return
-    cdef input_spec inputs = spec_of(one_hot, n_inputs)
+    cdef input_spec inputs = spec_of(input_flags, n_inputs)
     cdef int64_t rows = min(SHARE, ((n + n_threads - 1) // n_threads + 3) // 4 * 4)
     cdef int64_t n_shares = (n + rows - 1) // rows
     cdef int64_t numbers = rows * ((S + 1) * most + FASTAR_GAP + F * n_outputs + 1 + E)
     cdef floating[:, ::1] scratch = aligned_empty((n_shares, numbers), dtype)
     cdef floating[:, ::1] h, m
-    cdef recurrent_layer_f32* layers32 = <recurrent_layer_f32*>PyMem_Malloc(L * sizeof(recurrent_layer_f32))
-    cdef recurrent_layer_f64* layers64 = <recurrent_layer_f64*>PyMem_Malloc(L * sizeof(recurrent_layer_f64))
-    cdef floating** at = <floating**>PyMem_Malloc(n_shares * 2 * L * sizeof(void*))
+    cdef recurrent_layer* structs = <recurrent_layer*>PyMem_Malloc(L * sizeof(recurrent_layer))
+    cdef void** at = <void**>PyMem_Malloc(n_shares * 2 * L * sizeof(void*))
     cdef int64_t b_step = b.shape[1] if b.shape[0] > 1 else 0
     cdef const floating[:, ::1] own_ = own
     cdef const floating* own_row = NULL
     cdef bint any_held = held is not None, any_own = own is not None, remembers = CELLS[cell] == "lstm"
     cdef const uint8_t* held_row = NULL
     try:
-        if layers32 == NULL or layers64 == NULL or at == NULL:
+        if structs == NULL or at == NULL:
             raise MemoryError()
         for k in range(L):
             h, m = states[k]
-            if floating is float:
-                layers32[k] = layer_f32(layers[k], inputs)
-            else:
-                layers64[k] = layer_f64(layers[k], inputs)
+            structs[k] = struct_of(<Weights?>layers[k], inputs, <const floating*>NULL)
             for i in range(n_shares):
                 at[(i * L + k) * 2] = &h[i * rows, 0]
                 at[(i * L + k) * 2 + 1] = &m[i * rows, 0] if remembers else NULL
@@ -325,21 +245,13 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
             own_row = NULL
             if any_own:
                 own_row = &own_[r, 0]
-            if floating is float:
-                f32.sample(min(rows, n - r),
-                           recurrent_walk_f32(L, T, F, n_outputs, layers32, &source[0, 0], &V[0],
-                                              &b[0, 0], b_step, own_row), draw32,
-                           walked_f32(r, &noise[r, 0, 0], held_row, &codes[r, 0], &log_weight[r]),
-                           at + i * 2 * L, &scratch[i, 0])
-            else:
-                f64.sample(min(rows, n - r),
-                           recurrent_walk_f64(L, T, F, n_outputs, layers64, &source[0, 0], &V[0],
-                                              &b[0, 0], b_step, own_row), draw64,
-                           walked_f64(r, &noise[r, 0, 0], held_row, &codes[r, 0], &log_weight[r]),
+            kernels.sample(min(rows, n - r),
+                           recurrent_walk(L, T, F, n_outputs, structs, &source[0, 0], &V[0],
+                                          &b[0, 0], b_step, own_row), how,
+                           walked_rows(r, &noise[r, 0, 0], held_row, &codes[r, 0], &log_weight[r]),
                            at + i * 2 * L, &scratch[i, 0])
     finally:
-        PyMem_Free(layers32)
-        PyMem_Free(layers64)
+        PyMem_Free(structs)
         PyMem_Free(at)
 
 
@@ -354,11 +266,9 @@ def outer(const floating[:, ::1] A, const floating[:, :] G, floating[:, :] gW, i
 
     G and gW may be columns of wider arrays.
     """
+    cdef const recurrent_table* kernels = f32 if floating is float else f64
     cdef int64_t N = A.shape[0], K = A.shape[1], columns = G.shape[1], i, panel, block, share
-    if floating is float:
-        panel, block = f32.panel, f32.block
-    else:
-        panel, block = f64.panel, f64.block
+    panel, block = kernels.panel, kernels.block
     check(G.shape[0] == N and gW.shape[0] == K and gW.shape[1] == columns)
     if N == 0 or K == 0 or columns == 0:
         gW[:] = 0
@@ -371,35 +281,28 @@ def outer(const floating[:, ::1] A, const floating[:, :] G, floating[:, :] gW, i
     cdef floating[:, ::1] scratch = aligned_empty((n_threads, (K + panel) * block), dtype)
     for i in prange((columns + share - 1) // share, nogil=True, num_threads=n_threads, schedule="static",
                     chunksize=1):
-        if floating is float:
-            f32.outer(N, K, i * share, min(columns, (i + 1) * share), &A[0, 0], &G[0, 0], g_row, &gW[0, 0],
-                      w_row, &scratch[i, 0])
-        else:
-            f64.outer(N, K, i * share, min(columns, (i + 1) * share), &A[0, 0], &G[0, 0], g_row, &gW[0, 0],
+        kernels.outer(N, K, i * share, min(columns, (i + 1) * share), &A[0, 0], &G[0, 0], g_row, &gW[0, 0],
                       w_row, &scratch[i, 0])
 
 
-def scatter(const floating[:, ::1] entering, const uint8_t[::1] one_hot, int64_t n_inputs,
+def scatter(const floating[:, ::1] entering, const uint8_t[::1] input_flags, int64_t n_inputs,
             const floating[:, ::1] slots, floating[:, ::1] gW, int n_threads):
     """Return the sums (S H,) over all slots (M, S H); write those by the weights of the codes.
 
     entering (M, E) are codes. gW (E Q, width) has the gradients of the first columns.
     """
+    cdef const recurrent_table* kernels = f32 if floating is float else f64
     cdef int64_t M = slots.shape[0], row = slots.shape[1], width = gW.shape[1], i, share
-    check(entering.shape[0] == M and entering.shape[1] == one_hot.shape[0] and width <= row
-          and gW.shape[0] == one_hot.shape[0] * n_inputs)
+    check(entering.shape[0] == M and entering.shape[1] == input_flags.shape[0] and width <= row
+          and gW.shape[0] == input_flags.shape[0] * n_inputs)
     cdef floating[::1] total = np.zeros(row, np.float32 if floating is float else np.float64)
     if M == 0 or row == 0:
         gW[:] = 0
         return total.base
-    cdef input_spec inputs = spec_of(one_hot, n_inputs)
-    share = columns_each(row, f32.panel if floating is float else f64.panel, n_threads)
+    cdef input_spec inputs = spec_of(input_flags, n_inputs)
+    share = columns_each(row, kernels.panel, n_threads)
     for i in prange((row + share - 1) // share, nogil=True, num_threads=n_threads, schedule="static",
                     chunksize=1):
-        if floating is float:
-            f32.scatter(M, width, row, i * share, min(row, (i + 1) * share), inputs, &entering[0, 0],
-                        &slots[0, 0], &gW[0, 0], &total[0])
-        else:
-            f64.scatter(M, width, row, i * share, min(row, (i + 1) * share), inputs, &entering[0, 0],
+        kernels.scatter(M, width, row, i * share, min(row, (i + 1) * share), inputs, &entering[0, 0],
                         &slots[0, 0], &gW[0, 0], &total[0])
     return total.base

@@ -8,15 +8,12 @@ from fastar._kernels._cpu import isa
 
 cdef extern from "uniforms.h" nogil:
     enum: FASTAR_SEEDS
-    ctypedef struct uniforms_f32:
-        void (*fill)(const uint64_t*, int64_t, float*) noexcept nogil
-    const uniforms_f32* uniforms_f32_for(int isa)
-    ctypedef struct uniforms_f64:
-        void (*fill)(const uint64_t*, int64_t, double*) noexcept nogil
-    const uniforms_f64* uniforms_f64_for(int isa)
+    ctypedef struct uniforms_table:
+        void (*fill)(const uint64_t*, int64_t, void*) noexcept nogil
+    const uniforms_table* uniforms_for(int isa, bint is_double)
 
-cdef const uniforms_f32* f32 = uniforms_f32_for(isa)
-cdef const uniforms_f64* f64 = uniforms_f64_for(isa)
+cdef const uniforms_table* f32 = uniforms_for(isa, False)
+cdef const uniforms_table* f64 = uniforms_for(isa, True)
 
 N_SEEDS = FASTAR_SEEDS
 
@@ -26,12 +23,10 @@ def fill(const uint64_t[:, ::1] seeds, floating[:, ::1] out, int64_t rows, int n
 
     seeds (blocks, N_SEEDS): random words; each row of them decides `rows` rows of `out`.
     """
+    cdef const uniforms_table* kernels = f32 if floating is float else f64
     cdef int64_t n = out.shape[0], m = out.shape[1], count = (n + rows - 1) // rows, i, r
     if seeds.shape[0] != count or seeds.shape[1] != FASTAR_SEEDS:
         raise ValueError(f"seeds must be of shape {(count, FASTAR_SEEDS)}. Got {seeds.base.shape} instead.")
     for i in prange(count, nogil=True, num_threads=n_threads, schedule="static"):
         r = i * rows
-        if floating is float:
-            f32.fill(&seeds[i, 0], min(rows, n - r) * m, &out[r, 0])
-        else:
-            f64.fill(&seeds[i, 0], min(rows, n - r) * m, &out[r, 0])
+        kernels.fill(&seeds[i, 0], min(rows, n - r) * m, &out[r, 0])

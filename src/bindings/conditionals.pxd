@@ -1,21 +1,39 @@
 # src/kernels/conditionals.h, for every module whose network draws.
 
-from libc.stdint cimport int64_t, uint8_t
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.stdint cimport int32_t, int64_t, uint8_t
 
 cdef extern from "conditionals.h" nogil:
-    ctypedef struct draw_f32:
-        int64_t n_noise
-    ctypedef struct walked_f32:
+    ctypedef struct feature_spec:
+        int32_t kind, count
+        double unit, floor, low, high
+    ctypedef struct conditional_spec:
+        const feature_spec* features
+        int64_t n_stretches
+        const int32_t* stretches
+        int may_miss
+        double temperature
+    ctypedef struct walked_rows:
         int64_t first
-        const float* noise
+        const void* noise
         const uint8_t* held
-        float* codes
+        void* codes
         double* weight
-    ctypedef struct draw_f64:
+    ctypedef void (*draw_function)(int64_t, int64_t, conditional_spec, void*, int64_t, const void*, int64_t,
+                                   void*) noexcept nogil
+    ctypedef void (*weigh_function)(int64_t, int64_t, int64_t, int64_t, conditional_spec, const void*, int64_t,
+                                    walked_rows) noexcept nogil
+    ctypedef struct draw_spec:
+        draw_function function
+        weigh_function weigh
         int64_t n_noise
-    ctypedef struct walked_f64:
-        int64_t first
-        const double* noise
-        const uint8_t* held
-        double* codes
-        double* weight
+        conditional_spec spec
+
+
+cdef inline const char* draw_name(bint is_double) noexcept:
+    """Return the name of a capsule with a draw, by which the other float type's is refused."""
+    return "fastar.draw_f64" if is_double else "fastar.draw_f32"
+
+
+cdef inline draw_spec draw_of(object capsule, bint is_double) except *:
+    return (<draw_spec*>PyCapsule_GetPointer(capsule, draw_name(is_double)))[0]

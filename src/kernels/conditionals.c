@@ -112,7 +112,7 @@ static void mode(int64_t n, int64_t d, conditional_spec spec, real *raw, int64_t
 
 /* One logit a row: as many rows at once as a vector has lanes. */
 static void weigh_bernoulli(int64_t n, int64_t D, int64_t d, const real *raw, int64_t raw_stride,
-                            FASTAR_TABLE_TYPE(walked) rows) {
+                            walked_rows rows) {
     for (int64_t r = 0; r < n; r += VL) {
         const int m = lanes(n - r);
         real x[VL], logp[VL];
@@ -120,24 +120,24 @@ static void weigh_bernoulli(int64_t n, int64_t D, int64_t d, const real *raw, in
             x[i] = rows.codes[(r + i) * D + d];
         bernoulli_row(0, m, raw_stride, NULL, raw + r * raw_stride, x, 0, logp, NULL);
         for (int i = 0; i < m; i++)
-            if (rows.held[(r + i) * D + d] == FASTAR_WEIGHED && x[i] == x[i])
+            if (rows.held[(r + i) * D + d] == FASTAR_WEIGHTED && x[i] == x[i])
                 rows.weight[r + i] += logp[i];
     }
 }
 
 static void weigh(int64_t n, int64_t D, int64_t d, int64_t feature, conditional_spec spec, const real *raw,
-                  int64_t raw_stride, FASTAR_TABLE_TYPE(walked) rows) {
+                  int64_t raw_stride, walked_rows rows) {
     const feature_spec *f = spec.features + feature;
     if (f->kind == FASTAR_BERNOULLI) {
         weigh_bernoulli(n, D, d, raw, raw_stride, rows);
         return;
     }
     for (int64_t r = 0; r < n; r++)
-        if (rows.held[r * D + d] == FASTAR_WEIGHED) {
+        if (rows.held[r * D + d] == FASTAR_WEIGHTED) {
             real logp;
             stretch_with_gaps(0, 1, 0, f, raw + r * raw_stride, rows.codes + r * D + d, 0, &logp, NULL);
             rows.weight[r] += logp;
         }
 }
 
-const FASTAR_TABLE_TYPE(conditionals) FASTAR_TABLE(conditionals) = {log_prob, gradient, draw, mode, weigh};
+const conditionals_table FASTAR_TABLE(conditionals) = {log_prob, gradient, draw, mode, weigh};

@@ -32,7 +32,7 @@ typedef struct {
 } feature_spec;
 
 /* What a walk from feature to feature does with a code: keeps it, draws it, or keeps it and weighs it. */
-enum { FASTAR_HELD, FASTAR_FREE, FASTAR_WEIGHED };
+enum { FASTAR_OBSERVED, FASTAR_SAMPLED, FASTAR_WEIGHTED };
 
 typedef struct {
     const feature_spec *features; /* (D,) */
@@ -42,43 +42,40 @@ typedef struct {
     double temperature;       /* of a draw: from density^(1 / temperature), normalised */
 } conditional_spec;
 
-#define FASTAR_CONDITIONALS(real, type)                                                            \
-    /* One value for each of n rows of feature d. Row r's outputs are raw[r * raw_stride ..], which may be \
-     * overwritten, and its noise is noise[r * noise_stride ..]. */                                \
-    typedef void (*draw_function_##type)(int64_t n, int64_t d, conditional_spec spec, real *raw,   \
-                                         int64_t raw_stride, const real *noise,                    \
-                                         int64_t noise_stride, real *codes);                       \
-    /* The rows of a walk, (n, D, ..) or (n,). */                                                  \
-    typedef struct {                                                                               \
-        int64_t first;       /* the number of the first one */                                     \
-        const real *noise;   /* (n, D, n_noise) */                                                 \
-        const uint8_t *held; /* (n, D) FASTAR_FREE, _HELD or _WEIGHED; NULL: all are free */       \
-        real *codes;         /* (n, D) IN what is held, OUT what is drawn */                       \
-        double *weight;      /* (n,) to which log p of the codes that are weighed is added */      \
-    } walked_##type;                                                                               \
-    /* Add to weight[r] log p of feature d's codes that are weighed, by their outputs raw[r * raw_stride ..]. */ \
-    typedef void (*weigh_function_##type)(int64_t n, int64_t D, int64_t d, int64_t feature,        \
-                                          conditional_spec spec, const real *raw,                  \
-                                          int64_t raw_stride, walked_##type rows);                 \
-    typedef struct {                                                                               \
-        draw_function_##type function;                                                             \
-        weigh_function_##type weigh;                                                               \
-        int64_t n_noise; /* numbers that one draw uses up */                                       \
-        conditional_spec spec;                                                                     \
-    } draw_##type;                                                                                 \
-    typedef struct {                                                                               \
-        void (*log_prob)(int64_t n, int64_t D, int64_t P, conditional_spec spec, const real *raw,  \
-                         const real *codes, real *logp, double *total);                            \
-        void (*gradient)(int64_t n, int64_t D, int64_t P, conditional_spec spec, const real *raw,  \
-                         const real *codes, const real *scale, real *logp, double *total, real *graw); \
-        draw_function_##type draw;                                                                 \
-        /* The most probable code from noise[0] to noise[1], two codes; of mixtures of Gaussians a local one. */ \
-        draw_function_##type mode;                                                                 \
-        weigh_function_##type weigh;                                                               \
-    } conditionals_##type;
+/* One value for each of n rows of feature d. Row r's outputs are raw[r * raw_stride ..], which may be
+ * overwritten, and its noise is noise[r * noise_stride ..]. */
+typedef void (*draw_function)(int64_t n, int64_t d, conditional_spec spec, real *raw, int64_t raw_stride,
+                              const real *noise, int64_t noise_stride, real *codes);
+/* The rows of a walk, (n, D, ..) or (n,). */
+typedef struct {
+    int64_t first;       /* the number of the first one */
+    const real *noise;   /* (n, D, n_noise) */
+    const uint8_t *held; /* (n, D) FASTAR_SAMPLED, _OBSERVED or _WEIGHTED; NULL: all are sampled */
+    real *codes;         /* (n, D) IN what is held, OUT what is drawn */
+    double *weight;      /* (n,) to which log p of the codes that are weighed is added */
+} walked_rows;
 
-FASTAR_CONDITIONALS(float, f32)
-FASTAR_CONDITIONALS(double, f64)
+/* Add to weight[r] log p of feature d's codes that are weighed, by their outputs raw[r * raw_stride ..]. */
+typedef void (*weigh_function)(int64_t n, int64_t D, int64_t d, int64_t feature, conditional_spec spec,
+                               const real *raw, int64_t raw_stride, walked_rows rows);
+typedef struct {
+    draw_function function;
+    weigh_function weigh;
+    int64_t n_noise; /* numbers that one draw uses up */
+    conditional_spec spec;
+} draw_spec;
+
+typedef struct {
+    void (*log_prob)(int64_t n, int64_t D, int64_t P, conditional_spec spec, const real *raw,
+                     const real *codes, real *logp, double *total);
+    void (*gradient)(int64_t n, int64_t D, int64_t P, conditional_spec spec, const real *raw,
+                     const real *codes, const real *scale, real *logp, double *total, real *graw);
+    draw_function draw;
+    /* The most probable code from noise[0] to noise[1], two codes; of mixtures of Gaussians a local one. */
+    draw_function mode;
+    weigh_function weigh;
+} conditionals_table;
+
 FASTAR_FAMILY(conditionals)
 
 #endif

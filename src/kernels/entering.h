@@ -35,7 +35,7 @@ static void enter(int64_t n, const input_spec *inputs, const int32_t *source, in
     const int64_t E = inputs->D;
     for (int64_t r = 0; r < n; r++)
         for (int64_t e = 0; e < E; e++) {
-            const int one_hot = inputs->one_hot[e] & FASTAR_ONE_HOT;
+            const int one_hot = inputs->input_flags[e] & FASTAR_ONE_HOT;
             entering[r * E + e] = source[e] >= 0                ? codes[r * D + source[e]] * (one_hot ? 1 : scale)
                                   : source[e] == FASTAR_NOTHING ? (real)-(one_hot != 0)
                                                                 : (real)(FASTAR_CONSTANT - source[e]);
@@ -46,7 +46,7 @@ static void enter(int64_t n, const input_spec *inputs, const int32_t *source, in
 static int is_held(int64_t n, int64_t D, int64_t d, int64_t F, const uint8_t *held) {
     for (int64_t r = 0; held && r < n; r++)
         for (int64_t f = 0; f < F; f++)
-            if (held[r * D + d + f] != FASTAR_HELD)
+            if (held[r * D + d + f] != FASTAR_OBSERVED)
                 return 0;
     return held != NULL;
 }

@@ -2,41 +2,49 @@
  *
  * A family is one C file, compiled once for each float type and instruction set (src/CMakeLists.txt),
  * that exports one table of functions: <family>_<type>_<isa>. FASTAR_FAMILY(family), used in the
- * family's header, declares those tables and <family>_<type>_for(isa), which picks one. */
+ * family's header, declares those tables and <family>_for(isa, is_double), which picks one. */
 #ifndef FASTAR_H
 #define FASTAR_H
 
 #include <stddef.h>
 #include <stdint.h>
 
+/* Kernels are compiled with their float type; to what calls them through a table, `real` is void, and both of a
+ * family's tables are of one type. The two views agree on every platform that this is built for: they differ only in
+ * what pointers point to, pointers to objects share one representation and one way to be passed, and no linker sees
+ * through a table. A `real` therefore crosses a table by address alone. */
+#if !defined(FASTAR_TYPE)
+typedef void real;
+#elif FASTAR_DOUBLE
+typedef double real;
+#else
+typedef float real;
+#endif
+
 enum { FASTAR_BASELINE, FASTAR_AVX2, FASTAR_AVX512 };
 
 #if defined(__x86_64__) || defined(_M_X64)
-#define FASTAR_CHOOSE(family, type)                                                                \
-    extern const family##_##type family##_##type##_baseline, family##_##type##_avx2,               \
-        family##_##type##_avx512;                                                                  \
-    static inline const family##_##type *family##_##type##_for(int isa) {                          \
-        return isa == FASTAR_AVX512 ? &family##_##type##_avx512                                    \
-               : isa == FASTAR_AVX2 ? &family##_##type##_avx2                                      \
-                                    : &family##_##type##_baseline;                                 \
+#define FASTAR_FAMILY(family)                                                                      \
+    extern const family##_table family##_f32_baseline, family##_f32_avx2, family##_f32_avx512,     \
+        family##_f64_baseline, family##_f64_avx2, family##_f64_avx512;                             \
+    static inline const family##_table *family##_for(int isa, int is_double) {                     \
+        return isa == FASTAR_AVX512 ? is_double ? &family##_f64_avx512 : &family##_f32_avx512      \
+               : isa == FASTAR_AVX2 ? is_double ? &family##_f64_avx2 : &family##_f32_avx2          \
+               : is_double          ? &family##_f64_baseline                                       \
+                                    : &family##_f32_baseline;                                      \
     }
 #else
-#define FASTAR_CHOOSE(family, type)                                                                \
-    extern const family##_##type family##_##type##_baseline;                                       \
-    static inline const family##_##type *family##_##type##_for(int isa) {                          \
+#define FASTAR_FAMILY(family)                                                                      \
+    extern const family##_table family##_f32_baseline, family##_f64_baseline;                      \
+    static inline const family##_table *family##_for(int isa, int is_double) {                     \
         (void)isa;                                                                                 \
-        return &family##_##type##_baseline;                                                        \
+        return is_double ? &family##_f64_baseline : &family##_f32_baseline;                        \
     }
 #endif
 
-#define FASTAR_FAMILY(family) FASTAR_CHOOSE(family, f32) FASTAR_CHOOSE(family, f64)
-
 #define FASTAR_PASTE_(a, b, c) a##_##b##_##c
 #define FASTAR_PASTE(a, b, c) FASTAR_PASTE_(a, b, c)
-/* Inside a kernel file: the table that this object defines, and its type. */
+/* Inside a kernel file: the table that this object defines. */
 #define FASTAR_TABLE(family) FASTAR_PASTE(family, FASTAR_TYPE, FASTAR_ISA)
-#define FASTAR_TABLE_TYPE_(family, type) family##_##type
-#define FASTAR_TABLE_TYPE__(family, type) FASTAR_TABLE_TYPE_(family, type)
-#define FASTAR_TABLE_TYPE(family) FASTAR_TABLE_TYPE__(family, FASTAR_TYPE)
 
 #endif

@@ -4,12 +4,12 @@
 #include "entering.h"
 #include "product.h"
 
-typedef FASTAR_TABLE_TYPE(grid) table_type;
-#define PASS FASTAR_TABLE_TYPE(grid_pass)
-#define WALK FASTAR_TABLE_TYPE(grid_walk)
-#define WALK_PASS FASTAR_TABLE_TYPE(grid_walk_pass)
-#define DRAW FASTAR_TABLE_TYPE(draw)
-#define WALKED FASTAR_TABLE_TYPE(walked)
+typedef grid_table table_type;
+#define PASS grid_pass
+#define WALK grid_walk
+#define WALK_PASS grid_walk_pass
+#define DRAW draw_spec
+#define WALKED walked_rows
 
 enum { CELL = FASTAR_LSTM_CELL };
 
@@ -165,7 +165,7 @@ static void choose(int64_t n, int64_t d, const WALK *w, DRAW draw, WALKED rows, 
         draw.weigh(n, D, d, d, draw.spec, raw, P, rows);
     draw.function(n, d, draw.spec, raw, P, rows.noise + d * draw.n_noise, D * draw.n_noise, drawn);
     for (int64_t r = 0; r < n; r++)
-        if (!rows.held || rows.held[r * D + d] == FASTAR_FREE)
+        if (!rows.held || rows.held[r * D + d] == FASTAR_SAMPLED)
             rows.codes[r * D + d] = drawn[r];
 }
 

@@ -19,47 +19,47 @@
 
 enum { FASTAR_ABOVE = 3 }; /* neighbours in the row above, at most */
 
-#define FASTAR_GRID(real, type)                                                                    \
-    typedef struct {                                                                               \
-        int64_t H, n_above, along;                                                                 \
-        int64_t above[FASTAR_ABOVE];                                                               \
-        /* By `pack` of recurrent.h. Forward: (H, 4 H) in 4 parts of each neighbour above, one after the other, and of the \
-         * one along. Backward: each transposed, (4 H, H). */                                      \
-        const real *W_above, *W_along;                                                             \
-    } grid_pass_##type;                                                                            \
-    typedef struct {                                                                               \
-        grid_pass_##type grid;                                                                     \
-        int below;                 /* whether its units are seen by the row below alone */         \
-        int64_t K, taps;           /* further layers: x = c + u W_x, of u (K,) of the pixel and taps - 1 before it */ \
-        const real *x;             /* first layer: (E Q, 4 H) rows that codes add; others: (taps K, 4 H) packed */ \
-        const real *c;             /* of row r: (4 H,) from c + r c_row on */                      \
-        int64_t c_row;                                                                             \
-        real *s, *m;               /* (2, J + 2, n, H), zero: the rows of states above and of now */ \
-    } grid_walk_pass_##type;                                                                       \
-    typedef struct {                                                                               \
-        int64_t I, J, L, n_passes, P, H; /* layers of n_passes passes of H units */                \
-        const grid_walk_pass_##type *passes; /* (L, n_passes) */                                   \
-        input_spec inputs;         /* E features that enter the first layer */                     \
-        const int32_t *source;     /* (I J, E) what they are: see inputs.h */                   \
-        real scale;                /* numbers that enter are multiplied by it */                   \
-        const real *V;             /* (H, P) packed */                                             \
-        const real *b, *own;       /* (I J, P), and (n, P) or NULL: added to a row's outputs */    \
-        real *u;                   /* (L, J + 2, n, H), zero: what each layer gives in this row */ \
-    } grid_walk_##type;                                                                            \
-    typedef struct {                                                                               \
-        /* x of `pixels` times n rows: c and what codes (pixels, n, E) add; c of row r of n from c + r c_row on. */ \
-        void (*gather)(int64_t pixels, int64_t n, input_spec inputs, int64_t width, const real *W, const real *c, \
-                       int64_t c_row, const real *codes, real *x);                                 \
-        void (*forward)(int64_t I, int64_t J, int64_t n, grid_pass_##type pass, real *s, real *m, real *slots); \
-        /* gs: gradient by the units, as s; what flows back is added. gm (J + 2, n, H) scratch. */ \
-        void (*backward)(int64_t I, int64_t J, int64_t n, grid_pass_##type pass, const real *m, real *slots, \
-                         real *gs, real *gm);                                                      \
-        /* Walk n images, (n, I J) values of them in `walked`. scratch: n (4 H + P + 1 + E) numbers. */ \
-        void (*sample)(int64_t n, grid_walk_##type walk, draw_##type draw, walked_##type walked, real *scratch); \
-    } grid_##type;
+typedef struct {
+    int64_t H, n_above, along;
+    int64_t above[FASTAR_ABOVE];
+    /* By `pack` of recurrent.h. Forward: (H, 4 H) in 4 parts of each neighbour above, one after the other, and of the
+     * one along. Backward: each transposed, (4 H, H). */
+    const real *W_above, *W_along;
+} grid_pass;
 
-FASTAR_GRID(float, f32)
-FASTAR_GRID(double, f64)
+typedef struct {
+    grid_pass grid;
+    int below;                 /* whether its units are seen by the row below alone */
+    int64_t K, taps;           /* further layers: x = c + u W_x, of u (K,) of the pixel and taps - 1 before it */
+    const real *x;             /* first layer: (E Q, 4 H) rows that codes add; others: (taps K, 4 H) packed */
+    const real *c;             /* of row r: (4 H,) from c + r c_row on */
+    int64_t c_row;
+    real *s, *m;               /* (2, J + 2, n, H), zero: the rows of states above and of now */
+} grid_walk_pass;
+
+typedef struct {
+    int64_t I, J, L, n_passes, P, H; /* layers of n_passes passes of H units */
+    const grid_walk_pass *passes; /* (L, n_passes) */
+    input_spec inputs;         /* E features that enter the first layer */
+    const int32_t *source;     /* (I J, E) what they are: see inputs.h */
+    double scale;              /* numbers that enter are multiplied by it */
+    const real *V;             /* (H, P) packed */
+    const real *b, *own;       /* (I J, P), and (n, P) or NULL: added to a row's outputs */
+    real *u;                   /* (L, J + 2, n, H), zero: what each layer gives in this row */
+} grid_walk;
+
+typedef struct {
+    /* x of `pixels` times n rows: c and what codes (pixels, n, E) add; c of row r of n from c + r c_row on. */
+    void (*gather)(int64_t pixels, int64_t n, input_spec inputs, int64_t width, const real *W, const real *c,
+                   int64_t c_row, const real *codes, real *x);
+    void (*forward)(int64_t I, int64_t J, int64_t n, grid_pass pass, real *s, real *m, real *slots);
+    /* gs: gradient by the units, as s; what flows back is added. gm (J + 2, n, H) scratch. */
+    void (*backward)(int64_t I, int64_t J, int64_t n, grid_pass pass, const real *m, real *slots,
+                     real *gs, real *gm);
+    /* Walk n images, (n, I J) values of them in `walked`. scratch: n (4 H + P + 1 + E) numbers. */
+    void (*sample)(int64_t n, grid_walk walk, draw_spec draw, walked_rows walked, real *scratch);
+} grid_table;
+
 FASTAR_FAMILY(grid)
 
 #endif

@@ -17,7 +17,7 @@ static int32_t changes_of_numbers(input_spec spec, const real *codes, int32_t *a
 INLINE int all_numbers(input_spec spec) {
     uint8_t any = 0;
     for (int64_t d = 0; d < spec.D; d++)
-        any |= spec.one_hot[d];
+        any |= spec.input_flags[d];
     return !any;
 }
 
@@ -40,7 +40,7 @@ static int32_t changes(input_spec spec, const real *codes, int32_t *at, int32_t 
     return count;
 }
 
-static void by_feature(int64_t n, int64_t r0, int64_t D, FASTAR_TABLE_TYPE(changes) changes,
+static void by_feature(int64_t n, int64_t r0, int64_t D, changes_by_row changes,
                        changes_by_feature lists) {
     const int32_t *at = changes.at + r0 * changes.capacity;
     memset(lists.first, 0, (D + 1) * sizeof(int32_t));
@@ -60,4 +60,4 @@ static void by_feature(int64_t n, int64_t r0, int64_t D, FASTAR_TABLE_TYPE(chang
     lists.first[0] = 0;
 }
 
-const FASTAR_TABLE_TYPE(inputs) FASTAR_TABLE(inputs) = {changes, by_feature};
+const inputs_table FASTAR_TABLE(inputs) = {changes, by_feature};

@@ -15,8 +15,8 @@ enum { FASTAR_ONE_HOT = 1, FASTAR_MAY_MISS = 2 /* NaN stands for a missing value
 
 typedef struct {
     int64_t D, Q;
-    int64_t markov_order;   /* D where every earlier feature is seen */
-    const uint8_t *one_hot; /* (D,) FASTAR_ONE_HOT and FASTAR_MAY_MISS, or neither */
+    int64_t markov_order;       /* D where every earlier feature is seen */
+    const uint8_t *input_flags; /* (D,) FASTAR_ONE_HOT and FASTAR_MAY_MISS, or neither */
 } input_spec;
 
 /* The changes of a block of rows, feature by feature: those at feature d are first[d] .. first[d + 1] - 1,
@@ -27,25 +27,23 @@ typedef struct {
     int32_t *r, *index;
 } changes_by_feature;
 
-#define FASTAR_INPUTS(real, type)                                                                  \
-    /* The changes of row r are those from r * capacity on, count[r] of them, by rising `at`. */   \
-    typedef struct {                                                                               \
-        int64_t capacity;                                                                          \
-        int32_t *count;       /* (n,) */                                                           \
-        int32_t *at;          /* (n, capacity) the first feature that sees the change, 1 .. D - 1 */ \
-        int32_t *row;         /* (n, capacity) of the input weights */                             \
-        real *value;          /* (n, capacity) what the row is multiplied by */                    \
-    } changes_##type;                                                                              \
-    typedef struct {                                                                               \
-        /* The changes of one row. codes (D,); at, row, value (capacity,). Returns how many. */    \
-        int32_t (*changes)(input_spec spec, const real *codes, int32_t *at, int32_t *row, real *value); \
-        /* OUT lists, of n rows from row r0 on. */                                                 \
-        void (*by_feature)(int64_t n, int64_t r0, int64_t D, changes_##type changes,               \
-                           changes_by_feature lists);                                              \
-    } inputs_##type;
+/* The changes of row r are those from r * capacity on, count[r] of them, by rising `at`. */
+typedef struct {
+    int64_t capacity;
+    int32_t *count;       /* (n,) */
+    int32_t *at;          /* (n, capacity) the first feature that sees the change, 1 .. D - 1 */
+    int32_t *row;         /* (n, capacity) of the input weights */
+    real *value;          /* (n, capacity) what the row is multiplied by */
+} changes_by_row;
 
-FASTAR_INPUTS(float, f32)
-FASTAR_INPUTS(double, f64)
+typedef struct {
+    /* The changes of one row. codes (D,); at, row, value (capacity,). Returns how many. */
+    int32_t (*changes)(input_spec spec, const real *codes, int32_t *at, int32_t *row, real *value);
+    /* OUT lists, of n rows from row r0 on. */
+    void (*by_feature)(int64_t n, int64_t r0, int64_t D, changes_by_row changes,
+                       changes_by_feature lists);
+} inputs_table;
+
 FASTAR_FAMILY(inputs)
 
 #endif

@@ -7,13 +7,13 @@
 #include "change.h"
 #include "product.h"
 
-typedef FASTAR_TABLE_TYPE(masked) table_type;
-#define LISTED FASTAR_TABLE_TYPE(listed)
-#define STAIRS FASTAR_TABLE_TYPE(staircase)
-#define SAMPLED FASTAR_TABLE_TYPE(sampled)
-#define WALK FASTAR_TABLE_TYPE(masked_walk)
-#define DRAW FASTAR_TABLE_TYPE(draw)
-#define WALKED FASTAR_TABLE_TYPE(walked)
+typedef masked_table table_type;
+#define LISTED listed_inputs
+#define STAIRS staircase
+#define SAMPLED sampled_weights
+#define WALK masked_walk
+#define DRAW draw_spec
+#define WALKED walked_rows
 
 enum {
     SLAB = 8, /* vectors of sums that `gather` and `scatter` keep in registers, */
@@ -90,9 +90,10 @@ static void derivative(int64_t n, int64_t width, int activation, const real *h, 
     EACH_ACTIVATION(activation, DERIVATIVE)
 }
 
-static void drop(int64_t n, const uint16_t *chance, int32_t below, real scale, const real *x, real *out) {
+static void drop(int64_t n, const uint16_t *chance, int32_t below, double scale, const real *x, real *out) {
+    const real factor = scale;
     for (int64_t i = 0; i < n; i++)
-        out[i] = chance[i] < below ? 0 : scale * x[i];
+        out[i] = chance[i] < below ? 0 : factor * x[i];
 }
 
 INLINE void sums_of_rows(int64_t n, int64_t width, const real *G, int64_t g_row, real *sums) {

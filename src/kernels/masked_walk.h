@@ -112,7 +112,7 @@ static void spread(const SAMPLED *edge, int64_t block, int64_t k, const real *un
 
 static void spread_input(int64_t n, const input_spec *inputs, const SAMPLED *edge, int64_t block, int64_t d,
                          const real *x, int64_t j0, int64_t j1, real *out) {
-    if (!inputs->one_hot[d]) {
+    if (!inputs->input_flags[d]) {
         spread(edge, block, d * inputs->Q, x, j0, j1, out);
         return;
     }
@@ -280,7 +280,7 @@ static void choose(const walk_state *s, DRAW draw, int64_t d) {
                       w->D * draw.n_noise, x);
     if (of->held)
         for (int64_t r = 0; r < s->n; r++)
-            if (of->held[r * w->D + d] != FASTAR_FREE)
+            if (of->held[r * w->D + d] != FASTAR_SAMPLED)
                 x[r] = of->codes[r * w->D + d];
     for (int64_t r = s->n; r < ROWS; r++)
         x[r] = 0;
@@ -321,7 +321,7 @@ static int is_wanted(int64_t n, int64_t D, int64_t d0, int64_t d1, const uint8_t
         return 1;
     for (int64_t r = 0; r < n; r++)
         for (int64_t d = d0; d < d1; d++)
-            if (held[r * D + d] != FASTAR_HELD)
+            if (held[r * D + d] != FASTAR_OBSERVED)
                 return 1;
     return 0;
 }

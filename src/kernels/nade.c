@@ -9,9 +9,9 @@
 #include "nade_hidden.h"
 #include "nade_outputs.h"
 
-typedef FASTAR_TABLE_TYPE(nade) table_type;
-#define DRAW FASTAR_TABLE_TYPE(draw)
-#define ROWS FASTAR_TABLE_TYPE(walked)
+typedef nade_table table_type;
+#define DRAW draw_spec
+#define ROWS walked_rows
 
 enum {
     SLAB = 64,            /* features whose weights, 4 kB each, stay in L2 while all rows pass, */
@@ -115,7 +115,7 @@ INLINE int is_wanted(int64_t n, int64_t D, int64_t d, const uint8_t *held) {
     if (!held)
         return 1;
     for (int64_t r = 0; r < n; r++)
-        if (held[r * D + d] != FASTAR_HELD)
+        if (held[r * D + d] != FASTAR_OBSERVED)
             return 1;
     return 0;
 }
@@ -155,7 +155,7 @@ static void choose(const layer *l, int64_t n, int64_t d, DRAW draw, ROWS rows, c
         draw.weigh(n, D, d, d, draw.spec, raw, raw_stride, rows);
     draw.function(n, d, draw.spec, raw, raw_stride, rows.noise + d * draw.n_noise, D * draw.n_noise, drawn);
     for (int64_t r = 0; r < n; r++)
-        if (!rows.held || rows.held[r * D + d] == FASTAR_FREE)
+        if (!rows.held || rows.held[r * D + d] == FASTAR_SAMPLED)
             rows.codes[r * D + d] = drawn[r];
 }
 

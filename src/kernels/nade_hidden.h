@@ -5,9 +5,9 @@
 #include "nade.h"
 #include "vec.h"
 
-#define PARAMS FASTAR_TABLE_TYPE(nade_params)
-#define UNITS FASTAR_TABLE_TYPE(nade_units)
-#define CHANGES FASTAR_TABLE_TYPE(changes)
+#define PARAMS nade_params
+#define UNITS nade_units
+#define CHANGES changes_by_row
 
 enum {
 #if defined(__AVX512F__)
@@ -218,7 +218,7 @@ static void rescale(const layer *l, int64_t r, real rho) {
 
 INLINE real rho_of(const PARAMS *p, int64_t d) { return p->rho ? p->rho[d - 1] : 1; }
 
-static void factors(int64_t rows, int64_t H, int64_t stride, real sign, const real *W, real *out) {
+static void factors(int64_t rows, int64_t H, int64_t stride, int sign, const real *W, real *out) {
     for (int64_t row = 0; row < rows; row++)
         for (int64_t k = 0; k < stride; k += VL) {
             const real *w = W + row * H + k;

@@ -13,7 +13,12 @@
 /* Plain loops: the compiler turns them into vectors, and memory is what they wait for. */
 #define EACH _Pragma("omp simd") for (int64_t i = 0; i < n; i++)
 
-static void sgd(int64_t n, real *theta, const real *g, real *velocity, real rate, real decay, real momentum) {
+#define ARGUMENTS                                                                                  \
+    int64_t n, real *theta, const real *g, real *const *slots, int64_t first, const double *numbers
+
+static void sgd(ARGUMENTS) {
+    real *velocity = slots[0] + first;
+    const real rate = numbers[0], decay = numbers[1], momentum = numbers[2];
     const real keep = 1 - rate * decay;
     EACH {
         velocity[i] = momentum * velocity[i] - rate * g[i];
@@ -21,8 +26,9 @@ static void sgd(int64_t n, real *theta, const real *g, real *velocity, real rate
     }
 }
 
-static void nesterov(int64_t n, real *theta, const real *g, real *velocity, real rate, real decay,
-                     real momentum) {
+static void nesterov(ARGUMENTS) {
+    real *velocity = slots[0] + first;
+    const real rate = numbers[0], decay = numbers[1], momentum = numbers[2];
     const real keep = 1 - rate * decay;
     EACH {
         velocity[i] = momentum * velocity[i] - rate * g[i];
@@ -33,8 +39,10 @@ static void nesterov(int64_t n, real *theta, const real *g, real *velocity, real
 #if defined(__AVX512F__) && !FASTAR_DOUBLE
 /* Root and quotient of sixteen lanes take 35 cycles, more than memory does: estimates of 14 bits instead, and a
  * Newton step each. */
-static void adam(int64_t n, real *theta, const real *g, real *m, real *v, real rate, real decay, real rate_t,
-                 real epsilon_t, real beta_1, real beta_2) {
+static void adam(ARGUMENTS) {
+    real *m = slots[0] + first, *v = slots[1] + first;
+    const real rate = numbers[0], decay = numbers[1], rate_t = numbers[2], epsilon_t = numbers[3],
+               beta_1 = numbers[4], beta_2 = numbers[5];
     const vec keep = vset1(1 - rate * decay);
     for (int64_t i = 0; i < n; i += VL) {
         const int left = n - i < VL ? (int)(n - i) : VL;
@@ -51,8 +59,10 @@ static void adam(int64_t n, real *theta, const real *g, real *m, real *v, real r
     }
 }
 #else
-static void adam(int64_t n, real *theta, const real *g, real *m, real *v, real rate, real decay, real rate_t,
-                 real epsilon_t, real beta_1, real beta_2) {
+static void adam(ARGUMENTS) {
+    real *m = slots[0] + first, *v = slots[1] + first;
+    const real rate = numbers[0], decay = numbers[1], rate_t = numbers[2], epsilon_t = numbers[3],
+               beta_1 = numbers[4], beta_2 = numbers[5];
     const real keep = 1 - rate * decay;
     EACH {
         m[i] = beta_1 * m[i] + (1 - beta_1) * g[i];
@@ -63,7 +73,9 @@ static void adam(int64_t n, real *theta, const real *g, real *m, real *v, real r
 
 #endif
 
-static void adagrad(int64_t n, real *theta, const real *g, real *v, real rate, real decay, real epsilon) {
+static void adagrad(ARGUMENTS) {
+    real *v = slots[0] + first;
+    const real rate = numbers[0], decay = numbers[1], epsilon = numbers[2];
     const real keep = 1 - rate * decay;
     EACH {
         v[i] += g[i] * g[i];
@@ -71,8 +83,9 @@ static void adagrad(int64_t n, real *theta, const real *g, real *v, real rate, r
     }
 }
 
-static void adadelta(int64_t n, real *theta, const real *g, real *v, real *u, real rate, real decay, real rho,
-                     real epsilon) {
+static void adadelta(ARGUMENTS) {
+    real *v = slots[0] + first, *u = slots[1] + first;
+    const real rate = numbers[0], decay = numbers[1], rho = numbers[2], epsilon = numbers[3];
     const real keep = 1 - rate * decay;
     EACH {
         v[i] = rho * v[i] + (1 - rho) * g[i] * g[i];
@@ -82,8 +95,9 @@ static void adadelta(int64_t n, real *theta, const real *g, real *v, real *u, re
     }
 }
 
-static void rmsprop(int64_t n, real *theta, const real *g, real *v, real rate, real decay, real rho,
-                    real epsilon) {
+static void rmsprop(ARGUMENTS) {
+    real *v = slots[0] + first;
+    const real rate = numbers[0], decay = numbers[1], rho = numbers[2], epsilon = numbers[3];
     const real keep = 1 - rate * decay;
     EACH {
         v[i] = rho * v[i] + (1 - rho) * g[i] * g[i];
@@ -106,13 +120,14 @@ static double sum_of_squares(int64_t n, const real *g) {
     return sum;
 }
 
-const FASTAR_TABLE_TYPE(optimizers) FASTAR_TABLE(optimizers) = {
-    .sgd = sgd,
-    .nesterov = nesterov,
-    .adam = adam,
-    .adagrad = adagrad,
-    .adadelta = adadelta,
-    .rmsprop = rmsprop,
+static const optimizer_method methods[] = {
+    {"sgd", 1, 3, sgd},         {"nesterov", 1, 3, nesterov}, {"adam", 2, 6, adam},
+    {"adagrad", 1, 3, adagrad}, {"adadelta", 2, 4, adadelta}, {"rmsprop", 1, 4, rmsprop},
+};
+
+const optimizers_table FASTAR_TABLE(optimizers) = {
+    .n_methods = sizeof methods / sizeof *methods,
+    .methods = methods,
     .fetch = fetch,
     .sum_of_squares = sum_of_squares,
 };

@@ -8,28 +8,26 @@
 
 #include "fastar.h"
 
-#define FASTAR_OPTIMIZERS(real, type)                                                              \
-    typedef struct {                                                                               \
-        void (*sgd)(int64_t n, real *theta, const real *g, real *velocity, real rate, real decay,  \
-                    real momentum);                                                                \
-        void (*nesterov)(int64_t n, real *theta, const real *g, real *velocity, real rate,         \
-                         real decay, real momentum);                                               \
-        /* rate_t, epsilon_t: with the corrections of the bias at this step folded in */           \
-        void (*adam)(int64_t n, real *theta, const real *g, real *m, real *v, real rate, real decay, \
-                     real rate_t, real epsilon_t, real beta_1, real beta_2);                       \
-        void (*adagrad)(int64_t n, real *theta, const real *g, real *v, real rate, real decay,     \
-                        real epsilon);                                                             \
-        void (*adadelta)(int64_t n, real *theta, const real *g, real *v, real *u, real rate,       \
-                         real decay, real rho, real epsilon);                                      \
-        void (*rmsprop)(int64_t n, real *theta, const real *g, real *v, real rate, real decay,     \
-                        real rho, real epsilon);                                                   \
-        /* Parameters that the next pass wants, and their gradient. */                             \
-        void (*fetch)(int64_t n, const real *theta, const real *g);                                \
-        double (*sum_of_squares)(int64_t n, const real *g);                                        \
-    } optimizers_##type;
+enum { FASTAR_SLOTS = 2, FASTAR_NUMBERS = 6 }; /* of a method, at most */
 
-FASTAR_OPTIMIZERS(float, f32)
-FASTAR_OPTIMIZERS(double, f64)
+/* The vectors that a method remembers begin at slots[i] + first; numbers: rate, decay, and the method's own. */
+typedef void (*optimizer_loop)(int64_t n, real *theta, const real *g, real *const *slots, int64_t first,
+                               const double *numbers);
+
+typedef struct {
+    const char *name;
+    int n_slots, n_numbers;
+    optimizer_loop loop;
+} optimizer_method;
+
+typedef struct {
+    int n_methods;
+    const optimizer_method *methods;
+    /* Parameters that the next pass wants, and their gradient. */
+    void (*fetch)(int64_t n, const real *theta, const real *g);
+    double (*sum_of_squares)(int64_t n, const real *g);
+} optimizers_table;
+
 FASTAR_FAMILY(optimizers)
 
 #endif

@@ -5,12 +5,12 @@
 #include "entering.h"
 #include "product.h"
 
-typedef FASTAR_TABLE_TYPE(recurrent) table_type;
-#define LAYER FASTAR_TABLE_TYPE(recurrent_layer)
-#define STEPS FASTAR_TABLE_TYPE(recurrent_steps)
-#define WALK FASTAR_TABLE_TYPE(recurrent_walk)
-#define DRAW FASTAR_TABLE_TYPE(draw)
-#define WALKED FASTAR_TABLE_TYPE(walked)
+typedef recurrent_table table_type;
+#define LAYER recurrent_layer
+#define STEPS recurrent_steps
+#define WALK recurrent_walk
+#define DRAW draw_spec
+#define WALKED walked_rows
 
 enum { BLOCK = 256 }; /* steps of `outer` that stay in L2, as far as one panel and the units go */
 
@@ -133,7 +133,7 @@ static void choose(int64_t n, int64_t t, const WALK *w, DRAW draw, WALKED rows, 
             draw.weigh(n, D, d, feature, draw.spec, raw + f * P, F * P, rows);
         draw.function(n, feature, draw.spec, raw + f * P, F * P, rows.noise + d * draw.n_noise, D * draw.n_noise, drawn);
         for (int64_t r = 0; r < n; r++)
-            if (!rows.held || rows.held[r * D + d] == FASTAR_FREE)
+            if (!rows.held || rows.held[r * D + d] == FASTAR_SAMPLED)
                 rows.codes[r * D + d] = drawn[r];
     }
 }

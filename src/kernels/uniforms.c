@@ -50,4 +50,4 @@ static void fill(const uint64_t *seeds, int64_t n, real *out) {
     }
 }
 
-const FASTAR_TABLE_TYPE(uniforms) FASTAR_TABLE(uniforms) = {fill};
+const uniforms_table FASTAR_TABLE(uniforms) = {fill};

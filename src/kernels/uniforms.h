@@ -9,14 +9,11 @@ enum {
     FASTAR_SEEDS = 3 * FASTAR_STREAMS,
 };
 
-#define FASTAR_UNIFORMS(real, type)                                                                \
-    typedef struct {                                                                               \
-        /* OUT out (n,). seeds (FASTAR_SEEDS,): random words. */                                   \
-        void (*fill)(const uint64_t *seeds, int64_t n, real *out);                                 \
-    } uniforms_##type;
+typedef struct {
+    /* OUT out (n,). seeds (FASTAR_SEEDS,): random words. */
+    void (*fill)(const uint64_t *seeds, int64_t n, real *out);
+} uniforms_table;
 
-FASTAR_UNIFORMS(float, f32)
-FASTAR_UNIFORMS(double, f64)
 FASTAR_FAMILY(uniforms)
 
 #endif

@@ -7,14 +7,13 @@
 #ifndef FASTAR_VEC_H
 #define FASTAR_VEC_H
 
-#include <stdint.h>
+#include "fastar.h"
+
 #include <string.h>
 
 #if FASTAR_DOUBLE
-typedef double real;
 typedef int64_t integer;
 #else
-typedef float real;
 typedef int32_t integer;
 #endif
 
