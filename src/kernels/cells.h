@@ -2,7 +2,7 @@
 #ifndef FASTAR_CELLS_H
 #define FASTAR_CELLS_H
 
-#include "product.h"
+#include "vec_math.h"
 
 enum { FASTAR_TANH_CELL, FASTAR_GRU_CELL, FASTAR_LSTM_CELL };
 

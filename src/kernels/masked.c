@@ -2,93 +2,16 @@
  * hundred rows and gradients need sums over rows, in sampling the few units that a feature completes would
  * fill no vector.
  *
- * masked_lists.h has what is added up by lists of inputs, masked_walk.h the sampling. */
-#include "masked.h"
-#include "change.h"
-#include "product.h"
+ * masked_stairs.h has what all of it shares, masked_lists.h what is added up by lists of inputs, masked_walk.h the
+ * sampling. */
+#include "masked_lists.h"
+#include "masked_stairs.h"
+#include "masked_walk.h"
+#include "vec_shuffles.h"
 
 typedef FASTAR_TABLE_TYPE(masked) table_type;
-#define LISTED FASTAR_TABLE_TYPE(listed)
-#define STAIRS FASTAR_TABLE_TYPE(staircase)
-#define SAMPLED FASTAR_TABLE_TYPE(sampled)
-#define WALK FASTAR_TABLE_TYPE(masked_walk)
-#define DRAW FASTAR_TABLE_TYPE(draw)
-#define WALKED FASTAR_TABLE_TYPE(walked)
 
-enum {
-    SLAB = 8, /* vectors of sums that `gather` and `scatter` keep in registers, */
-    WIDE = SLAB * VL,
-    REACH = 128, /* rows of W that they take at a time, 64 kB of a slab: from fewer a row of data adds too few, */
-    FEW = 4,     /* and fewer rows of data are not worth a copy of them */
-    AHEAD = 16,  /* rows that are fetched before they are packed */
-    DEPTH = 256, /* steps of a product: a panel's weights, 32 kB, stay in L1 */
-    ROWS = 4 * VL,       /* of data that one walk over the features carries */
-    SAMPLE_DEPTH = 128, /* as DEPTH, of ROWS rows' units */
-    GROUP = TILE / 2,
-    PUSHED = 4, /* vectors of a row of listed inputs' weights in sampling, or twice, or four times as many */
-};
-
-INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
-
-INLINE vec activation_of(int activation, vec a) {
-    return activation == FASTAR_MASKED_SIGMOID ? vsigmoid(a)
-           : activation == FASTAR_MASKED_TANH  ? vtanh(a)
-                                               : vmax(vset1(0), a);
-}
-
-/* g'(a) in terms of h = g(a). */
-INLINE vec derivative_of(int activation, vec h) {
-    return activation == FASTAR_MASKED_TANH   ? vset1(1) - h * h
-           : activation == FASTAR_MASKED_RELU ? vselect(h > vset1(0), vset1(1), vset1(0))
-                                              : h * (vset1(1) - h);
-}
-
-/* One loop an activation. */
-#define EACH_ACTIVATION(activation, call)                                                          \
-    switch (activation) {                                                                          \
-    case FASTAR_MASKED_SIGMOID: call(FASTAR_MASKED_SIGMOID); break;                                \
-    case FASTAR_MASKED_TANH: call(FASTAR_MASKED_TANH); break;                                      \
-    default: call(FASTAR_MASKED_RELU);                                                             \
-    }
-
-/* Those lanes of p[0 .. VL) that lie in from .. to - 1, whatever these are. */
-INLINE vec load_range(const real *p, int64_t from, int64_t to) {
-    if (from <= 0 && to >= VL)
-        return vload(p);
-    from = most(from, 0);
-    to = least(to, VL);
-    return from < to ? vload_range(p, (int)from, (int)to) : vset1(0);
-}
-INLINE void store_range(real *p, vec v, int64_t from, int64_t to) {
-    if (from <= 0 && to >= VL) {
-        vstore(p, v);
-        return;
-    }
-    from = most(from, 0);
-    to = least(to, VL);
-    if (from < to)
-        vstore_range(p, v, (int)from, (int)to);
-}
-
-static void activate(int64_t n, int64_t width, int activation, real *h, int64_t h_row) {
-#define ACTIVATE(g)                                                                                \
-    for (int64_t r = 0; r < n; r++)                                                                \
-        for (int64_t k = 0; k < width; k += VL)                                                    \
-    store(h + r * h_row + k, activation_of(g, load(h + r * h_row + k, width - k)), width - k)
-    EACH_ACTIVATION(activation, ACTIVATE)
-}
-
-static void derivative(int64_t n, int64_t width, int activation, const real *h, int64_t h_row, real *gh,
-                       int64_t g_row) {
-#define DERIVATIVE(g)                                                                              \
-    for (int64_t r = 0; r < n; r++)                                                                \
-        for (int64_t k = 0; k < width; k += VL) {                                                  \
-            vec d = derivative_of(g, load(h + r * h_row + k, width - k));                          \
-            store(gh + r * g_row + k, d * load(gh + r * g_row + k, width - k), width - k);         \
-        }
-    EACH_ACTIVATION(activation, DERIVATIVE)
-}
+enum { DEPTH = 256 }; /* steps of a product: a panel's weights, 32 kB, stay in L1 */
 
 static void drop(int64_t n, const uint16_t *chance, int32_t below, real scale, const real *x, real *out) {
     for (int64_t i = 0; i < n; i++)
@@ -114,41 +37,6 @@ static void column_sums(int64_t n, int64_t width, const real *G, int64_t g_row, 
         sums_of_rows(n, WIDE, G, g_row, sums);
     else
         sums_of_rows(n, width, G, g_row, sums);
-}
-
-/* Strided rows, too short for the processor to foresee. Beyond the end of an array it does nothing. */
-INLINE void prefetch(const real *p, int64_t count) {
-    for (int64_t i = 0; i < count; i += 64 / (int64_t)sizeof(real))
-        __builtin_prefetch(p + i, 1);
-}
-
-/* Columns 0 .. width - 1 of a row, zero where it does not show them. */
-INLINE void pack_row(int64_t width, const real *w, int64_t begin, int64_t end, real *packed) {
-    if (begin <= 0 && end >= width)
-        memcpy(packed, w, width * sizeof(real));
-    else if (width % VL == 0)
-        for (int64_t j = 0; j < width; j += VL)
-            vstore(packed + j, load_range(w + j, begin - j, end - j));
-    else
-        for (int64_t j = 0; j < width; j++)
-            packed[j] = begin <= j && j < end ? w[j] : 0;
-}
-
-static void pack(int64_t first, int64_t count, int64_t j0, int64_t j1, int64_t width, STAIRS stairs, real *packed) {
-    for (int64_t k = 0; k < count; k++) {
-        const real *w = stairs.W + (first + k) * stairs.columns + j0;
-        const int64_t begin = stairs.row_begin[first + k] - j0;
-        const int64_t end = least(stairs.row_end[first + k], j1) - j0;
-        prefetch(w + AHEAD * stairs.columns, width);
-        if (width == PANEL)
-            pack_row(PANEL, w, begin, end, packed + k * PANEL);
-        else if (width == WIDE)
-            pack_row(WIDE, w, begin, end, packed + k * WIDE);
-        else if (width == GROUP)
-            pack_row(GROUP, w, begin, end, packed + k * GROUP);
-        else
-            pack_row(width, w, begin, end, packed + k * width);
-    }
 }
 
 /* Weights that the next product wants: `rows` rows of `width` numbers. */
@@ -267,9 +155,6 @@ static void outer(int64_t n, int64_t k0, int64_t k1, int64_t j0, int64_t j1, STA
 #define OUTER(R) outer_tile(R, n, k0 + k, j0, j1, stairs, A + k, a_row, panel, gW)
     EACH_TILE(k1 - k0, k, OUTER)
 }
-
-#include "masked_lists.h"
-#include "masked_walk.h"
 
 const table_type FASTAR_TABLE(masked) = {
     .width = PANEL,

@@ -1,6 +1,15 @@
-/* Part of masked.c: inputs that come by lists of those that are not zero. */
+/* Inputs that come by lists of those that are not zero. For masked.c alone. */
 #ifndef FASTAR_MASKED_LISTS_H
 #define FASTAR_MASKED_LISTS_H
+
+#include "masked_stairs.h"
+
+#define LISTED FASTAR_TABLE_TYPE(listed)
+
+enum {
+    REACH = 128, /* rows of W that are taken at a time, 64 kB of a slab: from fewer a row of data adds too few, */
+    FEW = 4,     /* and fewer rows of data are not worth a copy of them */
+};
 
 /* `V` vectors of columns from j0 on, the last one of `left` lanes, of entries i .. i1 - 1: those of rows first ..
  * last - 1 show all of them. */

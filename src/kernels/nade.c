@@ -131,13 +131,13 @@ static void lead(const layer *l, int64_t n, int64_t first, const input_spec *inp
             count += change_of(inputs, f, codes[r * D + f], row + count, value + count);
         for (int64_t k = 0; k < H && count; k += WIDTH * VL) {
             vec a[WIDTH], w[WIDTH];
-            load_units(a, initial + k, WIDTH * VL);
+            load_vectors(WIDTH, a, initial + k, WIDTH * VL);
             for (int64_t i = 0; i < count; i++) {
-                load_units(w, l->p.W + row[i] * H + k, H - k < WIDTH * VL ? H - k : WIDTH * VL);
+                load_vectors(WIDTH, w, l->p.W + row[i] * H + k, H - k < WIDTH * VL ? H - k : WIDTH * VL);
                 EACH_VECTOR(j)
                     a[j] = vfma(vset1(value[i]), w[j], a[j]);
             }
-            store_units(initial + k, a, WIDTH * VL);
+            store_vectors(WIDTH, initial + k, a, WIDTH * VL);
         }
         start(l, r);
         l->changes.count[r] = 0;

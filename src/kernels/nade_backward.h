@@ -8,6 +8,7 @@
 
 #include "nade_few.h"
 #include "nade_hidden.h"
+#include "vec_shuffles.h"
 
 /* A row of weights, its gradient being summed, and exp(w), which takes a change back. */
 typedef struct {
@@ -18,8 +19,8 @@ typedef struct {
 INLINE void open_weights(int activation, int64_t row, int64_t H, int64_t width, const real *W, const real *gW,
                          const real *inverse, weight_vectors *s) {
     s->row = row;
-    load_units(s->w, W + row * H, width);
-    load_units(s->g, gW + row * H, width);
+    load_vectors(WIDTH, s->w, W + row * H, width);
+    load_vectors(WIDTH, s->g, gW + row * H, width);
     if (activation == FASTAR_SIGMOID_UNIT)
         EACH_VECTOR(j)
             s->inverse[j] = inverse ? vload(inverse + j * VL) : vexp(s->w[j]);
@@ -84,13 +85,13 @@ INLINE void gV_tile(int R, const many *m, const real *h, int64_t o, int64_t widt
     vec sum[SUMS][WIDTH];
     for (int i = 0; i < R; i++)
         if (m->r0 > 0)
-            load_units(sum[i], gV + (o + i) * m->z.H, width);
+            load_vectors(WIDTH, sum[i], gV + (o + i) * m->z.H, width);
         else
             EACH_VECTOR(u)
                 sum[i][u] = vset1(0);
     sums_tile(R, m->n, m->delta + o, 1, m->z.P, h, sum);
     for (int i = 0; i < R; i++)
-        store_units(gV + (o + i) * m->z.H, sum[i], width);
+        store_vectors(WIDTH, gV + (o + i) * m->z.H, sum[i], width);
 }
 
 /* gV: the feature's first row, at the slab's first unit. */
@@ -168,7 +169,7 @@ INLINE void rows_of_feature(int activation, const many *m, int64_t block, int64_
                 const int64_t c = (m->r0 + i) * m->changes.capacity + lists.index[l], row = m->changes.row[c];
                 if (row != weights.row) {
                     if (weights.row >= 0)
-                        store_units(m->gW + weights.row * H + k, weights.g, width);
+                        store_vectors(WIDTH, m->gW + weights.row * H + k, weights.g, width);
                     open_weights(activation, row, H, width, m->p.W + k, m->gW + k,
                                  m->p.factors ? m->p.factors + row * m->z.stride + k : NULL, &weights);
                 }
@@ -179,7 +180,7 @@ INLINE void rows_of_feature(int activation, const many *m, int64_t block, int64_
         }
     }
     if (weights.row >= 0)
-        store_units(m->gW + weights.row * H + k, weights.g, width);
+        store_vectors(WIDTH, m->gW + weights.row * H + k, weights.g, width);
 }
 
 /* A slab of hidden units from k on, at feature d. */
@@ -189,7 +190,7 @@ INLINE void slab_of_feature(int activation, const many *m, int64_t d, int64_t k)
     vec grho[WIDTH] = {0};
     for (int64_t o = 0; o < P; o++) {
         vec v[WIDTH];
-        load_units(v, V + o * H, width);
+        load_vectors(WIDTH, v, V + o * H, width);
         EACH_VECTOR(u)
             vstore(m->V + o * UNIT_SLAB + u * VL, v[u]);
     }

@@ -8,14 +8,7 @@
 
 #include "nade_hidden.h"
 
-enum {
-    FEW = 2, /* vectors of hidden units of a slab: what outputs need of a block's rows fits L1 */
-#if defined(__AVX512F__)
-    PACE = 4, /* outputs at a time: their rows of V and gV take half of the registers */
-#else
-    PACE = 2,
-#endif
-};
+enum { FEW = 2 }; /* vectors of hidden units of a slab: what outputs need of a block's rows fits L1 */
 #define EACH_OF_FEW(j) _Pragma("GCC unroll 2") for (int j = 0; j < FEW; j++)
 #define EACH_OUTPUT(o, n) _Pragma("GCC unroll 4") for (int o = (n) - 1; o >= 0; o--)
 
@@ -312,13 +305,12 @@ INLINE void backward_block(int activation, const few *m) {
             s->run[r].h[j] = activate(own, s->row[r].state[j], 1);
     }
     const int64_t outputs = (m->z.D - 1) * m->z.P, whole = outputs / PACE;
-    switch (outputs % PACE) {
-    case 1: backward_group(activation, 1, m, whole); break;
-#if defined(__AVX512F__) /* the only case but 0 elsewhere */
-    case 2: backward_group(activation, 2, m, whole); break;
-    case 3: backward_group(activation, 3, m, whole); break;
-#endif
-    }
+    if (outputs % PACE == 1)
+        backward_group(activation, 1, m, whole);
+    else if (PACE > 2 && outputs % PACE == 2)
+        backward_group(activation, 2, m, whole);
+    else if (PACE > 2 && outputs % PACE == 3)
+        backward_group(activation, 3, m, whole);
     for (int64_t i = whole - 1; i >= 0; i--)
         backward_group(activation, PACE, m, i);
     for (int64_t r = 0; r < m->n; r++) {

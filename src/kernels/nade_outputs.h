@@ -6,28 +6,20 @@
 #define FASTAR_NADE_OUTPUTS_H
 
 #include "nade_hidden.h"
+#include "vec_shuffles.h"
 
 enum {
-    TILE = 5,   /* rows of data whose products with few outputs are in registers together, */
-    PANEL = 4,  /* outputs of a register tile; their weights, 8 kB, stay in L1 with the hidden layers of */
-    CROWD = 12, /* rows of data at most */
-#if defined(__AVX512F__)
-    ABREAST = 4, /* with so many of the outputs */
-    TALL = 6,    /* rows of a register tile: 24 sums, 6 vectors of rows and one of V in 32 registers */
-    EVEN = 2,    /* rows come in multiples of it without tiles of one row */
-#else
-    ABREAST = 2,
-    TALL = 3, /* 12, 3 and one in 16 */
-    EVEN = 3,
-#endif
+    FEW_ROWS = 5,  /* rows of data whose products with few outputs are in registers together, by OUT_TILE outputs */
+    OUT_PANEL = 4, /* outputs of a register tile of ROW_TILE rows; their weights, 8 kB, stay in L1 with the */
+    MAX_ROWS = 12, /* hidden layers of so many rows of data */
 };
 
 /* raw[r][s] = b[s] + V[s] . h[r] for R rows and S outputs. taken: a step that row `mover` takes on the way, beside
  * products that keep other parts of the processor busy, or NULL. */
 INLINE void products(int R, int S, int64_t H, int64_t stride, const real *V, const real *b, const real *h,
                      int64_t mover, step *taken, int64_t raw_stride, real *raw) {
-    vec sum[TILE * ABREAST];
-    int64_t row[TILE]; /* the mover last */
+    vec sum[FEW_ROWS * OUT_TILE];
+    int64_t row[FEW_ROWS]; /* the mover last */
     step moving = taken ? *taken : (step){0};
 #pragma GCC unroll 5
     for (int r = 0; r < R; r++)
@@ -37,7 +29,7 @@ INLINE void products(int R, int S, int64_t H, int64_t stride, const real *V, con
         sum[i] = vset1(0);
 #define ADD_PRODUCTS(load)                                                                         \
     do {                                                                                           \
-        vec v[ABREAST];                                                                            \
+        vec v[OUT_TILE];                                                                            \
         _Pragma("GCC unroll 4") for (int s = 0; s < S; s++) v[s] = load;                           \
         _Pragma("GCC unroll 5") for (int r = 0; r < R; r++) {                                      \
             const vec x = taken && r == R - 1 ? take_step(&moving, k) : vload(h + row[r] * stride + k); \
@@ -52,7 +44,7 @@ INLINE void products(int R, int S, int64_t H, int64_t stride, const real *V, con
         ADD_PRODUCTS(vload_part(V + s * H + k, (int)(H - k)));
     if (taken)
         taken->states = moving.states;
-    real out[TILE * ABREAST];
+    real out[FEW_ROWS * OUT_TILE];
     vsums(R * S, sum, out);
 #pragma GCC unroll 5
     for (int r = 0; r < R; r++)
@@ -65,7 +57,7 @@ INLINE void products(int R, int S, int64_t H, int64_t stride, const real *V, con
 INLINE int64_t first_products(int R, int64_t count, int64_t H, int64_t stride, const real *V, const real *b,
                               const real *h, int64_t mover, step *taken, int64_t raw_stride, real *raw) {
 #define PRODUCTS(S)                                                                                \
-    if (S <= ABREAST && count >= S) {                                                              \
+    if (S <= OUT_TILE && count >= S) {                                                              \
         products(R, S, H, stride, V, b, h, mover, taken, raw_stride, raw);                         \
         return S;                                                                                  \
     }
@@ -105,7 +97,7 @@ static int64_t outputs_beside(int64_t n, int64_t count, int64_t H, int64_t strid
 /* Variables of their own, for compilers keep an array of sums in memory around the loop. */
 #define EACH_ROW(call) call(0) call(1) call(2) call(3) call(4) call(5)
 
-/* raw[r][s] = b[s] + V[s] . h[r] for R <= TALL rows and PANEL outputs. */
+/* raw[r][s] = b[s] + V[s] . h[r] for R <= ROW_TILE rows and OUT_PANEL outputs. */
 INLINE void register_tile(int R, int64_t H, int64_t stride, const real *V, const real *b, const real *h,
                           int64_t raw_stride, real *raw) {
 #define SUMS_OF_ROW(r) vec s##r##0 = vset1(0), s##r##1 = s##r##0, s##r##2 = s##r##0, s##r##3 = s##r##0;
@@ -132,11 +124,11 @@ INLINE void register_tile(int R, int64_t H, int64_t stride, const real *V, const
         EACH_ROW(ADD_ROW)
     }
     vec all[] = {EACH_ROW(ROW)};
-    real out[TALL * PANEL];
-    vsums(R * PANEL, all, out);
+    real out[ROW_TILE * OUT_PANEL];
+    vsums(R * OUT_PANEL, all, out);
     for (int r = 0; r < R; r++)
-        for (int s = 0; s < PANEL; s++)
-            raw[r * raw_stride + s] = b[s] + out[r * PANEL + s];
+        for (int s = 0; s < OUT_PANEL; s++)
+            raw[r * raw_stride + s] = b[s] + out[r * OUT_PANEL + s];
 }
 
 static void panel(int64_t n, int64_t H, int64_t stride, const real *V, const real *b, const real *h,
@@ -147,9 +139,9 @@ static void panel(int64_t n, int64_t H, int64_t stride, const real *V, const rea
         r += R;                                                                                    \
     } while (0)
     for (int64_t r = 0; r < n;) {
-        if (n - r >= TALL)
-            REGISTER_TILE(TALL);
-        else if (TALL > 4 && n - r >= 4)
+        if (n - r >= ROW_TILE)
+            REGISTER_TILE(ROW_TILE);
+        else if (ROW_TILE > 4 && n - r >= 4)
             REGISTER_TILE(4);
         else if (n - r >= 2)
             REGISTER_TILE(2);
@@ -171,17 +163,17 @@ static void outputs(int64_t n, const nade_sizes *z, int64_t o0, int64_t o1, cons
                     const real *h, int64_t raw_stride, real *raw) {
     const int64_t H = z->H, stride = z->stride;
     if (z->P >= FASTAR_MANY)
-        for (; o0 + PANEL <= o1; o0 += PANEL)
+        for (; o0 + OUT_PANEL <= o1; o0 += OUT_PANEL)
             panel(n, H, stride, V + o0 * H, b + o0, h, raw_stride, raw + o0);
     for (int64_t r = 0, share; r < n && o0 < o1; r += share) {
-        share = tile_share(n - r, TILE, 1);
+        share = tile_share(n - r, FEW_ROWS, 1);
         outputs_of_few(share, H, stride, o0, o1, V, b, h + r * stride, raw_stride, raw + r * raw_stride);
     }
 }
 
 /* Rows that pass over V together, of n that are left: with many outputs, without tiles of one row. */
 INLINE int64_t tile_rows(const nade_sizes *z, int64_t n) {
-    return z->P < FASTAR_MANY ? tile_share(n, TILE, 1) : tile_share(n, CROWD, EVEN);
+    return z->P < FASTAR_MANY ? tile_share(n, FEW_ROWS, 1) : tile_share(n, MAX_ROWS, ROW_STEP);
 }
 
 #endif

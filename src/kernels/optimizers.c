@@ -11,11 +11,11 @@
 #endif
 
 /* Plain loops: the compiler turns them into vectors, and memory is what they wait for. */
-#define EACH _Pragma("omp simd") for (int64_t i = 0; i < n; i++)
 
 static void sgd(int64_t n, real *theta, const real *g, real *velocity, real rate, real decay, real momentum) {
     const real keep = 1 - rate * decay;
-    EACH {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
         velocity[i] = momentum * velocity[i] - rate * g[i];
         theta[i] = keep * theta[i] + velocity[i];
     }
@@ -24,15 +24,15 @@ static void sgd(int64_t n, real *theta, const real *g, real *velocity, real rate
 static void nesterov(int64_t n, real *theta, const real *g, real *velocity, real rate, real decay,
                      real momentum) {
     const real keep = 1 - rate * decay;
-    EACH {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
         velocity[i] = momentum * velocity[i] - rate * g[i];
         theta[i] = keep * theta[i] + momentum * velocity[i] - rate * g[i];
     }
 }
 
-#if defined(__AVX512F__) && !FASTAR_DOUBLE
-/* Root and quotient of sixteen lanes take 35 cycles, more than memory does: estimates of 14 bits instead, and a
- * Newton step each. */
+#if VEC_HAS_ROOT
+/* Root and quotient would take longer than memory does. */
 static void adam(int64_t n, real *theta, const real *g, real *m, real *v, real rate, real decay, real rate_t,
                  real epsilon_t, real beta_1, real beta_2) {
     const vec keep = vset1(1 - rate * decay);
@@ -40,13 +40,10 @@ static void adam(int64_t n, real *theta, const real *g, real *m, real *v, real r
         const int left = n - i < VL ? (int)(n - i) : VL;
         const vec gi = vload_part(g + i, left);
         const vec mi = vfma(vset1(beta_1), vload_part(m + i, left), vset1(1 - beta_1) * gi);
-        vec vi = vfma(vset1(beta_2), vload_part(v + i, left), vset1(1 - beta_2) * gi * gi);
+        const vec vi = vfma(vset1(beta_2), vload_part(v + i, left), vset1(1 - beta_2) * gi * gi);
         vstore_part(m + i, mi, left);
         vstore_part(v + i, vi, left);
-        vi = _mm512_min_ps(vset1(3e38f), vi); /* NaN stays */
-        const vec y = _mm512_maskz_rsqrt14_ps(_mm512_cmp_ps_mask(vi, vset1(0), _CMP_NEQ_UQ), vi), s = vi * y;
-        const vec root = vfma(vfma(-s, s, vi), vset1(0.5f) * y, s);
-        const vec step = vset1(rate_t) * mi * vreciprocal(root + vset1(epsilon_t));
+        const vec step = vset1(rate_t) * mi * vreciprocal(vroot(vi) + vset1(epsilon_t));
         vstore_part(theta + i, keep * vload_part(theta + i, left) - step, left);
     }
 }
@@ -54,18 +51,19 @@ static void adam(int64_t n, real *theta, const real *g, real *m, real *v, real r
 static void adam(int64_t n, real *theta, const real *g, real *m, real *v, real rate, real decay, real rate_t,
                  real epsilon_t, real beta_1, real beta_2) {
     const real keep = 1 - rate * decay;
-    EACH {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
         m[i] = beta_1 * m[i] + (1 - beta_1) * g[i];
         v[i] = beta_2 * v[i] + (1 - beta_2) * g[i] * g[i];
         theta[i] = keep * theta[i] - rate_t * m[i] / (SQRT(v[i]) + epsilon_t);
     }
 }
-
 #endif
 
 static void adagrad(int64_t n, real *theta, const real *g, real *v, real rate, real decay, real epsilon) {
     const real keep = 1 - rate * decay;
-    EACH {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
         v[i] += g[i] * g[i];
         theta[i] = keep * theta[i] - rate * g[i] / (SQRT(v[i]) + epsilon);
     }
@@ -74,7 +72,8 @@ static void adagrad(int64_t n, real *theta, const real *g, real *v, real rate, r
 static void adadelta(int64_t n, real *theta, const real *g, real *v, real *u, real rate, real decay, real rho,
                      real epsilon) {
     const real keep = 1 - rate * decay;
-    EACH {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
         v[i] = rho * v[i] + (1 - rho) * g[i] * g[i];
         real step = SQRT(u[i] + epsilon) / SQRT(v[i] + epsilon) * g[i];
         u[i] = rho * u[i] + (1 - rho) * step * step;
@@ -85,7 +84,8 @@ static void adadelta(int64_t n, real *theta, const real *g, real *v, real *u, re
 static void rmsprop(int64_t n, real *theta, const real *g, real *v, real rate, real decay, real rho,
                     real epsilon) {
     const real keep = 1 - rate * decay;
-    EACH {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
         v[i] = rho * v[i] + (1 - rho) * g[i] * g[i];
         theta[i] = keep * theta[i] - rate * g[i] / (SQRT(v[i]) + epsilon);
     }

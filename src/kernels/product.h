@@ -2,24 +2,10 @@
 #ifndef FASTAR_PRODUCT_H
 #define FASTAR_PRODUCT_H
 
+#include "tiles.h"
 #include "vec.h"
 
-enum {
-    PANEL = 2 * VL,
-#if defined(__AVX512F__)
-    TILE = 12, /* rows of a product's tile: 24 sums in 32 registers */
-#else
-    TILE = 6, /* 12 sums in 16 registers */
-#endif
-};
-
-INLINE vec load(const real *p, int64_t left) { return left >= VL ? vload(p) : vload_part(p, (int)left); }
-INLINE void store(real *p, vec v, int64_t left) {
-    if (left >= VL)
-        vstore(p, v);
-    else
-        vstore_part(p, v, (int)left);
-}
+enum { PANEL = 2 * VL };
 
 /* sum[r][i] += sum over steps k0 .. k1 - 1 of A[r * a_row + k * a_step] * panel[k], for its vectors i from `from` to
  * to - 1. panel (k1, PANEL) */

@@ -1,6 +1,9 @@
 /* Densities with a location mu and a log scale s: Gaussian, Laplace, and the logistic one over ordinal levels.
  * Alone, raw = (mu, s); in a mixture of K, raw = (z (K,), mu (K,), s (K,)) and
  * log p = log sum exp(z + component's log p) - log sum exp z. */
+#ifndef FASTAR_CONDITIONALS_LOCATION_SCALE_H
+#define FASTAR_CONDITIONALS_LOCATION_SCALE_H
+
 #include "common.h"
 
 typedef struct {
@@ -114,7 +117,7 @@ INLINE void mixture_feature(int kind, int with_gradient, int64_t P, const featur
         const int64_t k = i * VL;
         const int m = lanes(K - k);
         component c = component_of(kind, code, vload_part(z + K + k, m), vload_part(z + 2 * K + k, m), f);
-        weight[i] = load_or(z + k, m, -(real)INFINITY);
+        weight[i] = vload_or(z + k, m, -(real)INFINITY);
         joint[i] = weight[i] + c.logp;
         by_mean[i] = c.by_mean;
         by_s[i] = c.by_s;
@@ -199,7 +202,7 @@ INLINE void find_peaks(int kind, const feature_spec *f, const real *z, peaks *p)
     for (int64_t i = 0; i < p->vectors; i++) {
         const int m = lanes(K - i * VL);
         const spread width = spread_of(vload_part(z + 2 * K + i * VL, m), (real)f->floor);
-        p->weight[i] = load_or(z + i * VL, m, -(real)INFINITY);
+        p->weight[i] = vload_or(z + i * VL, m, -(real)INFINITY);
         p->mean[i] = vload_part(z + K + i * VL, m);
         p->inverse[i] = width.inverse;
         vec e = vclamp(vexpm1(vset1(-2 * (real)f->unit) * width.inverse), -1, -TINY_NUMBER);
@@ -316,3 +319,5 @@ INLINE void mixture_mode(int kind, int64_t n, const feature_spec *f, const real 
                                                      : best.x;
     }
 }
+
+#endif
