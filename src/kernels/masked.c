@@ -45,16 +45,23 @@ typedef struct {
     int64_t rows, width, row;
 } upcoming;
 
+/* One tile of rows r .. r + R - 1; *fetched: rows that were fetched so far. */
+INLINE int tile_ahead(int R, int64_t r, int64_t n, steps k, int64_t width, const real *A, int64_t a_row,
+                      const real *packed, const real *bias, int add, real *C, int64_t c_row, upcoming next,
+                      int64_t *fetched) {
+    for (; *fetched * n < next.rows * (r + R); ++*fetched)
+        for (int64_t i = 0; i < next.width; i += 64 / (int64_t)sizeof(real))
+            __builtin_prefetch(next.W + *fetched * next.row + i, 0, 2);
+    return product_tile(R, k, width, A + r * a_row, a_row, packed, bias, add, C + r * c_row, c_row);
+}
+
 /* `product`, and meanwhile what comes next is fetched, some rows a tile: memory and sums take about as long. */
 static void product_ahead(int64_t n, steps k, int64_t width, const real *A, int64_t a_row, const real *packed,
                           const real *bias, int add, real *C, int64_t c_row, upcoming next) {
-    int64_t row = 0;
-#define PRODUCT_AHEAD(R)                                                                           \
-    for (; row * n < next.rows * (r + R); row++)                                                   \
-        for (int64_t i = 0; i < next.width; i += 64 / (int64_t)sizeof(real))                       \
-            __builtin_prefetch(next.W + row * next.row + i, 0, 2);                                 \
-    product_tile(R, k, width, A + r * a_row, a_row, packed, bias, add, C + r * c_row, c_row)
-    EACH_TILE(n, r, PRODUCT_AHEAD)
+    int64_t fetched = 0;
+#define TILE_AHEAD(R) tile_ahead(R, r, n, k, width, A, a_row, packed, bias, add, C, c_row, next, &fetched)
+    for (int64_t r = 0; r < n;)
+        r += NEXT_TILE(n - r, TILE_AHEAD);
 }
 
 /* Of a panel that begins at line i: the others, from `low` on, that its first and its second vector show. */
@@ -121,11 +128,11 @@ static void backward(int64_t n, int64_t k0, int64_t k1, int64_t next, STAIRS sta
     derivative(n, k1 - k0, activation, h + k0, K, gh + k0, K);
 }
 
-/* A is that of row k. */
-INLINE void outer_tile(int R, int64_t n, int64_t k, int64_t j0, int64_t j1, STAIRS stairs, const real *A,
-                       int64_t a_row, const real *panel, real *gW) {
+/* A (n, R), panel (n, PANEL) -> rows k .. k + R - 1 of gW, in columns j0 .. j1 - 1 and within the stairs. Returns R. */
+INLINE int outer_tile(int R, int64_t n, int64_t k, int64_t j0, int64_t j1, STAIRS stairs, const real *A, int64_t a_row,
+                      const real *panel, real *gW) {
     if (stairs.row_begin[k] >= j1 || stairs.row_end[k + R - 1] <= j0)
-        return;
+        return R;
     vec sum[TILE][2];
     for (int r = 0; r < R; r++) {
         sum[r][0] = sum[r][1] = vset1(0);
@@ -148,12 +155,14 @@ INLINE void outer_tile(int R, int64_t n, int64_t k, int64_t j0, int64_t j1, STAI
             store_range(out + j0 + VL, sum[r][1], begin - j0 - VL, end - j0 - VL);
         }
     }
+    return R;
 }
 
 static void outer(int64_t n, int64_t k0, int64_t k1, int64_t j0, int64_t j1, STAIRS stairs, const real *A,
                   int64_t a_row, const real *panel, real *gW) {
 #define OUTER(R) outer_tile(R, n, k0 + k, j0, j1, stairs, A + k, a_row, panel, gW)
-    EACH_TILE(k1 - k0, k, OUTER)
+    for (int64_t k = 0; k < k1 - k0;)
+        k += NEXT_TILE(k1 - k0 - k, OUTER);
 }
 
 const table_type FASTAR_TABLE(masked) = {

@@ -63,25 +63,13 @@ INLINE void sums_tile(int R, int64_t n, const real *A, int64_t a_row, int64_t a_
     }
 }
 
-/* Calls `call(rows)` with a constant number of rows until those up to n are done. */
-#define EACH_SUMS(i, n, call)                                                                      \
-    while ((i) < (n)) {                                                                            \
-        if ((n) - (i) >= SUMS) {                                                                   \
-            call(SUMS);                                                                            \
-            (i) += SUMS;                                                                           \
-        } else if ((n) - (i) >= 4) {                                                               \
-            call(4);                                                                               \
-            (i) += 4;                                                                              \
-        } else if ((n) - (i) >= 2) {                                                               \
-            call(2);                                                                               \
-            (i) += 2;                                                                              \
-        } else {                                                                                   \
-            call(1);                                                                               \
-            (i) += 1;                                                                              \
-        }                                                                                          \
-    }
+/* call(R) with a constant number of rows for the next tile of `left` that are left. It is to return R. */
+#define NEXT_SUMS(left, call)                                                                      \
+    ((left) >= SUMS ? call(SUMS) : (left) >= 4 ? call(4) : (left) >= 2 ? call(2) : call(1))
 
-INLINE void gV_tile(int R, const many *m, const real *h, int64_t o, int64_t width, real *gV) {
+/* delta (n, P), h (n, UNIT_SLAB) -> rows o .. o + R - 1 of gV (P, width): delta^T h, and what earlier groups gave.
+ * Returns R. */
+INLINE int gV_tile(int R, const many *m, const real *h, int64_t o, int64_t width, real *gV) {
     vec sum[SUMS][WIDTH];
     for (int i = 0; i < R; i++)
         if (m->r0 > 0)
@@ -92,16 +80,18 @@ INLINE void gV_tile(int R, const many *m, const real *h, int64_t o, int64_t widt
     sums_tile(R, m->n, m->delta + o, 1, m->z.P, h, sum);
     for (int i = 0; i < R; i++)
         store_vectors(WIDTH, gV + (o + i) * m->z.H, sum[i], width);
+    return R;
 }
 
 /* gV: the feature's first row, at the slab's first unit. */
 static void gV_of_feature(const many *m, const real *h, int64_t width, real *gV) {
-    int64_t o = 0;
 #define GV_TILE(R) gV_tile(R, m, h, o, width, gV)
-    EACH_SUMS(o, m->z.P, GV_TILE)
+    for (int64_t o = 0; o < m->z.P;)
+        o += NEXT_SUMS(m->z.P - o, GV_TILE);
 }
 
-INLINE void gh_tile(int R, const many *m, int64_t r, real *gh) {
+/* delta (n, P) from row r on, V (P, UNIT_SLAB) -> gh (R, UNIT_SLAB). Returns R. */
+INLINE int gh_tile(int R, const many *m, int64_t r, real *gh) {
     vec sum[SUMS][WIDTH];
     for (int i = 0; i < R; i++)
         EACH_VECTOR(u)
@@ -110,6 +100,7 @@ INLINE void gh_tile(int R, const many *m, int64_t r, real *gh) {
     for (int i = 0; i < R; i++)
         EACH_VECTOR(u)
             vstore(gh + i * UNIT_SLAB + u * VL, sum[i][u]);
+    return R;
 }
 
 /* gh of up to SUMS rows from row r on; returns of how many. */
@@ -117,7 +108,8 @@ static int64_t gh_of_rows(const many *m, int64_t r, int64_t end, real *gh) {
     const int64_t first = r;
     end = end < r + SUMS ? end : r + SUMS;
 #define GH_TILE(R) gh_tile(R, m, r, gh + (r - first) * UNIT_SLAB)
-    EACH_SUMS(r, end, GH_TILE)
+    while (r < end)
+        r += NEXT_SUMS(end - r, GH_TILE);
     return end - first;
 }
 

@@ -185,6 +185,7 @@ static void sample(int64_t n, WALK walk, DRAW draw, WALKED walked, real *const *
     }
 }
 
+/* A (n, R), panel (n, PANEL) -> gW (R, width), width <= PANEL: A^T panel, and, if `add`, what it was. */
 INLINE void outer_tile(int R, int64_t n, int64_t width, const real *A, const real *panel, int add, real *gW,
                        int64_t columns) {
     vec sum[TILE][2];
@@ -205,23 +206,43 @@ INLINE void ask_for(int64_t rows, int64_t width, const real *p, int64_t row) {
             __builtin_prefetch(p + r * row + i, 0, 2);
 }
 
+/* Rows k .. k + R - 1 of `outer_panel`; returns R. */
+INLINE int outer_rows(int R, int64_t k, int64_t n, int64_t K, int64_t width, int64_t more, const real *tiles,
+                      const real *panel, int add, const real *g, int64_t g_row, real *gW, int64_t columns) {
+    ask_for(least(R, K - k - R), width, gW + (k + R) * columns, columns);
+    ask_for((k + R) * n / K - k * n / K, more, g + k * n / K * g_row + PANEL, g_row);
+    outer_tile(R, n, width, tiles + k * BLOCK, panel, add, gW + k * columns, columns);
+    return R;
+}
+
+/* tiles: A (n, K), R columns after the other, panel (n, PANEL) -> gW (K, width). Meanwhile comes what the next tile adds
+ * to, and `more` columns of the next panel, behind those of g (n, g_row). */
+static void outer_panel(int64_t n, int64_t K, int64_t width, int64_t more, const real *tiles, const real *panel,
+                        int add, const real *g, int64_t g_row, real *gW, int64_t columns) {
+#define OUTER(R) outer_rows(R, k, n, K, width, more, tiles, panel, add, g, g_row, gW, columns)
+    for (int64_t k = 0; k < K;)
+        k += NEXT_TILE(K - k, OUTER);
+}
+
+/* R columns of n rows of A (n, K); returns R. */
+INLINE int pack_columns(int R, int64_t n, int64_t K, const real *A, real *to) {
+    copy_columns(n, R, A, K, to, R);
+    return R;
+}
+
 static void outer(int64_t N, int64_t K, int64_t j0, int64_t j1, const real *A, const real *G, int64_t g_row, real *gW,
                   int64_t columns, real *scratch) {
     real *tiles = scratch, *panel = scratch + K * BLOCK;
     for (int64_t b = 0; b < N; b += BLOCK) {
         const int64_t n = least(BLOCK, N - b);
-#define PACK(R) copy_columns(n, R, A + b * K + k, K, tiles + k * BLOCK, R)
-        EACH_TILE(K, k, PACK)
+#define PACK_COLUMNS(R) pack_columns(R, n, K, A + b * K + k, tiles + k * BLOCK)
+        for (int64_t k = 0; k < K;)
+            k += NEXT_TILE(K - k, PACK_COLUMNS);
         for (int64_t j = j0; j < j1; j += PANEL) {
             const int64_t width = least(PANEL, j1 - j), more = least(PANEL, j1 - j - width);
             const real *g = G + b * g_row + j;
             copy_columns(n, width, g, g_row, panel, PANEL);
-            /* Meanwhile comes what the next tile adds to, and a part of the next panel. */
-#define OUTER(R)                                                                                   \
-    ask_for(least(R, K - k - R), width, gW + (k + R) * columns + j, columns);                      \
-    ask_for((k + R) * n / K - k * n / K, more, g + k * n / K * g_row + PANEL, g_row);              \
-    outer_tile(R, n, width, tiles + k * BLOCK, panel, b > 0, gW + k * columns + j, columns)
-            EACH_TILE(K, k, OUTER)
+            outer_panel(n, K, width, more, tiles, panel, b > 0, g, g_row, gW + j, columns);
         }
     }
 }
