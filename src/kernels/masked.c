@@ -13,6 +13,7 @@ typedef FASTAR_TABLE_TYPE(masked) table_type;
 
 enum { DEPTH = 256 }; /* steps of a product: a panel's weights, 32 kB, stay in L1 */
 
+/* x (n,), chance (n,) -> out (n,): scale * x, or 0 where the chance lies below a number. */
 static void drop(int64_t n, const uint16_t *chance, int32_t below, real scale, const real *x, real *out) {
     for (int64_t i = 0; i < n; i++)
         out[i] = chance[i] < below ? 0 : scale * x[i];
@@ -32,6 +33,7 @@ INLINE void sums_of_rows(int64_t n, int64_t width, const real *G, int64_t g_row,
         store(sums + u * VL, sum[u], width - u * VL);
 }
 
+/* G (n, width), width <= WIDE -> sums (width,). */
 static void column_sums(int64_t n, int64_t width, const real *G, int64_t g_row, real *sums) {
     if (width == WIDE)
         sums_of_rows(n, WIDE, G, g_row, sums);
@@ -74,6 +76,8 @@ INLINE steps steps_of(int64_t K, int64_t width, const int64_t *begin, const int6
     return k;
 }
 
+/* A (n, rows), W (rows, columns), bias (columns,) -> columns j0 .. j1 - 1 of out (n, columns): the share of the rows
+ * k0 .. k1 - 1 of W. packed (k1 - k0, PANEL): scratch. */
 static void forward(int64_t n, int64_t k0, int64_t k1, int64_t j0, int64_t j1, int64_t next, STAIRS stairs,
                     const real *A, const real *bias, int add, int activation, real *out, real *packed) {
     const int64_t first = stairs.column_begin[j0], end = stairs.column_end[j1 - 1], N = stairs.columns;
@@ -95,6 +99,7 @@ static void forward(int64_t n, int64_t k0, int64_t k1, int64_t j0, int64_t j1, i
         activate(n, j1 - j0, activation, out + j0, N);
 }
 
+/* Rows k0 .. k1 - 1 of W (rows, columns), k1 <= k0 + PANEL -> packed (j1 - j0, PANEL), zero outside of the stairs. */
 static void transpose(int64_t k0, int64_t k1, int64_t j0, int64_t j1, STAIRS stairs, real *packed) {
     for (int64_t j = j0; j < j1; j += VL)
         for (int64_t i = 0; i < PANEL; i += VL) {
@@ -112,6 +117,8 @@ static void transpose(int64_t k0, int64_t k1, int64_t j0, int64_t j1, STAIRS sta
         }
 }
 
+/* G (n, columns), W (rows, columns), h (n, rows) -> columns k0 .. k1 - 1 of gh (n, rows): G W^T times g'(a).
+ * packed (columns, PANEL): scratch. */
 static void backward(int64_t n, int64_t k0, int64_t k1, int64_t next, STAIRS stairs, const real *G, int activation,
                      const real *h, real *gh, real *packed) {
     const int64_t K = stairs.rows, N = stairs.columns, j = stairs.row_begin[k0];
@@ -158,6 +165,7 @@ INLINE int outer_tile(int R, int64_t n, int64_t k, int64_t j0, int64_t j1, STAIR
     return R;
 }
 
+/* A (n, k1 - k0), panel (n, PANEL) -> rows k0 .. k1 - 1 and columns j0 .. j1 - 1 of gW (rows, columns): A^T G. */
 static void outer(int64_t n, int64_t k0, int64_t k1, int64_t j0, int64_t j1, STAIRS stairs, const real *A,
                   int64_t a_row, const real *panel, real *gW) {
 #define OUTER(R) outer_tile(R, n, k0 + k, j0, j1, stairs, A + k, a_row, panel, gW)

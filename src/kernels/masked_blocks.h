@@ -15,27 +15,28 @@ enum {
     PUSHED = 4,         /* vectors of a row of listed inputs' weights, or twice, or four times as many */
 };
 
-#define EACH_VECTOR(v) _Pragma("GCC unroll 4") for (int v = 0; v < 4; v++)
+/* The vectors of ROWS numbers. */
+#define EACH_QUARTER(v) _Pragma("GCC unroll 4") for (int v = 0; v < 4; v++)
 
-/* out[j] += sum over K of B[k, j] * units[k]. */
+/* units (K, ROWS), B (K, GROUP) -> out (width, ROWS), width <= GROUP: out[j] += sum over K of B[k, j] * units[k]. */
 INLINE void group_product(int64_t K, const real *units, const real *B, int64_t width, real *out) {
     vec sum[GROUP][4];
     for (int j = 0; j < GROUP; j++)
-        EACH_VECTOR(v)
+        EACH_QUARTER(v)
             sum[j][v] = j < width ? vload(out + j * ROWS + v * VL) : vset1(0);
     for (int64_t k = 0; k < K; k++) {
         vec u[4];
-        EACH_VECTOR(v)
+        EACH_QUARTER(v)
             u[v] = vload(units + k * ROWS + v * VL);
 #pragma GCC unroll 6
         for (int j = 0; j < GROUP; j++) {
             vec b = vset1(B[k * GROUP + j]);
-            EACH_VECTOR(v)
+            EACH_QUARTER(v)
                 sum[j][v] = vfma(b, u[v], sum[j][v]);
         }
     }
     for (int j = 0; j < GROUP && j < width; j++)
-        EACH_VECTOR(v)
+        EACH_QUARTER(v)
             vstore(out + j * ROWS + v * VL, sum[j][v]);
 }
 
@@ -98,7 +99,7 @@ static void push(int64_t n, int64_t capacity, const int32_t *counts, const int32
     }
 }
 
-/* Columns j0 .. j1 - 1 of sums (n, stride), to `out`. */
+/* sums (n, stride) -> out (j1 - j0, ROWS): its columns j0 .. j1 - 1. */
 static void take_columns(int64_t n, int64_t stride, int64_t j0, int64_t j1, const real *sums, real *out) {
     for (int64_t r0 = 0; r0 < ROWS; r0 += VL)
         for (int64_t j = j0; j < j1; j += VL) {
@@ -117,11 +118,11 @@ static void spread(const SAMPLED *edge, int64_t block, int64_t k, const real *un
     const real *w = edge->packed + b->panel_offset[block] + (k - b->panel_first[block]) * b->panel_stride[block];
     const int64_t end = least(edge->stairs.row_end[k], j1) - j0;
     vec u[4];
-    EACH_VECTOR(v)
+    EACH_QUARTER(v)
         u[v] = vload(unit + v * VL);
     for (int64_t j = most(edge->stairs.row_begin[k] - j0, 0); j < end; j++) {
         real *to = out + j * ROWS;
-        EACH_VECTOR(v)
+        EACH_QUARTER(v)
             vstore(to + v * VL, vfma(vset1(w[j]), u[v], vload(to + v * VL)));
     }
 }
@@ -147,10 +148,14 @@ static void spread_input(int64_t n, const input_spec *inputs, const SAMPLED *edg
     }
 }
 
+INLINE void activate_unit_by(int activation, real *unit) {
+    EACH_QUARTER(v)
+        vstore(unit + v * VL, activation_of(activation, vload(unit + v * VL)));
+}
+
+/* unit (ROWS,), in place: g(unit). */
 static void activate_unit(int activation, real *unit) {
-#define UNIT(g)                                                                                    \
-    EACH_VECTOR(v)                                                                                 \
-    vstore(unit + v * VL, activation_of(g, vload(unit + v * VL)))
+#define UNIT(g) activate_unit_by(g, unit)
     EACH_ACTIVATION(activation, UNIT)
 }
 

@@ -1,5 +1,5 @@
-/* What training, listed inputs and sampling share: activations, and the copy of weights within their stairs. For masked.c
- * and its parts. */
+/* What training, listed inputs and sampling share: activations, and the copy of weights within their stairs. For
+ * masked.c and its parts. */
 #ifndef FASTAR_MASKED_STAIRS_H
 #define FASTAR_MASKED_STAIRS_H
 
@@ -19,8 +19,10 @@ enum {
 INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
+/* g(a); a itself for -1. */
 INLINE vec activation_of(int activation, vec a) {
-    return activation == FASTAR_MASKED_SIGMOID ? vsigmoid(a)
+    return activation < 0                      ? a
+           : activation == FASTAR_MASKED_SIGMOID ? vsigmoid(a)
            : activation == FASTAR_MASKED_TANH  ? vtanh(a)
                                                : vmax(vset1(0), a);
 }
@@ -32,7 +34,7 @@ INLINE vec derivative_of(int activation, vec h) {
                                               : h * (vset1(1) - h);
 }
 
-/* One loop an activation. */
+/* call(g) with a constant g for an activation: each has a loop of its own. */
 #define EACH_ACTIVATION(activation, call)                                                          \
     switch (activation) {                                                                          \
     case FASTAR_MASKED_SIGMOID: call(FASTAR_MASKED_SIGMOID); break;                                \
@@ -59,22 +61,33 @@ INLINE void store_range(real *p, vec v, int64_t from, int64_t to) {
         vstore_range(p, v, (int)from, (int)to);
 }
 
+INLINE void activate_by(int activation, int64_t n, int64_t width, real *h, int64_t h_row) {
+    for (int64_t r = 0; r < n; r++)
+        for (int64_t k = 0; k < width; k += VL) {
+            real *to = h + r * h_row + k;
+            store(to, activation_of(activation, load(to, width - k)), width - k);
+        }
+}
+
+/* h (n, width), in place: g(h). */
 static void activate(int64_t n, int64_t width, int activation, real *h, int64_t h_row) {
-#define ACTIVATE(g)                                                                                \
-    for (int64_t r = 0; r < n; r++)                                                                \
-        for (int64_t k = 0; k < width; k += VL)                                                    \
-    store(h + r * h_row + k, activation_of(g, load(h + r * h_row + k, width - k)), width - k)
+#define ACTIVATE(g) activate_by(g, n, width, h, h_row)
     EACH_ACTIVATION(activation, ACTIVATE)
 }
 
+INLINE void derivative_by(int activation, int64_t n, int64_t width, const real *h, int64_t h_row, real *gh,
+                          int64_t g_row) {
+    for (int64_t r = 0; r < n; r++)
+        for (int64_t k = 0; k < width; k += VL) {
+            vec d = derivative_of(activation, load(h + r * h_row + k, width - k));
+            store(gh + r * g_row + k, d * load(gh + r * g_row + k, width - k), width - k);
+        }
+}
+
+/* h (n, width), gh (n, width), which becomes gh * g'(a), where h = g(a). */
 static void derivative(int64_t n, int64_t width, int activation, const real *h, int64_t h_row, real *gh,
                        int64_t g_row) {
-#define DERIVATIVE(g)                                                                              \
-    for (int64_t r = 0; r < n; r++)                                                                \
-        for (int64_t k = 0; k < width; k += VL) {                                                  \
-            vec d = derivative_of(g, load(h + r * h_row + k, width - k));                          \
-            store(gh + r * g_row + k, d * load(gh + r * g_row + k, width - k), width - k);         \
-        }
+#define DERIVATIVE(g) derivative_by(g, n, width, h, h_row, gh, g_row)
     EACH_ACTIVATION(activation, DERIVATIVE)
 }
 
@@ -96,6 +109,8 @@ INLINE void pack_row(int64_t width, const real *w, int64_t begin, int64_t end, r
             packed[j] = begin <= j && j < end ? w[j] : 0;
 }
 
+/* Rows first .. first + count - 1 and columns j0 .. j1 - 1 of W (rows, columns) -> packed (count, width), zero
+ * beyond. */
 static void pack(int64_t first, int64_t count, int64_t j0, int64_t j1, int64_t width, STAIRS stairs, real *packed) {
     for (int64_t k = 0; k < count; k++) {
         const real *w = stairs.W + (first + k) * stairs.columns + j0;

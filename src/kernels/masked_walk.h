@@ -47,7 +47,7 @@ static void start_columns(const walk_state *s, int64_t l, int64_t j0, int64_t j1
                 out[j * ROWS + r] = r < s->n ? bias[r * width + j0 + j] : 0;
     else
         for (int64_t j = 0; j < j1 - j0; j++)
-            EACH_VECTOR(v)
+            EACH_QUARTER(v)
                 vstore(out + j * ROWS + v * VL, vset1(bias[j0 + j]));
 }
 
@@ -198,6 +198,8 @@ static int is_wanted(int64_t n, int64_t D, int64_t d0, int64_t d1, const uint8_t
     return 0;
 }
 
+/* noise (n, D, n_noise) -> codes (n, D) where they are not held, weight (n,). scratch (sample_scratch,), counts
+ * (ROWS,), rows and values (ROWS, block): scratch. */
 static void sample(int64_t n, WALK walk, DRAW draw, WALKED walked, real *scratch, int32_t *counts, int32_t *rows,
                    real *values) {
     int64_t units = walk.D, end = walk.D;

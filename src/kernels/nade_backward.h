@@ -251,6 +251,8 @@ static int64_t backward_scratch(int64_t n, nade_sizes z, int64_t width, int resc
     return 3 * group_rows(n) * whole_slabs(width) + z.P * UNIT_SLAB + group_rows(n) * z.P;
 }
 
+/* graw (n, D, P), units.state (n, stride), W (n_W, H), V (D - 1, P, H) -> columns k0 .. k1 - 1 of gW (n_W, H),
+ * gV (D - 1, P, H) and ga (n, stride), and grho (slabs, D - 1). scratch (backward_scratch,). */
 static void backward(int64_t n, nade_sizes z, PARAMS p, CHANGES changes, const changes_by_feature *lists,
                      const nade_plan *plans, int64_t k0, int64_t k1, int64_t n_W, UNITS units, const real *graw,
                      real *gW, real *gV, real *grho, real *ga, real *scratch) {

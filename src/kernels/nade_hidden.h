@@ -151,7 +151,7 @@ INLINE void change_with(int activation, const layer *l, int64_t r, int64_t i, re
         saturate(l, r, i);
 }
 
-/* One loop an activation. */
+/* call(g) with a constant g for an activation: each has a loop of its own. */
 #define EACH_ACTIVATION(activation, call)                                                          \
     switch (activation) {                                                                          \
     case FASTAR_SIGMOID: call(FASTAR_SIGMOID); break;                                              \
@@ -183,6 +183,7 @@ static void rescale(const layer *l, int64_t r, real rho) {
 
 INLINE real rho_of(const PARAMS *p, int64_t d) { return p->rho ? p->rho[d - 1] : 1; }
 
+/* W (rows, H) -> out (rows, stride): exp(sign * W), and ones beyond H. */
 static void factors(int64_t rows, int64_t H, int64_t stride, real sign, const real *W, real *out) {
     for (int64_t row = 0; row < rows; row++)
         for (int64_t k = 0; k < stride; k += VL) {

@@ -12,6 +12,7 @@
 
 /* Plain loops: the compiler turns them into vectors, and memory is what they wait for. */
 
+/* Each: g (n,) -> theta (n,) and the state (n,) of every parameter, both updated in place. */
 static void sgd(int64_t n, real *theta, const real *g, real *velocity, real rate, real decay, real momentum) {
     const real keep = 1 - rate * decay;
 #pragma omp simd
@@ -91,6 +92,7 @@ static void rmsprop(int64_t n, real *theta, const real *g, real *v, real rate, r
     }
 }
 
+/* theta (n,), g (n,): asks for them, and changes nothing. */
 static void fetch(int64_t n, const real *theta, const real *g) {
     for (int64_t i = 0; i < n; i += 64 / (int64_t)sizeof(real)) {
         __builtin_prefetch(theta + i, 1);
@@ -98,6 +100,7 @@ static void fetch(int64_t n, const real *theta, const real *g) {
     }
 }
 
+/* g (n,) -> the sum of its squares, in double precision. */
 static double sum_of_squares(int64_t n, const real *g) {
     double sum = 0;
 #pragma omp simd reduction(+ : sum)

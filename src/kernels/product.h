@@ -70,7 +70,8 @@ static inline void product(int64_t n, int64_t K, int64_t width, const real *A, i
 }
 
 /* from (n, width) -> to (n, to_row), zero beyond. */
-static inline void copy_columns(int64_t n, int64_t width, const real *from, int64_t from_row, real *to, int64_t to_row) {
+static inline void copy_columns(int64_t n, int64_t width, const real *from, int64_t from_row, real *to,
+                                int64_t to_row) {
     for (int64_t r = 0; r < n; r++) {
         memcpy(to + r * to_row, from + r * from_row, width * sizeof(real));
         memset(to + r * to_row + width, 0, (to_row - width) * sizeof(real));

@@ -1,7 +1,7 @@
 /* One vector type `vec` of `real`, and its primitives for the instruction set of this object.
  *
- * An instruction set is one header of primitives, chosen here, one column of tile sizes in tiles.h, one line of flags in
- * src/CMakeLists.txt and one case in cpu.c. GCC's and Clang's vector extensions carry + - * / and comparisons to any
+ * An instruction set is one header of primitives, chosen here, one column of tile sizes in tiles.h, one line of flags
+ * in src/CMakeLists.txt and one case in cpu.c. GCC's and Clang's vector extensions carry + - * / and comparisons to any
  * processor; a header of primitives has what they cannot say, or say too slowly:
  *
  *     vload_range, vstore_range, vload_or     lanes that may lie beyond the end of an array
