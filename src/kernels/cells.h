@@ -2,7 +2,7 @@
 #ifndef FASTAR_CELLS_H
 #define FASTAR_CELLS_H
 
-#include "product.h"
+#include "vec_math.h"
 
 enum { FASTAR_TANH_CELL, FASTAR_GRU_CELL, FASTAR_LSTM_CELL };
 
@@ -44,8 +44,8 @@ INLINE void cell_after(int cell, int64_t H, int64_t left, const real *x, const r
     }
 }
 
-/* Up to VL units: gradients by `slots` from g, the gradient by the state after, to gx, which may be `slots`. gs: that before, or NULL. gm:
- * by the memory, after and then before. after_m: the memory after. */
+/* Up to VL units: gradients by `slots` from g, the gradient by the state after, to gx, which may be `slots`. gs: that
+ * before, or NULL. gm: by the memory, after and then before. after_m: the memory after. */
 INLINE void cell_before(int cell, int64_t H, int64_t left, const real *slots, const real *s, const real *m,
                         const real *after_m, const real *g, real *gx, real *gs, real *gm) {
     const vec one = vset1(1), gh = load(g, left);

@@ -2,6 +2,7 @@
 #include "conditionals/categorical.h"
 #include "conditionals/counts.h"
 #include "conditionals/location_scale.h"
+#include "conditionals/mixture_modes.h"
 
 static double row_sum(int64_t D, const real *logp) {
     double sum = 0;
@@ -11,21 +12,19 @@ static double row_sum(int64_t D, const real *logp) {
     return sum;
 }
 
-#define ROW_ARGUMENTS with_gradient, count, P, f, raw, codes, scale, logp, graw
-
 /* Features of one kind of one row. */
 INLINE void stretch(int with_gradient, int64_t count, int64_t P, const feature_spec *f, const real *raw,
                     const real *codes, real scale, real *logp, real *graw) {
     switch (f->kind) {
-    case FASTAR_BERNOULLI: bernoulli_row(ROW_ARGUMENTS); break;
-    case FASTAR_CATEGORICAL: categorical_row(ROW_ARGUMENTS); break;
-    case FASTAR_GAUSSIAN: single_row(FASTAR_GAUSSIAN, ROW_ARGUMENTS); break;
-    case FASTAR_LAPLACE: single_row(FASTAR_LAPLACE, ROW_ARGUMENTS); break;
-    case FASTAR_GAUSSIAN_MIXTURE: mixture_row(FASTAR_GAUSSIAN_MIXTURE, ROW_ARGUMENTS); break;
-    case FASTAR_LAPLACE_MIXTURE: mixture_row(FASTAR_LAPLACE_MIXTURE, ROW_ARGUMENTS); break;
-    case FASTAR_LOGISTIC_MIXTURE: mixture_row(FASTAR_LOGISTIC_MIXTURE, ROW_ARGUMENTS); break;
-    case FASTAR_POISSON: poisson_row(ROW_ARGUMENTS); break;
-    case FASTAR_NEGATIVE_BINOMIAL: negative_binomial_row(ROW_ARGUMENTS); break;
+    case FASTAR_BERNOULLI: bernoulli_row(with_gradient, count, P, f, raw, codes, scale, logp, graw); break;
+    case FASTAR_CATEGORICAL: categorical_row(with_gradient, count, P, f, raw, codes, scale, logp, graw); break;
+    case FASTAR_GAUSSIAN: single_row(FASTAR_GAUSSIAN, with_gradient, count, P, f, raw, codes, scale, logp, graw); break;
+    case FASTAR_LAPLACE: single_row(FASTAR_LAPLACE, with_gradient, count, P, f, raw, codes, scale, logp, graw); break;
+    case FASTAR_GAUSSIAN_MIXTURE: mixture_row(FASTAR_GAUSSIAN_MIXTURE, with_gradient, count, P, f, raw, codes, scale, logp, graw); break;
+    case FASTAR_LAPLACE_MIXTURE: mixture_row(FASTAR_LAPLACE_MIXTURE, with_gradient, count, P, f, raw, codes, scale, logp, graw); break;
+    case FASTAR_LOGISTIC_MIXTURE: mixture_row(FASTAR_LOGISTIC_MIXTURE, with_gradient, count, P, f, raw, codes, scale, logp, graw); break;
+    case FASTAR_POISSON: poisson_row(with_gradient, count, P, f, raw, codes, scale, logp, graw); break;
+    case FASTAR_NEGATIVE_BINOMIAL: negative_binomial_row(with_gradient, count, P, f, raw, codes, scale, logp, graw); break;
     }
 }
 
@@ -64,49 +63,49 @@ INLINE void rows(int with_gradient, int64_t n, int64_t D, int64_t P, conditional
     }
 }
 
+/* raw (n, D, P), codes (n, D) -> logp (n, D), total (n,). */
 static void log_prob(int64_t n, int64_t D, int64_t P, conditional_spec spec, const real *raw, const real *codes,
                      real *logp, double *total) {
     rows(0, n, D, P, spec, raw, codes, NULL, logp, total, NULL);
 }
 
+/* raw (n, D, P), codes (n, D), scale (n,) -> logp (n, D), total (n,), graw (n, D, P). */
 static void gradient(int64_t n, int64_t D, int64_t P, conditional_spec spec, const real *raw, const real *codes,
                      const real *scale, real *logp, double *total, real *graw) {
     rows(1, n, D, P, spec, raw, codes, scale, logp, total, graw);
 }
 
-#define DRAW_ARGUMENTS n, f, spec.temperature, raw, raw_stride, noise, noise_stride, codes
-
+/* raw (n, raw_stride), noise (n, noise_stride) -> codes (n,) of feature d. raw is overwritten. */
 static void draw(int64_t n, int64_t d, conditional_spec spec, real *raw, int64_t raw_stride, const real *noise,
                  int64_t noise_stride, real *codes) {
     const feature_spec *f = spec.features + d;
     switch (f->kind) {
-    case FASTAR_BERNOULLI: bernoulli_draw(DRAW_ARGUMENTS); break;
-    case FASTAR_CATEGORICAL: categorical_draw(DRAW_ARGUMENTS); break;
-    case FASTAR_GAUSSIAN: single_draw(FASTAR_GAUSSIAN, DRAW_ARGUMENTS); break;
-    case FASTAR_LAPLACE: single_draw(FASTAR_LAPLACE, DRAW_ARGUMENTS); break;
-    case FASTAR_GAUSSIAN_MIXTURE: mixture_draw(FASTAR_GAUSSIAN, DRAW_ARGUMENTS); break;
-    case FASTAR_LAPLACE_MIXTURE: mixture_draw(FASTAR_LAPLACE, DRAW_ARGUMENTS); break;
-    case FASTAR_LOGISTIC_MIXTURE: mixture_draw(FASTAR_LOGISTIC_MIXTURE, DRAW_ARGUMENTS); break;
-    case FASTAR_POISSON: count_draw(FASTAR_POISSON, DRAW_ARGUMENTS); break;
-    case FASTAR_NEGATIVE_BINOMIAL: count_draw(FASTAR_NEGATIVE_BINOMIAL, DRAW_ARGUMENTS); break;
+    case FASTAR_BERNOULLI: bernoulli_draw(n, f, spec.temperature, raw, raw_stride, noise, noise_stride, codes); break;
+    case FASTAR_CATEGORICAL: categorical_draw(n, f, spec.temperature, raw, raw_stride, noise, noise_stride, codes); break;
+    case FASTAR_GAUSSIAN: single_draw(FASTAR_GAUSSIAN, n, f, spec.temperature, raw, raw_stride, noise, noise_stride, codes); break;
+    case FASTAR_LAPLACE: single_draw(FASTAR_LAPLACE, n, f, spec.temperature, raw, raw_stride, noise, noise_stride, codes); break;
+    case FASTAR_GAUSSIAN_MIXTURE: mixture_draw(FASTAR_GAUSSIAN, n, f, spec.temperature, raw, raw_stride, noise, noise_stride, codes); break;
+    case FASTAR_LAPLACE_MIXTURE: mixture_draw(FASTAR_LAPLACE, n, f, spec.temperature, raw, raw_stride, noise, noise_stride, codes); break;
+    case FASTAR_LOGISTIC_MIXTURE: mixture_draw(FASTAR_LOGISTIC_MIXTURE, n, f, spec.temperature, raw, raw_stride, noise, noise_stride, codes); break;
+    case FASTAR_POISSON: count_draw(FASTAR_POISSON, n, f, spec.temperature, raw, raw_stride, noise, noise_stride, codes); break;
+    case FASTAR_NEGATIVE_BINOMIAL: count_draw(FASTAR_NEGATIVE_BINOMIAL, n, f, spec.temperature, raw, raw_stride, noise, noise_stride, codes); break;
     }
 }
 
-#define MODE_ARGUMENTS raw, raw_stride, bounds, bounds_stride, codes
-
+/* raw (n, raw_stride), bounds (n, bounds_stride), two each -> codes (n,) of feature d. */
 static void mode(int64_t n, int64_t d, conditional_spec spec, real *raw, int64_t raw_stride, const real *bounds,
                  int64_t bounds_stride, real *codes) {
     const feature_spec *f = spec.features + d;
     switch (f->kind) {
-    case FASTAR_BERNOULLI: bernoulli_mode(n, MODE_ARGUMENTS); break;
-    case FASTAR_CATEGORICAL: categorical_mode(n, MODE_ARGUMENTS); break;
+    case FASTAR_BERNOULLI: bernoulli_mode(n, raw, raw_stride, bounds, bounds_stride, codes); break;
+    case FASTAR_CATEGORICAL: categorical_mode(n, raw, raw_stride, bounds, bounds_stride, codes); break;
     case FASTAR_GAUSSIAN:
-    case FASTAR_LAPLACE: single_mode(n, MODE_ARGUMENTS); break;
-    case FASTAR_GAUSSIAN_MIXTURE: mixture_mode(FASTAR_GAUSSIAN_MIXTURE, n, f, MODE_ARGUMENTS); break;
-    case FASTAR_LAPLACE_MIXTURE: mixture_mode(FASTAR_LAPLACE_MIXTURE, n, f, MODE_ARGUMENTS); break;
-    case FASTAR_LOGISTIC_MIXTURE: mixture_mode(FASTAR_LOGISTIC_MIXTURE, n, f, MODE_ARGUMENTS); break;
-    case FASTAR_POISSON: count_mode(FASTAR_POISSON, n, f, MODE_ARGUMENTS); break;
-    case FASTAR_NEGATIVE_BINOMIAL: count_mode(FASTAR_NEGATIVE_BINOMIAL, n, f, MODE_ARGUMENTS); break;
+    case FASTAR_LAPLACE: single_mode(n, raw, raw_stride, bounds, bounds_stride, codes); break;
+    case FASTAR_GAUSSIAN_MIXTURE: mixture_mode(FASTAR_GAUSSIAN_MIXTURE, n, f, raw, raw_stride, bounds, bounds_stride, codes); break;
+    case FASTAR_LAPLACE_MIXTURE: mixture_mode(FASTAR_LAPLACE_MIXTURE, n, f, raw, raw_stride, bounds, bounds_stride, codes); break;
+    case FASTAR_LOGISTIC_MIXTURE: mixture_mode(FASTAR_LOGISTIC_MIXTURE, n, f, raw, raw_stride, bounds, bounds_stride, codes); break;
+    case FASTAR_POISSON: count_mode(FASTAR_POISSON, n, f, raw, raw_stride, bounds, bounds_stride, codes); break;
+    case FASTAR_NEGATIVE_BINOMIAL: count_mode(FASTAR_NEGATIVE_BINOMIAL, n, f, raw, raw_stride, bounds, bounds_stride, codes); break;
     }
 }
 
@@ -125,6 +124,7 @@ static void weigh_bernoulli(int64_t n, int64_t D, int64_t d, const real *raw, in
     }
 }
 
+/* raw (n, raw_stride), rows.codes (n, D) -> rows.weight (n,), to which log p of the codes that are weighed is added. */
 static void weigh(int64_t n, int64_t D, int64_t d, int64_t feature, conditional_spec spec, const real *raw,
                   int64_t raw_stride, walked_rows rows) {
     const feature_spec *f = spec.features + feature;

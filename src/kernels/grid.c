@@ -36,6 +36,7 @@ static void cells(int64_t n, int64_t H, real *slots, const real *m, real *after_
                        after_s + r * H + k, after_m + r * H + k);
 }
 
+/* slots (n, 4 H), gs (n, H) -> gradients in slots, and gm (n, H), the gradient by the memory before. */
 static void cells_back(int64_t n, int64_t H, real *slots, const real *m, const real *after_m, const real *gs, real *gm) {
     for (int64_t r = 0; r < n; r++)
         for (int64_t k = 0; k < H; k += VL)
@@ -43,6 +44,7 @@ static void cells_back(int64_t n, int64_t H, real *slots, const real *m, const r
                         slots + r * 4 * H + k, NULL, gm + r * H + k);
 }
 
+/* codes (pixels, n, E), W (E Q, width), c (n, c_row) -> x (pixels, n, width). */
 static void gather_all(int64_t pixels, int64_t n, input_spec inputs, int64_t width, const real *W, const real *c,
                        int64_t c_row, const real *codes, real *x) {
     for (int64_t d = 0; d < pixels; d++)
@@ -64,6 +66,7 @@ static void forward_row(int64_t J, int64_t n, const PASS *p, const real *above_s
     }
 }
 
+/* slots (I, J, n, 4 H) -> s, m (I + 1, J + 2, n, H), and the activations in slots. */
 static void forward(int64_t I, int64_t J, int64_t n, PASS pass, real *s, real *m, real *slots) {
     const int64_t row = (J + 2) * n * pass.H;
     for (int64_t i = 0; i < I; i++)
@@ -71,6 +74,8 @@ static void forward(int64_t I, int64_t J, int64_t n, PASS pass, real *s, real *m
                     slots + i * J * n * 4 * pass.H);
 }
 
+/* slots (I, J, n, 4 H), m (I + 1, J + 2, n, H) -> gradients in slots, and gs (I + 1, J + 2, n, H), to which what
+ * flows back is added. gm (J + 2, n, H): scratch. */
 static void backward(int64_t I, int64_t J, int64_t n, PASS pass, const real *m, real *slots, real *gs, real *gm) {
     const int64_t H = pass.H, pixel = n * H, row = (J + 2) * pixel;
     memset(gm, 0, row * sizeof(real));
@@ -169,6 +174,7 @@ static void choose(int64_t n, int64_t d, const WALK *w, DRAW draw, WALKED rows, 
             rows.codes[r * D + d] = drawn[r];
 }
 
+/* noise (n, I J, n_noise) -> codes (n, I J) where they are not held, weight (n,). scratch (n, 4 H + P + 1 + E). */
 static void sample(int64_t n, WALK walk, DRAW draw, WALKED walked, real *scratch) {
     const int64_t J = walk.J, H = walk.H, row = (J + 2) * n * H, D = walk.I * J;
     real *slots = scratch, *raw = slots + n * 4 * H, *drawn = raw + n * walk.P, *entering = drawn + n;

@@ -21,6 +21,7 @@ INLINE int all_numbers(input_spec spec) {
     return !any;
 }
 
+/* codes (D,) of one row -> at, row, value (capacity,); returns how many entries it wrote. */
 static int32_t changes(input_spec spec, const real *codes, int32_t *at, int32_t *row, real *value) {
     if (spec.markov_order >= spec.D - 1 && all_numbers(spec))
         return changes_of_numbers(spec, codes, at, row, value);
@@ -40,6 +41,7 @@ static int32_t changes(input_spec spec, const real *codes, int32_t *at, int32_t 
     return count;
 }
 
+/* changes of the rows r0 .. r0 + n - 1 -> lists: first (D + 1,), r and index (first[D],), sorted by feature. */
 static void by_feature(int64_t n, int64_t r0, int64_t D, changes_by_row changes,
                        changes_by_feature lists) {
     const int32_t *at = changes.at + r0 * changes.capacity;

@@ -2,94 +2,18 @@
  * hundred rows and gradients need sums over rows, in sampling the few units that a feature completes would
  * fill no vector.
  *
- * masked_lists.h has what is added up by lists of inputs, masked_walk.h the sampling. */
-#include "masked.h"
-#include "change.h"
-#include "product.h"
+ * masked_stairs.h has what all of it shares, masked_lists.h what is added up by lists of inputs, masked_walk.h the
+ * sampling. */
+#include "masked_lists.h"
+#include "masked_stairs.h"
+#include "masked_walk.h"
+#include "vec_shuffles.h"
 
 typedef masked_table table_type;
-#define LISTED listed_inputs
-#define STAIRS staircase
-#define SAMPLED sampled_weights
-#define WALK masked_walk
-#define DRAW draw_spec
-#define WALKED walked_rows
 
-enum {
-    SLAB = 8, /* vectors of sums that `gather` and `scatter` keep in registers, */
-    WIDE = SLAB * VL,
-    REACH = 128, /* rows of W that they take at a time, 64 kB of a slab: from fewer a row of data adds too few, */
-    FEW = 4,     /* and fewer rows of data are not worth a copy of them */
-    AHEAD = 16,  /* rows that are fetched before they are packed */
-    DEPTH = 256, /* steps of a product: a panel's weights, 32 kB, stay in L1 */
-    ROWS = 4 * VL,       /* of data that one walk over the features carries */
-    SAMPLE_DEPTH = 128, /* as DEPTH, of ROWS rows' units */
-    GROUP = TILE / 2,
-    PUSHED = 4, /* vectors of a row of listed inputs' weights in sampling, or twice, or four times as many */
-};
+enum { DEPTH = 256 }; /* steps of a product: a panel's weights, 32 kB, stay in L1 */
 
-INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
-
-INLINE vec activation_of(int activation, vec a) {
-    return activation == FASTAR_MASKED_SIGMOID ? vsigmoid(a)
-           : activation == FASTAR_MASKED_TANH  ? vtanh(a)
-                                               : vmax(vset1(0), a);
-}
-
-/* g'(a) in terms of h = g(a). */
-INLINE vec derivative_of(int activation, vec h) {
-    return activation == FASTAR_MASKED_TANH   ? vset1(1) - h * h
-           : activation == FASTAR_MASKED_RELU ? vselect(h > vset1(0), vset1(1), vset1(0))
-                                              : h * (vset1(1) - h);
-}
-
-/* One loop an activation. */
-#define EACH_ACTIVATION(activation, call)                                                          \
-    switch (activation) {                                                                          \
-    case FASTAR_MASKED_SIGMOID: call(FASTAR_MASKED_SIGMOID); break;                                \
-    case FASTAR_MASKED_TANH: call(FASTAR_MASKED_TANH); break;                                      \
-    default: call(FASTAR_MASKED_RELU);                                                             \
-    }
-
-/* Those lanes of p[0 .. VL) that lie in from .. to - 1, whatever these are. */
-INLINE vec load_range(const real *p, int64_t from, int64_t to) {
-    if (from <= 0 && to >= VL)
-        return vload(p);
-    from = most(from, 0);
-    to = least(to, VL);
-    return from < to ? vload_range(p, (int)from, (int)to) : vset1(0);
-}
-INLINE void store_range(real *p, vec v, int64_t from, int64_t to) {
-    if (from <= 0 && to >= VL) {
-        vstore(p, v);
-        return;
-    }
-    from = most(from, 0);
-    to = least(to, VL);
-    if (from < to)
-        vstore_range(p, v, (int)from, (int)to);
-}
-
-static void activate(int64_t n, int64_t width, int activation, real *h, int64_t h_row) {
-#define ACTIVATE(g)                                                                                \
-    for (int64_t r = 0; r < n; r++)                                                                \
-        for (int64_t k = 0; k < width; k += VL)                                                    \
-    store(h + r * h_row + k, activation_of(g, load(h + r * h_row + k, width - k)), width - k)
-    EACH_ACTIVATION(activation, ACTIVATE)
-}
-
-static void derivative(int64_t n, int64_t width, int activation, const real *h, int64_t h_row, real *gh,
-                       int64_t g_row) {
-#define DERIVATIVE(g)                                                                              \
-    for (int64_t r = 0; r < n; r++)                                                                \
-        for (int64_t k = 0; k < width; k += VL) {                                                  \
-            vec d = derivative_of(g, load(h + r * h_row + k, width - k));                          \
-            store(gh + r * g_row + k, d * load(gh + r * g_row + k, width - k), width - k);         \
-        }
-    EACH_ACTIVATION(activation, DERIVATIVE)
-}
-
+/* x (n,), chance (n,) -> out (n,): scale * x, or 0 where the chance lies below a number. */
 static void drop(int64_t n, const uint16_t *chance, int32_t below, double scale, const real *x, real *out) {
     const real factor = scale;
     for (int64_t i = 0; i < n; i++)
@@ -110,46 +34,12 @@ INLINE void sums_of_rows(int64_t n, int64_t width, const real *G, int64_t g_row,
         store(sums + u * VL, sum[u], width - u * VL);
 }
 
+/* G (n, width), width <= WIDE -> sums (width,). */
 static void column_sums(int64_t n, int64_t width, const real *G, int64_t g_row, real *sums) {
     if (width == WIDE)
         sums_of_rows(n, WIDE, G, g_row, sums);
     else
         sums_of_rows(n, width, G, g_row, sums);
-}
-
-/* Strided rows, too short for the processor to foresee. Beyond the end of an array it does nothing. */
-INLINE void prefetch(const real *p, int64_t count) {
-    for (int64_t i = 0; i < count; i += 64 / (int64_t)sizeof(real))
-        __builtin_prefetch(p + i, 1);
-}
-
-/* Columns 0 .. width - 1 of a row, zero where it does not show them. */
-INLINE void pack_row(int64_t width, const real *w, int64_t begin, int64_t end, real *packed) {
-    if (begin <= 0 && end >= width)
-        memcpy(packed, w, width * sizeof(real));
-    else if (width % VL == 0)
-        for (int64_t j = 0; j < width; j += VL)
-            vstore(packed + j, load_range(w + j, begin - j, end - j));
-    else
-        for (int64_t j = 0; j < width; j++)
-            packed[j] = begin <= j && j < end ? w[j] : 0;
-}
-
-static void pack(int64_t first, int64_t count, int64_t j0, int64_t j1, int64_t width, STAIRS stairs, real *packed) {
-    for (int64_t k = 0; k < count; k++) {
-        const real *w = stairs.W + (first + k) * stairs.columns + j0;
-        const int64_t begin = stairs.row_begin[first + k] - j0;
-        const int64_t end = least(stairs.row_end[first + k], j1) - j0;
-        prefetch(w + AHEAD * stairs.columns, width);
-        if (width == PANEL)
-            pack_row(PANEL, w, begin, end, packed + k * PANEL);
-        else if (width == WIDE)
-            pack_row(WIDE, w, begin, end, packed + k * WIDE);
-        else if (width == GROUP)
-            pack_row(GROUP, w, begin, end, packed + k * GROUP);
-        else
-            pack_row(width, w, begin, end, packed + k * width);
-    }
 }
 
 /* Weights that the next product wants: `rows` rows of `width` numbers. */
@@ -158,16 +48,23 @@ typedef struct {
     int64_t rows, width, row;
 } upcoming;
 
+/* One tile of rows r .. r + R - 1; *fetched: rows that were fetched so far. */
+INLINE int tile_ahead(int R, int64_t r, int64_t n, steps k, int64_t width, const real *A, int64_t a_row,
+                      const real *packed, const real *bias, int add, real *C, int64_t c_row, upcoming next,
+                      int64_t *fetched) {
+    for (; *fetched * n < next.rows * (r + R); ++*fetched)
+        for (int64_t i = 0; i < next.width; i += 64 / (int64_t)sizeof(real))
+            __builtin_prefetch(next.W + *fetched * next.row + i, 0, 2);
+    return product_tile(R, k, width, A + r * a_row, a_row, packed, bias, add, C + r * c_row, c_row);
+}
+
 /* `product`, and meanwhile what comes next is fetched, some rows a tile: memory and sums take about as long. */
 static void product_ahead(int64_t n, steps k, int64_t width, const real *A, int64_t a_row, const real *packed,
                           const real *bias, int add, real *C, int64_t c_row, upcoming next) {
-    int64_t row = 0;
-#define PRODUCT_AHEAD(R)                                                                           \
-    for (; row * n < next.rows * (r + R); row++)                                                   \
-        for (int64_t i = 0; i < next.width; i += 64 / (int64_t)sizeof(real))                       \
-            __builtin_prefetch(next.W + row * next.row + i, 0, 2);                                 \
-    product_tile(R, k, width, A + r * a_row, a_row, packed, bias, add, C + r * c_row, c_row)
-    EACH_TILE(n, r, PRODUCT_AHEAD)
+    int64_t fetched = 0;
+#define TILE_AHEAD(R) tile_ahead(R, r, n, k, width, A, a_row, packed, bias, add, C, c_row, next, &fetched)
+    for (int64_t r = 0; r < n;)
+        r += NEXT_TILE(n - r, TILE_AHEAD);
 }
 
 /* Of a panel that begins at line i: the others, from `low` on, that its first and its second vector show. */
@@ -180,6 +77,8 @@ INLINE steps steps_of(int64_t K, int64_t width, const int64_t *begin, const int6
     return k;
 }
 
+/* A (n, rows), W (rows, columns), bias (columns,) -> columns j0 .. j1 - 1 of out (n, columns): the share of the rows
+ * k0 .. k1 - 1 of W. packed (k1 - k0, PANEL): scratch. */
 static void forward(int64_t n, int64_t k0, int64_t k1, int64_t j0, int64_t j1, int64_t next, STAIRS stairs,
                     const real *A, const real *bias, int add, int activation, real *out, real *packed) {
     const int64_t first = stairs.column_begin[j0], end = stairs.column_end[j1 - 1], N = stairs.columns;
@@ -201,6 +100,7 @@ static void forward(int64_t n, int64_t k0, int64_t k1, int64_t j0, int64_t j1, i
         activate(n, j1 - j0, activation, out + j0, N);
 }
 
+/* Rows k0 .. k1 - 1 of W (rows, columns), k1 <= k0 + PANEL -> packed (j1 - j0, PANEL), zero outside of the stairs. */
 static void transpose(int64_t k0, int64_t k1, int64_t j0, int64_t j1, STAIRS stairs, real *packed) {
     for (int64_t j = j0; j < j1; j += VL)
         for (int64_t i = 0; i < PANEL; i += VL) {
@@ -218,6 +118,8 @@ static void transpose(int64_t k0, int64_t k1, int64_t j0, int64_t j1, STAIRS sta
         }
 }
 
+/* G (n, columns), W (rows, columns), h (n, rows) -> columns k0 .. k1 - 1 of gh (n, rows): G W^T times g'(a).
+ * packed (columns, PANEL): scratch. */
 static void backward(int64_t n, int64_t k0, int64_t k1, int64_t next, STAIRS stairs, const real *G, int activation,
                      const real *h, real *gh, real *packed) {
     const int64_t K = stairs.rows, N = stairs.columns, j = stairs.row_begin[k0];
@@ -234,11 +136,11 @@ static void backward(int64_t n, int64_t k0, int64_t k1, int64_t next, STAIRS sta
     derivative(n, k1 - k0, activation, h + k0, K, gh + k0, K);
 }
 
-/* A is that of row k. */
-INLINE void outer_tile(int R, int64_t n, int64_t k, int64_t j0, int64_t j1, STAIRS stairs, const real *A,
-                       int64_t a_row, const real *panel, real *gW) {
+/* A (n, R), panel (n, PANEL) -> rows k .. k + R - 1 of gW, in columns j0 .. j1 - 1 and within the stairs. Returns R. */
+INLINE int outer_tile(int R, int64_t n, int64_t k, int64_t j0, int64_t j1, STAIRS stairs, const real *A, int64_t a_row,
+                      const real *panel, real *gW) {
     if (stairs.row_begin[k] >= j1 || stairs.row_end[k + R - 1] <= j0)
-        return;
+        return R;
     vec sum[TILE][2];
     for (int r = 0; r < R; r++) {
         sum[r][0] = sum[r][1] = vset1(0);
@@ -261,16 +163,16 @@ INLINE void outer_tile(int R, int64_t n, int64_t k, int64_t j0, int64_t j1, STAI
             store_range(out + j0 + VL, sum[r][1], begin - j0 - VL, end - j0 - VL);
         }
     }
+    return R;
 }
 
+/* A (n, k1 - k0), panel (n, PANEL) -> rows k0 .. k1 - 1 and columns j0 .. j1 - 1 of gW (rows, columns): A^T G. */
 static void outer(int64_t n, int64_t k0, int64_t k1, int64_t j0, int64_t j1, STAIRS stairs, const real *A,
                   int64_t a_row, const real *panel, real *gW) {
 #define OUTER(R) outer_tile(R, n, k0 + k, j0, j1, stairs, A + k, a_row, panel, gW)
-    EACH_TILE(k1 - k0, k, OUTER)
+    for (int64_t k = 0; k < k1 - k0;)
+        k += NEXT_TILE(k1 - k0 - k, OUTER);
 }
-
-#include "masked_lists.h"
-#include "masked_walk.h"
 
 const table_type FASTAR_TABLE(masked) = {
     .width = PANEL,

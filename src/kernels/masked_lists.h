@@ -1,6 +1,15 @@
-/* Part of masked.c: inputs that come by lists of those that are not zero. */
+/* Inputs that come by lists of those that are not zero. For masked.c alone. */
 #ifndef FASTAR_MASKED_LISTS_H
 #define FASTAR_MASKED_LISTS_H
+
+#include "masked_stairs.h"
+
+#define LISTED listed_inputs
+
+enum {
+    REACH = 128,   /* rows of W that are taken at a time, 64 kB of a slab: from fewer a row of data adds too few, */
+    PACK_FROM = 4, /* rows of data that are worth a copy of them */
+};
 
 /* `V` vectors of columns from j0 on, the last one of `left` lanes, of entries i .. i1 - 1: those of rows first ..
  * last - 1 show all of them. */
@@ -44,6 +53,7 @@ INLINE int64_t first_from(int64_t count, const int32_t *row, int64_t limit) {
     return low;
 }
 
+/* x.row (n, capacity), of which row r has `count` entries -> column r of edge (chunks + 1, n). */
 static void edges(int64_t r, int64_t rows, int32_t count, LISTED x, int32_t *edge) {
     int32_t i = 0;
     for (int64_t k = 0; k < rows; k += REACH, edge += x.n) {
@@ -52,6 +62,13 @@ static void edges(int64_t r, int64_t rows, int32_t count, LISTED x, int32_t *edg
         *edge = i;
     }
     *edge = count;
+}
+
+INLINE void store_activated(int activation, int64_t width, const vec *sum, real *out) {
+#pragma GCC unroll 8
+    for (int u = 0; u < SLAB; u++)
+        if (u * VL < width)
+            store(out + u * VL, activation_of(activation, sum[u]), width - u * VL);
 }
 
 /* Entries i .. end - 1 of one row of data, or those before row `high`, by a slab of packed weights. */
@@ -70,10 +87,11 @@ INLINE void add_entries(int64_t i, int64_t end, const int32_t *row, const real *
         for (int u = 0; u < SLAB; u++)
             sum[u] = vfma(x, vload(w + u * VL), sum[u]);
     }
-#define STORE(g)                                                                                   \
-    _Pragma("GCC unroll 8") for (int u = 0; u < SLAB; u++) if (u * VL < width)                     \
-        store(out + u * VL, activation < 0 ? sum[u] : activation_of(g, sum[u]), width - u * VL)
-    EACH_ACTIVATION(activation, STORE)
+#define STORE(g) store_activated(g, width, sum, out)
+    if (activation < 0)
+        store_activated(-1, width, sum, out);
+    else
+        EACH_ACTIVATION(activation, STORE)
 }
 
 /* Sums in the same order without a copy of the weights. */
@@ -89,21 +107,22 @@ static void gather_few(int64_t r0, int64_t r1, int64_t j0, int64_t j1, STAIRS st
             const int32_t first = (int32_t)stairs.column_begin[j + width - 1], last = (int32_t)stairs.column_end[j];
             real *to = out + r * N + j;
             const real *start = add ? to : bias + j;
-#define FEW_ROWS(V, left)                                                                          \
-    gather_slab(V, left, j, i0, i1, first, last, row, x.value + r * x.capacity, stairs, start, to)
+            const real *value = x.value + r * x.capacity;
             if (width == WIDE)
-                FEW_ROWS(SLAB, VL);
+                gather_slab(SLAB, VL, j, i0, i1, first, last, row, value, stairs, start, to);
             else
-                FEW_ROWS(1, width);
+                gather_slab(1, width, j, i0, i1, first, last, row, value, stairs, start, to);
             if (activation >= 0)
                 activate(1, width, activation, to, N);
             j += width;
         }
 }
 
+/* x (n, capacity), W (rows, columns), bias (columns,) -> out (n, columns), its rows r0 .. r1 - 1 and columns
+ * j0 .. j1 - 1. packed (REACH, WIDE): scratch. */
 static void gather(int64_t r0, int64_t r1, int64_t j0, int64_t j1, STAIRS stairs, LISTED x, const real *bias, int add,
                    int activation, real *out, real *packed) {
-    if (r1 - r0 < FEW) {
+    if (r1 - r0 < PACK_FROM) {
         gather_few(r0, r1, j0, j1, stairs, x, bias, add, activation, out);
         return;
     }
@@ -123,7 +142,7 @@ static void gather(int64_t r0, int64_t r1, int64_t j0, int64_t j1, STAIRS stairs
     }
 }
 
-/* V vectors of one row of gW from column j on. */
+/* r (count,), value (count,), panel (n, WIDE) -> V vectors of one row of gW, its columns begin .. end - 1. */
 INLINE void scatter_row(int V, int64_t count, const int32_t *r, const real *value, const real *panel, int64_t begin,
                         int64_t end, real *gW) {
     vec sum[SLAB];
@@ -162,6 +181,8 @@ static void by_row(int64_t k0, int64_t k1, LISTED x, int32_t *first, int32_t *r_
     first[0] = 0;
 }
 
+/* x (n, capacity), G (n, WIDE) for each slab of columns -> rows chunk * REACH .. of gW (rows, columns). r_of, value:
+ * scratch for as many entries as these rows have. */
 static void scatter(int64_t chunk, STAIRS stairs, LISTED x, const real *G, real *gW, int32_t *r_of, real *value) {
     const int64_t k0 = chunk * REACH, k1 = least(k0 + REACH, stairs.rows), N = stairs.columns;
     int32_t first[REACH + 1];

@@ -1,142 +1,14 @@
-/* Part of masked.c: sampling, with a row of data in each lane. */
+/* Sampling from masked networks, a block of features after the other. For masked.c alone. */
 #ifndef FASTAR_MASKED_WALK_H
 #define FASTAR_MASKED_WALK_H
 
-#define EACH_VECTOR(v) _Pragma("GCC unroll 4") for (int v = 0; v < 4; v++)
+#include "change.h"
+#include "masked_blocks.h"
+#include "vec_shuffles.h"
 
-/* out[j] += sum over K of B[k, j] * units[k]. */
-INLINE void group_product(int64_t K, const real *units, const real *B, int64_t width, real *out) {
-    vec sum[GROUP][4];
-    for (int j = 0; j < GROUP; j++)
-        EACH_VECTOR(v)
-            sum[j][v] = j < width ? vload(out + j * ROWS + v * VL) : vset1(0);
-    for (int64_t k = 0; k < K; k++) {
-        vec u[4];
-        EACH_VECTOR(v)
-            u[v] = vload(units + k * ROWS + v * VL);
-#pragma GCC unroll 6
-        for (int j = 0; j < GROUP; j++) {
-            vec b = vset1(B[k * GROUP + j]);
-            EACH_VECTOR(v)
-                sum[j][v] = vfma(b, u[v], sum[j][v]);
-        }
-    }
-    for (int j = 0; j < GROUP && j < width; j++)
-        EACH_VECTOR(v)
-            vstore(out + j * ROWS + v * VL, sum[j][v]);
-}
-
-/* What the units that were final before the block give to its columns, the first of which is `out`. */
-static void from_before(int64_t block, const SAMPLED *edge, const real *units, real *out) {
-    const masked_blocks *g = &edge->blocks;
-    const int64_t g0 = g->block[block], g1 = g->block[block + 1];
-    if (g0 == g1)
-        return;
-    int64_t low = g->first[g0], high = low;
-    for (int64_t i = g0; i < g1; i++)
-        high = most(high, g->first[i] + g->count[i]);
-    for (int64_t k0 = low; k0 < high; k0 += SAMPLE_DEPTH)
-        for (int64_t i = g0; i < g1; i++) {
-            int64_t from = most(k0, g->first[i]);
-            int64_t to = least(k0 + SAMPLE_DEPTH, g->first[i] + g->count[i]);
-            if (from < to)
-                group_product(to - from, units + from * ROWS,
-                              edge->packed + g->offset[i] + (from - g->first[i]) * GROUP,
-                              g->start[i + 1] - g->start[i], out + (g->start[i] - g->start[g0]) * ROWS);
-        }
-}
-
-/* V vectors of one row's sums, of its entries in a block. W: their first column. */
-INLINE void push_row(int V, int64_t count, const int32_t *row, const real *value, int64_t stride, const real *W,
-                     real *sums) {
-    vec sum[4 * PUSHED];
-#pragma GCC unroll 16
-    for (int u = 0; u < V; u++)
-        sum[u] = vload(sums + u * VL);
-    for (int64_t i = 0; i < count; i++)
-#pragma GCC unroll 16
-        for (int u = 0; u < V; u++)
-            sum[u] = vfma(vset1(value[i]), vload(W + row[i] * stride + u * VL), sum[u]);
-#pragma GCC unroll 16
-    for (int u = 0; u < V; u++)
-        vstore(sums + u * VL, sum[u]);
-}
-
-/* What a block's entries give to the columns from j0 on, none of which they reach within the block. counts (n,), rows
- * and values (n, capacity); W (.., stride), sums (n, stride), of which what lies before j0 is not used any more. */
-static void push(int64_t n, int64_t capacity, const int32_t *counts, const int32_t *rows, const real *values,
-                 int64_t j0, int64_t stride, const real *W, real *sums) {
-    for (int64_t j = j0 / (PUSHED * VL) * (PUSHED * VL); j < stride;) {
-        const int64_t left = stride - j;
-#define PUSH(V)                                                                                    \
-    for (int64_t r = 0; r < n; r++)                                                                \
-        push_row(V, counts[r], rows + r * capacity, values + r * capacity, stride, W + j, sums + r * stride + j); \
-    j += (V)*VL
-        if (TILE > 8 && left >= 4 * PUSHED * VL) { /* of 32 registers */
-            PUSH(4 * PUSHED);
-        } else if (left >= 2 * PUSHED * VL) {
-            PUSH(2 * PUSHED);
-        } else {
-            PUSH(PUSHED);
-        }
-    }
-}
-
-/* Columns j0 .. j1 - 1 of sums (n, stride), to `out`. */
-static void take_columns(int64_t n, int64_t stride, int64_t j0, int64_t j1, const real *sums, real *out) {
-    for (int64_t r0 = 0; r0 < ROWS; r0 += VL)
-        for (int64_t j = j0; j < j1; j += VL) {
-            vec v[VL];
-            for (int i = 0; i < VL; i++)
-                v[i] = r0 + i < n ? load(sums + (r0 + i) * stride + j, stride - j) : vset1(0);
-            vtranspose(v);
-            for (int i = 0; i < VL && j + i < j1; i++)
-                vstore(out + (j - j0 + i) * ROWS + r0, v[i]);
-        }
-}
-
-/* Unit k, now final, to those columns j0 .. j1 - 1 of the present block that it reaches; `out` is column j0. */
-static void spread(const SAMPLED *edge, int64_t block, int64_t k, const real *unit, int64_t j0, int64_t j1, real *out) {
-    const masked_blocks *b = &edge->blocks;
-    const real *w = edge->packed + b->panel_offset[block] + (k - b->panel_first[block]) * b->panel_stride[block];
-    const int64_t end = least(edge->stairs.row_end[k], j1) - j0;
-    vec u[4];
-    EACH_VECTOR(v)
-        u[v] = vload(unit + v * VL);
-    for (int64_t j = most(edge->stairs.row_begin[k] - j0, 0); j < end; j++) {
-        real *to = out + j * ROWS;
-        EACH_VECTOR(v)
-            vstore(to + v * VL, vfma(vset1(w[j]), u[v], vload(to + v * VL)));
-    }
-}
-
-static void spread_input(int64_t n, const input_spec *inputs, const SAMPLED *edge, int64_t block, int64_t d,
-                         const real *x, int64_t j0, int64_t j1, real *out) {
-    if (!inputs->input_flags[d]) {
-        spread(edge, block, d * inputs->Q, x, j0, j1, out);
-        return;
-    }
-    const masked_blocks *b = &edge->blocks;
-    const real *panel = edge->packed + b->panel_offset[block];
-    const int64_t begin = most(edge->stairs.row_begin[d * inputs->Q] - j0, 0);
-    const int64_t end = least(edge->stairs.row_end[d * inputs->Q], j1) - j0;
-    for (int64_t r = 0; r < n; r++) {
-        int32_t row;
-        real value;
-        if (!change_of(inputs, d, x[r], &row, &value))
-            continue;
-        const real *w = panel + (row - b->panel_first[block]) * b->panel_stride[block];
-        for (int64_t j = begin; j < end; j++)
-            out[j * ROWS + r] += value * w[j];
-    }
-}
-
-static void activate_unit(int activation, real *unit) {
-#define UNIT(g)                                                                                    \
-    EACH_VECTOR(v)                                                                                 \
-    vstore(unit + v * VL, activation_of(g, vload(unit + v * VL)))
-    EACH_ACTIVATION(activation, UNIT)
-}
+#define WALK masked_walk
+#define DRAW draw_spec
+#define WALKED walked_rows
 
 /* From row to row of what is pushed. */
 INLINE int64_t pushed_stride(const SAMPLED *edge) { return edge->blocks.panel_stride[0]; }
@@ -175,7 +47,7 @@ static void start_columns(const walk_state *s, int64_t l, int64_t j0, int64_t j1
                 out[j * ROWS + r] = r < s->n ? bias[r * width + j0 + j] : 0;
     else
         for (int64_t j = 0; j < j1 - j0; j++)
-            EACH_VECTOR(v)
+            EACH_QUARTER(v)
                 vstore(out + j * ROWS + v * VL, vset1(bias[j0 + j]));
 }
 
@@ -326,6 +198,8 @@ static int is_wanted(int64_t n, int64_t D, int64_t d0, int64_t d1, const uint8_t
     return 0;
 }
 
+/* noise (n, D, n_noise) -> codes (n, D) where they are not held, weight (n,). scratch (sample_scratch,), counts
+ * (ROWS,), rows and values (ROWS, block): scratch. */
 static void sample(int64_t n, WALK walk, DRAW draw, WALKED walked, real *scratch, int32_t *counts, int32_t *rows,
                    real *values) {
     int64_t units = walk.D, end = walk.D;

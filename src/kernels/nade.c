@@ -2,7 +2,8 @@
  *
  * The hidden layer of a row is computed again only where an input changes it. Between two changes in
  * any row of a tile, the outputs are a small matrix product: rows of V times the tile's hidden layers.
- * nade_hidden.h has the changes, nade_outputs.h the products, nade_few.h and nade_backward.h the gradients. */
+ * nade_hidden.h has the changes, nade_outputs.h the products, nade_plan.h, nade_few.h and nade_backward.h the
+ * gradients. */
 #include "change.h"
 #include "nade.h"
 #include "nade_backward.h"
@@ -14,7 +15,7 @@ typedef nade_table table_type;
 #define ROWS walked_rows
 
 enum {
-    SLAB = 64,            /* features whose weights, 4 kB each, stay in L2 while all rows pass, */
+    FEATURE_SLAB = 64,    /* features whose weights, 4 kB each, stay in L2 while all rows pass, */
     SLAB_BYTES = 1 << 19, /* or fewer where they are larger */
 };
 
@@ -48,7 +49,8 @@ static int64_t change_tile(const layer *l, int64_t n, int64_t r0, int64_t d, int
     return end;
 }
 
-/* Features d0 .. d1 - 1, d0 >= 1, of a tile of n rows from row r0 on. cursor: changes so far. */
+/* units.h (n, stride) of the rows r0 .. r0 + n - 1 -> raw (rows, D, P), its features d0 .. d1 - 1, d0 >= 1. cursor
+ * (rows,): changes so far, moved on. */
 static void forward_tile(const layer *l, int64_t n, int64_t r0, int64_t d0, int64_t d1, real *raw, int64_t *cursor) {
     const nade_sizes *z = &l->z;
     const real *h = l->units.h + r0 * z->stride;
@@ -72,6 +74,8 @@ static void forward_tile(const layer *l, int64_t n, int64_t r0, int64_t d0, int6
     }
 }
 
+/* units.initial (n, stride), changes (n, capacity), W (.., H), V (D - 1, P, H), b (D, P) -> raw (n, D, P), units.state
+ * (n, stride) and units.saturated (n,). units.h (n, stride) and cursor (n,): scratch. */
 static void forward(int64_t n, nade_sizes z, PARAMS p, CHANGES changes, UNITS units, real *raw, int64_t *cursor) {
     const layer l = {z, p, changes, units};
     for (int64_t r = 0; r < n; r++) {
@@ -80,7 +84,7 @@ static void forward(int64_t n, nade_sizes z, PARAMS p, CHANGES changes, UNITS un
         cursor[r] = 0;
     }
     const int64_t fit = SLAB_BYTES / (z.P * z.H * (int64_t)sizeof(real));
-    const int64_t slab = fit < 1 ? 1 : fit < SLAB ? fit : SLAB;
+    const int64_t slab = fit < 1 ? 1 : fit < FEATURE_SLAB ? fit : FEATURE_SLAB;
     for (int64_t d0 = 1; d0 < z.D; d0 += slab)
         for (int64_t r = 0, tile; r < n; r += tile) {
             tile = tile_rows(&z, n - r);
@@ -131,13 +135,13 @@ static void lead(const layer *l, int64_t n, int64_t first, const input_spec *inp
             count += change_of(inputs, f, codes[r * D + f], row + count, value + count);
         for (int64_t k = 0; k < H && count; k += WIDTH * VL) {
             vec a[WIDTH], w[WIDTH];
-            load_units(a, initial + k, WIDTH * VL);
+            load_vectors(WIDTH, a, initial + k, WIDTH * VL);
             for (int64_t i = 0; i < count; i++) {
-                load_units(w, l->p.W + row[i] * H + k, H - k < WIDTH * VL ? H - k : WIDTH * VL);
+                load_vectors(WIDTH, w, l->p.W + row[i] * H + k, H - k < WIDTH * VL ? H - k : WIDTH * VL);
                 EACH_VECTOR(j)
                     a[j] = vfma(vset1(value[i]), w[j], a[j]);
             }
-            store_units(initial + k, a, WIDTH * VL);
+            store_vectors(WIDTH, initial + k, a, WIDTH * VL);
         }
         start(l, r);
         l->changes.count[r] = 0;
@@ -159,6 +163,8 @@ static void choose(const layer *l, int64_t n, int64_t d, DRAW draw, ROWS rows, c
             rows.codes[r * D + d] = drawn[r];
 }
 
+/* units.initial (n, stride), noise (n, D, n_noise), shift (n, D, P) or NULL, W (.., H), V (D - 1, P, H), b (D, P) ->
+ * codes (n, D) where they are not held, weight (n,). units, changes (n, capacity), raw (n, 2 P), drawn (n,): scratch. */
 static void sample(int64_t n, nade_sizes z, PARAMS p, input_spec inputs, CHANGES changes, DRAW draw, ROWS rows,
                    const real *shift, UNITS units, real *raw, real *drawn) {
     const layer l = {z, p, changes, units};

@@ -8,6 +8,7 @@
 
 #include "nade_few.h"
 #include "nade_hidden.h"
+#include "vec_shuffles.h"
 
 /* A row of weights, its gradient being summed, and exp(w), which takes a change back. */
 typedef struct {
@@ -18,8 +19,8 @@ typedef struct {
 INLINE void open_weights(int activation, int64_t row, int64_t H, int64_t width, const real *W, const real *gW,
                          const real *inverse, weight_vectors *s) {
     s->row = row;
-    load_units(s->w, W + row * H, width);
-    load_units(s->g, gW + row * H, width);
+    load_vectors(WIDTH, s->w, W + row * H, width);
+    load_vectors(WIDTH, s->g, gW + row * H, width);
     if (activation == FASTAR_SIGMOID_UNIT)
         EACH_VECTOR(j)
             s->inverse[j] = inverse ? vload(inverse + j * VL) : vexp(s->w[j]);
@@ -62,45 +63,35 @@ INLINE void sums_tile(int R, int64_t n, const real *A, int64_t a_row, int64_t a_
     }
 }
 
-/* Calls `call(rows)` with a constant number of rows until those up to n are done. */
-#define EACH_SUMS(i, n, call)                                                                      \
-    while ((i) < (n)) {                                                                            \
-        if ((n) - (i) >= SUMS) {                                                                   \
-            call(SUMS);                                                                            \
-            (i) += SUMS;                                                                           \
-        } else if ((n) - (i) >= 4) {                                                               \
-            call(4);                                                                               \
-            (i) += 4;                                                                              \
-        } else if ((n) - (i) >= 2) {                                                               \
-            call(2);                                                                               \
-            (i) += 2;                                                                              \
-        } else {                                                                                   \
-            call(1);                                                                               \
-            (i) += 1;                                                                              \
-        }                                                                                          \
-    }
+/* call(R) with a constant number of rows for the next tile of `left` that are left. It is to return R. */
+#define NEXT_SUMS(left, call)                                                                      \
+    ((left) >= SUMS ? call(SUMS) : (left) >= 4 ? call(4) : (left) >= 2 ? call(2) : call(1))
 
-INLINE void gV_tile(int R, const many *m, const real *h, int64_t o, int64_t width, real *gV) {
+/* delta (n, P), h (n, UNIT_SLAB) -> rows o .. o + R - 1 of gV (P, width): delta^T h, and what earlier groups gave.
+ * Returns R. */
+INLINE int gV_tile(int R, const many *m, const real *h, int64_t o, int64_t width, real *gV) {
     vec sum[SUMS][WIDTH];
     for (int i = 0; i < R; i++)
         if (m->r0 > 0)
-            load_units(sum[i], gV + (o + i) * m->z.H, width);
+            load_vectors(WIDTH, sum[i], gV + (o + i) * m->z.H, width);
         else
             EACH_VECTOR(u)
                 sum[i][u] = vset1(0);
     sums_tile(R, m->n, m->delta + o, 1, m->z.P, h, sum);
     for (int i = 0; i < R; i++)
-        store_units(gV + (o + i) * m->z.H, sum[i], width);
+        store_vectors(WIDTH, gV + (o + i) * m->z.H, sum[i], width);
+    return R;
 }
 
 /* gV: the feature's first row, at the slab's first unit. */
 static void gV_of_feature(const many *m, const real *h, int64_t width, real *gV) {
-    int64_t o = 0;
 #define GV_TILE(R) gV_tile(R, m, h, o, width, gV)
-    EACH_SUMS(o, m->z.P, GV_TILE)
+    for (int64_t o = 0; o < m->z.P;)
+        o += NEXT_SUMS(m->z.P - o, GV_TILE);
 }
 
-INLINE void gh_tile(int R, const many *m, int64_t r, real *gh) {
+/* delta (n, P) from row r on, V (P, UNIT_SLAB) -> gh (R, UNIT_SLAB). Returns R. */
+INLINE int gh_tile(int R, const many *m, int64_t r, real *gh) {
     vec sum[SUMS][WIDTH];
     for (int i = 0; i < R; i++)
         EACH_VECTOR(u)
@@ -109,6 +100,7 @@ INLINE void gh_tile(int R, const many *m, int64_t r, real *gh) {
     for (int i = 0; i < R; i++)
         EACH_VECTOR(u)
             vstore(gh + i * UNIT_SLAB + u * VL, sum[i][u]);
+    return R;
 }
 
 /* gh of up to SUMS rows from row r on; returns of how many. */
@@ -116,7 +108,8 @@ static int64_t gh_of_rows(const many *m, int64_t r, int64_t end, real *gh) {
     const int64_t first = r;
     end = end < r + SUMS ? end : r + SUMS;
 #define GH_TILE(R) gh_tile(R, m, r, gh + (r - first) * UNIT_SLAB)
-    EACH_SUMS(r, end, GH_TILE)
+    while (r < end)
+        r += NEXT_SUMS(end - r, GH_TILE);
     return end - first;
 }
 
@@ -168,7 +161,7 @@ INLINE void rows_of_feature(int activation, const many *m, int64_t block, int64_
                 const int64_t c = (m->r0 + i) * m->changes.capacity + lists.index[l], row = m->changes.row[c];
                 if (row != weights.row) {
                     if (weights.row >= 0)
-                        store_units(m->gW + weights.row * H + k, weights.g, width);
+                        store_vectors(WIDTH, m->gW + weights.row * H + k, weights.g, width);
                     open_weights(activation, row, H, width, m->p.W + k, m->gW + k,
                                  m->p.factors ? m->p.factors + row * m->z.stride + k : NULL, &weights);
                 }
@@ -179,7 +172,7 @@ INLINE void rows_of_feature(int activation, const many *m, int64_t block, int64_
         }
     }
     if (weights.row >= 0)
-        store_units(m->gW + weights.row * H + k, weights.g, width);
+        store_vectors(WIDTH, m->gW + weights.row * H + k, weights.g, width);
 }
 
 /* A slab of hidden units from k on, at feature d. */
@@ -189,7 +182,7 @@ INLINE void slab_of_feature(int activation, const many *m, int64_t d, int64_t k)
     vec grho[WIDTH] = {0};
     for (int64_t o = 0; o < P; o++) {
         vec v[WIDTH];
-        load_units(v, V + o * H, width);
+        load_vectors(WIDTH, v, V + o * H, width);
         EACH_VECTOR(u)
             vstore(m->V + o * UNIT_SLAB + u * VL, v[u]);
     }
@@ -258,6 +251,8 @@ static int64_t backward_scratch(int64_t n, nade_sizes z, int64_t width, int resc
     return 3 * group_rows(n) * whole_slabs(width) + z.P * UNIT_SLAB + group_rows(n) * z.P;
 }
 
+/* graw (n, D, P), units.state (n, stride), W (n_W, H), V (D - 1, P, H) -> columns k0 .. k1 - 1 of gW (n_W, H),
+ * gV (D - 1, P, H) and ga (n, stride), and grho (slabs, D - 1). scratch (backward_scratch,). */
 static void backward(int64_t n, nade_sizes z, PARAMS p, CHANGES changes, const changes_by_feature *lists,
                      const nade_plan *plans, int64_t k0, int64_t k1, int64_t n_W, UNITS units, const real *graw,
                      real *gW, real *gV, real *grho, real *ga, real *scratch) {

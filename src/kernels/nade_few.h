@@ -2,103 +2,15 @@
  *
  * A slab of hidden units goes through all outputs, from last to first, a few at a time: their rows of V and gV stay
  * in registers while the data's rows pass. Most rows do not change in between and take all these outputs at once;
- * the others go through them one by one, and through their changes. Which is which is planned once for all slabs. */
+ * the others go through them one by one, and through their changes. nade_plan.h has which is which. */
 #ifndef FASTAR_NADE_FEW_H
 #define FASTAR_NADE_FEW_H
 
-#include "nade_hidden.h"
+#include "nade_plan.h"
 
-enum {
-    FEW = 2, /* vectors of hidden units of a slab: what outputs need of a block's rows fits L1 */
-#if defined(__AVX512F__)
-    PACE = 4, /* outputs at a time: their rows of V and gV take half of the registers */
-#else
-    PACE = 2,
-#endif
-};
+enum { FEW = 2 }; /* vectors of hidden units of a slab: what outputs need of a block's rows fits L1 */
 #define EACH_OF_FEW(j) _Pragma("GCC unroll 2") for (int j = 0; j < FEW; j++)
 #define EACH_OUTPUT(o, n) _Pragma("GCC unroll 4") for (int o = (n) - 1; o >= 0; o--)
-
-/* ---- the plan */
-
-INLINE uint32_t step_tag(int64_t group, int64_t r, int64_t o) {
-    return (uint32_t)((group * FASTAR_PLANNED_ROWS + r) * PACE + o);
-}
-
-/* Rows by the outputs of the group behind which they change; saturated rows last. mask: these outputs of each row. */
-static void order_rows(int64_t n, uint8_t *mask, const uint8_t *saturated, nade_group *group, uint8_t *order) {
-    int32_t from[(1 << PACE) + 2] = {0};
-    uint8_t others[FASTAR_PLANNED_ROWS];
-    int32_t calm = 0, n_others = 0;
-    for (int64_t r = 0; r < n; r++) { /* without branches, which would be mispredicted */
-        mask[r] = saturated[r] ? 1 << PACE : mask[r];
-        order[calm] = others[n_others] = (uint8_t)r;
-        calm += mask[r] == 0;
-        n_others += mask[r] != 0;
-    }
-    from[1] = calm;
-    for (int32_t i = 0; i < n_others; i++)
-        from[mask[others[i]] + 1]++;
-    for (int i = 1; i <= 1 << PACE; i++)
-        from[i + 1] += from[i];
-    group->calm = calm;
-    group->normal = from[1 << PACE];
-    for (int32_t i = 0; i < n_others; i++)
-        order[from[mask[others[i]]]++] = others[i];
-}
-
-/* The number, among those of the group, of a row of W. */
-INLINE int32_t place_of(int32_t row, nade_group *group, nade_row *rows, uint8_t *seen) {
-    int32_t i = group->n_rows;
-    while (i > 0 && rows[i - 1].row != row)
-        i--;
-    if (i > 0)
-        return i - 1;
-    rows[group->n_rows] = (nade_row){row, seen[row]};
-    seen[row] = 1;
-    return group->n_rows++;
-}
-
-static void plan(int64_t n, int64_t r0, nade_sizes z, CHANGES changes, int64_t n_W, const uint8_t *saturated,
-                 int64_t g0, int64_t g1, nade_plan plan) {
-    int32_t n_steps = 0;
-    int64_t left[FASTAR_PLANNED_ROWS];
-    memset(plan.seen, r0 > 0, n_W);
-    memset(plan.order + g0 * FASTAR_PLANNED_ROWS, 0, (g1 - g0) * FASTAR_PLANNED_ROWS); /* masks, before they make
-                                                                                        * place for the order */
-    for (int64_t r = 0; r < n; r++) {
-        const int64_t first = (r0 + r) * changes.capacity;
-        int64_t i = changes.count[r0 + r], o;
-        for (; i > 0 && (changes.at[first + i - 1] - 1) * z.P >= g1 * PACE; i--, n_steps++)
-            plan.seen[changes.row[first + i - 1]] = 1;
-        for (left[r] = i; i > 0 && (o = (changes.at[first + i - 1] - 1) * z.P) >= g0 * PACE; i--)
-            plan.order[o / PACE * FASTAR_PLANNED_ROWS + r] |= (uint8_t)(1 << o % PACE);
-    }
-    int32_t n_rows = n_steps; /* of the groups behind g1, at most */
-    for (int64_t g = g1 - 1; g >= g0; g--) {
-        nade_group *group = plan.groups + g;
-        uint8_t mask[FASTAR_PLANNED_ROWS], *order = plan.order + g * FASTAR_PLANNED_ROWS;
-        memcpy(mask, order, n);
-        *group = (nade_group){.first_step = n_steps, .first_row = n_rows};
-        order_rows(n, mask, saturated + r0, group, order);
-        for (int64_t i = group->calm; i < n; i++) {
-            const int64_t r = order[i], first = (r0 + r) * changes.capacity;
-            for (; left[r] > 0; left[r]--) {
-                const int64_t c = first + left[r] - 1, o = (changes.at[c] - 1) * z.P - g * PACE;
-                if (o < 0)
-                    break;
-                plan.steps[n_steps++] = (nade_step){
-                    .value = changes.value[c], .tag = step_tag(g, r, o),
-                    .place = place_of(changes.row[c], group, plan.rows + n_rows, plan.seen)};
-            }
-        }
-        n_rows += group->n_rows;
-    }
-    if (g0 == 0)
-        plan.steps[n_steps].tag = UINT32_MAX;
-}
-
-/* ---- its execution */
 
 /* A slab of hidden units of one row. What every output needs lies apart from what a change needs. */
 typedef struct {
@@ -288,14 +200,13 @@ INLINE void backward_group(int activation, int G, const few *m, int64_t index) {
             g[o][j] = sums[o][j];
     }
     open_rows(m, group);
-#define WALK(activation)                                                                           \
-    step = walk_row(activation, G, order[i], step_tag(index, order[i], 0), graw + order[i] * graw_stride, m->s, \
-                    step, v, g)
     for (int64_t i = G == PACE ? group->calm : 0; i < group->normal; i++)
-        WALK(activation);
+        step = walk_row(activation, G, order[i], step_tag(index, order[i], 0), graw + order[i] * graw_stride, m->s,
+                        step, v, g);
     if (activation == FASTAR_SIGMOID_UNIT)
         for (int64_t i = group->normal; i < n; i++)
-            WALK(FASTAR_SIGMOID);
+            step = walk_row(FASTAR_SIGMOID, G, order[i], step_tag(index, order[i], 0), graw + order[i] * graw_stride,
+                            m->s, step, v, g);
     EACH_OUTPUT(o, G)
         store_vectors(FEW, gV + o * H, g[o], m->width);
     close_rows(m, group);
@@ -312,13 +223,12 @@ INLINE void backward_block(int activation, const few *m) {
             s->run[r].h[j] = activate(own, s->row[r].state[j], 1);
     }
     const int64_t outputs = (m->z.D - 1) * m->z.P, whole = outputs / PACE;
-    switch (outputs % PACE) {
-    case 1: backward_group(activation, 1, m, whole); break;
-#if defined(__AVX512F__) /* the only case but 0 elsewhere */
-    case 2: backward_group(activation, 2, m, whole); break;
-    case 3: backward_group(activation, 3, m, whole); break;
-#endif
-    }
+    if (outputs % PACE == 1)
+        backward_group(activation, 1, m, whole);
+    else if (PACE > 2 && outputs % PACE == 2)
+        backward_group(activation, 2, m, whole);
+    else if (PACE > 2 && outputs % PACE == 3)
+        backward_group(activation, 3, m, whole);
     for (int64_t i = whole - 1; i >= 0; i--)
         backward_group(activation, PACE, m, i);
     for (int64_t r = 0; r < m->n; r++) {

@@ -3,19 +3,12 @@
 #define FASTAR_NADE_HIDDEN_H
 
 #include "nade.h"
-#include "vec.h"
+#include "tiles.h"
+#include "vec_math.h"
 
 #define PARAMS nade_params
 #define UNITS nade_units
 #define CHANGES changes_by_row
-
-enum {
-#if defined(__AVX512F__)
-    WIDTH = 4, /* vectors of hidden units that backward holds in registers */
-#else
-    WIDTH = 2,
-#endif
-};
 
 /* All that a change of a row's hidden layer touches; handed on by address, since copies of so many words made
  * of smaller stores stall. */
@@ -73,50 +66,22 @@ INLINE int out_of_range(extremes e) {
     return vany_negative((e.least < vset1(1 / bound)) | (e.greatest > vset1(bound)));
 }
 
-/* The first `width` <= count * VL numbers of a row as vectors, zeros beyond. count: a constant. */
-INLINE void load_vectors(int count, vec *to, const real *from, int64_t width) {
-    if (width == count * VL)
-#pragma GCC unroll 4
-        for (int j = 0; j < count; j++)
-            to[j] = vload(from + j * VL);
-    else
-#pragma GCC unroll 4
-        for (int j = 0; j < count; j++) {
-            int64_t left = width - j * VL;
-            to[j] = left >= VL ? vload(from + j * VL) : left > 0 ? vload_part(from + j * VL, (int)left) : vset1(0);
-        }
-}
-
-INLINE void store_vectors(int count, real *to, const vec *from, int64_t width) {
-#pragma GCC unroll 4
-    for (int j = 0; j < count; j++) {
-        int64_t left = width - j * VL;
-        if (left >= VL)
-            vstore(to + j * VL, from[j]);
-        else if (left > 0)
-            vstore_part(to + j * VL, from[j], (int)left);
-    }
-}
-
-INLINE void load_units(vec *to, const real *from, int64_t width) { load_vectors(WIDTH, to, from, width); }
-INLINE void store_units(real *to, const vec *from, int64_t width) { store_vectors(WIDTH, to, from, width); }
-
 /* From its change number i on, row r keeps a itself, summed anew, and takes a sigmoid per change. */
 static void saturate(const layer *l, int64_t r, int64_t i) {
     const int64_t first = r * l->changes.capacity, H = l->z.H, at = r * l->z.stride;
     for (int64_t k = 0; k < H; k += WIDTH * VL) {
         const int64_t width = H - k < WIDTH * VL ? H - k : WIDTH * VL;
         vec a[WIDTH], w[WIDTH];
-        load_units(a, l->units.initial + at + k, WIDTH * VL);
+        load_vectors(WIDTH, a, l->units.initial + at + k, WIDTH * VL);
         for (int64_t j = first; j <= first + i; j++) {
-            load_units(w, l->p.W + l->changes.row[j] * H + k, width);
+            load_vectors(WIDTH, w, l->p.W + l->changes.row[j] * H + k, width);
             EACH_VECTOR(u)
                 a[u] = vfma(vset1(l->changes.value[j]), w[u], a[u]);
         }
-        store_units(l->units.state + at + k, a, WIDTH * VL);
+        store_vectors(WIDTH, l->units.state + at + k, a, WIDTH * VL);
         EACH_VECTOR(u)
             a[u] = vsigmoid(a[u]);
-        store_units(l->units.h + at + k, a, WIDTH * VL);
+        store_vectors(WIDTH, l->units.h + at + k, a, WIDTH * VL);
     }
     l->units.saturated[r] = 1;
 }
@@ -186,7 +151,7 @@ INLINE void change_with(int activation, const layer *l, int64_t r, int64_t i, re
         saturate(l, r, i);
 }
 
-/* One loop an activation. */
+/* call(g) with a constant g for an activation: each has a loop of its own. */
 #define EACH_ACTIVATION(activation, call)                                                          \
     switch (activation) {                                                                          \
     case FASTAR_SIGMOID: call(FASTAR_SIGMOID); break;                                              \
@@ -218,6 +183,7 @@ static void rescale(const layer *l, int64_t r, real rho) {
 
 INLINE real rho_of(const PARAMS *p, int64_t d) { return p->rho ? p->rho[d - 1] : 1; }
 
+/* W (rows, H) -> out (rows, stride): exp(sign * W), and ones beyond H. */
 static void factors(int64_t rows, int64_t H, int64_t stride, int sign, const real *W, real *out) {
     for (int64_t row = 0; row < rows; row++)
         for (int64_t k = 0; k < stride; k += VL) {

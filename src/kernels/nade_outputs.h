@@ -6,28 +6,32 @@
 #define FASTAR_NADE_OUTPUTS_H
 
 #include "nade_hidden.h"
+#include "vec_shuffles.h"
 
 enum {
-    TILE = 5,   /* rows of data whose products with few outputs are in registers together, */
-    PANEL = 4,  /* outputs of a register tile; their weights, 8 kB, stay in L1 with the hidden layers of */
-    CROWD = 12, /* rows of data at most */
-#if defined(__AVX512F__)
-    ABREAST = 4, /* with so many of the outputs */
-    TALL = 6,    /* rows of a register tile: 24 sums, 6 vectors of rows and one of V in 32 registers */
-    EVEN = 2,    /* rows come in multiples of it without tiles of one row */
-#else
-    ABREAST = 2,
-    TALL = 3, /* 12, 3 and one in 16 */
-    EVEN = 3,
-#endif
+    FEW_ROWS = 5,  /* rows of data whose products with few outputs are in registers together, by OUT_TILE outputs */
+    OUT_PANEL = 4, /* outputs of a register tile of ROW_TILE rows; their weights, 8 kB, stay in L1 with the */
+    MAX_ROWS = 12, /* hidden layers of so many rows of data */
 };
 
-/* raw[r][s] = b[s] + V[s] . h[r] for R rows and S outputs. taken: a step that row `mover` takes on the way, beside
- * products that keep other parts of the processor busy, or NULL. */
-INLINE void products(int R, int S, int64_t H, int64_t stride, const real *V, const real *b, const real *h,
-                     int64_t mover, step *taken, int64_t raw_stride, real *raw) {
-    vec sum[TILE * ABREAST];
-    int64_t row[TILE]; /* the mover last */
+/* sum (R, S) += rows of h . v (S,), a vector of hidden units k ..; the last row takes a step on the way. */
+INLINE void add_products(int R, int S, const vec *v, const real *h, int64_t stride, int64_t k, const int64_t *row,
+                         step *moving, vec *sum) {
+#pragma GCC unroll 5
+    for (int r = 0; r < R; r++) {
+        const vec x = moving && r == R - 1 ? take_step(moving, k) : vload(h + row[r] * stride + k);
+#pragma GCC unroll 4
+        for (int s = 0; s < S; s++)
+            sum[r * S + s] = vfma(x, v[s], sum[r * S + s]);
+    }
+}
+
+/* h (R, stride), V (S, H), b (S,) -> raw (R, S): raw[r] = b + V h[r]. taken: a step that row `mover` takes on the way,
+ * beside products that keep other parts of the processor busy, or NULL. Returns S. */
+INLINE int products(int R, int S, int64_t H, int64_t stride, const real *V, const real *b, const real *h,
+                    int64_t mover, step *taken, int64_t raw_stride, real *raw) {
+    vec sum[FEW_ROWS * OUT_TILE], v[OUT_TILE];
+    int64_t row[FEW_ROWS]; /* the mover last */
     step moving = taken ? *taken : (step){0};
 #pragma GCC unroll 5
     for (int r = 0; r < R; r++)
@@ -35,79 +39,83 @@ INLINE void products(int R, int S, int64_t H, int64_t stride, const real *V, con
 #pragma GCC unroll 20
     for (int i = 0; i < R * S; i++)
         sum[i] = vset1(0);
-#define ADD_PRODUCTS(load)                                                                         \
-    do {                                                                                           \
-        vec v[ABREAST];                                                                            \
-        _Pragma("GCC unroll 4") for (int s = 0; s < S; s++) v[s] = load;                           \
-        _Pragma("GCC unroll 5") for (int r = 0; r < R; r++) {                                      \
-            const vec x = taken && r == R - 1 ? take_step(&moving, k) : vload(h + row[r] * stride + k); \
-            _Pragma("GCC unroll 4") for (int s = 0; s < S; s++) sum[r * S + s] = vfma(x, v[s], sum[r * S + s]); \
-        }                                                                                          \
-    } while (0)
     int64_t k = 0;
 #pragma GCC unroll 4
-    for (; k + VL <= H; k += VL)
-        ADD_PRODUCTS(vload(V + s * H + k));
-    if (k < H)
-        ADD_PRODUCTS(vload_part(V + s * H + k, (int)(H - k)));
+    for (; k + VL <= H; k += VL) {
+#pragma GCC unroll 4
+        for (int s = 0; s < S; s++)
+            v[s] = vload(V + s * H + k);
+        add_products(R, S, v, h, stride, k, row, taken ? &moving : NULL, sum);
+    }
+    if (k < H) {
+#pragma GCC unroll 4
+        for (int s = 0; s < S; s++)
+            v[s] = vload_part(V + s * H + k, (int)(H - k));
+        add_products(R, S, v, h, stride, k, row, taken ? &moving : NULL, sum);
+    }
     if (taken)
         taken->states = moving.states;
-    real out[TILE * ABREAST];
+    real out[FEW_ROWS * OUT_TILE];
     vsums(R * S, sum, out);
 #pragma GCC unroll 5
     for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
         for (int s = 0; s < S; s++)
             raw[row[r] * raw_stride + s] = b[s] + out[r * S + s];
+    return S;
 }
 
 /* The first of `count` outputs of a tile of R rows, as many as fit; returns how many. */
 INLINE int64_t first_products(int R, int64_t count, int64_t H, int64_t stride, const real *V, const real *b,
                               const real *h, int64_t mover, step *taken, int64_t raw_stride, real *raw) {
-#define PRODUCTS(S)                                                                                \
-    if (S <= ABREAST && count >= S) {                                                              \
-        products(R, S, H, stride, V, b, h, mover, taken, raw_stride, raw);                         \
-        return S;                                                                                  \
-    }
-    PRODUCTS(4)
-    PRODUCTS(3)
-    PRODUCTS(2)
-    PRODUCTS(1)
+    if (OUT_TILE >= 4 && count >= 4)
+        return products(R, 4, H, stride, V, b, h, mover, taken, raw_stride, raw);
+    if (OUT_TILE >= 3 && count >= 3)
+        return products(R, 3, H, stride, V, b, h, mover, taken, raw_stride, raw);
+    if (count >= 2)
+        return products(R, 2, H, stride, V, b, h, mover, taken, raw_stride, raw);
+    if (count >= 1)
+        return products(R, 1, H, stride, V, b, h, mover, taken, raw_stride, raw);
     return 0;
 }
 
-#define EACH_TILE(n, call)                                                                         \
-    switch (n) {                                                                                   \
-    case 1: call(1); break;                                                                        \
-    case 2: call(2); break;                                                                        \
-    case 3: call(3); break;                                                                        \
-    case 4: call(4); break;                                                                        \
-    case 5: call(5); break;                                                                        \
-    }
-
-/* raw[r][o] = b[o] + V[o] . h[r] for the outputs o0 .. o1 - 1 of a tile; V, b and raw begin at output 0. */
-static void outputs_of_few(int64_t n, int64_t H, int64_t stride, int64_t o0, int64_t o1, const real *V,
-                           const real *b, const real *h, int64_t raw_stride, real *raw) {
-#define OUTPUTS_OF(R)                                                                              \
-    for (int64_t o = o0; o < o1;)                                                                  \
-        o += first_products(R, o1 - o, H, stride, V + o * H, b + o, h, 0, NULL, raw_stride, raw + o)
-    EACH_TILE(n, OUTPUTS_OF)
+INLINE void all_products(int R, int64_t H, int64_t stride, int64_t o0, int64_t o1, const real *V, const real *b,
+                         const real *h, int64_t raw_stride, real *raw) {
+    for (int64_t o = o0; o < o1;)
+        o += first_products(R, o1 - o, H, stride, V + o * H, b + o, h, 0, NULL, raw_stride, raw + o);
 }
 
-/* The first of `count` outputs of a tile, of which row `mover` takes a step; returns how many. */
+/* h (n, stride), V (outputs, H), b (outputs,) -> raw (n, raw_stride), its columns o0 .. o1 - 1, for n <= FEW_ROWS. */
+static void outputs_of_few(int64_t n, int64_t H, int64_t stride, int64_t o0, int64_t o1, const real *V,
+                           const real *b, const real *h, int64_t raw_stride, real *raw) {
+    switch (n) {
+    case 1: all_products(1, H, stride, o0, o1, V, b, h, raw_stride, raw); break;
+    case 2: all_products(2, H, stride, o0, o1, V, b, h, raw_stride, raw); break;
+    case 3: all_products(3, H, stride, o0, o1, V, b, h, raw_stride, raw); break;
+    case 4: all_products(4, H, stride, o0, o1, V, b, h, raw_stride, raw); break;
+    case 5: all_products(5, H, stride, o0, o1, V, b, h, raw_stride, raw); break;
+    }
+}
+
+/* The first of `count` outputs of n <= FEW_ROWS rows, of which row `mover` takes a step; returns how many. */
 static int64_t outputs_beside(int64_t n, int64_t count, int64_t H, int64_t stride, const real *V, const real *b,
                               const real *h, int64_t mover, step *taken, int64_t raw_stride, real *raw) {
-#define FIRST_OF(R) return first_products(R, count, H, stride, V, b, h, mover, taken, raw_stride, raw)
-    EACH_TILE(n, FIRST_OF)
+    switch (n) {
+    case 1: return first_products(1, count, H, stride, V, b, h, mover, taken, raw_stride, raw);
+    case 2: return first_products(2, count, H, stride, V, b, h, mover, taken, raw_stride, raw);
+    case 3: return first_products(3, count, H, stride, V, b, h, mover, taken, raw_stride, raw);
+    case 4: return first_products(4, count, H, stride, V, b, h, mover, taken, raw_stride, raw);
+    case 5: return first_products(5, count, H, stride, V, b, h, mover, taken, raw_stride, raw);
+    }
     return 0;
 }
 
 /* Variables of their own, for compilers keep an array of sums in memory around the loop. */
 #define EACH_ROW(call) call(0) call(1) call(2) call(3) call(4) call(5)
 
-/* raw[r][s] = b[s] + V[s] . h[r] for R <= TALL rows and PANEL outputs. */
-INLINE void register_tile(int R, int64_t H, int64_t stride, const real *V, const real *b, const real *h,
-                          int64_t raw_stride, real *raw) {
+/* h (R, stride), V (OUT_PANEL, H), b (OUT_PANEL,) -> raw (R, OUT_PANEL), for R <= ROW_TILE. Returns R. */
+INLINE int register_tile(int R, int64_t H, int64_t stride, const real *V, const real *b, const real *h,
+                         int64_t raw_stride, real *raw) {
 #define SUMS_OF_ROW(r) vec s##r##0 = vset1(0), s##r##1 = s##r##0, s##r##2 = s##r##0, s##r##3 = s##r##0;
 #define ADD_ROW(r)                                                                                 \
     if (r < R) {                                                                                   \
@@ -132,29 +140,28 @@ INLINE void register_tile(int R, int64_t H, int64_t stride, const real *V, const
         EACH_ROW(ADD_ROW)
     }
     vec all[] = {EACH_ROW(ROW)};
-    real out[TALL * PANEL];
-    vsums(R * PANEL, all, out);
+    real out[ROW_TILE * OUT_PANEL];
+    vsums(R * OUT_PANEL, all, out);
     for (int r = 0; r < R; r++)
-        for (int s = 0; s < PANEL; s++)
-            raw[r * raw_stride + s] = b[s] + out[r * PANEL + s];
+        for (int s = 0; s < OUT_PANEL; s++)
+            raw[r * raw_stride + s] = b[s] + out[r * OUT_PANEL + s];
+    return R;
 }
 
+/* The same for n rows. */
 static void panel(int64_t n, int64_t H, int64_t stride, const real *V, const real *b, const real *h,
                   int64_t raw_stride, real *raw) {
-#define REGISTER_TILE(R)                                                                           \
-    do {                                                                                           \
-        register_tile(R, H, stride, V, b, h + r * stride, raw_stride, raw + r * raw_stride);       \
-        r += R;                                                                                    \
-    } while (0)
     for (int64_t r = 0; r < n;) {
-        if (n - r >= TALL)
-            REGISTER_TILE(TALL);
-        else if (TALL > 4 && n - r >= 4)
-            REGISTER_TILE(4);
+        const real *from = h + r * stride;
+        real *to = raw + r * raw_stride;
+        if (n - r >= ROW_TILE)
+            r += register_tile(ROW_TILE, H, stride, V, b, from, raw_stride, to);
+        else if (ROW_TILE > 4 && n - r >= 4)
+            r += register_tile(4, H, stride, V, b, from, raw_stride, to);
         else if (n - r >= 2)
-            REGISTER_TILE(2);
+            r += register_tile(2, H, stride, V, b, from, raw_stride, to);
         else
-            REGISTER_TILE(1);
+            r += register_tile(1, H, stride, V, b, from, raw_stride, to);
     }
 }
 
@@ -166,22 +173,22 @@ INLINE int64_t tile_share(int64_t n, int64_t most, int64_t whole) {
     return (share + whole - 1) / whole * whole;
 }
 
-/* raw[r][o] = b[o] + V[o] . h[r] for the outputs o0 .. o1 - 1 of n rows; V, b and raw begin at output 0. */
+/* h (n, stride), V (outputs, H), b (outputs,) -> raw (n, raw_stride), its columns o0 .. o1 - 1: raw[r] = b + V h[r]. */
 static void outputs(int64_t n, const nade_sizes *z, int64_t o0, int64_t o1, const real *V, const real *b,
                     const real *h, int64_t raw_stride, real *raw) {
     const int64_t H = z->H, stride = z->stride;
     if (z->P >= FASTAR_MANY)
-        for (; o0 + PANEL <= o1; o0 += PANEL)
+        for (; o0 + OUT_PANEL <= o1; o0 += OUT_PANEL)
             panel(n, H, stride, V + o0 * H, b + o0, h, raw_stride, raw + o0);
     for (int64_t r = 0, share; r < n && o0 < o1; r += share) {
-        share = tile_share(n - r, TILE, 1);
+        share = tile_share(n - r, FEW_ROWS, 1);
         outputs_of_few(share, H, stride, o0, o1, V, b, h + r * stride, raw_stride, raw + r * raw_stride);
     }
 }
 
 /* Rows that pass over V together, of n that are left: with many outputs, without tiles of one row. */
 INLINE int64_t tile_rows(const nade_sizes *z, int64_t n) {
-    return z->P < FASTAR_MANY ? tile_share(n, TILE, 1) : tile_share(n, CROWD, EVEN);
+    return z->P < FASTAR_MANY ? tile_share(n, FEW_ROWS, 1) : tile_share(n, MAX_ROWS, ROW_STEP);
 }
 
 #endif

@@ -11,16 +11,17 @@
 #endif
 
 /* Plain loops: the compiler turns them into vectors, and memory is what they wait for. */
-#define EACH _Pragma("omp simd") for (int64_t i = 0; i < n; i++)
 
 #define ARGUMENTS                                                                                  \
     int64_t n, real *theta, const real *g, real *const *slots, int64_t first, const double *numbers
 
+/* Each: g (n,) -> theta (n,) and the state (n,) of every parameter, both updated in place. */
 static void sgd(ARGUMENTS) {
     real *velocity = slots[0] + first;
     const real rate = numbers[0], decay = numbers[1], momentum = numbers[2];
     const real keep = 1 - rate * decay;
-    EACH {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
         velocity[i] = momentum * velocity[i] - rate * g[i];
         theta[i] = keep * theta[i] + velocity[i];
     }
@@ -30,15 +31,15 @@ static void nesterov(ARGUMENTS) {
     real *velocity = slots[0] + first;
     const real rate = numbers[0], decay = numbers[1], momentum = numbers[2];
     const real keep = 1 - rate * decay;
-    EACH {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
         velocity[i] = momentum * velocity[i] - rate * g[i];
         theta[i] = keep * theta[i] + momentum * velocity[i] - rate * g[i];
     }
 }
 
-#if defined(__AVX512F__) && !FASTAR_DOUBLE
-/* Root and quotient of sixteen lanes take 35 cycles, more than memory does: estimates of 14 bits instead, and a
- * Newton step each. */
+#if VEC_HAS_ROOT
+/* Root and quotient would take longer than memory does. */
 static void adam(ARGUMENTS) {
     real *m = slots[0] + first, *v = slots[1] + first;
     const real rate = numbers[0], decay = numbers[1], rate_t = numbers[2], epsilon_t = numbers[3],
@@ -48,13 +49,10 @@ static void adam(ARGUMENTS) {
         const int left = n - i < VL ? (int)(n - i) : VL;
         const vec gi = vload_part(g + i, left);
         const vec mi = vfma(vset1(beta_1), vload_part(m + i, left), vset1(1 - beta_1) * gi);
-        vec vi = vfma(vset1(beta_2), vload_part(v + i, left), vset1(1 - beta_2) * gi * gi);
+        const vec vi = vfma(vset1(beta_2), vload_part(v + i, left), vset1(1 - beta_2) * gi * gi);
         vstore_part(m + i, mi, left);
         vstore_part(v + i, vi, left);
-        vi = _mm512_min_ps(vset1(3e38f), vi); /* NaN stays */
-        const vec y = _mm512_maskz_rsqrt14_ps(_mm512_cmp_ps_mask(vi, vset1(0), _CMP_NEQ_UQ), vi), s = vi * y;
-        const vec root = vfma(vfma(-s, s, vi), vset1(0.5f) * y, s);
-        const vec step = vset1(rate_t) * mi * vreciprocal(root + vset1(epsilon_t));
+        const vec step = vset1(rate_t) * mi * vreciprocal(vroot(vi) + vset1(epsilon_t));
         vstore_part(theta + i, keep * vload_part(theta + i, left) - step, left);
     }
 }
@@ -64,20 +62,21 @@ static void adam(ARGUMENTS) {
     const real rate = numbers[0], decay = numbers[1], rate_t = numbers[2], epsilon_t = numbers[3],
                beta_1 = numbers[4], beta_2 = numbers[5];
     const real keep = 1 - rate * decay;
-    EACH {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
         m[i] = beta_1 * m[i] + (1 - beta_1) * g[i];
         v[i] = beta_2 * v[i] + (1 - beta_2) * g[i] * g[i];
         theta[i] = keep * theta[i] - rate_t * m[i] / (SQRT(v[i]) + epsilon_t);
     }
 }
-
 #endif
 
 static void adagrad(ARGUMENTS) {
     real *v = slots[0] + first;
     const real rate = numbers[0], decay = numbers[1], epsilon = numbers[2];
     const real keep = 1 - rate * decay;
-    EACH {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
         v[i] += g[i] * g[i];
         theta[i] = keep * theta[i] - rate * g[i] / (SQRT(v[i]) + epsilon);
     }
@@ -87,7 +86,8 @@ static void adadelta(ARGUMENTS) {
     real *v = slots[0] + first, *u = slots[1] + first;
     const real rate = numbers[0], decay = numbers[1], rho = numbers[2], epsilon = numbers[3];
     const real keep = 1 - rate * decay;
-    EACH {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
         v[i] = rho * v[i] + (1 - rho) * g[i] * g[i];
         real step = SQRT(u[i] + epsilon) / SQRT(v[i] + epsilon) * g[i];
         u[i] = rho * u[i] + (1 - rho) * step * step;
@@ -99,12 +99,14 @@ static void rmsprop(ARGUMENTS) {
     real *v = slots[0] + first;
     const real rate = numbers[0], decay = numbers[1], rho = numbers[2], epsilon = numbers[3];
     const real keep = 1 - rate * decay;
-    EACH {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
         v[i] = rho * v[i] + (1 - rho) * g[i] * g[i];
         theta[i] = keep * theta[i] - rate * g[i] / (SQRT(v[i]) + epsilon);
     }
 }
 
+/* theta (n,), g (n,): asks for them, and changes nothing. */
 static void fetch(int64_t n, const real *theta, const real *g) {
     for (int64_t i = 0; i < n; i += 64 / (int64_t)sizeof(real)) {
         __builtin_prefetch(theta + i, 1);
@@ -112,6 +114,7 @@ static void fetch(int64_t n, const real *theta, const real *g) {
     }
 }
 
+/* g (n,) -> the sum of its squares, in double precision. */
 static double sum_of_squares(int64_t n, const real *g) {
     double sum = 0;
 #pragma omp simd reduction(+ : sum)

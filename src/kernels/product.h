@@ -2,24 +2,10 @@
 #ifndef FASTAR_PRODUCT_H
 #define FASTAR_PRODUCT_H
 
+#include "tiles.h"
 #include "vec.h"
 
-enum {
-    PANEL = 2 * VL,
-#if defined(__AVX512F__)
-    TILE = 12, /* rows of a product's tile: 24 sums in 32 registers */
-#else
-    TILE = 6, /* 12 sums in 16 registers */
-#endif
-};
-
-INLINE vec load(const real *p, int64_t left) { return left >= VL ? vload(p) : vload_part(p, (int)left); }
-INLINE void store(real *p, vec v, int64_t left) {
-    if (left >= VL)
-        vstore(p, v);
-    else
-        vstore_part(p, v, (int)left);
-}
+enum { PANEL = 2 * VL };
 
 /* sum[r][i] += sum over steps k0 .. k1 - 1 of A[r * a_row + k * a_step] * panel[k], for its vectors i from `from` to
  * to - 1. panel (k1, PANEL) */
@@ -46,30 +32,18 @@ typedef struct {
 
 INLINE steps all_steps(int64_t K, int64_t width) { return (steps){K, width > VL ? 0 : K, K}; }
 
-/* Calls `call(rows)` with a constant number of rows, at most TILE, until n are done. */
-#define EACH_TILE(n, r, call)                                                                      \
-    for (int64_t r = 0; r < (n);) {                                                                \
-        int64_t left_ = (n)-r;                                                                     \
-        if (left_ >= TILE) {                                                                       \
-            call(TILE);                                                                            \
-            r += TILE;                                                                             \
-        } else if (TILE > 8 && left_ >= 8) {                                                       \
-            call(8);                                                                               \
-            r += 8;                                                                                \
-        } else if (left_ >= 4) {                                                                   \
-            call(4);                                                                               \
-            r += 4;                                                                                \
-        } else if (left_ >= 2) {                                                                   \
-            call(2);                                                                               \
-            r += 2;                                                                                \
-        } else {                                                                                   \
-            call(1);                                                                               \
-            r += 1;                                                                                \
-        }                                                                                          \
-    }
+/* call(R) with a constant number of rows for the next tile of `left` that are left. It is to return R. */
+#define NEXT_TILE(left, call)                                                                      \
+    ((left) >= TILE               ? call(TILE)                                                     \
+     : TILE > 8 && (left) >= 8    ? call(8)                                                        \
+     : (left) >= 4                ? call(4)                                                        \
+     : (left) >= 2                ? call(2)                                                        \
+                                  : call(1))
 
-INLINE void product_tile(int R, steps k, int64_t width, const real *A, int64_t a_row, const real *packed,
-                         const real *bias, int add, real *C, int64_t c_row) {
+/* A (R, K), packed (K, PANEL), bias (width,) or NULL -> C (R, width), width <= PANEL: bias + A W, or, if `add`, what it
+ * was and A W. Returns R. */
+INLINE int product_tile(int R, steps k, int64_t width, const real *A, int64_t a_row, const real *packed,
+                        const real *bias, int add, real *C, int64_t c_row) {
     vec sum[TILE][2];
     for (int r = 0; r < R; r++)
         for (int i = 0; i < 2; i++) {
@@ -83,16 +57,21 @@ INLINE void product_tile(int R, steps k, int64_t width, const real *A, int64_t a
         for (int i = 0; i < 2; i++)
             if (width > i * VL)
                 store(C + r * c_row + i * VL, sum[r][i], width - i * VL);
+    return R;
 }
 
+/* The same with A (n, K) and C (n, width). */
 static inline void product(int64_t n, int64_t K, int64_t width, const real *A, int64_t a_row, const real *packed,
-                    const real *bias, int add, real *C, int64_t c_row) {
+                           const real *bias, int add, real *C, int64_t c_row) {
 #define PRODUCT(R)                                                                                 \
     product_tile(R, all_steps(K, width), width, A + r * a_row, a_row, packed, bias, add, C + r * c_row, c_row)
-    EACH_TILE(n, r, PRODUCT)
+    for (int64_t r = 0; r < n;)
+        r += NEXT_TILE(n - r, PRODUCT);
 }
 
-static inline void copy_columns(int64_t n, int64_t width, const real *from, int64_t from_row, real *to, int64_t to_row) {
+/* from (n, width) -> to (n, to_row), zero beyond. */
+static inline void copy_columns(int64_t n, int64_t width, const real *from, int64_t from_row, real *to,
+                                int64_t to_row) {
     for (int64_t r = 0; r < n; r++) {
         memcpy(to + r * to_row, from + r * from_row, width * sizeof(real));
         memset(to + r * to_row + width, 0, (to_row - width) * sizeof(real));

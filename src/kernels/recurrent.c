@@ -14,6 +14,7 @@ typedef recurrent_table table_type;
 
 enum { BLOCK = 256 }; /* steps of `outer` that stay in L2, as far as one panel and the units go */
 
+/* W (K, parts H) -> packed: panels of PANEL columns, (K, PANEL) each, those of the parts in turn. */
 static void pack(int64_t K, int64_t parts, int64_t H, const real *W, real *packed) {
     for (int64_t j = 0; j < H; j += PANEL)
         for (int64_t g = 0; g < parts; g++) {
@@ -61,6 +62,8 @@ INLINE int64_t alive(const STEPS *steps, int64_t t, int64_t r0, int64_t r1) {
     return n <= r0 ? 0 : least(n, r1) - r0;
 }
 
+/* given (M, G H), or entering (M, E) -> s, m (N, H) and slots (M, S H) of the sequences r0 .. r1 - 1.
+ * scratch (r1 - r0, S H + FASTAR_GAP). */
 static void forward(int64_t r0, int64_t r1, LAYER layer, STEPS steps, const real *entering, const real *given,
                     real *scratch) {
     const int64_t H = layer.H, E = layer.inputs.D, x_width = gates_of(layer.cell) * H;
@@ -100,6 +103,8 @@ INLINE void back_of(int cell, int64_t n, const LAYER *l, real *slots, const real
     }
 }
 
+/* slots (M, S H), s, m (N, H) -> gradients in slots, and gs (N, H), to which what flows back is added.
+ * scratch (r1 - r0, H + S H + FASTAR_GAP). */
 static void backward(int64_t r0, int64_t r1, LAYER layer, STEPS steps, int64_t cut, real *gs, real *scratch) {
     const int64_t H = layer.H, row = slots_of(layer.cell) * H;
     real *gm = scratch, *gx = gm + (r1 - r0) * H;
@@ -154,6 +159,8 @@ static void outputs(int64_t n, int64_t t, const WALK *w, const real *s, real *ra
     add_product(n, H, width, s, w->V, raw, width);
 }
 
+/* noise (n, T F, n_noise) -> codes (n, T F) where they are not held, weight (n,), and states (n, H), two a layer.
+ * scratch (n, S H + FASTAR_GAP + H + F P + 1 + E). */
 static void sample(int64_t n, WALK walk, DRAW draw, WALKED walked, real *const *states, real *scratch) {
     const int64_t L = walk.L;
     int64_t most = 0;
@@ -185,6 +192,7 @@ static void sample(int64_t n, WALK walk, DRAW draw, WALKED walked, real *const *
     }
 }
 
+/* A (n, R), panel (n, PANEL) -> gW (R, width), width <= PANEL: A^T panel, and, if `add`, what it was. */
 INLINE void outer_tile(int R, int64_t n, int64_t width, const real *A, const real *panel, int add, real *gW,
                        int64_t columns) {
     vec sum[TILE][2];
@@ -205,27 +213,50 @@ INLINE void ask_for(int64_t rows, int64_t width, const real *p, int64_t row) {
             __builtin_prefetch(p + r * row + i, 0, 2);
 }
 
+/* Rows k .. k + R - 1 of `outer_panel`; returns R. */
+INLINE int outer_rows(int R, int64_t k, int64_t n, int64_t K, int64_t width, int64_t more, const real *tiles,
+                      const real *panel, int add, const real *g, int64_t g_row, real *gW, int64_t columns) {
+    ask_for(least(R, K - k - R), width, gW + (k + R) * columns, columns);
+    ask_for((k + R) * n / K - k * n / K, more, g + k * n / K * g_row + PANEL, g_row);
+    outer_tile(R, n, width, tiles + k * BLOCK, panel, add, gW + k * columns, columns);
+    return R;
+}
+
+/* tiles: A (n, K), R columns after the other, panel (n, PANEL) -> gW (K, width). Meanwhile comes what the next tile
+ * adds to, and `more` columns of the next panel, behind those of g (n, g_row). */
+static void outer_panel(int64_t n, int64_t K, int64_t width, int64_t more, const real *tiles, const real *panel,
+                        int add, const real *g, int64_t g_row, real *gW, int64_t columns) {
+#define OUTER(R) outer_rows(R, k, n, K, width, more, tiles, panel, add, g, g_row, gW, columns)
+    for (int64_t k = 0; k < K;)
+        k += NEXT_TILE(K - k, OUTER);
+}
+
+/* R columns of n rows of A (n, K); returns R. */
+INLINE int pack_columns(int R, int64_t n, int64_t K, const real *A, real *to) {
+    copy_columns(n, R, A, K, to, R);
+    return R;
+}
+
+/* A (N, K), G (N, columns) -> columns j0 .. j1 - 1 of gW (K, columns): A^T G. scratch (K + PANEL, BLOCK). */
 static void outer(int64_t N, int64_t K, int64_t j0, int64_t j1, const real *A, const real *G, int64_t g_row, real *gW,
                   int64_t columns, real *scratch) {
     real *tiles = scratch, *panel = scratch + K * BLOCK;
     for (int64_t b = 0; b < N; b += BLOCK) {
         const int64_t n = least(BLOCK, N - b);
-#define PACK(R) copy_columns(n, R, A + b * K + k, K, tiles + k * BLOCK, R)
-        EACH_TILE(K, k, PACK)
+#define PACK_COLUMNS(R) pack_columns(R, n, K, A + b * K + k, tiles + k * BLOCK)
+        for (int64_t k = 0; k < K;)
+            k += NEXT_TILE(K - k, PACK_COLUMNS);
         for (int64_t j = j0; j < j1; j += PANEL) {
             const int64_t width = least(PANEL, j1 - j), more = least(PANEL, j1 - j - width);
             const real *g = G + b * g_row + j;
             copy_columns(n, width, g, g_row, panel, PANEL);
-            /* Meanwhile comes what the next tile adds to, and a part of the next panel. */
-#define OUTER(R)                                                                                   \
-    ask_for(least(R, K - k - R), width, gW + (k + R) * columns + j, columns);                      \
-    ask_for((k + R) * n / K - k * n / K, more, g + k * n / K * g_row + PANEL, g_row);              \
-    outer_tile(R, n, width, tiles + k * BLOCK, panel, b > 0, gW + k * columns + j, columns)
-            EACH_TILE(K, k, OUTER)
+            outer_panel(n, K, width, more, tiles, panel, b > 0, g, g_row, gW + j, columns);
         }
     }
 }
 
+/* entering (M, E), slots (M, row) -> columns j0 .. j1 - 1 of total (row,), and, of those, the first `width` of
+ * gW (E Q, width). */
 static void scatter(int64_t M, int64_t width, int64_t row, int64_t j0, int64_t j1, input_spec inputs,
                     const real *entering, const real *slots, real *gW, real *total) {
     const int64_t E = inputs.D, end = least(j1, width);

@@ -35,6 +35,7 @@ INLINE void to_numbers(const wide *bits, numbers *x) {
 }
 #endif
 
+/* seeds (FASTAR_SEEDS,) -> out (n,), uniform in [0, 1). */
 static void fill(const uint64_t *seeds, int64_t n, real *out) {
     generators g;
     wide bits;

@@ -1,5 +1,8 @@
 /* Bernoulli: raw is the logit z. With s = z for x = 0 and -z for x = 1,
  * log p = -softplus(s) and d log p / dz = (2 x - 1) sigmoid(s). */
+#ifndef FASTAR_CONDITIONALS_BERNOULLI_H
+#define FASTAR_CONDITIONALS_BERNOULLI_H
+
 #include "common.h"
 
 INLINE void bernoulli_row(int with_gradient, int64_t count, int64_t P, const feature_spec *f, const real *raw,
@@ -16,12 +19,12 @@ INLINE void bernoulli_row(int with_gradient, int64_t count, int64_t P, const fea
         clear_unused(count, 1, P, graw);
 }
 
-INLINE void draw_bits(int64_t n, vec cold, const real *raw, int64_t raw_stride, const real *noise, int64_t noise_stride,
+INLINE void draw_bits(int64_t n, vec inverse, const real *raw, int64_t raw_stride, const real *noise, int64_t noise_stride,
                       real *codes) {
 #pragma GCC unroll 4
     for (int64_t r = 0; r < n; r += VL) {
         int m = lanes(n - r);
-        vec p = vsigmoid(strided(raw + r * raw_stride, raw_stride, m) * cold);
+        vec p = vsigmoid(strided(raw + r * raw_stride, raw_stride, m) * inverse);
         vec uniform = strided(noise + r * noise_stride, noise_stride, m);
         vstore_part(codes + r, vselect(uniform < p, vset1(1), vset1(0)), m);
     }
@@ -30,11 +33,11 @@ INLINE void draw_bits(int64_t n, vec cold, const real *raw, int64_t raw_stride, 
 static void bernoulli_draw(int64_t n, const feature_spec *f, double temperature, real *raw, int64_t raw_stride,
                            const real *noise, int64_t noise_stride, real *codes) {
     (void)f;
-    const vec cold = vset1(coldness(temperature));
+    const vec inverse = vset1(inv_temperature(temperature));
     if (raw_stride == 1 && noise_stride == 1)
-        draw_bits(n, cold, raw, 1, noise, 1, codes);
+        draw_bits(n, inverse, raw, 1, noise, 1, codes);
     else
-        draw_bits(n, cold, raw, raw_stride, noise, noise_stride, codes);
+        draw_bits(n, inverse, raw, raw_stride, noise, noise_stride, codes);
 }
 
 static void bernoulli_mode(int64_t n, const real *raw, int64_t raw_stride, const real *bounds, int64_t bounds_stride,
@@ -42,3 +45,5 @@ static void bernoulli_mode(int64_t n, const real *raw, int64_t raw_stride, const
     for (int64_t r = 0; r < n; r++)
         codes[r] = inside(raw[r * raw_stride] > 0, bounds + r * bounds_stride);
 }
+
+#endif

@@ -1,4 +1,7 @@
 /* Categorical: raw are the logits of the levels; log p = z_x - log sum exp z. A level that is none has p = 0. */
+#ifndef FASTAR_CONDITIONALS_CATEGORICAL_H
+#define FASTAR_CONDITIONALS_CATEGORICAL_H
+
 #include "common.h"
 
 INLINE void categorical_feature(int with_gradient, int64_t K, int64_t P, const real *z, real code, real scale,
@@ -52,3 +55,5 @@ static void categorical_mode(int64_t n, const real *raw, int64_t raw_stride, con
         codes[r] = (real)best;
     }
 }
+
+#endif

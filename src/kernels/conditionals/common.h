@@ -4,7 +4,8 @@
 #define FASTAR_CONDITIONALS_COMMON_H
 
 #include "../conditionals.h"
-#include "../vec.h"
+#include "../vec_math.h"
+#include "../vec_shuffles.h"
 
 #include <math.h>
 
@@ -72,20 +73,6 @@ INLINE spread spread_of(vec s, real floor) {
     return (spread){vselect(s > vset1(EXP_MAX), s, vlog(v)), inverse, e * inverse};
 }
 
-/* m <= VL numbers, `fill` in the other lanes. */
-INLINE vec load_or(const real *from, int m, real fill) {
-#if defined(__AVX512F__) && FASTAR_DOUBLE
-    return _mm512_mask_loadu_pd(vset1(fill), (__mmask8)((1u << m) - 1), from);
-#elif defined(__AVX512F__)
-    return _mm512_mask_loadu_ps(vset1(fill), (__mmask16)((1u << m) - 1), from);
-#else
-    vec v = vset1(fill);
-    for (int i = 0; i < m; i++)
-        v[i] = from[i];
-    return v;
-#endif
-}
-
 INLINE real largest_lane(vec v) {
     for (int s = 1; s < VL; s *= 2)
         v = vmax(v, vswap(v, s));
@@ -95,7 +82,7 @@ INLINE real largest_lane(vec v) {
 INLINE real largest(int64_t K, const real *z) {
     vec top = vset1(z[0]);
     for (int64_t k = 0; k < K; k += VL)
-        top = vmax(top, load_or(z + k, lanes(K - k), z[0]));
+        top = vmax(top, vload_or(z + k, lanes(K - k), z[0]));
     return largest_lane(top);
 }
 
@@ -121,12 +108,12 @@ INLINE real exponentials(int64_t K, const real *z, real inverse, real *e) {
 }
 
 /* 1 / temperature, finite. */
-INLINE real coldness(double temperature) { return (real)fmin(1 / temperature, 1e30); }
+INLINE real inv_temperature(double temperature) { return (real)fmin(1 / temperature, 1e30); }
 
 /* The number of a level drawn from the softmax of z[0 .. K - 1], which is overwritten. */
 INLINE int64_t draw_level(int64_t K, real *z, double temperature, real uniform) {
     int64_t k = 0;
-    real left = uniform * exponentials(K, z, coldness(temperature), z);
+    real left = uniform * exponentials(K, z, inv_temperature(temperature), z);
     while (k + 1 < K && left >= z[k])
         left -= z[k++];
     return k;

@@ -1,6 +1,9 @@
 /* Counts x = code * unit: Poisson, raw = (log mean), and negative binomial, raw = (log mean, log r) of
  *     p(x) = Gamma(x + r) / (Gamma(r) x!) (r / (r + mean))^r (mean / (r + mean))^x.
  * In double precision, a feature at a time: Gamma's logarithm outweighs what lanes would gain. */
+#ifndef FASTAR_CONDITIONALS_COUNTS_H
+#define FASTAR_CONDITIONALS_COUNTS_H
+
 #include "common.h"
 
 /* Beyond these a mean or an r is as good as the limit's; gradients are those at the limit. */
@@ -134,3 +137,5 @@ INLINE void count_mode(int kind, int64_t n, const feature_spec *f, const real *r
     for (int64_t r = 0; r < n; r++)
         codes[r] = inside((real)(law_of(kind, raw + r * raw_stride).mode / f->unit), bounds + r * bounds_stride);
 }
+
+#endif

@@ -1,6 +1,9 @@
 /* Densities with a location mu and a log scale s: Gaussian, Laplace, and the logistic one over ordinal levels.
  * Alone, raw = (mu, s); in a mixture of K, raw = (z (K,), mu (K,), s (K,)) and
  * log p = log sum exp(z + component's log p) - log sum exp z. */
+#ifndef FASTAR_CONDITIONALS_LOCATION_SCALE_H
+#define FASTAR_CONDITIONALS_LOCATION_SCALE_H
+
 #include "common.h"
 
 typedef struct {
@@ -114,7 +117,7 @@ INLINE void mixture_feature(int kind, int with_gradient, int64_t P, const featur
         const int64_t k = i * VL;
         const int m = lanes(K - k);
         component c = component_of(kind, code, vload_part(z + K + k, m), vload_part(z + 2 * K + k, m), f);
-        weight[i] = load_or(z + k, m, -(real)INFINITY);
+        weight[i] = vload_or(z + k, m, -(real)INFINITY);
         joint[i] = weight[i] + c.logp;
         by_mean[i] = c.by_mean;
         by_s[i] = c.by_s;
@@ -184,135 +187,4 @@ INLINE void single_mode(int64_t n, const real *raw, int64_t raw_stride, const re
         codes[r] = inside(raw[r * raw_stride], bounds + r * bounds_stride);
 }
 
-/* What the height of a mixture at many places has in common, a component in each lane. */
-enum { PEAK_VECTORS = (FASTAR_COMPONENTS + VL - 1) / VL };
-typedef struct {
-    int64_t vectors;
-    const feature_spec *f;
-    vec weight[PEAK_VECTORS], top[PEAK_VECTORS], mean[PEAK_VECTORS], inverse[PEAK_VECTORS];
-} peaks;
-
-INLINE void find_peaks(int kind, const feature_spec *f, const real *z, peaks *p) {
-    const int64_t K = f->count;
-    p->f = f;
-    p->vectors = (K + VL - 1) / VL;
-    for (int64_t i = 0; i < p->vectors; i++) {
-        const int m = lanes(K - i * VL);
-        const spread width = spread_of(vload_part(z + 2 * K + i * VL, m), (real)f->floor);
-        p->weight[i] = load_or(z + i * VL, m, -(real)INFINITY);
-        p->mean[i] = vload_part(z + K + i * VL, m);
-        p->inverse[i] = width.inverse;
-        vec e = vclamp(vexpm1(vset1(-2 * (real)f->unit) * width.inverse), -1, -TINY_NUMBER);
-        p->top[i] = p->weight[i] + (kind == FASTAR_GAUSSIAN_MIXTURE   ? vset1((real)-0.5) * width.log
-                                    : kind == FASTAR_LAPLACE_MIXTURE ? -width.log
-                                                                     : vlog(-e));
-    }
-}
-
-/* log p(x) but for what is the same at every x; joint: each component's share, as its logarithm. */
-INLINE real height(int kind, const peaks *p, real x, vec *joint, real *most) {
-    const real unit = (real)p->f->unit;
-    const int lowest = x - unit < (real)p->f->low, highest = x + unit > (real)p->f->high;
-    vec top = vset1(-(real)INFINITY), sum = vset1(0), ignored;
-    for (int64_t i = 0; i < p->vectors; i++) {
-        const vec deviation = vset1(x) - p->mean[i];
-        if (kind == FASTAR_GAUSSIAN_MIXTURE)
-            joint[i] = p->top[i] - vset1((real)0.5) * deviation * infinite_to_finite(deviation * p->inverse[i]);
-        else if (kind == FASTAR_LAPLACE_MIXTURE)
-            joint[i] = p->top[i] - vabs(deviation) * p->inverse[i];
-        else {
-            joint[i] = lowest || highest ? p->weight[i] : p->top[i];
-            if (!highest)
-                joint[i] -= softplus(-(deviation + vset1(unit)) * p->inverse[i], &ignored);
-            if (!lowest)
-                joint[i] -= softplus((deviation - vset1(unit)) * p->inverse[i], &ignored);
-        }
-        top = vmax(top, joint[i]);
-    }
-    *most = largest_lane(top);
-    if (!(*most > -(real)INFINITY))
-        return *most;
-    for (int64_t i = 0; i < p->vectors; i++)
-        sum += exp_or_zero(joint[i] - vset1(*most));
-    return *most + log_of(vsum(sum));
-}
-
-/* A place and the height there. */
-typedef struct {
-    real x, height;
-} peak;
-
-INLINE peak higher(int kind, const peaks *p, peak best, real x) {
-    vec joint[PEAK_VECTORS];
-    real most;
-    const real found = height(kind, p, x, joint, &most);
-    return found > best.height ? (peak){x, found} : best;
-}
-
-/* From x uphill by steps of expectation and maximisation, none of which goes down (M. A. Carreira-Perpinan,
- * "Mode-finding for mixtures of Gaussian distributions", IEEE PAMI 22, 2000). */
-INLINE real climbed(const peaks *p, real x, const real *bounds) {
-    enum { STEPS = 10 };
-    const real enough = (real)1e-5; /* of a column's standard deviation */
-    for (int step = 0; step < STEPS; step++) {
-        vec joint[PEAK_VECTORS], mass = vset1(0), sum = vset1(0);
-        real most;
-        if (!(height(FASTAR_GAUSSIAN_MIXTURE, p, x, joint, &most) > -(real)INFINITY))
-            break;
-        for (int64_t i = 0; i < p->vectors; i++) {
-            const vec share = exp_or_zero(joint[i] - vset1(most)) * p->inverse[i];
-            mass += share;
-            sum += share * p->mean[i];
-        }
-        const real next = inside(vsum(sum) / vsum(mass), bounds), moved = next - x;
-        x = next;
-        if (!(moved > enough || moved < -enough))
-            break;
-    }
-    return x;
-}
-
-/* From a level to the neighbours, as long as they are higher. */
-INLINE real climbed_levels(const peaks *p, peak best, const real *bounds) {
-    const real step = 2 * (real)p->f->unit, most = (bounds[1] - bounds[0]) / step;
-    real k = (real)rint((best.x - bounds[0]) / step);
-    for (int up = -1; up <= 1; up += 2) {
-        const real from = best.x;
-        while (k + up >= 0 && k + up <= most + (real)0.5) {
-            const peak next = higher(FASTAR_LOGISTIC_MIXTURE, p, best, bounds[0] + (k + up) * step);
-            if (next.x == best.x)
-                break;
-            best = next;
-            k += up;
-        }
-        if (best.x != from)
-            break;
-    }
-    return best.x;
-}
-
-/* Uphill from the best of the bounds and the components' locations; a mixture of Laplace densities is convex between
- * them. */
-INLINE void mixture_mode(int kind, int64_t n, const feature_spec *f, const real *raw, int64_t raw_stride,
-                         const real *bounds, int64_t bounds_stride, real *codes) {
-    const int64_t K = f->count;
-    const real step = 2 * (real)f->unit;
-    peaks p;
-    for (int64_t r = 0; r < n; r++) {
-        const real *z = raw + r * raw_stride, *bound = bounds + r * bounds_stride;
-        find_peaks(kind, f, z, &p);
-        peak best = higher(kind, &p, (peak){bound[0], -(real)INFINITY}, bound[0]);
-        best = higher(kind, &p, best, bound[1]);
-        for (int64_t k = 0; k < K; k++) {
-            real x = z[K + k];
-            if (!(bound[0] < x && x < bound[1]))
-                continue;
-            if (kind == FASTAR_LOGISTIC_MIXTURE)
-                x = bound[0] + step * (real)rint((x - bound[0]) / step);
-            best = higher(kind, &p, best, x);
-        }
-        codes[r] = kind == FASTAR_GAUSSIAN_MIXTURE   ? climbed(&p, best.x, bound)
-                   : kind == FASTAR_LOGISTIC_MIXTURE ? climbed_levels(&p, best, bound)
-                                                     : best.x;
-    }
-}
+#endif
