@@ -20,11 +20,19 @@ INLINE void stretch(int with_gradient, int64_t count, int64_t P, const feature_s
     case FASTAR_CATEGORICAL: categorical_row(with_gradient, count, P, f, raw, codes, scale, logp, graw); break;
     case FASTAR_GAUSSIAN: single_row(FASTAR_GAUSSIAN, with_gradient, count, P, f, raw, codes, scale, logp, graw); break;
     case FASTAR_LAPLACE: single_row(FASTAR_LAPLACE, with_gradient, count, P, f, raw, codes, scale, logp, graw); break;
-    case FASTAR_GAUSSIAN_MIXTURE: mixture_row(FASTAR_GAUSSIAN_MIXTURE, with_gradient, count, P, f, raw, codes, scale, logp, graw); break;
-    case FASTAR_LAPLACE_MIXTURE: mixture_row(FASTAR_LAPLACE_MIXTURE, with_gradient, count, P, f, raw, codes, scale, logp, graw); break;
-    case FASTAR_LOGISTIC_MIXTURE: mixture_row(FASTAR_LOGISTIC_MIXTURE, with_gradient, count, P, f, raw, codes, scale, logp, graw); break;
+    case FASTAR_GAUSSIAN_MIXTURE:
+        mixture_row(FASTAR_GAUSSIAN_MIXTURE, with_gradient, count, P, f, raw, codes, scale, logp, graw);
+        break;
+    case FASTAR_LAPLACE_MIXTURE:
+        mixture_row(FASTAR_LAPLACE_MIXTURE, with_gradient, count, P, f, raw, codes, scale, logp, graw);
+        break;
+    case FASTAR_LOGISTIC_MIXTURE:
+        mixture_row(FASTAR_LOGISTIC_MIXTURE, with_gradient, count, P, f, raw, codes, scale, logp, graw);
+        break;
     case FASTAR_POISSON: poisson_row(with_gradient, count, P, f, raw, codes, scale, logp, graw); break;
-    case FASTAR_NEGATIVE_BINOMIAL: negative_binomial_row(with_gradient, count, P, f, raw, codes, scale, logp, graw); break;
+    case FASTAR_NEGATIVE_BINOMIAL:
+        negative_binomial_row(with_gradient, count, P, f, raw, codes, scale, logp, graw);
+        break;
     }
 }
 
@@ -81,14 +89,30 @@ static void draw(int64_t n, int64_t d, conditional_spec spec, real *raw, int64_t
     const feature_spec *f = spec.features + d;
     switch (f->kind) {
     case FASTAR_BERNOULLI: bernoulli_draw(n, f, spec.temperature, raw, raw_stride, noise, noise_stride, codes); break;
-    case FASTAR_CATEGORICAL: categorical_draw(n, f, spec.temperature, raw, raw_stride, noise, noise_stride, codes); break;
-    case FASTAR_GAUSSIAN: single_draw(FASTAR_GAUSSIAN, n, f, spec.temperature, raw, raw_stride, noise, noise_stride, codes); break;
-    case FASTAR_LAPLACE: single_draw(FASTAR_LAPLACE, n, f, spec.temperature, raw, raw_stride, noise, noise_stride, codes); break;
-    case FASTAR_GAUSSIAN_MIXTURE: mixture_draw(FASTAR_GAUSSIAN, n, f, spec.temperature, raw, raw_stride, noise, noise_stride, codes); break;
-    case FASTAR_LAPLACE_MIXTURE: mixture_draw(FASTAR_LAPLACE, n, f, spec.temperature, raw, raw_stride, noise, noise_stride, codes); break;
-    case FASTAR_LOGISTIC_MIXTURE: mixture_draw(FASTAR_LOGISTIC_MIXTURE, n, f, spec.temperature, raw, raw_stride, noise, noise_stride, codes); break;
-    case FASTAR_POISSON: count_draw(FASTAR_POISSON, n, f, spec.temperature, raw, raw_stride, noise, noise_stride, codes); break;
-    case FASTAR_NEGATIVE_BINOMIAL: count_draw(FASTAR_NEGATIVE_BINOMIAL, n, f, spec.temperature, raw, raw_stride, noise, noise_stride, codes); break;
+    case FASTAR_CATEGORICAL:
+        categorical_draw(n, f, spec.temperature, raw, raw_stride, noise, noise_stride, codes);
+        break;
+    case FASTAR_GAUSSIAN:
+        single_draw(FASTAR_GAUSSIAN, n, f, spec.temperature, raw, raw_stride, noise, noise_stride, codes);
+        break;
+    case FASTAR_LAPLACE:
+        single_draw(FASTAR_LAPLACE, n, f, spec.temperature, raw, raw_stride, noise, noise_stride, codes);
+        break;
+    case FASTAR_GAUSSIAN_MIXTURE:
+        mixture_draw(FASTAR_GAUSSIAN, n, f, spec.temperature, raw, raw_stride, noise, noise_stride, codes);
+        break;
+    case FASTAR_LAPLACE_MIXTURE:
+        mixture_draw(FASTAR_LAPLACE, n, f, spec.temperature, raw, raw_stride, noise, noise_stride, codes);
+        break;
+    case FASTAR_LOGISTIC_MIXTURE:
+        mixture_draw(FASTAR_LOGISTIC_MIXTURE, n, f, spec.temperature, raw, raw_stride, noise, noise_stride, codes);
+        break;
+    case FASTAR_POISSON:
+        count_draw(FASTAR_POISSON, n, f, spec.temperature, raw, raw_stride, noise, noise_stride, codes);
+        break;
+    case FASTAR_NEGATIVE_BINOMIAL:
+        count_draw(FASTAR_NEGATIVE_BINOMIAL, n, f, spec.temperature, raw, raw_stride, noise, noise_stride, codes);
+        break;
     }
 }
 
@@ -101,17 +125,24 @@ static void mode(int64_t n, int64_t d, conditional_spec spec, real *raw, int64_t
     case FASTAR_CATEGORICAL: categorical_mode(n, raw, raw_stride, bounds, bounds_stride, codes); break;
     case FASTAR_GAUSSIAN:
     case FASTAR_LAPLACE: single_mode(n, raw, raw_stride, bounds, bounds_stride, codes); break;
-    case FASTAR_GAUSSIAN_MIXTURE: mixture_mode(FASTAR_GAUSSIAN_MIXTURE, n, f, raw, raw_stride, bounds, bounds_stride, codes); break;
-    case FASTAR_LAPLACE_MIXTURE: mixture_mode(FASTAR_LAPLACE_MIXTURE, n, f, raw, raw_stride, bounds, bounds_stride, codes); break;
-    case FASTAR_LOGISTIC_MIXTURE: mixture_mode(FASTAR_LOGISTIC_MIXTURE, n, f, raw, raw_stride, bounds, bounds_stride, codes); break;
+    case FASTAR_GAUSSIAN_MIXTURE:
+        mixture_mode(FASTAR_GAUSSIAN_MIXTURE, n, f, raw, raw_stride, bounds, bounds_stride, codes);
+        break;
+    case FASTAR_LAPLACE_MIXTURE:
+        mixture_mode(FASTAR_LAPLACE_MIXTURE, n, f, raw, raw_stride, bounds, bounds_stride, codes);
+        break;
+    case FASTAR_LOGISTIC_MIXTURE:
+        mixture_mode(FASTAR_LOGISTIC_MIXTURE, n, f, raw, raw_stride, bounds, bounds_stride, codes);
+        break;
     case FASTAR_POISSON: count_mode(FASTAR_POISSON, n, f, raw, raw_stride, bounds, bounds_stride, codes); break;
-    case FASTAR_NEGATIVE_BINOMIAL: count_mode(FASTAR_NEGATIVE_BINOMIAL, n, f, raw, raw_stride, bounds, bounds_stride, codes); break;
+    case FASTAR_NEGATIVE_BINOMIAL:
+        count_mode(FASTAR_NEGATIVE_BINOMIAL, n, f, raw, raw_stride, bounds, bounds_stride, codes);
+        break;
     }
 }
 
 /* One logit a row: as many rows at once as a vector has lanes. */
-static void weigh_bernoulli(int64_t n, int64_t D, int64_t d, const real *raw, int64_t raw_stride,
-                            walked_rows rows) {
+static void weigh_bernoulli(int64_t n, int64_t D, int64_t d, const real *raw, int64_t raw_stride, walked_rows rows) {
     for (int64_t r = 0; r < n; r += VL) {
         const int m = lanes(n - r);
         real x[VL], logp[VL];

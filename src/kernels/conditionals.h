@@ -25,9 +25,9 @@ enum { FASTAR_COMPONENTS = 256 }; /* of a mixture, at most */
 
 typedef struct {
     int32_t kind;
-    int32_t count; /* levels of a categorical, components of a mixture; outputs beyond are not used */
-    double unit;   /* counts: of a code of one; ordinal levels: half the distance of two codes */
-    double floor;  /* smallest variance (Gaussian) or scale (Laplace, logistic) */
+    int32_t count;    /* levels of a categorical, components of a mixture; outputs beyond are not used */
+    double unit;      /* counts: of a code of one; ordinal levels: half the distance of two codes */
+    double floor;     /* smallest variance (Gaussian) or scale (Laplace, logistic) */
     double low, high; /* codes of the lowest and the highest ordinal level */
 } feature_spec;
 
@@ -56,8 +56,8 @@ typedef struct {
 } walked_rows;
 
 /* Add to weight[r] log p of feature d's codes that are weighed, by their outputs raw[r * raw_stride ..]. */
-typedef void (*weigh_function)(int64_t n, int64_t D, int64_t d, int64_t feature, conditional_spec spec,
-                               const real *raw, int64_t raw_stride, walked_rows rows);
+typedef void (*weigh_function)(int64_t n, int64_t D, int64_t d, int64_t feature, conditional_spec spec, const real *raw,
+                               int64_t raw_stride, walked_rows rows);
 typedef struct {
     draw_function function;
     weigh_function weigh;
@@ -66,10 +66,10 @@ typedef struct {
 } draw_spec;
 
 typedef struct {
-    void (*log_prob)(int64_t n, int64_t D, int64_t P, conditional_spec spec, const real *raw,
-                     const real *codes, real *logp, double *total);
-    void (*gradient)(int64_t n, int64_t D, int64_t P, conditional_spec spec, const real *raw,
-                     const real *codes, const real *scale, real *logp, double *total, real *graw);
+    void (*log_prob)(int64_t n, int64_t D, int64_t P, conditional_spec spec, const real *raw, const real *codes,
+                     real *logp, double *total);
+    void (*gradient)(int64_t n, int64_t D, int64_t P, conditional_spec spec, const real *raw, const real *codes,
+                     const real *scale, real *logp, double *total, real *graw);
     draw_function draw;
     /* The most probable code from noise[0] to noise[1], two codes; of mixtures of Gaussians a local one. */
     draw_function mode;

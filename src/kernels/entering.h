@@ -35,10 +35,10 @@ static void enter(int64_t n, const input_spec *inputs, const int32_t *source, in
     const int64_t E = inputs->D;
     for (int64_t r = 0; r < n; r++)
         for (int64_t e = 0; e < E; e++) {
-            const int one_hot = inputs->input_flags[e] & FASTAR_ONE_HOT;
-            entering[r * E + e] = source[e] >= 0                ? codes[r * D + source[e]] * (one_hot ? 1 : scale)
-                                  : source[e] == FASTAR_NOTHING ? (real)-(one_hot != 0)
-                                                                : (real)(FASTAR_CONSTANT - source[e]);
+            const int is_one_hot = inputs->input_flags[e] & FASTAR_ONE_HOT;
+            entering[r * E + e] = source[e] >= 0              ? codes[r * D + source[e]] * (is_one_hot ? 1 : scale)
+                                : source[e] == FASTAR_NOTHING ? (real) - (is_one_hot != 0)
+                                                              : (real)(FASTAR_CONSTANT - source[e]);
         }
 }
 

@@ -24,21 +24,21 @@ typedef float real;
 enum { FASTAR_BASELINE, FASTAR_AVX2, FASTAR_AVX512 };
 
 #if defined(__x86_64__) || defined(_M_X64)
-#define FASTAR_FAMILY(family)                                                                      \
-    extern const family##_table family##_f32_baseline, family##_f32_avx2, family##_f32_avx512,     \
-        family##_f64_baseline, family##_f64_avx2, family##_f64_avx512;                             \
-    static inline const family##_table *family##_for(int isa, int is_double) {                     \
-        return isa == FASTAR_AVX512 ? is_double ? &family##_f64_avx512 : &family##_f32_avx512      \
-               : isa == FASTAR_AVX2 ? is_double ? &family##_f64_avx2 : &family##_f32_avx2          \
-               : is_double          ? &family##_f64_baseline                                       \
-                                    : &family##_f32_baseline;                                      \
+#define FASTAR_FAMILY(family)                                                                                         \
+    extern const family##_table family##_f32_baseline, family##_f32_avx2, family##_f32_avx512, family##_f64_baseline, \
+        family##_f64_avx2, family##_f64_avx512;                                                                       \
+    static inline const family##_table *family##_for(int isa, int is_double) {                                        \
+        return isa == FASTAR_AVX512 ? is_double ? &family##_f64_avx512 : &family##_f32_avx512                         \
+             : isa == FASTAR_AVX2   ? is_double ? &family##_f64_avx2 : &family##_f32_avx2                             \
+             : is_double            ? &family##_f64_baseline                                                          \
+                                    : &family##_f32_baseline;                                                         \
     }
 #else
-#define FASTAR_FAMILY(family)                                                                      \
-    extern const family##_table family##_f32_baseline, family##_f64_baseline;                      \
-    static inline const family##_table *family##_for(int isa, int is_double) {                     \
-        (void)isa;                                                                                 \
-        return is_double ? &family##_f64_baseline : &family##_f32_baseline;                        \
+#define FASTAR_FAMILY(family)                                                  \
+    extern const family##_table family##_f32_baseline, family##_f64_baseline;  \
+    static inline const family##_table *family##_for(int isa, int is_double) { \
+        (void)isa;                                                             \
+        return is_double ? &family##_f64_baseline : &family##_f32_baseline;    \
     }
 #endif
 

@@ -37,7 +37,8 @@ static void cells(int64_t n, int64_t H, real *slots, const real *m, real *after_
 }
 
 /* slots (n, 4 H), gs (n, H) -> gradients in slots, and gm (n, H), the gradient by the memory before. */
-static void cells_back(int64_t n, int64_t H, real *slots, const real *m, const real *after_m, const real *gs, real *gm) {
+static void cells_back(int64_t n, int64_t H, real *slots, const real *m, const real *after_m, const real *gs,
+                       real *gm) {
     for (int64_t r = 0; r < n; r++)
         for (int64_t k = 0; k < H; k += VL)
             cell_before(CELL, H, H - k, slots + r * 4 * H + k, NULL, m + r * H + k, after_m + r * H + k, gs + r * H + k,

@@ -29,23 +29,23 @@ typedef struct {
 
 typedef struct {
     grid_pass grid;
-    int below;                 /* whether its units are seen by the row below alone */
-    int64_t K, taps;           /* further layers: x = c + u W_x, of u (K,) of the pixel and taps - 1 before it */
-    const real *x;             /* first layer: (E Q, 4 H) rows that codes add; others: (taps K, 4 H) packed */
-    const real *c;             /* of row r: (4 H,) from c + r c_row on */
+    int below;       /* whether its units are seen by the row below alone */
+    int64_t K, taps; /* further layers: x = c + u W_x, of u (K,) of the pixel and taps - 1 before it */
+    const real *x;   /* first layer: (E Q, 4 H) rows that codes add; others: (taps K, 4 H) packed */
+    const real *c;   /* of row r: (4 H,) from c + r c_row on */
     int64_t c_row;
-    real *s, *m;               /* (2, J + 2, n, H), zero: the rows of states above and of now */
+    real *s, *m; /* (2, J + 2, n, H), zero: the rows of states above and of now */
 } grid_walk_pass;
 
 typedef struct {
     int64_t I, J, L, n_passes, P, H; /* layers of n_passes passes of H units */
-    const grid_walk_pass *passes; /* (L, n_passes) */
-    input_spec inputs;         /* E features that enter the first layer */
-    const int32_t *source;     /* (I J, E) what they are: see inputs.h */
-    double scale;              /* numbers that enter are multiplied by it */
-    const real *V;             /* (H, P) packed */
-    const real *b, *own;       /* (I J, P), and (n, P) or NULL: added to a row's outputs */
-    real *u;                   /* (L, J + 2, n, H), zero: what each layer gives in this row */
+    const grid_walk_pass *passes;    /* (L, n_passes) */
+    input_spec inputs;               /* E features that enter the first layer */
+    const int32_t *source;           /* (I J, E) what they are: see inputs.h */
+    double scale;                    /* numbers that enter are multiplied by it */
+    const real *V;                   /* (H, P) packed */
+    const real *b, *own;             /* (I J, P), and (n, P) or NULL: added to a row's outputs */
+    real *u;                         /* (L, J + 2, n, H), zero: what each layer gives in this row */
 } grid_walk;
 
 typedef struct {
@@ -54,8 +54,7 @@ typedef struct {
                    int64_t c_row, const real *codes, real *x);
     void (*forward)(int64_t I, int64_t J, int64_t n, grid_pass pass, real *s, real *m, real *slots);
     /* gs: gradient by the units, as s; what flows back is added. gm (J + 2, n, H) scratch. */
-    void (*backward)(int64_t I, int64_t J, int64_t n, grid_pass pass, const real *m, real *slots,
-                     real *gs, real *gm);
+    void (*backward)(int64_t I, int64_t J, int64_t n, grid_pass pass, const real *m, real *slots, real *gs, real *gm);
     /* Walk n images, (n, I J) values of them in `walked`. scratch: n (4 H + P + 1 + E) numbers. */
     void (*sample)(int64_t n, grid_walk walk, draw_spec draw, walked_rows walked, real *scratch);
 } grid_table;

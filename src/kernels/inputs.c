@@ -42,8 +42,7 @@ static int32_t changes(input_spec spec, const real *codes, int32_t *at, int32_t 
 }
 
 /* changes of the rows r0 .. r0 + n - 1 -> lists: first (D + 1,), r and index (first[D],), sorted by feature. */
-static void by_feature(int64_t n, int64_t r0, int64_t D, changes_by_row changes,
-                       changes_by_feature lists) {
+static void by_feature(int64_t n, int64_t r0, int64_t D, changes_by_row changes, changes_by_feature lists) {
     const int32_t *at = changes.at + r0 * changes.capacity;
     memset(lists.first, 0, (D + 1) * sizeof(int32_t));
     for (int64_t r = 0; r < n; r++)

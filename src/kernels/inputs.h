@@ -30,18 +30,17 @@ typedef struct {
 /* The changes of row r are those from r * capacity on, count[r] of them, by rising `at`. */
 typedef struct {
     int64_t capacity;
-    int32_t *count;       /* (n,) */
-    int32_t *at;          /* (n, capacity) the first feature that sees the change, 1 .. D - 1 */
-    int32_t *row;         /* (n, capacity) of the input weights */
-    real *value;          /* (n, capacity) what the row is multiplied by */
+    int32_t *count; /* (n,) */
+    int32_t *at;    /* (n, capacity) the first feature that sees the change, 1 .. D - 1 */
+    int32_t *row;   /* (n, capacity) of the input weights */
+    real *value;    /* (n, capacity) what the row is multiplied by */
 } changes_by_row;
 
 typedef struct {
     /* The changes of one row. codes (D,); at, row, value (capacity,). Returns how many. */
     int32_t (*changes)(input_spec spec, const real *codes, int32_t *at, int32_t *row, real *value);
     /* OUT lists, of n rows from row r0 on. */
-    void (*by_feature)(int64_t n, int64_t r0, int64_t D, changes_by_row changes,
-                       changes_by_feature lists);
+    void (*by_feature)(int64_t n, int64_t r0, int64_t D, changes_by_row changes, changes_by_feature lists);
 } inputs_table;
 
 FASTAR_FAMILY(inputs)

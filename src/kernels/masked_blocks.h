@@ -23,21 +23,21 @@ INLINE void group_product(int64_t K, const real *units, const real *B, int64_t w
     vec sum[GROUP][4];
     for (int j = 0; j < GROUP; j++)
         EACH_QUARTER(v)
-            sum[j][v] = j < width ? vload(out + j * ROWS + v * VL) : vset1(0);
+    sum[j][v] = j < width ? vload(out + j * ROWS + v * VL) : vset1(0);
     for (int64_t k = 0; k < K; k++) {
         vec u[4];
         EACH_QUARTER(v)
-            u[v] = vload(units + k * ROWS + v * VL);
+        u[v] = vload(units + k * ROWS + v * VL);
 #pragma GCC unroll 6
         for (int j = 0; j < GROUP; j++) {
             vec b = vset1(B[k * GROUP + j]);
             EACH_QUARTER(v)
-                sum[j][v] = vfma(b, u[v], sum[j][v]);
+            sum[j][v] = vfma(b, u[v], sum[j][v]);
         }
     }
     for (int j = 0; j < GROUP && j < width; j++)
         EACH_QUARTER(v)
-            vstore(out + j * ROWS + v * VL, sum[j][v]);
+    vstore(out + j * ROWS + v * VL, sum[j][v]);
 }
 
 /* What the units that were final before the block give to its columns, the first of which is `out`. */
@@ -55,8 +55,8 @@ static void from_before(int64_t block, const SAMPLED *edge, const real *units, r
             int64_t to = least(k0 + SAMPLE_DEPTH, g->first[i] + g->count[i]);
             if (from < to)
                 group_product(to - from, units + from * ROWS,
-                              edge->packed + g->offset[i] + (from - g->first[i]) * GROUP,
-                              g->start[i + 1] - g->start[i], out + (g->start[i] - g->start[g0]) * ROWS);
+                              edge->packed + g->offset[i] + (from - g->first[i]) * GROUP, g->start[i + 1] - g->start[i],
+                              out + (g->start[i] - g->start[g0]) * ROWS);
         }
 }
 
@@ -77,8 +77,8 @@ INLINE void push_row(int V, int64_t count, const int32_t *row, const real *value
 }
 
 /* The same for n rows; returns V. */
-INLINE int push_rows(int V, int64_t n, int64_t capacity, const int32_t *counts, const int32_t *rows,
-                     const real *values, int64_t stride, const real *W, real *sums) {
+INLINE int push_rows(int V, int64_t n, int64_t capacity, const int32_t *counts, const int32_t *rows, const real *values,
+                     int64_t stride, const real *W, real *sums) {
     for (int64_t r = 0; r < n; r++)
         push_row(V, counts[r], rows + r * capacity, values + r * capacity, stride, W, sums + r * stride);
     return V;
@@ -119,11 +119,11 @@ static void spread(const SAMPLED *edge, int64_t block, int64_t k, const real *un
     const int64_t end = least(edge->stairs.row_end[k], j1) - j0;
     vec u[4];
     EACH_QUARTER(v)
-        u[v] = vload(unit + v * VL);
+    u[v] = vload(unit + v * VL);
     for (int64_t j = most(edge->stairs.row_begin[k] - j0, 0); j < end; j++) {
         real *to = out + j * ROWS;
         EACH_QUARTER(v)
-            vstore(to + v * VL, vfma(vset1(w[j]), u[v], vload(to + v * VL)));
+        vstore(to + v * VL, vfma(vset1(w[j]), u[v], vload(to + v * VL)));
     }
 }
 
@@ -150,7 +150,7 @@ static void spread_input(int64_t n, const input_spec *inputs, const SAMPLED *edg
 
 INLINE void activate_unit_by(int activation, real *unit) {
     EACH_QUARTER(v)
-        vstore(unit + v * VL, activation_of(activation, vload(unit + v * VL)));
+    vstore(unit + v * VL, activation_of(activation, vload(unit + v * VL)));
 }
 
 /* unit (ROWS,), in place: g(unit). */

@@ -10,10 +10,10 @@
 #define STAIRS staircase
 
 enum {
-    SLAB = 8,     /* vectors of sums that `gather` and `scatter` keep in registers */
+    SLAB = 8, /* vectors of sums that `gather` and `scatter` keep in registers */
     WIDE = SLAB * VL,
     GROUP = TILE / 2, /* columns of a product in sampling */
-    AHEAD = 16,   /* rows that are fetched before they are packed */
+    AHEAD = 16,       /* rows that are fetched before they are packed */
 };
 
 INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -22,24 +22,24 @@ INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 /* g(a); a itself for -1. */
 INLINE vec activation_of(int activation, vec a) {
     return activation < 0                      ? a
-           : activation == FASTAR_MASKED_SIGMOID ? vsigmoid(a)
-           : activation == FASTAR_MASKED_TANH  ? vtanh(a)
+         : activation == FASTAR_MASKED_SIGMOID ? vsigmoid(a)
+         : activation == FASTAR_MASKED_TANH    ? vtanh(a)
                                                : vmax(vset1(0), a);
 }
 
 /* g'(a) in terms of h = g(a). */
 INLINE vec derivative_of(int activation, vec h) {
-    return activation == FASTAR_MASKED_TANH   ? vset1(1) - h * h
-           : activation == FASTAR_MASKED_RELU ? vselect(h > vset1(0), vset1(1), vset1(0))
-                                              : h * (vset1(1) - h);
+    return activation == FASTAR_MASKED_TANH ? vset1(1) - h * h
+         : activation == FASTAR_MASKED_RELU ? vselect(h > vset1(0), vset1(1), vset1(0))
+                                            : h * (vset1(1) - h);
 }
 
 /* call(g) with a constant g for an activation: each has a loop of its own. */
-#define EACH_ACTIVATION(activation, call)                                                          \
-    switch (activation) {                                                                          \
-    case FASTAR_MASKED_SIGMOID: call(FASTAR_MASKED_SIGMOID); break;                                \
-    case FASTAR_MASKED_TANH: call(FASTAR_MASKED_TANH); break;                                      \
-    default: call(FASTAR_MASKED_RELU);                                                             \
+#define EACH_ACTIVATION(activation, call)                           \
+    switch (activation) {                                           \
+    case FASTAR_MASKED_SIGMOID: call(FASTAR_MASKED_SIGMOID); break; \
+    case FASTAR_MASKED_TANH: call(FASTAR_MASKED_TANH); break;       \
+    default: call(FASTAR_MASKED_RELU);                              \
     }
 
 /* Those lanes of p[0 .. VL) that lie in from .. to - 1, whatever these are. */
@@ -70,10 +70,9 @@ INLINE void activate_by(int activation, int64_t n, int64_t width, real *h, int64
 }
 
 /* h (n, width), in place: g(h). */
-static void activate(int64_t n, int64_t width, int activation, real *h, int64_t h_row) {
+static void activate(int64_t n, int64_t width, int activation, real *h, int64_t h_row){
 #define ACTIVATE(g) activate_by(g, n, width, h, h_row)
-    EACH_ACTIVATION(activation, ACTIVATE)
-}
+    EACH_ACTIVATION(activation, ACTIVATE)}
 
 INLINE void derivative_by(int activation, int64_t n, int64_t width, const real *h, int64_t h_row, real *gh,
                           int64_t g_row) {
@@ -85,11 +84,9 @@ INLINE void derivative_by(int activation, int64_t n, int64_t width, const real *
 }
 
 /* h (n, width), gh (n, width), which becomes gh * g'(a), where h = g(a). */
-static void derivative(int64_t n, int64_t width, int activation, const real *h, int64_t h_row, real *gh,
-                       int64_t g_row) {
+static void derivative(int64_t n, int64_t width, int activation, const real *h, int64_t h_row, real *gh, int64_t g_row){
 #define DERIVATIVE(g) derivative_by(g, n, width, h, h_row, gh, g_row)
-    EACH_ACTIVATION(activation, DERIVATIVE)
-}
+    EACH_ACTIVATION(activation, DERIVATIVE)}
 
 /* Strided rows, too short for the processor to foresee. Beyond the end of an array it does nothing. */
 INLINE void prefetch(const real *p, int64_t count) {

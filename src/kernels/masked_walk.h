@@ -48,7 +48,7 @@ static void start_columns(const walk_state *s, int64_t l, int64_t j0, int64_t j1
     else
         for (int64_t j = 0; j < j1 - j0; j++)
             EACH_QUARTER(v)
-                vstore(out + j * ROWS + v * VL, vset1(bias[j0 + j]));
+    vstore(out + j * ROWS + v * VL, vset1(bias[j0 + j]));
 }
 
 static void start_sums(const walk_state *s, int64_t l, const SAMPLED *edge, real *sums) {
@@ -103,8 +103,7 @@ static void complete(const walk_state *s, int64_t d) {
         const int64_t j0 = last ? o0 : w->final[l + 1][s->d0], j1 = last ? o1 : w->final[l + 1][s->d1];
         for (int64_t k = final[d]; k < final[d + 1]; k++) {
             activate_unit(w->activation, units + k * ROWS);
-            spread(&w->layers[l + 1], s->number, k, units + k * ROWS, j0, j1,
-                   last ? s->out : next + j0 * ROWS);
+            spread(&w->layers[l + 1], s->number, k, units + k * ROWS, j0, j1, last ? s->out : next + j0 * ROWS);
         }
         units = next;
     }

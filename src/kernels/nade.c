@@ -186,8 +186,8 @@ static void sample(int64_t n, nade_sizes z, PARAMS p, input_spec inputs, CHANGES
             if (ahead) {
                 for (int64_t r = 0; r < n; r++)
                     if (changed[r])
-                        outputs(1, &z, 0, z.P, p.V + (d - 1) * z.P * z.H, p.b + d * z.P,
-                                units.h + r * z.stride, raw_stride, now + r * raw_stride);
+                        outputs(1, &z, 0, z.P, p.V + (d - 1) * z.P * z.H, p.b + d * z.P, units.h + r * z.stride,
+                                raw_stride, now + r * raw_stride);
                 ahead = 0;
             } else {
                 /* Most hidden layers serve the next feature too: two outputs for one pass over them. */

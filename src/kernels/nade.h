@@ -18,8 +18,8 @@
 enum { FASTAR_SIGMOID, FASTAR_TANH, FASTAR_RELU, FASTAR_SIGMOID_UNIT };
 
 enum {
-    FASTAR_MANY = 4,         /* outputs a feature from which products of register tiles pay */
-    FASTAR_SAMPLE_ROWS = 16, /* rows that one pass over the features of `sample` carries */
+    FASTAR_MANY = 4,           /* outputs a feature from which products of register tiles pay */
+    FASTAR_SAMPLE_ROWS = 16,   /* rows that one pass over the features of `sample` carries */
     FASTAR_PLANNED_ROWS = 100, /* rows whose hidden units `backward` keeps near L1, the usual batch; */
     FASTAR_BACKWARD_ROWS = 50  /* with many outputs */
 };
@@ -59,17 +59,17 @@ typedef struct {
 
 typedef struct {
     const real *W, *V, *b;
-    const real *rho;     /* or NULL: ones */
+    const real *rho; /* or NULL: ones */
     /* (rows of W, stride) exp(-W), in backward exp(W), or NULL: taken where it is needed */
     const real *factors;
 } nade_params;
 
 /* The hidden units of a block of rows, each (n, stride) or (n,). */
 typedef struct {
-    real *initial;       /* pre-activations before the first feature; `sample` overwrites them */
-    real *state;         /* running pre-activation a, or exp(-a) */
-    real *h;             /* g(a) */
-    uint8_t *saturated;  /* not 0: `state` is a, for exp(-a) left the range where it is exact */
+    real *initial;      /* pre-activations before the first feature; `sample` overwrites them */
+    real *state;        /* running pre-activation a, or exp(-a) */
+    real *h;            /* g(a) */
+    uint8_t *saturated; /* not 0: `state` is a, for exp(-a) left the range where it is exact */
 } nade_units;
 
 typedef struct {
@@ -78,27 +78,25 @@ typedef struct {
     /* OUT exp(sign * W), sign 1 or -1 */
     void (*factors)(int64_t rows, int64_t H, int64_t stride, int sign, const real *W, real *factors);
     /* OUT: raw, units.state and .saturated after the last change. units.h, cursor (n): scratch. */
-    void (*forward)(int64_t n, nade_sizes sizes, nade_params params,
-                    changes_by_row changes, nade_units units, real *raw, int64_t *cursor);
+    void (*forward)(int64_t n, nade_sizes sizes, nade_params params, changes_by_row changes, nade_units units,
+                    real *raw, int64_t *cursor);
     /* OUT plan, of the n rows from row r0 on: its groups g0 .. g1 - 1, all of them in parts that may be made
      * side by side, each with its own `seen`; that of the part with g0 = 0 is the plan's. */
-    void (*plan)(int64_t n, int64_t r0, nade_sizes sizes, changes_by_row changes, int64_t n_W,
-                 const uint8_t *saturated, int64_t g0, int64_t g1, nade_plan plan);
+    void (*plan)(int64_t n, int64_t r0, nade_sizes sizes, changes_by_row changes, int64_t n_W, const uint8_t *saturated,
+                 int64_t g0, int64_t g1, nade_plan plan);
     /* Hidden units k0 .. k1 - 1 alone, k0 a multiple of slab, k1 too or H: gW, gV (their columns
      * k0 .. k1 - 1, overwritten; n_W rows of W), ga (n, stride), the gradient by units.initial, and, of
      * grho (slabs, D - 1), the share of each slab in the gradient by rho; NULL without rho.
      * units.state, .saturated: what forward left. With P < FASTAR_MANY and without rho plans of each
      * FASTAR_PLANNED_ROWS rows, otherwise lists of each FASTAR_BACKWARD_ROWS. scratch: backward_scratch(..) reals, aligned to 64 bytes. */
-    void (*backward)(int64_t n, nade_sizes sizes, nade_params params,
-                     changes_by_row changes, const changes_by_feature *lists, const nade_plan *plans, int64_t k0,
-                     int64_t k1, int64_t n_W, nade_units units, const real *graw,
-                     real *gW, real *gV, real *grho, real *ga, real *scratch);
+    void (*backward)(int64_t n, nade_sizes sizes, nade_params params, changes_by_row changes,
+                     const changes_by_feature *lists, const nade_plan *plans, int64_t k0, int64_t k1, int64_t n_W,
+                     nade_units units, const real *graw, real *gW, real *gV, real *grho, real *ga, real *scratch);
     int64_t (*backward_scratch)(int64_t n, nade_sizes sizes, int64_t width, int rescaled); /* width: k1 - k0 */
     /* n <= FASTAR_SAMPLE_ROWS. shift (n, D, P): added to raw, or NULL. changes (n, capacity): scratch,
      * as are units.state, .h and .saturated, raw (n, 2 P), drawn (n). */
-    void (*sample)(int64_t n, nade_sizes sizes, nade_params params, input_spec inputs,
-                   changes_by_row changes, draw_spec draw, walked_rows rows,
-                   const real *shift, nade_units units, real *raw, real *drawn);
+    void (*sample)(int64_t n, nade_sizes sizes, nade_params params, input_spec inputs, changes_by_row changes,
+                   draw_spec draw, walked_rows rows, const real *shift, nade_units units, real *raw, real *drawn);
 } nade_table;
 
 FASTAR_FAMILY(nade)

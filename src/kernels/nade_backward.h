@@ -64,8 +64,7 @@ INLINE void sums_tile(int R, int64_t n, const real *A, int64_t a_row, int64_t a_
 }
 
 /* call(R) with a constant number of rows for the next tile of `left` that are left. It is to return R. */
-#define NEXT_SUMS(left, call)                                                                      \
-    ((left) >= SUMS ? call(SUMS) : (left) >= 4 ? call(4) : (left) >= 2 ? call(2) : call(1))
+#define NEXT_SUMS(left, call) ((left) >= SUMS ? call(SUMS) : (left) >= 4 ? call(4) : (left) >= 2 ? call(2) : call(1))
 
 /* delta (n, P), h (n, UNIT_SLAB) -> rows o .. o + R - 1 of gV (P, width): delta^T h, and what earlier groups gave.
  * Returns R. */
@@ -221,9 +220,7 @@ INLINE void group_of_blocks(int activation, const many *m) {
 }
 
 INLINE int64_t whole_slabs(int64_t width) { return (width + UNIT_SLAB - 1) / UNIT_SLAB * UNIT_SLAB; }
-INLINE int64_t group_rows(int64_t n) {
-    return n < BLOCKS * FASTAR_BACKWARD_ROWS ? n : BLOCKS * FASTAR_BACKWARD_ROWS;
-}
+INLINE int64_t group_rows(int64_t n) { return n < BLOCKS * FASTAR_BACKWARD_ROWS ? n : BLOCKS * FASTAR_BACKWARD_ROWS; }
 
 static void backward_many(int64_t n, const many *shared, real *scratch) {
     const int64_t rows = group_rows(n), width = whole_slabs(shared->k1 - shared->k0);
@@ -257,8 +254,18 @@ static void backward(int64_t n, nade_sizes z, PARAMS p, CHANGES changes, const c
                      const nade_plan *plans, int64_t k0, int64_t k1, int64_t n_W, UNITS units, const real *graw,
                      real *gW, real *gV, real *grho, real *ga, real *scratch) {
     if (takes_many(&z, p.rho != NULL)) {
-        const many m = {.z = z, .p = p, .changes = changes, .units = units, .lists = lists, .k0 = k0, .k1 = k1,
-                        .graw = graw, .gW = gW, .gV = gV, .grho = grho, .ga = ga};
+        const many m = {.z = z,
+                        .p = p,
+                        .changes = changes,
+                        .units = units,
+                        .lists = lists,
+                        .k0 = k0,
+                        .k1 = k1,
+                        .graw = graw,
+                        .gW = gW,
+                        .gV = gV,
+                        .grho = grho,
+                        .ga = ga};
         zero_columns(n_W, z.H, k0, k1, gW);
         backward_many(n, &m, scratch);
     } else

@@ -246,8 +246,7 @@ INLINE void zero_columns(int64_t rows, int64_t H, int64_t k0, int64_t k1, real *
 static void backward_few(int64_t n, const nade_sizes *z, const PARAMS *p, const nade_plan *plans, int64_t k0,
                          int64_t k1, int64_t n_W, const UNITS *units, const real *graw, real *gW, real *gV, real *ga,
                          real *scratch) {
-    few m = {.z = *z, .p = *p, .units = *units, .graw = graw, .gW = gW, .gV = gV, .ga = ga,
-             .s = (block_slab *)scratch};
+    few m = {.z = *z, .p = *p, .units = *units, .graw = graw, .gW = gW, .gV = gV, .ga = ga, .s = (block_slab *)scratch};
     /* Rows that the first block does not add to; the others are overwritten where it does. */
     for (int64_t row = 0; n > 0 && row < n_W; row++)
         if (!plans->seen[row])

@@ -28,15 +28,15 @@ INLINE vec activate(int activation, vec state, real rho) {
         return vreciprocal(vset1(1) + state);
     state *= vset1(rho);
     return activation == FASTAR_SIGMOID ? vsigmoid(state)
-           : activation == FASTAR_TANH  ? vtanh(state)
+         : activation == FASTAR_TANH    ? vtanh(state)
                                         : vmax(vset1(0), state);
 }
 
 /* The derivative by the pre-activation, in terms of the activation's own value. */
 INLINE vec derivative(int activation, vec h) {
-    return activation == FASTAR_TANH   ? vset1(1) - h * h
-           : activation == FASTAR_RELU ? vselect(h > vset1(0), vset1(1), vset1(0))
-                                       : h * (vset1(1) - h);
+    return activation == FASTAR_TANH ? vset1(1) - h * h
+         : activation == FASTAR_RELU ? vselect(h > vset1(0), vset1(1), vset1(0))
+                                     : h * (vset1(1) - h);
 }
 
 /* The state that a pre-activation stands for. */
@@ -108,8 +108,8 @@ typedef struct {
 
 /* Whether change number i of row r is one. */
 INLINE int is_step(const layer *l, int64_t r, int64_t i) {
-    return l->z.activation == FASTAR_SIGMOID_UNIT && l->p.factors && !l->units.saturated[r]
-           && l->changes.value[r * l->changes.capacity + i] > 0;
+    return l->z.activation == FASTAR_SIGMOID_UNIT && l->p.factors && !l->units.saturated[r] &&
+           l->changes.value[r * l->changes.capacity + i] > 0;
 }
 
 INLINE step step_of(const layer *l, int64_t r, int64_t i) {
@@ -152,12 +152,12 @@ INLINE void change_with(int activation, const layer *l, int64_t r, int64_t i, re
 }
 
 /* call(g) with a constant g for an activation: each has a loop of its own. */
-#define EACH_ACTIVATION(activation, call)                                                          \
-    switch (activation) {                                                                          \
-    case FASTAR_SIGMOID: call(FASTAR_SIGMOID); break;                                              \
-    case FASTAR_SIGMOID_UNIT: call(FASTAR_SIGMOID_UNIT); break;                                    \
-    case FASTAR_TANH: call(FASTAR_TANH); break;                                                    \
-    default: call(FASTAR_RELU);                                                                    \
+#define EACH_ACTIVATION(activation, call)                       \
+    switch (activation) {                                       \
+    case FASTAR_SIGMOID: call(FASTAR_SIGMOID); break;           \
+    case FASTAR_SIGMOID_UNIT: call(FASTAR_SIGMOID_UNIT); break; \
+    case FASTAR_TANH: call(FASTAR_TANH); break;                 \
+    default: call(FASTAR_RELU);                                 \
     }
 
 static void start(const layer *l, int64_t r) {
@@ -165,10 +165,9 @@ static void start(const layer *l, int64_t r) {
     EACH_ACTIVATION(l->z.activation, START)
 }
 
-static void change(const layer *l, int64_t r, int64_t i, real rho) {
+static void change(const layer *l, int64_t r, int64_t i, real rho){
 #define CHANGE(activation) change_with(activation, l, r, i, rho)
-    EACH_ACTIVATION(l->units.saturated[r] ? FASTAR_SIGMOID : l->z.activation, CHANGE)
-}
+    EACH_ACTIVATION(l -> units.saturated[r] ? FASTAR_SIGMOID : l->z.activation, CHANGE)}
 
 INLINE void rescale_with(int activation, const layer *l, int64_t r, real rho) {
     for (int64_t k = r * l->z.stride; k < r * l->z.stride + l->z.H; k += VL)
@@ -176,12 +175,13 @@ INLINE void rescale_with(int activation, const layer *l, int64_t r, real rho) {
 }
 
 /* For a row that nothing changes at a feature, which has a factor of its own all the same. */
-static void rescale(const layer *l, int64_t r, real rho) {
+static void rescale(const layer *l, int64_t r, real rho){
 #define RESCALE(activation) rescale_with(activation, l, r, rho)
-    EACH_ACTIVATION(l->z.activation, RESCALE)
-}
+    EACH_ACTIVATION(l -> z.activation, RESCALE)}
 
-INLINE real rho_of(const PARAMS *p, int64_t d) { return p->rho ? p->rho[d - 1] : 1; }
+INLINE real rho_of(const PARAMS *p, int64_t d) {
+    return p->rho ? p->rho[d - 1] : 1;
+}
 
 /* W (rows, H) -> out (rows, stride): exp(sign * W), and ones beyond H. */
 static void factors(int64_t rows, int64_t H, int64_t stride, int sign, const real *W, real *out) {

@@ -28,8 +28,8 @@ INLINE void add_products(int R, int S, const vec *v, const real *h, int64_t stri
 
 /* h (R, stride), V (S, H), b (S,) -> raw (R, S): raw[r] = b + V h[r]. taken: a step that row `mover` takes on the way,
  * beside products that keep other parts of the processor busy, or NULL. Returns S. */
-INLINE int products(int R, int S, int64_t H, int64_t stride, const real *V, const real *b, const real *h,
-                    int64_t mover, step *taken, int64_t raw_stride, real *raw) {
+INLINE int products(int R, int S, int64_t H, int64_t stride, const real *V, const real *b, const real *h, int64_t mover,
+                    step *taken, int64_t raw_stride, real *raw) {
     vec sum[FEW_ROWS * OUT_TILE], v[OUT_TILE];
     int64_t row[FEW_ROWS]; /* the mover last */
     step moving = taken ? *taken : (step){0};
@@ -86,8 +86,8 @@ INLINE void all_products(int R, int64_t H, int64_t stride, int64_t o0, int64_t o
 }
 
 /* h (n, stride), V (outputs, H), b (outputs,) -> raw (n, raw_stride), its columns o0 .. o1 - 1, for n <= FEW_ROWS. */
-static void outputs_of_few(int64_t n, int64_t H, int64_t stride, int64_t o0, int64_t o1, const real *V,
-                           const real *b, const real *h, int64_t raw_stride, real *raw) {
+static void outputs_of_few(int64_t n, int64_t H, int64_t stride, int64_t o0, int64_t o1, const real *V, const real *b,
+                           const real *h, int64_t raw_stride, real *raw) {
     switch (n) {
     case 1: all_products(1, H, stride, o0, o1, V, b, h, raw_stride, raw); break;
     case 2: all_products(2, H, stride, o0, o1, V, b, h, raw_stride, raw); break;
@@ -117,13 +117,13 @@ static int64_t outputs_beside(int64_t n, int64_t count, int64_t H, int64_t strid
 INLINE int register_tile(int R, int64_t H, int64_t stride, const real *V, const real *b, const real *h,
                          int64_t raw_stride, real *raw) {
 #define SUMS_OF_ROW(r) vec s##r##0 = vset1(0), s##r##1 = s##r##0, s##r##2 = s##r##0, s##r##3 = s##r##0;
-#define ADD_ROW(r)                                                                                 \
-    if (r < R) {                                                                                   \
-        const vec x = vload(h + r * stride + k);                                                   \
-        s##r##0 = vfma(x, v0, s##r##0);                                                            \
-        s##r##1 = vfma(x, v1, s##r##1);                                                            \
-        s##r##2 = vfma(x, v2, s##r##2);                                                            \
-        s##r##3 = vfma(x, v3, s##r##3);                                                            \
+#define ADD_ROW(r)                               \
+    if (r < R) {                                 \
+        const vec x = vload(h + r * stride + k); \
+        s##r##0 = vfma(x, v0, s##r##0);          \
+        s##r##1 = vfma(x, v1, s##r##1);          \
+        s##r##2 = vfma(x, v2, s##r##2);          \
+        s##r##3 = vfma(x, v3, s##r##3);          \
     }
 #define ROW(r) s##r##0, s##r##1, s##r##2, s##r##3,
     EACH_ROW(SUMS_OF_ROW)
@@ -149,8 +149,8 @@ INLINE int register_tile(int R, int64_t H, int64_t stride, const real *V, const 
 }
 
 /* The same for n rows. */
-static void panel(int64_t n, int64_t H, int64_t stride, const real *V, const real *b, const real *h,
-                  int64_t raw_stride, real *raw) {
+static void panel(int64_t n, int64_t H, int64_t stride, const real *V, const real *b, const real *h, int64_t raw_stride,
+                  real *raw) {
     for (int64_t r = 0; r < n;) {
         const real *from = h + r * stride;
         real *to = raw + r * raw_stride;
@@ -174,8 +174,8 @@ INLINE int64_t tile_share(int64_t n, int64_t most, int64_t whole) {
 }
 
 /* h (n, stride), V (outputs, H), b (outputs,) -> raw (n, raw_stride), its columns o0 .. o1 - 1: raw[r] = b + V h[r]. */
-static void outputs(int64_t n, const nade_sizes *z, int64_t o0, int64_t o1, const real *V, const real *b,
-                    const real *h, int64_t raw_stride, real *raw) {
+static void outputs(int64_t n, const nade_sizes *z, int64_t o0, int64_t o1, const real *V, const real *b, const real *h,
+                    int64_t raw_stride, real *raw) {
     const int64_t H = z->H, stride = z->stride;
     if (z->P >= FASTAR_MANY)
         for (; o0 + OUT_PANEL <= o1; o0 += OUT_PANEL)

@@ -73,9 +73,10 @@ static void plan(int64_t n, int64_t r0, nade_sizes z, CHANGES changes, int64_t n
                 const int64_t c = first + left[r] - 1, o = (changes.at[c] - 1) * z.P - g * PACE;
                 if (o < 0)
                     break;
-                plan.steps[n_steps++] = (nade_step){
-                    .value = changes.value[c], .tag = step_tag(g, r, o),
-                    .place = place_of(changes.row[c], group, plan.rows + n_rows, plan.seen)};
+                plan.steps[n_steps++] =
+                    (nade_step){.value = changes.value[c],
+                                .tag = step_tag(g, r, o),
+                                .place = place_of(changes.row[c], group, plan.rows + n_rows, plan.seen)};
             }
         }
         n_rows += group->n_rows;

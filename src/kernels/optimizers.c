@@ -12,8 +12,7 @@
 
 /* Plain loops: the compiler turns them into vectors, and memory is what they wait for. */
 
-#define ARGUMENTS                                                                                  \
-    int64_t n, real *theta, const real *g, real *const *slots, int64_t first, const double *numbers
+#define ARGUMENTS int64_t n, real *theta, const real *g, real *const *slots, int64_t first, const double *numbers
 
 /* Each: g (n,) -> theta (n,) and the state (n,) of every parameter, both updated in place. */
 static void sgd(ARGUMENTS) {
@@ -42,8 +41,8 @@ static void nesterov(ARGUMENTS) {
 /* Root and quotient would take longer than memory does. */
 static void adam(ARGUMENTS) {
     real *m = slots[0] + first, *v = slots[1] + first;
-    const real rate = numbers[0], decay = numbers[1], rate_t = numbers[2], epsilon_t = numbers[3],
-               beta_1 = numbers[4], beta_2 = numbers[5];
+    const real rate = numbers[0], decay = numbers[1], rate_t = numbers[2], epsilon_t = numbers[3], beta_1 = numbers[4],
+               beta_2 = numbers[5];
     const vec keep = vset1(1 - rate * decay);
     for (int64_t i = 0; i < n; i += VL) {
         const int left = n - i < VL ? (int)(n - i) : VL;
@@ -59,8 +58,8 @@ static void adam(ARGUMENTS) {
 #else
 static void adam(ARGUMENTS) {
     real *m = slots[0] + first, *v = slots[1] + first;
-    const real rate = numbers[0], decay = numbers[1], rate_t = numbers[2], epsilon_t = numbers[3],
-               beta_1 = numbers[4], beta_2 = numbers[5];
+    const real rate = numbers[0], decay = numbers[1], rate_t = numbers[2], epsilon_t = numbers[3], beta_1 = numbers[4],
+               beta_2 = numbers[5];
     const real keep = 1 - rate * decay;
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) {

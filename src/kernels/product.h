@@ -33,12 +33,12 @@ typedef struct {
 INLINE steps all_steps(int64_t K, int64_t width) { return (steps){K, width > VL ? 0 : K, K}; }
 
 /* call(R) with a constant number of rows for the next tile of `left` that are left. It is to return R. */
-#define NEXT_TILE(left, call)                                                                      \
-    ((left) >= TILE               ? call(TILE)                                                     \
-     : TILE > 8 && (left) >= 8    ? call(8)                                                        \
-     : (left) >= 4                ? call(4)                                                        \
-     : (left) >= 2                ? call(2)                                                        \
-                                  : call(1))
+#define NEXT_TILE(left, call)               \
+    ((left) >= TILE            ? call(TILE) \
+     : TILE > 8 && (left) >= 8 ? call(8)    \
+     : (left) >= 4             ? call(4)    \
+     : (left) >= 2             ? call(2)    \
+                               : call(1))
 
 /* A (R, K), packed (K, PANEL), bias (width,) or NULL -> C (R, width), width <= PANEL: bias + A W, or, if `add`, what it
  * was and A W. Returns R. */
@@ -63,7 +63,7 @@ INLINE int product_tile(int R, steps k, int64_t width, const real *A, int64_t a_
 /* The same with A (n, K) and C (n, width). */
 static inline void product(int64_t n, int64_t K, int64_t width, const real *A, int64_t a_row, const real *packed,
                            const real *bias, int add, real *C, int64_t c_row) {
-#define PRODUCT(R)                                                                                 \
+#define PRODUCT(R)                                                                                             \
     product_tile(R, all_steps(K, width), width, A + r * a_row, a_row, packed, bias, add, C + r * c_row, c_row)
     for (int64_t r = 0; r < n;)
         r += NEXT_TILE(n - r, PRODUCT);

@@ -116,8 +116,7 @@ static void backward(int64_t r0, int64_t r1, LAYER layer, STEPS steps, int64_t c
         real *slots = steps.slots + (next - steps.first[1]) * row;
         const real *s = steps.s + at * H, *m = steps.m ? steps.m + at * H : NULL;
         const real *after_m = steps.m ? steps.m + next * H : NULL;
-#define BACK(cell) back_of(cell, n, &layer, slots, s, m, after_m, gs + next * H, gx, \
-                           stop ? NULL : gs + at * H, gm)
+#define BACK(cell) back_of(cell, n, &layer, slots, s, m, after_m, gs + next * H, gx, stop ? NULL : gs + at * H, gm)
         if (n > 0)
             switch (layer.cell) {
             case FASTAR_TANH_CELL: BACK(FASTAR_TANH_CELL); break;
@@ -136,7 +135,8 @@ static void choose(int64_t n, int64_t t, const WALK *w, DRAW draw, WALKED rows, 
         const int64_t d = t * F + f, feature = w->b_step ? d : f;
         if (rows.held)
             draw.weigh(n, D, d, feature, draw.spec, raw + f * P, F * P, rows);
-        draw.function(n, feature, draw.spec, raw + f * P, F * P, rows.noise + d * draw.n_noise, D * draw.n_noise, drawn);
+        draw.function(n, feature, draw.spec, raw + f * P, F * P, rows.noise + d * draw.n_noise, D * draw.n_noise,
+                      drawn);
         for (int64_t r = 0; r < n; r++)
             if (!rows.held || rows.held[r * D + d] == FASTAR_SAMPLED)
                 rows.codes[r * D + d] = drawn[r];

@@ -28,9 +28,7 @@ INLINE vec vload_range(const real *p, int from, int to) { return INTRINSIC(maskz
 INLINE void vstore_range(real *p, vec v, int from, int to) { INTRINSIC(mask_storeu)(p, range_mask(from, to), v); }
 
 /* The first n lanes, 0 < n <= VL, and `fill` in the others. */
-INLINE vec vload_or(const real *p, int n, real fill) {
-    return INTRINSIC(mask_loadu)(vset1(fill), first_of_mask(n), p);
-}
+INLINE vec vload_or(const real *p, int n, real fill) { return INTRINSIC(mask_loadu)(vset1(fill), first_of_mask(n), p); }
 
 /* a * b + c, rounded once. */
 INLINE vec vfma(vec a, vec b, vec c) { return INTRINSIC(fmadd)(a, b, c); }

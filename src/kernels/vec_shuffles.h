@@ -73,11 +73,10 @@ INLINE vec vpair(vec a, vec b, int s) {
 INLINE void vsums_of(int all, vec *v, real *out) {
     const int lanes = all < VL ? all : VL;
     /* Not a loop: compilers do not see that it has few turns. */
-#define ADD_LANES(s)                                                                               \
-    if (VL > (s) && all > (s))                                                                     \
-        _Pragma("GCC unroll 8") for (int i = 0; i < all / (2 * (s)); i++)                          \
-            v[i] = vpair(v[2 * i], v[2 * i + 1], s);                                               \
-    else if (VL > (s))                                                                             \
+#define ADD_LANES(s)                                                                                               \
+    if (VL > (s) && all > (s))                                                                                     \
+        _Pragma("GCC unroll 8") for (int i = 0; i < all / (2 * (s)); i++) v[i] = vpair(v[2 * i], v[2 * i + 1], s); \
+    else if (VL > (s))                                                                                             \
         v[0] += vswap(v[0], s);
     ADD_LANES(1)
     ADD_LANES(2)

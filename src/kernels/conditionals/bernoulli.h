@@ -19,8 +19,8 @@ INLINE void bernoulli_row(int with_gradient, int64_t count, int64_t P, const fea
         clear_unused(count, 1, P, graw);
 }
 
-INLINE void draw_bits(int64_t n, vec inverse, const real *raw, int64_t raw_stride, const real *noise, int64_t noise_stride,
-                      real *codes) {
+INLINE void draw_bits(int64_t n, vec inverse, const real *raw, int64_t raw_stride, const real *noise,
+                      int64_t noise_stride, real *codes) {
 #pragma GCC unroll 4
     for (int64_t r = 0; r < n; r += VL) {
         int m = lanes(n - r);

@@ -45,8 +45,8 @@ static void categorical_draw(int64_t n, const feature_spec *f, double temperatur
         codes[r] = (real)draw_level(f->count, raw + r * raw_stride, temperature, noise[r * noise_stride]);
 }
 
-static void categorical_mode(int64_t n, const real *raw, int64_t raw_stride, const real *bounds,
-                             int64_t bounds_stride, real *codes) {
+static void categorical_mode(int64_t n, const real *raw, int64_t raw_stride, const real *bounds, int64_t bounds_stride,
+                             real *codes) {
     for (int64_t r = 0; r < n; r++) {
         const real *z = raw + r * raw_stride, *bound = bounds + r * bounds_stride;
         int64_t best = (int64_t)bound[0];

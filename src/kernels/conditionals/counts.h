@@ -28,7 +28,8 @@ INLINE double digamma(double x) {
     for (; x < STIRLING_FROM; x++)
         sum += 1 / x;
     const double y = 1 / x, y2 = y * y;
-    return log(x) - 0.5 * y - y2 * (1. / 12 - y2 * (1. / 120 - y2 * (1. / 252 - y2 * (1. / 240 - y2 * (1. / 132))))) - sum;
+    return log(x) - 0.5 * y - y2 * (1. / 12 - y2 * (1. / 120 - y2 * (1. / 252 - y2 * (1. / 240 - y2 * (1. / 132))))) -
+           sum;
 }
 
 /* NaN goes through. */
@@ -47,8 +48,8 @@ INLINE void poisson_row(int with_gradient, int64_t count, int64_t P, const featu
         clear_unused(count, 1, P, graw);
 }
 
-INLINE void negative_binomial_row(int with_gradient, int64_t count, int64_t P, const feature_spec *f,
-                                  const real *raw, const real *codes, real scale, real *logp, real *graw) {
+INLINE void negative_binomial_row(int with_gradient, int64_t count, int64_t P, const feature_spec *f, const real *raw,
+                                  const real *codes, real scale, real *logp, real *graw) {
     for (int64_t d = 0; d < count; d++) {
         const double x = rint((double)codes[d] * f[d].unit);
         const double mean = limited_exp(raw[d * P], LOG_MEAN_LIMIT), r = limited_exp(raw[d * P + 1], LOG_R_LIMIT);

@@ -47,7 +47,7 @@ INLINE component logistic_component(real code, vec mean, vec s, const feature_sp
     vec a = (vset1(code + unit) - mean) * scale.inverse, b = (vset1(code - unit) - mean) * scale.inverse;
     vec above_a, below_b;
     vec log_a = -softplus(-a, &above_a), log_b = -softplus(b, &below_b);
-    const int lowest = code - unit < (real)f->low, highest = code + unit > (real)f->high;
+    const int lowest = code - unit<(real)f->low, highest = code + unit>(real) f->high;
     if (highest)
         log_a = above_a = none;
     if (lowest)
@@ -66,9 +66,9 @@ INLINE component logistic_component(real code, vec mean, vec s, const feature_sp
 }
 
 INLINE component component_of(int kind, real code, vec mean, vec s, const feature_spec *f) {
-    return kind == FASTAR_LAPLACE_MIXTURE    ? laplace_component(vset1(code), mean, s, (real)f->floor)
-           : kind == FASTAR_LOGISTIC_MIXTURE ? logistic_component(code, mean, s, f)
-                                             : gaussian_component(vset1(code), mean, s, (real)f->floor);
+    return kind == FASTAR_LAPLACE_MIXTURE  ? laplace_component(vset1(code), mean, s, (real)f->floor)
+         : kind == FASTAR_LOGISTIC_MIXTURE ? logistic_component(code, mean, s, f)
+                                           : gaussian_component(vset1(code), mean, s, (real)f->floor);
 }
 
 /* One density a feature, a feature in each lane. */
@@ -78,8 +78,8 @@ INLINE void single_row(int kind, int with_gradient, int64_t count, int64_t P, co
     for (int64_t d = 0; d < count; d += VL) {
         int m = lanes(count - d);
         vec x = vload_part(codes + d, m), mean = strided(raw + d * P, P, m), s = strided(raw + d * P + 1, P, m);
-        component c = kind == FASTAR_LAPLACE ? laplace_component(x, mean, s, floor)
-                                             : gaussian_component(x, mean, s, floor);
+        component c =
+            kind == FASTAR_LAPLACE ? laplace_component(x, mean, s, floor) : gaussian_component(x, mean, s, floor);
         vstore_part(logp + d, c.logp, m);
         if (with_gradient) {
             store_strided(graw + d * P, P, vset1(scale) * c.by_mean, m);
@@ -138,8 +138,8 @@ INLINE void mixture_feature(int kind, int with_gradient, int64_t P, const featur
     memset(g + 3 * K, 0, (P - 3 * K) * sizeof(real));
 }
 
-INLINE void mixture_row(int kind, int with_gradient, int64_t count, int64_t P, const feature_spec *f,
-                        const real *raw, const real *codes, real scale, real *logp, real *graw) {
+INLINE void mixture_row(int kind, int with_gradient, int64_t count, int64_t P, const feature_spec *f, const real *raw,
+                        const real *codes, real scale, real *logp, real *graw) {
     for (int64_t d = 0; d < count; d++)
         mixture_feature(kind, with_gradient, P, f + d, raw + d * P, codes[d], scale, logp + d,
                         with_gradient ? graw + d * P : NULL);
@@ -163,16 +163,16 @@ INLINE real located_draw(int kind, real mean, real s, real noise, const feature_
     return (real)(f->low + step * fmin(fmax(rint((y - f->low) / step), 0), rint((f->high - f->low) / step)));
 }
 
-INLINE void single_draw(int kind, int64_t n, const feature_spec *f, double temperature, real *raw,
-                        int64_t raw_stride, const real *noise, int64_t noise_stride, real *codes) {
+INLINE void single_draw(int kind, int64_t n, const feature_spec *f, double temperature, real *raw, int64_t raw_stride,
+                        const real *noise, int64_t noise_stride, real *codes) {
     for (int64_t r = 0; r < n; r++) {
         const real *own = raw + r * raw_stride;
         codes[r] = located_draw(kind, own[0], own[1], noise[r * noise_stride], f, temperature);
     }
 }
 
-INLINE void mixture_draw(int kind, int64_t n, const feature_spec *f, double temperature, real *raw,
-                         int64_t raw_stride, const real *noise, int64_t noise_stride, real *codes) {
+INLINE void mixture_draw(int kind, int64_t n, const feature_spec *f, double temperature, real *raw, int64_t raw_stride,
+                         const real *noise, int64_t noise_stride, real *codes) {
     for (int64_t r = 0; r < n; r++) {
         const int64_t K = f->count;
         real *own = raw + r * raw_stride;

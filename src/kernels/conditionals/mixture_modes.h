@@ -23,7 +23,7 @@ INLINE void find_peaks(int kind, const feature_spec *f, const real *z, peaks *p)
         p->mean[i] = vload_part(z + K + i * VL, m);
         p->inverse[i] = width.inverse;
         vec e = vclamp(vexpm1(vset1(-2 * (real)f->unit) * width.inverse), -1, -TINY_NUMBER);
-        p->top[i] = p->weight[i] + (kind == FASTAR_GAUSSIAN_MIXTURE   ? vset1((real)-0.5) * width.log
+        p->top[i] = p->weight[i] + (kind == FASTAR_GAUSSIAN_MIXTURE  ? vset1((real)-0.5) * width.log
                                     : kind == FASTAR_LAPLACE_MIXTURE ? -width.log
                                                                      : vlog(-e));
     }
@@ -32,7 +32,7 @@ INLINE void find_peaks(int kind, const feature_spec *f, const real *z, peaks *p)
 /* log p(x) but for what is the same at every x; joint: each component's share, as its logarithm. */
 INLINE real height(int kind, const peaks *p, real x, vec *joint, real *most) {
     const real unit = (real)p->f->unit;
-    const int lowest = x - unit < (real)p->f->low, highest = x + unit > (real)p->f->high;
+    const int lowest = x - unit<(real)p->f->low, highest = x + unit>(real) p->f->high;
     vec top = vset1(-(real)INFINITY), sum = vset1(0), ignored;
     for (int64_t i = 0; i < p->vectors; i++) {
         const vec deviation = vset1(x) - p->mean[i];
@@ -131,9 +131,9 @@ INLINE void mixture_mode(int kind, int64_t n, const feature_spec *f, const real 
                 x = bound[0] + step * (real)rint((x - bound[0]) / step);
             best = higher(kind, &p, best, x);
         }
-        codes[r] = kind == FASTAR_GAUSSIAN_MIXTURE   ? climbed(&p, best.x, bound)
-                   : kind == FASTAR_LOGISTIC_MIXTURE ? climbed_levels(&p, best, bound)
-                                                     : best.x;
+        codes[r] = kind == FASTAR_GAUSSIAN_MIXTURE ? climbed(&p, best.x, bound)
+                 : kind == FASTAR_LOGISTIC_MIXTURE ? climbed_levels(&p, best, bound)
+                                                   : best.x;
     }
 }
 
