@@ -52,10 +52,10 @@ class Fastar:
 
     def _training(self) -> Any:
         """Build the training that `fit` would build, with all rows in one batch."""
-        from fastar.models._base import Given
+        from fastar.models._base import FitData
 
         self.model.set_params(batch_size=len(self.rows))
-        return self.model._prepare(Given(self.rows, None, None), True, True)
+        return self.model._prepare(FitData(self.rows, None, None), True, True)
 
     def log_likelihood(self) -> np.ndarray:
         return self.model.score_samples(self.rows)
@@ -107,8 +107,7 @@ class Peer:
         self.trained = its.build(make, case, threads)
         self.rows = self.peer.prepare(case.rows)
         self.trained_rows = self.trained.prepare(case.rows)
-        prepare = getattr(self.peer, "prepare_noise", self.peer.prepare)
-        self.uniforms = prepare(case.uniforms)
+        self.uniforms = self.peer.prepare_noise(case.uniforms)
         self.n_passes: int | None = None
 
     def log_likelihood(self) -> np.ndarray:
