@@ -1,6 +1,6 @@
 """What all peers in PyTorch do alike: the interface that `contestants.py` times, and Adam."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,8 @@ class TorchPeer:
 
     Parameters
     ----------
-    params : dict of numpy.ndarray
-        What is trained.
+    params : dict of numpy.ndarray or Tensor
+        What is trained; tensors as they are.
     n_threads : int
         Threads PyTorch may use.
 
@@ -34,10 +34,13 @@ class TorchPeer:
     compiled = False
     without_gradients: Callable[[], Any] = torch.inference_mode
 
-    def __init__(self, params: dict[str, np.ndarray], n_threads: int) -> None:
+    def __init__(self, params: Mapping[str, Any], n_threads: int) -> None:
         self.n_threads = n_threads
         torch.set_num_threads(n_threads)
-        self.params = {key: torch.tensor(value).requires_grad_() for key, value in params.items()}
+        self.params = {
+            key: value if isinstance(value, Tensor) else torch.tensor(value).requires_grad_()
+            for key, value in params.items()
+        }
         self.optimizer = torch.optim.Adam(self.params.values(), lr=1e-3, eps=1e-8, fused=True)
 
     def prepare(self, array: np.ndarray) -> Any:
