@@ -31,17 +31,16 @@ from families import FAMILIES, OPERATIONS, Case, family
 from machine import cores, rates
 from tables import table
 
-NATS = 1e-3
 RELATIVE = 1e-3
 #: Sample means of the log-likelihood may differ by so many standard errors.
 ERRORS = 5
 KERNELS = {"score, kernels": "score", "sample, kernels": "sample"}
 
 
-def disagreement(ours: Contestant, other: Contestant) -> str:
+def disagreement(ours: Contestant, other: Contestant, nats: float) -> str:
     """Return in what, and by how much, the other one disagrees with us, or "" if it does not."""
     difference = np.abs(ours.ask("log_likelihood") - other.ask("log_likelihood")).max()
-    if not difference <= NATS:
+    if not difference <= nats:
         return f"log-likelihood disagrees by {difference:.2g} nats"
     gradient = other.ask("gradient")
     for key, value in ours.ask("gradient").items():
@@ -64,7 +63,7 @@ class Match:
         self.case = case
         self.peers = family(case.family).PEERS
         self.options = options
-        n, D = case.rows.shape
+        n, D = case.shape
         self.title = (
             f"{case.name}: {n} rows, {len(case.uniforms)} sampled, D = {D}, {case.sizes}, "
             f"{options.threads} threads"
@@ -89,7 +88,7 @@ class Match:
         for peer in peers:
             try:
                 peer.ask("load", self.case)
-                self.notes[peer.name] = disagreement(ours, peer)
+                self.notes[peer.name] = disagreement(ours, peer, self.case.nats)
                 if self.case.by_passes and not self.notes[peer.name]:
                     self.passes[peer.name] = peer.ask("choose_passes")
             except RuntimeError as error:
@@ -123,7 +122,7 @@ class Match:
 
     def _scaled(self) -> str:
         """Say of whose passes of sampling only some were timed."""
-        D = self.case.rows.shape[1]
+        D = self.case.shape[1]
         scaled = [f"{name} {n}" for name, n in self.passes.items() if n < D]
         if not scaled:
             return ""
@@ -227,15 +226,19 @@ def main() -> int:
     parser.add_argument("--repeat", type=int, help="rounds; 7, or 2 with --quick")
     parser.add_argument("--quick", action="store_true", help="short measurements")
     parser.add_argument("--markdown", action="store_true", help="tables for RESULTS.md")
-    parser.add_argument("--only", choices=("sparse", "dense"), help="of NADE's rows")
+    parser.add_argument(
+        "--only",
+        choices=("sparse", "dense", "tanh", "gru", "lstm", "equal", "spread"),
+        help="of NADE's rows, of recurrent cells, or of the lengths of their sequences",
+    )
     options = parser.parse_args()
     if not 1 <= options.threads <= cores():
         parser.error(f"--threads must be 1 to {cores()}, the cores this process may use")
     modules = dict.fromkeys(
         module for name, module in FAMILIES.items() if options.model in (name, "all")
     )
-    if options.hidden and "nade" in modules and len(options.hidden) != 1:
-        parser.error("NADE has one hidden layer")
+    if options.hidden and {"nade", "recurrent"} & {*modules} and len(options.hidden) != 1:
+        parser.error("NADE and recurrent networks have one hidden layer")
     options.repeat = options.repeat or (2 if options.quick else 7)
 
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
@@ -244,7 +247,10 @@ def main() -> int:
     seconds = 0.2 if options.quick else 1.0
     machine = measure_machine(options.threads, seconds)
     matches = [
-        Match(case, options) for name in modules for case in family(name).make_cases(options)
+        Match(case, options)
+        for name in modules
+        for case in family(name).make_cases(options)
+        if options.only is None or options.only in case.kind.split()
     ]
     contestants = [Contestant("fastar", options.threads)]
     try:

@@ -44,18 +44,17 @@ class Fastar:
         self.seed = 0
         # For the kernels alone: the inputs that the layers above would hand them.
         self.inner = self.training.model
-        self.codes = self.inner.codes(self.rows)
-        self.kernel = self.inner.conditional.kernel
+        self.codes = self.inner.codes(self.training.table.take(self.batch))
         self.weights = self.inner.network.materialise_weights(self.inner.params, threads)
         self.noise = case.uniforms.reshape(*case.uniforms.shape[:2], -1)
         self.drawn = np.zeros(case.uniforms.shape[:2], self.inner.dtype)
 
     def _training(self) -> Any:
         """Build the training that `fit` would build, with all rows in one batch."""
-        from fastar.models._base import Given
+        from fastar.models._base import FitData
 
         self.model.set_params(batch_size=len(self.rows))
-        return self.model._prepare(Given(self.rows, None, None), True, True)
+        return self.model._prepare(FitData(self.rows, None, None), True, True)
 
     def log_likelihood(self) -> np.ndarray:
         return self.model.score_samples(self.rows)
@@ -69,11 +68,10 @@ class Fastar:
         return self.model.sample(self.n_samples, random_state=self.seed)
 
     def kernel_score(self) -> np.ndarray:
-        raw, _ = self.inner.network.forward(self.weights, self.codes, self.threads)
-        return self.kernel.log_prob(raw, self.codes, self.threads)[1]
+        return self.inner.log_prob(self.weights, self.codes, self.threads)[1]
 
     def kernel_sample(self) -> np.ndarray:
-        capsule = self.kernel.draw(self.inner.dtype, 1.0)
+        capsule = self.model.distribution_.kernel.draw(self.inner.dtype, 1.0)
         self.inner.network.sample(self.weights, capsule, self.noise, None, self.drawn, self.threads)
         return self.drawn
 
@@ -107,8 +105,7 @@ class Peer:
         self.trained = its.build(make, case, threads)
         self.rows = self.peer.prepare(case.rows)
         self.trained_rows = self.trained.prepare(case.rows)
-        prepare = getattr(self.peer, "prepare_noise", self.peer.prepare)
-        self.uniforms = prepare(case.uniforms)
+        self.uniforms = self.peer.prepare_noise(case.uniforms)
         self.n_passes: int | None = None
 
     def log_likelihood(self) -> np.ndarray:

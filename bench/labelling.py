@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from machine import cores
+from peers.torch_recurrent import set_weights
 from scipy import sparse
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score, log_loss
@@ -52,15 +53,7 @@ class Torch:
         self.K = p["W_xh0"].shape[1]
         self.rnn = torch.nn.GRU(self.K, H, batch_first=True)
         self.out = torch.nn.Linear(H, 1)
-        hidden = np.zeros_like(p["c0"])
-        hidden[2 * H :] = p["d0"]
-        with torch.no_grad():
-            self.rnn.weight_ih_l0.copy_(torch.tensor(p["W_xh0"][0].T))
-            self.rnn.weight_hh_l0.copy_(torch.tensor(p["W_hh0"].T))
-            self.rnn.bias_ih_l0.copy_(torch.tensor(p["c0"]))
-            self.rnn.bias_hh_l0.copy_(torch.tensor(hidden))
-            self.out.weight.copy_(torch.tensor(p["V"][:, 0].T))
-            self.out.bias.copy_(torch.tensor(p["b"][0]))
+        set_weights(self.rnn, self.out, p)
         self.parameters = [*self.rnn.parameters(), *self.out.parameters()]
 
     def logits(self, X: Any) -> Any:

@@ -9,7 +9,7 @@ import argparse
 import sys
 
 import numpy as np
-from compare import ERRORS, NATS, RELATIVE, layer_sizes
+from compare import ERRORS, RELATIVE, layer_sizes
 from contestants import Contestant
 from families import OPERATIONS, PEERS_ALONE, Case, family
 from machine import cores
@@ -23,7 +23,7 @@ def disagreement(
     its = family(case.family)
     expected = its.reference(case, case.rows)
     difference = np.abs(contestant.ask("log_likelihood") - expected).max()
-    if not difference <= NATS:
+    if not difference <= case.nats:
         return f"log-likelihood disagrees by {difference:.2g} nats"
     gradient = contestant.ask("gradient")
     first = first or gradient
@@ -93,7 +93,7 @@ def main() -> int:
     )
     for case in [case for name in names for case in family(name).stand_ins(options)]:
         rows = play(case, options)
-        n, D = case.rows.shape
+        n, D = case.shape
         print(f"{case.name}: {n} rows, {len(case.uniforms)} sampled, D = {D}, {case.sizes}")
         print(table(heads, rows, options.markdown), end="\n\n", flush=True)
         agreed = agreed and all(row[-1] == "agrees" for row in rows)

@@ -56,19 +56,12 @@ def peer(model: GenerativeRNN, first: dict[str, np.ndarray], rows: np.ndarray, o
          epochs: int, test: np.ndarray, threads: int) -> tuple[float, float]:  # fmt: skip
     """Return nats a character and seconds of PyTorch's GRU from the same parameters."""
     import torch
+    from peers.torch_recurrent import set_weights
 
     torch.set_num_threads(threads)
     K, H = first["b"].shape[1], HIDDEN
     rnn, out = torch.nn.GRU(K, H), torch.nn.Linear(H, K)
-    hidden = np.zeros(3 * H, np.float32)
-    hidden[2 * H :] = first["d0"]
-    with torch.no_grad():
-        for parameter, value in (
-            (rnn.weight_ih_l0, first["W_xh0"][0].T), (rnn.weight_hh_l0, first["W_hh0"].T),
-            (rnn.bias_ih_l0, first["c0"]), (rnn.bias_hh_l0, hidden),
-            (out.weight, first["V"][:, 0].T), (out.bias, first["b"][0]),
-        ):  # fmt: skip
-            parameter.copy_(torch.tensor(np.ascontiguousarray(value)))
+    set_weights(rnn, out, first)
     parameters = [*rnn.parameters(), *out.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=RATE)
     eye, n_steps, done = torch.eye(K), epochs * -(-len(rows) // BATCH), 0

@@ -4,8 +4,8 @@ What sets families of models apart in `compare.py`: a module for each.
 Such a module offers
 
 - ``PEERS``: the `Entry` of each peer by the name that tables give it;
-- ``TARGETS``: by how much fastar should be faster than the best plain peer, by kind of case and
-  operation;
+- ``TARGETS``: by how much fastar should be faster than the best plain peer, by kind of case, whose
+  words are choices of `compare.py --only`, and operation;
 - ``make_cases(options)``: the list of its `Case`;
 - ``estimator(settings, threads)``: the fastar model, not yet fitted;
 - ``build(peer, case, threads)``: a peer's object, from its class;
@@ -39,6 +39,7 @@ FAMILIES = {
     "rnade": "wide",
     "nade_categorical": "wide",
     "made_mixture": "mixtures",
+    "rnn": "recurrent",
 }
 
 #: Those whose modules have `stand_ins(options)`, cases with random parameters for `peer_times.py`,
@@ -84,8 +85,8 @@ class Case:
         How the tables call it.
     settings : dict
         What `estimator` makes of it.
-    rows : numpy.ndarray
-        The rows (n, D) that are scored and differentiated.
+    rows : numpy.ndarray or list of numpy.ndarray
+        The rows (n, D) that are scored and differentiated, or sequences of several lengths.
     params : dict of numpy.ndarray
         As `params_` has them.
     uniforms : numpy.ndarray
@@ -99,6 +100,8 @@ class Case:
     by_passes : bool
         Whether the peers' sampling repeats one pass for each feature, so that a few of them tell
         the time of all.
+    nats : float
+        By so much the log-likelihoods of a row may differ.
     """
 
     def __init__(
@@ -109,12 +112,13 @@ class Case:
         name: str,
         sizes: str,
         settings: dict[str, Any],
-        rows: np.ndarray,
+        rows: Any,
         params: dict[str, np.ndarray],
         uniforms: np.ndarray,
         masks: dict[str, np.ndarray] | None = None,
         n_checked: int | None = None,
         by_passes: bool = False,
+        nats: float = 1e-3,
     ) -> None:
         self.family = family
         self.kind = kind
@@ -127,6 +131,12 @@ class Case:
         self.masks = masks or {}
         self.n_checked = n_checked
         self.by_passes = by_passes
+        self.nats = nats
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many rows there are, and the features of the longest."""
+        return len(self.rows), max(map(len, self.rows))
 
 
 def family(name: str) -> Any:

@@ -96,7 +96,7 @@ def estimator(settings: dict[str, Any], threads: int) -> Any:
 
 def build(peer: type, case: Case, threads: int) -> Any:
     """Return a peer's object."""
-    return peer(case.params, case.masks, case.settings["activation"], threads)
+    return peer(case.params, case.masks, case.settings["activation"], None, threads)
 
 
 def work(case: Case, operation: str, rows: np.ndarray) -> dict[str, float]:

@@ -17,16 +17,14 @@
 #   cumulative sum, einsum                         25       132       53         125
 #   product with masked rows, einsum              8.9        38
 
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from .jax_nade import ACTIVATIONS, Params, adam, cpu_devices, in_chunks
+from .jax_peer import ACTIVATIONS, Functions, JaxShards, Params, Prepared, in_chunks
 
 __all__ = [
     "JaxWideScan",
@@ -68,12 +66,11 @@ def draw_mixture(raw: Array, noise: Array, floor: float) -> Array:
     return mean + noise[:, 1] * jnp.sqrt(jnp.exp(s) + floor)
 
 
-class Model:
-    """The functions of parameters and rows that are jitted."""
+class WideScan(Functions):
+    """A scan over the features, differentiated by JAX with rematerialised activations."""
 
     def __init__(self, activation: str, floor: float | None) -> None:
-        # jnp.maximum has the derivative 1/2 at zero.
-        self.activation = jax.nn.relu if activation == "relu" else ACTIVATIONS[activation]
+        self.activation = ACTIVATIONS[activation]
         self.floor = floor
 
     def steps(self, params: Params) -> Params:
@@ -139,9 +136,9 @@ class Model:
         return in_chunks(sample, noise)
 
 
-class JaxWideScan:
+class JaxWideScan(JaxShards):
     """
-    Jitted scan over the features, differentiated by JAX with rematerialised activations.
+    Jitted scan over the features.
 
     Parameters
     ----------
@@ -154,14 +151,7 @@ class JaxWideScan:
         Of the mixtures of Gaussians; None where outputs are levels.
     n_threads : int
         CPU devices to split the rows over, in the peer that does.
-
-    Notes
-    -----
-    Every operation takes an array and returns arrays, or takes what `prepare` returned and
-    returns finished device arrays, so that conversions can be kept out of a timed region.
     """
-
-    sharded = False
 
     def __init__(
         self,
@@ -170,72 +160,16 @@ class JaxWideScan:
         variance_floor: float | None,
         n_threads: int,
     ) -> None:
-        devices = cpu_devices(n_threads)
-        self._mesh = Mesh(np.array(devices if self.sharded else devices[:1]), ("rows",))
         self._kind = np.int32 if variance_floor is None else np.float32
-        whole, split = PartitionSpec(), PartitionSpec("rows")
-        self._split = NamedSharding(self._mesh, split)
-        # The copies keep the caller's arrays apart from those that train_step donates.
-        place = partial(jax.device_put, device=NamedSharding(self._mesh, whole))
-        self._params: Params = {key: place(np.array(value)) for key, value in params.items()}
-        zeros = jax.tree.map(jnp.zeros_like, self._params)
-        self._moments = (place(np.float32(0)), zeros, jax.tree.map(jnp.copy, zeros))
-        model = Model(activation, variance_floor)
+        super().__init__(params, WideScan(activation, variance_floor), n_threads)
 
-        def gradient(params: Params, rows: Array, weights: Array) -> tuple[Array, Params]:
-            return lax.psum(model.gradient(params, rows, weights), "rows")
+    def prepare(self, array: np.ndarray) -> Prepared:
+        """Put rows on the devices."""
+        return super().prepare(np.asarray(array, self._kind))
 
-        def train(params: Params, moments: Any, rows: Array, weights: Array) -> Any:
-            loss, change = gradient(params, rows, weights)
-            return loss, *adam(params, moments, change)
-
-        shard = partial(jax.shard_map, mesh=self._mesh, check_vma=False)
-        by_row = {"in_specs": (whole, split), "out_specs": split}
-        self._score = jax.jit(shard(model.scores, **by_row))
-        self._sample = jax.jit(shard(model.sample, **by_row))
-        self._gradient = jax.jit(shard(gradient, in_specs=(whole, split, split), out_specs=whole))
-        self._train = jax.jit(
-            shard(train, in_specs=(whole, whole, split, split), out_specs=whole),
-            donate_argnums=(0, 1),
-        )
-
-    def prepare(self, array: np.ndarray) -> tuple[Array, Array]:
-        """Put rows and their weights on the devices, whose number must divide that of the rows."""
-        weights = np.full(len(array), 1 / len(array), np.float32)
-        return jax.device_put((np.asarray(array, self._kind), weights), self._split)
-
-    def prepare_noise(self, array: np.ndarray) -> tuple[Array]:
+    def prepare_noise(self, array: np.ndarray) -> Prepared:
         """Put random numbers (m, D) or (m, D, 2) on the devices."""
-        return (jax.device_put(np.asarray(array, np.float32), self._split),)
-
-    def log_likelihood(self, rows: Any) -> Any:
-        """Compute log p(x) of each row."""
-        given = isinstance(rows, np.ndarray)
-        data = self.prepare(rows) if given else rows
-        found = self._score(self._params, data[0]).block_until_ready()
-        return np.asarray(found) if given else found
-
-    def gradient(self, rows: Any) -> Any:
-        """Compute the gradient of the mean negative log-likelihood."""
-        given = isinstance(rows, np.ndarray)
-        data = self.prepare(rows) if given else rows
-        found = jax.block_until_ready(self._gradient(self._params, *data)[1])
-        return jax.tree.map(np.asarray, found) if given else found
-
-    def train_step(self, rows: Any) -> float:
-        """Take one Adam step and return the loss before it."""
-        data = self.prepare(rows) if isinstance(rows, np.ndarray) else rows
-        loss, self._params, self._moments = jax.block_until_ready(
-            self._train(self._params, self._moments, *data)
-        )
-        return float(loss)
-
-    def sample(self, noise: Any) -> Any:
-        """Sample one row for each row of random numbers."""
-        given = isinstance(noise, np.ndarray)
-        data = self.prepare_noise(noise) if given else noise
-        found = self._sample(self._params, *data).block_until_ready()
-        return np.asarray(found) if given else found
+        return super().prepare(np.asarray(array, np.float32))
 
 
 class JaxWideShardedScan(JaxWideScan):

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from .torch_peer import Gradient, TorchPeer
 
 __all__ = ["TorchLoop", "TorchManualLoop"]
 
@@ -44,7 +45,7 @@ def row_log_likelihood(logits: Tensor, rows: Tensor) -> Tensor:
     return functional.logsigmoid(torch.where(rows.bool(), logits, -logits)).sum(1)
 
 
-class TorchLoop:
+class TorchLoop(TorchPeer):
     """
     Loop over the features with an updated pre-activation; gradients by autograd.
 
@@ -56,64 +57,11 @@ class TorchLoop:
         Activation of the hidden layer.
     n_threads : int
         Threads PyTorch may use.
-
-    Notes
-    -----
-    Every operation takes an array and returns arrays, or takes what `prepare` returned and
-    returns tensors, so that conversions can be kept out of a timed region.
     """
 
-    name = "torch eager loop"
-
     def __init__(self, params: dict[str, np.ndarray], activation: str, n_threads: int) -> None:
-        self.n_threads = n_threads
+        super().__init__(params, n_threads)
         self.activation = activation
-        torch.set_num_threads(n_threads)
-        self.params = {key: torch.tensor(value).requires_grad_() for key, value in params.items()}
-        self.optimizer = torch.optim.Adam(self.params.values(), lr=1e-3, eps=1e-8, fused=True)
-
-    def prepare(self, array: np.ndarray) -> Tensor:
-        """Turn data or uniform numbers into a tensor."""
-        return torch.from_numpy(np.ascontiguousarray(array))
-
-    def parameters(self) -> dict[str, np.ndarray]:
-        """Copy the present parameters into arrays."""
-        return {key: value.detach().numpy().copy() for key, value in self.params.items()}
-
-    def log_likelihood(self, rows: Any) -> Any:
-        """Compute log p(x) of each row."""
-        torch.set_num_threads(self.n_threads)
-        with torch.no_grad():
-            if isinstance(rows, np.ndarray):
-                return self._log_likelihood(self.prepare(rows)).numpy()
-            return self._log_likelihood(rows)
-
-    def gradient(self, rows: Any) -> Any:
-        """Compute the gradient of the mean negative log-likelihood."""
-        torch.set_num_threads(self.n_threads)
-        if isinstance(rows, np.ndarray):
-            gradient = self._loss_and_gradient(self.prepare(rows))[1]
-            return {key: value.numpy() for key, value in gradient.items()}
-        return self._loss_and_gradient(rows)[1]
-
-    def train_step(self, rows: Any) -> float:
-        """Take one Adam step and return the loss before it."""
-        torch.set_num_threads(self.n_threads)
-        if isinstance(rows, np.ndarray):
-            rows = self.prepare(rows)
-        loss, gradient = self._loss_and_gradient(rows)
-        for key, value in gradient.items():
-            self.params[key].grad = value
-        self.optimizer.step()
-        return float(loss)
-
-    def sample(self, uniforms: Any) -> Any:
-        """Sample one row of zeros and ones for each row of uniform numbers."""
-        torch.set_num_threads(self.n_threads)
-        with torch.inference_mode():
-            if isinstance(uniforms, np.ndarray):
-                return self._sample(self.prepare(uniforms)).numpy()
-            return self._sample(uniforms)
 
     def _leaves(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Give W, c, V without its middle axis, and b without its last one."""
@@ -138,11 +86,6 @@ class TorchLoop:
         return row_log_likelihood(
             self._logits(rows.t().contiguous().to(self.params["W"].dtype)).t(), rows
         )
-
-    def _loss_and_gradient(self, rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        loss = -self._log_likelihood(rows).mean()
-        gradients = torch.autograd.grad(loss, list(self.params.values()))
-        return loss.detach(), dict(zip(self.params, gradients, strict=True))
 
     def _sample(self, uniforms: Tensor) -> Tensor:
         weight, offset, output, bias = self._leaves()
@@ -172,11 +115,10 @@ class TorchLoop:
 class TorchManualLoop(TorchLoop):
     """Loop over the features with a hand-derived backward pass, in place throughout."""
 
-    name = "torch eager loop, manual backward"
     _store: Tensor | None = None
 
     @torch.no_grad()
-    def _loss_and_gradient(self, rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def _loss_and_gradient(self, rows: Tensor) -> tuple[Tensor, Gradient]:
         weight, offset, output, bias = self._leaves()
         n_rows, n_units = len(rows), len(offset)
         # Kept between calls: fresh memory of this size costs more than filling it.

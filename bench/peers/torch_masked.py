@@ -1,4 +1,4 @@
-"""Masked networks with Bernoulli outputs in PyTorch, eager and compiled."""
+"""Masked networks in PyTorch, eager and compiled; with Bernoulli outputs."""
 
 # Tried on 2 cores (PyTorch 2.13, float32, 784 features, 100 rows with 13 % ones), training step in
 # milliseconds, best of repeats; kept are those with a star:
@@ -18,19 +18,26 @@
 # Compiling for longer ("max-autotune-no-cudagraphs") or with frozen weights gave the same times.
 # Sampling 1000 rows with 8000 units by full passes took 74 s, and 57 s with outputs in kept memory.
 
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .masked_layers import layers_of, params_of
+from .masked_layers import Layers
 from .torch_loops import ACTIVATIONS, IN_PLACE, INTO, backward_in_place
+from .torch_peer import Gradient, TorchPeer
 
-__all__ = ["TorchCompiled", "TorchCompiledSteps", "TorchManual", "TorchMasked", "TorchMaskedSteps"]
+__all__ = [
+    "MaskedPeer",
+    "Tensors",
+    "TorchCompiled",
+    "TorchCompiledSteps",
+    "TorchManual",
+    "TorchMasked",
+    "TorchMaskedSteps",
+]
 
 Tensors = Sequence[Tensor]
 
@@ -38,147 +45,103 @@ Tensors = Sequence[Tensor]
 KEPT_NUMBERS = 1_000_000
 
 
-def logits(
-    activation: str, rows: Tensor, weights: Tensors, offsets: Tensors, masks: Tensors
-) -> Tensor:
-    """Compute logits (n, D) from float rows (n, D); without masks the weights are masked."""
-    hidden = rows
-    for i, (weight, offset) in enumerate(zip(weights, offsets, strict=True)):
-        if i:
-            hidden = ACTIVATIONS[activation](hidden)
-        hidden = torch.addmm(offset, hidden, weight * masks[i] if masks else weight)
-    return hidden
-
-
-def negative_log_likelihood(
-    reduction: str,
-    activation: str,
-    rows: Tensor,
-    weights: Tensors,
-    offsets: Tensors,
-    masks: Tensors,
-) -> Tensor:
-    """Compute -log p of each value, or their sum."""
-    found = logits(activation, rows, weights, offsets, masks)
-    return functional.binary_cross_entropy_with_logits(found, rows, reduction=reduction)
-
-
-def scores(activation: str, rows: Tensor, *layers: Tensors) -> Tensor:
-    """Compute log p(x) of each row."""
-    return -negative_log_likelihood("none", activation, rows, *layers).sum(1)
-
-
-def loss(activation: str, rows: Tensor, *layers: Tensors) -> Tensor:
-    """Compute the mean of -log p(x)."""
-    return negative_log_likelihood("sum", activation, rows, *layers) / len(rows)
-
-
-class TorchMasked:
+class MaskedPeer(TorchPeer):
     """
-    Weights multiplied by masks in every forward pass; gradients by autograd.
+    Weights multiplied by masks in every forward pass, or after every step of the optimizer.
+
+    A subclass has `_scores` and `_sample`.
 
     Parameters
     ----------
     params, masks : dict of numpy.ndarray
-        As `masked_layers.layers_of` wants them.
+        As `masked_layers.Layers.of` wants them.
     activation : {"sigmoid", "tanh", "relu"}
         Activation of the hidden layers.
+    variance_floor : float or None
+        Least variance of a component, where outputs are mixtures of Gaussians.
     n_threads : int
         Threads PyTorch may use.
-
-    Notes
-    -----
-    Every operation takes an array and returns arrays, or takes what `prepare` returned and
-    returns tensors, so that conversions can be kept out of a timed region.
     """
 
     in_forward = True
-    compiled = False
 
     def __init__(
         self,
         params: dict[str, np.ndarray],
         masks: dict[str, np.ndarray],
         activation: str,
+        variance_floor: float | None,
         n_threads: int,
     ) -> None:
-        self.n_threads = n_threads
         self.activation = activation
-        torch.set_num_threads(n_threads)
-        self.layers = layers_of(params, masks)
-        self.weights = [_tensor(layer.weight).requires_grad_() for layer in self.layers]
-        self.offsets = [_tensor(layer.offset).requires_grad_() for layer in self.layers]
+        self.variance_floor = variance_floor
+        layers = self.layers = Layers.of(params, masks, "pkd")
+        keys, arrays = layers.keys + layers.offset_keys, layers.weights + layers.offsets
+        super().__init__(dict(zip(keys, arrays, strict=True)), n_threads)
+        self.weights = [self.params[key] for key in layers.keys]
+        self.offsets = [self.params[key] for key in layers.offset_keys]
         # Float masks: with Boolean ones eager multiplication takes more than twice as long.
-        self.masks = [_tensor(layer.mask.astype(np.float32)) for layer in self.layers]
-        self._parameters = [*self.weights, *self.offsets]
-        self.optimizer = torch.optim.Adam(self._parameters, lr=1e-3, eps=1e-8, fused=True)
-        self._scores = self._made(partial(scores, activation))
-        self._loss = self._made(partial(loss, activation))
-        self._logits = self._made(partial(logits, activation))
+        self.masks = [torch.tensor(mask, dtype=torch.float32) for mask in layers.masks]
+        self._made_scores = self._made(self._scores)
+        self._made_loss = self._made(self._mean_loss)
+        self._made_outputs = self._made(self._outputs)
 
     def prepare(self, array: np.ndarray) -> Tensor:
-        """Turn data or uniform numbers into a tensor."""
+        """Turn rows or random numbers into a tensor."""
         return torch.from_numpy(np.ascontiguousarray(array, np.float32))
 
-    def log_likelihood(self, rows: Any) -> Any:
+    def _scores(self, rows: Tensor, *layers: Tensors) -> Tensor:
         """Compute log p(x) of each row."""
-        torch.set_num_threads(self.n_threads)
-        with torch.no_grad():
-            if isinstance(rows, np.ndarray):
-                return self._scores(self.prepare(rows), *self._arguments()).numpy()
-            return self._scores(rows, *self._arguments())
+        raise NotImplementedError
 
-    def gradient(self, rows: Any) -> Any:
-        """Compute the gradient of the mean negative log-likelihood."""
-        torch.set_num_threads(self.n_threads)
-        if isinstance(rows, Tensor):
-            return self._loss_and_gradient(rows)[1]
-        gradient = [each.numpy() for each in self._loss_and_gradient(self.prepare(rows))[1]]
-        n = len(self.layers)
-        return params_of(self.layers, gradient[:n], gradient[n:])
+    def _mean_loss(self, rows: Tensor, *layers: Tensors) -> Tensor:
+        """Compute the mean of -log p(x)."""
+        return -self._scores(rows, *layers).mean()
 
-    def train_step(self, rows: Any) -> float:
-        """Take one Adam step and return the loss before it."""
-        torch.set_num_threads(self.n_threads)
-        if isinstance(rows, np.ndarray):
-            rows = self.prepare(rows)
-        found, gradient = self._loss_and_gradient(rows)
-        for parameter, value in zip(self._parameters, gradient, strict=True):
-            parameter.grad = value
-        self.optimizer.step()
-        if not self.in_forward:
-            with torch.no_grad():
-                torch._foreach_mul_(self.weights, self.masks)
-        return float(found)
-
-    def sample(self, uniforms: Any, n_passes: int | None = None) -> Any:
-        """
-        Sample one row of zeros and ones for each row of uniform numbers.
-
-        With `n_passes` only so many features are drawn; each of them is the same work.
-        """
-        torch.set_num_threads(self.n_threads)
-        with torch.no_grad():
-            if isinstance(uniforms, np.ndarray):
-                return self._sample(self.prepare(uniforms), n_passes).to(torch.uint8).numpy()
-            return self._sample(uniforms, n_passes)
-
-    def _made(self, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        if not self.compiled:
-            return function
-        # One graph a case and operation; a pool of compilers would outlive the compilation.
-        torch._dynamo.config.recompile_limit = 64
-        torch._inductor.config.compile_threads = 1
-        return torch.compile(function, dynamic=False)
+    def _outputs(self, rows: Tensor, weights: Tensors, offsets: Tensors, masks: Tensors) -> Tensor:
+        """Compute outputs (n, P D) from float rows (n, D); without masks the weights are masked."""
+        hidden = rows
+        for i, weight in enumerate(weights):
+            shown = weight * masks[i] if masks else weight
+            if i == len(offsets):
+                hidden = torch.addmm(hidden, rows, shown)
+            else:
+                entering = ACTIVATIONS[self.activation](hidden) if i else hidden
+                hidden = torch.addmm(offsets[i], entering, shown)
+        return hidden
 
     def _arguments(self) -> tuple[Tensors, Tensors, Tensors]:
         return self.weights, self.offsets, self.masks if self.in_forward else []
 
-    def _loss_and_gradient(self, rows: Tensor) -> tuple[Tensor, Tensors]:
-        found = self._loss(rows, *self._arguments())
-        return found.detach(), torch.autograd.grad(found, self._parameters)
+    def _log_likelihood(self, rows: Tensor) -> Tensor:
+        return self._made_scores(rows, *self._arguments())
 
-    def _sample(self, uniforms: Tensor, n_passes: int | None) -> Tensor:
+    def _loss(self, rows: Tensor) -> Tensor:
+        return self._made_loss(rows, *self._arguments())
+
+    def _by_name(self, gradient: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        values, n = list(gradient.values()), len(self.weights)
+        return self.layers.params(values[:n], values[n:])
+
+    def _after_step(self) -> None:
+        if not self.in_forward:
+            with torch.no_grad():
+                torch._foreach_mul_(self.weights, self.masks)
+
+
+class TorchMasked(MaskedPeer):
+    """Bernoulli outputs, weights multiplied by masks in every forward pass."""
+
+    def _scores(self, rows: Tensor, *layers: Tensors) -> Tensor:
+        found = self._outputs(rows, *layers)
+        return -functional.binary_cross_entropy_with_logits(found, rows, reduction="none").sum(1)
+
+    def _mean_loss(self, rows: Tensor, *layers: Tensors) -> Tensor:
+        found = self._outputs(rows, *layers)
+        total = functional.binary_cross_entropy_with_logits(found, rows, reduction="sum")
+        return total / len(rows)
+
+    def _sample(self, uniforms: Tensor, n_passes: int | None = None) -> Tensor:
         # u < sigmoid(z) is logit(u) < z.
         thresholds = torch.logit(uniforms)
         rows = torch.zeros_like(uniforms)
@@ -187,21 +150,24 @@ class TorchMasked:
         return rows
 
     def _pass(self, rows: Tensor) -> Tensor:
-        return self._logits(rows, *self._arguments())
+        return self._made_outputs(rows, *self._arguments())
+
+    def _rows(self, drawn: Tensor) -> Tensor:
+        return drawn.to(torch.uint8)
 
 
 class TorchMaskedSteps(TorchMasked):
     """Weights multiplied by masks after every step of the optimizer; gradients by autograd."""
 
     in_forward = False
-    _outputs: Sequence[Tensor] = ()
+    _kept: Tensors = ()
 
     def _pass(self, rows: Tensor) -> Tensor:
         # Kept between calls: fresh memory of this size costs as much as a tenth of the product.
-        if not len(self._outputs) or len(self._outputs[0]) != len(rows):
-            self._outputs = [rows.new_empty(len(rows), len(each)) for each in self.offsets]
+        if not len(self._kept) or len(self._kept[0]) != len(rows):
+            self._kept = [rows.new_empty(len(rows), len(each)) for each in self.offsets]
         hidden = rows
-        for i, target in enumerate(self._outputs):
+        for i, target in enumerate(self._kept):
             if i:
                 hidden = IN_PLACE[self.activation](hidden)
             hidden = torch.addmm(self.offsets[i], hidden, self.weights[i], out=target)
@@ -229,15 +195,15 @@ class TorchManual(TorchMaskedSteps):
     computed for each. Without hidden layers the outputs are those sums.
     """
 
-    _hidden: Sequence[Tensor] = ()
+    _hidden: Tensors = ()
 
     @torch.no_grad()
-    def _loss_and_gradient(self, rows: Tensor) -> tuple[Tensor, Tensors]:
+    def _loss_and_gradient(self, rows: Tensor) -> tuple[Tensor, Gradient]:
         if not len(self._hidden) or len(self._hidden[0]) != len(rows):
             self._hidden = [rows.new_empty(len(rows), len(each)) for each in self.offsets]
             self._deltas = [torch.empty_like(each) for each in self._hidden]
-            self._gradient = [torch.empty_like(each) for each in self._parameters]
-        n = len(self.layers)
+            self._gradient = [torch.empty_like(each) for each in self.params.values()]
+        n = len(self.weights)
         source = rows
         for i, target in enumerate(self._hidden):
             torch.addmm(self.offsets[i], source, self.weights[i], out=target)
@@ -252,11 +218,11 @@ class TorchManual(TorchMaskedSteps):
             if i:
                 torch.mm(delta, self.weights[i].t(), out=self._deltas[i - 1])
                 backward_in_place(self.activation, self._deltas[i - 1], source)
-        return found / len(rows), self._gradient
+        return found / len(rows), dict(zip(self.params, self._gradient, strict=True))
 
-    def _sample(self, uniforms: Tensor, n_passes: int | None) -> Tensor:
+    def _sample(self, uniforms: Tensor, n_passes: int | None = None) -> Tensor:
         n_chunk = max(64, KEPT_NUMBERS // (2 * len(self.offsets[0])))
-        outputs = self.weights[-1].t().contiguous() if len(self.layers) > 1 else None
+        outputs = self.weights[-1].t().contiguous() if len(self.weights) > 1 else None
         chunks = [self._sample_chunk(each, outputs, n_passes) for each in uniforms.split(n_chunk)]
         return torch.cat(chunks, 1).t()
 
@@ -282,7 +248,3 @@ class TorchManual(TorchMaskedSteps):
             # A quarter faster than addr_.
             sums.addcmul_(columns[d][:, None], self.weights[0][d])
         return columns
-
-
-def _tensor(array: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.array(array, np.float32, order="C"))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from .torch_loops import ACTIVATIONS, IN_PLACE, TorchLoop, backward_in_place, row_log_likelihood
+from .torch_peer import Gradient
 
 __all__ = ["TorchSegments"]
 
@@ -21,7 +22,8 @@ class TorchSegments(TorchLoop):
     one addition of two contiguous blocks.
     """
 
-    name = "torch eager segments"
+    # Scores and gradients share a buffer.
+    without_gradients = torch.no_grad
     _buffer: Tensor | None = None
 
     def _forward(self, rows: Tensor) -> dict[str, Any]:
@@ -75,7 +77,7 @@ class TorchSegments(TorchLoop):
         return torch.empty_like(log_likelihood).index_copy_(0, forward["order"], log_likelihood)
 
     @torch.no_grad()
-    def _loss_and_gradient(self, rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def _loss_and_gradient(self, rows: Tensor) -> tuple[Tensor, Gradient]:
         output = self._leaves()[2]
         n_rows, n_outputs = len(rows), len(output)
         forward = self._forward(rows)

@@ -19,9 +19,6 @@
 #   compiled, one-hot product, unrolled sums * (NADE)                  5.0        16
 #   compiled, states by an unrolled loop                               5.7        19
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -29,13 +26,14 @@ from torch.nn import functional
 
 from .torch_loops import ACTIVATIONS, IN_PLACE
 from .torch_outputs import draw_levels, draw_mixture, level_log_prob, mixture_log_density
+from .torch_peer import TorchPeer
 
 __all__ = ["TorchWideCompiled", "TorchWideLoop", "TorchWideStates"]
 
 Params = dict[str, Tensor]
 
 
-class TorchWideLoop:
+class TorchWideLoop(TorchPeer):
     """
     Loop over the features with an updated pre-activation; gradients by autograd.
 
@@ -50,14 +48,7 @@ class TorchWideLoop:
         Of the mixtures of Gaussians; None where outputs are levels.
     n_threads : int
         Threads PyTorch may use.
-
-    Notes
-    -----
-    Every operation takes an array and returns arrays, or takes what `prepare` returned and
-    returns tensors, so that conversions can be kept out of a timed region.
     """
-
-    compiled = False
 
     def __init__(
         self,
@@ -66,16 +57,11 @@ class TorchWideLoop:
         variance_floor: float | None,
         n_threads: int,
     ) -> None:
-        self.n_threads = n_threads
+        super().__init__(params, n_threads)
         self.activation = activation
         self.variance_floor = variance_floor
-        torch.set_num_threads(n_threads)
-        self.params = {key: torch.tensor(value).requires_grad_() for key, value in params.items()}
-        self.optimizer = torch.optim.Adam(self.params.values(), lr=1e-3, eps=1e-8, fused=True)
-        self._scores = self._made(self._log_likelihood)
-        self._loss = self._made(
-            lambda params, columns: -self._log_likelihood(params, columns).mean()
-        )
+        self._made_scores = self._made(self._scores)
+        self._made_loss = self._made(lambda params, columns: -self._scores(params, columns).mean())
 
     def prepare(self, array: np.ndarray) -> Tensor:
         """Turn rows into a tensor, features first."""
@@ -86,55 +72,16 @@ class TorchWideLoop:
         """Turn random numbers (m, D) or (m, D, 2) into a tensor, features first."""
         return torch.from_numpy(np.ascontiguousarray(array.swapaxes(0, 1), np.float32))
 
-    def log_likelihood(self, rows: Any) -> Any:
-        """Compute log p(x) of each row."""
-        torch.set_num_threads(self.n_threads)
-        with torch.inference_mode():
-            if isinstance(rows, np.ndarray):
-                return self._scores(self.params, self.prepare(rows)).numpy()
-            return self._scores(self.params, rows)
+    def _log_likelihood(self, rows: Tensor) -> Tensor:
+        return self._made_scores(self.params, rows)
 
-    def gradient(self, rows: Any) -> Any:
-        """Compute the gradient of the mean negative log-likelihood."""
-        torch.set_num_threads(self.n_threads)
-        if isinstance(rows, np.ndarray):
-            gradient = self._loss_and_gradient(self.prepare(rows))[1]
-            return {key: value.numpy() for key, value in gradient.items()}
-        return self._loss_and_gradient(rows)[1]
+    def _loss(self, rows: Tensor) -> Tensor:
+        return self._made_loss(self.params, rows)
 
-    def train_step(self, rows: Any) -> float:
-        """Take one Adam step and return the loss before it."""
-        torch.set_num_threads(self.n_threads)
-        if isinstance(rows, np.ndarray):
-            rows = self.prepare(rows)
-        loss, gradient = self._loss_and_gradient(rows)
-        for key, value in gradient.items():
-            self.params[key].grad = value
-        self.optimizer.step()
-        return float(loss)
+    def _rows(self, drawn: Tensor) -> Tensor:
+        return drawn.t().contiguous()
 
-    def sample(self, noise: Any) -> Any:
-        """Sample one row for each row of random numbers."""
-        torch.set_num_threads(self.n_threads)
-        with torch.inference_mode():
-            if isinstance(noise, np.ndarray):
-                return self._sample(self.prepare_noise(noise)).t().contiguous().numpy()
-            return self._sample(noise)
-
-    def _made(self, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        if not self.compiled:
-            return function
-        # One graph a case and operation; a pool of compilers would outlive the compilation.
-        torch._dynamo.config.recompile_limit = 64
-        torch._inductor.config.compile_threads = 1
-        return torch.compile(function, dynamic=False)
-
-    def _loss_and_gradient(self, columns: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        loss = self._loss(self.params, columns)
-        gradients = torch.autograd.grad(loss, list(self.params.values()))
-        return loss.detach(), dict(zip(self.params, gradients, strict=True))
-
-    def _log_likelihood(self, params: Params, columns: Tensor) -> Tensor:
+    def _scores(self, params: Params, columns: Tensor) -> Tensor:
         """Compute log p(x) of columns (D, n)."""
         raw = self._raw(params, columns)
         if self.variance_floor is None:
