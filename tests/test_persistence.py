@@ -188,9 +188,11 @@ def test_there_must_be_a_file(tmp_path):
         fastar.load(tmp_path / "nothing")
 
 
-def test_a_folder_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="damaged or not a fastar file"):
-        fastar.load(tmp_path)
+@pytest.mark.parametrize("make_it", [os.mkdir, os.mkfifo])
+def test_what_is_no_file_is_refused_at_once(make_it, tmp_path):
+    make_it(tmp_path / "it")
+    with pytest.raises(ValueError, match=r"it' must be a regular file"):
+        fastar.load(tmp_path / "it")
 
 
 @pytest.mark.parametrize("kept", [0, 1, 7, 8, 100, -1, -50])

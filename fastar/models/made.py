@@ -161,6 +161,8 @@ class MADE(AutoregressiveDensity):
         self.order_agnostic = order_agnostic
         self.dropout = dropout
 
+    _network_kinds = (Masked,)
+
     def _network(self, sizes: dict[str, Any], seed: int) -> Masked:
         return Masked(
             hidden_layer_sizes=check_layer_sizes(self.hidden_layer_sizes),
@@ -273,6 +275,8 @@ class FVSBN(AutoregressiveDensity):
         )
         self.order = order
         self.markov_order = markov_order
+
+    _network_kinds = (Masked,)
 
     def _network(self, sizes: dict[str, Any], seed: int) -> Masked:
         return Masked(

@@ -120,6 +120,8 @@ class NADE(AutoregressiveDensity):
         self.n_hidden = n_hidden
         self.activation = activation
 
+    _network_kinds = (SharedHidden,)
+
     def _network(self, sizes: dict[str, Any], seed: int) -> SharedHidden:
         return SharedHidden(
             n_hidden=self.n_hidden,
@@ -238,6 +240,8 @@ class RNADE(AutoregressiveDensity):
 
     def _conditional(self, name: str) -> Conditional:
         return conditionals.from_name(name, n_components=self.n_components)
+
+    _network_kinds = (SharedHidden,)
 
     def _network(self, sizes: dict[str, Any], seed: int) -> SharedHidden:
         return SharedHidden(

@@ -11,12 +11,13 @@ import numpy as np
 
 from fastar._core.inputs import ONE_HOT, Inputs
 from fastar._core.parameters import Array, Params
+from fastar._core.schema import Listed, OneOf, Rule, Whole
 from fastar._core.threads import useful_n_threads
 from fastar._data.packed import Steps
 from fastar._kernels import _cpu, _recurrent
 from fastar.networks._dense import add_product, product, transposed_product, weight_gradient
 from fastar.networks._network import Network
-from fastar.networks._recurrent_layers import Kept, RecurrentLayers
+from fastar.networks._recurrent_layers import CELLS, Kept, RecurrentLayers
 
 NOTHING, CONSTANT = _recurrent.NOTHING, _recurrent.CONSTANT
 
@@ -109,6 +110,15 @@ class PixelRecurrent(Network):
             "hidden_layer_sizes": list(self.hidden_layer_sizes),
             "n_context": self.n_context,
             "dtype": self.dtype.name,
+        }
+
+    @classmethod
+    def _own_rules(cls, size: Whole) -> dict[str, Rule]:
+        """Return what its own settings may be, `size` being the rule for a number of units."""
+        return {
+            "image_shape": Listed(size, 3),
+            "cell": OneOf(CELLS),
+            "hidden_layer_sizes": Listed(size),
         }
 
     # ---- what enters

@@ -10,11 +10,12 @@ import numpy as np
 
 from fastar._core.inputs import Inputs
 from fastar._core.parameters import Array, Params
+from fastar._core.schema import Listed, Maybe, OneOf, Rule, Whole
 from fastar._core.threads import useful_n_threads
 from fastar._data.packed import Steps
 from fastar._kernels import _recurrent
 from fastar.networks._dense import product, transposed_product
-from fastar.networks._network import Network
+from fastar.networks._network import DROPOUT, Network
 from fastar.networks._recurrent_layers import CELLS, Kept, RecurrentLayers, State
 
 __all__ = ["CELLS", "Cache", "Recurrent", "State", "Steps"]
@@ -99,6 +100,16 @@ class Recurrent(Network):
             "dropout": self.dropout,
             "n_context": self.n_context,
             "dtype": self.dtype.name,
+        }
+
+    @classmethod
+    def _own_rules(cls, size: Whole) -> dict[str, Rule]:
+        """Return what its own settings may be, `size` being the rule for a number of units."""
+        return {
+            "cell": OneOf(CELLS),
+            "hidden_layer_sizes": Listed(size),
+            "bptt": Maybe(Whole(1)),
+            "dropout": DROPOUT,
         }
 
     # ---- parameters

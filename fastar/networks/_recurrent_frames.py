@@ -10,10 +10,11 @@ import numpy as np
 
 from fastar._core.inputs import Inputs
 from fastar._core.parameters import Array, Params
+from fastar._core.schema import Listed, Maybe, OneOf, Rule, Whole
 from fastar._core.threads import useful_n_threads
 from fastar._data.packed import Steps
-from fastar.networks._network import Network
-from fastar.networks._recurrent_layers import Kept, RecurrentLayers, State
+from fastar.networks._network import DROPOUT, Network
+from fastar.networks._recurrent_layers import CELLS, Kept, RecurrentLayers, State
 from fastar.networks._shared_hidden import Cache as FrameCache
 from fastar.networks._shared_hidden import SharedHidden
 
@@ -112,6 +113,17 @@ class RecurrentFrames(Network):
             "dropout": self.dropout,
             "n_context": self.n_context,
             "dtype": self.dtype.name,
+        }
+
+    @classmethod
+    def _own_rules(cls, size: Whole) -> dict[str, Rule]:
+        """Return what its own settings may be, `size` being the rule for a number of units."""
+        return {
+            "cell": OneOf(CELLS),
+            "hidden_layer_sizes": Listed(size),
+            "n_frame_hidden": size,
+            "bptt": Maybe(Whole(1)),
+            "dropout": DROPOUT,
         }
 
     # ---- parameters: those of the layers have numbers in their names
