@@ -206,19 +206,23 @@ class Either(Rule):
 
 @dataclass(frozen=True)
 class Listed(Rule):
-    """A list, each entry of which follows a rule; of a length, if one is given."""
+    """A list, each entry of which follows a rule; of a length, or of `least` entries or more."""
 
     rule: Rule
     length: int | None = None
+    least: int = 0
 
     @property
     def said(self) -> str:
         """What comes after "must be"."""
-        return "a list" if self.length is None else f"a list of {self.length} entries"
+        known = f"{self.least} or more" if self.length is None else self.length
+        return f"a list of {known} entries"
 
     def holds(self, value: Any) -> bool:
         """Return whether it is a list of that length."""
-        return isinstance(value, list) and self.length in (None, len(value))
+        if not isinstance(value, list) or len(value) < self.least:
+            return False
+        return self.length in (None, len(value))
 
     def check(self, value: Any, entry: str) -> None:
         """Raise EntryError where the value, or one inside of it, breaks its rule."""

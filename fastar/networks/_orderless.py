@@ -127,7 +127,7 @@ class Orderless(Network):
     def _own_rules(cls, size: Whole) -> dict[str, Rule]:
         """Return what its own settings may be, `size` being the rule for a number of units."""
         return {
-            "hidden_layer_sizes": Listed(size),
+            "hidden_layer_sizes": Listed(size, least=1),
             "activation": OneOf(ACTIVATIONS),
             "n_orders": Whole(1, MOST_MEMBERS),
             "seed": SEED,

@@ -118,7 +118,7 @@ class PixelRecurrent(Network):
         return {
             "image_shape": Listed(size, 3),
             "cell": OneOf(CELLS),
-            "hidden_layer_sizes": Listed(size),
+            "hidden_layer_sizes": Listed(size, least=1),
         }
 
     # ---- what enters

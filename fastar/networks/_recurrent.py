@@ -107,7 +107,7 @@ class Recurrent(Network):
         """Return what its own settings may be, `size` being the rule for a number of units."""
         return {
             "cell": OneOf(CELLS),
-            "hidden_layer_sizes": Listed(size),
+            "hidden_layer_sizes": Listed(size, least=1),
             "bptt": Maybe(Whole(1)),
             "dropout": DROPOUT,
         }

@@ -120,7 +120,7 @@ class RecurrentFrames(Network):
         """Return what its own settings may be, `size` being the rule for a number of units."""
         return {
             "cell": OneOf(CELLS),
-            "hidden_layer_sizes": Listed(size),
+            "hidden_layer_sizes": Listed(size, least=1),
             "n_frame_hidden": size,
             "bptt": Maybe(Whole(1)),
             "dropout": DROPOUT,

@@ -9,7 +9,17 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from fastar._core.parameters import Array
-from fastar._core.schema import OBJECT, ArrayOf, Record, Rule, Whole, check_arrays, inside, require
+from fastar._core.schema import (
+    OBJECT,
+    ArrayOf,
+    OneOf,
+    Record,
+    Rule,
+    Whole,
+    check_arrays,
+    inside,
+    require,
+)
 from fastar._data.containers import Container
 from fastar._data.frames import Schema
 from fastar._data.sequences import SequenceLayout
@@ -167,5 +177,6 @@ class PersistentTool(Persistent, abstract=True):
 
 
 _N_FEATURES = Whole(1)
-_OUTPUT = {"_sklearn_output_config": OBJECT}
+_CONTAINERS = OneOf(("default", "pandas", "polars", None))
+_OUTPUT = {"_sklearn_output_config": Record({}, {"transform": _CONTAINERS})}
 """What scikit-learn keeps of `set_output`, if it was called."""
