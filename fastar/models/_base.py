@@ -198,8 +198,11 @@ class TrainableModel(Persistent, DensityMixin, BaseEstimator, abstract=True):  #
     # ---- fitting
 
     def _fit(self, data: FitData, *, keep: bool, one_pass: bool) -> Self:
-        """Train, from the fitted parameters if there are any and `keep`; or take one pass alone."""
-        diverged = None
+        """Train, from the fitted parameters if there are any and `keep`; or take one pass alone.
+
+        A model that was fitted before is the same after any error.
+        """
+        diverged, was_fitted = None, hasattr(self, "theta_")
         with unchanged_on_error(self):
             training = self._prepare(data, keep and hasattr(self, "theta_"), one_pass)
             callbacks = (
@@ -218,6 +221,8 @@ class TrainableModel(Persistent, DensityMixin, BaseEstimator, abstract=True):  #
                     self.__dict__.pop("_training_state", None)
                     training.run([*callbacks, ProgressBar()] if self.verbose else callbacks)
             except FloatingPointError as error:
+                if was_fitted:
+                    raise
                 diverged = error
             self._set_fitted_attributes(training)
         if diverged is not None:
@@ -444,7 +449,8 @@ class AutoregressiveDensity(FittedDensity, TrainableModel, abstract=True):
         ValueError
             A parameter or an argument breaks a rule that the message names.
         FloatingPointError
-            The log-likelihood became NaN or infinite; the last good parameters are kept.
+            The log-likelihood became NaN or infinite. A model that was fitted before stays as it
+            was; another one has the last good parameters of this fit.
 
         Warns
         -----

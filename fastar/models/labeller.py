@@ -218,7 +218,8 @@ or Sequences
         ValueError
             A parameter or an argument breaks a rule that the message names.
         FloatingPointError
-            The log-likelihood became NaN or infinite; the last good parameters are kept.
+            The log-likelihood became NaN or infinite. A model that was fitted before stays as it
+            was; another one has the last good parameters of this fit.
 
         Warns
         -----
