@@ -29,24 +29,24 @@ from fastar.persistence import describe
 REFUSED = re.compile(r"The file '.*' is damaged: [^ ]+ (must|is) ", re.DOTALL)
 
 
-def _frame():
+def _frames():
     rng = np.random.default_rng(0)
-    return pd.DataFrame(
-        {
-            "kind": pd.Categorical(rng.choice(["x", "y", "z"], 40)).set_categories(list("xyzw")),
-            "name": rng.choice(["one", "two", None], 40),
-            "size": rng.normal(size=40),
-            "count": rng.poisson(3, 40),
-            "flag": rng.integers(0, 2, 40) > 0,
-        }
-    )
+    columns = {
+        "kind": rng.choice(["x", "y", "z"], 40).tolist(),
+        "name": rng.choice(["one", "two", None], 40).tolist(),
+        "size": rng.normal(size=40),
+        "count": rng.poisson(3, 40),
+        "flag": rng.integers(0, 2, 40) > 0,
+    }
+    kind = pd.Categorical(columns["kind"], list("xyzw"))
+    return pd.DataFrame({**columns, "kind": kind}), pl.DataFrame(columns)
 
 
 def fitted():
     """Return (fitted estimator, X) pairs: all classes, networks, conditionals and containers."""
     rng, quick = np.random.default_rng(0), {"max_iter": 1, "random_state": 0, "n_jobs": 1}
-    frame, X = _frame(), rng.integers(0, 3, (30, 4))
-    polars, bits = pl.DataFrame(frame.to_dict("list")), rng.integers(0, 2, (30, 4))
+    (frame, polars), X = _frames(), rng.integers(0, 3, (30, 4))
+    bits = rng.integers(0, 2, (30, 4))
     reals, y = rng.normal(size=(30, 3)), np.array(["no", "yes", "maybe"])[np.arange(40) % 3]
     context = pd.DataFrame({"place": pd.Categorical(["u", "v"] * 20), "time": np.arange(40.0)})
     steps = [rng.integers(0, 3, n) for n in (3, 1, 4, 2)]
