@@ -184,8 +184,11 @@ def load(path: str | os.PathLike[str]) -> Any:
 
     Raises
     ------
-    FileNotFoundError, ValueError
-        There is no file, or it is damaged, of another kind or of another version.
+    FileNotFoundError, PermissionError
+        There is no file, or it may not be read.
+    ValueError
+        It is damaged, of another kind or of another version, or contradicts itself; the message
+        names the entry.
 
     Examples
     --------
@@ -396,10 +399,12 @@ def sequence_layout(described: dict[str, Any], n_features: int) -> SequenceLayou
     return layout
 
 
-def check_names(names: list[Any], n_features: int) -> None:
+def check_names(names: list[Any], container: Container | Schema, n_features: int) -> None:
     """Raise EntryError unless there is a name for each feature, or none."""
     fits = len(names) in (0, n_features)
     require("feature_names", fits, f"must be none or {n_features}. Got {len(names)}.")
+    if names and isinstance(container, Schema):
+        require("feature_names", names == container.names, "must be those of the columns.")
 
 
 def check_prefixes(arrays: Mapping[str, Array], prefixes: tuple[str, ...]) -> None:

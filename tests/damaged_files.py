@@ -164,7 +164,7 @@ def damage_arrays(arrays, rng):
 
 
 def use(estimator, X):
-    """Ask for what it can do, however little."""
+    """Ask for what it can do, however little; what it refuses, as other columns, is all right."""
     few = X if isinstance(X, list) else X[:4]
     settings = {}
     if getattr(estimator, "context_", None) is not None:
@@ -174,12 +174,14 @@ def use(estimator, X):
     for method in ("score_samples", "score_features", "predict", "transform", "conditionals"):
         if hasattr(estimator, method):
             given = settings if method not in ("predict", "transform") else {}
-            getattr(estimator, method)(few, **given)
+            with suppress(ValueError):
+                getattr(estimator, method)(few, **given)
     if isinstance(estimator, fastar.GenerativeRNN):
         settings["max_length"] = 5
     if hasattr(estimator, "sample"):
         given = {name: each[:3] if name == "context" else each for name, each in settings.items()}
-        estimator.sample(3, random_state=0, **given)
+        with suppress(ValueError):
+            estimator.sample(3, random_state=0, **given)
 
 
 def outcome(path, X, seconds):
@@ -195,8 +197,7 @@ def outcome(path, X, seconds):
             estimator = fastar.load(path)
         except ValueError as error:
             return None if REFUSED.match(str(error)) else f"unclear: {error}"
-        with suppress(ValueError):  # of other columns, or other categories
-            use(estimator, X)
+        use(estimator, X)
     except Exception:
         return traceback.format_exc()
     finally:

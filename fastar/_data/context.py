@@ -210,8 +210,9 @@ class Context:
             None if each is None else tuple(each) for each in described["categories"]
         )
         for each in categories:
-            alike = each is None or len({(type(level), level) for level in each}) == len(each)
-            require("categories", alike, "must differ in each column.")
+            if each is not None:
+                alike = len({*map(type, each)}) <= 1 and len({*each}) == len(each)
+                require("categories", alike, "must be different ones of one type in each column.")
         if schema is not None:
             own = tuple(
                 each.categories if each.type == "category" else None for each in schema.columns

@@ -540,8 +540,8 @@ class AutoregressiveDensity(FittedDensity, TrainableModel, abstract=True):
     def _restore_own(self, header: dict[str, Any], arrays: dict[str, Array]) -> None:
         """Take up what kind of table `fit` was given."""
         n_features = self.n_features_in_
-        check_names(header["feature_names"], n_features)
         self._container = table_container(header["container"], n_features)
+        check_names(header["feature_names"], self._container, n_features)
         if isinstance(self._container, Schema):
             _check_categories(self._container, self.distribution_, self.order_)
 

@@ -735,10 +735,10 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
             mixture = cls._from_parameters(header["parameters"], members)
         mixture.weights_, mixture.estimators_ = arrays["weights"], members
         mixture.n_features_in_ = n_features
-        check_names(header["feature_names"], n_features)
+        mixture._container = table_container(header["container"], n_features)
+        check_names(header["feature_names"], mixture._container, n_features)
         if header["feature_names"]:
             mixture.feature_names_in_ = np.array(header["feature_names"], object)
-        mixture._container = table_container(header["container"], n_features)
         if header["validation_curve"] is not None:
             mixture.validation_curve_ = header["validation_curve"]
         return mixture

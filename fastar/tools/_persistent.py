@@ -122,10 +122,10 @@ class PersistentTool(Persistent, abstract=True):
         check_prefixes(arrays, tuple(prefixes))
         vars(tool).update(own)
         tool._check_densities()
-        check_names(header["feature_names"], n_features)
+        container = tool._container = table_container(header["container"], n_features)
+        check_names(header["feature_names"], container, n_features)
         if header["feature_names"]:
             tool.feature_names_in_ = np.array(header["feature_names"], object)
-        tool._container = table_container(header["container"], n_features)
         return tool
 
     @classmethod
