@@ -90,12 +90,14 @@ class PersistentTool(Persistent, abstract=True):
     """What the densities in its attributes may be in a file."""
     _asked: ClassVar[str] = "score_samples"
     """A method that they must have."""
+    _labels: ClassVar[Record] = Record({})
+    """Which of its own arrays may be labels that are no numbers."""
 
     @classmethod
     def _from_state(cls, header: dict[str, Any], arrays: dict[str, Array]) -> Self:
         """Return the fitted tool that `_state` described; EntryError if it is damaged."""
         rules = {"densities": cls._densities, "own": OBJECT}
-        Record({**COMMON, **rules}, {"labels": OBJECT}).check(header, "")
+        Record({**COMMON, **rules}, {"labels": cls._labels}).check(header, "")
         with inside("parameters"):
             tool = cls._from_parameters(header["parameters"])
         with inside("own"):

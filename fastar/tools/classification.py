@@ -112,6 +112,7 @@ class GenerativeClassifier(PersistentTool, ClassifierMixin, BaseEstimator):  # t
         self.random_state = random_state
 
     _densities = Record({"densities_": Listed(OBJECT)})
+    _labels = Record({}, {"classes_": OBJECT})
 
     @classmethod
     def _learnt_rules(cls, n_features: int) -> dict[str, Rule | ArrayOf]:
