@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
@@ -109,13 +110,16 @@ class Checkpoint(Callback):
     """Writes the state of training to a file every few epochs, and takes it up again from there.
 
     A fit that finds the file goes on where it stopped and ends with the same bits as one that was
-    never interrupted; the estimator's parameters and `random_state` (an int) and the data must be
-    the same.
+    never interrupted; `max_iter` may be another, unless the learning rate depends on it. A file of
+    other data, parameters or another `random_state` (which must be an int) is refused, and what
+    differs is named. Each member of a `Mixture` has a file of its own, with its place after the
+    path: "path.0", and within an inner mixture "path.0.1".
 
     Parameters
     ----------
     path : str or path
-        Written whole or not at all.
+        Written whole or not at all. Where it cannot be written, a warning says so, and training
+        goes on.
     every : int, default=1
         Epochs between two writes.
     """
@@ -124,21 +128,48 @@ class Checkpoint(Callback):
         self.path = os.fspath(path)
         self.every = every
 
+    def of_member(self, places: tuple[int, ...]) -> Checkpoint:
+        """Return the checkpoint of a member of a mixture, at these places from the outermost."""
+        return Checkpoint(".".join([self.path, *map(str, places)]), self.every)
+
     def on_fit_begin(self, training: Training) -> None:
         """Take up the file's state, if there is a file."""
-        if os.path.exists(self.path):
-            header, arrays = read_arrays(self.path, "checkpoint")
-            ours, _ = training.snapshot()
-            same = all(header[key] == ours[key] for key in ("entropy", "optimizer", "network"))
-            if not same or arrays["theta"].shape != training.model.theta.shape:
-                raise ValueError(
-                    f"The checkpoint {self.path!r} is of another fit: it must have the same "
-                    "parameters and the same integer 'random_state'."
-                )
-            training.restore(header, arrays)
+        self._identity = training.identity()
+        if not os.path.exists(self.path):
+            return
+        header, arrays = read_arrays(self.path, "checkpoint")
+        remedy = (
+            "Give back what it had, to go on with that fit; or remove the file or give another "
+            "path, to begin a new one."
+        )
+        known = header.pop("fit", None)
+        if not isinstance(known, dict):
+            raise ValueError(
+                f"The checkpoint {self.path!r} was written by an early fastar and does not tell of "
+                f"which data it is. {remedy}"
+            )
+        different = [name for name, own in self._identity.items() if known.get(name) != own]
+        if different:
+            raise ValueError(
+                f"The checkpoint {self.path!r} is of another fit: it has other "
+                f"{', '.join(different)}. {remedy}"
+            )
+        try:
+            training.check_snapshot(header, arrays)
+        except ValueError as error:
+            raise ValueError(f"The file {self.path!r} is damaged: {error}") from error
+        training.restore(header, arrays)
 
     def on_epoch_end(self, training: Training) -> None:
         """Write the file when it is due."""
-        if training.progress.epoch % self.every == 0:
-            header, arrays = training.snapshot()
-            write_arrays(self.path, "checkpoint", header, arrays)
+        if training.progress.epoch % self.every:
+            return
+        header, arrays = training.snapshot()
+        try:
+            write_arrays(self.path, "checkpoint", {**header, "fit": self._identity}, arrays)
+        except OSError as error:
+            warnings.warn(
+                f"The checkpoint {self.path!r} could not be written ({error}); training goes on.",
+                UserWarning,
+                stacklevel=2,
+            )

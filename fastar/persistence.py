@@ -6,9 +6,11 @@ A class that derives from `Persistent` says in `_state` what a file holds of it,
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -17,6 +19,23 @@ from sklearn.frozen import FrozenEstimator
 from fastar import conditionals, optimizers, schedules
 from fastar._core.files import Step, read_arrays, write_arrays
 from fastar._core.parameters import Array
+from fastar._core.schema import (
+    FLAG,
+    OBJECT,
+    SCALAR_TYPES,
+    Anything,
+    EntryError,
+    Listed,
+    Maybe,
+    Named,
+    Number,
+    Record,
+    Rule,
+    Text,
+    Whole,
+    inside,
+    require,
+)
 from fastar._core.validation import unwrap_frozen
 from fastar._data.containers import Container
 from fastar._data.frames import Schema
@@ -33,7 +52,10 @@ _STEPS: dict[int, Step] = {}
 FrozenMembers = Mapping[int, list[int]]
 """By id of each frozen model that is a member of a mixture: the places that lead to it."""
 
-_CONDITIONALS = {**conditionals.BY_NAME, conditionals.Mixed.name: conditionals.Mixed}
+_CONDITIONALS: dict[str, Any] = {
+    **conditionals.BY_NAME,
+    conditionals.Mixed.name: conditionals.Mixed,
+}
 _SETTINGS: dict[str, Mapping[str, Any]] = {
     "distribution": _CONDITIONALS,
     "inputs": _CONDITIONALS,
@@ -41,6 +63,35 @@ _SETTINGS: dict[str, Mapping[str, Any]] = {
     "learning_rate": schedules.BY_NAME,
 }
 """By name of a parameter: the classes of the objects that it may be."""
+
+
+def _settings_rule(kind: type[Any]) -> Record:
+    """Return what the settings of an object may be: a conditional says it, others have numbers."""
+    if issubclass(kind, conditionals.Conditional):
+        return kind.settings_rule()
+    rules: dict[str, Rule] = {
+        name: FLAG if isinstance(value, bool) else Number() for name, value in vars(kind()).items()
+    }
+    if "patience" in rules:
+        rules["patience"] = Maybe(Whole())
+    return Record.of_arguments(kind, rules)
+
+
+_SETTINGS_RULES = {
+    name: Named({key: partial(_settings_rule, kind) for key, kind in kinds.items()})
+    for name, kinds in _SETTINGS.items()
+}
+
+COUNT = Whole(0)
+NUMBERS = Listed(Number())
+NAMES = Listed(Anything((str, int)))
+COMMON: dict[str, Rule] = {
+    "class": Text(),
+    "parameters": OBJECT,
+    "feature_names": NAMES,
+    "container": OBJECT,
+}
+"""What every estimator's header has."""
 
 
 class Persistent:
@@ -82,8 +133,22 @@ class Persistent:
 
     def _parameters_to_json(self, frozen: FrozenMembers) -> dict[str, Any]:
         """Return the parameters; frozen: fitted models among them that are members already."""
+        self._validate_params()  # type: ignore[attr-defined]
         parameters = self.get_params(deep=False)  # type: ignore[attr-defined]
         return {name: to_json(name, value) for name, value in parameters.items()}
+
+    @classmethod
+    def _from_parameters(cls, described: dict[str, Any], members: list[Any] | None = None) -> Self:
+        """Return an estimator with the parameters that `_parameters_to_json` described.
+
+        members: of the mixture that they belong to, which they may refer to.
+        """
+        for name in described:
+            known = cls._get_param_names()  # type: ignore[attr-defined]
+            require(name, name in known, f"is no parameter of {cls.__name__}.")
+        made = cls(**cls._parameters_from_json(described, members or []))
+        made._validate_params()  # type: ignore[attr-defined]
+        return made
 
     @classmethod
     def _parameters_from_json(cls, described: dict[str, Any], members: list[Any]) -> dict[str, Any]:
@@ -121,8 +186,11 @@ def load(path: str | os.PathLike[str]) -> Any:
 
     Raises
     ------
-    FileNotFoundError, ValueError
-        There is no file, or it is damaged, of another kind or of another version.
+    FileNotFoundError, PermissionError
+        There is no file, or it may not be read.
+    ValueError
+        It is damaged, of another kind or of another version, or contradicts itself; the message
+        names the entry.
 
     Examples
     --------
@@ -151,13 +219,14 @@ def describe(estimator: Any) -> SavedState:
 
 
 def restore(header: dict[str, Any], arrays: dict[str, Array]) -> Any:
-    """Return the fitted estimator that `describe` described."""
+    """Return the fitted estimator that `describe` described; EntryError if there is none."""
+    Text().check(header.get("class"), "class")
     return _class_of(header["class"])._from_state(header, arrays)
 
 
 def _class_of(name: str) -> type[Persistent]:
-    if name not in Persistent._classes:
-        raise ValueError(f"it holds a {name!r}, which this fastar does not know.")
+    known = f"must be of this library. Got {name!r}, which this fastar does not know."
+    require("class", name in Persistent._classes, known)
     return Persistent._classes[name]
 
 
@@ -169,11 +238,10 @@ def _checked_own(estimator: Any) -> Persistent:
     return estimator
 
 
-DAMAGED = "its arrays do not fit together."
-"""What is said of a file whose parts contradict each other."""
-
-
 # ---- estimators that are to be fitted
+
+
+_TEMPLATE = Record({"class": Text(), "parameters": OBJECT})
 
 
 def template(estimator: Any, frozen: FrozenMembers | None = None) -> dict[str, Any]:
@@ -182,24 +250,27 @@ def template(estimator: Any, frozen: FrozenMembers | None = None) -> dict[str, A
     frozen: the fitted models that are members already, which its parameters refer to.
     """
     frozen = {} if frozen is None else frozen
-    inside = unwrap_frozen(estimator)
-    if isinstance(estimator, FrozenEstimator) and id(inside) in frozen:
-        return {"member": frozen[id(inside)]}
+    fitted = unwrap_frozen(estimator)
+    if isinstance(estimator, FrozenEstimator) and id(fitted) in frozen:
+        return {"member": frozen[id(fitted)]}
     parameters = _checked_own(estimator)._parameters_to_json(frozen)
     return {"class": type(estimator).__name__, "parameters": parameters}
 
 
 def from_template(described: dict[str, Any], members: list[Any] | None = None) -> Any:
     """Return the estimator that `template` described; members: what it may refer to."""
-    members = [] if members is None else members
-    if "member" in described:
-        place, *rest = described["member"]
-        found = members[place]
-        for place in rest:
-            found = found.estimators_[place]
+    if isinstance(described, dict) and "member" in described:
+        Record({"member": Listed(COUNT)}).check(described, "")
+        found, inner = None, members or []
+        for place in described["member"]:
+            require("member", place < len(inner), "must lead to a member.")
+            found = inner[place]
+            inner = getattr(unwrap_frozen(found), "estimators_", [])
+        require("member", isinstance(found, FrozenEstimator), "must lead to a frozen member.")
         return found
-    cls = _class_of(described["class"])
-    return cls(**cls._parameters_from_json(described["parameters"], members))
+    _TEMPLATE.check(described, "")
+    with inside("parameters"):
+        return _class_of(described["class"])._from_parameters(described["parameters"], members)
 
 
 # ---- parameters, conditionals, containers
@@ -228,22 +299,48 @@ def to_json(name: str, value: Any) -> Any:
 
 
 def from_json(name: str, value: Any) -> Any:
-    """Return the value of a parameter that `to_json` described."""
-    if isinstance(value, dict) and "tuple" in value:
+    """Return the value of a parameter that `to_json` described; EntryError if it is none."""
+    if isinstance(value, list):
+        Listed(_SCALAR).check(value, name)
+    elif not isinstance(value, dict):
+        _SCALAR.check(value, name)
+    elif "tuple" in value:
+        Record({"tuple": Listed(_SCALAR)}).check(value, name)
         return tuple(value["tuple"])
-    if isinstance(value, dict) and "list" in value:
+    elif "list" in value:
+        Record({"list": Listed(Anything())}).check(value, name)
         return [from_json(name, each) for each in value["list"]]
-    if isinstance(value, dict) and "by_column" in value:
+    elif "by_column" in value:
+        Record({"by_column": Listed(Listed(Anything(), 2))}).check(value, name)
+        Listed(_SCALAR).check([key for key, _ in value["by_column"]], name)
         return {key: from_json(name, each) for key, each in value["by_column"]}
-    if isinstance(value, dict):
+    else:
+        require(name, name in _SETTINGS, "must be no object.")
+        _SETTINGS_RULES[name].check(value, name)
         settings = dict(value)
         return _SETTINGS[name][settings.pop("name")](**settings)
     return value
 
 
+_SCALAR = Maybe(Anything(SCALAR_TYPES))
+
+
 def conditional_to_json(conditional: conditionals.Conditional) -> dict[str, Any]:
     """Return a conditional's name and settings."""
     return {"name": conditional.name, **conditional.settings()}
+
+
+def conditional_from_json(
+    name: str, described: Any, arrays: dict[str, Array], n_features: int
+) -> conditionals.Conditional:
+    """Return a fitted conditional of so many features; arrays: those that begin with its name."""
+    _SETTINGS_RULES["distribution"].check(described, name)
+    settings = dict(described)
+    own = within(arrays, f"{name}.")
+    with inside(name):
+        conditional: conditionals.Conditional = _CONDITIONALS[settings.pop("name")](**settings)
+        conditional.check_arrays(own, n_features)
+        return conditional.restored(own, n_features)
 
 
 def prefixed(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
@@ -268,10 +365,75 @@ def container_to_json(container: Container | Schema | SequenceLayout) -> dict[st
 
 
 def container_from_json(described: dict[str, Any]) -> Container | Schema | SequenceLayout:
-    """Return the container that `container_to_json` described."""
-    if "frame" in described:
-        return Schema.from_json(described["frame"])
-    if "sequences" in described:
-        return SequenceLayout(**described["sequences"])
-    shape = described.get("shape")
-    return Container(**described | {"shape": None if shape is None else tuple(shape)})
+    """Return the container that `container_to_json` described; EntryError if it is none."""
+    for name, kind in (("frame", Schema), ("sequences", SequenceLayout)):
+        if name in described:
+            Record({name: OBJECT}).check(described, "container")
+            with inside(f"container.{name}"):
+                return kind.from_json(described[name])
+    with inside("container"):
+        return Container.from_json(described)
+
+
+def table_container(described: dict[str, Any], n_features: int) -> Container | Schema:
+    """Return the container of a table of so many columns; EntryError if it is another one."""
+    container = container_from_json(described)
+    if isinstance(container, Schema):
+        n_columns = len(container.columns)
+    else:
+        require("container", isinstance(container, Container), "must be that of a table.")
+        assert isinstance(container, Container)
+        n_columns = n_features if container.shape is None else math.prod(container.shape)
+        flat = container.kind == "array" or container.shape is None
+        require("container.shape", flat, "must be null for sparse matrices.")
+    require("container", n_columns == n_features, f"must be of {n_features} columns.")
+    return container
+
+
+def sequence_layout(described: dict[str, Any], n_features: int) -> SequenceLayout:
+    """Return the layout of sequences; EntryError if it is that of a table."""
+    layout = container_from_json(described)
+    require("container", isinstance(layout, SequenceLayout), "must be that of sequences.")
+    assert isinstance(layout, SequenceLayout)
+    n_found = layout.width if layout.length is None else layout.length
+    fits = n_found == n_features and (layout.length is None or layout.width == 1)
+    require("container.sequences", fits, f"must be of {n_features} features.")
+    return layout
+
+
+def check_names(names: list[Any], container: Container | Schema, n_features: int) -> None:
+    """Raise EntryError unless there is a name for each feature, or none."""
+    fits = len(names) in (0, n_features)
+    require("feature_names", fits, f"must be none or {n_features}. Got {len(names)}.")
+    if names and isinstance(container, Schema):
+        require("feature_names", names == container.names, "must be those of the columns.")
+
+
+def check_prefixes(arrays: Mapping[str, Array], prefixes: tuple[str, ...]) -> None:
+    """Raise EntryError for an array whose name has a prefix, which is none of these."""
+    for name in arrays:
+        known = "." not in name or name.startswith(prefixes)
+        require(name, known, "is no array that this fastar knows.")
+
+
+def labels_to_json(labels: Array) -> dict[str, Any]:
+    """Return labels of classes as JSON can hold them."""
+    return {"of": labels.tolist(), "dtype": labels.dtype.str}
+
+
+def labels_from_json(name: str, described: Any) -> Array:
+    """Return the labels that `labels_to_json` described; EntryError if these are none."""
+    _LABELS.check(described, name)
+    given = described["of"]
+    require(name, len({type(each) for each in given}) == 1, "must be labels of one type.")
+    try:
+        labels = np.array(given, described["dtype"])
+    except (OverflowError, TypeError, ValueError) as error:
+        raise EntryError(f"{name}.dtype", f"must be a type of the labels: {error}") from error
+    require(name, (labels[1:] > labels[:-1]).all(), "must be sorted and different.")
+    return labels
+
+
+_LABELS = Record(
+    {"of": Listed(Anything(SCALAR_TYPES)), "dtype": Text(r"[<|]([biuf]\d{1,2}|U\d{1,4}|O)")}
+)

@@ -8,16 +8,21 @@ from common import (
     MODELS,
     SCHEDULES,
     SOLVERS,
+    assert_same,
     assert_same_bits,
     bits,
     distribution,
     fit,
+    levels,
     make,
     reals,
+    snapshot,
 )
 from sklearn.exceptions import ConvergenceWarning
 from test_training import Stop, Watch
 
+from fastar import Mixture
+from fastar._core import files
 from fastar.callbacks import Callback, Checkpoint, History, ProgressBar
 
 every_model = pytest.mark.parametrize("name", MODELS)
@@ -170,6 +175,117 @@ def test_a_checkpoint_of_another_fit_is_refused(name, other, tmp_path):
     assert not hasattr(model, "theta_")
 
 
+CHANGED = {
+    "data": {"X": bits(90, 3, seed=1)},
+    "batch_size": {"batch_size": 16},
+    "learning_rate_init": {"learning_rate_init": 0.5},
+    "learning_rate": {"learning_rate": "invscaling"},
+    "alpha": {"alpha": 0.1},
+    "max_gradient_norm": {"max_gradient_norm": 1.0},
+    "tol": {"tol": 0.5},
+    "n_iter_no_change": {"n_iter_no_change": 3},
+    "solver": {"solver": "sgd"},
+    "random_state": {"random_state": 1},
+    "parameters of the network": {"markov_order": 1},
+    "distribution": {"distribution": "categorical"},
+    "early_stopping, validation_fraction or X_val": {"early_stopping": False},
+}
+
+
+@pytest.mark.parametrize("changed", CHANGED)
+@every_model
+def test_a_checkpoint_names_what_its_fit_had_otherwise(name, changed, tmp_path):
+    new = dict(CHANGED[changed])
+    X, Y = bits(90, 3), new.pop("X", bits(90, 3))
+    fit(make(name, callbacks=[Checkpoint(tmp_path / "state")], max_iter=2), X)
+    model = fit(make(name, **new, max_iter=2), X)
+    before = model.theta_
+    model.set_params(callbacks=[Checkpoint(tmp_path / "state")])
+    with pytest.raises(ValueError, match=rf"state' is of another fit: it has other .*{changed}"):
+        fit(model, Y)
+    assert model.theta_ is before
+
+
+def test_a_checkpoint_tells_weights_and_contexts_and_unweighted_levels_apart(tmp_path):
+    X, weight, context = levels(90, 3), np.ones(90), np.arange(90.0)[:, None]
+    weight[:5] = 0
+    strange = X.copy()
+    strange[0, 0] = 7
+    begun = {"context": context, "sample_weight": weight}
+    model = make(early_stopping=False, callbacks=[Checkpoint(tmp_path / "state")], max_iter=2)
+    fit(model, X, **begun)
+    fit(model, X, **begun)
+    for other in ({"context": context**2}, {"sample_weight": weight + np.arange(90)}):
+        with pytest.raises(ValueError, match=r"it has other .*data"):
+            fit(model, X, **begun | other)
+    with pytest.raises(ValueError, match=r"it has other .*data"):
+        fit(model, strange, **begun)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear"])
+def test_a_finished_checkpoint_goes_on_where_the_rate_does_not_depend_on_max_iter(
+    schedule, tmp_path
+):
+    X, settings = bits(90, 3), {"learning_rate": schedule, "early_stopping": False}
+    checkpoint = Checkpoint(tmp_path / "state")
+    fit(make(**settings, max_iter=3, callbacks=[checkpoint]), X)
+    longer = make(**settings, max_iter=6, callbacks=[checkpoint])
+    if schedule == "linear":
+        with pytest.raises(ValueError, match="it has other learning_rate"):
+            fit(longer, X)
+    else:
+        assert_same_bits(fit(longer, X).theta_, fit(make(**settings, max_iter=6), X).theta_)
+
+
+def test_a_checkpoint_that_does_not_know_its_data_is_refused(tmp_path):
+    path, X = str(tmp_path / "state"), bits(90, 3)
+    model = make(callbacks=[Checkpoint(path)], max_iter=2)
+    fit(model, X)
+    header, arrays = files.read_arrays(path, "checkpoint")
+    del header["fit"]
+    files.write_arrays(path, "checkpoint", header, arrays)
+    with pytest.raises(ValueError, match="by an early fastar and does not tell of which data"):
+        fit(model, X)
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"), [("entropy", -1), ("progress", {"epoch": 1}), ("progress", 3), ("more", 1)]
+)
+def test_a_checkpoint_that_says_wrong_things_is_refused_by_name(entry, value, tmp_path):
+    path, X = str(tmp_path / "state"), bits(90, 3)
+    model = make(callbacks=[Checkpoint(path)], max_iter=2)
+    fit(model, X)
+    header, arrays = files.read_arrays(path, "checkpoint")
+    files.write_arrays(path, "checkpoint", header | {entry: value}, arrays)
+    with pytest.raises(ValueError, match=rf"state' is damaged: {entry}"):
+        fit(model, X)
+
+
+def test_a_checkpoint_that_cannot_be_written_warns_and_the_fit_goes_on(tmp_path):
+    X = bits(90, 3)
+    model = make(callbacks=[Checkpoint(tmp_path / "none" / "state")], max_iter=3)
+    with pytest.warns(UserWarning, match=r"none.*state' could not be written .*goes on"):
+        fit(model, X)
+    assert_same_bits(model.theta_, fit(make(max_iter=3), X).theta_)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 3])
+def test_members_of_mixtures_have_checkpoints_of_their_own(n_jobs, tmp_path):
+    X = bits(90, 3)
+
+    def mixture(**settings):
+        one = make(max_iter=4, random_state=None, **settings)
+        return Mixture([one, Mixture(one, n_members=2)], random_state=0, n_jobs=n_jobs)
+
+    whole = fit(mixture(), X)
+    checkpoint = Checkpoint(tmp_path / "state")
+    fit(mixture(callbacks=[checkpoint, Stop(2)]), X)
+    names = ["state.0", "state.1.0", "state.1.1"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    again = fit(mixture(callbacks=[checkpoint]), X)
+    assert_same_bits(again.score_samples(X), whole.score_samples(X))
+
+
 @every_model
 def test_a_damaged_checkpoint_is_refused(name, tmp_path):
     (tmp_path / "state").write_bytes(b"nonsense")
@@ -276,14 +392,17 @@ def test_divergence_after_good_epochs_keeps_their_parameters(name):
     assert np.isfinite(model.score(X))
 
 
+@pytest.mark.parametrize("method", ["fit", "go on", "partial_fit"])
 @every_model
-def test_divergence_leaves_a_fitted_model_usable(name):
+def test_divergence_leaves_a_fitted_model_bit_for_bit(name, method):
     X = reals(120, 5)
-    model = fit(make(name), X)
-    model.set_params(solver="sgd", learning_rate_init=1e30, warm_start=True)
+    activation = {"activation": "relu"} if name != "FVSBN" else {}
+    model = fit(make(name, batch_size=20, **activation), X)
+    model.set_params(solver="sgd", learning_rate_init=1e30, warm_start=method == "go on")
+    before = snapshot(model)
     with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match="learning rate 1e"):
-        fit(model, X)
-    assert np.isfinite(model.score(X))
+        model.partial_fit(X + 1) if method == "partial_fit" else fit(model, X + 1)
+    assert_same(before, snapshot(model))
 
 
 @every_model

@@ -1066,21 +1066,23 @@ def test_what_is_not_the_librarys_is_not_saved(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("name", "value", "blamed"),
     [
-        ("weights", np.array([0.5, 0.5])),
-        ("weights", np.array([0.5, 0.6, -0.1])),
-        ("weights", np.array([0.5, 0.5, np.nan])),
-        ("members.1.theta", np.zeros(3, np.float32)),
-        ("members.1.order", np.zeros(5, np.int64)),
+        ("weights", np.array([0.5, 0.5]), "weights"),
+        ("weights", np.array([0.5, 0.6, -0.1]), "weights"),
+        ("weights", np.array([0.5, 0.5, np.nan]), "weights"),
+        ("members.1.theta", np.zeros(99, np.float32), "members.1.theta"),
+        # no size is larger than all parameters together
+        ("members.1.theta", np.zeros(3, np.float32), "members.1.network.n_hidden"),
+        ("members.1.order", np.zeros(5, np.int64), "members.1.order"),
     ],
 )
-def test_parts_that_do_not_fit_together_are_refused(name, value, tmp_path):
+def test_parts_that_do_not_fit_together_are_refused(name, value, blamed, tmp_path):
     path = str(tmp_path / "mixture")
     fitted_mixture()[0].save(path)
     header, arrays = read_arrays(path, "model")
     write_arrays(path, "model", header, arrays | {name: value})
-    with pytest.raises(ValueError, match=r"mixture' is damaged: its arrays do not fit"):
+    with pytest.raises(ValueError, match=rf"mixture' is damaged: {blamed} must "):
         fastar.load(path)
 
 

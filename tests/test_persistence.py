@@ -2,6 +2,9 @@
 
 import json
 import os
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -174,6 +177,60 @@ def test_permissions_follow_the_umask(tmp_path):
     assert (tmp_path / "model").stat().st_mode & 0o777 == 0o640
 
 
+def test_a_link_stays_one_and_what_it_leads_to_is_written(tmp_path):
+    (tmp_path / "models").mkdir()
+    os.symlink("models/first", tmp_path / "model")
+    for seed in (0, 1):  # the first write makes what the link leads to
+        model, _ = fitted(random_state=seed)
+        model.save(tmp_path / "model")
+        assert os.readlink(tmp_path / "model") == "models/first"
+        assert_same_bits(fastar.load(tmp_path / "models" / "first").theta_, model.theta_)
+    assert os.listdir(tmp_path / "models") == ["first"]
+
+
+def test_the_remains_of_killed_saves_of_the_same_path_are_removed(tmp_path):
+    kept = ["model.0a1b2c3d.tmp", "other.0a1b2c3d.tmp", "model.notes.tmp", "model"]
+    for name in ["model.99999999.tmp", *kept[:3]]:
+        (tmp_path / name).write_bytes(b"")
+        os.utime(tmp_path / name, (0, 0))
+    os.utime(tmp_path / kept[0])  # of a save that may be running
+    fitted()[0].save(tmp_path / "model")
+    assert sorted(os.listdir(tmp_path)) == sorted(kept)
+
+
+def test_a_full_disk_names_the_file(tmp_path):
+    code = f"""
+import errno, os, resource, signal, sys
+sys.path.insert(0, {os.path.dirname(__file__)!r})
+from common import fitted
+model, _ = fitted()
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+try:
+    model.save({str(tmp_path / "model")!r})
+except OSError as error:
+    print(error.errno == errno.EFBIG, error.filename == {str(tmp_path / "model")!r})
+"""
+    assert run_python(code).split() == ["True", "True"]
+    assert not os.listdir(tmp_path)
+
+
+def test_a_file_that_may_not_be_read_says_so(monkeypatch, tmp_path):
+    fitted()[0].save(tmp_path / "model")
+    (tmp_path / "model").chmod(0)
+    if os.geteuid() == 0:  # who may read everything
+        real = open
+
+        def closed(path, *arguments):
+            if str(path) == str(tmp_path / "model"):
+                raise PermissionError(13, "Permission denied", path)
+            return real(path, *arguments)
+
+        monkeypatch.setattr("builtins.open", closed)
+    with pytest.raises(PermissionError, match=r"model"):
+        fastar.load(tmp_path / "model")
+
+
 # ---- files that are refused
 
 
@@ -188,9 +245,11 @@ def test_there_must_be_a_file(tmp_path):
         fastar.load(tmp_path / "nothing")
 
 
-def test_a_folder_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="damaged or not a fastar file"):
-        fastar.load(tmp_path)
+@pytest.mark.parametrize("make_it", [os.mkdir, os.mkfifo])
+def test_what_is_no_file_is_refused_at_once(make_it, tmp_path):
+    make_it(tmp_path / "it")
+    with pytest.raises(ValueError, match=r"it' must be a regular file"):
+        fastar.load(tmp_path / "it")
 
 
 @pytest.mark.parametrize("kept", [0, 1, 7, 8, 100, -1, -50])
@@ -262,7 +321,7 @@ def test_a_changed_header_is_refused(saved):
 
 def test_an_unknown_class_is_refused_and_no_code_runs(saved, monkeypatch):
     monkeypatch.delitem(persistence.Persistent._classes, "NADE")
-    with pytest.raises(ValueError, match="holds a 'NADE', which this fastar does not know"):
+    with pytest.raises(ValueError, match="Got 'NADE', which this fastar does not know"):
         fastar.load(saved)
 
 
@@ -293,6 +352,79 @@ def test_everything_that_can_be_saved_is_known_by_its_class():
     known = set(persistence.Persistent._classes)
     tools = {"DensityOutlierDetector", "DensityImputer", "GenerativeClassifier"}
     assert known == set(models.BY_NAME) | tools
+
+
+def resign(path, change):
+    """Write the file again, its header and arrays changed, with a checksum that fits."""
+    header, arrays = files.read_arrays(str(path), "model")
+    change(header, arrays)
+    files.write_arrays(str(path), "model", header, arrays)
+
+
+WRONG = {
+    "network.dtype": lambda header, arrays: header["network"].update(dtype="object"),
+    "network.dtype must be float32": lambda h, a: h["network"].update(dtype="float64"),
+    "network.n_hidden": lambda header, arrays: header["network"].update(n_hidden=10**8),
+    "network.n_masks is no entry": lambda header, arrays: header["network"].update(n_masks=2),
+    "network must be among": lambda header, arrays: header.pop("network"),
+    "n_features": lambda header, arrays: header.update(n_features="5"),
+    "parameters.max_iters is no parameter": lambda h, a: h["parameters"].update(max_iters=3),
+    "parameters is refused: The 'tol'": lambda h, a: h["parameters"].update(tol=-1),
+    "distribution.n_levels must hold": lambda h, a: a["distribution.n_levels"].fill(0),
+    "distribution.levels must be as many": lambda h, a: a["distribution.n_levels"].fill(9),
+    "distribution.levels must be sorted": lambda h, a: a["distribution.levels"].sort(),
+    "distribution.cardinality": lambda h, a: h["distribution"].update(cardinality=0),
+    "distribution.levels must be 0 to 8": lambda h, a: h["distribution"].update(cardinality=9),
+    "order must be a permutation": lambda header, arrays: arrays["order"].fill(0),
+    "theta must hold finite": lambda header, arrays: arrays["theta"].fill(np.nan),
+    "theta must be": lambda header, arrays: arrays.update(theta=arrays["theta"][:-1]),
+    "extra is no array": lambda header, arrays: arrays.update(extra=arrays["theta"]),
+    "distribution.more is no array": lambda h, a: a.update({"distribution.more": a["theta"]}),
+}
+
+
+@pytest.mark.parametrize("entry", WRONG)
+def test_what_contradicts_itself_is_refused_by_the_name_of_the_entry(entry, tmp_path):
+    fitted(conditional="categorical")[0].save(tmp_path / "model")
+    resign(tmp_path / "model", WRONG[entry])
+    with pytest.raises(ValueError, match=rf"model' is damaged: {re.escape(entry)}"):
+        fastar.load(tmp_path / "model")
+
+
+@pytest.mark.parametrize("depth", [70, 10_000])
+def test_what_is_nested_too_deep_is_neither_written_nor_read(depth, saved, monkeypatch):
+    header, arrays = files.read_arrays(str(saved), "model")
+    header["container"] = "deep"
+    inner = "[" * depth + "]" * depth
+    text = json.dumps(header).replace('"deep"', inner)
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "_depth", lambda text: 1)
+        patch.setattr(json, "dumps", lambda *arguments, **settings: text)
+        files.write_arrays(str(saved), "model", header, arrays)
+    with pytest.raises(ValueError, match="nested 64 deep at most"):
+        fastar.load(saved)
+    with monkeypatch.context() as patch:
+        patch.setattr(json, "dumps", lambda *arguments, **settings: text)
+        with pytest.raises(ValueError, match="nested 64 deep at most"):
+            files.write_arrays(str(saved), "model", header, arrays)
+
+
+def test_damaged_files_of_every_class_are_refused_by_name_or_load_for_use():
+    # in processes of their own: what a wrong size does to a kernel ends the process
+    program = [sys.executable, "-P", "damaged_files.py"]
+    children = [
+        subprocess.Popen(
+            [*program, str(seed), "1000"],
+            cwd=os.path.dirname(__file__),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for seed in (0, 1)
+    ]
+    for child in children:
+        found, steps = child.communicate(timeout=300)
+        assert child.returncode == 0, found + steps[-2000:]
 
 
 # ---- tools over densities

@@ -5,17 +5,28 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
+import stat
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.numpy import load as parse
 from safetensors.numpy import save
 
 from fastar._core.parameters import Array
 
 FORMAT_VERSION = 1
+
+MOST_NESTED = 64
+"""How deep the header may be nested: a mixture in a mixture adds up to three."""
+
+OLD_SECONDS = 600
+"""A temporary file that was not written to for so long has no writer any more."""
 
 Contents = tuple[dict[str, Any], dict[str, Array]]
 Step = Callable[[dict[str, Any], dict[str, Array]], Contents]
@@ -31,8 +42,15 @@ def _digest(header: str, arrays: dict[str, Array]) -> str:
 
 
 def write_arrays(path: str, kind: str, header: dict[str, Any], arrays: dict[str, Array]) -> None:
-    """Write a file beside `path` and rename it, so that a crash leaves the old one or none."""
+    """Write a file beside `path` and rename it, so that a crash leaves the old one or none.
+
+    A symbolic link stays one: what it leads to is written.
+    """
     text = json.dumps(header, default=np.generic.item)  # of NumPy's numbers Python's
+    if _depth(text) > MOST_NESTED:
+        raise ValueError(
+            f"A file holds what is nested {MOST_NESTED} deep at most; {path!r} would be deeper."
+        )
     metadata = {
         "fastar": kind,
         "version": str(FORMAT_VERSION),
@@ -40,18 +58,41 @@ def write_arrays(path: str, kind: str, header: dict[str, Any], arrays: dict[str,
         "sha256": _digest(text, arrays),
     }
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    temporary = f"{path}.{secrets.token_hex(4)}.tmp"
+    target = os.path.realpath(path)
+    temporary = f"{target}.{secrets.token_hex(4)}.tmp"
     try:
+        _remove_remains(target)
         # not by tempfile: the user's umask decides who may read a model
         with open(temporary, "xb") as file:
             file.write(save(arrays, metadata))
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
+        os.replace(temporary, target)
+    except OSError as error:  # that of a full disk names no file
+        raise type(error)(error.errno, error.strerror or str(error), path) from error
+    finally:
         if os.path.exists(temporary):
             os.unlink(temporary)
-        raise
+
+
+def _remove_remains(target: str) -> None:
+    """Remove the temporary files that writers of this path, killed some time ago, left behind."""
+    folder, name = os.path.split(target)
+    pattern = re.compile(re.escape(name) + r"\.[0-9a-f]{8}\.tmp")
+    with suppress(OSError):  # another writer may tidy as well, or the folder be unreadable
+        for each in filter(pattern.fullmatch, os.listdir(folder)):
+            path = os.path.join(folder, each)
+            if time.time() - os.lstat(path).st_mtime > OLD_SECONDS:
+                os.unlink(path)
+
+
+def _depth(text: str) -> int:
+    """Return how deep lists and objects are nested in JSON."""
+    deepest = depth = 0
+    for bracket in re.findall(r"[\[\]{}]", re.sub(r'"(?:[^"\\]|\\.)*"', "", text)):
+        depth += 1 if bracket in "[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def read_arrays(path: str, kind: str, steps: Mapping[int, Step] | None = None) -> Contents:
@@ -59,14 +100,7 @@ def read_arrays(path: str, kind: str, steps: Mapping[int, Step] | None = None) -
 
     steps: by version, how files of older versions become those of the next one.
     """
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"There is no file {path!r}.")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, TypeError, ValueError) as error:
-        raise ValueError(f"The file {path!r} is damaged or not a fastar file ({error}).") from error
+    metadata, arrays = _read(path)
     if metadata.get("fastar") != kind:
         raise ValueError(
             f"The file {path!r} must be a fastar {kind}. Got {metadata.get('fastar')!r} instead."
@@ -80,7 +114,33 @@ def read_arrays(path: str, kind: str, steps: Mapping[int, Step] | None = None) -
     text = metadata.get("header", "")
     if _digest(text, arrays) != metadata.get("sha256"):
         raise ValueError(f"The file {path!r} is damaged: its checksum does not fit its contents.")
-    header: dict[str, Any] = json.loads(text)
+    try:
+        header: Any = json.loads(text) if _depth(text) <= MOST_NESTED else None
+    except ValueError as error:
+        raise ValueError(f"The file {path!r} is damaged: its header is no JSON.") from error
+    if not isinstance(header, dict):
+        raise ValueError(
+            f"The file {path!r} is damaged: its header must be a JSON object that is nested "
+            f"{MOST_NESTED} deep at most."
+        )
     for version in range(int(metadata["version"]), FORMAT_VERSION):
         header, arrays = (steps or {})[version](header, arrays)
     return header, arrays
+
+
+def _read(path: str) -> tuple[dict[str, str], dict[str, Array]]:
+    """Return the metadata and the arrays of a file of safetensors."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # to open a pipe would wait for a writer
+            raise ValueError(f"The file {path!r} must be a regular file. Got another kind.")
+        # read, not mapped: what is mapped is gone when somebody shortens the file meanwhile
+        with open(path, "rb") as file:
+            content = file.read()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"There is no file {path!r}.") from error
+    try:
+        arrays = parse(content)
+        metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"The file {path!r} is damaged or not a fastar file ({error}).") from error
+    return metadata.get("__metadata__") or {}, arrays

@@ -9,6 +9,10 @@ import numpy as np
 from scipy import sparse
 
 from fastar._core.parameters import Array
+from fastar._core.schema import Listed, Maybe, OneOf, Record, Text, Whole, require
+
+DTYPE = Text(r"[<|][biuf]\d{1,2}")
+"""What a file may say of the type of a table's values."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,29 @@ class Container:
         shape = checked.shape[1:] if checked.ndim > 2 else None
         return cls("csr" if sparse.issparse(X) else "array", checked.dtype.str, shape)
 
+    @classmethod
+    def from_json(cls, described: dict[str, Any]) -> Container:
+        """Return the container that a file describes; EntryError if it is none."""
+        kind, of_a_row = OneOf(("array", "csr")), Maybe(Listed(Whole(1)))
+        Record({"kind": kind, "dtype": DTYPE}, {"shape": of_a_row}).check(described, "")
+        check_dtype(described["dtype"])
+        shape = described.get("shape")
+        return cls(**described | {"shape": None if shape is None else tuple(shape)})
+
     def wrap(self, values: Array) -> Any:
         """Return values (n, D) as this container, in its type."""
         cast_values = cast(values, self.dtype)
         if self.shape is not None:
             return cast_values.reshape(len(values), *self.shape)
         return sparse.csr_array(cast_values) if self.kind == "csr" else cast_values
+
+
+def check_dtype(described: str) -> None:
+    """Raise EntryError where NumPy has no such type."""
+    try:
+        np.dtype(described)
+    except TypeError:
+        require("dtype", False, f"must be a type of NumPy's. Got {described!r} instead.")
 
 
 def cast(values: Array, dtype: Any) -> Array:

@@ -9,10 +9,28 @@ from typing import Any
 import numpy as np
 
 from fastar._core.parameters import Array
+from fastar._core.schema import (
+    SCALAR_TYPES,
+    SMALLEST,
+    Anything,
+    ArrayOf,
+    Listed,
+    Maybe,
+    Record,
+    check_arrays,
+    inside,
+    require,
+)
 from fastar._data.frame_types import frame_kind
 from fastar._data.frames import Schema
 
 _SHOWN = 5
+_DESCRIBED = Record(
+    {
+        "schema": Maybe(Anything((dict,))),
+        "categories": Listed(Maybe(Listed(Anything(SCALAR_TYPES)))),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -183,13 +201,31 @@ class Context:
 
     @classmethod
     def restored(cls, described: Mapping[str, Any], arrays: Mapping[str, Array]) -> Context:
-        """Return what `to_json` and `arrays` described."""
-        schema = described["schema"]
-        return cls(
-            None if schema is None else Schema.from_json(schema),
-            tuple(None if each is None else tuple(each) for each in described["categories"]),
-            **arrays,
+        """Return what `to_json` and `arrays` described; EntryError if it is none."""
+        _DESCRIBED.check(described, "")
+        with inside("schema"):
+            given = described["schema"]
+            schema = None if given is None else Schema.from_json(given)
+        categories = tuple(
+            None if each is None else tuple(each) for each in described["categories"]
         )
+        for each in categories:
+            if each is not None:
+                alike = len({*map(type, each)}) <= 1 and len({*each}) == len(each)
+                require("categories", alike, "must be different ones of one type in each column.")
+        if schema is not None:
+            own = tuple(
+                each.categories if each.type == "category" else None for each in schema.columns
+            )
+            require("categories", categories == own, "must be those of the schema.")
+        each_column = (len(categories),)
+        rules = {
+            "location": ArrayOf("f", each_column),
+            "scale": ArrayOf("f", each_column, SMALLEST),
+            "missing": ArrayOf("b", each_column),
+        }
+        check_arrays(arrays, rules)
+        return cls(schema, categories, **arrays)
 
 
 def encode_context(

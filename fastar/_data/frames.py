@@ -13,6 +13,17 @@ from typing import Any
 import numpy as np
 
 from fastar._core.parameters import Array
+from fastar._core.schema import (
+    FLAG,
+    SCALAR_TYPES,
+    Anything,
+    EntryError,
+    Listed,
+    OneOf,
+    Record,
+    inside,
+    require,
+)
 from fastar._data.columns import Columns, category_codes, column_type, has_missing
 from fastar._data.frame_types import (
     COLUMN_RULE,
@@ -28,6 +39,17 @@ from fastar._data.frame_types import (
     polars_series,
     to_python_scalar,
 )
+
+_COLUMN = Record(
+    {
+        "name": Anything((str, int)),
+        "dtype": Anything((str, dict)),
+        "type": OneOf(("bool", "integer", "float", "category")),
+        "categories": Listed(Anything(SCALAR_TYPES)),
+        "missing": FLAG,
+    }
+)
+_DESCRIBED = Record({"kind": OneOf(("pandas", "polars")), "columns": Listed(_COLUMN)})
 
 
 @dataclass(frozen=True)
@@ -85,12 +107,35 @@ class Schema:
 
     @classmethod
     def from_json(cls, described: Mapping[str, Any]) -> Schema:
-        """Return the schema that `to_json` described."""
+        """Return the schema that `to_json` described; EntryError if it is none."""
+        _DESCRIBED.check(described, "")
         columns = [
             Column(**{**column, "categories": tuple(column["categories"])})
             for column in described["columns"]
         ]
-        return cls(described["kind"], tuple(columns))
+        names = [column.name for column in columns]
+        require("columns", len(set(names)) == len(names) > 0, "must have names that differ.")
+        schema = cls(described["kind"], tuple(columns))
+        for place, column in enumerate(columns):
+            with inside(f"columns.{place}"):
+                schema._check_column(column)
+        return schema
+
+    def _check_column(self, column: Column) -> None:
+        """Raise EntryError where no frame can have such a column."""
+        kinds = {type(each) for each in column.categories}
+        alike = len(kinds) <= 1 and len(set(column.categories)) == len(column.categories)
+        require("categories", alike, "must be different ones of one type.")
+        value = 0.0 if column.type != "category" or column.categories else np.nan
+        try:
+            frame = Schema(self.kind, (column,)).wrap(np.array([[value]]))
+            again = _open(frame, "X")[0]
+        except ImportError:  # who has not the library has no such frames
+            return
+        except Exception as error:  # whatever it says of a type that it does not know
+            raise EntryError("dtype", f"must be a type of {self.kind}: {error}") from error
+        fits = column.type == "category" or column_type(again) == column.type
+        require("dtype", fits, f"must be a type for values of type {column.type}.")
 
     # ---- from frames to numbers
 

@@ -9,10 +9,15 @@ from typing import Any
 import numpy as np
 
 from fastar._core.parameters import Array
+from fastar._core.schema import FLAG, Maybe, Record, Whole
+from fastar._data.containers import DTYPE, check_dtype
 from fastar._data.table import Table
 
 _BLOCK_STEPS = 1 << 15
 """Steps of one block of scoring, unless a sequence is longer."""
+
+MOST_STEPS = 1 << 31
+"""Steps of a sequence, and values of a step, that a file may speak of."""
 
 
 class Sequences:
@@ -100,6 +105,12 @@ def _checked(values: Any, name: str) -> Array:
     return array[:, None] if array.ndim == 1 else array
 
 
+_STEPS = Whole(1, MOST_STEPS)
+_DESCRIBED = Record(
+    {"width": _STEPS, "ends": FLAG, "length": Maybe(_STEPS), "longest": _STEPS, "dtype": DTYPE}
+)
+
+
 @dataclass(frozen=True)
 class SequenceLayout:
     """What the sequences of `fit` were.
@@ -123,6 +134,13 @@ class SequenceLayout:
     length: int | None
     longest: int
     dtype: str
+
+    @classmethod
+    def from_json(cls, described: dict[str, Any]) -> SequenceLayout:
+        """Return the layout that a file describes; EntryError if it is none."""
+        _DESCRIBED.check(described, "")
+        check_dtype(described["dtype"])
+        return cls(**described)
 
 
 @dataclass(frozen=True)

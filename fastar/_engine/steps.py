@@ -83,6 +83,13 @@ class StepwiseConditional:
         self.conditional = conditional
         self.zero_init_output = conditional.zero_init_output
 
+    def __repr__(self) -> str:
+        return repr(self.conditional)
+
+    def arrays(self) -> dict[str, Array]:
+        """Return what was learnt, by name."""
+        return self.conditional.arrays()
+
     def encode(self, block: Block, dtype: np.dtype[Any]) -> Steps:
         """Return the steps of a block."""
         return Steps.of(self.conditional.encode(block.values, dtype), block.lengths)
@@ -143,6 +150,14 @@ class LabelConditional(StepwiseConditional):
     def __init__(self, conditional: Conditional, inputs: Conditional) -> None:
         super().__init__(conditional)
         self.inputs = inputs
+
+    def __repr__(self) -> str:
+        return f"{self.conditional!r} of {self.inputs!r}"
+
+    def arrays(self) -> dict[str, Array]:
+        """Return what was learnt of labels and of inputs, by name."""
+        inputs = {f"inputs.{name}": array for name, array in self.inputs.arrays().items()}
+        return {**super().arrays(), **inputs}
 
     def encode(self, block: Block, dtype: np.dtype[Any]) -> Steps:
         """Return labels as steps behind one more, without a label, before anything has entered.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import warnings
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from fastar._core.parameters import Array, zeros_aligned
+from fastar._core.schema import ArrayOf, Listed, Number, Record, Rule, Text, Whole, check_arrays
 from fastar._data.table import BLOCK_ROWS, Examples
 from fastar._engine.model import Composition
 from fastar._engine.scores import total_log_prob
@@ -19,8 +21,6 @@ from fastar.optimizers import Optimizer, Stretches, clip_by_norm
 from fastar.schedules import Schedule
 
 _STEPS_TO_JUDGE = 20
-_FORMAT_1_NAMES = {"since_drop": "epochs_since_rate_drop", "since_best": "epochs_since_best"}
-"""What files of format 1 call two of the numbers of `Progress`."""
 
 
 @dataclass
@@ -36,6 +36,38 @@ class Progress:
     best_iter: int = 0
     loss_curve: list[float] = field(default_factory=list)
     validation_curve: list[float] = field(default_factory=list)
+
+
+_PROGRESS: dict[str, Rule] = {
+    name: Listed(Number()) if name.endswith("curve") else Whole(0) for name in asdict(Progress())
+}
+_SNAPSHOT: dict[str, Rule] = {
+    "entropy": Whole(0),
+    "optimizer": Text(),
+    "network": Text(),
+    "progress": Record({**_PROGRESS, "best_loss": Number()}),
+}
+
+
+def _digest(table: Any, weight: Array, learnt: dict[str, Array] | None = None) -> str:
+    """Return a digest of a table's rows or sequences, contexts and weights, and what they taught.
+
+    Rows without weight are not in the table, but may have taught levels.
+    """
+    sha = hashlib.sha256()
+
+    def add(part: Array) -> None:
+        sha.update(f"{part.dtype.str}{part.shape}".encode())
+        sha.update(np.ascontiguousarray(part).data)
+
+    for part in [weight, *(learnt or {}).values()]:
+        add(part)
+    for where, block in table.blocks():
+        context = table.context(where)
+        parts = [block] if isinstance(block, np.ndarray) else list(vars(block).values())
+        for part in parts if context is None else [*parts, context]:
+            add(part)
+    return sha.hexdigest()
 
 
 class Training:
@@ -123,12 +155,44 @@ class Training:
         }
         return header, arrays
 
+    def identity(self) -> dict[str, Any]:
+        """Return, by what the user gave, all that decides how training goes on from a state.
+
+        The data are a digest: two fits with equal identities end with the same bits.
+        """
+        schedule = repr(self.schedule)
+        if self.schedule.complete_at_max_iter:
+            schedule += f" of max_iter={self.max_iter}"
+        return {
+            "random_state": self.entropy,
+            "solver": repr(self.optimizer),
+            "parameters of the network": repr(self.model.network),
+            "distribution": repr(self.model.conditional),
+            "learning_rate_init": self.learning_rate,
+            "learning_rate": schedule,
+            "alpha": self.alpha,
+            "max_gradient_norm": self.max_gradient_norm,
+            "batch_size": self.batch_size,
+            "tol": self.tol,
+            "n_iter_no_change": self.n_iter_no_change,
+            "data": _digest(self.table, self._share, self.model.conditional.arrays()),
+            "early_stopping, validation_fraction or X_val": (
+                None if self.held_out is None else _digest(*self.held_out)
+            ),
+        }
+
+    def check_snapshot(self, header: dict[str, Any], arrays: dict[str, Array]) -> None:
+        """Raise EntryError unless a file's state is one that `snapshot` returns."""
+        Record(_SNAPSHOT).check(header, "")
+        theta = ArrayOf("f", self.model.theta.shape)
+        slot = ArrayOf("f", (self._stretches.size,))
+        slots = {f"optimizer.{name}": slot for name in self.optimizer_state}
+        check_arrays(arrays, {"theta": theta, "best_theta": theta, **slots})
+
     def restore(self, header: dict[str, Any], arrays: dict[str, Array]) -> None:
         """Take up the state that `snapshot` returned."""
         self.entropy = header["entropy"]
-        self.progress = Progress(
-            **{_FORMAT_1_NAMES.get(key, key): value for key, value in header["progress"].items()}
-        )
+        self.progress = Progress(**header["progress"])
         self.model.theta[:] = arrays["theta"]
         self.best_theta[:] = arrays["best_theta"]
         for slot, vector in self.optimizer_state.items():
@@ -231,8 +295,9 @@ class Training:
         if not math.isfinite(total):
             raise FloatingPointError(
                 f"The log-likelihood became {total} in epoch {epoch} "
-                f"with learning rate {self.rate:.3g}; the last good parameters are kept. "
-                "A smaller 'learning_rate_init' may help."
+                f"with learning rate {self.rate:.3g}. A model that was fitted before stays as it "
+                "was, another one has the last good parameters. A smaller 'learning_rate_init' "
+                "may help."
             )
 
     def _check_last_step(self) -> None:

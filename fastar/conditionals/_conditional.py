@@ -12,6 +12,7 @@ import numpy as np
 
 from fastar._core.inputs import MAY_MISS, Inputs
 from fastar._core.parameters import Array
+from fastar._core.schema import ArrayOf, Record, Rule, check_arrays
 from fastar._core.threads import useful_n_threads
 from fastar._data.table import Table
 from fastar._kernels import _conditionals, _uniforms
@@ -26,6 +27,9 @@ class Likelihood(Protocol):
     @property
     def zero_init_output(self) -> bool:
         """Whether a network's random first outputs would spoil what `constant` gives."""
+
+    def arrays(self) -> dict[str, Array]:
+        """Return what was learnt, by name."""
 
     def encode(self, block: Any, dtype: np.dtype[Any]) -> Any:
         """Return the codes of a table's block."""
@@ -83,6 +87,15 @@ class Conditional(ABC):
         """Return the constructor's arguments."""
         return {}
 
+    @classmethod
+    def settings_rule(cls) -> Record:
+        """Return what `settings` may be in a file."""
+        return Record.of_arguments(cls, cls._settings_rules())
+
+    @classmethod
+    def _settings_rules(cls) -> dict[str, Rule]:
+        return {}
+
     # ---- learning from the data
 
     def fitted(self, table: Table, weight: Array) -> Self:
@@ -98,6 +111,17 @@ class Conditional(ABC):
     def arrays(self) -> dict[str, Array]:
         """Return what `fitted` learnt, by name, for a file."""
         return {**self._learnt, "missing": self.missing}
+
+    def check_arrays(self, arrays: dict[str, Array], n_features: int) -> None:
+        """Raise EntryError unless these are what `arrays` gives of so many features."""
+        rules = self._learnt_rules(n_features)
+        if "missing" in arrays:  # early files are without it where nothing is missing
+            rules = rules | {"missing": ArrayOf("b", (n_features,))}
+        check_arrays(arrays, rules)
+
+    def _learnt_rules(self, n_features: int) -> dict[str, ArrayOf]:
+        """Return what the arrays of `_learn` must be."""
+        return {}
 
     def restored(self, arrays: dict[str, Array], n_features: int) -> Self:
         """Return a copy with what `arrays` gave."""

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.special import expit, softmax
 
 from fastar._core.parameters import Array
+from fastar._core.schema import ArrayOf, Maybe, OneOf, Rule, Whole, require
 from fastar._data.table import Table
 from fastar._kernels._cpu import aligned_empty
 from fastar.conditionals._conditional import Conditional, weighted_mean, whole_near
@@ -75,6 +76,9 @@ class Bernoulli(Conditional):
         return probability
 
 
+_UNKNOWN = ("error", "impossible")
+
+
 class Categorical(Conditional):
     """p(x = level k) = softmax(z)_k over the levels of each column seen in `fit`.
 
@@ -100,6 +104,26 @@ class Categorical(Conditional):
     def settings(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return {"unknown": self.unknown, "cardinality": self.cardinality}
+
+    @classmethod
+    def _settings_rules(cls) -> dict[str, Rule]:
+        return {"unknown": OneOf(_UNKNOWN), "cardinality": Maybe(Whole(1))}
+
+    def check_arrays(self, arrays: dict[str, Array], n_features: int) -> None:
+        """Raise EntryError unless these are what `arrays` gives of so many features."""
+        super().check_arrays(arrays, n_features)
+        levels, counted = arrays["levels"], arrays["n_levels"].astype(np.int64)
+        require("levels", len(levels) == counted.sum(), "must be as many as n_levels counts.")
+        rises = levels[1:] > levels[:-1]
+        rises[np.cumsum(counted)[:-1] - 1] = True  # between two columns
+        require("levels", rises.all(), "must be sorted and different in each column.")
+        if self.cardinality is not None:
+            whole = np.tile(np.arange(counted[0]), n_features)
+            fits = (counted == self.cardinality).all() and np.array_equal(levels, whole)
+            require("levels", fits, f"must be 0 to {self.cardinality - 1}, by cardinality.")
+
+    def _learnt_rules(self, n_features: int) -> dict[str, ArrayOf]:
+        return {"n_levels": ArrayOf("i", (n_features,), 1), "levels": ArrayOf("biuf", (None,))}
 
     @property
     def support(self) -> str:

@@ -10,6 +10,7 @@ from scipy import stats
 from scipy.special import expit, softmax
 
 from fastar._core.parameters import Array
+from fastar._core.schema import SMALLEST, ArrayOf, Maybe, Number, Rule, require
 from fastar._data.table import Table
 from fastar.conditionals._conditional import (
     QUANTILES,
@@ -18,7 +19,13 @@ from fastar.conditionals._conditional import (
     weighted_mean,
     whole_near,
 )
-from fastar.conditionals._real import check_components, check_floor, spread_components
+from fastar.conditionals._real import (
+    COMPONENTS,
+    FLOOR,
+    check_components,
+    check_floor,
+    spread_components,
+)
 
 LARGEST_COUNT = 2**24
 """float32 tells whole numbers apart up to here (as in src/kernels/conditionals/counts.h)."""
@@ -26,6 +33,8 @@ LARGEST_COUNT = 2**24
 
 MOST_LEVELS = 2**22
 """float32 tells the ends of so many levels apart."""
+
+_LARGEST_LEVEL = 1e300
 
 
 class Count(Conditional):
@@ -40,6 +49,10 @@ class Count(Conditional):
         # a power of two, so that a code is exact where the count is
         unit = np.exp2(np.rint(np.log2(np.maximum(variance, 1.0)) / 2))
         return {"mean": mean, "variance": variance, "unit": unit}
+
+    def _learnt_rules(self, n_features: int) -> dict[str, ArrayOf]:
+        each = ArrayOf("f", (n_features,), 0)
+        return {"mean": each, "variance": each, "unit": ArrayOf("f", (n_features,), 1)}
 
     @property
     def unit(self) -> Array:
@@ -179,6 +192,32 @@ class LogisticMixture(Conditional):
             "step": self.step,
             "margin": self.margin,
         }
+
+    @classmethod
+    def _settings_rules(cls) -> dict[str, Rule]:
+        level = Maybe(Number(-_LARGEST_LEVEL, _LARGEST_LEVEL))
+        return {
+            "n_components": COMPONENTS,
+            "low": level,
+            "high": level,
+            "scale_floor": FLOOR,
+            "step": FLOOR,
+            "margin": Number(0, MOST_LEVELS),
+        }
+
+    def check_arrays(self, arrays: dict[str, Array], n_features: int) -> None:
+        """Raise EntryError unless these are what `arrays` gives of so many features."""
+        super().check_arrays(arrays, n_features)
+        low, high = arrays["low"], arrays["high"]
+        for name, each in (("low", low), ("high", high)):
+            require(name, (each == np.rint(each)).all(), "must hold whole numbers.")
+        apart = (low <= high) & (high - low <= MOST_LEVELS)
+        require("high", apart.all(), f"must be above low, by {MOST_LEVELS} at most.")
+
+    def _learnt_rules(self, n_features: int) -> dict[str, ArrayOf]:
+        level = ArrayOf("f", (n_features,), -_LARGEST_LEVEL, _LARGEST_LEVEL)
+        spread = ArrayOf("f", (n_features,), SMALLEST)
+        return {"low": level, "high": level, "centre": level, "spread": spread}
 
     def _learn(self, table: Table, weight: Array) -> dict[str, Array]:
         check_components(self, self.n_components)

@@ -10,9 +10,10 @@ import numpy as np
 
 from fastar._core.inputs import Inputs
 from fastar._core.parameters import Array
+from fastar._core.schema import EntryError, Listed, Rule, inside
 from fastar._data.table import Table
 from fastar.conditionals._conditional import Conditional
-from fastar.conditionals._names import from_name
+from fastar.conditionals._names import SETTINGS, from_name
 
 
 class Mixed(Conditional):
@@ -35,6 +36,24 @@ class Mixed(Conditional):
     def settings(self) -> dict[str, Any]:
         """Return the constructor's arguments, without objects."""
         return {"columns": [{"name": each.name, **each.settings()} for each in self.columns]}
+
+    @classmethod
+    def _settings_rules(cls) -> dict[str, Rule]:
+        return {"columns": Listed(SETTINGS)}
+
+    def check_arrays(self, arrays: dict[str, Array], n_features: int) -> None:
+        """Raise EntryError unless these are what `arrays` gives of so many features."""
+        if len(self.columns) != n_features:
+            raise EntryError("columns", f"must be {n_features}. Got {len(self.columns)}.")
+        rest = {name: array for name, array in arrays.items() if "." not in name}
+        super().check_arrays(rest, n_features)
+        groups = self._groups()
+        for name in arrays.keys() - rest.keys():
+            if name.partition(".")[0] not in map(str, range(len(groups))):
+                raise EntryError(name, "is no array that this fastar knows.")
+        for place, (each, d) in enumerate(groups):
+            with inside(str(place)):
+                each.check_arrays(_within(arrays, place), len(d))
 
     def __repr__(self) -> str:
         return f"Mixed({self.columns!r})"
@@ -64,12 +83,7 @@ class Mixed(Conditional):
         missing = np.zeros(n_features, bool)
         new.groups = []
         for place, (each, d) in enumerate(self._groups()):
-            own = {
-                name.removeprefix(f"{place}."): array
-                for name, array in arrays.items()
-                if name.startswith(f"{place}.")
-            }
-            group = each.restored(own, len(d))
+            group = each.restored(_within(arrays, place), len(d))
             missing[d] = group.missing
             new.groups.append((group, d))
         new.missing = missing
@@ -186,3 +200,13 @@ class Mixed(Conditional):
                     else said[:, place]
                 )
         return out
+
+
+def _within(arrays: dict[str, Array], place: int) -> dict[str, Array]:
+    """Return the arrays of a group, by their own names."""
+    prefix = f"{place}."
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastar._core.schema import Named
 from fastar.conditionals._conditional import Conditional
 from fastar.conditionals._discrete import Bernoulli, Categorical
 from fastar.conditionals._integer import LogisticMixture, NegativeBinomial, Poisson
@@ -23,6 +24,9 @@ BY_NAME: dict[str, type[Conditional]] = {
         NegativeBinomial,
     )
 }
+
+SETTINGS = Named({name: kind.settings_rule for name, kind in BY_NAME.items()})
+"""What the name and the settings of one of them may be in a file."""
 
 
 def from_name(given: Any, **settings: Any) -> Conditional:

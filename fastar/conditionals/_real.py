@@ -9,12 +9,17 @@ import numpy as np
 from scipy.special import ndtr, ndtri, softmax
 
 from fastar._core.parameters import Array
+from fastar._core.schema import SMALLEST, ArrayOf, Number, Rule, Whole
 from fastar._data.table import Table
 from fastar._kernels import _conditionals
 from fastar.conditionals._conditional import QUANTILES, Conditional, sampled_columns, weighted_mean
 
 _NEEDLE = 0.003
 """Deviation with which a component of a common value begins, as a share of the column's."""
+
+
+FLOOR = Number(1e-30, np.finfo(np.float64).max.item())
+COMPONENTS = Whole(1, _conditionals.MAX_COMPONENTS)
 
 
 def check_floor(name: str, owner: Conditional, value: float) -> None:
@@ -93,6 +98,10 @@ class Standardised(Conditional):
         """Return the constructor's arguments."""
         return {"variance_floor": self.variance_floor}
 
+    @classmethod
+    def _settings_rules(cls) -> dict[str, Rule]:
+        return {"variance_floor": FLOOR}
+
     def _learn(self, table: Table, weight: Array) -> dict[str, Array]:
         check_floor("variance_floor", self, self.variance_floor)
         location = weighted_mean(table, weight, lambda block: block.astype(np.float64))
@@ -100,6 +109,10 @@ class Standardised(Conditional):
         rounding = np.finfo(np.float64).eps * np.maximum(np.abs(location), 1e-300)
         constant = np.sqrt(variance) <= 4 * rounding
         return {"location": location, "scale": np.where(constant, 1.0, np.sqrt(variance))}
+
+    def _learnt_rules(self, n_features: int) -> dict[str, ArrayOf]:
+        scale = ArrayOf("f", (n_features,), SMALLEST)
+        return {"location": ArrayOf("f", (n_features,)), "scale": scale}
 
     @property
     def location(self) -> Array:
@@ -273,6 +286,10 @@ class LocationMixture(Standardised):
     def settings(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return {"n_components": self.n_components, **super().settings()}
+
+    @classmethod
+    def _settings_rules(cls) -> dict[str, Rule]:
+        return {"n_components": COMPONENTS, **super()._settings_rules()}
 
     def _learn(self, table: Table, weight: Array) -> dict[str, Array]:
         check_components(self, self.n_components)

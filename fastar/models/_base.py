@@ -4,39 +4,57 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, Self
+from functools import partial
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from fastar import conditionals, networks, optimizers, schedules
 from fastar._core.estimators import BaseEstimator, DensityMixin
-from fastar._core.parameters import Array, zeros_aligned
+from fastar._core.parameters import Array, ParamLayout, zeros_aligned
 from fastar._core.random import generator
+from fastar._core.schema import (
+    OBJECT,
+    ArrayOf,
+    Maybe,
+    Named,
+    Record,
+    Rule,
+    Whole,
+    check_arrays,
+    inside,
+    require,
+)
 from fastar._core.threads import effective_n_threads
 from fastar._core.validation import check_order, check_weight, unchanged_on_error
 from fastar._data.context import Context
 from fastar._data.frame_types import frame_kind
+from fastar._data.frames import Schema
 from fastar._data.table import Examples, Table
 from fastar._engine.model import Composition
 from fastar._engine.support import check_table_support
 from fastar._engine.training import Training
 from fastar.callbacks import ProgressBar
-from fastar.conditionals import Conditional
+from fastar.conditionals import Categorical, Conditional
 from fastar.conditionals._auto import choose_conditional
 from fastar.models._fitted import FittedDensity
 from fastar.models._parameters import DistributionParameter, MissingParameter, TrainingParameters
 from fastar.networks import Network
 from fastar.optimizers import Optimizer
 from fastar.persistence import (
-    DAMAGED,
+    COMMON,
+    COUNT,
+    NUMBERS,
     Persistent,
     SavedState,
+    check_names,
+    check_prefixes,
+    conditional_from_json,
     conditional_to_json,
-    container_from_json,
     container_to_json,
-    from_json,
     prefixed,
+    table_container,
     within,
 )
 
@@ -107,8 +125,11 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
     # ---- fitting
 
     def _fit(self, data: FitData, *, keep: bool, one_pass: bool) -> Self:
-        """Train, from the fitted parameters if there are any and `keep`; or take one pass alone."""
-        diverged = None
+        """Train, from the fitted parameters if there are any and `keep`; or take one pass alone.
+
+        A model that was fitted before is the same after any error.
+        """
+        diverged, was_fitted = None, hasattr(self, "theta_")
         with unchanged_on_error(self):
             training = self._prepare(data, keep and hasattr(self, "theta_"), one_pass)
             callbacks = (
@@ -127,6 +148,8 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
                     self.__dict__.pop("_training_state", None)
                     training.run([*callbacks, ProgressBar()] if self.verbose else callbacks)
             except FloatingPointError as error:
+                if was_fitted:
+                    raise
                 diverged = error
             self._set_fitted_attributes(training)
         if diverged is not None:
@@ -239,31 +262,49 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
         return header, arrays
 
     @classmethod
+    def _header_rules(cls) -> dict[str, Rule]:
+        """Return what the header must have beside the parameters; "context" may be absent."""
+        return {
+            **COMMON,
+            "distribution": OBJECT,
+            "n_features": Whole(1),
+            "network": OBJECT,
+            "n_iter": COUNT,
+            "best_iter": COUNT,
+            "loss_curve": NUMBERS,
+            "validation_curve": NUMBERS,
+        }
+
+    @classmethod
     def _from_state(cls, header: dict[str, Any], arrays: dict[str, Array]) -> Self:
-        """Return the fitted model that `_state` described."""
-        model = cls(**cls._parameters_from_json(header["parameters"], []))
-        n_values = len(arrays["order"])  # those of a row, or of a step
-        conditional = from_json("distribution", header["distribution"])
-        model.distribution_ = conditional.restored(within(arrays, "distribution."), n_values)
-        described = header.get("context")
-        model.context_ = (
-            None if described is None else Context.restored(described, within(arrays, "context."))
+        """Return the fitted model that `_state` described; EntryError if it is damaged."""
+        Record(cls._header_rules(), {"context": Maybe(OBJECT)}).check(header, "")
+        check_arrays(
+            {name: array for name, array in arrays.items() if "." not in name},
+            {"theta": ArrayOf("f", (None,)), "order": ArrayOf("i", (None,), 0)},
         )
-        model.order_ = arrays["order"].astype(np.intp)
-        model.theta_ = zeros_aligned(arrays["theta"].size, arrays["theta"].dtype)
-        model.theta_[:] = arrays["theta"]
+        check_prefixes(arrays, cls._array_prefixes)
+        with inside("parameters"):
+            model = cls._from_parameters(header["parameters"])
+        order, theta, described = arrays["order"], arrays["theta"], header.get("context")
+        n_values = len(order)  # those of a row, or of a step
+        sorts = np.array_equal(np.sort(order), np.arange(n_values))
+        require("order", n_values > 0 and sorts, "must be a permutation.")
+        model.order_ = order.astype(np.intp)
+        model.distribution_ = conditional_from_json(
+            "distribution", header["distribution"], arrays, n_values
+        )
+        with inside("context"):
+            own = within(arrays, "context.")
+            require("arrays", not own or described is not None, "must be none without a context.")
+            model.context_ = None if described is None else Context.restored(described, own)
         model.n_features_in_ = header["n_features"]
         if header["feature_names"]:
             model.feature_names_in_ = np.array(header["feature_names"], object)
-        model._container = container_from_json(header["container"])
         model._restore_own(header, arrays)
-        settings = dict(header["network"])
-        model.network_ = networks.BY_NAME[settings.pop("name")](
-            n_values, model.distribution_.n_outputs, model._sizes()["inputs"], **settings
-        )
-        fits = model.network_.zeros().shape == arrays["theta"].shape
-        if not fits or not np.array_equal(np.sort(model.order_), np.arange(n_values)):
-            raise ValueError(DAMAGED)
+        model.network_ = model._restored_network(header["network"], theta)
+        model.theta_ = zeros_aligned(theta.size, theta.dtype)
+        model.theta_[:] = theta
         model.n_iter_, model.best_iter_ = header["n_iter"], header["best_iter"]
         model.loss_curve_, model.validation_curve_ = (
             header["loss_curve"],
@@ -271,8 +312,32 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
         )
         return model
 
+    def _restored_network(self, described: dict[str, Any], theta: Array) -> Network:
+        """Return the network that a file with these parameters describes."""
+        kinds = {kind.name: partial(kind.settings_rule, theta.size) for kind in self._network_kinds}
+        Named(kinds).check(described, "network")
+        settings, sizes = dict(described), self._sizes()
+        n_values = sizes["n_features"]
+        require("order", len(self.order_) == n_values, f"must have {n_values} entries.")
+        kind = networks.BY_NAME[settings.pop("name")]
+        with inside("network"):
+            network: Network = kind(
+                sizes["n_features"], sizes["n_outputs"], sizes["inputs"], **settings
+            )
+        for name, found in (("dtype", theta.dtype), ("n_context", sizes.get("n_context", 0))):
+            require(f"network.{name}", getattr(network, name) == found, f"must be {found}.")
+        size = ParamLayout(network.shapes, 0).size
+        require("theta", size == theta.size, f"must be {size} numbers. Got {theta.size} instead.")
+        return network
+
+    _network_kinds: ClassVar[tuple[type[Network], ...]]
+    """Those that `_network` may return."""
+    _array_prefixes: ClassVar[tuple[str, ...]] = ("distribution.", "context.")
+    """How the names of the arrays of a file begin, but for theta and order."""
+
+    @abstractmethod
     def _restore_own(self, header: dict[str, Any], arrays: dict[str, Array]) -> None:
-        """Take up what this class alone puts into `_state`."""
+        """Take up the container, and what this class alone puts into `_state`."""
 
 
 class AutoregressiveDensity(
@@ -321,7 +386,8 @@ class AutoregressiveDensity(
         ValueError
             A parameter or an argument breaks a rule that the message names.
         FloatingPointError
-            The log-likelihood became NaN or infinite; the last good parameters are kept.
+            The log-likelihood became NaN or infinite. A model that was fitted before stays as it
+            was; another one has the last good parameters of this fit.
 
         Warns
         -----
@@ -405,3 +471,26 @@ class AutoregressiveDensity(
             "n_context": 0 if self.context_ is None else self.context_.size,
             "dtype": np.dtype(self.dtype),
         }
+
+    # ---- files
+
+    def _restore_own(self, header: dict[str, Any], arrays: dict[str, Array]) -> None:
+        """Take up what kind of table `fit` was given."""
+        n_features = self.n_features_in_
+        self._container = table_container(header["container"], n_features)
+        check_names(header["feature_names"], self._container, n_features)
+        if isinstance(self._container, Schema):
+            _check_categories(self._container, self.distribution_, self.order_)
+
+
+def _check_categories(schema: Schema, conditional: Conditional, order: Array) -> None:
+    """Raise EntryError where levels are no categories of their column."""
+    for place, d in enumerate(order):
+        column, (own, at) = schema.columns[d], conditional.of_column(place)
+        if column.type == "category" and isinstance(own, Categorical):
+            inside_it = np.isin(own.levels[at], np.arange(max(1, len(column.categories))))
+            require(
+                "distribution.levels",
+                inside_it.all(),
+                f"must be numbers of the categories of column {column.name!r}.",
+            )

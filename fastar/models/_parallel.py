@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator
 
 from fastar._core.validation import unwrap_frozen
 from fastar._data.table import BLOCK_ROWS
+from fastar.callbacks import Checkpoint
 
 Result = TypeVar("Result")
 
@@ -57,6 +58,8 @@ class Stop:
 
 # Of the fit that the present thread works for: what an outer mixture stops, its inner ones stop.
 _stop: ContextVar[Stop | None] = ContextVar("stop", default=None)
+# The places of the member that the present thread fits, from the outermost mixture inwards.
+_places: ContextVar[tuple[int, ...]] = ContextVar("places", default=())
 
 
 def on_threads(estimator: Any, n_threads: int) -> Any:
@@ -109,12 +112,12 @@ def fit_each(jobs: Mapping[int, tuple[Any, Any, dict[str, Any]]], n_threads: int
     # Executors and not joblib, which on Ctrl-C leaves its threads to themselves and their results
     # behind.
     stop = _stop.get() or Stop()
-    shares, config = _split_threads(n_threads, len(jobs)), get_config()
+    shares, config, outer = _split_threads(n_threads, len(jobs)), get_config(), _places.get()
     futures: dict[int, Future[None]] = {}
     with ThreadPoolExecutor(min(n_threads, len(jobs))) as pool:
         try:
             for (place, job), share in zip(jobs.items(), shares, strict=True):
-                futures[place] = pool.submit(_fit, *job, share, stop, config)
+                futures[place] = pool.submit(_fit, *job, share, stop, (*outer, place), config)
             _watch(set(futures.values()), stop)
         except KeyboardInterrupt:
             stop.error = KeyboardInterrupt
@@ -145,17 +148,21 @@ def _fit(
     arguments: dict[str, Any],
     n_threads: int,
     stop: Stop,
+    places: tuple[int, ...],
     config: dict[str, Any],
 ) -> None:
     stop.check()
     _stop.set(stop)
-    with config_context(**config), _temporarily_configured(estimator, n_threads, stop):
+    _places.set(places)
+    with config_context(**config), _temporarily_configured(estimator, n_threads, stop, places):
         estimator.fit(X, **arguments)
 
 
 @contextmanager
-def _temporarily_configured(estimator: Any, n_threads: int, stop: Stop) -> Iterator[None]:
-    """Set the threads and the callback of an estimator, or of those inside it, for a while."""
+def _temporarily_configured(
+    estimator: Any, n_threads: int, stop: Stop, places: tuple[int, ...]
+) -> Iterator[None]:
+    """Set the threads and the callbacks of an estimator, or of those inside it, for a while."""
     inside = [estimator] if "n_jobs" in vars(estimator) else estimator.get_params().values()
     owners = [each for each in inside if isinstance(each, BaseEstimator) and "n_jobs" in vars(each)]
     before = [dict(vars(owner)) for owner in owners]
@@ -163,7 +170,7 @@ def _temporarily_configured(estimator: Any, n_threads: int, stop: Stop) -> Itera
         for owner in owners:
             owner.n_jobs = n_threads
             if "callbacks" in vars(owner):
-                owner.callbacks = _with_stop(owner.callbacks, stop)
+                owner.callbacks = _of_member(owner.callbacks, stop, places)
         yield
     finally:
         for owner, attributes in zip(owners, before, strict=True):
@@ -171,10 +178,13 @@ def _temporarily_configured(estimator: Any, n_threads: int, stop: Stop) -> Itera
                 setattr(owner, name, attributes[name])
 
 
-def _with_stop(callbacks: Any, stop: Stop) -> Any:
-    if isinstance(callbacks, list | tuple):
-        return [*callbacks, stop]
+def _of_member(callbacks: Any, stop: Stop, places: tuple[int, ...]) -> Any:
+    """Return the callbacks of the member at these places, and the one that stops it."""
     if callbacks is None:
-        return [stop]
-    # what is no callback stays as it is, for the estimator's own check to refuse
-    return [callbacks, stop] if hasattr(callbacks, "on_epoch_end") else callbacks
+        callbacks = []
+    elif hasattr(callbacks, "on_epoch_end"):
+        callbacks = [callbacks]
+    elif not isinstance(callbacks, list | tuple):
+        return callbacks  # what is no callback stays as it is, for the estimator's check to refuse
+    own = [each.of_member(places) if isinstance(each, Checkpoint) else each for each in callbacks]
+    return [*own, stop]

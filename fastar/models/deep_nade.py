@@ -98,6 +98,8 @@ class DeepNADE(AutoregressiveDensity, OrderParameter):
     def _fit_conditional(self, conditional: Conditional) -> Conditional:
         return conditional.with_gaps()
 
+    _network_kinds = (Orderless,)
+
     def _network(self, sizes: dict[str, Any], seed: int) -> Orderless:
         return Orderless(
             hidden_layer_sizes=check_layer_sizes(self.hidden_layer_sizes),

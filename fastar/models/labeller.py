@@ -11,6 +11,7 @@ from sklearn.utils._param_validation import StrOptions
 
 from fastar._core.estimators import ClassifierMixin
 from fastar._core.parameters import Array
+from fastar._core.schema import FLAG, OBJECT, Record, Rule, require
 from fastar._core.threads import effective_n_threads
 from fastar._core.validation import check_weight
 from fastar._data.labels import LabelledTable, label_numbers, read_labels
@@ -25,7 +26,15 @@ from fastar.models._parameters import COUNT, DISTRIBUTION, parameter, parameters
 from fastar.models._sequences import SequenceEstimator
 from fastar.networks import Recurrent
 from fastar.networks._recurrent_layers import CELLS, State
-from fastar.persistence import SavedState, conditional_to_json, from_json, prefixed, within
+from fastar.persistence import (
+    SavedState,
+    conditional_from_json,
+    conditional_to_json,
+    labels_from_json,
+    labels_to_json,
+    prefixed,
+    sequence_layout,
+)
 
 __all__ = ["SequenceLabeller"]
 
@@ -149,7 +158,8 @@ or Sequences
         ValueError
             A parameter or an argument breaks a rule that the message names.
         FloatingPointError
-            The log-likelihood became NaN or infinite; the last good parameters are kept.
+            The log-likelihood became NaN or infinite. A model that was fitted before stays as it
+            was; another one has the last good parameters of this fit.
 
         Warns
         -----
@@ -235,6 +245,8 @@ or Sequences
     @property
     def _entering(self) -> Conditional:
         return self.inputs_
+
+    _network_kinds = (Recurrent,)
 
     def _network(self, sizes: dict[str, Any], seed: int) -> Recurrent:
         layers = (self.n_hidden,) * self.n_layers
@@ -392,18 +404,33 @@ or Sequences
         header, arrays = super()._state()
         header["labelling"] = {
             "inputs": conditional_to_json(self.inputs_),
-            "classes": {"of": self.classes_.tolist(), "dtype": self.classes_.dtype.str},
+            "classes": labels_to_json(self.classes_),
             "of_sequences": self.of_sequences_,
         }
         return header, arrays | prefixed("inputs.", self.inputs_.arrays())
 
     def _restore_own(self, header: dict[str, Any], arrays: dict[str, Array]) -> None:
         """Take up classes, and what is known of the values that enter."""
+        self._container = sequence_layout(header["container"], self.n_features_in_)
+        require("container.sequences.ends", not self._container.ends, "must be false.")
         described = header["labelling"]
-        inputs = from_json("inputs", described["inputs"])
-        self.inputs_ = inputs.restored(within(arrays, "inputs."), self._container.width)
-        self.classes_ = np.array(described["classes"]["of"], described["classes"]["dtype"])
+        self.inputs_ = conditional_from_json(
+            "inputs", described["inputs"], arrays, self._container.width
+        )
+        self.classes_ = labels_from_json("labelling.classes", described["classes"])
         self.of_sequences_ = described["of_sequences"]
+        K, labels = len(self.classes_), self.distribution_
+        fits = labels.cardinality == K if isinstance(labels, Categorical) else K == 2
+        known = isinstance(labels, Bernoulli | Categorical) and labels.missing.all()
+        require("distribution", fits and known, f"must be that of {K} classes.")
+
+    @classmethod
+    def _header_rules(cls) -> dict[str, Rule]:
+        """Return what the header must have beside the parameters."""
+        own = {"inputs": OBJECT, "classes": OBJECT, "of_sequences": FLAG}
+        return {**super()._header_rules(), "labelling": Record(own)}
+
+    _array_prefixes = (*SequenceEstimator._array_prefixes, "inputs.")
 
 
 def _each(of_one: Any, found: Any) -> Any:

@@ -100,6 +100,8 @@ class MADE(AutoregressiveDensity, OrderParameter, MarkovOrderParameter):
     order_agnostic: bool = parameter(default=False, constraint=["boolean"])
     dropout: float = parameter(default=0.0, constraint=[Interval(Real, 0, 1, closed="left")])
 
+    _network_kinds = (Masked,)
+
     def _network(self, sizes: dict[str, Any], seed: int) -> Masked:
         return Masked(
             hidden_layer_sizes=check_layer_sizes(self.hidden_layer_sizes),
@@ -165,6 +167,8 @@ class FVSBN(AutoregressiveDensity, OrderParameter, MarkovOrderParameter):
     >>> bool(model.score(X) > -0.75)  # at best -log 2 = -0.69; independent columns give -1.39
     True
     """
+
+    _network_kinds = (Masked,)
 
     def _network(self, sizes: dict[str, Any], seed: int) -> Masked:
         return Masked(

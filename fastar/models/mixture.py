@@ -23,6 +23,18 @@ from sklearn.utils.validation import (
 
 from fastar._core.parameters import Array
 from fastar._core.random import generator, set_random_states
+from fastar._core.schema import (
+    FLAG,
+    OBJECT,
+    ArrayOf,
+    Listed,
+    Maybe,
+    Record,
+    Whole,
+    check_arrays,
+    inside,
+    require,
+)
 from fastar._core.threads import effective_n_threads
 from fastar._core.validation import (
     check_count,
@@ -44,16 +56,19 @@ from fastar.models._em import best_weights
 from fastar.models._fitting import fit_arguments
 from fastar.models._parallel import call_each, fit_each, on_threads
 from fastar.persistence import (
-    DAMAGED,
+    COMMON,
+    NUMBERS,
     FrozenMembers,
     Persistent,
     SavedState,
-    container_from_json,
+    check_names,
+    check_prefixes,
     container_to_json,
     describe,
     from_template,
     prefixed,
     restore,
+    table_container,
     template,
     within,
 )
@@ -833,24 +848,35 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
 
     @classmethod
     def _from_state(cls, header: dict[str, Any], arrays: dict[str, Array]) -> Self:
-        """Return the fitted mixture that `_state` described."""
-        members = []
-        for place, (described, is_frozen) in enumerate(
-            zip(header["members"], header["frozen"], strict=True)
-        ):
-            fitted = restore(described, within(arrays, f"members.{place}."))
-            members.append(FrozenEstimator(fitted) if is_frozen else fitted)
-        mixture = cls(**cls._parameters_from_json(header["parameters"], members))
-        weights = mixture.weights_ = arrays["weights"]
-        fits = all(member.n_features_in_ == header["n_features"] for member in members)
-        shaped = weights.shape == (len(members),)
-        if not (fits and shaped and (weights >= 0).all() and np.isclose(weights.sum(), 1)):
-            raise ValueError(DAMAGED)
-        mixture.estimators_ = members
-        mixture.n_features_in_ = header["n_features"]
+        """Return the fitted mixture that `_state` described; EntryError if it is damaged."""
+        n_members = len(header["frozen"]) if isinstance(header.get("frozen"), list) else 0
+        rules = {
+            "n_features": Whole(1),
+            "members": Listed(OBJECT, n_members),
+            "frozen": Listed(FLAG),
+            "validation_curve": Maybe(NUMBERS),
+        }
+        Record({**COMMON, **rules}).check(header, "")
+        own = {name: array for name, array in arrays.items() if not name.startswith("members.")}
+        check_arrays(own, {"weights": ArrayOf("f", (n_members,), 0)})
+        check_prefixes(arrays, tuple(f"members.{place}." for place in range(n_members)))
+        require("weights", np.isclose(arrays["weights"].sum(), 1), "must sum to 1.")
+        n_features, members = header["n_features"], []
+        for place, described in enumerate(header["members"]):
+            with inside(f"members.{place}"):
+                member = restore(described, within(arrays, f"members.{place}."))
+                fits = getattr(member, "n_features_in_", None) == n_features
+                require("n_features", fits, f"must be {n_features}.")
+                require("class", hasattr(member, "score_samples"), "must be a density.")
+            members.append(FrozenEstimator(member) if header["frozen"][place] else member)
+        with inside("parameters"):
+            mixture = cls._from_parameters(header["parameters"], members)
+        mixture.weights_, mixture.estimators_ = arrays["weights"], members
+        mixture.n_features_in_ = n_features
+        mixture._container = table_container(header["container"], n_features)
+        check_names(header["feature_names"], mixture._container, n_features)
         if header["feature_names"]:
             mixture.feature_names_in_ = np.array(header["feature_names"], object)
-        mixture._container = container_from_json(header["container"])
         if header["validation_curve"] is not None:
             mixture.validation_curve_ = header["validation_curve"]
         return mixture
@@ -869,13 +895,17 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
     @classmethod
     def _parameters_from_json(cls, described: dict[str, Any], members: list[Any]) -> dict[str, Any]:
         """Return the parameters that `_parameters_to_json` described."""
-        given = described["estimator"]
         own = {name: value for name, value in described.items() if name != "estimator"}
-        return super()._parameters_from_json(own, members) | {
-            "estimator": [from_template(each, members) for each in given]
-            if isinstance(given, list)
-            else from_template(given, members)
-        }
+        found = super()._parameters_from_json(own, members)
+        require("estimator", "estimator" in described, "must be among the parameters.")
+        given = described["estimator"]
+        with inside("estimator"):
+            found["estimator"] = (
+                [from_template(each, members) for each in given]
+                if isinstance(given, list)
+                else from_template(given, members)
+            )
+        return found
 
 
 def _frozen_members(mixture: Mixture) -> dict[int, list[int]]:

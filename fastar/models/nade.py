@@ -73,6 +73,8 @@ class NADE(AutoregressiveDensity, OrderParameter, MarkovOrderParameter):
     n_hidden: int = parameter(default=500, constraint=COUNT)
     activation: str = parameter(default="sigmoid", constraint=[StrOptions(set(ACTIVATIONS))])
 
+    _network_kinds = (SharedHidden,)
+
     def _network(self, sizes: dict[str, Any], seed: int) -> SharedHidden:
         return SharedHidden(
             n_hidden=self.n_hidden,
@@ -141,6 +143,8 @@ class RNADE(AutoregressiveDensity, OrderParameter, MarkovOrderParameter):
 
     def _conditional(self, name: str) -> Conditional:
         return conditionals.from_name(name, n_components=self.n_components)
+
+    _network_kinds = (SharedHidden,)
 
     def _network(self, sizes: dict[str, Any], seed: int) -> SharedHidden:
         return SharedHidden(

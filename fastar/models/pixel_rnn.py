@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from math import isqrt
 from numbers import Integral
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -168,6 +168,8 @@ class PixelRNN(AutoregressiveDensity):
             return LogisticMixture(low=0, high=self.n_levels - 1)
         return super()._conditional(name)
 
+    _network_kinds = (PixelRecurrent, *_GRIDS.values())
+
     def _network(self, sizes: dict[str, Any], seed: int) -> Network:
         if self.network in _GRIDS:
             grid: Network = _GRIDS[self.network](
@@ -257,9 +259,11 @@ class PixelRNN(AutoregressiveDensity):
             )
         return np.broadcast_to(hidden.reshape(-1, D), (n, D))
 
-    def _restore_own(self, header: dict[str, Any], arrays: dict[str, Array]) -> None:
-        """Take up the shape of an image."""
-        self.image_shape_ = tuple(header["network"]["image_shape"])
+    def _restored_network(self, described: dict[str, Any], theta: Array) -> Network:
+        """Return the network that a file with these parameters describes."""
+        network: Any = super()._restored_network(described, theta)
+        self.image_shape_ = network.image_shape
+        return cast(Network, network)
 
 
 def _is_nested(X: Any) -> bool:

@@ -10,6 +10,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from fastar._core.parameters import Array
 from fastar._core.random import generator
+from fastar._core.schema import require
 from fastar._core.threads import effective_n_threads
 from fastar._core.validation import check_count, check_temperature, check_weight
 from fastar._data.context import Context, encode_context
@@ -31,6 +32,7 @@ from fastar.models._sequences import SequenceEstimator
 from fastar.networks import Recurrent, RecurrentFrames
 from fastar.networks._recurrent import CELLS, State
 from fastar.networks._recurrent_network import SequenceNetwork
+from fastar.persistence import sequence_layout
 
 __all__ = ["GenerativeRNN", "Sequences"]
 
@@ -211,6 +213,8 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
     @property
     def _entering(self) -> Conditional:
         return self.distribution_
+
+    _network_kinds = (Recurrent, RecurrentFrames)
 
     def _network(self, sizes: dict[str, Any], seed: int) -> SequenceNetwork:
         cells: dict[str, Any] = {
@@ -456,3 +460,14 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
             parts = [part[:, 0] for part in parts]
         is_array = self._container.length is not None and not self._container.ends
         return np.array(parts) if is_array and len({*map(len, parts)}) == 1 else parts
+
+    # ---- files
+
+    def _restore_own(self, header: dict[str, Any], arrays: dict[str, Array]) -> None:
+        """Take up what the sequences were."""
+        layout = self._container = sequence_layout(header["container"], self.n_features_in_)
+        natural = np.array_equal(self.order_, np.arange(layout.width + layout.ends))
+        require("order", natural, "must be natural, with a value for each of a step and its end.")
+        end = self.distribution_.of_column(0)[0]
+        begins = isinstance(end, Bernoulli) and isinstance(self.distribution_, Mixed)
+        require("distribution", begins or not layout.ends, "must begin with that of ends.")

@@ -11,6 +11,7 @@ import numpy as np
 
 from fastar._core.inputs import MAY_MISS, ONE_HOT, Inputs
 from fastar._core.parameters import Array, Params
+from fastar._core.schema import Listed, Rule, Whole
 from fastar._core.threads import useful_n_threads
 from fastar._kernels import _cpu, _grid, _recurrent
 from fastar.networks._dense import add_product, product, transposed_product, weight_gradient
@@ -130,6 +131,15 @@ class GridLSTM(Network):
             "n_layers": self.n_layers,
             "n_context": self.n_context,
             "dtype": self.dtype.name,
+        }
+
+    @classmethod
+    def _own_rules(cls, size: Whole) -> dict[str, Rule]:
+        """Return what its own settings may be, `size` being the rule for a number of units."""
+        return {
+            "image_shape": Listed(size, 3),
+            "n_hidden": size,
+            "n_layers": size,
         }
 
     # ---- what enters

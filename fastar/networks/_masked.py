@@ -13,11 +13,12 @@ import numpy as np
 
 from fastar._core.inputs import Inputs
 from fastar._core.parameters import Array, Params
+from fastar._core.schema import FLAG, Either, Listed, Number, OneOf, Rule, Whole
 from fastar._core.threads import useful_n_threads
 from fastar._kernels import _cpu, _inputs, _masked
 from fastar.networks._dense import product, weight_gradient
 from fastar.networks._masks import MaskSet, even_degrees, random_degrees
-from fastar.networks._network import Network
+from fastar.networks._network import DROPOUT, MOST_MEMBERS, SEED, Network
 
 ACTIVATIONS: tuple[str, ...] = _masked.ACTIVATIONS
 _LINEAR = -1
@@ -213,6 +214,23 @@ class Masked(Network):
             "seed": self.seed,
             "n_context": self.n_context,
             "dtype": self.dtype.name,
+        }
+
+    @classmethod
+    def _own_rules(cls, size: Whole) -> dict[str, Rule]:
+        """Return what its own settings may be, `size` being the rule for a number of units."""
+        return {
+            "hidden_layer_sizes": Listed(size),
+            "activation": OneOf(ACTIVATIONS),
+            "direct_connections": FLAG,
+            "degrees": OneOf(("even", "random")),
+            "redrawn": Number(0, 1),
+            "n_masks": Either(Whole(1, MOST_MEMBERS), OneOf(("unlimited",))),
+            "n_scoring_masks": Whole(1, MOST_MEMBERS),
+            "order_agnostic": FLAG,
+            "markov_order": Whole(1),
+            "dropout": DROPOUT,
+            "seed": SEED,
         }
 
     # ---- members: networks that share the parameters, each with masks of its own

@@ -10,6 +10,13 @@ import numpy as np
 
 from fastar._core.inputs import Inputs
 from fastar._core.parameters import Array, ParamLayout, Params, zeros_aligned
+from fastar._core.schema import Number, OneOf, Record, Rule, Whole
+
+MOST_MEMBERS = 1 << 16
+"""Sets of masks or orders that a file may ask for: each takes as long as a network of its own."""
+SEED = Whole(0)
+DROPOUT = Number(0, 1 - 2**-53)
+DTYPE = OneOf(("float32", "float64"))
 
 
 class Network(ABC):
@@ -49,6 +56,20 @@ class Network(ABC):
     @abstractmethod
     def settings(self) -> dict[str, Any]:
         """Return the keyword arguments of the constructor: what a file must keep."""
+
+    @classmethod
+    def settings_rule(cls, n_parameters: int) -> Record:
+        """Return what `settings` may be in a file with so many parameters.
+
+        No size can be larger than that, so that what is made of it is no larger than the file.
+        """
+        common = {"n_context": Whole(0, n_parameters), "dtype": DTYPE}
+        return Record.of_arguments(cls, {**cls._own_rules(Whole(1, n_parameters)), **common})
+
+    @classmethod
+    @abstractmethod
+    def _own_rules(cls, size: Whole) -> dict[str, Rule]:
+        """Return what its own settings may be, `size` being the rule for a number of units."""
 
     # ---- parameters
 

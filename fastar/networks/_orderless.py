@@ -12,11 +12,12 @@ import numpy as np
 
 from fastar._core.inputs import MAY_MISS, ONE_HOT, Inputs
 from fastar._core.parameters import Array, Params
+from fastar._core.schema import Listed, OneOf, Rule, Whole
 from fastar._core.threads import useful_n_threads
 from fastar._kernels import _conditionals, _cpu, _inputs, _masked
 from fastar._kernels._conditionals import OBSERVED
 from fastar.networks._dense import add_product, full_stairs, product, weight_gradient
-from fastar.networks._network import Network
+from fastar.networks._network import MOST_MEMBERS, SEED, Network
 
 ACTIVATIONS: tuple[str, ...] = _masked.ACTIVATIONS
 _LINEAR = -1
@@ -120,6 +121,16 @@ class Orderless(Network):
             "seed": self.seed,
             "n_context": self.n_context,
             "dtype": self.dtype.name,
+        }
+
+    @classmethod
+    def _own_rules(cls, size: Whole) -> dict[str, Rule]:
+        """Return what its own settings may be, `size` being the rule for a number of units."""
+        return {
+            "hidden_layer_sizes": Listed(size, least=1),
+            "activation": OneOf(ACTIVATIONS),
+            "n_orders": Whole(1, MOST_MEMBERS),
+            "seed": SEED,
         }
 
     # ---- members: the same network along other orders

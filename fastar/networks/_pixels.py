@@ -10,10 +10,11 @@ import numpy as np
 
 from fastar._core.inputs import ONE_HOT, Inputs
 from fastar._core.parameters import Array, Params
+from fastar._core.schema import Listed, OneOf, Rule, Whole
 from fastar._data.packed import Steps
 from fastar._kernels import _cpu, _recurrent
 from fastar.networks._dense import add_product, transposed_product, weight_gradient
-from fastar.networks._recurrent_layers import Kept
+from fastar.networks._recurrent_layers import CELLS, Kept
 from fastar.networks._recurrent_network import RecurrentNetwork
 
 NOTHING, CONSTANT = _recurrent.NOTHING, _recurrent.CONSTANT
@@ -97,6 +98,15 @@ class PixelRecurrent(RecurrentNetwork):
         """Return the keyword arguments of the constructor."""
         settings = {"image_shape": list(self.image_shape), **super().settings()}
         return {key: each for key, each in settings.items() if key not in ("bptt", "dropout")}
+
+    @classmethod
+    def _own_rules(cls, size: Whole) -> dict[str, Rule]:
+        """Return what its own settings may be, `size` being the rule for a number of units."""
+        return {
+            "image_shape": Listed(size, 3),
+            "cell": OneOf(CELLS),
+            "hidden_layer_sizes": Listed(size, least=1),
+        }
 
     # ---- what enters
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from fastar._core.parameters import Array, Params
+from fastar._core.schema import Listed, Maybe, OneOf, Rule, Whole
 from fastar._kernels import _recurrent
 from fastar.networks._dense import product, transposed_product
+from fastar.networks._network import DROPOUT
 from fastar.networks._recurrent_layers import CELLS, State
 from fastar.networks._recurrent_network import Cache, SequenceNetwork
 
@@ -39,6 +41,16 @@ class Recurrent(SequenceNetwork):
     """
 
     name = "recurrent"
+
+    @classmethod
+    def _own_rules(cls, size: Whole) -> dict[str, Rule]:
+        """Return what its own settings may be, `size` being the rule for a number of units."""
+        return {
+            "cell": OneOf(CELLS),
+            "hidden_layer_sizes": Listed(size, least=1),
+            "bptt": Maybe(Whole(1)),
+            "dropout": DROPOUT,
+        }
 
     def _outputs(
         self,

@@ -9,7 +9,9 @@ import numpy as np
 
 from fastar._core.inputs import Inputs
 from fastar._core.parameters import Array, Params
-from fastar.networks._recurrent_layers import State
+from fastar._core.schema import Listed, Maybe, OneOf, Rule, Whole
+from fastar.networks._network import DROPOUT
+from fastar.networks._recurrent_layers import CELLS, State
 from fastar.networks._recurrent_network import Cache, SequenceNetwork
 from fastar.networks._shared_hidden import Cache as FrameCache
 from fastar.networks._shared_hidden import SharedHidden
@@ -68,6 +70,17 @@ class RecurrentFrames(SequenceNetwork):
     def settings(self) -> dict[str, Any]:
         """Return the keyword arguments of the constructor."""
         return {"n_frame_hidden": self.n_frame_hidden, **super().settings()}
+
+    @classmethod
+    def _own_rules(cls, size: Whole) -> dict[str, Rule]:
+        """Return what its own settings may be, `size` being the rule for a number of units."""
+        return {
+            "cell": OneOf(CELLS),
+            "hidden_layer_sizes": Listed(size, least=1),
+            "n_frame_hidden": size,
+            "bptt": Maybe(Whole(1)),
+            "dropout": DROPOUT,
+        }
 
     # ---- parameters: those of the layers have numbers in their names
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from fastar._core.inputs import Inputs
 from fastar._core.parameters import Array, Params
+from fastar._core.schema import FLAG, OneOf, Rule, Whole
 from fastar._core.threads import useful_n_threads
 from fastar._kernels import _cpu, _inputs, _nade
 from fastar.networks._dense import add_product, product, transposed_product, weight_gradient
@@ -98,6 +99,16 @@ class SharedHidden(Network):
             "dtype": self.dtype.name,
             "rescaled": self.rescaled,
             "n_context": self.n_context,
+        }
+
+    @classmethod
+    def _own_rules(cls, size: Whole) -> dict[str, Rule]:
+        """Return what its own settings may be, `size` being the rule for a number of units."""
+        return {
+            "n_hidden": size,
+            "activation": OneOf(ACTIVATIONS),
+            "markov_order": Whole(1),
+            "rescaled": FLAG,
         }
 
     @property

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, has_fit_para
 
 from fastar._core.parameters import Array
 from fastar._core.random import generator, set_random_states
+from fastar._core.schema import OBJECT, SMALLEST, ArrayOf, Listed, Number, Record, Rule, require
 from fastar._core.validation import check_weight, unchanged_on_error
 from fastar._data.columns import Columns
 from fastar._data.reading import dense, read
@@ -111,6 +112,28 @@ class GenerativeClassifier(PersistentTool, ClassifierMixin, BaseEstimator):  # t
         self.calibration_fraction = calibration_fraction
         self.n_particles = n_particles
         self.random_state = random_state
+
+    _densities = Record({"densities_": Listed(OBJECT)})
+    _labels = Record({}, {"classes_": OBJECT})
+
+    @classmethod
+    def _learnt_rules(cls, n_features: int) -> dict[str, Rule | ArrayOf]:
+        """Return what its own attributes may be in a file."""
+        return {
+            "classes_": ArrayOf("biuf", (None,)),
+            "class_prior_": ArrayOf("f", (None,), SMALLEST, 1),
+            "threshold_": Number(),
+        }
+
+    def _check_densities(self) -> None:
+        """Raise EntryError where the densities are not those that the tool has."""
+        K = len(self.classes_)
+        rises = (self.classes_[1:] > self.classes_[:-1]).all()
+        require("own.classes_", K > 0 and rises, "must be sorted and different.")
+        sums = len(self.class_prior_) == K and np.isclose(self.class_prior_.sum(), 1)
+        require("own.class_prior_", sums, f"must be {K} numbers that sum to 1.")
+        n = 1 if self.shared else K
+        require("densities.densities_", len(self.densities_) == n, f"must be {n}.")
 
     def fit(self, X: Any, y: Any, *, sample_weight: Any = None) -> Self:
         """Fit p(x | y) of every class.

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastar._core.parameters import Array
 from fastar._core.random import generator
+from fastar._core.schema import OBJECT, ArrayOf, Number, OneOf, Record, Rule
 from fastar._core.validation import unchanged_on_error
 from fastar._data.frame_types import frame_kind
 from fastar._data.reading import dense, read
@@ -109,6 +110,19 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
         self.mutation_rate = mutation_rate
         self.calibration_fraction = calibration_fraction
         self.random_state = random_state
+
+    _densities = Record({"density_": OBJECT}, {"background_": OBJECT})
+
+    @classmethod
+    def _learnt_rules(cls, n_features: int) -> dict[str, Rule | ArrayOf]:
+        """Return what its own attributes may be in a file."""
+        return {
+            "background_": OneOf((None,)),
+            "_centre": Number(),
+            "offset_": Number(),
+            "_feature_centre": ArrayOf("f", (n_features,), finite=False),
+            "calibration_scores_": ArrayOf("f", (None,), finite=False),
+        }
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Fit the density to a part of the rows, and score the others.

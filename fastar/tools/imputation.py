@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastar._core.parameters import Array
 from fastar._core.random import set_random_states
+from fastar._core.schema import OBJECT, ArrayOf, Record, Rule, Whole
 from fastar._core.validation import unchanged_on_error
 from fastar._data.reading import read, table_like
 from fastar.models import NADE
@@ -89,6 +90,14 @@ class DensityImputer(PersistentTool, OneToOneFeatureMixin, TransformerMixin, Bas
         self.n_draws = n_draws
         self.n_particles = n_particles
         self.random_state = random_state
+
+    _densities = Record({"density_": OBJECT})
+    _asked = "impute"
+
+    @classmethod
+    def _learnt_rules(cls, n_features: int) -> dict[str, Rule | ArrayOf]:
+        """Return what its own attributes may be in a file."""
+        return {"_seed": Whole(0, 2**32 - 1)}
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Fit the density.
