@@ -13,6 +13,8 @@ import fastar
 from fastar import PixelRNN
 from fastar.conditionals import Categorical
 
+pytestmark = pytest.mark.kernels
+
 NETWORKS = ["recurrent", "row_lstm", "diagonal_bilstm"]
 VARIANTS = [("recurrent", {"cell": cell}) for cell in ("tanh", "gru", "lstm")]
 VARIANTS += [(name, {}) for name in NETWORKS[1:]]

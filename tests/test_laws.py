@@ -27,6 +27,8 @@ from common import (
 )
 from scipy import stats
 
+pytestmark = pytest.mark.kernels
+
 every_model = pytest.mark.parametrize("name", MODELS)
 every_conditional = pytest.mark.parametrize("conditional", CONDITIONALS)
 every_composition = pytest.mark.parametrize(("name", "conditional"), COMPOSITIONS)

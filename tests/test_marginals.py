@@ -9,6 +9,8 @@ from fastar import Mixture
 from fastar._engine import particles
 from fastar._kernels._conditionals import FREE, HELD, WEIGHED
 
+pytestmark = pytest.mark.kernels
+
 D = 5
 VARIANTS = {
     "one network": {},
