@@ -226,19 +226,23 @@ def test_a_conditional_sees_the_markov_window_and_nothing_else(
     D = 6
     settings = {"order": ORDERS[order](D), "markov_order": k, "dtype": dtype}
     model, X = fitted(name, conditional, D=D, **settings)
+    before = model.conditionals(X[:40])
     for position, column in enumerate(model.order_):
         outside = model.order_[: max(0, position - k)]
         inside = model.order_[max(0, position - k) : position]
         for others, sees in ((outside, False), (inside, len(inside) > 0)):
             changed = X[:40].copy()
             changed[:, others] = X[100:140][:, others]
-            said = [numbers_of(model, rows, X.std(axis=0), column) for rows in (X[:40], changed)]
+            both = (before, model.conditionals(changed))
+            said = [numbers_of(model, each, X.std(axis=0), column) for each in both]
             assert (np.abs(said[0] - said[1]).max() > tolerance) == sees
 
 
-def numbers_of(model, X, scale, column):
-    """Return the parameters of the column's conditional, in units of the column."""
-    said = model.conditionals(X)
+def numbers_of(model, said, scale, column):
+    """Return the parameters of the column's conditional, in units of the column.
+
+    said: what `conditionals` returned.
+    """
     if model.distribution_.name == "mixed":
         said = said[column]
     elif isinstance(said, dict):
