@@ -76,10 +76,19 @@ def note_calls(called):
 
         return call
 
+    modules = {path.stem: import_module(f"fastar._kernels.{path.stem}") for path in STUBS}
+    places = [(module, *each) for module in modules.values() for each in vars(module).items()]
     for path in STUBS:
-        module = import_module(f"fastar._kernels.{path.stem}")
         for name in declared(path):
-            setattr(module, name, noted(f"{path.stem}.{name}", getattr(module, name)))
+            function = getattr(modules[path.stem], name)
+            noting = noted(f"{path.stem}.{name}", function)
+            for (
+                module,
+                place,
+                value,
+            ) in places:  # the function's own module, and those that import it
+                if value is function:
+                    setattr(module, place, noting)
 
 
 def main(isa, path):

@@ -399,7 +399,8 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
         steps = model.conditional.encode(table.take(slice(None)), model.dtype)  # type: ignore[arg-type]
         given = self._encoded(context, n)
         raw, state = network.step(model.params, steps, state, n_threads, given)  # type: ignore[arg-type]
-        scores = self.distribution_.log_prob(raw, steps.codes, n_threads)[1]  # type: ignore[attr-defined]
+        logp, _ = self.distribution_.log_prob(raw, steps.codes, n_threads)  # type: ignore[attr-defined]
+        scores = logp.sum(axis=1, dtype=np.float64)  # in the order of score_features
         return np.ascontiguousarray(scores.reshape(T, n).T), state
 
     def sample(
