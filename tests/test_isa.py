@@ -82,11 +82,8 @@ def note_calls(called):
         for name in declared(path):
             function = getattr(modules[path.stem], name)
             noting = noted(f"{path.stem}.{name}", function)
-            for (
-                module,
-                place,
-                value,
-            ) in places:  # the function's own module, and those that import it
+            # in the function's own module, and in those that import it
+            for module, place, value in places:
                 if value is function:
                     setattr(module, place, noting)
 
