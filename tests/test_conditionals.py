@@ -22,6 +22,8 @@ from fastar import conditionals
 from fastar._core import threads
 from fastar._data.table import Table
 
+pytestmark = pytest.mark.kernels
+
 SHAPES = [(1, 1), (7, 2), (8, 3), (9, 17), (65, 100), (3, 16)]
 TOLERANCE = {"float32": 2e-6, "float64": 1e-14}
 

@@ -27,6 +27,8 @@ from test_laws import every_network
 import fastar
 from fastar._data.context import Context
 
+pytestmark = pytest.mark.kernels
+
 every_model = pytest.mark.parametrize("name", MODELS)
 every_composition = pytest.mark.parametrize(("name", "conditional"), COMPOSITIONS)
 

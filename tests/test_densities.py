@@ -26,6 +26,8 @@ from fastar import conditionals
 from fastar._core import threads
 from fastar._data.table import Table
 
+pytestmark = pytest.mark.kernels
+
 
 @pytest.fixture(autouse=True)
 def threads_for_small_work(monkeypatch):

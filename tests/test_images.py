@@ -13,6 +13,8 @@ import fastar
 from fastar import PixelRNN
 from fastar.conditionals import Categorical
 
+pytestmark = pytest.mark.kernels
+
 NETWORKS = ["recurrent", "row_lstm", "diagonal_bilstm"]
 VARIANTS = [("recurrent", {"cell": cell}) for cell in ("tanh", "gru", "lstm")]
 VARIANTS += [(name, {}) for name in NETWORKS[1:]]
@@ -230,7 +232,7 @@ def test_samples_have_the_models_own_probabilities(network, settings, n_layers, 
     estimator, _, _, context = composed(
         network, with_context=with_context, n_layers=n_layers, **settings
     )
-    n = 20_000
+    n = 8_000
     own = None if context is None else np.repeat(context[:1], n, axis=0)
     drawn = estimator.sample(n, context=own, random_state=0).reshape(n, -1)
     every = np.array(list(itertools.product([0, 1], repeat=12)))
@@ -364,7 +366,7 @@ def test_what_is_hidden_first_is_weighed_by_what_comes_after(network):
     model = far(fit(make(network), X), 0.5)
     upper = np.arange(3)[:, None] < np.array([1] * 4)
     n = 2000
-    drawn = model.complete(X[:1], upper, n_draws=n, n_particles=20_000, random_state=0)[0]
+    drawn = model.complete(X[:1], upper, n_draws=n, n_particles=8_000, random_state=0)[0]
     assert (drawn[:, 1:] == X[0, 1:]).all()
     every = np.repeat(X[:1], 16, axis=0)
     every[:, 0] = list(itertools.product([0, 1], repeat=4))
@@ -373,7 +375,7 @@ def test_what_is_hidden_first_is_weighed_by_what_comes_after(network):
     np.testing.assert_allclose(observed / n, p / p.sum(), atol=0.06)
     known = np.where(upper, np.nan, X[:1].astype(float)).reshape(1, -1)
     exact = np.log(p.sum())
-    assert model.log_marginal(known, n_particles=20_000, random_state=0) == pytest.approx(
+    assert model.log_marginal(known, n_particles=8_000, random_state=0) == pytest.approx(
         exact, abs=0.05
     )
 
@@ -403,5 +405,5 @@ def test_bars_are_learnt():
     rng = np.random.default_rng(0)
     X = np.repeat(rng.integers(0, 2, (400, 1, 5)), 5, axis=1).astype(np.uint8)
     for network in NETWORKS:
-        model = fit(make(network, n_hidden=16, max_iter=40), X)
+        model = fit(make(network, n_hidden=16, max_iter=25), X)
         assert model.score(X) > -5 * np.log(2) - 0.3

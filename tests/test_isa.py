@@ -1,47 +1,157 @@
-"""Every instruction set: the kernels' tests run again in a process that is forced to it."""
+"""Every instruction set: the kernels' laws run again in processes that are forced to it.
 
+They are the tests marked `kernels`: whole files by `pytestmark`, or one test. This file is also the
+program of such a process: it writes which laws passed and which compiled functions they called.
+"""
+
+import ast
+import functools
+import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from common import run_python
 
+from fastar import _kernels
 from fastar._kernels import _cpu
 
 HERE = Path(__file__).parent
-FILES = [
-    "test_kernels.py",
-    "test_masked_kernels.py",
-    "test_conditionals.py",
-    "test_densities.py",
-    "test_missing.py",
-    "test_optimizers.py",
-    "test_recurrent.py",
-    "test_recurrent_kernels.py",
-]
 NAMES = ["baseline", "avx2", "avx512"]
+OTHERS = [name for name in NAMES if name != _cpu.isa_name]
+STUBS = sorted(Path(_kernels.__file__).parent.glob("_*.pyi"))
+# Their subject is Python: what they call of the kernels is the same calls as the marked files make,
+# or, in test_golden.py and test_format_1.py, is kept for the baseline instruction set alone.
+UNMARKED = {
+    "test_classification.py",
+    "test_containers.py",
+    "test_detection.py",
+    "test_estimators.py",
+    "test_fitting.py",
+    "test_format_1.py",
+    "test_frames.py",
+    "test_golden.py",
+    "test_imputation.py",
+    "test_interruptions.py",
+    "test_isa.py",
+    "test_mixed.py",
+    "test_mixture.py",
+    "test_persistence.py",
+    "test_plotting.py",
+    "test_structure.py",
+    "test_training.py",
+    "test_validation.py",
+}
 
 
-def run_tests(isa):
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-        + [str(HERE / name) for name in FILES],
+class Report:
+    """A pytest plugin that notes the outcome of each law."""
+
+    def __init__(self):
+        self.outcomes = {"passed": [], "skipped": [], "failed": []}
+
+    def pytest_runtest_logreport(self, report):
+        if report.when == "call" or not report.passed:
+            self.outcomes[report.outcome].append(report.nodeid)
+
+
+def declared(path):
+    """Return the names of the functions that the stub of a compiled module declares."""
+    body = ast.parse(path.read_text()).body
+    return [each.name for each in body if isinstance(each, ast.FunctionDef)]
+
+
+def note_calls(called):
+    """Let every compiled function add its name to the set when it is called."""
+
+    def noted(name, function):
+        @functools.wraps(function, updated=())
+        def call(*arguments, **keywords):
+            called.add(name)
+            return function(*arguments, **keywords)
+
+        return call
+
+    modules = {path.stem: import_module(f"fastar._kernels.{path.stem}") for path in STUBS}
+    places = [(module, *each) for module in modules.values() for each in vars(module).items()]
+    for path in STUBS:
+        for name in declared(path):
+            function = getattr(modules[path.stem], name)
+            noting = noted(f"{path.stem}.{name}", function)
+            # in the function's own module, and in those that import it
+            for module, place, value in places:
+                if value is function:
+                    setattr(module, place, noting)
+
+
+def main(isa, path):
+    """Run the marked laws, and write what they did."""
+    report, called = Report(), set()
+    note_calls(called)
+    options = ["-q", "-m", "kernels", "-k", "not scikit_learns_own_checks"]
+    status = pytest.main([str(HERE), "-p", "no:cacheprovider", *options], plugins=[report])
+    done = {"isa": _cpu.isa_name, "called": sorted(called)} | report.outcomes
+    Path(path).write_text(json.dumps(done))
+    return status
+
+
+def run_laws(isa, path):
+    done = subprocess.run(
+        [sys.executable, __file__, isa, path],
         env=os.environ | {"FASTAR_ISA": isa, "OMP_WAIT_POLICY": "passive"},
         cwd=HERE,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1200,
     )
+    if f"FASTAR_ISA is {isa!r}, but this processor runs" in done.stderr:
+        return None
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(path.read_text())
 
 
-@pytest.mark.parametrize("isa", [name for name in NAMES if name != _cpu.isa_name])
-def test_kernels_agree_with_the_textbook_on_every_instruction_set(isa):
-    done = run_tests(isa)
-    if "but this processor runs" in done.stdout + done.stderr:
-        pytest.skip(f"this processor does not run {isa}")
-    assert done.returncode == 0, done.stdout
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory):
+    """Return by instruction set what its process wrote; two processes run at a time."""
+    folder = tmp_path_factory.mktemp("reports")
+    with ThreadPoolExecutor(2) as pool:
+        started = {isa: pool.submit(run_laws, isa, folder / isa) for isa in OTHERS}
+    return started
+
+
+@pytest.fixture(params=OTHERS)
+def report(request, reports):
+    report = reports[request.param].result()
+    if report is None:
+        pytest.skip(f"this processor does not run {request.param}")
+    assert report["isa"] == request.param
+    return report
+
+
+def test_the_kernels_laws_hold_on_every_instruction_set(report, capsys):
+    with capsys.disabled():
+        print(f"\n{report['isa']}: {len(report['passed'])} laws passed")
+    assert not report["failed"]
+    assert not report["skipped"]
+    files = {law.split("::")[0].rpartition("/")[2] for law in report["passed"]}
+    assert files == {path.name for path in HERE.glob("test_*.py")} - UNMARKED
+
+
+def test_every_instruction_set_runs_the_same_laws(reports):
+    passed = [report.result()["passed"] for report in reports.values() if report.result()]
+    for each in passed:
+        assert len(each) == len(passed[0])
+        assert set(each) == set(passed[0])
+
+
+def test_every_compiled_function_is_called_on_every_instruction_set(report):
+    there = {f"{path.stem}.{name}" for path in STUBS for name in declared(path)}
+    assert {name.split(".")[0] for name in there} == {path.stem for path in STUBS}
+    assert there == set(report["called"])
 
 
 def test_fastar_isa_forces_an_instruction_set():
@@ -53,3 +163,7 @@ def test_an_unknown_fastar_isa_is_refused_with_the_choices():
     code = "try: import fastar\nexcept ImportError as error: print(error)"
     message = run_python(code, FASTAR_ISA="mmx")
     assert "FASTAR_ISA must be one of baseline, avx2, avx512. Got 'mmx' instead." in message
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -15,6 +15,8 @@ from fastar._kernels import _cpu, _inputs
 from fastar.conditionals import Categorical
 from fastar.networks import SharedHidden
 
+pytestmark = pytest.mark.kernels
+
 ROWS = [1, 7, 8, 9, 65]
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
 

@@ -16,6 +16,8 @@ import fastar
 from fastar import SequenceLabeller
 from fastar._data.sequences import Sequences
 
+pytestmark = pytest.mark.kernels
+
 unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 CELLS = ["tanh", "gru", "lstm"]
 every_cell = pytest.mark.parametrize("cell", CELLS)

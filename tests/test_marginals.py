@@ -9,6 +9,8 @@ from fastar import Mixture
 from fastar._engine import particles
 from fastar._kernels._conditionals import OBSERVED, SAMPLED, WEIGHTED
 
+pytestmark = pytest.mark.kernels
+
 D = 5
 VARIANTS = {
     "one network": {},
@@ -38,7 +40,7 @@ def test_a_marginal_is_the_sum_over_all_that_is_missing(name, conditional, varia
         return
     model, X = fitted(name, conditional, D=D, order="random", **VARIANTS[variant])
     X = with_holes(X[:8])
-    estimate = model.log_marginal(X, n_particles=40_000, random_state=0)
+    estimate = model.log_marginal(X, n_particles=15_000, random_state=0)
     # some evidence is so unlikely that few samples carry its weight
     np.testing.assert_allclose(estimate, by_exhaustion(model, X, conditional), atol=0.15)
     assert (model.marginal_ess_ > 1000).all()

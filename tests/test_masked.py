@@ -39,6 +39,8 @@ from fastar import Mixture, optimizers
 from fastar._core import threads
 from fastar.callbacks import Checkpoint, History
 
+pytestmark = pytest.mark.kernels
+
 DEPTHS = {1: (9,), 2: (9, 5), 3: (3, 6, 4)}
 # Of MADE: several networks that share one set of parameters ...
 MEMBERS = {

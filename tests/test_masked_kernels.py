@@ -33,6 +33,8 @@ from fastar._kernels import _cpu, _masked
 from fastar.networks import Masked
 from fastar.networks._masks import MaskSet
 
+pytestmark = pytest.mark.kernels
+
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 every_activation = pytest.mark.parametrize("activation", ACTIVATIONS)
 examples = hypothesis.settings(

@@ -23,6 +23,8 @@ from fastar._engine.training import Training
 from fastar._kernels import _inputs
 from fastar.networks import Masked, SharedHidden
 
+pytestmark = pytest.mark.kernels
+
 D = 8
 NETWORKS = {
     "shared hidden layer": (SharedHidden, {"n_hidden": 5, "activation": "tanh"}),

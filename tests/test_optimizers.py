@@ -9,6 +9,8 @@ from common import DTYPES, SCHEDULES, SOLVERS, assert_same_bits
 from fastar import optimizers, schedules
 from fastar._core import threads
 
+pytestmark = pytest.mark.kernels
+
 RATE, DECAY = 0.05, 0.3
 
 

@@ -15,6 +15,8 @@ from fastar import DeepNADE
 from fastar._data.table import Table
 from fastar._engine.scores import total_log_prob
 
+pytestmark = pytest.mark.kernels
+
 unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 every_conditional = pytest.mark.parametrize("conditional", CONDITIONALS)
 every_discrete = pytest.mark.parametrize("conditional", DISCRETE)

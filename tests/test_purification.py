@@ -6,6 +6,8 @@ import pytest
 from common import COMPOSITIONS, COUNTS, DISCRETE, MODELS, REAL, fit, fitted, make
 from scipy import sparse
 
+pytestmark = pytest.mark.kernels
+
 D = 4
 WHOLE = [*DISCRETE, *COUNTS]
 

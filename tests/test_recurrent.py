@@ -13,6 +13,8 @@ import fastar
 from fastar import GenerativeRNN
 from fastar.models.rnn import Sequences
 
+pytestmark = pytest.mark.kernels
+
 unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 CELLS = ["tanh", "gru", "lstm"]
 every_cell = pytest.mark.parametrize("cell", CELLS)

@@ -11,6 +11,8 @@ from test_recurrent import every_cell, frames, make, sigmoid, unconverged
 
 import fastar
 
+pytestmark = pytest.mark.kernels
+
 every_depth = pytest.mark.parametrize("n_layers", [1, 2])
 
 

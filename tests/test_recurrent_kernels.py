@@ -13,6 +13,8 @@ from fastar.conditionals import Bernoulli, Categorical, Gaussian
 from fastar.networks import Recurrent, _recurrent_layers
 from fastar.networks._recurrent import CELLS
 
+pytestmark = pytest.mark.kernels
+
 LENGTHS = np.array([1, 9, 7, 4, 7, 2, 1])
 LEVELS = 5
 INPUTS = Inputs(LEVELS + 1, np.array([3], np.uint8), True)  # levels that may be missing

@@ -15,6 +15,8 @@ from test_recurrent import DATA, every_cell, every_depth, every_kind, make, sequ
 
 import fastar
 
+pytestmark = pytest.mark.kernels
+
 NAMES = np.array(["a", "b"], object)
 
 

@@ -1,5 +1,6 @@
 """The same bits for any number of threads; forks; limits; memory."""
 
+import functools
 import os
 import signal
 import sys
@@ -61,14 +62,21 @@ def life(name, conditional, n_jobs):
     }
 
 
+@functools.cache
+def of_one_thread(name, conditional):
+    return life(name, conditional, 1)
+
+
+@pytest.mark.kernels
 @pytest.mark.parametrize("n_jobs", [2, 3, 8, None, -1])
 @every_composition
 def test_everything_has_the_same_bits_for_any_number_of_jobs(
     name, conditional, n_jobs, threads_for_small_work
 ):
-    assert_same(life(name, conditional, 1), life(name, conditional, n_jobs))
+    assert_same(of_one_thread(name, conditional), life(name, conditional, n_jobs))
 
 
+@pytest.mark.kernels
 @every_model
 def test_the_same_bits_for_any_batch_of_scoring(name):
     X = DATA["bernoulli"](700, 30)

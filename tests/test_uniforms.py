@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from fastar._kernels import _cpu, _uniforms
 
+pytestmark = pytest.mark.kernels
+
 STREAMS = 8
 
 

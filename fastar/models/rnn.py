@@ -374,7 +374,8 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
         steps = model.codes(table.take(slice(None)))
         given = self._encoded(context, n)
         raw, state = network.step(model.params, steps, state, n_threads, given)
-        scores = self.distribution_.log_prob(raw, steps.codes, n_threads)[1]
+        logp, _ = self.distribution_.log_prob(raw, steps.codes, n_threads)
+        scores = logp.sum(axis=1, dtype=np.float64)  # in the order of score_features
         return np.ascontiguousarray(scores.reshape(T, n).T), state
 
     def sample(
