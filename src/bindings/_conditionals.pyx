@@ -1,7 +1,8 @@
 """Log-densities, gradients and draws of the output distributions."""
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
+from cpython.pycapsule cimport PyCapsule_GetContext, PyCapsule_GetPointer, PyCapsule_New, PyCapsule_SetContext
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from cython cimport floating
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t, int64_t, uint8_t
@@ -65,6 +66,8 @@ cdef const conditionals_f64* f64 = conditionals_f64_for(isa)
 
 KINDS = ("bernoulli", "categorical", "gaussian", "laplace", "gaussian_mixture", "laplace_mixture",
          "logistic_mixture", "poisson", "negative_binomial")
+OUTPUTS = (1, 1, 2, 2, 3, 3, 3, 1, 2)  # of a feature of each kind, of each of its levels or components
+MIXTURES = [place for place, kind in enumerate(KINDS) if kind.endswith("_mixture")]
 MAX_COMPONENTS = FASTAR_COMPONENTS
 FREE, HELD, WEIGHED = FASTAR_FREE, FASTAR_HELD, FASTAR_WEIGHED  # what a walk does with a code; HELD is 0
 FEATURE = np.dtype([("kind", np.int32), ("count", np.int32), ("unit", np.float64), ("floor", np.float64),
@@ -75,6 +78,7 @@ cdef void free_draw(object capsule) noexcept:
     cdef const char* name = (b"fastar.draw_f32" if PyCapsule_IsValid(capsule, b"fastar.draw_f32")
                              else b"fastar.draw_f64")
     PyMem_Free(PyCapsule_GetPointer(capsule, name))
+    Py_DECREF(<object>PyCapsule_GetContext(capsule))
 
 
 cdef extern from "Python.h":
@@ -96,6 +100,7 @@ cdef class Kernel:
     """
 
     cdef readonly int64_t n_noise
+    cdef int64_t n_outputs
     cdef object features
     cdef const int32_t[::1] stretches
     cdef bint may_miss
@@ -105,6 +110,13 @@ cdef class Kernel:
             raise ValueError("features must be a contiguous vector of FEATURE")
         if not len(features) or not ((features["kind"] >= 0) & (features["kind"] < len(KINDS))).all():
             raise ValueError("features must hold at least one, and known kinds alone")
+        is_mixture = np.isin(features["kind"], MIXTURES)
+        is_counted = is_mixture | (features["kind"] == KINDS.index("categorical"))
+        if (features["count"][is_counted] < 1).any() or (features["count"][is_mixture] > MAX_COMPONENTS).any():
+            raise ValueError("features must have a level or component each, and mixtures at most "
+                             f"{MAX_COMPONENTS} components")
+        count = np.where(is_counted, features["count"].astype(np.int64), 1)
+        self.n_outputs = (np.array(OUTPUTS)[features["kind"]] * count).max()
         self.features = features
         self.n_noise = n_noise
         self.may_miss = may_miss
@@ -118,16 +130,18 @@ cdef class Kernel:
         return conditional_spec(<const feature_spec*>&features[0], self.stretches.shape[0] - 1,
                                 &self.stretches[0], self.may_miss, temperature)
 
-    cdef check(self, int64_t n, int64_t D, codes):
+    cdef check(self, int64_t n, int64_t D, int64_t P, codes):
         if codes.shape[0] != n or codes.shape[1] != D:
             raise ValueError("raw and codes differ in shape")
         if len(self.features) != D:
             raise ValueError("raw and features differ in the number of features")
+        if P < self.n_outputs:
+            raise ValueError(f"raw must have {self.n_outputs} outputs a feature. Got {P} instead.")
 
     def log_prob(self, const floating[:, :, ::1] raw, const floating[:, ::1] codes, int n_threads):
         """Return logp (n, D) and its row sums (n,) in double precision."""
         cdef int64_t n = raw.shape[0], D = raw.shape[1], P = raw.shape[2], r
-        self.check(n, D, codes)
+        self.check(n, D, P, codes)
         cdef floating[:, ::1] logp = aligned_empty((n, D), np.float32 if floating is float else np.float64)
         cdef double[::1] total = np.empty(n)
         cdef conditional_spec spec = self.spec(1)
@@ -142,7 +156,7 @@ cdef class Kernel:
                  const floating[::1] scale, int n_threads):
         """Return the row sums of logp (n,) and scale[r] * d logp / d raw (n, D, P)."""
         cdef int64_t n = raw.shape[0], D = raw.shape[1], P = raw.shape[2], r
-        self.check(n, D, codes)
+        self.check(n, D, P, codes)
         if scale.shape[0] != n:
             raise ValueError("raw and scale differ in the number of rows")
         dtype = np.float32 if floating is float else np.float64
@@ -162,14 +176,14 @@ cdef class Kernel:
     def draw(self, dtype, double temperature):
         """Return the capsule with which a network draws values of this conditional.
 
-        It points into this object: keep the object while the capsule is used.
+        It points into this object, which lives as long as the capsule.
         """
         return self.capsule(dtype, temperature, self.n_noise, 0)
 
     def mode(self, dtype):
         """Return the capsule with which a network takes the most probable code between two.
 
-        These bounds stand in for the noise of each feature. It points into this object.
+        These bounds stand in for the noise of each feature. It points into this object, which lives as long.
         """
         return self.capsule(dtype, 1, 2, 1)
 
@@ -183,14 +197,19 @@ cdef class Kernel:
             draw32[0] = draw_f32(f32.draw, f32.weigh, n_noise, self.spec(temperature))
             if mode:
                 draw32.function = f32.mode
-            return PyCapsule_New(draw32, "fastar.draw_f32", free_draw)
+            return self.kept_by(PyCapsule_New(draw32, "fastar.draw_f32", free_draw))
         draw64 = <draw_f64*>PyMem_Malloc(sizeof(draw_f64))
         if draw64 == NULL:
             raise MemoryError()
         draw64[0] = draw_f64(f64.draw, f64.weigh, n_noise, self.spec(temperature))
         if mode:
             draw64.function = f64.mode
-        return PyCapsule_New(draw64, "fastar.draw_f64", free_draw)
+        return self.kept_by(PyCapsule_New(draw64, "fastar.draw_f64", free_draw))
+
+    cdef kept_by(self, capsule):
+        Py_INCREF(self)
+        PyCapsule_SetContext(capsule, <void*>self)
+        return capsule
 
 
 def choose(draw, int64_t d, floating[:, ::1] raw, const floating[:, ::1] noise, held, floating[::1] codes,
