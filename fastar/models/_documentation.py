@@ -53,7 +53,7 @@ warm_start : bool, default=False
 random_state : int, RandomState instance or None, default=None
 n_jobs : int or None, default=None
     Threads; None and -1 stand for all cores this process may use. The results are the same for
-    any number.
+    any number; more than 256 (or than there are cores) are never started.
 verbose : int, default=0
     1 shows a progress bar.
 callbacks : list of callbacks or None, default=None
