@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from fastar._core.inputs import ONE_HOT, Inputs
+from fastar._core.lazy import lazy
 from fastar._core.parameters import Array, Params
 from fastar._core.threads import useful_n_threads
 from fastar._data.packed import Steps
@@ -113,7 +113,7 @@ class PixelRecurrent(Network):
 
     # ---- what enters
 
-    @cached_property
+    @lazy
     def source(self) -> Array:
         """What enters for each value (D, E): places of values, NOTHING, or CONSTANT - v."""
         C = self.image_shape[2]
