@@ -106,6 +106,11 @@ def test_levels_are_the_most_frequent_and_counts_the_median():
     )
     draws = np.array([[[1, 5, 1.0]], [[0, 9, 2.0]], [[1, 7, 6.0]]])
     np.testing.assert_allclose(model._centre(draws), [[1, 7, 3]])
+    for n in range(1, 40, 2):
+        draws = np.random.default_rng(n).poisson(20, (n, 4, 3)).astype(float)
+        np.testing.assert_array_equal(
+            model._centre(draws)[:, 1], np.median(draws[:, :, 1], axis=0), strict=True
+        )
 
 
 @unconverged

@@ -709,7 +709,7 @@ class Interrupt:
 
     def on_epoch_end(self, training):
         if self.begun in self.fits and training.progress.epoch == 2:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         elif self.begun not in self.fits and training.progress.epoch == 3:
             return True
         return None
@@ -751,7 +751,7 @@ class InterruptSoon(Interrupt):
 
     def send(self):
         self.sent = time.monotonic()
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
     def on_epoch_end(self, training):
         pass

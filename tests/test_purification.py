@@ -3,7 +3,20 @@
 import numpy as np
 import pandas as pd
 import pytest
-from common import COMPOSITIONS, COUNTS, DISCRETE, MODELS, REAL, fit, fitted, make
+from common import (
+    COMPOSITIONS,
+    CONDITIONALS,
+    COUNTS,
+    DATA,
+    DISCRETE,
+    MODELS,
+    REAL,
+    distribution,
+    fit,
+    fitted,
+    make,
+    run_python,
+)
 from scipy import sparse
 
 pytestmark = pytest.mark.kernels
@@ -66,6 +79,34 @@ def test_nothing_moves_further_than_epsilon_and_rows_do_not_touch_each_other(nam
     np.testing.assert_array_equal(model.set_params(n_jobs=3).purify(X, 1), repaired)
     np.testing.assert_array_equal(model.purify(X[7:9], 1), repaired[7:9])
     assert model.score(repaired) > model.score(X)
+
+
+@pytest.mark.parametrize("conditional", CONDITIONALS)
+@pytest.mark.parametrize("name", MODELS)
+def test_gaps_stay_and_what_is_beside_them_is_repaired(name, conditional):
+    X = DATA[conditional](200, 5).astype(np.float64)
+    X[np.random.default_rng(0).random(X.shape) < 0.2] = np.nan
+    frame = pd.DataFrame(X)
+    model = fit(make(name, distribution=distribution(conditional, 5)), frame)
+    low, high = model._model().conditional.interval(X, np.ones(5), np.dtype("float64"))
+    np.testing.assert_array_equal(np.isnan(low), np.isnan(X))
+    np.testing.assert_array_equal(np.isnan(high), np.isnan(X))
+    repaired = model.purify(frame, 1)
+    np.testing.assert_array_equal(repaired.isna(), frame.isna())
+    assert np.nanmax(np.abs(repaired.to_numpy(float) - X)) <= 1 + 1e-9
+    assert model.score(repaired) > model.score(frame)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_missing_category_does_not_end_the_process(name):
+    run_python(
+        "import sys; sys.path.insert(0, chr(46)); import numpy as np, pandas as pd\n"
+        "from common import fit, make\n"
+        "gaps = pd.Categorical(['x', 'y', None] * 20)\n"
+        "X = pd.DataFrame({'a': gaps, 'b': np.arange(60.0)})\n"
+        f"repaired = fit(make({name!r}), X).purify(X, 0.5)\n"
+        "assert repaired['a'].equals(X['a'])"
+    )
 
 
 @pytest.mark.parametrize("settings", [{"n_masks": 3}, {"n_masks": 3, "order_agnostic": True}])

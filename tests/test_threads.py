@@ -23,7 +23,7 @@ from common import (
 )
 
 from fastar._core import threads
-from fastar._core.threads import effective_n_threads, useful_n_threads
+from fastar._core.threads import MAX_THREADS, effective_n_threads, useful_n_threads
 
 every_model = pytest.mark.parametrize("name", MODELS)
 every_composition = pytest.mark.parametrize(("name", "conditional"), COMPOSITIONS)
@@ -92,6 +92,25 @@ def test_n_jobs_counts_like_scikit_learns():
     assert effective_n_threads(3) == 3
     assert effective_n_threads(-2) == max(1, N_CORES - 1)
     assert effective_n_threads(-100) == 1
+
+
+def test_threads_are_capped_by_a_number():
+    most = max(N_CORES, MAX_THREADS)
+    assert [effective_n_threads(n) for n in (most, 10**5, 10**9, 10**30)] == [most] * 4
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_as_many_threads_as_anybody_asks_for_do_not_end_the_process(name):
+    run_python(
+        "import sys; sys.path.insert(0, chr(46)); import numpy as np\n"
+        "from common import fitted\n"
+        f"model, X = fitted({name!r}, n=2000)\n"
+        "drawn = model.sample(1500, random_state=0)\n"
+        "for n_jobs in (10**5, 10**9):\n"
+        "    model.set_params(n_jobs=n_jobs)\n"
+        "    assert (model.sample(1500, random_state=0) == drawn).all()\n"
+        "    assert np.isfinite(model.score(X))"
+    )
 
 
 def test_small_work_has_one_thread():

@@ -11,6 +11,9 @@ _forked = False
 # Multiply-adds below which waking a thread costs more than it saves (a few microseconds).
 _WORTH_A_THREAD = 200_000
 
+MAX_THREADS = 256
+"""The most threads that a call uses, unless there are more cores: each has a stack of its own."""
+
 
 def _after_fork() -> None:
     # GNU OpenMP's pool does not survive a fork: a child that enters a parallel region of more than
@@ -30,16 +33,20 @@ def _allowed() -> int:
 
 
 def effective_n_threads(n_jobs: int | None) -> int:
-    """Return the threads that `n_jobs` stands for: None and -1 all cores, -2 all but one."""
+    """Return the threads that `n_jobs` stands for: None and -1 all cores, -2 all but one.
+
+    No more than `MAX_THREADS` or the cores, whichever is more.
+    """
     if n_jobs == 0:
         raise ValueError(
             "The 'n_jobs' parameter must be None or an int other than 0. Got 0 instead."
         )
     if _forked:
         return 1
+    cores = _allowed()
     if n_jobs is None:
-        return _allowed()
-    return n_jobs if n_jobs > 0 else max(1, _allowed() + 1 + n_jobs)
+        return cores
+    return min(n_jobs, max(cores, MAX_THREADS)) if n_jobs > 0 else max(1, cores + 1 + n_jobs)
 
 
 def useful_n_threads(n_threads: int, multiply_adds: float) -> int:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from importlib import import_module
 from numbers import Real
 from typing import Any, NoReturn
 
 import numpy as np
 
+from fastar._core.lazy import lazy
 from fastar._core.parameters import Array
 from fastar._data.containers import cast
 
@@ -41,7 +41,7 @@ class Column:
     categories: tuple[Any, ...]
     missing: bool
 
-    @cached_property
+    @lazy
     def numbers(self) -> dict[Any, int]:
         """Number of each category."""
         return {category: number for number, category in enumerate(self.categories)}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
+from fastar._core.lazy import lazy
 from fastar._core.parameters import Array
 
 
@@ -46,12 +46,12 @@ class Steps:
         """Return the number of sequences."""
         return int(self.counts[0]) if len(self.counts) else 0
 
-    @cached_property
+    @lazy
     def first(self) -> Array:
         """Where each t begins, and the end (T + 1,)."""
         return np.concatenate([[0], np.cumsum(self.counts)]).astype(np.int64)
 
-    @cached_property
+    @lazy
     def before(self) -> Array | slice:
         """Where the step before stands, for every step but first ones."""
         if self.counts[0] == self.counts[-1]:
@@ -59,7 +59,7 @@ class Steps:
         parts = [self.first[t] + np.arange(m) for t, m in enumerate(self.counts[1:])]
         return np.concatenate(parts)
 
-    @cached_property
+    @lazy
     def entering(self) -> Array:
         """What enters before each step but first ones (N - n, E)."""
         if self.inputs is not None:

@@ -29,7 +29,7 @@ class Kernel:
         """Return the row sums of logp (n,) and scale[r] * d logp / d raw (n, D, P)."""
 
     def draw(self, dtype: DTypeLike, temperature: float) -> object:
-        """Return the capsule with which a network draws values; keep this object meanwhile."""
+        """Return the capsule with which a network draws values; it keeps this object."""
 
     def mode(self, dtype: DTypeLike) -> object:
         """Return the capsule with which a network takes the most probable code between bounds."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
 from fastar._core.inputs import MAY_MISS, Inputs
+from fastar._core.lazy import lazy, state_without_lazy
 from fastar._core.parameters import Array
 from fastar._core.schema import ArrayOf, Record, Rule, check_arrays
 from fastar._core.threads import useful_n_threads
@@ -76,12 +76,7 @@ class Conditional(ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         # what is computed from the rest stays with the object: a copy may learn from other data
-        kind = type(self)
-        return {
-            key: value
-            for key, value in vars(self).items()
-            if not isinstance(getattr(kind, key, None), cached_property)
-        }
+        return state_without_lazy(self)
 
     def settings(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
@@ -208,7 +203,7 @@ class Conditional(ABC):
         """Return how many rows of input weights each feature (D,) uses when it is there."""
         return np.ones(self.n_features, np.int32)
 
-    @cached_property
+    @lazy
     def inputs(self) -> Inputs:
         """How codes enter a network."""
         flags = np.full(self.n_features, self.one_hot, np.uint8) | (MAY_MISS * self.missing)
@@ -242,7 +237,7 @@ class Conditional(ABC):
         features["count"], features["unit"], features["floor"] = count, unit, floor
         return features
 
-    @cached_property
+    @lazy
     def kernel(self) -> _conditionals.Kernel:
         """The compiled log-density, its gradient and its draws."""
         return _conditionals.Kernel(
@@ -280,6 +275,7 @@ class Conditional(ABC):
         Every `rows` rows of it have a stream of their own, seeded by `rng`.
         """
         normal, n_blocks = self.normal_noise(), -(-len(out) // rows)
+        n_threads = max(1, min(n_threads, n_blocks))
         if not normal.all():
             seeds = rng.bit_generator.random_raw(n_blocks * _uniforms.N_SEEDS)
             flat = out.reshape(len(out), -1)
@@ -297,7 +293,7 @@ class Conditional(ABC):
                     (len(mine), int(normal.sum())), dtype=out.dtype
                 )
 
-        if n_threads == 1 or n_blocks == 1:
+        if n_threads == 1:
             for i in range(n_blocks):
                 fill(i)
             return

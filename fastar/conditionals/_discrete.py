@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from functools import cached_property
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 from scipy.special import expit, softmax
 
+from fastar._core.lazy import lazy
 from fastar._core.parameters import Array
 from fastar._core.schema import ArrayOf, Maybe, OneOf, Rule, Whole, require
 from fastar._data.table import Table
@@ -156,7 +156,7 @@ class Categorical(Conditional):
             "n_levels": np.array([len(each) for each in known], np.int32),
         }
 
-    @cached_property
+    @lazy
     def levels(self) -> list[Array]:
         """The levels of each column, sorted."""
         return np.split(self._learnt["levels"], np.cumsum(self.n_levels)[:-1])
@@ -232,7 +232,7 @@ class Categorical(Conditional):
             low[:, d] = np.searchsorted(levels, column - wide)
             high[:, d] = np.searchsorted(levels, column + wide, side="right") - 1
         if block.dtype.kind == "f":
-            low[np.isnan(block)] = np.nan
+            low[np.isnan(block)] = high[np.isnan(block)] = np.nan
         return low, high
 
     def constant(self, table: Table, weight: Array) -> Array:

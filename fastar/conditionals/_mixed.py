@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from fastar._core.inputs import Inputs
+from fastar._core.lazy import lazy
 from fastar._core.parameters import Array
 from fastar._core.schema import EntryError, Listed, Rule, inside
 from fastar._data.table import Table
@@ -163,7 +163,7 @@ class Mixed(Conditional):
         """Return how many rows of input weights each feature (D,) uses when it is there."""
         return self._of_features(lambda group: group.n_levels)
 
-    @cached_property
+    @lazy
     def inputs(self) -> Inputs:
         """How codes enter a network."""
         flags = self._of_features(lambda group: group.inputs.input_flags)

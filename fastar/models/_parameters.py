@@ -161,7 +161,7 @@ class TrainingParameters:
         constraint=[Integral, None],
         doc="""int or None, default=None
         Threads; None and -1 stand for all cores this process may use. The results are the same for
-        any number.""",
+        any number; more than 256 (or than there are cores) are never started.""",
     )
     verbose: int = parameter(
         default=0,

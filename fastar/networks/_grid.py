@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 
 from fastar._core.inputs import MAY_MISS, ONE_HOT, Inputs
+from fastar._core.lazy import lazy
 from fastar._core.parameters import Array, Params
 from fastar._core.schema import Listed, Rule, Whole
 from fastar._core.threads import useful_n_threads
@@ -144,7 +144,7 @@ class GridLSTM(Network):
 
     # ---- what enters
 
-    @cached_property
+    @lazy
     def source(self) -> Array:
         """The places of the values that enter the first layer for each value (D, E), or NOTHING."""
         C = self.image_shape[2]
@@ -153,7 +153,7 @@ class GridLSTM(Network):
         before = [(0, j, 0) for j in range(-_REACH * C, 0)]
         return neighbours((*self._grid, 1), above + before)
 
-    @cached_property
+    @lazy
     def _window(self) -> Inputs:
         """How they enter: as numbers."""
         may_miss = self.inputs.input_flags.max() & MAY_MISS

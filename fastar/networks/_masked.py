@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from fastar._core.inputs import Inputs
+from fastar._core.lazy import lazy
 from fastar._core.parameters import Array, Params
 from fastar._core.schema import FLAG, Either, Listed, Number, OneOf, Rule, Whole
 from fastar._core.threads import useful_n_threads
@@ -54,7 +54,7 @@ class Wiring:
     outputs: Array
     """Stored position of each sorted output."""
 
-    @cached_property
+    @lazy
     def all(self) -> list[Connection]:
         """Every connection."""
         return [*self.layers, *([self.direct] if self.direct else [])]
@@ -283,7 +283,7 @@ class Masked(Network):
         """Return the connections of a member."""
         return self._only_wiring if self.n_masks == 1 else self._wired(self.masks(member))
 
-    @cached_property
+    @lazy
     def _only_wiring(self) -> Wiring:
         return self._wired(self.masks(0))
 
@@ -615,7 +615,7 @@ class Masked(Network):
         direct = packed(wiring.direct, walk.direct) if wiring.direct and walk.direct else None
         return walk, [*(layers or [None]), direct]
 
-    @cached_property
+    @lazy
     def _only_walk(self) -> Walk:
         return self._walk(self._only_wiring)
 
@@ -647,7 +647,7 @@ class Masked(Network):
         stored[:, order] = raw
         return stored
 
-    @cached_property
+    @lazy
     def _size(self) -> int:
         return sum(math.prod(shape) for shape in self.shapes.values())
 

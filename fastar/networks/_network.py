@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastar._core.inputs import Inputs
+from fastar._core.lazy import state_without_lazy
 from fastar._core.parameters import Array, ParamLayout, Params, zeros_aligned
 from fastar._core.schema import Number, OneOf, Record, Rule, Whole
 
@@ -52,6 +53,10 @@ class Network(ABC):
         return type(other) is type(self) and repr(self) == repr(other)
 
     __hash__ = None  # type: ignore[assignment]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # some of what is computed from the rest is compiled, and cannot be pickled
+        return state_without_lazy(self)
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:

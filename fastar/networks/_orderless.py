@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from fastar._core.inputs import MAY_MISS, ONE_HOT, Inputs
+from fastar._core.lazy import lazy
 from fastar._core.parameters import Array, Params
 from fastar._core.schema import Listed, OneOf, Rule, Whole
 from fastar._core.threads import useful_n_threads
@@ -42,7 +42,7 @@ class Weights:
     params: Params
     order: Array
 
-    @cached_property
+    @lazy
     def outputs(self) -> Array:
         """Each feature's own weights (D, P, H), or (D, H, P) where they are many."""
         depth = sum(name[0] == "c" for name in self.params)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from fastar._core.inputs import ONE_HOT, Inputs
+from fastar._core.lazy import lazy
 from fastar._core.parameters import Array, Params
 from fastar._core.schema import Listed, OneOf, Rule, Whole
 from fastar._data.packed import Steps
@@ -110,7 +110,7 @@ class PixelRecurrent(RecurrentNetwork):
 
     # ---- what enters
 
-    @cached_property
+    @lazy
     def source(self) -> Array:
         """What enters for each value (D, E): places of values, NOTHING, or CONSTANT - v."""
         C = self.image_shape[2]

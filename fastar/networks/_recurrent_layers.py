@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from fastar._core.inputs import Inputs
+from fastar._core.lazy import lazy
 from fastar._core.parameters import Array, Params
 from fastar._data.packed import Steps
 from fastar._kernels import _cpu, _recurrent
@@ -43,7 +43,7 @@ class Kept:
     slots: Array | None
     mask: Array | None
 
-    @cached_property
+    @lazy
     def given(self) -> Array:
         """The units that further layers and the outputs see."""
         return self.h if self.mask is None else self.h * self.mask

@@ -164,7 +164,7 @@ class DensityImputer(PersistentTool, OneToOneFeatureMixin, TransformerMixin, Bas
             if kind in _LEVELS:
                 best[rows, column] = _most_frequent(drawn)
             elif kind in _WHOLE:
-                best[rows, column] = np.quantile(drawn, 0.5, axis=0, method="closest_observation")
+                best[rows, column] = np.quantile(drawn, 0.5, axis=0, method="inverted_cdf")
             else:
                 best[rows, column] = drawn.mean(axis=0)
         return best

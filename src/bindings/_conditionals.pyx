@@ -1,7 +1,10 @@
 """Log-densities, gradients and draws of the output distributions."""
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from cpython.pycapsule cimport PyCapsule_GetName, PyCapsule_GetPointer, PyCapsule_New
+from cpython.pycapsule cimport (
+    PyCapsule_GetContext, PyCapsule_GetName, PyCapsule_GetPointer, PyCapsule_New, PyCapsule_SetContext,
+)
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from cython cimport floating
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t, int64_t, uint8_t
@@ -31,6 +34,8 @@ cdef const conditionals_table* f64 = conditionals_for(isa, True)
 
 KINDS = ("bernoulli", "categorical", "gaussian", "laplace", "gaussian_mixture", "laplace_mixture",
          "logistic_mixture", "poisson", "negative_binomial")
+OUTPUTS = (1, 1, 2, 2, 3, 3, 3, 1, 2)  # of a feature of each kind, of each of its levels or components
+MIXTURES = [place for place, kind in enumerate(KINDS) if kind.endswith("_mixture")]
 MAX_COMPONENTS = FASTAR_COMPONENTS
 # What a walk does with a code; OBSERVED is 0.
 OBSERVED, SAMPLED, WEIGHTED = FASTAR_OBSERVED, FASTAR_SAMPLED, FASTAR_WEIGHTED
@@ -40,6 +45,7 @@ FEATURE = np.dtype([("kind", np.int32), ("count", np.int32), ("unit", np.float64
 
 cdef void free_draw(object capsule) noexcept:
     PyMem_Free(PyCapsule_GetPointer(capsule, PyCapsule_GetName(capsule)))
+    Py_DECREF(<object>PyCapsule_GetContext(capsule))
 
 
 cdef class Kernel:
@@ -57,6 +63,7 @@ cdef class Kernel:
     """
 
     cdef readonly int64_t n_noise
+    cdef int64_t n_outputs
     cdef object features
     cdef const int32_t[::1] stretches
     cdef bint may_miss
@@ -66,6 +73,13 @@ cdef class Kernel:
             raise ValueError("features must be a contiguous vector of FEATURE")
         if not len(features) or not ((features["kind"] >= 0) & (features["kind"] < len(KINDS))).all():
             raise ValueError("features must hold at least one, and known kinds alone")
+        is_mixture = np.isin(features["kind"], MIXTURES)
+        is_counted = is_mixture | (features["kind"] == KINDS.index("categorical"))
+        if (features["count"][is_counted] < 1).any() or (features["count"][is_mixture] > MAX_COMPONENTS).any():
+            raise ValueError("features must have a level or component each, and mixtures at most "
+                             f"{MAX_COMPONENTS} components")
+        count = np.where(is_counted, features["count"].astype(np.int64), 1)
+        self.n_outputs = (np.array(OUTPUTS)[features["kind"]] * count).max()
         self.features = features
         self.n_noise = n_noise
         self.may_miss = may_miss
@@ -79,17 +93,19 @@ cdef class Kernel:
         return conditional_spec(<const feature_spec*>&features[0], self.stretches.shape[0] - 1,
                                 &self.stretches[0], self.may_miss, temperature)
 
-    cdef check(self, int64_t n, int64_t D, codes):
+    cdef check(self, int64_t n, int64_t D, int64_t P, codes):
         if codes.shape[0] != n or codes.shape[1] != D:
             raise ValueError("raw and codes differ in shape")
         if len(self.features) != D:
             raise ValueError("raw and features differ in the number of features")
+        if P < self.n_outputs:
+            raise ValueError(f"raw must have {self.n_outputs} outputs a feature. Got {P} instead.")
 
     def log_prob(self, const floating[:, :, ::1] raw, const floating[:, ::1] codes, int n_threads):
         """Return logp (n, D) and its row sums (n,) in double precision."""
         cdef const conditionals_table* kernels = f32 if floating is float else f64
         cdef int64_t n = raw.shape[0], D = raw.shape[1], P = raw.shape[2], r
-        self.check(n, D, codes)
+        self.check(n, D, P, codes)
         cdef floating[:, ::1] logp = aligned_empty((n, D), np.float32 if floating is float else np.float64)
         cdef double[::1] total = np.empty(n)
         cdef conditional_spec spec = self.spec(1)
@@ -102,7 +118,7 @@ cdef class Kernel:
         """Return the row sums of logp (n,) and scale[r] * d logp / d raw (n, D, P)."""
         cdef const conditionals_table* kernels = f32 if floating is float else f64
         cdef int64_t n = raw.shape[0], D = raw.shape[1], P = raw.shape[2], r
-        self.check(n, D, codes)
+        self.check(n, D, P, codes)
         if scale.shape[0] != n:
             raise ValueError("raw and scale differ in the number of rows")
         dtype = np.float32 if floating is float else np.float64
@@ -118,14 +134,14 @@ cdef class Kernel:
     def draw(self, dtype, double temperature):
         """Return the capsule with which a network draws values of this conditional.
 
-        It points into this object: keep the object while the capsule is used.
+        It points into this object, which lives as long as the capsule.
         """
         return self.capsule(dtype, temperature, self.n_noise, 0)
 
     def mode(self, dtype):
         """Return the capsule with which a network takes the most probable code between two.
 
-        These bounds stand in for the noise of each feature. It points into this object.
+        These bounds stand in for the noise of each feature. It points into this object, which lives as long.
         """
         return self.capsule(dtype, 1, 2, 1)
 
@@ -138,7 +154,10 @@ cdef class Kernel:
         draw[0] = draw_spec(kernels.draw, kernels.weigh, n_noise, self.spec(temperature))
         if mode:
             draw.function = kernels.mode
-        return PyCapsule_New(draw, draw_name(is_double), free_draw)
+        capsule = PyCapsule_New(draw, draw_name(is_double), free_draw)
+        Py_INCREF(self)  # what the draw points to lives as long as the capsule
+        PyCapsule_SetContext(capsule, <void*>self)
+        return capsule
 
 
 def choose(draw, int64_t d, floating[:, ::1] raw, const floating[:, ::1] noise, held, floating[::1] codes,

@@ -122,7 +122,7 @@ static void mode(int64_t n, int64_t d, conditional_spec spec, real *raw, int64_t
     const feature_spec *f = spec.features + d;
     switch (f->kind) {
     case FASTAR_BERNOULLI: bernoulli_mode(n, raw, raw_stride, bounds, bounds_stride, codes); break;
-    case FASTAR_CATEGORICAL: categorical_mode(n, raw, raw_stride, bounds, bounds_stride, codes); break;
+    case FASTAR_CATEGORICAL: categorical_mode(n, f, raw, raw_stride, bounds, bounds_stride, codes); break;
     case FASTAR_GAUSSIAN:
     case FASTAR_LAPLACE: single_mode(n, raw, raw_stride, bounds, bounds_stride, codes); break;
     case FASTAR_GAUSSIAN_MIXTURE:

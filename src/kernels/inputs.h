@@ -1,7 +1,7 @@
 /* What a network is fed: for each row of codes (n, D), the list of changes to a weighted sum of its inputs.
  *
  * Feature d owns rows d * Q .. d * Q + Q - 1 of the input weights. A numeric feature adds x_d * W[d * Q],
- * a one-hot feature W[d * Q + x_d] (nothing where x_d < 0), a missing one W[d * Q + Q - 1]; features from d + 1 on see it, with a Markov order k up to d + k only:
+ * a one-hot feature W[d * Q + x_d] (nothing where x_d is none of 0 .. Q - 1), a missing one W[d * Q + Q - 1]; features from d + 1 on see it, with a Markov order k up to d + k only:
  * at d + k + 1 it is taken away again. Zeros change nothing and are left out. */
 #ifndef FASTAR_INPUTS_H
 #define FASTAR_INPUTS_H

@@ -6,14 +6,14 @@
 
 INLINE void categorical_feature(int with_gradient, int64_t K, int64_t P, const real *z, real code, real scale,
                                 real *logp, real *g) {
-    const int64_t x = (int64_t)code;
-    const real top = largest(K, z);
-    if (x < 0 || x >= K) {
+    if (!(code >= 0 && code < (real)K)) {
         *logp = -(real)INFINITY;
         if (with_gradient)
             memset(g, 0, P * sizeof(real));
         return;
     }
+    const int64_t x = (int64_t)code;
+    const real top = largest(K, z);
     vec sum = vset1(0);
     for (int64_t k = 0; k < K; k += VL) {
         int m = lanes(K - k);
@@ -45,12 +45,15 @@ static void categorical_draw(int64_t n, const feature_spec *f, double temperatur
         codes[r] = (real)draw_level(f->count, raw + r * raw_stride, temperature, noise[r * noise_stride]);
 }
 
-static void categorical_mode(int64_t n, const real *raw, int64_t raw_stride, const real *bounds, int64_t bounds_stride,
-                             real *codes) {
+/* A level whatever the bounds are. */
+static void categorical_mode(int64_t n, const feature_spec *f, const real *raw, int64_t raw_stride, const real *bounds,
+                             int64_t bounds_stride, real *codes) {
+    const real last = (real)(f->count - 1);
     for (int64_t r = 0; r < n; r++) {
         const real *z = raw + r * raw_stride, *bound = bounds + r * bounds_stride;
-        int64_t best = (int64_t)bound[0];
-        for (int64_t k = best + 1; k <= (int64_t)bound[1]; k++)
+        const real low = bound[0] > 0 ? bound[0] : 0, high = bound[1] < last ? bound[1] : last;
+        int64_t best = (int64_t)(low < last ? low : last);
+        for (int64_t k = best + 1; (real)k <= high; k++)
             best = z[k] > z[best] ? k : best;
         codes[r] = (real)best;
     }

@@ -35,10 +35,22 @@ INLINE double digamma(double x) {
 /* NaN goes through. */
 INLINE double limited_exp(double x, double limit) { return exp(x < -limit ? -limit : x > limit ? limit : x); }
 
+/* A count below zero has no probability: log p and gradients (P,) of it. */
+INLINE int is_no_count(int with_gradient, int64_t P, double x, real *logp, real *g) {
+    if (!(x < 0))
+        return 0;
+    *logp = -(real)INFINITY;
+    if (with_gradient)
+        memset(g, 0, P * sizeof(real));
+    return 1;
+}
+
 INLINE void poisson_row(int with_gradient, int64_t count, int64_t P, const feature_spec *f, const real *raw,
                         const real *codes, real scale, real *logp, real *graw) {
     for (int64_t d = 0; d < count; d++) {
         const double x = rint((double)codes[d] * f[d].unit);
+        if (is_no_count(with_gradient, P, x, logp + d, with_gradient ? graw + d * P : NULL))
+            continue;
         const double mean = limited_exp(raw[d * P], LOG_MEAN_LIMIT);
         logp[d] = (real)(x * log(mean) - mean - log_gamma(x + 1));
         if (with_gradient)
@@ -52,6 +64,8 @@ INLINE void negative_binomial_row(int with_gradient, int64_t count, int64_t P, c
                                   const real *codes, real scale, real *logp, real *graw) {
     for (int64_t d = 0; d < count; d++) {
         const double x = rint((double)codes[d] * f[d].unit);
+        if (is_no_count(with_gradient, P, x, logp + d, with_gradient ? graw + d * P : NULL))
+            continue;
         const double mean = limited_exp(raw[d * P], LOG_MEAN_LIMIT), r = limited_exp(raw[d * P + 1], LOG_R_LIMIT);
         const double log_failure = -log1p(mean / r), log_success = -log1p(r / mean);
         logp[d] = (real)(log_gamma(x + r) - log_gamma(r) - log_gamma(x + 1) + r * log_failure + x * log_success);
