@@ -30,7 +30,7 @@ def _allowed() -> int:
 
 
 def effective_n_threads(n_jobs: int | None) -> int:
-    """Return the threads that `n_jobs` stands for: None and -1 all cores, -2 all but one."""
+    """Return the number of threads for `n_jobs`: all cores for None and -1, all but one for -2."""
     if n_jobs == 0:
         raise ValueError(
             "The 'n_jobs' parameter must be None or an int other than 0. Got 0 instead."

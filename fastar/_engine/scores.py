@@ -109,7 +109,7 @@ def _blocks_of_members(
 
 
 def describe(model: Model, table: Table, n_threads: int) -> Any:
-    """Return what each p(x_d | those before it) is, in the order of the columns.
+    """Return the parameters of each p(x_d | x_<d), in the order of the columns.
 
     A list with an entry for each column if the columns have conditionals of their own.
     """
@@ -121,14 +121,14 @@ def describe(model: Model, table: Table, n_threads: int) -> Any:
 
 
 def _joined(parts: list[Any], arrange: Callable[[Array], Array]) -> Any:
-    """Return what was said of blocks of rows in one."""
+    """Return the descriptions of blocks of rows as one."""
     if isinstance(parts[0], dict):
         return {key: arrange(np.concatenate([part[key] for part in parts])) for key in parts[0]}
     return arrange(np.concatenate(parts))
 
 
 def _descriptions(model: Model, table: Table, n_threads: int) -> Iterator[Any]:
-    """Yield what the conditional says of each block, in model order."""
+    """Yield the description of each block by the conditional, in model order."""
     conditional = model.conditional
     if model.network.n_members > 1:
         for codes, _, raws, prefixes in _blocks_of_members(model, table, n_threads):
@@ -145,9 +145,9 @@ def _descriptions(model: Model, table: Table, n_threads: int) -> Iterator[Any]:
 
 
 def average_conditionals(found: list[Any], share: Array) -> Any:
-    """Return what a mixture's conditional is, of those of its members. share (M, n, D).
+    """Return a mixture's conditional from those of its members. share (M, n, D).
 
-    Of densities: moments and CDFs, which are averages over the members.
+    For densities: moments and CDFs, which are averages over the members.
     """
     if isinstance(found[0], list):
         columns = zip(*found, np.moveaxis(share, 2, 0), strict=True)

@@ -43,7 +43,7 @@ class Count(Conditional):
 
     @property
     def unit(self) -> Array:
-        """The count that a code of one stands for."""
+        """The count whose code is one."""
         return self._learnt["unit"]
 
     def features(self) -> Array:
@@ -275,7 +275,7 @@ class LogisticMixture(Conditional):
         return self._values(np.rint(self._unrounded(codes.astype(np.float64))))
 
     def _unrounded(self, codes: Array) -> Array:
-        """Return the steps (n, D, ...) that codes stand for, which need not be levels."""
+        """Return the steps (n, D, ...) of codes, which need not be levels."""
         shape = (-1,) + (1,) * (codes.ndim - 2)
         spread, centre = (self._learnt[name].reshape(shape) for name in ("spread", "centre"))
         steps: Array = codes * spread + centre

@@ -26,7 +26,7 @@ BY_NAME: dict[str, type[Conditional]] = {
 
 
 def from_name(given: Any, **settings: Any) -> Conditional:
-    """Return the conditional that a name, a dict of name and settings, or an object stands for.
+    """Return the conditional given by a name, a dict of name and settings, or an object.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ from fastar._kernels import _conditionals
 from fastar.conditionals._conditional import QUANTILES, Conditional, sampled_columns, weighted_mean
 
 _NEEDLE = 0.003
-"""Deviation with which a component of a common value begins, as a share of the column's."""
+"""First deviation of a component at a common value, as a share of the column's."""
 
 
 def check_floor(name: str, owner: Conditional, value: float) -> None:
@@ -137,7 +137,7 @@ class Standardised(Conditional):
 
     @abstractmethod
     def _variance(self, s: Array) -> Array:
-        """Return the variance, in code units, that a raw log scale stands for."""
+        """Return the variance, in code units, of a raw log scale."""
 
     @staticmethod
     @abstractmethod
