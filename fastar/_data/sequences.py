@@ -16,7 +16,7 @@ _BLOCK_STEPS = 1 << 15
 
 
 class Sequences:
-    """Sequences that stand one after the other in one array.
+    """Sequences one after the other in one array.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ class SequenceLayout:
     longest : int
         Steps of the longest one.
     dtype : str
-        Of the values.
+        Type of the values.
     """
 
     width: int
@@ -134,7 +134,7 @@ class Block:
 
 
 class SequenceTable:
-    """What a `Table` is for rows, for sequences.
+    """The `Table` of sequences.
 
     Parameters
     ----------

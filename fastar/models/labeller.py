@@ -78,7 +78,7 @@ class SequenceLabeller(ClassifierMixin, SequenceEstimator):
     classes_ : array (K,)
         The labels, sorted.
     inputs_ : Conditional
-        What was chosen for the values of a step, with what it learnt.
+        The fitted conditional of the values of a step.
     distribution_ : Conditional
         f, over the numbers of the classes.
     of_sequences_ : bool
@@ -341,7 +341,7 @@ or Sequences
         X : as in `predict_log_proba`
         y : as in `fit`
         sample_weight : array-like of shape (n,), optional
-            Of the sequences.
+            Weights of the sequences.
 
         Returns
         -------
@@ -368,7 +368,7 @@ or Sequences
         X : array-like of shape (n, T) or (n, T, F)
             The next steps of n streams.
         state : what the last call returned, or None
-            None at the beginning of the streams.
+            None at the start of the streams.
 
         Returns
         -------

@@ -370,7 +370,7 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
         X : array-like of shape (n, T) or (n, T, F)
             The next steps of n streams.
         state : what the last call returned, or None
-            None at the beginning of the streams.
+            None at the start of the streams.
         context : array-like or DataFrame of shape (n, C), optional
 
         Returns
@@ -412,14 +412,14 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
         temperature: float = 1.0,
         random_state: Any = None,
     ) -> Any:
-        """Draw sequences, step by step, from their beginning or going on from given ones.
+        """Draw sequences, step by step, from their start or from a prefix.
 
         Parameters
         ----------
         n_samples : int, default=1
         context : array-like or DataFrame of shape (n_samples, C) or (1, C), optional
         prefix : array-like of shape (l,) or (l, F), or list of n_samples of them, optional
-            How each begins: what follows is drawn from p(rest | prefix). Where `fit` was given an
+            First steps of each; the rest is drawn from p(rest | prefix). Where `fit` was given an
             array also an array (n_samples, l).
         max_length : int or None, default=None
             Steps after the prefix after which a sequence is cut; by default those up to the length
@@ -476,7 +476,7 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
         return self._like_fit(drawn, lengths, begun)
 
     def _like_fit(self, drawn: Array, lengths: Array, begun: Sequences | None) -> Any:
-        """Return draws (T, n, F), after their beginnings, as what `fit` was given."""
+        """Return draws (T, n, F), after their prefixes, in the container that `fit` was given."""
         values = drawn.astype(np.dtype(self._container.dtype))
         parts = [values[:length, i] for i, length in enumerate(lengths)]
         if begun is not None:

@@ -39,7 +39,7 @@ class GenerativeClassifier(PersistentTool, ClassifierMixin, BaseEstimator):  # t
     Parameters
     ----------
     density : density estimator or None, default=None
-        Of p(x | y), `NADE()` by default; it is cloned, and gets a `random_state` where it has None.
+        For p(x | y), `NADE()` by default; it is cloned, and gets a `random_state` where it has None.
     shared : bool, default=False
         Whether one density with the class as its context serves all classes, or each class has one
         of its own. One learns what classes have in common, which pays where they have few rows.
@@ -51,7 +51,7 @@ class GenerativeClassifier(PersistentTool, ClassifierMixin, BaseEstimator):  # t
     n_particles : int, default=64
         Samples a row with missing values and class, see `log_marginal` of the density.
     random_state : int, RandomState instance or None, default=None
-        Of the densities, the rows kept for calibration and the samples for missing values.
+        Decides on the densities, the rows for calibration and the samples for missing values.
 
     Attributes
     ----------

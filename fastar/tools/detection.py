@@ -25,7 +25,7 @@ __all__ = ["DensityOutlierDetector"]
 
 
 class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # type: ignore[misc]
-    r"""Outliers are rows of which a density thinks little.
+    r"""Detector of rows that a density finds improbable.
 
     Part of the rows is kept from the density, so that scores of rows it was not fitted to are
     known; against them new rows are judged.
@@ -47,7 +47,7 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
     calibration_fraction : float, default=0.2
         Share of the rows that is kept from the density.
     random_state : int, RandomState instance or None, default=None
-        Of the rows kept, of mutations and of the densities.
+        Decides on the rows kept, the mutations and the densities.
 
     Attributes
     ----------
