@@ -32,7 +32,7 @@ def _digest(header: str, arrays: dict[str, Array]) -> str:
 
 def write_arrays(path: str, kind: str, header: dict[str, Any], arrays: dict[str, Array]) -> None:
     """Write a file beside `path` and rename it, so that a crash leaves the old one or none."""
-    text = json.dumps(header, default=np.generic.item)  # NumPy's numbers as Python's
+    text = json.dumps(header, default=np.generic.item)  # of NumPy's numbers Python's
     metadata = {
         "fastar": kind,
         "version": str(FORMAT_VERSION),

@@ -1,4 +1,4 @@
-"""What kind of array the user gave, so that samples come back as the same (frames: `frames`)."""
+"""What kind of array the user gave, so that samples come back as the same (frames: `_frames`)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Container:
     kind : {"array", "csr"}
     dtype : str
     shape : tuple of int or None
-        Shape of a row as the user has it, if not (D,).
+        Of what a row is as the user has it, if not (D,).
     """
 
     kind: str

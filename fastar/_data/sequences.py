@@ -16,7 +16,7 @@ _BLOCK_STEPS = 1 << 15
 
 
 class Sequences:
-    """Sequences one after the other in one array.
+    """Sequences that stand one after the other in one array.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ class SequenceLayout:
     longest : int
         Steps of the longest one.
     dtype : str
-        Type of the values.
+        Of the values.
     """
 
     width: int

@@ -121,7 +121,7 @@ def describe(model: Model, table: Table, n_threads: int) -> Any:
 
 
 def _joined(parts: list[Any], arrange: Callable[[Array], Array]) -> Any:
-    """Return the descriptions of blocks of rows as one."""
+    """Return what was said of blocks of rows in one."""
     if isinstance(parts[0], dict):
         return {key: arrange(np.concatenate([part[key] for part in parts])) for key in parts[0]}
     return arrange(np.concatenate(parts))

@@ -39,7 +39,7 @@ class GenerativeClassifier(PersistentTool, ClassifierMixin, BaseEstimator):  # t
     Parameters
     ----------
     density : density estimator or None, default=None
-        For p(x | y), `NADE()` by default; it is cloned, and gets a `random_state` where it has None.
+        For p(x | y); by default `NADE()`. A clone is fitted; its `random_state` is set if None.
     shared : bool, default=False
         Whether one density with the class as its context serves all classes, or each class has one
         of its own. One learns what classes have in common, which pays where they have few rows.
