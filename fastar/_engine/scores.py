@@ -109,7 +109,7 @@ def _blocks_of_members(
 
 
 def describe(model: Model, table: Table, n_threads: int) -> Any:
-    """Return the parameters of each p(x_d | x_<d), in the order of the columns.
+    """Return what each p(x_d | those before it) is, in the order of the columns.
 
     A list with an entry for each column if the columns have conditionals of their own.
     """
@@ -128,7 +128,7 @@ def _joined(parts: list[Any], arrange: Callable[[Array], Array]) -> Any:
 
 
 def _descriptions(model: Model, table: Table, n_threads: int) -> Iterator[Any]:
-    """Yield the description of each block by the conditional, in model order."""
+    """Yield what the conditional says of each block, in model order."""
     conditional = model.conditional
     if model.network.n_members > 1:
         for codes, _, raws, prefixes in _blocks_of_members(model, table, n_threads):
