@@ -47,7 +47,7 @@ class Count(Conditional):
         return self._learnt["unit"]
 
     def features(self) -> Array:
-        """Return what the compiled side knows of each feature (D,)."""
+        """Return the record of each feature (D,) for the kernels."""
         return self._features(unit=self.unit)
 
     def _outside(self, block: Array) -> Array:
@@ -240,7 +240,7 @@ class LogisticMixture(Conditional):
         return 0.5 / self._learnt["spread"]
 
     def features(self) -> Array:
-        """Return what the compiled side knows of each feature (D,)."""
+        """Return the record of each feature (D,) for the kernels."""
         unit = self._unit
         features = self._features(self.n_components, unit, 2 * unit * self.scale_floor)
         features["low"], features["high"] = self._code("low"), self._code("high")

@@ -163,7 +163,7 @@ class Mixed(Conditional):
         return out
 
     def features(self) -> Array:
-        """Return what the compiled side knows of each feature (D,)."""
+        """Return the record of each feature (D,) for the kernels."""
         return self._of_features(lambda group: group.features())
 
     def normal_noise(self) -> Array:

@@ -151,7 +151,7 @@ class Single(Standardised):
     n_outputs = 2
 
     def features(self) -> Array:
-        """Return what the compiled side knows of each feature (D,)."""
+        """Return the record of each feature (D,) for the kernels."""
         return self._features(floor=self._floor)
 
     def constant(self, table: Table, weight: Array) -> Array:
@@ -284,7 +284,7 @@ class LocationMixture(Standardised):
         return 3 * self.n_components
 
     def features(self) -> Array:
-        """Return what the compiled side knows of each feature (D,)."""
+        """Return the record of each feature (D,) for the kernels."""
         return self._features(self.n_components, floor=self._floor)
 
     def constant(self, table: Table, weight: Array) -> Array:

@@ -333,8 +333,8 @@ class FittedDensity:
         Returns
         -------
         ndarray or DataFrame of shape (n, D)
-            In the type of X. Of mixtures of Gaussians a value is the most probable one uphill from
-            the best of both ends and the means.
+            In the container of X. For mixtures of Gaussians the result is the most probable value
+            uphill from the best of both ends and the means.
 
         Raises
         ------

@@ -89,7 +89,7 @@ class SequenceLabeller(ClassifierMixin, SequenceEstimator):
         All parameters in one vector.
     n_parameters_ : int
     n_features_in_, feature_names_in_ : as in scikit-learn
-        Of an array (n, T) its T; else F, the values of a step.
+        T of an array (n, T); else F, the values of a step.
     n_iter_, best_iter_ : int
         Epochs trained, and the one whose parameters were kept.
     loss_curve_, validation_curve_ : list of float

@@ -78,9 +78,9 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
     Attributes
     ----------
     params_ : dict of arrays, views on `theta_`
-        Of the first layer W_xh0 (F, Q, G H), of layer l W_xhl (H, G H); W_hhl (H, G H), cl (G H,),
-        and of a GRU dl (H,), the candidate's bias behind the reset gate; V (H, F, P); b (F, P);
-        and of a context Ul (C, G H) and B (C, F, P).
+        W_xh0 (F, Q, G H) of the first layer, W_xhl (H, G H) of layer l; W_hhl (H, G H), cl (G H,),
+        and for a GRU dl (H,), the candidate's bias behind the reset gate; V (H, F, P); b (F, P);
+        and for a context Ul (C, G H) and B (C, F, P).
         Gates in the order r z n (GRU) and i f g o (LSTM). With ``frame="nade"`` those of `NADE` in
         the place of V, with U (H + C, K) and B (H + C, F, P) from the cells and the context to its
         K hidden units and its outputs.
@@ -343,10 +343,10 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
         Returns
         -------
         list, or array or dict of arrays where `fit` was given an array
-            Of each sequence what models of rows give of each row: of Bernoulli values probabilities
-            of one (l,) or (l, F), of levels their probabilities (l, K) or (l, F, K), of others a
-            dict of named arrays; if values have conditionals of their own a dict of these by place.
-            Of an array (n, D) arrays of shape (n, D) or (n, D, K). With an end symbol a dict:
+            An entry for each sequence, as models of rows have one for each row: probabilities of
+            one (l,) or (l, F) for Bernoulli values, probabilities of levels (l, K) or (l, F, K), or
+            a dict of named arrays; a dict of these by place if values have conditionals of their
+            own. For an array (n, D) arrays (n, D) or (n, D, K). With an end symbol a dict:
             "end", the probability (l + 1,) of ending there, and "values" of l + 1 steps, given that
             the sequence does not end there.
         """
@@ -431,7 +431,7 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
         Returns
         -------
         ndarray of shape (n_samples, max_length), or list of arrays (l,) or (l, F)
-            Of the type that `fit` was given: a list with an end symbol. Prefixes are part of them.
+            In the container that `fit` was given: a list with an end symbol. Prefixes are included.
         """
         model, network = self._model(), self.network_
         n = check_count("n_samples", n_samples)
@@ -476,7 +476,7 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
         return self._like_fit(drawn, lengths, begun)
 
     def _like_fit(self, drawn: Array, lengths: Array, begun: Sequences | None) -> Any:
-        """Return draws (T, n, F), after their prefixes, in the container that `fit` was given."""
+        """Return draws (T, n, F), after their beginnings, as what `fit` was given."""
         values = drawn.astype(np.dtype(self._container.dtype))
         parts = [values[:length, i] for i, length in enumerate(lengths)]
         if begun is not None:

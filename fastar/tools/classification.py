@@ -27,14 +27,14 @@ __all__ = ["GenerativeClassifier"]
 
 
 class GenerativeClassifier(PersistentTool, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    r"""Classifier that knows what each class looks like.
+    r"""Classifier by Bayes' rule, with a density for each class.
 
     .. math::
         p(y \mid x) = \frac{p(y) \, p(x \mid y)}{\sum_{y'} p(y') \, p(x \mid y')}
 
-    with the frequencies of the classes as p(y). Of a row with missing values it takes the marginal
-    p(x_known | y), so that no imputing comes first; of a row unlike all it has seen it can abstain,
-    for it knows p(x) too.
+    with the frequencies of the classes as p(y). A row with missing values has the marginal
+    p(x_known | y) and needs no imputation. Since p(x) is known too, `abstains` finds rows that are
+    improbable in every class.
 
     Parameters
     ----------
