@@ -1,4 +1,4 @@
-"""What may watch, record, save or stop training.
+"""Callbacks that watch, record, save or stop training.
 
 A callback is any object with some of the methods of `Callback`; each is given the running
 `Training`.

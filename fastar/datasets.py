@@ -223,8 +223,8 @@ def load_binary_digits() -> Dataset:
     Returns
     -------
     Dataset
-        Of kind "binary", with 1297 rows for training, 250 for validation and 250 for testing, 64
-        columns, and the digits as labels.
+        Its kind is "binary". It has 1297 rows for training, 250 for validation, 250 for testing,
+        64 columns, and the digits as labels.
 
     Examples
     --------

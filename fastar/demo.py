@@ -1,6 +1,6 @@
 """A demonstration on digits: likelihoods beside other density estimators, samples, completions.
 
-Run ``fastar-demo`` or ``python -P -m fastar.demo``. It downloads nothing and takes some seconds.
+Run ``fastar-demo`` or ``python -P -m fastar.demo``. It downloads nothing.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Parameters
     ----------
     arguments : list of str, optional
-        Of the command line; those of the process by default.
+        Arguments of the command line; those of the process by default.
     """
     parser = argparse.ArgumentParser(
         prog="fastar-demo", description="Density estimation of digits."

@@ -1,6 +1,6 @@
 """Optimizers: one fused pass over the flat vector of parameters.
 
-To add one, write a class and list it in `BY_NAME`. Its loop stands under the same name in
+To add one, write a class and list it in `BY_NAME`. Its loop has the same name in
 ``src/kernels/optimizers.c``; a class without one overrides `update`.
 
 Weight decay (`alpha` of the estimators) is applied apart from the gradient,
@@ -43,20 +43,20 @@ _STRETCH = 1 << 12  # parameters; a thread takes sixteen stretches at a time
 
 
 class Stretches:
-    """What steps change of the flat vector.
+    """The stretches of the flat vector that steps change.
 
-    ``all`` (m, 3) has of consecutive parameters the first, the last and the place of the first
-    among all that are in use, where the optimizer's vectors have them side by side; ``decayed`` and
-    ``rest`` are its parts, ``size`` the number of parameters in use.
+    A row of ``all`` (m, 3) is a stretch: its first parameter, its end, and the place of the first
+    in the optimizer's vectors, which have all parameters in use side by side. ``decayed`` and
+    ``rest`` are its parts, ``size`` is the number of parameters in use.
 
     Parameters
     ----------
     size : int
-        Of the vector.
+        Size of the vector.
     n_decayed : int
         The weights, which come first.
     active : int array (m, 2) or None
-        Stretches in use, None for everything; a hidden parameter is not read at all.
+        Stretches in use; None: all. Parameters outside of them are never read.
     """
 
     def __init__(self, size: int, n_decayed: int, active: Array | None = None) -> None:
@@ -106,7 +106,7 @@ class Optimizer:
         return self.name
 
     def hyperparameters(self, rate: float, t: int) -> tuple[float, ...]:
-        """Return what the loop of step t wants to know beside the rate and the weight decay."""
+        """Return the numbers of the loop at step t other than the rate and the weight decay."""
         return ()
 
     def update(self, theta: Array, gradient: Array, slots: list[Array], step: Step) -> None:

@@ -182,7 +182,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     Returns
     -------
     estimator
-        Of the class that was saved; callbacks and random generators are not kept.
+        An object of the class that was saved, without callbacks and random generators.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Pictures of images and of their completions. Needs Matplotlib."""
+"""Figures of images and of their completions. Needs Matplotlib."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def image_grid(images: Any, *, n_columns: int | None = None, ax: Any = None, **h
     ax : matplotlib Axes or None, default=None
         Where to draw; None: in a new figure.
     **how
-        What `Axes.imshow` is told beside the image, such as vmin and vmax.
+        Further arguments of `Axes.imshow`, such as vmin and vmax.
 
     Returns
     -------
@@ -44,7 +44,7 @@ def image_grid(images: Any, *, n_columns: int | None = None, ax: Any = None, **h
 
 
 def completion_grid(images: Any, mask: Any, completions: Any, *, ax: Any = None, **how: Any) -> Any:
-    """Draw a row for each image: what is seen of it, its completions, and itself.
+    """Draw a row for each image: its visible part, its completions, and the image.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def completion_grid(images: Any, mask: Any, completions: Any, *, ax: Any = None,
         As `PixelRNN.complete` returns them.
     ax : matplotlib Axes or None, default=None
     **how
-        What `Axes.imshow` is told beside the image.
+        Further arguments of `Axes.imshow`.
 
     Returns
     -------

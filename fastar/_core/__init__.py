@@ -1,1 +1,1 @@
-"""What all rooms stand on: parameters, threads, files, random states, checks of arguments."""
+"""The base of all rooms: parameters, threads, files, random states, checks of arguments."""

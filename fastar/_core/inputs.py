@@ -18,9 +18,9 @@ class Inputs:
     n_inputs : int
         Q, rows of input weights that each feature owns.
     input_flags : uint8 array (D,)
-        ONE_HOT where the code is the number of a row to add, which is none if it is negative, and
-        0 where it is a factor of the feature's first row; MAY_MISS added where NaN stands for a
-        missing value, which adds the feature's last row.
+        ONE_HOT where the code is the number of a row to add (a negative one adds none), 0 where it
+        is a factor of the feature's first row. Plus MAY_MISS where NaN is a missing value, which
+        adds the feature's last row.
     binary_inputs : bool
         No factor is ever other than 0 and 1: a sigmoid can then be had without an exponential per
         change.

@@ -45,7 +45,7 @@ class ParamLayout:
 
 
 def zeros_aligned(size: int, dtype: np.dtype[Any]) -> Array:
-    """Return zeros for a flat vector of parameters, beginning on a cache line."""
+    """Return zeros for a flat vector of parameters, aligned to a cache line."""
     from fastar._kernels import _cpu
 
     flat: Array = _cpu.aligned_empty((size,), dtype)

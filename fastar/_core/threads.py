@@ -33,9 +33,9 @@ def _allowed() -> int:
 
 
 def effective_n_threads(n_jobs: int | None) -> int:
-    """Return the threads that `n_jobs` stands for: None and -1 all cores, -2 all but one.
+    """Return the number of threads for `n_jobs`: all cores for None and -1, all but one for -2.
 
-    No more than `MAX_THREADS` or the cores, whichever is more.
+    It is at most `MAX_THREADS`, or the number of cores where that is larger.
     """
     if n_jobs == 0:
         raise ValueError(

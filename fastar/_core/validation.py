@@ -26,7 +26,7 @@ def unchanged_on_error(estimator: Any) -> Iterator[None]:
 
 
 def check_order(order: Any, n_features: int, rng: np.random.Generator) -> Array:
-    """Return the permutation that the `order` parameter stands for."""
+    """Return the permutation that the `order` parameter describes."""
     if isinstance(order, str):
         return np.arange(n_features) if order == "natural" else rng.permutation(n_features)
     permutation = np.asarray(order)

@@ -233,7 +233,7 @@ class Columns:
 class _Group:
     """Columns whose numbers have the same type, side by side so that a row is read at once.
 
-    The type's largest number stands for missing, the one before for unknown.
+    The type's largest number is a missing value, the one before an unknown value.
     """
 
     def __init__(self, places: list[int], codes: Array) -> None:
@@ -258,7 +258,7 @@ class _Group:
 
 
 def _missing_code(dtype: np.dtype[Any]) -> int:
-    """Return the number that stands for a missing value in a type of integers."""
+    """Return the code of a missing value in a type of integers."""
     return int(np.iinfo(dtype).max)
 
 

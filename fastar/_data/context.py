@@ -43,9 +43,9 @@ class Context:
     Parameters
     ----------
     schema : Schema or None
-        Of a DataFrame.
+        Names of a DataFrame's columns.
     categories : tuple of (tuple or None)
-        Of each column, in order; None: it holds numbers.
+        Categories of each column, in order; None: it has numbers.
     location, scale : float64 arrays (columns,)
         What is taken from numbers, and what they are divided by.
     missing : bool array (columns,)
@@ -115,7 +115,7 @@ class Context:
         ]
 
     def encode(self, given: Any, n: int, dtype: Any, name: str = "context") -> Array:
-        """Return the numbers (n, C) of a context of n rows; a single row stands for all of them.
+        """Return the numbers (n, C) of a context of n rows; a single row is repeated.
 
         Raises
         ------

@@ -14,7 +14,7 @@ from fastar._core.parameters import Array
 from fastar._data.containers import cast
 
 UNKNOWN = -1.0
-"""What stands for a category that fit did not see."""
+"""The code of a category that fit did not see."""
 SHOWN = 5
 COLUMN_RULE = "bool, integer, float or category columns (strings are categories)"
 

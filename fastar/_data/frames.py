@@ -260,8 +260,8 @@ class Schema:
         Returns
         -------
         DataFrame
-            Of the same library, names, types and categories; where a type of pandas holds nothing
-            missing and must, of the type that pandas itself makes of it.
+            With the same library, names, types and categories; where values are missing in a type
+            of pandas that has no missing values, with the type that pandas converts it to.
 
         Raises
         ------

@@ -14,7 +14,7 @@ from fastar._core.parameters import Array
 class Steps:
     """The steps of sequences, the first of all of them, then the second, and so on.
 
-    The longest sequence comes first, so that those that go on are the first ones of each step.
+    The longest sequence comes first, so that those that continue are the first of each step.
 
     Parameters
     ----------
@@ -22,9 +22,9 @@ class Steps:
     counts : int array (T,)
         How many sequences have a step t.
     sequence : int array (N,)
-        To which each step belongs.
+        The sequence of each step.
     inputs : array (N - n, E) or None
-        What enters before each step but the n first ones; None: the codes of the step before.
+        Inputs before each step but the n first ones; None: the codes of the step before.
     """
 
     codes: Array

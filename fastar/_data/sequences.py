@@ -152,7 +152,7 @@ class Block:
 
 
 class SequenceTable:
-    """What a `Table` is for rows, for sequences.
+    """The `Table` of sequences.
 
     Parameters
     ----------

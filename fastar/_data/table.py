@@ -17,8 +17,8 @@ BLOCK_ROWS = 256
 def block_rows(n_features: int) -> int:
     """Return the rows of one block of scoring, sampling or checking.
 
-    A block's work space is what bounds their memory; in blocks of some megabytes what is done once
-    a block does not count.
+    The work space of a block bounds their memory. In blocks of some megabytes the cost of each
+    block's constant work is small.
     """
     return max(BLOCK_ROWS, (1 << 20) // n_features)
 
@@ -53,7 +53,7 @@ class Table:
     rows : int array or None
         The rows of X that belong to the table, all of them by default.
     context : array (n, C) or None
-        What each row of X is given, as networks take it.
+        The context of each row of X, as networks take it.
     """
 
     def __init__(

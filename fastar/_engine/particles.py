@@ -208,7 +208,7 @@ def marginals(
     n_threads: int,
     context: Array | None = None,
 ) -> tuple[Array, Array]:
-    """Return log p of what is not `missing` of each row of X, and effective sample sizes (n,)."""
+    """Return log p of the known values of each row of X, and effective sample sizes (n,)."""
     scores, ess = np.zeros(len(X)), np.full(len(X), float(n_particles))
     complete = np.flatnonzero(~missing.any(axis=1))
     table = Table(X, model.order, complete, context)
@@ -239,8 +239,8 @@ def impute(
 ) -> tuple[Array, Array]:
     """Return completions (n_draws, n, D) of X where `missing`, and effective sample sizes (n,).
 
-    propose(rows): what is added to log-weights, and the particles of rows of X, for each of some
-    models; n_particles a row in all. Completions are drawn from them by weight.
+    propose(rows): for each of some models an offset of the log-weights, and the particles of rows
+    of X; n_particles a row in all. Completions are drawn from them by weight.
     """
     completed = np.repeat(X[None], n_draws, axis=0)
     ess = np.full(len(X), float(n_particles))

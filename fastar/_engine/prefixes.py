@@ -1,4 +1,4 @@
-"""Beginnings of sequences, from which samples go on."""
+"""Prefixes of sequences that samples continue."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def state_after(
     context: Array | None,
     n_threads: int,
 ) -> State:
-    """Return the state of n samples after their beginnings, none of whose steps is an end."""
+    """Return the state of n samples after their prefixes, none of whose steps is an end."""
     values, lengths = prefix.values, prefix.lengths
     if ends:
         values = np.column_stack([np.zeros(len(values)), values])
@@ -62,7 +62,7 @@ def state_after(
 
 
 def prepend_prefix(parts: list[Array], prefix: Sequences) -> list[Array]:
-    """Return samples (l, F), each after its beginning."""
+    """Return samples (l, F), each after its prefix."""
     heads = np.split(prefix.values.astype(parts[0].dtype), prefix.offsets[1:-1])
     heads = heads * (len(parts) // len(heads))
     return [np.concatenate(pair) for pair in zip(heads, parts, strict=True)]

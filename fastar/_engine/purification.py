@@ -15,8 +15,8 @@ from fastar._kernels._conditionals import OBSERVED, SAMPLED
 def purify(model: Model, table: Table, radius: Array, n_threads: int) -> Array:
     """Return the values (n, D) within radius (D,) that are most probable given those before them.
 
-    radius and values in the order of the columns. What is missing stays so. Where networks share
-    the parameters each repairs all rows, and a row's most probable repair is taken.
+    radius and values in the order of the columns. Missing values stay missing. Each member repairs
+    all rows, and a row gets its most probable repair.
     """
     everything = np.arange(len(table))
     best = np.empty(0)

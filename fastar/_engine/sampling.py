@@ -1,4 +1,4 @@
-"""Draws: samples, and particles that estimate what is not in closed form."""
+"""Samples, and the draws that particles share with them."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def sample(
     """Return n values (n, D) in the order of the columns.
 
     evidence (1 or n, D), held (as evidence): values that stay, and where; in the order of the
-    columns. context (n, C). Which of the networks that share the parameters draws a row is drawn
-    given what is held before all else in their orders.
+    columns. context (n, C). The member that draws a row is itself drawn, given the evidence that
+    comes first in the members' orders.
     """
     conditional, network = model.conditional, model.network
     capsule = conditional.kernel.draw(model.dtype, temperature)
@@ -104,7 +104,7 @@ def _held_codes(
 
 
 def leading_evidence(model: Model, held: Array, member: int) -> Array:
-    """Return where (n, D) what is held has nothing free before it in the member's order."""
+    """Return where (n, D) held values have no free one before them in the member's order."""
     if model.network.any_evidence:
         return held
     order = model.order[model.network.member_order(member)]
@@ -116,15 +116,15 @@ def leading_evidence(model: Model, held: Array, member: int) -> Array:
 def posterior_over_members(
     model: Model, evidence: Array, held: Array, n_threads: int, context: Array | None
 ) -> tuple[Array, Array]:
-    """Return the members' shares (M, n) given what is held before all else in their orders.
+    """Return the members' shares (M, n) given the evidence that comes first in their orders.
 
-    And the logarithm (n,) of the mean over members of the probability that they give to that.
+    Return also the logarithm (n,) of its mean probability over the members.
     """
     n = max(len(evidence), 1 if context is None else len(context))
     held = np.broadcast_to(held, (n, held.shape[1]))
     M = model.network.n_members
     joint = np.full((M, n), -np.log(M))
-    if model.network.any_evidence:  # what is free is no evidence, nor may a placeholder be
+    if model.network.any_evidence:  # neither free values nor placeholders are evidence
         evidence = np.where(held, evidence, np.nan)
     for member in range(M):
         leading = leading_evidence(model, held, member)[:, model.order]
@@ -133,7 +133,7 @@ def posterior_over_members(
             for where, logp, _ in log_probs(model, table, n_threads, member):
                 joint[member, where] += np.where(leading[where], logp, 0).sum(axis=1)
     total = np.logaddexp.reduce(joint, axis=0)
-    # evidence that no member makes possible tells them not apart
+    # evidence that is impossible for all members does not tell them apart
     possible = np.isfinite(total)
     share: Array = np.where(possible, np.exp(joint - np.where(possible, total, 0)), 1 / M)
     return share, total

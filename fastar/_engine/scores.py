@@ -144,9 +144,9 @@ def _descriptions(model: Composition, table: Examples, n_threads: int) -> Iterat
 
 
 def average_conditionals(found: list[Any], share: Array) -> Any:
-    """Return what a mixture's conditional is, of those of its members. share (M, n, D).
+    """Return a mixture's conditional from those of its members. share (M, n, D).
 
-    Of densities: moments and CDFs, which are averages over the members.
+    For densities: moments and CDFs, which are averages over the members.
     """
     if isinstance(found[0], list):
         columns = zip(*found, np.moveaxis(share, 2, 0), strict=True)

@@ -1,4 +1,4 @@
-"""The one training loop."""
+"""The training loop."""
 
 from __future__ import annotations
 
@@ -84,8 +84,7 @@ class Training:
     held_out : (Examples, array (m,)) or None
         Rows for early stopping, and their weights.
     entropy : int
-        Seed of the order in which rows are visited and of what networks draw; epoch k has a stream
-        of its own.
+        Seed of the order of the rows and of the draws of networks; epoch k has a stream of its own.
     learning_rate, alpha, max_gradient_norm, batch_size, max_iter, tol, n_iter_no_change
         As the estimators have them.
     n_threads : int
@@ -301,7 +300,7 @@ class Training:
             )
 
     def _check_last_step(self) -> None:
-        """See to what no later step would see: that the parameters are still good."""
+        """Check the parameters of the last step, which no later step checks."""
         rows = np.arange(min(len(self.table), BLOCK_ROWS))
         total = total_log_prob(
             self.model, self.table.subset(rows), np.ones(len(rows)), self.n_threads

@@ -31,8 +31,8 @@ def choose_conditional(
 ) -> Conditional:
     """Return the conditional that `distribution` stands for; "auto" looks at the data.
 
-    names: of the columns, or None. is_frame: whether the table is judged column by column. by_name:
-    what a conditional's name stands for. parameter: what errors call it.
+    names: of the columns, or None. is_frame: whether each column gets a conditional of its own.
+    by_name: makes a conditional from its name. parameter: what errors call it.
     """
     D = len(table.order)
     if isinstance(distribution, list | tuple):
@@ -53,7 +53,7 @@ def choose_conditional(
         entries = [distribution.get(each, "auto") for each in columns]
         return _of_columns(entries, table, is_frame, by_name)
     if distribution != "auto":
-        return _resolved(distribution, by_name)
+        return _checked_conditional(distribution, by_name)
     if not isinstance(table.X, Columns):
         bernoulli = Bernoulli().restored({"missing": table.missing}, D)
         if not any(bernoulli.unsupported(block).any() for _, block in table.blocks()):
@@ -63,7 +63,7 @@ def choose_conditional(
     return _of_columns(["auto"] * D, table, is_frame, by_name)
 
 
-def _resolved(
+def _checked_conditional(
     given: Any, by_name: Callable[[str], Conditional], parameter: str = "distribution"
 ) -> Conditional:
     if isinstance(given, Conditional):
@@ -86,9 +86,9 @@ def _of_columns(
 ) -> Conditional:
     """Return one conditional if all columns, entry by entry, have the same, or a mixed one."""
     found = [
-        _judged(table.columns(np.array([place])), is_frame)
+        _inferred_conditional(table.columns(np.array([place])), is_frame)
         if isinstance(entries[column], str) and entries[column] == "auto"
-        else _resolved(entries[column], by_name, parameter)
+        else _checked_conditional(entries[column], by_name, parameter)
         for place, column in enumerate(table.order)
     ]
     return found[0] if len({repr(each) for each in found}) == 1 else Mixed(found)
@@ -98,7 +98,7 @@ MANY_LEVELS = 100
 """A frame's column of integers with more of them than that has an ordinal conditional."""
 
 
-def _judged(column: Table, is_frame: bool) -> Conditional:
+def _inferred_conditional(column: Table, is_frame: bool) -> Conditional:
     """Return the conditional that fits the values of one column."""
     X, d = column.X, int(column.order[0])
     if isinstance(X, Columns):

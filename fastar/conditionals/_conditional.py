@@ -1,4 +1,4 @@
-"""What every conditional offers."""
+"""The interface of conditionals."""
 
 from __future__ import annotations
 
@@ -50,21 +50,21 @@ class Likelihood(Protocol):
 class Conditional(ABC):
     """One family of densities for every feature.
 
-    `fitted` returns a copy that has learnt what depends on the data alone (levels, location and
-    scale, which columns have missing values); every other method is for such a copy, and sees
-    arrays in model order. NaN stands for a missing value, among values as among codes.
+    `fitted` returns a copy with what depends on the data alone (levels, location and scale, which
+    columns have missing values). Every other method is for such a copy and takes arrays in model
+    order. NaN is a missing value, among values and among codes.
     """
 
     name: ClassVar[str]
     noise: ClassVar[tuple[str, ...]] = ("uniform",)
-    """What one draw uses up: numbers "uniform" in [0, 1), or standard "normal" ones."""
+    """The random numbers of one draw: "uniform" in [0, 1), or standard "normal"."""
     binary_inputs: ClassVar[bool] = False
     """Whether no code is a factor other than 0 and 1."""
     one_hot: ClassVar[bool] = False
     """Whether a code is the number of a row of weights."""
 
     zero_init_output: ClassVar[bool] = False
-    """Whether a network's random first outputs would spoil what `constant` gives."""
+    """Whether output weights start at zero, for random ones would spoil what `constant` gives."""
 
     missing: Array
     """Which features (D,) may be missing."""
@@ -185,7 +185,7 @@ class Conditional(ABC):
         return None
 
     def _log_scale_of(self, codes: Array) -> Array | None:
-        """Return what is to be added to log-densities of codes (n, D): (D,), (n, D) or None."""
+        """Return the term to add to log-densities of codes (n, D): (D,), (n, D) or None."""
         scale = self.log_scale()
         if scale is None or not self.missing.any():
             return scale
@@ -222,13 +222,13 @@ class Conditional(ABC):
 
     @abstractmethod
     def distribution_params(self, raw: Array, codes: Array) -> Any:
-        """Return what the raw outputs (n, D, P) say, as `conditionals` gives it to users.
+        """Return the distributions that raw outputs (n, D, P) describe, as `conditionals` has them.
 
-        codes (n, D): the values of which a density is to tell its CDF.
+        codes (n, D): the values at which densities evaluate their CDF.
         """
 
     def features(self) -> Array:
-        """Return what the compiled side knows of each feature (D,)."""
+        """Return the record of each feature (D,) for the kernels."""
         return self._features()
 
     def _features(self, count: Any = 0, unit: Any = 1.0, floor: Any = 1.0) -> Array:
@@ -245,7 +245,7 @@ class Conditional(ABC):
         )
 
     def log_prob(self, raw: Array, codes: Array, n_threads: int) -> tuple[Array, Array]:
-        """Return log-densities (n, D) of what the codes (n, D) stand for, and row sums (n,)."""
+        """Return log-densities (n, D) of the values of codes (n, D), and row sums (n,)."""
         logp, total = self.kernel.log_prob(raw, codes, _threads(raw, n_threads))
         scale = self._log_scale_of(codes)
         if scale is not None:

@@ -56,11 +56,11 @@ class Count(Conditional):
 
     @property
     def unit(self) -> Array:
-        """The count that a code of one stands for."""
+        """The count whose code is one."""
         return self._learnt["unit"]
 
     def features(self) -> Array:
-        """Return what the compiled side knows of each feature (D,)."""
+        """Return the record of each feature (D,) for the kernels."""
         return self._features(unit=self.unit)
 
     def _outside(self, block: Array) -> Array:
@@ -279,7 +279,7 @@ class LogisticMixture(Conditional):
         return 0.5 / self._learnt["spread"]
 
     def features(self) -> Array:
-        """Return what the compiled side knows of each feature (D,)."""
+        """Return the record of each feature (D,) for the kernels."""
         unit = self._unit
         features = self._features(self.n_components, unit, 2 * unit * self.scale_floor)
         features["low"], features["high"] = self._code("low"), self._code("high")
@@ -314,7 +314,7 @@ class LogisticMixture(Conditional):
         return self._values(np.rint(self._unrounded(codes.astype(np.float64))))
 
     def _unrounded(self, codes: Array) -> Array:
-        """Return the steps (n, D, ...) that codes stand for, which need not be levels."""
+        """Return the steps (n, D, ...) of codes, which need not be levels."""
         shape = (-1,) + (1,) * (codes.ndim - 2)
         spread, centre = (self._learnt[name].reshape(shape) for name in ("spread", "centre"))
         steps: Array = codes * spread + centre

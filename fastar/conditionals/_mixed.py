@@ -112,7 +112,7 @@ class Mixed(Conditional):
         return out
 
     def _of_features(self, of_group: Callable[[Conditional], Array]) -> Array:
-        """Return what each group says of its features, in an array of all."""
+        """Return the answers of all groups in one array over all features."""
         parts = [of_group(group) for group, _ in self.groups]
         out = np.empty(self.n_features, parts[0].dtype)
         for part, (_, d) in zip(parts, self.groups, strict=True):
@@ -177,7 +177,7 @@ class Mixed(Conditional):
         return out
 
     def features(self) -> Array:
-        """Return what the compiled side knows of each feature (D,)."""
+        """Return the record of each feature (D,) for the kernels."""
         return self._of_features(lambda group: group.features())
 
     def normal_noise(self) -> Array:
@@ -189,7 +189,7 @@ class Mixed(Conditional):
         return out
 
     def distribution_params(self, raw: Array, codes: Array) -> list[Any]:
-        """Return for each feature what its conditional says, without the axis of features."""
+        """Return the distributions of each feature, without the axis of features."""
         out: list[Any] = [None] * self.n_features
         for group, d in self.groups:
             said = group.distribution_params(raw[:, d], codes[:, d])

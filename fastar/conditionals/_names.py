@@ -30,7 +30,7 @@ SETTINGS = Named({name: kind.settings_rule for name, kind in BY_NAME.items()})
 
 
 def from_name(given: Any, **settings: Any) -> Conditional:
-    """Return the conditional that a name, a dict of name and settings, or an object stands for.
+    """Return the conditional given by a name, a dict of name and settings, or an object.
 
     Parameters
     ----------

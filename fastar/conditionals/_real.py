@@ -15,7 +15,7 @@ from fastar._kernels import _conditionals
 from fastar.conditionals._conditional import QUANTILES, Conditional, sampled_columns, weighted_mean
 
 _NEEDLE = 0.003
-"""Deviation with which a component of a common value begins, as a share of the column's."""
+"""First deviation of a component at a common value, as a share of the column's."""
 
 
 FLOOR = Number(1e-30, np.finfo(np.float64).max.item())
@@ -150,7 +150,7 @@ class Standardised(Conditional):
 
     @abstractmethod
     def _variance(self, s: Array) -> Array:
-        """Return the variance, in code units, that a raw log scale stands for."""
+        """Return the variance, in code units, of a raw log scale."""
 
     @staticmethod
     @abstractmethod
@@ -164,7 +164,7 @@ class Single(Standardised):
     n_outputs = 2
 
     def features(self) -> Array:
-        """Return what the compiled side knows of each feature (D,)."""
+        """Return the record of each feature (D,) for the kernels."""
         return self._features(floor=self._floor)
 
     def constant(self, table: Table, weight: Array) -> Array:
@@ -301,7 +301,7 @@ class LocationMixture(Standardised):
         return 3 * self.n_components
 
     def features(self) -> Array:
-        """Return what the compiled side knows of each feature (D,)."""
+        """Return the record of each feature (D,) for the kernels."""
         return self._features(self.n_components, floor=self._floor)
 
     def constant(self, table: Table, weight: Array) -> Array:

@@ -1,4 +1,4 @@
-"""The estimator's face: scikit-learn's conventions in terms of model, training and inference."""
+"""scikit-learn's interface to training: parameters, `fit`, `partial_fit`."""
 
 from __future__ import annotations
 
@@ -71,10 +71,9 @@ class FitData:
 
 
 class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator, abstract=True):
-    """Base of what is trained by the one loop.
+    """Base of the estimators that the training loop fits.
 
-    A subclass says in `_network` what computes the parameters of each factor, lists its parameters,
-    and reads its data.
+    A subclass declares its parameters, makes its network in `_network`, and reads its data.
     """
 
     network_: Network
@@ -89,9 +88,9 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
 
     @abstractmethod
     def _network(self, sizes: dict[str, Any], seed: int) -> Network:
-        """Return the network with these arguments, and what the model's own parameters say.
+        """Return the network with these arguments and those of the model's own parameters.
 
-        sizes: n_features and what else `_sizes` gives. seed: of what is random in its structure.
+        sizes: n_features and the rest of `_sizes`. seed: of the random parts of its structure.
         """
 
     @abstractmethod
@@ -104,7 +103,7 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
 
     @abstractmethod
     def _fitted_conditional(self, whole: Any, weight: Array, X: Any) -> Conditional:
-        """Return the conditional that the rows ask for, with what it learns of them."""
+        """Return the conditional for the rows, fitted to them."""
 
     @abstractmethod
     def _check_support(self, table: Any, name: str) -> None:
@@ -116,10 +115,10 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
 
     @abstractmethod
     def _sizes(self) -> dict[str, Any]:
-        """Return what every network is told beside its own parameters."""
+        """Return the arguments that all networks have."""
 
     def _conditional(self, name: str) -> Conditional:
-        """Return the conditional of this name, with what the parameters say of it."""
+        """Return the conditional of this name, with its settings among the parameters."""
         return conditionals.from_name(name)
 
     # ---- fitting
@@ -157,7 +156,7 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
         return self
 
     def _prepare(self, data: FitData, keep: bool, one_pass: bool) -> Training:
-        """Return the training that is asked for; keep: go on from the fitted model."""
+        """Return the training to run; keep: continue from the fitted model."""
         rng = generator(self.random_state)
         whole = self._read(data, keep, rng)
         weight = check_weight(data.sample_weight, len(whole))
@@ -173,7 +172,7 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
                 f"Got {asked} instead."
             )
         self._check_support(whole, "X")
-        if not weight.all():  # what has no weight teaches levels and scales alone
+        if not weight.all():  # rows without weight count for levels and scales alone
             whole, weight = whole.subset(np.flatnonzero(weight)), weight[weight > 0]
         table, weight, held_out = self._split(whole, weight, data, one_pass, rng)
         model = self._composed(self.network_.zeros())
@@ -367,9 +366,9 @@ class AutoregressiveDensity(
             missing.
         y : ignored
         context : array-like or DataFrame of shape (n, C), optional
-            What each row is given: numbers, which are standardised inside, and categories, which
-            are strings, objects or a DataFrame's category columns and become one-hot. It enters
-            every hidden layer and every output.
+            Numbers, which are standardised inside, and categories (strings, objects or a
+            DataFrame's category columns), which are one-hot encoded. It enters every hidden layer
+            and every output.
         sample_weight : array-like of shape (n,), optional
             A row of weight 2 counts like two rows.
         X_val : array-like of shape (m, D), optional
@@ -436,7 +435,7 @@ class AutoregressiveDensity(
         return Table(X_val, self.order_, context=context)
 
     def _fitted_conditional(self, whole: Any, weight: Array, X: Any) -> Conditional:
-        """Return the conditional that the rows ask for, with what it learns of them."""
+        """Return the conditional for the rows, fitted to them."""
         names = getattr(self, "feature_names_in_", None)
         chosen = choose_conditional(
             self.distribution, whole, names, frame_kind(X) is not None, self._conditional
@@ -462,7 +461,7 @@ class AutoregressiveDensity(
         return self.missing == "marked"
 
     def _sizes(self) -> dict[str, Any]:
-        """Return what every network is told beside its own parameters."""
+        """Return the arguments that all networks have."""
         D = self.n_features_in_
         return {
             "n_features": D,

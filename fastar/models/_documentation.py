@@ -15,7 +15,7 @@ _SHARED = {
 theta_ : array
     All parameters in one vector.
 distribution_ : Conditional
-    What was chosen, with what it learnt.
+    The fitted conditional.
 order_ : int array (D,)
     order_[k] is the column that comes k-th.
 n_features_in_, feature_names_in_ : as in scikit-learn

@@ -15,7 +15,7 @@ _EM_ITERATIONS = 10_000
 
 
 def best_weights(scores: Array, row_weight: Array) -> tuple[Array, list[float]]:
-    """Return the mixture weights (K,) that make the rows likeliest, and how EM came to them.
+    """Return the maximum-likelihood mixture weights (K,) and the curve of EM.
 
     Each iteration replaces a member's weight by its mean responsibility. The log-likelihood is
     concave in the weights, so that its slope tells how far they are from the best ones.
@@ -42,7 +42,7 @@ def best_weights(scores: Array, row_weight: Array) -> tuple[Array, list[float]]:
     scores, row_weight = scores[row_weight > 0], row_weight[row_weight > 0]
     best = scores.max(axis=1)
     shift = float(np.average(best, weights=row_weight))
-    possible = np.isfinite(best)  # a row that no member makes possible says nothing on weights
+    possible = np.isfinite(best)  # a row impossible for all does not count
     if not possible.any():
         return weights, [-shift]
     p = np.exp(scores[possible] - best[possible, None])

@@ -1,4 +1,4 @@
-"""What a fitted model answers: scores, marginals, samples, completions, repairs."""
+"""scikit-learn's interface to a fitted model: scores, samples, completions, repairs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from fastar.networks import Network
 
 
 class FittedDensity:
-    """Base of what has a network, a distribution, an order and parameters."""
+    """Base of fitted models with a network, a distribution, an order and parameters."""
 
     network_: Network
     distribution_: Conditional
@@ -55,7 +55,7 @@ class FittedDensity:
 
     @property
     def n_parameters_(self) -> int:
-        """How many numbers the model has learnt."""
+        """The number of parameters in use."""
         return self._model().n_parameters
 
     def _read_table(self, X: Any, **how: Any) -> Any:
@@ -89,8 +89,8 @@ class FittedDensity:
         Returns
         -------
         ndarray of shape (n,), float64
-            Nats; for real columns of a density in the units of X. Of a row with missing values, the
-            sum over the columns that are there; a column may miss values if it did in `fit`.
+            Nats; densities of real columns are in the units of X. A row with missing values has the
+            sum over its observed columns; a column may miss values if it did in `fit`.
 
         Raises
         ------
@@ -112,8 +112,8 @@ class FittedDensity:
         Parameters
         ----------
         X : array-like or DataFrame of shape (n, D)
-            NaN (None in a DataFrame) where a value is to be integrated out. A missing value is
-            here nothing that the model has learnt of gaps, but an unknown value.
+            NaN (None in a DataFrame) where a value is to be integrated out. Here it is an unknown
+            value, not the mark of a missing value that the model learns in `fit`.
         context : array-like or DataFrame of shape (n, C), optional
         n_particles : int, default=64
         random_state : int, RandomState instance or None
@@ -236,7 +236,7 @@ class FittedDensity:
         Returns
         -------
         ndarray, DataFrame or CSR matrix of shape (n_samples, D)
-            Of the type that `fit` was given.
+            In the container that `fit` was given.
         """
         model = self._model()
         n_samples = check_count("n_samples", n_samples)
@@ -258,7 +258,7 @@ class FittedDensity:
         n_particles: int = 16,
         random_state: Any = None,
     ) -> Any:
-        """Return X with each missing value (NaN) drawn given the values that are there.
+        """Return X with each missing value (NaN) drawn given the observed values.
 
         The values of a row are drawn jointly. Evidence before a missing value in `order_` is exact.
         For evidence after it, each row's `n_particles` samples are weighed by the probability they
@@ -333,8 +333,8 @@ class FittedDensity:
         Returns
         -------
         ndarray or DataFrame of shape (n, D)
-            In the type of X. Of mixtures of Gaussians a value is the most probable one uphill from
-            the best of both ends and the means.
+            In the container of X. For mixtures of Gaussians the result is the most probable value
+            uphill from the best of both ends and the means.
 
         Raises
         ------

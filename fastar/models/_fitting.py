@@ -1,4 +1,4 @@
-"""How an estimator that the user gave is fitted, whatever library it comes from."""
+"""Fitting of an estimator that the user gave, from any library."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class Stop:
         vars(training).pop("gradient", None)
 
 
-# Of the fit that the present thread works for: what an outer mixture stops, its inner ones stop.
+# The fit that the present thread works for: an outer mixture that stops, stops its inner ones.
 _stop: ContextVar[Stop | None] = ContextVar("stop", default=None)
 # The places of the member that the present thread fits, from the outermost mixture inwards.
 _places: ContextVar[tuple[int, ...]] = ContextVar("places", default=())

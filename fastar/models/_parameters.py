@@ -34,8 +34,8 @@ def parameters(cls: type[Estimator]) -> type[Estimator]:
     """Give an estimator a keyword-only `__init__` that stores its parameters.
 
     Its own come first, then those of its bases in the order of method resolution.
-    `{shared_parameters}` in its docstring stands for those that are documented where they are
-    declared, `default={name}` for a default.
+    `{shared_parameters}` in its docstring is replaced by those that are documented where they are
+    declared, `default={name}` by a default.
     """
     collect: Any = dataclass(init=False, kw_only=True, repr=False, eq=False, match_args=False)
     fields, declared = collect(cls).__dataclass_fields__, _declared(cls)
@@ -74,7 +74,7 @@ def _documentation(declared: dict[str, Any]) -> str:
 
 @parameters
 class TrainingParameters:
-    """What the training of every model is told."""
+    """Parameters of the training of every model."""
 
     solver: Any = parameter(
         default="adam",
@@ -85,8 +85,8 @@ class TrainingParameters:
         default=None,
         constraint=[Interval(Real, 0, None, closed="neither"), None],
         doc="""float or None, default=None
-        First learning rate; None stands for the solver's own (adam and rmsprop 0.001, sgd and
-        adagrad 0.01, adadelta 1).""",
+        First learning rate; None: the solver's own (adam and rmsprop 0.001, sgd and adagrad 0.01,
+        adadelta 1).""",
     )
     learning_rate: Any = parameter(
         default="constant",
@@ -160,8 +160,8 @@ class TrainingParameters:
         default=None,
         constraint=[Integral, None],
         doc="""int or None, default=None
-        Threads; None and -1 stand for all cores this process may use. The results are the same for
-        any number; more than 256 (or than there are cores) are never started.""",
+        Threads; None and -1: all cores this process may use. The results are the same for any
+        number. At most 256, or as many as there are cores, are started.""",
     )
     verbose: int = parameter(
         default=0,

@@ -1,4 +1,4 @@
-"""What densities and labellers of sequences share."""
+"""Code that densities and labellers of sequences share."""
 
 from __future__ import annotations
 
@@ -93,5 +93,5 @@ class SequenceEstimator(TrainableModel, abstract=True):
 
     @property
     def n_parameters_(self) -> int:
-        """How many numbers the model has learnt."""
+        """The number of parameters in use."""
         return self._model().n_parameters

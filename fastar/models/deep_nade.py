@@ -29,10 +29,10 @@ class DeepNADE(AutoregressiveDensity, OrderParameter):
         p(x_d \mid x_{\text{known}}) = f(x_d; (b + h_L W_L)_d), \quad
         h_l = g(c_l + h_{l-1} W_{l-1})
 
-    where h_0 holds the features that are known and an indicator of each that is not. A step of
+    where h_0 has the known features and an indicator of each unknown one. A step of
     training takes a random part of each row as known and weighs the others so that the expectation
-    is the mean of log p_o over all orders o. Afterwards the network serves any order: evidence is
-    exact wherever it stands, `log_marginal`, `impute` and `sample(evidence=..)` have no sampling
+    is the mean of log p_o over all orders o. Afterwards the network serves any order: any evidence
+    is conditioned on exactly, `log_marginal`, `impute` and `sample(evidence=..)` have no sampling
     error in what is known, and an ensemble over orders costs no training.
 
     A score along an order takes D passes over the hidden layers but the first, O(D H^2) a row where

@@ -84,7 +84,7 @@ class SequenceLabeller(ClassifierMixin, SequenceEstimator):
     classes_ : array (K,)
         The labels, sorted.
     inputs_ : Conditional
-        What was chosen for the values of a step, with what it learnt.
+        The fitted conditional of the values of a step.
     distribution_ : Conditional
         f, over the numbers of the classes.
     of_sequences_ : bool
@@ -95,7 +95,7 @@ class SequenceLabeller(ClassifierMixin, SequenceEstimator):
         All parameters in one vector.
     n_parameters_ : int
     n_features_in_, feature_names_in_ : as in scikit-learn
-        Of an array (n, T) its T; else F, the values of a step.
+        T of an array (n, T); else F, the values of a step.
     n_iter_, best_iter_ : int
         Epochs trained, and the one whose parameters were kept.
     loss_curve_, validation_curve_ : list of float
@@ -328,7 +328,7 @@ or Sequences
         X : as in `predict_log_proba`
         y : as in `fit`
         sample_weight : array-like of shape (n,), optional
-            Of the sequences.
+            Weights of the sequences.
 
         Returns
         -------
@@ -355,7 +355,7 @@ or Sequences
         X : array-like of shape (n, T) or (n, T, F)
             The next steps of n streams.
         state : what the last call returned, or None
-            None at the beginning of the streams.
+            None at the start of the streams.
 
         Returns
         -------

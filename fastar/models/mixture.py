@@ -90,11 +90,11 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
     ----------
     estimator : density estimator, or list of them
         One estimator is cloned `n_members` times, and every clone gets a `random_state` of its own,
-        drawn with that of the mixture. Of a list each estimator is cloned once, and gets one where
+        drawn with that of the mixture. Each estimator of a list is cloned once, and gets one where
         it has None. A fitted estimator is cloned and fitted again, unless it is wrapped in
         scikit-learn's ``FrozenEstimator``: such a member stays as it is.
     n_members : int or None, default=None
-        Clones of a single estimator; None stands for 8, or for the length of the list.
+        Clones of a single estimator; None: 8, or the length of the list.
     weights : {"equal", "em"} or array-like of shape (n_members,), default="equal"
         "em" finds, by expectation maximisation [2]_, the weights with the largest log-likelihood of
         rows that no member was trained on: X_val, or rows held out from X, or all of X where all
@@ -104,7 +104,7 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
         for early stopping comes from the others.
     random_state : int, RandomState instance or None, default=None
     n_jobs : int or None, default=None
-        Threads, shared out among the members; None and -1 stand for all cores this process may use.
+        Threads, shared out among the members; None and -1: all cores this process may use.
         The results are the same for any number. It takes the place of the `n_jobs` of members;
         those inside other estimators, as in a pipeline, keep their own in scoring and sampling.
 
@@ -114,7 +114,7 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
         The fitted members.
     weights_ : array (n_members,), float64
     n_parameters_ : int
-        Of all members, and the free weights that "em" has found.
+        Those of all members, and the free weights of "em".
     validation_curve_ : list of float
         With "em": mean negative log-likelihood of its rows in nats, from equal weights on, an entry
         an iteration.
@@ -342,7 +342,7 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
 
     @property
     def n_parameters_(self) -> int:
-        """How many numbers the members and the mixture have learnt."""
+        """The number of parameters of the members and the mixture."""
         check_is_fitted(self, "estimators_")
         free = len(self.weights_) - 1 if hasattr(self, "validation_curve_") else 0
         return free + sum(int(member.n_parameters_) for member in self.estimators_)
@@ -421,8 +421,7 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
         Returns
         -------
         ndarray of shape (n, n_members), float64
-            Rows sum to one. A row that no member makes possible tells the members not apart, and
-            gets `weights_`.
+            Rows sum to one. A row that is impossible for all members gets `weights_`.
         """
         joint = self._log_joint(X, context)
         total = logsumexp(joint, axis=1, keepdims=True)
@@ -586,7 +585,7 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
     ) -> Array:
         """Return log p(x_known) of each row: its missing values (NaN) are integrated out.
 
-        The mixture of what its members say, each of which may be an estimate: see theirs.
+        The mixture of its members' marginals, which may be estimates: see theirs.
 
         Parameters
         ----------
@@ -651,7 +650,7 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
         Returns
         -------
         ndarray, DataFrame or CSR matrix of shape (n_samples, D)
-            Of the type that `fit` was given; the members' rows in random order.
+            In the container that `fit` was given; the members' rows in random order.
 
         Raises
         ------

@@ -53,7 +53,7 @@ class PixelRNN(AutoregressiveDensity):
         three above it; "diagonal_bilstm" after the pixels above and before, and, for the row below,
         above and after.
     cell : {"tanh", "gru", "lstm"}, default="gru"
-        Of "recurrent".
+        Cells of "recurrent".
     n_hidden : int, default=256
         H, units of each layer.
     n_layers : int, default=1
@@ -198,10 +198,10 @@ class PixelRNN(AutoregressiveDensity):
         n_particles: int = 16,
         random_state: Any = None,
     ) -> Array:
-        """Return images of which what is hidden is drawn given the rest.
+        """Return images with their hidden pixels drawn given the others.
 
-        Exact where all that is hidden comes after all that is not, as the lower half of an image
-        does; else by `impute`, of `n_particles` samples.
+        Exact where all hidden pixels come after all others, as the lower half of an image does;
+        else by `impute`, with `n_particles` samples.
 
         Parameters
         ----------

@@ -76,9 +76,9 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
     Attributes
     ----------
     params_ : dict of arrays, views on `theta_`
-        Of the first layer W_xh0 (F, Q, G H), of layer l W_xhl (H, G H); W_hhl (H, G H), cl (G H,),
-        and of a GRU dl (H,), the candidate's bias behind the reset gate; V (H, F, P); b (F, P);
-        and of a context Ul (C, G H) and B (C, F, P).
+        W_xh0 (F, Q, G H) of the first layer, W_xhl (H, G H) of layer l; W_hhl (H, G H), cl (G H,),
+        and for a GRU dl (H,), the candidate's bias behind the reset gate; V (H, F, P); b (F, P);
+        and for a context Ul (C, G H) and B (C, F, P).
         Gates in the order r z n (GRU) and i f g o (LSTM). With ``frame="nade"`` those of `NADE` in
         the place of V, with U (H + C, K) and B (H + C, F, P) from the cells and the context to its
         K hidden units and its outputs.
@@ -317,10 +317,10 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
         Returns
         -------
         list, or array or dict of arrays where `fit` was given an array
-            Of each sequence what models of rows give of each row: of Bernoulli values probabilities
-            of one (l,) or (l, F), of levels their probabilities (l, K) or (l, F, K), of others a
-            dict of named arrays; if values have conditionals of their own a dict of these by place.
-            Of an array (n, D) arrays of shape (n, D) or (n, D, K). With an end symbol a dict:
+            An entry for each sequence, as models of rows have one for each row: probabilities of
+            one (l,) or (l, F) for Bernoulli values, probabilities of levels (l, K) or (l, F, K), or
+            a dict of named arrays; a dict of these by place if values have conditionals of their
+            own. For an array (n, D) arrays (n, D) or (n, D, K). With an end symbol a dict:
             "end", the probability (l + 1,) of ending there, and "values" of l + 1 steps, given that
             the sequence does not end there.
         """
@@ -345,7 +345,7 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
         X : array-like of shape (n, T) or (n, T, F)
             The next steps of n streams.
         state : what the last call returned, or None
-            None at the beginning of the streams.
+            None at the start of the streams.
         context : array-like or DataFrame of shape (n, C), optional
 
         Returns
@@ -388,14 +388,14 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
         temperature: float = 1.0,
         random_state: Any = None,
     ) -> Any:
-        """Draw sequences, step by step, from their beginning or going on from given ones.
+        """Draw sequences, step by step, from their start or from a prefix.
 
         Parameters
         ----------
         n_samples : int, default=1
         context : array-like or DataFrame of shape (n_samples, C) or (1, C), optional
         prefix : array-like of shape (l,) or (l, F), or list of n_samples of them, optional
-            How each begins: what follows is drawn from p(rest | prefix). Where `fit` was given an
+            First steps of each; the rest is drawn from p(rest | prefix). Where `fit` was given an
             array also an array (n_samples, l).
         max_length : int or None, default=None
             Steps after the prefix after which a sequence is cut; by default those up to the length
@@ -407,7 +407,7 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
         Returns
         -------
         ndarray of shape (n_samples, max_length), or list of arrays (l,) or (l, F)
-            Of the type that `fit` was given: a list with an end symbol. Prefixes are part of them.
+            In the container that `fit` was given: a list with an end symbol. Prefixes are included.
         """
         model, network = self._model(), self.network_
         n = check_count("n_samples", n_samples)

@@ -1,4 +1,4 @@
-"""Products with weights that no mask hides."""
+"""Products without masks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BLOCK = 1 << 19
 
 @lru_cache(64)
 def full_stairs(rows: int, columns: int) -> _masked.Staircase:
-    """Return the stairs of a matrix of which nothing is hidden."""
+    """Return the staircase of a matrix without a mask."""
     begin = np.zeros(rows, np.int64)
     return _masked.Staircase(begin, begin + columns, columns)
 

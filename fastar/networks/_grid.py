@@ -31,14 +31,14 @@ class Pass:
     Parameters
     ----------
     suffix : str
-        Of its parameters' names.
+        Suffix of its parameters' names.
     above : tuple of int
         Columns, relative, of the neighbours in the row above that a pixel's gates see.
     along : int
-        That of the neighbour in the row which they see, too, and whose memory goes on; 0 for none:
-        then the memory of the pixel above goes on.
+        Column, relative, of the neighbour in the row that gates see too, and whose memory
+        continues; 0 for none: then the memory of the pixel above continues.
     below : bool
-        Whether its units are seen by the row below alone, for they know of what comes after.
+        Whether only the row below sees its units, because they depend on later pixels.
     """
 
     suffix: str
@@ -75,10 +75,10 @@ class Cache:
 class GridLSTM(Network):
     """Base of LSTMs over the rows of an image.
 
-    A layer's units are the sum of those of its passes, and of the layer below if that is not the
-    first; the first is given the values within 3 rows above and 3 columns to each side that come
-    before. ``raw_d = b_d + u_d V``. A context (n, C) adds context U to what enters each pass, and
-    context B to the outputs. Channels lie side by side, as columns of their own.
+    A layer's units are the sum of those of its passes and, from the second layer on, of the layer
+    below. The first layer sees the earlier values within 3 rows above and 3 columns to each side.
+    ``raw_d = b_d + u_d V``. A context (n, C) adds context U to the input of each pass, and context
+    B to the outputs. Channels lie side by side, as columns of their own.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ class GridLSTM(Network):
         chunks = -(-len(codes) // _IMAGES)
         whole = np.zeros((chunks * _IMAGES, self.n_features + 1), self.dtype)
         whole[: len(codes), :-1] = codes * self.dtype.type(self._scale)
-        # the last one, 0, stands for what lies outside
+        # the last one, 0, is the value outside of the image
         found = whole.reshape(chunks, _IMAGES, -1)[:, :, self.source]
         return np.ascontiguousarray(found.swapaxes(1, 2)).reshape(
             chunks, self.n_features * _IMAGES, -1
@@ -253,9 +253,9 @@ class GridLSTM(Network):
     def _layers(
         self, params: Params, entering: Array, context: Array | None, n_threads: int
     ) -> tuple[list[list[Kept]], list[Array]]:
-        """Return what each pass of each layer keeps, and what the layers give.
+        """Return the cache of each pass of each layer, and the layers' units.
 
-        These (chunks, I, J, images, H).
+        Units (chunks, I, J, images, H).
         """
         layers: list[list[Kept]] = []
         given: list[Array] = []
@@ -318,7 +318,7 @@ class GridLSTM(Network):
         return slots
 
     def _pass(self, params: Params, name: str, each: Pass) -> _grid.Pass:
-        """Return what the kernels read of a pass on the way forward."""
+        """Return the description of a pass that the forward kernel reads."""
         W = params[f"W_hh{name}"]
         packed = [_recurrent.pack(one, 4) for one in W]
         along = packed.pop() if each.along else None
@@ -476,7 +476,7 @@ class GridLSTM(Network):
 class RowLSTM(GridLSTM):
     """Gates see three pixels of the row above, so that a row is computed at once.
 
-    Of the row itself a further layer sees the units below of the pixel and of the one before.
+    In the row itself, a further layer sees the units below at the pixel and at the one before.
     """
 
     name = "row_lstm"
@@ -487,7 +487,7 @@ class RowLSTM(GridLSTM):
 class DiagonalBiLSTM(GridLSTM):
     """Two passes, whose gates see the pixel above and the one before, or after, in the row.
 
-    What the second one gives is seen by the row below, for it knows the row to its end.
+    Only the row below sees the second pass, which depends on the whole row.
     """
 
     name = "diagonal_bilstm"

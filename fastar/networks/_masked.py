@@ -62,7 +62,7 @@ class Wiring:
 
 @dataclass(frozen=True)
 class Walk:
-    """How sampling goes over a member's features, a block after the other."""
+    """The blocks in which sampling takes a member's features."""
 
     block: int
     """Features in a block."""
@@ -81,11 +81,11 @@ class Weights:
     wiring: Wiring
     matrices: dict[str, Array]
     biases: list[Array]
-    """Of each hidden layer and the outputs."""
+    """Biases of each hidden layer and of the outputs."""
     context: list[Array]
-    """The same of what a context adds, each (C, columns); none without one."""
+    """Weights of a context into each of them (C, columns); none without one."""
     sampled: tuple[Walk, list[Any]] | None = None
-    """What sampling makes of them, when it first comes by: each layer, and the direct one."""
+    """The weights as sampling packs them at its first use: each layer, and the direct one."""
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,9 @@ class Cache:
     hidden: list[Array]
     """Activations."""
     given: list[Array]
-    """What dropout left of them for the next layer."""
+    """Activations after dropout, for the next layer."""
     chances: list[Array]
-    """What dropout drew, a number for each of them; empty without it."""
+    """Random numbers of dropout, one for each activation; empty without it."""
     context: Array | None
 
 
@@ -114,7 +114,7 @@ class Masked(Network):
     inputs : Inputs
         How codes enter.
     hidden_layer_sizes : tuple of int
-        H_1 .. H_L; with none of them only L is left.
+        H_1 .. H_L; without hidden layers the network is L alone.
     activation : {"sigmoid", "tanh", "relu"}
         g.
     direct_connections : bool
@@ -131,11 +131,11 @@ class Masked(Network):
     order_agnostic : bool
         Whether each set of masks has an order of the features of its own.
     markov_order : int
-        x_d sees the so many features before it.
+        How many features before it x_d sees.
     dropout : float
         Share of hidden units that a training step leaves out, in steps of 1 / 65536.
     seed : int
-        Of the masks.
+        Seed of the masks.
     n_context : int
         C: a context y (n, C) adds y U_l to c_l, and y B to b.
     dtype : dtype
@@ -264,7 +264,7 @@ class Masked(Network):
     def _layer_degrees(
         self, H: int, least: int, rng: np.random.Generator, common: np.random.Generator
     ) -> Array:
-        """Return degrees (H,), of what a set of masks draws and what all have in common."""
+        """Return degrees (H,): those that a set of masks draws and those that all share."""
         D, single = self.n_features, self.n_masks == 1
         if self.degrees == "even":
             degrees = even_degrees(D, H)
@@ -369,7 +369,7 @@ class Masked(Network):
         return {**params, "L": np.moveaxis(L, (-2, -1), (0, 1))}
 
     def mask_arrays(self) -> list[Params]:
-        """Return each member's masks of the weights, shaped as `textbook` shapes them."""
+        """Return each member's masks of the weights, shaped as in `params_in_paper_layout`."""
         return [self._mask_arrays(member) for member in range(self.n_members)]
 
     def _mask_arrays(self, member: int) -> Params:
@@ -438,7 +438,7 @@ class Masked(Network):
     ) -> tuple[Array, Cache]:
         """Return raw (n, D, P) for codes (n, D), and the cache for `backward`.
 
-        context (n, C). rng: in training, what dropout is drawn from.
+        context (n, C). rng: in training, the generator of dropout.
         """
         n, wiring = len(codes), weights.wiring
         order = wiring.masks.order
@@ -530,7 +530,7 @@ class Masked(Network):
     def _bias_gradient(
         self, layer: int, columns: Array, cache: Cache, g: Array, grads: Params, n_threads: int
     ) -> None:
-        """Write the gradient by what all rows of a layer have, and by the context's weights."""
+        """Write the gradient by the biases of a layer, and by the context's weights."""
         name = f"c{layer}" if layer < len(self.hidden_layer_sizes) else "b"
         target = grads[name].reshape(-1)
         sums = target if self.n_masks == 1 else np.empty_like(target)

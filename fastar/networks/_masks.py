@@ -58,7 +58,7 @@ class MaskSet:
     order : int array (D,)
         The feature that comes k-th.
     degrees : list of int arrays
-        Of the stored units of each hidden layer.
+        Degrees of the stored units of each hidden layer.
     markov_order : int
         How many features before it x_d sees.
 

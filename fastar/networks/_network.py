@@ -36,11 +36,11 @@ class Network(ABC):
     n_context: int = 0
     """C, numbers of the context of a row; 0 without one."""
     seed: int = 0
-    """Of what is random in its structure."""
+    """Seed of the random parts of its structure."""
     order_agnostic: bool = False
     """Whether members see the features in orders of their own."""
     any_evidence: bool = False
-    """Whether what is held is seen before all else, wherever it stands in an order."""
+    """Whether the network sees all evidence first, whatever its place in an order."""
 
     is_stochastic: bool = True
     """Whether `forward` draws random numbers in training."""
@@ -91,7 +91,7 @@ class Network(ABC):
     @property
     @abstractmethod
     def output_weights(self) -> tuple[str, ...]:
-        """Names of the weights between which and the raw outputs nothing lies."""
+        """Names of the weights that the raw outputs are linear in."""
 
     @property
     def active(self) -> Array | None:
@@ -151,14 +151,14 @@ class Network(ABC):
     ) -> tuple[Array, Any]:
         """Return raw (n, D, P) for codes (n, D), and the cache for `backward`.
 
-        context (n, C). rng: in training, for what is random there.
+        context (n, C). rng: in training, for its random numbers.
         """
 
     def loss_targets(self, cache: Any, codes: Array) -> tuple[Array, Array | None]:
-        """Return the codes (n, D) of which training sums the log-density, else NaN, and factors.
+        """Return the codes (n, D) whose log-densities training sums, NaN elsewhere, and factors.
 
-        cache: of `forward` in training. The factors (n,), None for ones, make the expectation of
-        the sum log p(x).
+        cache: from `forward` in training. The factors (n,), None for ones, make log p(x) the
+        expectation of the sum.
         """
         return codes, None
 
@@ -166,7 +166,7 @@ class Network(ABC):
     def backward(
         self, weights: Any, cache: Any, graw: Array, grads: Params, n_threads: int
     ) -> None:
-        """Overwrite what is active of `grads` with the gradient of sum(graw * raw).
+        """Overwrite the active part of `grads` with the gradient of sum(graw * raw).
 
         Uses up the cache.
         """
@@ -186,6 +186,6 @@ class Network(ABC):
     ) -> None:
         """Draw codes (n, D) where `held` (n, D) is SAMPLED, with noise (n, D, m).
 
-        To weight (n,) log p of the codes that are WEIGHTED is added. What is OBSERVED before all
-        else costs no outputs, and after all else nothing.
+        The log p of WEIGHTED codes is added to weight (n,). OBSERVED codes that come first cost no
+        outputs, and those that come last cost nothing.
         """

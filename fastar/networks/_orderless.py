@@ -54,7 +54,7 @@ class Weights:
 class Orderless(Network):
     """A network without masks whose inputs tell which features are known [1]_.
 
-    ``h_0`` holds what is known and the indicators of what is not; ``h_l = g(c_l + h_{l-1}
+    ``h_0`` has the known features and indicators of the others; ``h_l = g(c_l + h_{l-1}
     W_{l-1})``, ``raw = b + h_L W_L``. One network for the conditionals of every order.
 
     Parameters
@@ -70,7 +70,7 @@ class Orderless(Network):
     n_orders : int
         Orders over which densities are averaged: the model's own, and random ones.
     seed : int
-        Of the orders.
+        Seed of the random orders.
     n_context : int
         C: a context y (n, C) adds y U_l to c_l, and y B to b.
     dtype : dtype
@@ -185,7 +185,7 @@ class Orderless(Network):
         return (*last, "B") if self.n_context else last
 
     def initialise(self, params: Params, rng: np.random.Generator) -> None:
-        """Fill the W and U with small random numbers; at first what is unknown adds nothing."""
+        """Fill the W and U with small random numbers; at first unknown features add nothing."""
         for name in self.shapes:
             params[name][...] = 0
         sizes = (self.n_features, *self.hidden_layer_sizes)
@@ -211,9 +211,9 @@ class Orderless(Network):
     ) -> tuple[Array, Any]:
         """Return raw (n, D, P) for codes (n, D), and the cache for `backward`.
 
-        Without rng along the member's order. With it given a random part of each row: of every size
-        with the same probability, for where each feature is known with probability u and u is
-        uniform, the number of known ones is uniform too.
+        Without rng: along the member's order. With rng: given a random part of each row. Each
+        feature is known with probability u, and u is uniform, so that the number of known features
+        is uniform too.
         """
         n_threads = self._threads(len(codes), n_threads)
         if rng is None:
@@ -239,9 +239,8 @@ class Orderless(Network):
     def loss_targets(self, cache: Cache, codes: Array) -> tuple[Array, Array | None]:
         """Return the codes that are unknown, NaN elsewhere, and each row's factor.
 
-        Of D features that are there k are known, 0 <= k <= D. Each of the others stands for the D
-        that might come next in an order: their mean times D, times (D + 1) / D as k = D says
-        nothing.
+        k of the D observed features are known, 0 <= k <= D. The mean over the others estimates one
+        term of log p(x), so that the factor is D, times (D + 1) / D because k = D has no term.
         """
         there = ~np.isnan(codes)
         unknown = there & ~cache.known
@@ -273,7 +272,7 @@ class Orderless(Network):
         _masked.scatter(cache.inputs, full_stairs(*gW.shape), g, gW, n_threads)
 
     def _listed(self, codes: Array, n_threads: int) -> tuple[Array, Array, Array]:
-        # a feature that no other comes after would be left out
+        # the last feature would be left out
         padded = np.zeros((len(codes), self.n_features + 1), self.dtype)
         padded[:, :-1] = codes
         input_flags = np.append(self.inputs.input_flags, np.uint8(0))
@@ -322,13 +321,13 @@ class Orderless(Network):
     ) -> Iterator[tuple[int, Any, Array]]:
         """Yield (feature, rows where it is not OBSERVED, its raw outputs (m, P)) along the order.
 
-        What is OBSERVED is known from the beginning. When the iterator goes on, the codes of the
+        OBSERVED features are known from the start. When the iterator resumes, the codes of the
         feature enter; a missing one stays unknown.
         """
         params, n = weights.params, len(codes)
         unknown = np.full_like(codes, np.nan)
         given = unknown if held is None else np.where(held == OBSERVED, codes, unknown)
-        # what no row knows yet is the same for all
+        # the same for all rows while none knows a feature
         whole = given[:1] if held is None and context is None else given
         a = self._entered(params, self._listed(whole, n_threads), context, n_threads)
         if len(a) < n:
@@ -362,7 +361,7 @@ class Orderless(Network):
         return raw
 
     def _entering(self, params: Params, d: int, codes: Array) -> Array:
-        """Return what the pre-activations (n, H_1) gain when feature d becomes known."""
+        """Return the change of the pre-activations (n, H_1) when feature d becomes known."""
         W = params["W0"][d]
         there = ~np.isnan(codes)
         gain: Array
@@ -388,7 +387,7 @@ class Orderless(Network):
         context: Array | None = None,
         weight: Array | None = None,
     ) -> None:
-        """Draw codes (n, D) where `held` is SAMPLED, given all that is OBSERVED anywhere."""
+        """Draw codes (n, D) where `held` is SAMPLED, given all OBSERVED codes."""
         n_threads = self._threads(len(codes), n_threads)
         total = np.zeros(len(codes)) if weight is None else weight
         for d, rows, raw in self._walk(weights, codes, held, context, n_threads):

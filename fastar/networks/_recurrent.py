@@ -34,7 +34,7 @@ class Recurrent(SequenceNetwork):
     bptt : int or None
         Gradients pass no further than to the last step that is a multiple of it.
     dropout : float
-        Share of units that are hidden from further layers and outputs in training.
+        Share of units that training hides from further layers and outputs.
     n_context : int
     dtype : dtype
         float32 or float64.

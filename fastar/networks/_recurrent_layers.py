@@ -1,4 +1,4 @@
-"""Layers of recurrent cells over sequences: states, gradients, and what a walk reads of them."""
+"""Layers of recurrent cells over sequences: states, gradients, and their records for walks."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ class RecurrentLayers:
     def _weights(
         self, params: Params, layer: int, c: Array, walk: bool = False
     ) -> _recurrent.Weights:
-        """Return what the kernels read of a layer; walk: what enters a further one, too."""
+        """Return the record of a layer for kernels; walk: also the inputs of a further one."""
         W = self._entering(params, layer)
         x = W.ravel() if layer == 0 else _recurrent.pack(W, 1) if walk else None
         packed = _recurrent.pack(params[f"W_hh{layer}"], self.n_gates)
@@ -218,7 +218,7 @@ class RecurrentLayers:
         )
 
     def walk_weights(self, params: Params, context: Array | None) -> list[_recurrent.Weights]:
-        """Return what a walk reads of the layers."""
+        """Return the record of the layers for walks."""
         return [
             self._weights(params, layer, self._biases(params, layer, context, 1), walk=True)
             for layer in range(len(self.sizes))
@@ -237,7 +237,7 @@ class RecurrentLayers:
         first, state, begin = steps.first, self.start(len(steps)), 0
         while begin < len(steps.counts):
             end = max(begin + 1, int(np.searchsorted(first, first[begin] + _ROWS, "right")) - 1)
-            # with the step after them: the state before it is what goes on
+            # with the step after them: the state before it continues
             part = steps.between(begin, min(end + 1, len(steps.counts)))
             rows = first[end] - first[begin]
             layers = self.forward(params, part, state, None, n_threads, context)
@@ -271,7 +271,7 @@ class RecurrentLayers:
     def step_weights(
         self, params: Params, context: Array | None, n_threads: int
     ) -> list[_recurrent.Weights]:
-        """Return what `advance` reads of the layers."""
+        """Return the record of the layers for `advance`."""
         return [
             self._weights(params, layer, self._biases(params, layer, context, n_threads))
             for layer in range(len(self.sizes))

@@ -43,7 +43,7 @@ class SharedHidden(Network):
     activation : {"sigmoid", "tanh", "relu"}
         g.
     markov_order : int
-        x_d sees the so many features before it.
+        How many features before it x_d sees.
     dtype : dtype
         float32 or float64.
     rescaled : bool

@@ -1,4 +1,4 @@
-"""What a file holds of a tool: its densities, and what it has learnt itself."""
+"""The contents of files of tools: densities and fitted attributes."""
 
 from __future__ import annotations
 

@@ -28,19 +28,19 @@ __all__ = ["GenerativeClassifier"]
 
 
 class GenerativeClassifier(PersistentTool, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    r"""Classifier that knows what each class looks like.
+    r"""Classifier by Bayes' rule, with a density for each class.
 
     .. math::
         p(y \mid x) = \frac{p(y) \, p(x \mid y)}{\sum_{y'} p(y') \, p(x \mid y')}
 
-    with the frequencies of the classes as p(y). Of a row with missing values it takes the marginal
-    p(x_known | y), so that no imputing comes first; of a row unlike all it has seen it can abstain,
-    for it knows p(x) too.
+    with the frequencies of the classes as p(y). A row with missing values has the marginal
+    p(x_known | y) and needs no imputation. Since p(x) is known too, `abstains` finds rows that are
+    improbable in every class.
 
     Parameters
     ----------
     density : density estimator or None, default=None
-        Of p(x | y), `NADE()` by default; it is cloned, and gets a `random_state` where it has None.
+        For p(x | y); by default `NADE()`. A clone is fitted; its `random_state` is set if None.
     shared : bool, default=False
         Whether one density with the class as its context serves all classes, or each class has one
         of its own. One learns what classes have in common, which pays where they have few rows.
@@ -52,7 +52,7 @@ class GenerativeClassifier(PersistentTool, ClassifierMixin, BaseEstimator):  # t
     n_particles : int, default=64
         Samples a row with missing values and class, see `log_marginal` of the density.
     random_state : int, RandomState instance or None, default=None
-        Of the densities, the rows kept for calibration and the samples for missing values.
+        Decides on the densities, the rows for calibration and the samples for missing values.
 
     Attributes
     ----------

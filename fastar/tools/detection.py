@@ -26,10 +26,9 @@ __all__ = ["DensityOutlierDetector"]
 
 
 class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # type: ignore[misc]
-    r"""Outliers are rows of which a density thinks little.
+    r"""Detector of rows that a density finds improbable.
 
-    Part of the rows is kept from the density, so that scores of rows it was not fitted to are
-    known; against them new rows are judged.
+    A part of the rows is held out from the density. New rows are compared with their scores.
 
     Parameters
     ----------
@@ -38,17 +37,17 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
     contamination : float, default=0.1
         Share of the rows of `fit` that `predict` calls outliers.
     statistic : {"likelihood", "typicality", "likelihood_ratio"}, default="likelihood"
-        What `score_samples` is: log p(x); -\|log p(x) - its mean over the rows fitted to\| [1]_,
-        for an outlier may also be too probable; or log p(x) - log p_background(x) [2]_, which takes
-        away what even random rows would be credited with.
+        What `score_samples` returns: log p(x); -\|log p(x) - its mean over the rows fitted to\|
+        [1]_, for an outlier may also be too probable; or log p(x) - log p_background(x) [2]_, which
+        subtracts the score that random rows would have.
     background : density estimator or None, default=None
-        Of the likelihood ratio, a clone of `density` by default. It is fitted to rows of which
-        `mutation_rate` of the values come from other rows of the same column.
+        Denominator of the likelihood ratio, a clone of `density` by default. It is fitted to rows
+        in which a share `mutation_rate` of the values comes from other rows of the same column.
     mutation_rate : float, default=0.2
     calibration_fraction : float, default=0.2
         Share of the rows that is kept from the density.
     random_state : int, RandomState instance or None, default=None
-        Of the rows kept, of mutations and of the densities.
+        Decides on the rows kept, the mutations and the densities.
 
     Attributes
     ----------

@@ -48,7 +48,7 @@ class DensityImputer(PersistentTool, OneToOneFeatureMixin, TransformerMixin, Bas
     n_particles : int, default=16
         See `impute` of the density.
     random_state : int, RandomState instance or None, default=None
-        Of the density and the draws. The same row gets the same values only in the same table.
+        Seed of the density and the draws. The same row gets the same values only in the same table.
 
     Attributes
     ----------
@@ -144,7 +144,7 @@ class DensityImputer(PersistentTool, OneToOneFeatureMixin, TransformerMixin, Bas
         Returns
         -------
         ndarray or DataFrame of shape (n, D)
-            Of the type of X.
+            In the container of X.
         """
         check_is_fitted(self, "density_")
         read(self, X, gaps=True)
