@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,12 +10,11 @@ import numpy as np
 
 from fastar._core.inputs import ONE_HOT, Inputs
 from fastar._core.parameters import Array, Params
-from fastar._core.threads import useful_n_threads
 from fastar._data.packed import Steps
 from fastar._kernels import _cpu, _recurrent
-from fastar.networks._dense import add_product, product, transposed_product, weight_gradient
-from fastar.networks._network import Network
-from fastar.networks._recurrent_layers import Kept, RecurrentLayers
+from fastar.networks._dense import add_product, transposed_product, weight_gradient
+from fastar.networks._recurrent_layers import Kept
+from fastar.networks._recurrent_network import RecurrentNetwork
 
 NOTHING, CONSTANT = _recurrent.NOTHING, _recurrent.CONSTANT
 
@@ -51,7 +49,7 @@ class Cache:
     context: Array | None
 
 
-class PixelRecurrent(Network):
+class PixelRecurrent(RecurrentNetwork):
     """One recurrence through all values of an image.
 
     ``h_d = cell(e_d, h_{d-1})``, ``raw_d = b_d + h_d V``, with e_d the value before x_d in its
@@ -87,29 +85,18 @@ class PixelRecurrent(Network):
         n_context: int = 0,
         dtype: Any,
     ) -> None:
-        if np.prod(image_shape) != n_features or min(n_features, *hidden_layer_sizes) < 1:
-            raise ValueError("image_shape must have n_features values, layers at least one unit")
-        self.n_features = n_features
-        self.n_outputs = n_outputs
-        self.inputs = inputs
+        if np.prod(image_shape) != n_features:
+            raise ValueError("image_shape must have n_features values")
         self.image_shape = tuple(map(int, image_shape))
-        self.cell = cell
-        self.hidden_layer_sizes = tuple(map(int, hidden_layer_sizes))
-        self.n_context = int(n_context)
-        self.dtype = np.dtype(dtype)
-        self.layers = RecurrentLayers(
-            cell, self.hidden_layer_sizes, self._entering_inputs(), None, self.n_context, self.dtype
-        )
+        super().__init__(
+            n_features, n_outputs, inputs, cell=cell, hidden_layer_sizes=hidden_layer_sizes,
+            n_context=n_context, dtype=dtype,
+        )  # fmt: skip
 
     def settings(self) -> dict[str, Any]:
         """Return the keyword arguments of the constructor."""
-        return {
-            "image_shape": list(self.image_shape),
-            "cell": self.cell,
-            "hidden_layer_sizes": list(self.hidden_layer_sizes),
-            "n_context": self.n_context,
-            "dtype": self.dtype.name,
-        }
+        settings = {"image_shape": list(self.image_shape), **super().settings()}
+        return {key: each for key, each in settings.items() if key not in ("bptt", "dropout")}
 
     # ---- what enters
 
@@ -155,31 +142,8 @@ class PixelRecurrent(Network):
     # ---- parameters
 
     @property
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Name and shape of every parameter, weights first."""
-        shapes = {**self.layers.weight_shapes, "V": (self.hidden_layer_sizes[-1], self.n_outputs)}
-        if self.n_context:
-            shapes["B"] = (self.n_context, self.n_outputs)
-        return {**shapes, **self.layers.bias_shapes, "b": (self.n_features, self.n_outputs)}
-
-    @property
-    def decayed(self) -> tuple[str, ...]:
-        """All but the biases."""
-        return tuple(name for name in self.shapes if name[0] not in "bcd")
-
-    @property
-    def output_weights(self) -> tuple[str, ...]:
-        """V, and B."""
-        return ("V", "B") if self.n_context else ("V",)
-
-    def initialise(self, params: Params, rng: np.random.Generator) -> None:
-        """Fill weights with small random numbers, an LSTM's forget gates with ones."""
-        self.layers.initialise(params, rng)
-        V = params["V"]
-        V[...] = rng.uniform(-1, 1, V.shape) / np.sqrt(len(V))
-        params["b"][...] = 0
-        if self.n_context:
-            params["B"][...] = 0
+    def _step_outputs(self) -> tuple[int, ...]:
+        return (self.n_outputs,)  # the same weights for all values
 
     # ---- forward
 
@@ -193,13 +157,15 @@ class PixelRecurrent(Network):
         rng: np.random.Generator | None = None,
     ) -> tuple[Array, Cache | None]:
         """Return raw (n, D, P) for codes (n, D), and in training (rng) the cache for `backward`."""
-        n, n_threads = len(codes), self._threads(len(codes), n_threads)
+        n, n_threads = len(codes), self._threads(codes.size, n_threads)
         raw = _cpu.aligned_empty((n, self.n_features, self.n_outputs), self.dtype)
         raw[...] = params["b"]
         if context is not None:
             raw += (context @ params["B"])[:, None]
         cache = None
-        size = n if rng is not None else images_at_once(self.n_features, self._widest)
+        size = (
+            n if rng is not None else images_at_once(self.n_features, max(self.hidden_layer_sizes))
+        )
         for start in range(0, n, size):
             rows = slice(start, start + size)
             own, steps = None if context is None else context[rows], self._steps(codes[rows])
@@ -220,7 +186,7 @@ class PixelRecurrent(Network):
     ) -> None:
         """Overwrite `grads` with the gradient of sum(graw * raw)."""
         n, D = graw.shape[:2]
-        n_threads = self._threads(n, n_threads)
+        n_threads = self._threads(n * D, n_threads)
         np.sum(graw, axis=0, out=grads["b"])
         if cache.context is not None:
             weight_gradient(cache.context, graw.sum(axis=1), grads["B"], n_threads)
@@ -244,25 +210,11 @@ class PixelRecurrent(Network):
         context: Array | None = None,
         weight: Array | None = None,
     ) -> None:
-        """Draw codes (n, D) where `held` is SAMPLED, and weigh those that are WEIGHTED."""
+        """Draw codes (n, D) where `held` is SAMPLED, weigh those that are WEIGHTED."""
         # what enters after a step enters for the next one
         last = np.full((1, self.source.shape[1]), NOTHING, np.int32)
         source = np.concatenate([self.source[1:], last])
-        own = None
-        if context is not None:
-            own = product(context, params["B"], np.zeros(self.n_outputs, self.dtype), n_threads)
-        inputs = self.layers.inputs
-        _recurrent.sample(
-            draw, noise, held, codes, weight, self.layers.walk_weights(params, context),
-            inputs.input_flags, inputs.n_inputs, source, _recurrent.pack(params["V"], 1),
-            params["b"], own, self.n_outputs, self.layers.start(len(codes)),
-            self._threads(len(codes), n_threads),
+        self._walk(
+            params, draw, noise, held, codes, n_threads,
+            context=context, weight=weight, source=source, state=self.start(len(codes)),
         )  # fmt: skip
-
-    @property
-    def _widest(self) -> int:
-        return max(self.hidden_layer_sizes)
-
-    def _threads(self, n_rows: int, n_threads: int) -> int:
-        size = self._widest**2 * self.layers.n_gates
-        return useful_n_threads(n_threads, n_rows * self.n_features * size)

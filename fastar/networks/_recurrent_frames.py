@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from fastar._core.inputs import Inputs
 from fastar._core.parameters import Array, Params
-from fastar._core.threads import useful_n_threads
-from fastar._data.packed import Steps
-from fastar.networks._network import Network
-from fastar.networks._recurrent_layers import Kept, RecurrentLayers, State
+from fastar.networks._recurrent_layers import State
+from fastar.networks._recurrent_network import Cache, SequenceNetwork
 from fastar.networks._shared_hidden import Cache as FrameCache
 from fastar.networks._shared_hidden import SharedHidden
 
 
-@dataclass(frozen=True)
-class Cache:
-    """What `backward` needs of `forward`."""
-
-    steps: Steps
-    layers: list[Kept]
-    frame: FrameCache
-    context: Array | None
-
-
-class RecurrentFrames(Network):
+class RecurrentFrames(SequenceNetwork):
     """Cells whose state is the context of a NADE over the values of the next frame [1]_.
 
     ``u_t = cell(x_t, u_{t-1})``; the NADE of step t has hidden biases ``c + u_{t-1} U`` and output
@@ -67,52 +54,20 @@ class RecurrentFrames(Network):
         n_outputs: int,
         inputs: Inputs,
         *,
-        cell: str,
-        hidden_layer_sizes: tuple[int, ...],
         n_frame_hidden: int,
-        bptt: int | None = None,
-        dropout: float = 0.0,
-        n_context: int = 0,
-        dtype: Any,
+        **cells: Any,
     ) -> None:
-        if not hidden_layer_sizes or min(n_features, *hidden_layer_sizes) < 1:
-            raise ValueError("n_features and every layer's size must be at least 1")
-        self.n_features = n_features
-        self.n_outputs = n_outputs
-        self.inputs = inputs
-        self.cell = cell
-        self.hidden_layer_sizes = tuple(map(int, hidden_layer_sizes))
+        super().__init__(n_features, n_outputs, inputs, **cells)
         self.n_frame_hidden = int(n_frame_hidden)
-        self.bptt = None if bptt is None else int(bptt)
-        self.dropout = float(dropout)
-        self.n_context = int(n_context)
-        self.dtype = np.dtype(dtype)
-        self.layers = RecurrentLayers(
-            cell,
-            self.hidden_layer_sizes,
-            inputs,
-            self.bptt,
-            self.n_context,
-            self.dtype,
-            self.dropout,
-        )
         self.frame = SharedHidden(
             n_features, n_outputs, inputs, n_hidden=n_frame_hidden, activation="sigmoid",
-            markov_order=n_features, dtype=dtype,
+            markov_order=n_features, dtype=self.dtype,
             n_context=self.hidden_layer_sizes[-1] + self.n_context,
         )  # fmt: skip
 
     def settings(self) -> dict[str, Any]:
         """Return the keyword arguments of the constructor."""
-        return {
-            "cell": self.cell,
-            "hidden_layer_sizes": list(self.hidden_layer_sizes),
-            "n_frame_hidden": self.n_frame_hidden,
-            "bptt": self.bptt,
-            "dropout": self.dropout,
-            "n_context": self.n_context,
-            "dtype": self.dtype.name,
-        }
+        return {"n_frame_hidden": self.n_frame_hidden, **super().settings()}
 
     # ---- parameters: those of the layers have numbers in their names
 
@@ -143,86 +98,27 @@ class RecurrentFrames(Network):
         self.layers.initialise(params, rng)
         self.frame.initialise(params, rng)
 
-    # ---- forward
-
-    def forward(
+    def _outputs(
         self,
         params: Params,
-        steps: Any,
+        h: Array,
+        codes: Array,
+        sequence: Array,
+        context: Array | None,
         n_threads: int,
-        *,
-        context: Array | None = None,
-        rng: np.random.Generator | None = None,
-        state: State | None = None,
-    ) -> tuple[Array, Cache | None]:
-        """Return raw (N, F, P) for `Steps`, and in training (rng) the cache for `backward`.
-
-        state: of each sequence, in the order of `steps`, before its first step.
-        """
-        n_threads = self._threads(len(steps.codes), n_threads)
-        begin = self.start(len(steps)) if state is None else state
-        layers = self.layers.forward(params, steps, begin, rng, n_threads, context)
-        u = _beside(layers[-1].given, context, steps.sequence)
-        raw, cache = self.frame.forward(params, steps.codes, n_threads, context=u)
-        return raw, None if rng is None else Cache(steps, layers, cache, context)
-
-    def unroll(
-        self,
-        params: Params,
-        steps: Steps,
-        state: State,
-        n_threads: int,
-        context: Array | None = None,
-    ) -> tuple[Array, State]:
-        """Return raw (N, F, P), and the state before the last step of each sequence.
-
-        state: before its first step; both in the order of the sequences.
-        """
-        n_threads = self._threads(len(steps.codes), n_threads)
-        h, after = self.layers.unroll(params, steps, state, n_threads, context)
-        u = _beside(h, context, steps.sequence)
-        return self.frame.forward(params, steps.codes, n_threads, context=u)[0], after
-
-    def bptt_segments(
-        self, params: Params, steps: Steps, n_threads: int, context: Array | None = None
-    ) -> Iterator[tuple[slice, Array]]:
-        """Yield rows of `steps` and their raw (m, F, P), which stay in the caches."""
-        n_threads = self._threads(len(steps.codes), n_threads)
-        for where, h in self.layers.bptt_segments(params, steps, n_threads, context):
-            u = _beside(h, context, steps.sequence[where])
-            yield where, self.frame.forward(params, steps.codes[where], n_threads, context=u)[0]
-
-    def step(
-        self,
-        params: Params,
-        steps: Steps,
-        state: State,
-        n_threads: int,
-        context: Array | None = None,
-    ) -> tuple[Array, State]:
-        """Return raw (N, F, P) of sequences of one length, and the state after them.
-
-        state: of each sequence before its first step.
-        """
-        raw, after = self.unroll(params, steps.longer(), state, n_threads, context)
-        return raw[: len(steps.codes)], after
-
-    # ---- backward
+    ) -> tuple[Array, FrameCache]:
+        """Return raw (N, F, P) of the NADE, which is given h and the context of each step."""
+        u = h if context is None else np.hstack([h, context[sequence]])
+        return self.frame.forward(params, codes, n_threads, context=u)
 
     def backward(
         self, params: Params, cache: Cache, graw: Array, grads: Params, n_threads: int
     ) -> None:
         """Overwrite `grads` with the gradient of sum(graw * raw)."""
         n_threads = self._threads(len(graw), n_threads)
-        gu = self.frame.context_gradient(params, cache.frame, graw, grads, n_threads)
+        gu = self.frame.context_gradient(params, cache.outputs, graw, grads, n_threads)
         gh = np.ascontiguousarray(gu[:, : self.hidden_layer_sizes[-1]])
         self.layers.backward(params, cache.steps, cache.layers, gh, grads, n_threads, cache.context)
-
-    # ---- one frame after the other
-
-    def start(self, n: int) -> State:
-        """Return the state of n sequences before their first step."""
-        return self.layers.start(n)
 
     def sample(
         self,
@@ -255,12 +151,3 @@ class RecurrentFrames(Network):
             )
             codes[:, step] = frame
             self.layers.advance(params, weights, state, frame, n_threads)
-
-    def _threads(self, n_rows: int, n_threads: int) -> int:
-        size = max(H * H for H in self.hidden_layer_sizes) * self.layers.n_gates
-        return useful_n_threads(n_threads, n_rows * size)
-
-
-def _beside(h: Array, context: Array | None, sequence: Array) -> Array:
-    """Return units (N, H), and beside them the context of each step's sequence."""
-    return h if context is None else np.hstack([h, context[sequence]])
