@@ -10,8 +10,8 @@ from fastar._core.parameters import Array, Params
 from fastar._data.packed import Steps
 from fastar._data.sequences import SequenceLayout, Sequences, is_ragged
 from fastar.conditionals import Conditional
-from fastar.networks import Recurrent, RecurrentFrames
 from fastar.networks._recurrent_layers import State
+from fastar.networks._recurrent_network import SequenceNetwork
 
 
 def read_prefix(prefix: Any, n: int, layout: SequenceLayout) -> Sequences:
@@ -40,7 +40,7 @@ def state_after(
     prefix: Sequences,
     n: int,
     ends: bool,
-    network: Recurrent | RecurrentFrames,
+    network: SequenceNetwork,
     params: Params,
     conditional: Conditional,
     context: Array | None,

@@ -13,7 +13,7 @@ from fastar._data.packed import Steps
 from fastar._data.sequences import Block, SequenceTable
 from fastar._engine.model import Model
 from fastar.conditionals import Bernoulli, Conditional
-from fastar.networks import Recurrent, RecurrentFrames
+from fastar.networks._recurrent_network import SequenceNetwork
 
 
 def by_sequence(said: Any, lengths: Array, is_array: bool) -> Any:
@@ -120,7 +120,7 @@ class SequenceModel(Model):
     ) -> tuple[Array, Array]:
         """Return log-densities (N, F) of all `Steps`, and the sums (n,) of each sequence."""
         network, conditional = self.network, self.conditional
-        assert isinstance(network, Recurrent | RecurrentFrames)
+        assert isinstance(network, SequenceNetwork)
         assert isinstance(conditional, StepwiseConditional)
         parts = [
             conditional.conditional.log_prob(raw, codes.codes[where], n_threads)

@@ -8,20 +8,17 @@ from typing import Any, Self
 import numpy as np
 from scipy.special import log_softmax
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.validation import validate_data
 
 from fastar._core.estimators import ClassifierMixin
 from fastar._core.parameters import Array
 from fastar._core.threads import effective_n_threads
 from fastar._core.validation import check_weight
 from fastar._data.labels import LabelledTable, label_numbers, read_labels
-from fastar._data.sequences import SequenceLayout, Sequences, is_ragged
-from fastar._data.table import Table
+from fastar._data.sequences import Sequences, is_ragged
 from fastar._engine.model import Model
 from fastar._engine.scores import describe
-from fastar._engine.steps import LabelConditional, check_steps
+from fastar._engine.steps import LabelConditional
 from fastar.conditionals import Bernoulli, Categorical, Conditional
-from fastar.conditionals._auto import choose_conditional
 from fastar.models._base import FitData
 from fastar.models._documentation import documented
 from fastar.models._parameters import COUNT, DISTRIBUTION, parameter, parameters
@@ -187,30 +184,16 @@ or Sequences
 
     def _sequences(self, X: Any, reset: bool, name: str = "X") -> tuple[Sequences, Shape]:
         """Return what the user gave, and (n, T) if an array; in `fit` remember its kind."""
-        shape: Shape = None if is_ragged(X) else np.asarray(X).shape[:2]
-        length, is_deep = None, shape is not None and np.asarray(X).ndim == 3
-        if shape is None or is_deep or not (reset or self._container.length is not None):
-            found = Sequences.of(X if isinstance(X, Sequences) else list(X), name)
-        else:
-            array = validate_data(self, X, order="C", reset=reset)
-            n, length = shape = array.shape
-            found = Sequences(array.ravel(), np.arange(n + 1) * length)
-        width = found.values.shape[1]
-        if reset:
-            longest = int(found.lengths.max())
-            self._container = SequenceLayout(width, False, length, longest, found.values.dtype.str)
-            self.n_features_in_ = width if length is None else length
-        if width != self._container.width:
-            raise ValueError(
-                f"{name} must have {self._container.width} values a step, as in fit. "
-                f"Got {width} instead."
-            )
+        whole: Shape = None if is_ragged(X) else np.asarray(X).shape
+        listed = whole is None or len(whole) == 3
+        listed = listed or (not reset and self._container.length is None)
+        found = self._read_sequences(X, reset, name, listed=listed)
         if not found.lengths.all():
             raise ValueError(
                 f"{name} must hold sequences of one step or more. Got none in sequence "
                 f"{int(np.argmin(found.lengths))}."
             )
-        return found, shape
+        return found, None if whole is None else whole[:2]
 
     def _read(self, data: FitData, keep: bool, rng: np.random.Generator) -> LabelledTable:
         assert isinstance(data, LabelledFitData)
@@ -243,23 +226,15 @@ or Sequences
         return LabelledTable.of(sequences, label_numbers(labels, self.classes_, name), of_sequences)
 
     def _fitted_conditional(self, whole: LabelledTable, weight: Array, X: Any) -> Conditional:
-        plain = Table(whole.sequences.values, np.arange(whole.sequences.values.shape[1]))
-        chosen = choose_conditional(self.inputs, plain, None, False, self._conditional, "inputs")
+        chosen = self._chosen(self.inputs, whole.sequences, "inputs")
         self.inputs_ = chosen.fitted(*whole.steps(weight))
         K = len(self.classes_)
         labels = Bernoulli() if K == 2 else Categorical(cardinality=K)
         return labels.fitted(*whole.of_labels(weight)).with_gaps()
 
-    def _check_support(self, table: LabelledTable, name: str) -> None:
-        check_steps(self.inputs_, table, name)
-
-    def _sizes(self) -> dict[str, Any]:
-        return {
-            "n_features": 1,
-            "n_outputs": self.distribution_.n_outputs,
-            "inputs": self.inputs_.inputs,
-            "dtype": np.dtype(self.dtype),
-        }
+    @property
+    def _entering(self) -> Conditional:
+        return self.inputs_
 
     def _network(self, sizes: dict[str, Any], seed: int) -> Recurrent:
         layers = (self.n_hidden,) * self.n_layers

@@ -7,15 +7,13 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import validate_data
 
 from fastar._core.parameters import Array
 from fastar._core.random import generator
 from fastar._core.threads import effective_n_threads
 from fastar._core.validation import check_count, check_temperature, check_weight
 from fastar._data.context import Context, encode_context
-from fastar._data.sequences import SequenceLayout, Sequences, SequenceTable, is_ragged
-from fastar._data.table import Table
+from fastar._data.sequences import Sequences, SequenceTable, is_ragged
 from fastar._engine.model import Model
 from fastar._engine.prefixes import prepend_prefix, read_prefix, state_after
 from fastar._engine.scores import describe, log_probs, score_rows
@@ -23,18 +21,17 @@ from fastar._engine.steps import (
     SequenceModel,
     StepwiseConditional,
     by_sequence,
-    check_steps,
     of_values,
     stacked,
 )
 from fastar.conditionals import Bernoulli, Conditional, Mixed
-from fastar.conditionals._auto import choose_conditional
 from fastar.models._base import FitData
 from fastar.models._documentation import documented
 from fastar.models._parameters import COUNT, DistributionParameter, parameter, parameters
 from fastar.models._sequences import SequenceEstimator
 from fastar.networks import Recurrent, RecurrentFrames
 from fastar.networks._recurrent import CELLS, State
+from fastar.networks._recurrent_network import SequenceNetwork
 
 __all__ = ["GenerativeRNN", "Sequences"]
 
@@ -181,28 +178,11 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
     def _sequences(self, X: Any, reset: bool, name: str = "X") -> SequenceTable:
         """Return what the user gave, and in `fit` remember its kind."""
         listed = is_ragged(X) or (not reset and self._container.length is None)
-        if listed:
-            found = Sequences.of(list(X) if isinstance(X, np.ndarray) else X, name)
-            if reset:
-                self.n_features_in_ = found.values.shape[1]
-        else:
-            array = validate_data(self, X, order="C", reset=reset)
-            n, D = array.shape
-            found = Sequences(array.ravel(), np.arange(n + 1) * D)
-        if reset:
-            width = found.values.shape[1]
-            ends = listed if self.end_symbol is None else bool(self.end_symbol)
-            length = None if listed else self.n_features_in_
-            self._container = SequenceLayout(
-                width, ends, length, max(1, int(found.lengths.max())), found.values.dtype.str
-            )
-            self.order_ = np.arange(width + ends)
+        ends = listed if self.end_symbol is None else bool(self.end_symbol)
+        found = self._read_sequences(X, reset, name, listed=listed, ends=ends)
         layout = self._container
-        if found.values.shape[1] != layout.width:
-            raise ValueError(
-                f"{name} must have {layout.width} values a step, as in fit. "
-                f"Got {found.values.shape[1]} instead."
-            )
+        if reset:
+            self.order_ = np.arange(layout.width + layout.ends)
         if not layout.ends and not found.lengths.all():
             raise ValueError(f"{name} must hold sequences of one step or more. Got an empty one.")
         return SequenceTable(found, layout.ends)
@@ -221,28 +201,19 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
         return encode_context(self.context_, context, n, self.dtype, name)
 
     def _fitted_conditional(self, whole: SequenceTable, weight: Array, X: Any) -> Conditional:
-        values = whole.sequences.values
-        F = values.shape[1]
-        plain = Table(values, np.arange(F))
-        chosen = choose_conditional(self.distribution, plain, None, False, self._conditional)
+        chosen = self._chosen(self.distribution, whole.sequences, "distribution")
         if self._container.ends:
-            columns = chosen.columns if isinstance(chosen, Mixed) else [chosen] * F
+            columns = (
+                chosen.columns if isinstance(chosen, Mixed) else [chosen] * self._container.width
+            )
             chosen = Mixed([Bernoulli(), *columns])
         return chosen.fitted(*whole.steps(weight))
 
-    def _check_support(self, table: SequenceTable, name: str) -> None:
-        check_steps(self.distribution_, table, name)
+    @property
+    def _entering(self) -> Conditional:
+        return self.distribution_
 
-    def _sizes(self) -> dict[str, Any]:
-        return {
-            "n_features": len(self.order_),
-            "n_outputs": self.distribution_.n_outputs,
-            "inputs": self.distribution_.inputs,
-            "n_context": 0 if self.context_ is None else self.context_.size,
-            "dtype": np.dtype(self.dtype),
-        }
-
-    def _network(self, sizes: dict[str, Any], seed: int) -> Recurrent | RecurrentFrames:
+    def _network(self, sizes: dict[str, Any], seed: int) -> SequenceNetwork:
         cells: dict[str, Any] = {
             "cell": self.cell,
             "hidden_layer_sizes": (self.n_hidden,) * self.n_layers,

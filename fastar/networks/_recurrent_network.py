@@ -231,3 +231,22 @@ class SequenceNetwork(RecurrentNetwork):
         """
         raw, after = self.unroll(params, steps.longer(), state, n_threads, context)
         return raw[: len(steps.codes)], after
+
+    @abstractmethod
+    def sample(
+        self,
+        params: Params,
+        draw: object,
+        noise: Array,
+        held: Array | None,
+        codes: Array,
+        n_threads: int,
+        *,
+        context: Array | None = None,
+        weight: Array | None = None,
+        state: State | None = None,
+    ) -> None:
+        """Draw codes (n, T F) of T steps where `held` is FREE, and weigh those that are WEIGHED.
+
+        state: before the first step, and then after the last.
+        """
