@@ -89,6 +89,22 @@ def is_ragged(X: Any) -> bool:
     return arrays or len({np.shape(each) for each in X}) > 1
 
 
+def fill_gaps(X: Any, sequences: Sequences, values: Array) -> list[Array]:
+    """Return the sequences of X, read as `sequences`, with `values` (N, F) where they are NaN."""
+    parts = np.split(values, sequences.offsets[1:-1])
+    if isinstance(X, Sequences):
+        given = np.split(X.values, X.offsets[1:-1])
+        given = [each[:, 0] for each in given] if X.values.shape[1] == 1 else given
+    else:
+        given = [np.asarray(each) for each in (X if is_ragged(X) else np.asarray(X))]
+    found = []
+    for each, part in zip(given, parts, strict=True):
+        filled, gaps = each.copy(), np.isnan(each)
+        filled[gaps] = part.reshape(each.shape)[gaps]
+        found.append(filled)
+    return found
+
+
 def _checked(values: Any, name: str, gaps: bool) -> Array:
     """Return steps (N, F) of numbers; gaps: or NaN."""
     array = np.asarray(values)

@@ -24,6 +24,8 @@ from fastar._kernels._conditionals import OBSERVED, SAMPLED, WEIGHTED
 
 _STAGES = 3
 """Parts of the order after each of which particles may be resampled."""
+LEAST_EFFECTIVE = 0.5
+"""Share of a row's particles below which their effective number leads to resampling."""
 
 
 # ---- sequential Monte Carlo
@@ -179,14 +181,14 @@ def _resample(state: Particles, rng: np.random.Generator) -> None:
 def resample_poor(log_weight: Array, rng: np.random.Generator) -> Array:
     """Return which of all particles (n N,) each one is to be replaced by.
 
-    Where the effective number of a row's particles is below N / 2, they are drawn anew by weight
+    Where few of a row's particles have most of the weight, they are drawn anew by weight
     (systematic resampling), and log_weight (n, N) gets the logarithm of their mean weight.
     """
     n, n_particles = log_weight.shape
     share, mean = normalise_log_weights(log_weight)
     at = (rng.random((n, 1)) + np.arange(n_particles)) / n_particles
     source = np.arange(n * n_particles).reshape(n, n_particles)
-    for row in np.flatnonzero(effective_sample_size(share) < n_particles / 2):
+    for row in np.flatnonzero(effective_sample_size(share) < LEAST_EFFECTIVE * n_particles):
         chosen = np.searchsorted(np.cumsum(share[row])[:-1], at[row], side="right")
         source[row] = row * n_particles + chosen
         log_weight[row] = mean[row]
@@ -233,7 +235,8 @@ def marginals(
     complete = np.flatnonzero(~missing.any(axis=1))
     table = Table(X, model.order, complete, context)
     scores[complete] = score_rows(model, table, n_threads)
-    for rows in particle_blocks(missing.any(axis=1), X.shape[1], n_particles):
+    incomplete = np.flatnonzero(missing.any(axis=1))
+    for rows in particle_blocks(incomplete, X.shape[1], n_particles):
         found = particles(
             model,
             X[rows],
@@ -264,7 +267,8 @@ def impute(
     """
     completed = np.repeat(X[None], n_draws, axis=0)
     ess = np.full(len(X), float(n_particles))
-    for rows in particle_blocks(missing.any(axis=1), X.shape[1], n_particles):
+    incomplete = np.flatnonzero(missing.any(axis=1))
+    for rows in particle_blocks(incomplete, X.shape[1], n_particles):
         found = propose(rows)
         share, _ = normalise_log_weights(
             np.concatenate([prior + each.log_weights() for prior, each in found], axis=1)
@@ -281,12 +285,8 @@ def impute(
     return completed, ess
 
 
-def particle_blocks(incomplete: Array, n_numbers: int, n_particles: int) -> Iterator[Array]:
-    """Yield the rows that are incomplete (n,), in blocks whose particles fit into work space.
-
-    n_numbers: what one particle has.
-    """
-    rows = np.flatnonzero(incomplete)
+def particle_blocks(rows: Array, n_numbers: int, n_particles: int) -> Iterator[Array]:
+    """Yield rows in blocks whose particles fit into work space; n_numbers: of one particle."""
     size = max(1, block_rows(n_numbers) // n_particles)
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
