@@ -18,7 +18,7 @@ both_ends = pytest.mark.parametrize("ends", [False, True])
 
 
 def moved(model, seed=1):
-    """Return the model with parameters away from their start, so that steps depend on each other."""
+    """Return the model with parameters away from their start: steps depend on each other."""
     model.theta_ += 0.7 * np.random.default_rng(seed).standard_normal(model.theta_.size)
     return model
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from scipy import sparse
@@ -21,6 +21,24 @@ def block_rows(n_features: int) -> int:
     a block does not count.
     """
     return max(BLOCK_ROWS, (1 << 20) // n_features)
+
+
+class Examples(Protocol):
+    """What training and scores ask of a table, of rows or of sequences: blocks are its own."""
+
+    def __len__(self) -> int: ...
+
+    def subset(self, which: Array) -> Examples:
+        """Return the table of some of the examples."""
+
+    def take(self, which: Array | slice) -> Any:
+        """Return a block of some of them."""
+
+    def blocks(self, most: int | None = None) -> Iterator[tuple[slice, Any]]:
+        """Yield (slice of examples, block) from first to last; most: examples of a block."""
+
+    def context(self, which: Array | slice) -> Array | None:
+        """Return the context of some of them."""
 
 
 class Table:

@@ -8,19 +8,21 @@ from typing import Any
 import numpy as np
 
 from fastar._core.parameters import Array, ParamLayout, Params
-from fastar._data.table import Table
+from fastar._data.table import Examples
+from fastar._engine.support import check_support
 from fastar.conditionals import Conditional
+from fastar.conditionals._conditional import Likelihood
 from fastar.networks import Network
 
 
 @dataclass(frozen=True)
-class Model:
-    """What training and inference need of an estimator.
+class Composition:
+    """What training and scores need of an estimator.
 
     Parameters
     ----------
     network : network
-    conditional : fitted conditional, in model order
+    conditional : fitted conditional, in model order; of sequences one of `steps`
     order : int array (D,)
         Column that comes k-th.
     theta : array
@@ -28,7 +30,7 @@ class Model:
     """
 
     network: Network
-    conditional: Conditional
+    conditional: Likelihood
     order: Array
     theta: Array
 
@@ -60,7 +62,7 @@ class Model:
         """Numbers that a density depends on."""
         return self.network.n_used
 
-    def initialise(self, table: Table, weight: Array, rng: np.random.Generator) -> None:
+    def initialise(self, table: Examples, weight: Array, rng: np.random.Generator) -> None:
         """Start from the best constant model, or near it."""
         params = self.params
         self.network.initialise(params, rng)
@@ -69,12 +71,18 @@ class Model:
                 params[name][...] = 0
         params["b"][...] = self.conditional.constant(table, weight)
 
-    def codes(self, block: Array) -> Array:
+    def check(self, block: Any, first: int) -> None:
+        """Raise ValueError where a block from example `first` on leaves the support.
+
+        Sequences are checked where they are read.
+        """
+
+    def codes(self, block: Any) -> Any:
         """Return the codes of a block of values, both in model order."""
         return self.conditional.encode(block, self.dtype)
 
     def log_prob(
-        self, weights: Any, codes: Array, n_threads: int, context: Array | None = None
+        self, weights: Any, codes: Any, n_threads: int, context: Array | None = None
     ) -> tuple[Array, Array]:
         """Return log p(x_d | x_<d) (n, D), and row sums (n,). weights: prepared by the network."""
         raw, _ = self.network.forward(weights, codes, n_threads, context=context)
@@ -87,3 +95,14 @@ class Model:
         columns = np.empty_like(block)
         columns[:, self.order] = block
         return columns
+
+
+@dataclass(frozen=True)
+class Model(Composition):
+    """A composition of rows, whose conditional can be sampled, too."""
+
+    conditional: Conditional
+
+    def check(self, block: Array, first: int) -> None:
+        """Raise ValueError where a block from row `first` on leaves the support."""
+        check_support(self.conditional, block, self.order, first)

@@ -8,24 +8,23 @@ from typing import Any
 import numpy as np
 
 from fastar._core.parameters import Array
-from fastar._data.table import Table
-from fastar._engine.model import Model
-from fastar._engine.support import check_support
+from fastar._data.table import Examples
+from fastar._engine.model import Composition
 
 _BLOCK_OUTPUTS, _LEAST_ROWS = 1 << 24, 32
 """Raw outputs of a block of scoring, unless it has no more rows than so many."""
 
 
-def _coded_blocks(model: Model, table: Table) -> Iterator[tuple[slice, Array, Array | None]]:
+def _coded_blocks(model: Composition, table: Examples) -> Iterator[tuple[slice, Any, Array | None]]:
     """Yield (rows, codes, context) of a table whose values lie in the support."""
     numbers = model.n_features * model.network.n_outputs
     for where, block in table.blocks(max(_LEAST_ROWS, _BLOCK_OUTPUTS // numbers)):
-        check_support(model.conditional, block, model.order, where.start)
+        model.check(block, where.start)
         yield where, model.codes(block), table.context(where)
 
 
 def log_probs(
-    model: Model, table: Table, n_threads: int, member: int = 0
+    model: Composition, table: Examples, n_threads: int, member: int = 0
 ) -> Iterator[tuple[slice, Array, Array]]:
     """Yield (rows, log p(x_d | x_<d) (m, D), row sums (m,)) in model order, of one member."""
     weights = model.network.materialise_weights(model.params, n_threads, member)
@@ -33,7 +32,7 @@ def log_probs(
         yield where, *model.log_prob(weights, codes, n_threads, context)
 
 
-def score_rows(model: Model, table: Table, n_threads: int) -> Array:
+def score_rows(model: Composition, table: Examples, n_threads: int) -> Array:
     """Return log p(x) (n,), the log of the mean of p(x) over the members."""
     scores, M = np.full(len(table), -np.inf), model.network.n_members
     for member in range(M):
@@ -42,7 +41,7 @@ def score_rows(model: Model, table: Table, n_threads: int) -> Array:
     return scores - np.log(M) if M > 1 else scores
 
 
-def total_log_prob(model: Model, table: Table, weight: Array, n_threads: int) -> float:
+def total_log_prob(model: Composition, table: Examples, weight: Array, n_threads: int) -> float:
     """Return sum over rows of weight * log p(x); estimated for a network of all orders."""
     if model.network.any_evidence:
         return _mean_over_orders(model, table, weight, n_threads)
@@ -57,7 +56,7 @@ _ESTIMATES = 4
 """Times that each row is scored given a random part of it, where an order would cost D passes."""
 
 
-def _mean_over_orders(model: Model, table: Table, weight: Array, n_threads: int) -> float:
+def _mean_over_orders(model: Composition, table: Examples, weight: Array, n_threads: int) -> float:
     network, total = model.network, 0.0
     weights = network.materialise_weights(model.params, n_threads)
     for where, codes, context in _coded_blocks(model, table):
@@ -72,7 +71,7 @@ def _mean_over_orders(model: Model, table: Table, weight: Array, n_threads: int)
     return total
 
 
-def score_features(model: Model, table: Table, n_threads: int) -> Array:
+def score_features(model: Composition, table: Examples, n_threads: int) -> Array:
     """Return log p(x_d | those before it) (n, D) in the order of the columns."""
     scores = np.empty((len(table), model.n_features))
     if model.network.n_members > 1:
@@ -86,8 +85,8 @@ def score_features(model: Model, table: Table, n_threads: int) -> Array:
 
 
 def _blocks_of_members(
-    model: Model, table: Table, n_threads: int
-) -> Iterator[tuple[Array, slice, list[Array], Array]]:
+    model: Composition, table: Examples, n_threads: int
+) -> Iterator[tuple[Any, slice, list[Array], Array]]:
     """Yield (codes, rows, members' raw outputs, and their log p(x_1 .. x_d) (M, m, D + 1))."""
     network, conditional = model.network, model.conditional
     if network.order_agnostic:
@@ -108,7 +107,7 @@ def _blocks_of_members(
         yield codes, where, raws, prefixes
 
 
-def describe(model: Model, table: Table, n_threads: int) -> Any:
+def describe(model: Composition, table: Examples, n_threads: int) -> Any:
     """Return what each p(x_d | those before it) is, in the order of the columns.
 
     A list with an entry for each column if the columns have conditionals of their own.
@@ -127,7 +126,7 @@ def _joined(parts: list[Any], arrange: Callable[[Array], Array]) -> Any:
     return arrange(np.concatenate(parts))
 
 
-def _descriptions(model: Model, table: Table, n_threads: int) -> Iterator[Any]:
+def _descriptions(model: Composition, table: Examples, n_threads: int) -> Iterator[Any]:
     """Yield what the conditional says of each block, in model order."""
     conditional = model.conditional
     if model.network.n_members > 1:

@@ -11,7 +11,6 @@ from fastar._core.parameters import Array
 from fastar._data.packed import Steps
 from fastar._data.sequences import Block, Sequences, SequenceTable
 from fastar._data.table import BLOCK_ROWS
-from fastar._engine.model import Model
 from fastar._engine.particles import (
     draw_by_weight,
     effective_sample_size,
@@ -20,13 +19,12 @@ from fastar._engine.particles import (
     resample_poor,
 )
 from fastar._engine.scores import score_rows
-from fastar._engine.steps import StepwiseConditional, check_steps
+from fastar._engine.steps import SequenceModel, check_steps
 from fastar._engine.support import missing_to_held
 from fastar._kernels._conditionals import OBSERVED, SAMPLED, WEIGHTED
 from fastar.conditionals import Conditional
 from fastar.networks import RecurrentFrames
 from fastar.networks._recurrent_layers import State
-from fastar.networks._recurrent_network import SequenceNetwork
 
 _WALKED_STEPS = 32
 """Steps that particles take together where nothing weighs them."""
@@ -114,7 +112,7 @@ class StepParticles:
 
 
 def step_particles(
-    model: Model,
+    model: SequenceModel,
     table: SequenceTable,
     rows: Array,
     *,
@@ -135,7 +133,7 @@ def step_particles(
     known: WEIGHTED, or OBSERVED, where samples shall not answer for what is known after a gap.
     marginal: only the weights are wanted; what comes after all that is known is not drawn.
     """
-    network, conditional = _parts(model)
+    network, conditional = model.network, model.conditional.conditional
     kernel, F = conditional.kernel, network.n_features
     begun = _begin(model, table, rows, n_threads, known, marginal)
     n, S = begun.flags.shape[:2]
@@ -204,10 +202,15 @@ class _Begun:
 
 
 def _begin(
-    model: Model, table: SequenceTable, rows: Array, n_threads: int, known: int, marginal: bool
+    model: SequenceModel,
+    table: SequenceTable,
+    rows: Array,
+    n_threads: int,
+    known: int,
+    marginal: bool,
 ) -> _Begun:
     """Return the sequences `rows` where their gaps begin."""
-    network, conditional = _parts(model)
+    network, conditional = model.network, model.conditional.conditional
     block = table.take(rows)
     is_known, lengths = _known(block, table.ends), block.lengths
     values = np.where(is_known, block.values, _placeholder(conditional, model.dtype))
@@ -249,7 +252,7 @@ def _begin(
 
 
 def _pass_known(
-    model: Model,
+    model: SequenceModel,
     codes: Array,
     counted: Array,
     lengths: Array,
@@ -257,7 +260,7 @@ def _pass_known(
     n_threads: int,
 ) -> tuple[Array, State]:
     """Return log p (n,) of codes (N, F) where `counted`, and the state before the last steps."""
-    network, conditional = _parts(model)
+    network, conditional = model.network, model.conditional.conditional
     steps, start = Steps.of(codes, lengths), network.start(len(lengths))
     raw, state = network.unroll(model.params, steps, start, n_threads, context)
     logp, _ = conditional.log_prob(raw, steps.codes, n_threads)
@@ -265,20 +268,12 @@ def _pass_known(
     return steps.sums(terms.sum(axis=1, dtype=np.float64)), state
 
 
-def _parts(model: Model) -> tuple[SequenceNetwork, Conditional]:
-    """Return the network of a model of sequences, and the conditional of their steps."""
-    network, conditional = model.network, model.conditional
-    assert isinstance(network, SequenceNetwork)
-    assert isinstance(conditional, StepwiseConditional)
-    return network, conditional.conditional
-
-
 # ---- what models ask for
 
 
-def _blocks(model: Model, table: SequenceTable, n_particles: int) -> Iterator[Array]:
+def _blocks(model: SequenceModel, table: SequenceTable, n_particles: int) -> Iterator[Array]:
     """Yield the sequences that miss values, in blocks whose particles fit into work space."""
-    sequences, (network, _) = table.sequences, _parts(model)
+    sequences, network = table.sequences, model.network
     longest = int(sequences.lengths.max(initial=0)) + table.ends
     n_numbers = longest * network.n_features + sum(network.hidden_layer_sizes)
     incomplete = np.flatnonzero(incomplete_sequences(sequences))
@@ -286,7 +281,7 @@ def _blocks(model: Model, table: SequenceTable, n_particles: int) -> Iterator[Ar
 
 
 def step_marginals(
-    model: Model,
+    model: SequenceModel,
     table: SequenceTable,
     n_particles: int,
     rng: np.random.Generator,
@@ -296,7 +291,7 @@ def step_marginals(
     scores, ess = np.zeros(len(table)), np.full(len(table), float(n_particles))
     complete = np.flatnonzero(~incomplete_sequences(table.sequences))
     if len(complete):
-        scores[complete] = score_rows(model, table.subset(complete), n_threads)  # type: ignore[arg-type]
+        scores[complete] = score_rows(model, table.subset(complete), n_threads)
     for rows in _blocks(model, table, n_particles):
         found = step_particles(
             model, table, rows, n_particles=n_particles, rng=rng, n_threads=n_threads,
@@ -308,7 +303,7 @@ def step_marginals(
 
 
 def complete_steps(
-    model: Model,
+    model: SequenceModel,
     table: SequenceTable,
     rng: np.random.Generator,
     n_threads: int,
@@ -323,7 +318,7 @@ def complete_steps(
     known: as `step_particles` takes it.
     """
     sequences, ends = table.sequences, int(table.ends)
-    _, conditional = _parts(model)
+    conditional = model.conditional.conditional
     missing = ~missing_to_held(sequences.values)
     completed = np.repeat(sequences.values[None], n_draws, axis=0)
     ess = np.full(len(table), float(n_particles))
@@ -346,7 +341,7 @@ def complete_steps(
 
 
 def sample_steps(
-    model: Model,
+    model: SequenceModel,
     table: SequenceTable,
     temperature: float,
     rng: np.random.Generator,

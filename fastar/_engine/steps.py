@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from fastar._core.parameters import Array
 from fastar._data.labels import LabelledBlock, LabelledTable
 from fastar._data.packed import Steps
 from fastar._data.sequences import Block, SequenceTable
-from fastar._engine.model import Model
+from fastar._engine.model import Composition
 from fastar.conditionals import Bernoulli, Conditional
 from fastar.networks._recurrent_network import SequenceNetwork
 
@@ -86,10 +87,6 @@ class StepwiseConditional:
         """Return the steps of a block."""
         return Steps.of(self.conditional.encode(block.values, dtype), block.lengths)
 
-    def unsupported(self, block: Block) -> Array:
-        """Return nothing: sequences are checked where they are read."""
-        return np.zeros((1, 1), bool)
-
     def constant(self, table: SequenceTable, weight: Array) -> Array:
         """Return the raw outputs (F, P) of the best constant model, or a good one."""
         return self.conditional.constant(*table.steps(weight))
@@ -112,19 +109,21 @@ class StepwiseConditional:
         return steps.sums(total), graw
 
 
-class SequenceModel(Model):
-    """A recurrent network and a conditional `StepwiseConditional`."""
+@dataclass(frozen=True)
+class SequenceModel(Composition):
+    """A recurrent network and the conditional of its steps."""
+
+    network: SequenceNetwork
+    conditional: StepwiseConditional
 
     def log_prob(
         self, weights: Any, codes: Any, n_threads: int, context: Array | None = None
     ) -> tuple[Array, Array]:
         """Return log-densities (N, F) of all `Steps`, and the sums (n,) of each sequence."""
-        network, conditional = self.network, self.conditional
-        assert isinstance(network, SequenceNetwork)
-        assert isinstance(conditional, StepwiseConditional)
+        conditional = self.conditional.conditional
         parts = [
-            conditional.conditional.log_prob(raw, codes.codes[where], n_threads)
-            for where, raw in network.bptt_segments(weights, codes, n_threads, context)
+            conditional.log_prob(raw, codes.codes[where], n_threads)
+            for where, raw in self.network.bptt_segments(weights, codes, n_threads, context)
         ]
         logp, total = (np.concatenate(each) for each in zip(*parts, strict=True))
         return logp, codes.sums(total)

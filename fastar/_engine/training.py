@@ -12,8 +12,8 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from fastar._core.parameters import Array, zeros_aligned
-from fastar._data.table import BLOCK_ROWS, Table
-from fastar._engine.model import Model
+from fastar._data.table import BLOCK_ROWS, Examples
+from fastar._engine.model import Composition
 from fastar._engine.scores import total_log_prob
 from fastar.optimizers import Optimizer, Stretches, clip_by_norm
 from fastar.schedules import Schedule
@@ -43,13 +43,13 @@ class Training:
 
     Parameters
     ----------
-    model : Model
+    model : Composition
         Its `theta` is trained in place.
     optimizer : Optimizer
     schedule : Schedule
-    table, weight : Table and array (n,)
+    table, weight : Examples and array (n,)
         Training rows and their weights.
-    held_out : (Table, array (m,)) or None
+    held_out : (Examples, array (m,)) or None
         Rows for early stopping, and their weights.
     entropy : int
         Seed of the order in which rows are visited and of what networks draw; epoch k has a stream
@@ -61,12 +61,12 @@ class Training:
 
     def __init__(
         self,
-        model: Model,
+        model: Composition,
         optimizer: Optimizer,
         schedule: Schedule,
-        table: Table,
+        table: Examples,
         weight: Array,
-        held_out: tuple[Table, Array] | None,
+        held_out: tuple[Examples, Array] | None,
         *,
         entropy: int,
         learning_rate: float,

@@ -6,7 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
@@ -18,6 +18,29 @@ from fastar._kernels import _conditionals, _uniforms
 
 QUANTILES = (0.05, 0.5, 0.95)
 """What `distribution_params` gives the quantiles of."""
+
+
+class Likelihood(Protocol):
+    """What training and scores ask of a conditional, of rows or of sequences."""
+
+    @property
+    def zero_init_output(self) -> bool:
+        """Whether a network's random first outputs would spoil what `constant` gives."""
+
+    def encode(self, block: Any, dtype: np.dtype[Any]) -> Any:
+        """Return the codes of a table's block."""
+
+    def constant(self, table: Any, weight: Array) -> Array:
+        """Return the raw outputs of the best constant model, or a good one."""
+
+    def distribution_params(self, raw: Array, codes: Any) -> Any:
+        """Return what raw outputs say, as users see it."""
+
+    def log_prob(self, raw: Array, codes: Any, n_threads: int) -> tuple[Array, Array]:
+        """Return log-densities, and their sum (n,) of each example."""
+
+    def gradient(self, raw: Array, codes: Any, scale: Array, n_threads: int) -> tuple[Array, Array]:
+        """Return the sums (n,), and scale (n,) times the gradient by raw."""
 
 
 class Conditional(ABC):

@@ -17,8 +17,8 @@ from fastar._core.threads import effective_n_threads
 from fastar._core.validation import check_order, check_weight, unchanged_on_error
 from fastar._data.context import Context
 from fastar._data.frame_types import frame_kind
-from fastar._data.table import Table
-from fastar._engine.model import Model
+from fastar._data.table import Examples, Table
+from fastar._engine.model import Composition
 from fastar._engine.support import check_table_support
 from fastar._engine.training import Training
 from fastar.callbacks import ProgressBar
@@ -93,7 +93,7 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
         """Raise ValueError where values have no density."""
 
     @abstractmethod
-    def _composed(self, theta: Array) -> Model:
+    def _composed(self, theta: Array) -> Composition:
         """Return the composition with these parameters."""
 
     @abstractmethod
@@ -182,8 +182,13 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
         return self._network(self._sizes(), self.network_.seed)
 
     def _split(
-        self, whole: Table, weight: Array, data: FitData, one_pass: bool, rng: np.random.Generator
-    ) -> tuple[Table, Array, tuple[Table, Array] | None]:
+        self,
+        whole: Examples,
+        weight: Array,
+        data: FitData,
+        one_pass: bool,
+        rng: np.random.Generator,
+    ) -> tuple[Examples, Array, tuple[Examples, Array] | None]:
         """Return the training rows, their weights, and the rows held out for early stopping."""
         if one_pass:
             return whole, weight, None

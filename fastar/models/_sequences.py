@@ -12,7 +12,7 @@ from fastar._core.parameters import Array, Params
 from fastar._data.context import Context
 from fastar._data.sequences import SequenceLayout, Sequences, SequenceTable, is_ragged
 from fastar._data.table import Table
-from fastar._engine.model import Model
+from fastar._engine.model import Composition
 from fastar._engine.steps import check_steps
 from fastar.conditionals import Conditional
 from fastar.conditionals._auto import choose_conditional
@@ -91,7 +91,7 @@ class SequenceEstimator(TrainableModel, abstract=True):
 
     # ---- the fitted model
 
-    def _model(self) -> Model:
+    def _model(self) -> Composition:
         check_is_fitted(self, "theta_")
         return self._composed(self.theta_)
 

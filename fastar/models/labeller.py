@@ -15,7 +15,7 @@ from fastar._core.threads import effective_n_threads
 from fastar._core.validation import check_weight
 from fastar._data.labels import LabelledTable, label_numbers, read_labels
 from fastar._data.sequences import Sequences, is_ragged
-from fastar._engine.model import Model
+from fastar._engine.model import Composition
 from fastar._engine.scores import describe
 from fastar._engine.steps import LabelConditional
 from fastar.conditionals import Bernoulli, Categorical, Conditional
@@ -240,9 +240,9 @@ or Sequences
         layers = (self.n_hidden,) * self.n_layers
         return Recurrent(cell=self.cell, hidden_layer_sizes=layers, bptt=self.bptt, **sizes)
 
-    def _composed(self, theta: Array) -> Model:
+    def _composed(self, theta: Array) -> Composition:
         conditional = LabelConditional(self.distribution_, self.inputs_)
-        return Model(self.network_, conditional, self.order_, theta)  # type: ignore[arg-type]
+        return Composition(self.network_, conditional, self.order_, theta)
 
     # ---- the fitted model
 
@@ -268,7 +268,7 @@ or Sequences
         sequences, shape = self._sequences(X, reset=False)
         table = LabelledTable.of(sequences, None, False)
         self._check_support(table, "X")
-        found = describe(model, table, effective_n_threads(self.n_jobs))  # type: ignore[arg-type]
+        found = describe(model, table, effective_n_threads(self.n_jobs))
         by_step: Array = log_softmax(found, axis=1)
         if self.of_sequences_:
             return by_step[sequences.offsets[1:] - 1]
@@ -369,7 +369,8 @@ or Sequences
             For the next call.
         """
         model, network = self._model(), self.network_
-        conditional: Any = model.conditional
+        conditional = model.conditional
+        assert isinstance(conditional, LabelConditional)
         array = np.asarray(X)
         n, T = array.shape[:2]
         state = network.start(n) if state is None else state
@@ -378,7 +379,7 @@ or Sequences
         sequences = Sequences(array.reshape(n * T, -1), np.arange(n + 1) * T)
         table = LabelledTable.of(sequences, None, False)
         self._check_support(table, "X")
-        steps = conditional.encode(table.take(slice(None)), model.dtype)
+        steps = model.codes(table.take(slice(None)))
         n_threads = effective_n_threads(self.n_jobs)
         raw, state = network.unroll(model.params, steps, state, n_threads)
         by_step: Array = log_softmax(conditional.logits(raw[n:]), axis=1)

@@ -14,7 +14,6 @@ from fastar._core.threads import effective_n_threads
 from fastar._core.validation import check_count, check_temperature, check_weight
 from fastar._data.context import Context, encode_context
 from fastar._data.sequences import Sequences, SequenceTable, fill_gaps, is_ragged
-from fastar._engine.model import Model
 from fastar._engine.prefixes import prepend_prefix, read_prefix, state_after
 from fastar._engine.scores import describe, log_probs, score_rows
 from fastar._engine.step_particles import (
@@ -232,8 +231,8 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
             return RecurrentFrames(n_frame_hidden=self.n_frame_hidden, **cells, **sizes)
         return Recurrent(**cells, **sizes)
 
-    def _composed(self, theta: Array) -> Model:
-        conditional: Any = StepwiseConditional(self.distribution_)
+    def _composed(self, theta: Array) -> SequenceModel:
+        conditional = StepwiseConditional(self.distribution_)
         return SequenceModel(self.network_, conditional, self.order_, theta)
 
     # ---- the fitted model
@@ -262,7 +261,7 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
             The model is not fitted; X has values outside the support.
         """
         model = self._model()
-        scores: Array = score_rows(model, self._table(X, context), effective_n_threads(self.n_jobs))  # type: ignore[arg-type]
+        scores: Array = score_rows(model, self._table(X, context), effective_n_threads(self.n_jobs))
         return scores
 
     def score(
@@ -300,9 +299,9 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
         """
         model, table = self._model(), self._table(X, context)
         found: list[Array] = []
-        for where, logp, _ in log_probs(model, table, effective_n_threads(self.n_jobs)):  # type: ignore[arg-type]
-            steps = model.conditional.encode(table.take(where), model.dtype)  # type: ignore[arg-type]
-            place = np.argsort(steps.sequence, kind="stable")  # type: ignore[attr-defined]
+        for where, logp, _ in log_probs(model, table, effective_n_threads(self.n_jobs)):
+            steps = model.codes(table.take(where))
+            place = np.argsort(steps.sequence, kind="stable")
             found.append(logp.sum(axis=1, dtype=np.float64)[place])
         return self._by_sequence(np.concatenate(found), table)
 
@@ -330,11 +329,12 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
             the sequence does not end there.
         """
         model, table = self._model(), self._table(X, context)
-        said = describe(model, table, effective_n_threads(self.n_jobs))  # type: ignore[arg-type]
+        said = describe(model, table, effective_n_threads(self.n_jobs))
         width = self._container.width
         if not self._container.ends:
             return self._by_sequence(of_values(said, width), table)
-        own = self.distribution_.columns[1:]  # type: ignore[attr-defined]
+        assert isinstance(self.distribution_, Mixed)
+        own = self.distribution_.columns[1:]
         alike = len({repr(each) for each in own}) == 1
         values = of_values(stacked(said[1:]) if alike else said[1:], width)
         return self._by_sequence({"end": said[0], "values": values}, table)
@@ -375,10 +375,10 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
         table = SequenceTable(Sequences(array.reshape(n * T, -1), np.arange(n + 1) * T), ends=False)
         self._check_support(table, "X")
         n_threads = effective_n_threads(self.n_jobs)
-        steps = model.conditional.encode(table.take(slice(None)), model.dtype)  # type: ignore[arg-type]
+        steps = model.codes(table.take(slice(None)))
         given = self._encoded(context, n)
-        raw, state = network.step(model.params, steps, state, n_threads, given)  # type: ignore[arg-type]
-        scores = self.distribution_.log_prob(raw, steps.codes, n_threads)[1]  # type: ignore[attr-defined]
+        raw, state = network.step(model.params, steps, state, n_threads, given)
+        scores = self.distribution_.log_prob(raw, steps.codes, n_threads)[1]
         return np.ascontiguousarray(scores.reshape(T, n).T), state
 
     def sample(
