@@ -17,9 +17,9 @@ every_frame = pytest.mark.parametrize("frame", FRAMES)
 both_ends = pytest.mark.parametrize("ends", [False, True])
 
 
-def moved(model, seed=1):
+def moved(model, seed=1, scale=0.7):
     """Return the model with parameters away from their start: steps depend on each other."""
-    model.theta_ += 0.7 * np.random.default_rng(seed).standard_normal(model.theta_.size)
+    model.theta_ += scale * np.random.default_rng(seed).standard_normal(model.theta_.size)
     return model
 
 
@@ -164,6 +164,16 @@ def test_resampling_leaves_the_estimate_unbiased_and_keeps_more_particles(monkey
         assert abs(probability.mean() - truth) < 5 * probability.std() / np.sqrt(len(gapped))
         ess.append(model.marginal_ess_.mean())
     assert ess[0] > ess[1] * 1.1
+
+
+@pytest.mark.parametrize("cell", ["tanh", "gru"])
+def test_particles_are_drawn_anew_with_their_states(cell):
+    X = np.random.default_rng(0).integers(0, 2, (60, 9))
+    model = moved(fit(make(cell, dtype="float64", max_iter=1), X), seed=0, scale=3)
+    gapped = np.tile([nan, nan, 1, nan, 0, 1, nan, 1, 0], (4000, 1))
+    probability = np.exp(model.log_marginal(gapped, n_particles=8, random_state=0))
+    error = probability.mean() - np.exp(exact(model, gapped[:1], 2)[0])
+    assert abs(error) < 5 * probability.std() / np.sqrt(len(gapped))
 
 
 @pytest.mark.parametrize("n_draws", [1, 4])

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
 
 from fastar._core.parameters import Array
 from fastar._core.random import generator
@@ -236,6 +237,10 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
         return SequenceModel(self.network_, conditional, self.order_, theta)
 
     # ---- the fitted model
+
+    def _model(self) -> SequenceModel:
+        check_is_fitted(self, "theta_")
+        return self._composed(self.theta_)
 
     def _table(self, X: Any, context: Any = None) -> SequenceTable:
         table = self._sequences(X, reset=False)
