@@ -8,7 +8,9 @@ from common import assert_same_bits, fit
 from test_laws import chi_square
 from test_recurrent import CELLS, DATA, every_cell, every_kind, make
 
+from fastar import Mixture
 from fastar._engine import particles
+from fastar.conditionals import Categorical
 from fastar.models.rnn import Sequences
 
 nan = np.nan
@@ -423,3 +425,19 @@ def test_gaps_are_for_marginals_and_completions_alone():
     for ask in (model.score_samples, model.score_features, model.conditionals, model.fit):
         with pytest.raises(ValueError, match=r"NaN"):
             ask(LEVELS)
+
+
+def test_what_is_impossible_has_no_probability():
+    X = np.random.default_rng(0).integers(0, 3, (60, 4))
+    model = fit(make(distribution=Categorical(unknown="impossible")), X)
+    gapped = np.array([[7, nan, 1, 1], [nan, 1, 7, nan], [nan, 1, 1, nan]])
+    with pytest.warns(UserWarning, match="log-probability is -inf"):
+        found = model.log_marginal(gapped, random_state=0)
+    np.testing.assert_array_equal(np.isfinite(found), [False, False, True])
+
+
+def test_mixtures_say_that_their_members_must_be_of_rows():
+    X = np.random.default_rng(0).integers(0, 2, (60, 4))
+    mixture = fit(Mixture(make(), n_members=2, random_state=0), X)
+    with pytest.raises(TypeError, match=r"models of rows of this library\. Got a GenerativeRNN"):
+        mixture.log_marginal(np.full((1, 4), nan))

@@ -71,9 +71,9 @@ class _Stretch:
     """Some steps that particles took together."""
 
     codes: Array
-    """(m N, T, F), of the sequences that are so long."""
+    """(m N, T, F), of the m sequences that are so long."""
     source: Array | None = None
-    """Which of these particles (n N,) is before each one of the next stretch; None: itself."""
+    """Which of these particles comes before each (n N,) of the next stretch; None: itself."""
 
 
 @dataclass
@@ -136,8 +136,11 @@ def step_particles(
     network, conditional = model.network, model.conditional.conditional
     kernel, F = conditional.kernel, network.n_features
     begun = _begin(model, table, rows, n_threads, known, marginal)
-    n, S = begun.flags.shape[:2]
-    state = [tuple(np.repeat(each, n_particles, axis=0) for each in pair) for pair in begun.state]
+    S = begun.flags.shape[1]
+    state = [
+        (np.repeat(h, n_particles, axis=0), np.repeat(s, n_particles, axis=0))
+        for h, s in begun.state
+    ]
     context = None if begun.context is None else np.repeat(begun.context, n_particles, axis=0)
     found = StepParticles(
         n_particles, begun.rows, begun.start, np.repeat(begun.log_weight, n_particles)
@@ -173,14 +176,23 @@ def step_particles(
             found.stretches.append(stretch)
         going = int((begun.remaining > end).sum())
         if weighs[end - 1] and going:
-            source = resample_poor(found.log_weights()[:going], rng)
-            moved = np.flatnonzero(source != np.arange(len(source)))
-            for array in (each for pair in state for each in pair):
-                array[moved] = array[source[moved]]
-            stretch.source = np.arange(n * n_particles)
-            stretch.source[: len(source)] = source
+            stretch.source = _draw_anew(found.log_weights()[:going], state, rng)
         first = end
     return found
+
+
+def _draw_anew(log_weight: Array, state: State, rng: np.random.Generator) -> Array | None:
+    """Resample the first particles of `state` where log_weight (n, N) asks for it.
+
+    Return which of all particles each one now goes on from, or None if each does from itself.
+    """
+    source = resample_poor(log_weight, rng)
+    moved = np.flatnonzero(source != np.arange(len(source)))
+    if not len(moved):
+        return None
+    for array in (each for pair in state for each in pair):
+        array[moved] = array[source[moved]]
+    return np.concatenate([source, np.arange(len(source), len(state[0][0]))])
 
 
 @dataclass
