@@ -580,7 +580,9 @@ def test_members_may_be_any_density_estimators():
         lambda: mixture.sample(2, evidence=[1, np.nan]),
         lambda: mixture.score_features(X),
     ):
-        with pytest.raises(TypeError, match=r"models of this library\. Got a KernelDensity"):
+        with pytest.raises(
+            TypeError, match=r"models of rows of this library\. Got a KernelDensity"
+        ):
             call()
 
 

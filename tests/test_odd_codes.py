@@ -6,6 +6,8 @@ from common import DTYPES, MODELS, fitted, run_python
 
 from fastar._kernels import _conditionals, _inputs
 
+pytestmark = pytest.mark.kernels
+
 ODD = [np.nan, np.inf, -np.inf, -1, -1.5, 3, 1e9, 1e38]
 
 

@@ -29,6 +29,8 @@ class Sequences:
         All steps.
     offsets : int array-like of shape (n + 1,)
         Where each sequence begins, and the end.
+    gaps : bool, default=False
+        Whether values may be NaN, where they are missing.
 
     Raises
     ------
@@ -37,8 +39,8 @@ class Sequences:
         0 to N.
     """
 
-    def __init__(self, values: Any, offsets: Any) -> None:
-        self.values = _checked(values, "values")
+    def __init__(self, values: Any, offsets: Any, *, gaps: bool = False) -> None:
+        self.values = _checked(values, "values", gaps)
         self.offsets = np.asarray(offsets)
         if (
             self.offsets.ndim != 1
@@ -62,12 +64,12 @@ class Sequences:
         return np.diff(self.offsets)
 
     @classmethod
-    def of(cls, X: Any, name: str = "X") -> Sequences:
+    def of(cls, X: Any, name: str = "X", *, gaps: bool = False) -> Sequences:
         """Return what the user gave: an array (n, D), a list of sequences, or `Sequences`."""
         if isinstance(X, Sequences):
             return X
         if isinstance(X, list | tuple) and len(X) and all(np.ndim(each) for each in X):
-            parts = [_checked(each, f"{name}[{i}]") for i, each in enumerate(X)]
+            parts = [_checked(each, f"{name}[{i}]", gaps) for i, each in enumerate(X)]
             widths = {part.shape[1] for part in parts}
             if len(widths) > 1:
                 raise ValueError(
@@ -75,7 +77,7 @@ class Sequences:
                     f"Got {sorted(widths)}."
                 )
             offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts])])
-            return cls(np.concatenate(parts), offsets)
+            return cls(np.concatenate(parts), offsets, gaps=gaps)
         raise ValueError(
             f"{name} must be an array of shape (n, D), a list of arrays of shape (l,) or (l, F), "
             f"or Sequences. Got {type(X).__name__} instead."
@@ -92,16 +94,35 @@ def is_ragged(X: Any) -> bool:
     return arrays or len({np.shape(each) for each in X}) > 1
 
 
-def _checked(values: Any, name: str) -> Array:
-    """Return steps (N, F) of numbers."""
+def fill_gaps(X: Any, sequences: Sequences, values: Array) -> list[Array]:
+    """Return the sequences of X, read as `sequences`, with `values` (N, F) where they are NaN."""
+    parts = np.split(values, sequences.offsets[1:-1])
+    if isinstance(X, Sequences):
+        given = np.split(X.values, X.offsets[1:-1])
+        given = [each[:, 0] for each in given] if X.values.shape[1] == 1 else given
+    else:
+        given = [np.asarray(each) for each in (X if is_ragged(X) else np.asarray(X))]
+    found = []
+    for each, part in zip(given, parts, strict=True):
+        filled, gaps = each.copy(), np.isnan(each)
+        filled[gaps] = part.reshape(each.shape)[gaps]
+        found.append(filled)
+    return found
+
+
+def _checked(values: Any, name: str, gaps: bool) -> Array:
+    """Return steps (N, F) of numbers; gaps: or NaN."""
     array = np.asarray(values)
     if array.dtype.kind not in "biuf" or array.ndim not in (1, 2):
         raise ValueError(
             f"{name} must hold numbers in one or two axes, steps and values. "
             f"Got {array.dtype} in {array.ndim} axes."
         )
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise ValueError(f"{name} must be finite. Got NaN or infinity.")
+    if array.dtype.kind == "f" and not (np.isfinite(array) | (gaps & np.isnan(array))).all():
+        raise ValueError(
+            f"{name} must be finite{' or NaN' if gaps else ''}. "
+            f"Got {'infinity' if gaps else 'NaN or infinity'}."
+        )
     return array[:, None] if array.ndim == 1 else array
 
 

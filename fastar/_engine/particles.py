@@ -24,6 +24,8 @@ from fastar._kernels._conditionals import OBSERVED, SAMPLED, WEIGHTED
 
 _STAGES = 3
 """Parts of the order after each of which particles may be resampled."""
+LEAST_EFFECTIVE = 0.5
+"""Share of a row's particles below which their effective number leads to resampling."""
 
 
 # ---- sequential Monte Carlo
@@ -166,18 +168,38 @@ def _advance(
 
 
 def _resample(state: Particles, rng: np.random.Generator) -> None:
-    """Draw the particles of rows with few effective ones anew, systematically."""
-    log_weight, n_particles = state.log_weights(), state.number
+    """Draw the particles of rows with few effective ones anew."""
+    source = resample_poor(state.log_weights(), rng)
+    moved = np.flatnonzero(source != np.arange(len(source)))
+    for array in (state.codes, state.flags, state.members):
+        array[moved] = array[source[moved]]
+
+
+# ---- weights, whatever the particles are
+
+
+def resample_poor(log_weight: Array, rng: np.random.Generator) -> Array:
+    """Return which of all particles (n N,) each one is to be replaced by.
+
+    Where few of a row's particles have most of the weight, they are drawn anew by weight
+    (systematic resampling), and log_weight (n, N) gets the logarithm of their mean weight.
+    """
+    n, n_particles = log_weight.shape
     share, mean = normalise_log_weights(log_weight)
-    poor = np.flatnonzero(effective_sample_size(share) < n_particles / 2)
-    at = (rng.random((len(log_weight), 1)) + np.arange(n_particles)) / n_particles
-    for row in poor:
+    at = (rng.random((n, 1)) + np.arange(n_particles)) / n_particles
+    source = np.arange(n * n_particles).reshape(n, n_particles)
+    for row in np.flatnonzero(effective_sample_size(share) < LEAST_EFFECTIVE * n_particles):
         chosen = np.searchsorted(np.cumsum(share[row])[:-1], at[row], side="right")
-        source = row * n_particles + chosen
-        target = slice(row * n_particles, (row + 1) * n_particles)
-        for array in (state.codes, state.flags, state.members):
-            array[target] = array[source]
+        source[row] = row * n_particles + chosen
         log_weight[row] = mean[row]
+    return source.ravel()
+
+
+def draw_by_weight(share: Array, rng: np.random.Generator) -> Array:
+    """Return one of N particles for each of n rows, by their shares (n, N)."""
+    below = np.cumsum(share, axis=1)[:, :-1]
+    chosen: Array = (rng.random((len(share), 1)) >= below).sum(axis=1)
+    return chosen
 
 
 def normalise_log_weights(log_weight: Array) -> tuple[Array, Array]:
@@ -213,7 +235,8 @@ def marginals(
     complete = np.flatnonzero(~missing.any(axis=1))
     table = Table(X, model.order, complete, context)
     scores[complete] = score_rows(model, table, n_threads)
-    for rows in particle_blocks(missing, n_particles):
+    incomplete = np.flatnonzero(missing.any(axis=1))
+    for rows in particle_blocks(incomplete, X.shape[1], n_particles):
         found = particles(
             model,
             X[rows],
@@ -244,15 +267,15 @@ def impute(
     """
     completed = np.repeat(X[None], n_draws, axis=0)
     ess = np.full(len(X), float(n_particles))
-    for rows in particle_blocks(missing, n_particles):
+    incomplete = np.flatnonzero(missing.any(axis=1))
+    for rows in particle_blocks(incomplete, X.shape[1], n_particles):
         found = propose(rows)
         share, _ = normalise_log_weights(
             np.concatenate([prior + each.log_weights() for prior, each in found], axis=1)
         )
         ess[rows] = effective_sample_size(share)
-        below = np.cumsum(share, axis=1)[:, :-1]
         for draw in completed:
-            chosen = (rng.random((len(rows), 1)) >= below).sum(axis=1)
+            chosen = draw_by_weight(share, rng)
             start = 0
             for _, each in found:
                 mine = np.flatnonzero((start <= chosen) & (chosen < start + each.number))
@@ -262,12 +285,11 @@ def impute(
     return completed, ess
 
 
-def particle_blocks(missing: Array, n_particles: int) -> Iterator[Array]:
-    """Yield the rows that miss values, in blocks of which all particles fit into work space."""
-    incomplete = np.flatnonzero(missing.any(axis=1))
-    size = max(1, block_rows(missing.shape[1]) // n_particles)
-    for start in range(0, len(incomplete), size):
-        yield incomplete[start : start + size]
+def particle_blocks(rows: Array, n_numbers: int, n_particles: int) -> Iterator[Array]:
+    """Yield rows in blocks whose particles fit into work space; n_numbers: of one particle."""
+    size = max(1, block_rows(n_numbers) // n_particles)
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
 
 
 def placeholder(model: Model) -> Array:

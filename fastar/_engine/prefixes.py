@@ -14,8 +14,12 @@ from fastar.networks._recurrent_layers import State
 from fastar.networks._recurrent_network import SequenceNetwork
 
 
-def read_prefix(prefix: Any, n: int, layout: SequenceLayout) -> Sequences:
-    """Return the one beginning of n samples, or that of each.
+def read_prefix(
+    prefix: Any, n: int, layout: SequenceLayout, name: str = "prefix", *, gaps: bool = False
+) -> Sequences:
+    """Return the one sequence that n samples are given, or that of each.
+
+    gaps: NaN is a missing value.
 
     Raises
     ------
@@ -23,14 +27,14 @@ def read_prefix(prefix: Any, n: int, layout: SequenceLayout) -> Sequences:
         There are other than 1 or n, or their steps have other than F values.
     """
     if is_ragged(prefix):
-        found = Sequences.of(prefix, "prefix")
+        found = Sequences.of(prefix, name, gaps=gaps)
     else:
         array = np.asarray(prefix)
         rows = array.ndim == 2 and layout.length is not None
-        found = Sequences.of([*array] if rows else [array], "prefix")
+        found = Sequences.of([*array] if rows else [array], name, gaps=gaps)
     if len(found) not in (1, n) or found.values.shape[1] != layout.width:
         raise ValueError(
-            f"prefix must be one beginning, or one for each of {n} samples, of {layout.width} "
+            f"{name} must be one sequence, or one for each of {n} samples, of {layout.width} "
             f"values a step. Got {len(found)} of {found.values.shape[1]} values a step."
         )
     return found

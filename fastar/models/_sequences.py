@@ -37,19 +37,28 @@ class SequenceEstimator(TrainableModel, abstract=True):
     # ---- fitting
 
     def _read_sequences(
-        self, X: Any, reset: bool, name: str, *, listed: bool, ends: bool = False
+        self,
+        X: Any,
+        reset: bool,
+        name: str,
+        *,
+        listed: bool,
+        ends: bool = False,
+        gaps: bool = False,
     ) -> Sequences:
         """Return what the user gave, and in `fit` remember its kind.
 
-        listed: it is sequences, not rows of one length. ends: they have an end symbol.
+        listed: it is sequences, not rows of one length. ends: they have an end symbol. gaps: NaN
+        is a missing value.
         """
         length = None
         if listed:
-            found = Sequences.of(X if is_ragged(X) else list(np.asarray(X)), name)
+            found = Sequences.of(X if is_ragged(X) else list(np.asarray(X)), name, gaps=gaps)
         else:
-            array = validate_data(self, X, order="C", reset=reset)
+            finite: Any = "allow-nan" if gaps else True
+            array = validate_data(self, X, order="C", reset=reset, ensure_all_finite=finite)
             n, length = array.shape
-            found = Sequences(array.ravel(), np.arange(n + 1) * length)
+            found = Sequences(array.ravel(), np.arange(n + 1) * length, gaps=gaps)
         width = found.values.shape[1]
         if reset:
             longest = max(1, int(found.lengths.max()))

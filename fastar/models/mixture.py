@@ -573,7 +573,7 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
                 found.append((weight, member))
             else:
                 raise TypeError(
-                    f"{purpose} needs members that are models of this library. "
+                    f"{purpose} needs members that are models of rows of this library. "
                     f"Got a {type(member).__name__} instead."
                 )
         return [pair for pair in found if pair[0] > 0]

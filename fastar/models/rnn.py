@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
 
 from fastar._core.parameters import Array
 from fastar._core.random import generator
@@ -14,9 +15,15 @@ from fastar._core.schema import require
 from fastar._core.threads import effective_n_threads
 from fastar._core.validation import check_count, check_temperature, check_weight
 from fastar._data.context import Context, encode_context
-from fastar._data.sequences import Sequences, SequenceTable, is_ragged
+from fastar._data.sequences import Sequences, SequenceTable, fill_gaps, is_ragged
 from fastar._engine.prefixes import prepend_prefix, read_prefix, state_after
 from fastar._engine.scores import describe, log_probs, score_rows
+from fastar._engine.step_particles import (
+    check_known_steps,
+    complete_steps,
+    sample_steps,
+    step_marginals,
+)
 from fastar._engine.steps import (
     SequenceModel,
     StepwiseConditional,
@@ -176,11 +183,13 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
         self._validate_params()
         return self._fit(FitData(X, context, sample_weight), keep=True, one_pass=True)
 
-    def _sequences(self, X: Any, reset: bool, name: str = "X") -> SequenceTable:
+    def _sequences(
+        self, X: Any, reset: bool, name: str = "X", *, gaps: bool = False
+    ) -> SequenceTable:
         """Return what the user gave, and in `fit` remember its kind."""
         listed = is_ragged(X) or (not reset and self._container.length is None)
         ends = listed if self.end_symbol is None else bool(self.end_symbol)
-        found = self._read_sequences(X, reset, name, listed=listed, ends=ends)
+        found = self._read_sequences(X, reset, name, listed=listed, ends=ends, gaps=gaps)
         layout = self._container
         if reset:
             self.order_ = np.arange(layout.width + layout.ends)
@@ -232,6 +241,10 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
         return SequenceModel(self.network_, conditional, self.order_, theta)
 
     # ---- the fitted model
+
+    def _model(self) -> SequenceModel:
+        check_is_fitted(self, "theta_")
+        return self._composed(self.theta_)
 
     def _table(self, X: Any, context: Any = None) -> SequenceTable:
         table = self._sequences(X, reset=False)
@@ -383,6 +396,7 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
         n_samples: int = 1,
         *,
         context: Any = None,
+        evidence: Any = None,
         prefix: Any = None,
         max_length: int | None = None,
         temperature: float = 1.0,
@@ -394,6 +408,11 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
         ----------
         n_samples : int, default=1
         context : array-like or DataFrame of shape (n_samples, C) or (1, C), optional
+        evidence : array-like of shape (l,) or (l, F), or list of n_samples of them, optional
+            Whole sequences, NaN where a value is free; the samples have their lengths. Each free
+            value is drawn given those *before* it: exact where the known values come first, see
+            `impute` for weights where they do not. Where `fit` was given an array (n, D), also an
+            array of shape (n_samples, D).
         prefix : array-like of shape (l,) or (l, F), or list of n_samples of them, optional
             First steps of each; the rest is drawn from p(rest | prefix). Where `fit` was given an
             array also an array (n_samples, l).
@@ -412,6 +431,13 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
         model, network = self._model(), self.network_
         n = check_count("n_samples", n_samples)
         temperature = check_temperature(temperature)
+        if evidence is not None:
+            if prefix is not None or max_length is not None:
+                raise ValueError(
+                    "prefix and max_length must be None with evidence, which has the beginning and "
+                    f"the length of each sample. Got prefix={prefix!r}, max_length={max_length!r}."
+                )
+            return self._sample_given(evidence, n, context, temperature, random_state)
         given, n_threads = self._encoded(context, n), effective_n_threads(self.n_jobs)
         layout, begun, state, known = self._container, None, network.start(n), 0
         if prefix is not None:
@@ -472,3 +498,118 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
         end = self.distribution_.of_column(0)[0]
         begins = isinstance(end, Bernoulli) and isinstance(self.distribution_, Mixed)
         require("distribution", begins or not layout.ends, "must begin with that of ends.")
+
+    # ---- sequences with gaps
+
+    def _gapped(self, X: Any, context: Any) -> SequenceTable:
+        table = self._sequences(X, reset=False, gaps=True)
+        check_known_steps(self.distribution_, table, "X")
+        return table.given(self._encoded(context, len(table)))
+
+    def log_marginal(
+        self, X: Any, *, context: Any = None, n_particles: int = 64, random_state: Any = None
+    ) -> Array:
+        r"""Return log p of the known values of each sequence: those missing are integrated out.
+
+        Exact where the known values come first. Else the logarithm of an unbiased estimate, by
+        sequential Monte Carlo: `n_particles` samples a sequence of what is missing go through time,
+        weighed by the probability that they give to what is known, and are resampled where few of
+        them have most of the weight [1]_. The length of a sequence is always known: with an end
+        symbol, it is part of what has a probability.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, D), list of arrays of shape (l,) or (l, F), or Sequences
+            NaN where a value is to be integrated out.
+        context : array-like or DataFrame of shape (n, C), optional
+        n_particles : int, default=64
+        random_state : int, RandomState instance or None
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            Nats. `marginal_ess_` (n,) has the effective numbers of samples at the end;
+            `n_particles` where the result is exact.
+
+        References
+        ----------
+        .. [1] A. Doucet, A. M. Johansen, "A tutorial on particle filtering and smoothing", Oxford
+           Handbook of Nonlinear Filtering, 2011.
+        """
+        model = self._model()
+        n_particles = check_count("n_particles", n_particles)
+        table, n_threads = self._gapped(X, context), effective_n_threads(self.n_jobs)
+        rng = generator(random_state)
+        scores, self.marginal_ess_ = step_marginals(model, table, n_particles, rng, n_threads)
+        return scores
+
+    def impute(
+        self,
+        X: Any,
+        *,
+        context: Any = None,
+        n_draws: int = 1,
+        n_particles: int = 16,
+        random_state: Any = None,
+    ) -> Any:
+        """Return X with each missing value (NaN) drawn given the values that are there.
+
+        The values of a sequence are drawn jointly. What is known before a missing value is exact.
+        For what is known after it, `n_particles` samples a sequence go through time, weighed and
+        resampled as in `log_marginal`; `impute_ess_` tells their effective number at the end.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, D), list of arrays of shape (l,) or (l, F), or Sequences
+        context : array-like or DataFrame of shape (n, C), optional
+        n_draws : int, default=1
+            Completions of each sequence.
+        n_particles : int, default=16
+            Samples from which a sequence's completions are drawn; more are more exact.
+        random_state : int, RandomState instance or None
+
+        Returns
+        -------
+        ndarray of shape (n, D), or list of arrays (l,) or (l, F)
+            As X; if n_draws > 1, an array (n_draws, n, D) or a list of n_draws lists.
+        """
+        model = self._model()
+        n_draws = check_count("n_draws", n_draws)
+        n_particles = check_count("n_particles", n_particles)
+        table, n_threads = self._gapped(X, context), effective_n_threads(self.n_jobs)
+        drawn, self.impute_ess_ = complete_steps(
+            model, table, generator(random_state), n_threads,
+            n_draws=n_draws, n_particles=n_particles,
+        )  # fmt: skip
+        is_array = not is_ragged(X) and self._container.length is not None
+        completed = [fill_gaps(X, table.sequences, values) for values in drawn]
+        found = [np.array(each) for each in completed] if is_array else completed
+        if n_draws == 1:
+            return found[0]
+        return np.array(found) if is_array else found
+
+    def _sample_given(
+        self, evidence: Any, n: int, context: Any, temperature: float, random_state: Any
+    ) -> Any:
+        """Return n samples that keep their evidence."""
+        layout = self._container
+        found = read_prefix(evidence, n, layout, "evidence", gaps=True)
+        is_array = layout.length is not None and not is_ragged(evidence)
+        if is_array and (found.lengths != layout.length).any():
+            raise ValueError(
+                f"evidence must have shape ({layout.length},) or ({n}, {layout.length}). "
+                f"Got {np.shape(evidence)} instead."
+            )
+        if not layout.ends and not found.lengths.all():
+            raise ValueError("evidence must hold sequences of one step or more. Got an empty one.")
+        times = n // len(found)
+        values, lengths = np.tile(found.values, (times, 1)), np.tile(found.lengths, times)
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        table = SequenceTable(Sequences(values, offsets, gaps=True), layout.ends)
+        check_known_steps(self.distribution_, table, "evidence")
+        table = table.given(self._encoded(context, n))
+        n_threads = effective_n_threads(self.n_jobs)
+        values = sample_steps(self._model(), table, temperature, generator(random_state), n_threads)
+        drawn = np.zeros((n, int(lengths.max()), layout.width))
+        drawn[np.arange(drawn.shape[1]) < lengths[:, None]] = values
+        return self._like_fit(drawn.swapaxes(0, 1), lengths, None)

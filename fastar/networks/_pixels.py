@@ -220,7 +220,7 @@ class PixelRecurrent(RecurrentNetwork):
         context: Array | None = None,
         weight: Array | None = None,
     ) -> None:
-        """Draw codes (n, D) where `held` is SAMPLED, and weigh those that are WEIGHTED."""
+        """Draw codes (n, D) where `held` is SAMPLED, weigh those that are WEIGHTED."""
         # what enters after a step enters for the next one
         last = np.full((1, self.source.shape[1]), NOTHING, np.int32)
         source = np.concatenate([self.source[1:], last])
