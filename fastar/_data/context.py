@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastar._core.parameters import Array
+from fastar._core.spread import location_and_scale
 from fastar._data.frame_types import frame_kind
 from fastar._data.frames import Schema
 
@@ -71,14 +72,10 @@ class Context:
                 f"{name} must have no NaN (a DataFrame may have missing values). "
                 f"Got NaN in column {int(np.flatnonzero(missing)[0])} instead."
             )
-        there = ~missing_cells
-        count = np.maximum(there.sum(axis=0), 1)
-        location = np.where(there, values, 0).sum(axis=0) / count
-        deviation = np.where(there, values - location, 0)
-        scale = np.sqrt((deviation**2).sum(axis=0) / count)
+        location, scale = location_and_scale(lambda: [(np.ones(len(values)), values)], len(neutral))
         if not np.isfinite(scale).all():
             raise ValueError(f"{name} must hold finite numbers that can be squared. Got others.")
-        return cls(schema, categories, location, np.where(scale > 0, scale, 1), missing)
+        return cls(schema, categories, location, scale, missing)
 
     @property
     def n_columns(self) -> int:

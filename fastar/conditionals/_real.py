@@ -9,9 +9,10 @@ import numpy as np
 from scipy.special import ndtr, ndtri, softmax
 
 from fastar._core.parameters import Array
+from fastar._core.spread import location_and_scale
 from fastar._data.table import Table
 from fastar._kernels import _conditionals
-from fastar.conditionals._conditional import QUANTILES, Conditional, sampled_columns, weighted_mean
+from fastar.conditionals._conditional import QUANTILES, Conditional, sampled_columns
 
 _NEEDLE = 0.003
 """Deviation with which a component of a common value begins, as a share of the column's."""
@@ -95,11 +96,10 @@ class Standardised(Conditional):
 
     def _learn(self, table: Table, weight: Array) -> dict[str, Array]:
         check_floor("variance_floor", self, self.variance_floor)
-        location = weighted_mean(table, weight, lambda block: block.astype(np.float64))
-        variance = weighted_mean(table, weight, lambda block: (block - location) ** 2)
-        rounding = np.finfo(np.float64).eps * np.maximum(np.abs(location), 1e-300)
-        constant = np.sqrt(variance) <= 4 * rounding
-        return {"location": location, "scale": np.where(constant, 1.0, np.sqrt(variance))}
+        location, scale = location_and_scale(
+            lambda: ((weight[where], block) for where, block in table.blocks()), len(table.order)
+        )
+        return {"location": location, "scale": scale}
 
     @property
     def location(self) -> Array:
@@ -108,7 +108,7 @@ class Standardised(Conditional):
 
     @property
     def scale(self) -> Array:
-        """Standard deviation of each column, 1 if it is constant."""
+        """Standard deviation of each column; a share of its value if it is constant."""
         return self._learnt["scale"]
 
     def _outside(self, block: Array) -> Array:
