@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from scipy import sparse
 
+from fastar._core.integers import Offsets, add, find_offsets, subtract
 from fastar._core.parameters import Array
 
 
@@ -21,33 +21,33 @@ class Container:
     dtype : str
     shape : tuple of int or None
         Of what a row is as the user has it, if not (D,).
+    offsets : sequence of int or None
+        What models take from the values of each column, where float64 does not hold these.
     """
 
     kind: str
     dtype: str
     shape: tuple[int, ...] | None = None
+    offsets: Offsets = None
 
     @classmethod
     def of(cls, X: Any, checked: Any) -> Container:
         """Return the container of X; checked: X as scikit-learn's validation returned it."""
         shape = checked.shape[1:] if checked.ndim > 2 else None
-        return cls("csr" if sparse.issparse(X) else "array", checked.dtype.str, shape)
+        return cls(
+            "csr" if sparse.issparse(X) else "array",
+            checked.dtype.str,
+            shape,
+            find_offsets(checked),
+        )
+
+    def to_numbers(self, X: Any) -> Any:
+        """Return a table as models see it, whose numbers float64 holds."""
+        return subtract(X, self.offsets)
 
     def wrap(self, values: Array) -> Any:
         """Return values (n, D) as this container, in its type."""
-        cast_values = cast(values, self.dtype)
+        cast_values = add(values, self.offsets, self.dtype)
         if self.shape is not None:
             return cast_values.reshape(len(values), *self.shape)
         return sparse.csr_array(cast_values) if self.kind == "csr" else cast_values
-
-
-def cast(values: Array, dtype: Any) -> Array:
-    """Return values as `dtype`: for integers the nearest one in its range."""
-    dtype = np.dtype(dtype)
-    if dtype.kind in "iu" and values.dtype.kind == "f":
-        info = np.iinfo(dtype)
-        top = values.dtype.type(info.max)
-        if int(top) > info.max:  # the limit has no floating-point twin: take the one below
-            top = np.nextafter(top, values.dtype.type(0))
-        values = np.clip(np.rint(values), info.min, top)
-    return values.astype(dtype, copy=False)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fastar._core.integers import find_offsets, subtract
 from fastar._core.parameters import Array
 from fastar._core.spread import location_and_scale
 from fastar._data.frame_types import frame_kind
@@ -33,6 +34,8 @@ class Context:
         What is taken from numbers, and what they are divided by.
     missing : bool array (columns,)
         Which columns may have missing values.
+    offsets : int64 array (columns,) or None
+        What is taken from integers of an array that float64 does not hold.
     """
 
     schema: Schema | None
@@ -40,6 +43,7 @@ class Context:
     location: Array
     scale: Array
     missing: Array
+    offsets: Array | None = None
 
     @classmethod
     def of(cls, given: Any, n: int, name: str = "context") -> Context:
@@ -62,8 +66,10 @@ class Context:
                 None if table.dtype.kind in "biuf" else _sorted_levels(column, name)
                 for column in table.T
             )
+        found = None if schema is not None else find_offsets(table)
+        offsets = None if found is None else np.array(found).astype(np.int64)
         neutral = np.zeros(len(categories))
-        draft = cls(schema, categories, neutral, neutral + 1, np.ones(len(neutral), bool))
+        draft = cls(schema, categories, neutral, neutral + 1, np.ones(len(neutral), bool), offsets)
         values = draft._values(given, n, name)
         missing_cells: Array = np.isnan(values)
         missing: Array = np.atleast_1d(missing_cells.any(axis=0))
@@ -75,7 +81,7 @@ class Context:
         location, scale = location_and_scale(lambda: [(np.ones(len(values)), values)], len(neutral))
         if not np.isfinite(scale).all():
             raise ValueError(f"{name} must hold finite numbers that can be squared. Got others.")
-        return cls(schema, categories, location, scale, missing)
+        return cls(schema, categories, location, scale, missing, offsets)
 
     @property
     def n_columns(self) -> int:
@@ -146,6 +152,8 @@ class Context:
                 f"{name} must have {self.n_columns} columns, as in fit. "
                 f"Got {table.shape[1]} instead."
             )
+        if self.offsets is not None and table.dtype.kind in "iuf":
+            table = subtract(table, self.offsets.tolist())
         values = np.empty(table.shape)
         for d, levels in enumerate(self.categories):
             if levels is None:
@@ -176,7 +184,8 @@ class Context:
 
     def arrays(self) -> dict[str, Array]:
         """Return the rest, by name."""
-        return {"location": self.location, "scale": self.scale, "missing": self.missing}
+        known = {"location": self.location, "scale": self.scale, "missing": self.missing}
+        return known if self.offsets is None else known | {"offsets": self.offsets}
 
     @classmethod
     def restored(cls, described: Mapping[str, Any], arrays: Mapping[str, Array]) -> Context:

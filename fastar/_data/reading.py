@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from fastar._core.parameters import Array
 from fastar._data.columns import Columns
 from fastar._data.containers import Container
 from fastar._data.frame_types import frame_kind
-from fastar._data.frames import Schema
+from fastar._data.frames import Schema, keep_cells
 
 
 def read(
@@ -54,6 +56,7 @@ def read(
             f"{name} must be a DataFrame as in fit, where column {known.names[place]!r} had "
             f"categories. Got {type(X).__name__} instead."
         )
+    X = _exact_integers(X, known)
     checked = validate_data(
         estimator,
         X,
@@ -67,6 +70,16 @@ def read(
     if reset:
         estimator._container = Container.of(X, checked)
     return checked
+
+
+def _exact_integers(X: Any, known: Any) -> Any:
+    """Return objects that are all int as such: through float64 they would lose digits."""
+    if not isinstance(X, np.ndarray) or X.dtype != object:
+        return X
+    if all(isinstance(each, Integral) for each in X.flat):
+        whole = np.array(X.tolist())
+        return whole if whole.dtype.kind in "iu" and whole.shape == X.shape else X
+    return X
 
 
 def _is_fit_for_use(estimator: Any, X: Any) -> bool:
@@ -87,7 +100,7 @@ def _is_fit_for_use(estimator: Any, X: Any) -> bool:
 def _narrowest(frame: Any, columns: Columns) -> Any:
     """Return a frame of numbers of one type without gaps as the array that it is."""
     known = columns.described
-    if columns.missing.any() or any(each.type == "category" for each in known):
+    if columns.missing.any() or any(each.type == "category" or each.offset for each in known):
         return columns
     if len({str(each) for each in frame.dtypes}) > 1:
         return columns
@@ -95,13 +108,23 @@ def _narrowest(frame: Any, columns: Columns) -> Any:
     return np.ascontiguousarray(array) if array.dtype.kind in "biuf" else columns
 
 
+def read_numbers(estimator: Any, X: Any, **how: Any) -> Any:
+    """Return what `read` does, as models see it: without integers that float64 does not hold."""
+    table = read(estimator, X, **how)
+    container = estimator._container
+    return table if isinstance(container, Schema) else container.to_numbers(table)
+
+
 def read_evidence(estimator: Any, evidence: Any, n: int) -> Any:
-    """Return the evidence of n samples of a fitted estimator: for a frame's as its numbers."""
-    if evidence is not None and isinstance(estimator._container, Schema):
-        return estimator._container.rows(evidence, n)
+    """Return the evidence of n samples of a fitted estimator, as its models see it."""
+    container = estimator._container
+    if evidence is not None and isinstance(container, Schema):
+        return container.rows(evidence, n)
     if hasattr(evidence, "columns"):
         _check_feature_names(estimator, evidence, reset=False)
-    return evidence
+    if evidence is None or container.offsets is None:
+        return evidence
+    return container.to_numbers(np.atleast_2d(np.asarray(evidence)))
 
 
 def dense(table: Any) -> Array:
@@ -110,11 +133,22 @@ def dense(table: Any) -> Array:
     return whole
 
 
-def table_like(X: Any, container: Container | Schema, values: Array) -> Any:
-    """Return values as a table of the kind that X is; container: of what `fit` was given."""
-    if frame_kind(X) is None:
-        return Container.of(X, X if sparse.issparse(X) else np.asarray(X)).wrap(values)
-    frame = (container if isinstance(container, Schema) else Schema.of(X)).wrap(values)
-    if frame_kind(X) == "pandas":
+def table_like(
+    X: Any, container: Container | Schema, values: Array, kept: Array | None = None
+) -> Any:
+    """Return values as a table of the kind that X is; container: of what `fit` was given.
+
+    kept (n, D): cells that stay as they are in X, bit for bit.
+    """
+    kind = frame_kind(X)
+    if kind is None:
+        given = X if sparse.issparse(X) else np.asarray(X)
+        offsets = None if isinstance(container, Schema) else container.offsets
+        table = replace(Container.of(X, given), offsets=offsets).wrap(values)
+        if kept is not None and isinstance(table, np.ndarray):
+            np.copyto(table, given.reshape(table.shape), where=kept)
+        return table
+    frame = (container if isinstance(container, Schema) else Schema.of(X)).wrap(values, kind)
+    if kind == "pandas":
         frame.index = X.index
-    return frame
+    return frame if kept is None else keep_cells(X, frame, kept)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fastar._core.integers import Offsets, subtract
 from fastar._core.parameters import Array
 from fastar._data.table import Table
 
@@ -116,6 +117,8 @@ class SequenceLayout:
         Steps of the longest one.
     dtype : str
         Of the values.
+    offsets : sequence of int or None
+        What models take from the F values, where float64 does not hold these.
     """
 
     width: int
@@ -123,6 +126,13 @@ class SequenceLayout:
     length: int | None
     longest: int
     dtype: str
+    offsets: Offsets = None
+
+    def to_numbers(self, sequences: Sequences) -> Sequences:
+        """Return sequences as models see them, whose numbers float64 holds."""
+        if self.offsets is None:
+            return sequences
+        return Sequences(subtract(sequences.values, self.offsets), sequences.offsets)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastar._data.columns import Columns
+from fastar._data.columns import MANY_LEVELS, Columns
 from fastar._data.table import Table
 from fastar.conditionals import (
     BY_NAME,
@@ -92,10 +92,6 @@ def _of_columns(
         for place, column in enumerate(table.order)
     ]
     return found[0] if len({repr(each) for each in found}) == 1 else Mixed(found)
-
-
-MANY_LEVELS = 100
-"""A frame's column of integers with more of them than that has an ordinal conditional."""
 
 
 def _judged(column: Table, is_frame: bool) -> Conditional:

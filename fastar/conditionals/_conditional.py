@@ -39,6 +39,9 @@ class Conditional(ABC):
     zero_init_output: ClassVar[bool] = False
     """Whether a network's random first outputs would spoil what `constant` gives."""
 
+    moves_with_values: ClassVar[bool] = True
+    """Whether values that are all less by one number have the same densities."""
+
     missing: Array
     """Which features (D,) may be missing."""
     _learnt: dict[str, Array]
@@ -125,6 +128,11 @@ class Conditional(ABC):
     @abstractmethod
     def encode(self, block: Array, dtype: np.dtype[Any]) -> Array:
         """Return codes (n, D) of values (n, D)."""
+
+    @property
+    def value_dtype(self) -> np.dtype[Any]:
+        """Type that holds the values among those of other columns."""
+        return np.dtype(np.float64)
 
     @abstractmethod
     def decode(self, codes: Array) -> Array:

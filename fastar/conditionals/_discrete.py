@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, softmax
 
+from fastar._core.integers import LARGEST_EXACT
 from fastar._core.parameters import Array
 from fastar._data.table import Table
 from fastar._kernels._cpu import aligned_empty
@@ -141,6 +142,16 @@ class Categorical(Conditional):
     def n_levels(self) -> Array:
         """How many levels each column has."""
         return self._learnt["n_levels"]
+
+    @property
+    def value_dtype(self) -> np.dtype[Any]:
+        """Type of the values: that of the levels if float64 does not hold them."""
+        levels = self._learnt["levels"]
+        if levels.dtype.kind in "iu" and max(abs(int(k)) for k in (levels.min(), levels.max())) > (
+            LARGEST_EXACT
+        ):
+            return levels.dtype
+        return super().value_dtype
 
     @property
     def n_outputs(self) -> int:

@@ -384,7 +384,15 @@ class AutoregressiveDensity(FittedDensity, TrainableModel):
         chosen = choose_conditional(
             self.distribution, whole, names, frame_kind(X) is not None, self._conditional
         )
-        return self._fit_conditional(chosen.fitted(whole, weight))
+        fitted = self._fit_conditional(chosen.fitted(whole, weight))
+        for place, column in enumerate(self.order_.tolist()):
+            own, _ = fitted.of_column(place)
+            if (offset := self._offsets()[column]) and not own.moves_with_values:
+                raise ValueError(
+                    f"X must hold {own.support} for a {own.name} conditional. Got {offset} in "
+                    f"column {column if names is None else names[column]!r} instead."
+                )
+        return fitted
 
     def _fit_conditional(self, conditional: Conditional) -> Conditional:
         """Return the fitted conditional as the network wants it."""

@@ -14,7 +14,7 @@ from fastar._core.validation import check_count, check_epsilon, check_temperatur
 from fastar._data.containers import Container
 from fastar._data.context import Context, encode_context
 from fastar._data.frames import Schema
-from fastar._data.reading import dense, read, read_evidence, table_like
+from fastar._data.reading import dense, read_evidence, read_numbers, table_like
 from fastar._data.table import Table
 from fastar._engine import scores as scoring
 from fastar._engine.model import Model
@@ -59,8 +59,15 @@ class FittedDensity:
         return self._model().n_parameters
 
     def _read_table(self, X: Any, **how: Any) -> Any:
-        """Return X as `read` does."""
-        return read(self, X, **how)
+        """Return X as `read_numbers` does."""
+        return read_numbers(self, X, **how)
+
+    def _offsets(self) -> list[int]:
+        """Return what the columns' numbers are less than the user's."""
+        container = self._container
+        if isinstance(container, Schema):
+            return [column.offset for column in container.columns]
+        return list(container.offsets or [0] * self.n_features_in_)
 
     def _read_evidence(self, evidence: Any, n: int) -> Any:
         """Return the evidence of n samples as `read_evidence` does."""
@@ -208,6 +215,7 @@ class FittedDensity:
         """
         said = scoring.describe(*self._rows(X, context), effective_n_threads(self.n_jobs))
         names = getattr(self, "feature_names_in_", range(self.n_features_in_))
+        said = _from_offsets(said, self._offsets())
         return dict(zip(names, said, strict=True)) if isinstance(said, list) else said
 
     def sample(
@@ -305,8 +313,15 @@ class FittedDensity:
 
         completed, self.impute_ess_ = impute(propose, values, missing, n_draws, rng, n_particles)
         if n_draws > 1:
-            return completed
-        return table_like(given, self._container, completed[0])
+            return self._wrap_draws(completed)
+        return table_like(given, self._container, completed[0], ~missing)
+
+    def _wrap_draws(self, draws: Array) -> Array:
+        """Return draws (n_draws, n, D) in the user's numbers, but of frames in their coding."""
+        container = self._container
+        if isinstance(container, Schema) or container.offsets is None:
+            return draws
+        return np.stack([container.wrap(draw) for draw in draws])
 
     def purify(
         self, X: Any, epsilon: Any, *, context: Any = None, threshold: float | None = None
@@ -362,4 +377,29 @@ class FittedDensity:
         values = dense(given).astype(np.float64)
         if len(low):
             values[low] = purify(model, table.subset(low), radius, n_threads)
-        return table_like(X, self._container, values)
+        kept = np.ones(values.shape, bool)
+        kept[low] = False
+        return table_like(X, self._container, values, kept)
+
+
+_PLACES = ("mean", "means", "quantiles")
+"""What of a description moves along with the values."""
+
+
+def _from_offsets(said: Any, offsets: list[int]) -> Any:
+    """Return what conditionals say in the user's numbers, which are more by the offsets."""
+    if not any(offsets):
+        return said
+    if isinstance(said, list):
+        pairs = zip(said, offsets, strict=True)
+        return [_moved(each, float(k)) if isinstance(each, dict) else each for each, k in pairs]
+    return _moved(said, np.array(offsets, float)) if isinstance(said, dict) else said
+
+
+def _moved(said: dict[str, Array], by: Any) -> dict[str, Array]:
+    """Return a description of which what moves along is more by a number, or by (D,) of them."""
+    moved = dict(said)
+    for key in said.keys() & {*_PLACES}:
+        axes = said[key].ndim - 2 if np.ndim(by) else 0
+        moved[key] = said[key] + np.reshape(by, np.shape(by) + (1,) * axes)
+    return moved

@@ -31,9 +31,10 @@ from fastar._core.validation import (
     unchanged_on_error,
     unwrap_frozen,
 )
+from fastar._data.containers import Container
 from fastar._data.frame_types import frame_kind
 from fastar._data.frames import Schema
-from fastar._data.reading import dense, read, read_evidence, table_like
+from fastar._data.reading import dense, read, read_evidence, read_numbers, table_like
 from fastar._engine.particles import Particles, impute, marginals, particles
 from fastar._engine.support import check_evidence
 from fastar.models._base import AutoregressiveDensity
@@ -441,10 +442,16 @@ class Mixture(MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[
             if isinstance(member, Mixture):
                 found += [(weight * inner, model) for inner, model in member._models(purpose)]
             elif isinstance(member, AutoregressiveDensity):
-                if isinstance(self._container, Schema) and member._container != self._container:
+                own, theirs = self._container, member._container
+                if isinstance(own, Schema) and theirs != own:
                     raise ValueError(
                         f"{purpose} needs members that were fitted to frames of the same columns, "
                         "types and categories. Got others instead."
+                    )
+                if isinstance(own, Container) and own.offsets != getattr(theirs, "offsets", None):
+                    raise ValueError(
+                        f"{purpose} needs members that were fitted to the same integers, where "
+                        "these are beyond 2**53. Got others instead."
                     )
                 found.append((weight, member))
             else:
@@ -475,7 +482,7 @@ class Mixture(MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[
         """
         models = self._models("log_marginal")
         n_particles = check_count("n_particles", n_particles)
-        X = dense(read(self, X, gaps=True))
+        X = dense(read_numbers(self, X, gaps=True))
         values, held = _checked_evidence(models, X, len(X), "X")
         rng, n_threads = generator(random_state), effective_n_threads(self.n_jobs)
         parts = [
@@ -559,7 +566,7 @@ class Mixture(MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[
             if isinstance(self._container, Schema) and frame_kind(drawn) is not None:
                 return self._container.read(drawn, "a member's sample")[:]
             table = check_array(drawn, accept_sparse="csr", ensure_all_finite=False)
-            return dense(table)
+            return dense(self._container.to_numbers(table))
 
         drawn = call_each(draw, self.estimators_, effective_n_threads(self.n_jobs), n)
         by_member = np.concatenate([values for values in drawn if values is not None])
@@ -606,14 +613,15 @@ class Mixture(MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[
         models = self._models("impute")
         n_draws = check_count("n_draws", n_draws)
         n_particles = check_count("n_particles", n_particles)
-        given, X = X, dense(read(self, X, gaps=True))
+        given, X = X, dense(read_numbers(self, X, gaps=True))
         values, held = _checked_evidence(models, X, len(X), "X")
         completed, self.impute_ess_ = self._complete(
             models, values, ~held, n_draws, n_particles, generator(random_state)
         )
         if n_draws > 1:
             return completed
-        return table_like(given, self._container, completed[0])
+        kept = np.broadcast_to(held, completed[0].shape)
+        return table_like(given, self._container, completed[0], kept)
 
     def _complete(
         self,

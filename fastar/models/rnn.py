@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from fastar._core.integers import add, find_offsets
 from fastar._core.parameters import Array, Params
 from fastar._core.random import generator
 from fastar._core.threads import effective_n_threads
@@ -255,7 +256,12 @@ class GenerativeRNN(TrainableModel):
             ends = listed if self.end_symbol is None else bool(self.end_symbol)
             length = None if listed else self.n_features_in_
             self._container = SequenceLayout(
-                width, ends, length, max(1, int(found.lengths.max())), found.values.dtype.str
+                width,
+                ends,
+                length,
+                max(1, int(found.lengths.max())),
+                found.values.dtype.str,
+                find_offsets(found.values),
             )
             self.order_ = np.arange(width + ends)
         layout = self._container
@@ -266,7 +272,7 @@ class GenerativeRNN(TrainableModel):
             )
         if not layout.ends and not found.lengths.all():
             raise ValueError(f"{name} must hold sequences of one step or more. Got an empty one.")
-        return SequenceTable(found, layout.ends)
+        return SequenceTable(layout.to_numbers(found), layout.ends)
 
     def _read(self, data: FitData, keep: bool, rng: np.random.Generator) -> SequenceTable:
         table, given = self._sequences(data.X, reset=not keep), data.context
@@ -468,7 +474,8 @@ class GenerativeRNN(TrainableModel):
         state = network.start(n) if state is None else state
         if n * T == 0:
             return np.empty((n, T)), state
-        table = SequenceTable(Sequences(array.reshape(n * T, -1), np.arange(n + 1) * T), ends=False)
+        steps_of = Sequences(array.reshape(n * T, -1), np.arange(n + 1) * T)
+        table = SequenceTable(self._container.to_numbers(steps_of), ends=False)
         self._check_support(table, "X")
         n_threads = effective_n_threads(self.n_jobs)
         steps = model.conditional.encode(table.take(slice(None)), model.dtype)  # type: ignore[arg-type]
@@ -514,7 +521,7 @@ class GenerativeRNN(TrainableModel):
         given, n_threads = self._encoded(context, n), effective_n_threads(self.n_jobs)
         layout, begun, state, known = self._container, None, network.start(n), 0
         if prefix is not None:
-            begun = read_prefix(prefix, n, layout)
+            begun = layout.to_numbers(read_prefix(prefix, n, layout))
             self._check_support(SequenceTable(begun, layout.ends), "prefix")
             known = int(begun.lengths.max())
             state = state_after(
@@ -552,10 +559,15 @@ class GenerativeRNN(TrainableModel):
 
     def _like_fit(self, drawn: Array, lengths: Array, begun: Sequences | None) -> Any:
         """Return draws (T, n, F), after their beginnings, as what `fit` was given."""
-        values = drawn.astype(np.dtype(self._container.dtype))
+        layout = self._container
+        values = drawn
+        if layout.offsets is None:
+            values = drawn.astype(np.dtype(layout.dtype))
         parts = [values[:length, i] for i, length in enumerate(lengths)]
         if begun is not None:
             parts = prepend_prefix(parts, begun)
+        if layout.offsets is not None:
+            parts = [add(part, layout.offsets, layout.dtype) for part in parts]
         if self._container.width == 1:
             parts = [part[:, 0] for part in parts]
         is_array = self._container.length is not None and not self._container.ends

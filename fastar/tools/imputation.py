@@ -10,13 +10,15 @@ import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, clone
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted
 
 from fastar._core.parameters import Array
 from fastar._core.random import set_random_states
 from fastar._core.validation import unchanged_on_error
 from fastar._data.frame_types import frame_kind
-from fastar._data.reading import read, table_like
+from fastar._data.frames import Schema, to_library
+from fastar._data.reading import dense, read, table_like
 from fastar.models import NADE
 
 __all__ = ["DensityImputer"]
@@ -134,12 +136,22 @@ class DensityImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # 
             Of the type of X.
         """
         check_is_fitted(self, "density_")
-        read(self, X, gaps=True)
+        kept = ~np.isnan(dense(read(self, X, gaps=True)))
         settings = {"n_particles": self.n_particles, "random_state": self._seed}
         if self.strategy == "draw" or self.n_draws == 1:
-            return self.density_.impute(X, **settings)
+            return self._as_wanted(self.density_.impute(X, **settings))
         draws = self.density_.impute(X, n_draws=self.n_draws, **settings)
-        return table_like(X, self.density_._container, self._centre(draws))
+        container = self.density_._container
+        if not isinstance(container, Schema):
+            draws = np.stack([container.to_numbers(draw) for draw in draws])
+        return self._as_wanted(table_like(X, container, self._centre(draws), kept))
+
+    def _as_wanted(self, filled: Any) -> Any:
+        """Return a frame in the library that `set_output` asks for: scikit-learn keeps no types."""
+        wanted = _get_output_config("transform", self)["dense"]
+        if frame_kind(filled) is None or wanted not in ("pandas", "polars"):
+            return filled
+        return to_library(filled, wanted)
 
     def _centre(self, draws: Array) -> Array:
         """Return the best guess (n, D) by draws (n_draws, n, D)."""
