@@ -35,7 +35,15 @@ from fastar._data.containers import Container
 from fastar._data.frame_types import frame_kind
 from fastar._data.frames import Schema
 from fastar._data.reading import dense, read, read_evidence, read_numbers, table_like
-from fastar._engine.particles import Particles, impute, marginals, particles
+from fastar._engine.particles import (
+    PARTICLES,
+    Particles,
+    impute,
+    is_exact,
+    marginals,
+    particles,
+    warn_of_few,
+)
 from fastar._engine.support import check_evidence
 from fastar.models._base import AutoregressiveDensity
 from fastar.models._em import best_weights
@@ -510,8 +518,8 @@ class Mixture(MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[
             Values to hold, NaN (or None) where free. Every member draws the free values of a row
             given those before them in its order, and of these draws one is taken in proportion to
             the member's weight times the probability that it gives to what is held. Exact where
-            the held columns come first in the orders of all members, see `impute` for more draws
-            where they do not.
+            the held columns come first in the orders of all members; where they do not, members
+            draw 64 particles together, and a warning says where few of them agree with it.
         temperature : float, default=1
             Each conditional of each member is raised to the power 1 / temperature and normalised;
             the weights stay.
@@ -539,15 +547,19 @@ class Mixture(MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[
         evidence = read_evidence(self, evidence, n_samples)
         values, held = _checked_evidence(models, evidence, n_samples, "evidence")
         shape = (n_samples, self.n_features_in_)
-        completed, _ = self._complete(
+        exact = all(is_exact(model._model(), held) for _, model in models)
+        number = 1 if exact else -(-PARTICLES // len(models))
+        completed, ess = self._complete(
             models,
             np.broadcast_to(values, shape),
             ~np.broadcast_to(held, shape),
             1,
-            1,
+            number,
             rng,
             temperature,
         )
+        if not exact:
+            warn_of_few(ess, number * len(models))
         return self._container.wrap(completed[0])
 
     def _draw(self, n: int, temperature: float, rng: np.random.Generator) -> Array:
