@@ -63,7 +63,8 @@ def add(values: Array, offsets: Offsets, dtype: Any) -> Array:
     if offsets is None:
         return cast(values, dtype)
     if dtype.kind not in "iu":
-        return (values + np.array(offsets, float)).astype(dtype, copy=False)
+        more: Array = (values + np.array(offsets, float)).astype(dtype, copy=False)
+        return more
     info, columns = np.iinfo(dtype), []
     for column, offset in zip(values.T, offsets, strict=True):
         low, high = info.min - offset, info.max - offset

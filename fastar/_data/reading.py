@@ -11,6 +11,7 @@ from scipy import sparse
 from sklearn.utils.validation import _check_feature_names, _check_n_features, validate_data
 
 from fastar._core.parameters import Array
+from fastar._core.validation import unmask
 from fastar._data.columns import Columns
 from fastar._data.containers import Container
 from fastar._data.frame_types import frame_kind
@@ -39,6 +40,7 @@ def read(
     TypeError, ValueError
         X is no table, or has other columns than `fit` saw.
     """
+    X = unmask(X, name, gaps=gaps)
     if not reset and _is_fit_for_use(estimator, X):
         return X
     is_frame = frame_kind(X) is not None
@@ -117,7 +119,7 @@ def read_numbers(estimator: Any, X: Any, **how: Any) -> Any:
 
 def read_evidence(estimator: Any, evidence: Any, n: int) -> Any:
     """Return the evidence of n samples of a fitted estimator, as its models see it."""
-    container = estimator._container
+    container, evidence = estimator._container, unmask(evidence, "evidence", gaps=True)
     if evidence is not None and isinstance(container, Schema):
         return container.rows(evidence, n)
     if hasattr(evidence, "columns"):

@@ -10,6 +10,7 @@ import numpy as np
 
 from fastar._core.integers import Offsets, subtract
 from fastar._core.parameters import Array
+from fastar._core.validation import unmask
 from fastar._data.table import Table
 
 _BLOCK_STEPS = 1 << 15
@@ -90,7 +91,7 @@ def is_ragged(X: Any) -> bool:
 
 def _checked(values: Any, name: str) -> Array:
     """Return steps (N, F) of numbers."""
-    array = np.asarray(values)
+    array = np.asarray(unmask(values, name))
     if array.dtype.kind not in "biuf" or array.ndim not in (1, 2):
         raise ValueError(
             f"{name} must hold numbers in one or two axes, steps and values. "

@@ -63,6 +63,13 @@ class Table:
             missing = np.isnan(self.X).any(axis=0)
         return np.zeros(len(self.order), bool) if missing is None else missing[self.order]
 
+    def empty_columns(self) -> list[int]:
+        """Return the columns, by their places in X, that have no value at all."""
+        suspects = self.order[self.missing]
+        if isinstance(self.X, np.ndarray):
+            return [int(d) for d in suspects if np.isnan(self.X[:, d]).all()]
+        return [int(d) for d in suspects if self.X.n_distinct(d, 0) == 0]
+
     def columns(self, which: Array) -> Table:
         """Return the table of some of the columns, by their places in model order."""
         return Table(self.X, self.order[which], self.rows)

@@ -381,6 +381,11 @@ class AutoregressiveDensity(FittedDensity, TrainableModel):
     def _fitted_conditional(self, whole: Any, weight: Array, X: Any) -> Conditional:
         """Return the conditional that the rows ask for, with what it learns of them."""
         names = getattr(self, "feature_names_in_", None)
+        if empty := whole.empty_columns():
+            raise ValueError(
+                "X must have a value in every column: leave out what is missing everywhere. Got "
+                f"none in column {empty[0] if names is None else names[empty[0]]!r}."
+            )
         chosen = choose_conditional(
             self.distribution, whole, names, frame_kind(X) is not None, self._conditional
         )

@@ -18,7 +18,15 @@ from fastar._data.reading import dense, read_evidence, read_numbers, table_like
 from fastar._data.table import Table
 from fastar._engine import scores as scoring
 from fastar._engine.model import Model
-from fastar._engine.particles import Particles, impute, marginals, particles
+from fastar._engine.particles import (
+    PARTICLES,
+    Particles,
+    impute,
+    is_exact,
+    marginals,
+    particles,
+    sample_given,
+)
 from fastar._engine.purification import purify
 from fastar._engine.sampling import sample
 from fastar._engine.support import check_evidence, check_known
@@ -234,9 +242,9 @@ class FittedDensity:
         n_samples : int, default=1
         context : array-like or DataFrame of shape (n_samples, C) or (1, C), optional
         evidence : array-like of shape (D,) or (n_samples, D), optional
-            Values to hold, NaN (or None) where free. Each free value is drawn given those *before*
-            it in `order_`: exact where the held columns come first, see `impute` for weights where
-            they do not.
+            Values to hold, NaN (or None) where free. Exact where the held columns come first in
+            `order_`; else each row is drawn from 64 particles, weighed by the probability that they
+            give to what is held, as in `impute`, with a warning where few of them agree with it.
         temperature : float, default=1
             Each conditional is raised to the power 1 / temperature and normalised.
         random_state : int, RandomState instance or None
@@ -254,7 +262,14 @@ class FittedDensity:
         encoded = self._encoded(context, n_samples)
         n_threads = effective_n_threads(self.n_jobs)
         rng = generator(random_state)
-        drawn = sample(model, n_samples, values, held, temperature, rng, n_threads, encoded)
+        if values is None or held is None or is_exact(model, held):
+            drawn = sample(model, n_samples, values, held, temperature, rng, n_threads, encoded)
+        else:
+            shape = (n_samples, model.n_features)
+            values, held = np.broadcast_to(values, shape), np.broadcast_to(held, shape)
+            drawn = sample_given(
+                model, values, held, PARTICLES, temperature, rng, n_threads, encoded
+            )
         return self._container.wrap(drawn)
 
     def impute(

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastar._core.parameters import Array, Params
 from fastar._core.threads import effective_n_threads
-from fastar._core.validation import check_weight
+from fastar._core.validation import check_weight, unmask
 from fastar._data.labels import LabelledTable, label_numbers, read_labels
 from fastar._data.sequences import SequenceLayout, Sequences, is_ragged
 from fastar._data.table import Table
@@ -248,7 +248,7 @@ or Sequences
         if shape is None or is_deep or not (reset or self._container.length is not None):
             found = Sequences.of(X if isinstance(X, Sequences) else list(X), name)
         else:
-            array = validate_data(self, X, order="C", reset=reset)
+            array = validate_data(self, unmask(X, name), order="C", reset=reset)
             n, length = shape = array.shape
             found = Sequences(array.ravel(), np.arange(n + 1) * length)
         width = found.values.shape[1]

@@ -13,7 +13,7 @@ from fastar._core.integers import add, find_offsets
 from fastar._core.parameters import Array, Params
 from fastar._core.random import generator
 from fastar._core.threads import effective_n_threads
-from fastar._core.validation import check_count, check_temperature, check_weight
+from fastar._core.validation import check_count, check_temperature, check_weight, unmask
 from fastar._data.context import Context, encode_context
 from fastar._data.sequences import SequenceLayout, Sequences, SequenceTable, is_ragged
 from fastar._data.table import Table
@@ -248,7 +248,7 @@ class GenerativeRNN(TrainableModel):
             if reset:
                 self.n_features_in_ = found.values.shape[1]
         else:
-            array = validate_data(self, X, order="C", reset=reset)
+            array = validate_data(self, unmask(X, name), order="C", reset=reset)
             n, D = array.shape
             found = Sequences(array.ravel(), np.arange(n + 1) * D)
         if reset:

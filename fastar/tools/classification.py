@@ -17,6 +17,7 @@ from fastar._core.parameters import Array
 from fastar._core.random import generator, set_random_states
 from fastar._core.validation import check_weight, unchanged_on_error
 from fastar._data.columns import Columns
+from fastar._data.labels import check_labels
 from fastar._data.reading import dense, read
 from fastar.models import NADE
 
@@ -130,7 +131,7 @@ class GenerativeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self._validate_params()
         with unchanged_on_error(self):
             n = read(self, X, reset=True).shape[0]
-            y = column_or_1d(y, warn=True)
+            y = column_or_1d(check_labels(y), warn=True)
             assert_all_finite(y, input_name="y")
             if len(y) != n:
                 raise ValueError(
