@@ -11,6 +11,7 @@ import numpy as np
 from fastar._core.integers import find_offsets, subtract
 from fastar._core.parameters import Array
 from fastar._core.spread import location_and_scale
+from fastar._core.validation import unmask
 from fastar._data.frame_types import frame_kind
 from fastar._data.frames import Schema
 
@@ -54,7 +55,7 @@ class Context:
         TypeError, ValueError
             It is no table of numbers and categories, or has not n rows.
         """
-        schema, categories = None, None
+        schema, categories, given = None, None, _column_as_frame(given)
         if frame_kind(given) is not None:
             schema = Schema.of(given, name)
             categories = tuple(
@@ -136,7 +137,7 @@ class Context:
     def _values(self, given: Any, n: int, name: str) -> Array:
         """Return a number for each value (1 or n, columns), NaN where missing."""
         if self.schema is not None:
-            values = self.schema.rows(given, n, name)
+            values = self.schema.rows(self._like_frame(given), n, name)
         else:
             values = self._of_array(_table(given, name, self.n_columns), name)
         if values.shape not in ((n, self.n_columns), (1, self.n_columns)):
@@ -145,6 +146,17 @@ class Context:
                 f"Got {values.shape} instead."
             )
         return values
+
+    def _like_frame(self, given: Any) -> Any:
+        """Return the only column of a context, if that is what is given, as a table."""
+        assert self.schema is not None
+        if self.n_columns > 1 or isinstance(given, Mapping):
+            return given
+        name = self.schema.names[0]
+        if _is_series(given) and name not in getattr(given, "index", ()):
+            return _column_as_frame(given, name)
+        is_vector = frame_kind(given) is None and not _is_series(given) and np.ndim(given) == 1
+        return np.array(given, dtype=object)[:, None] if is_vector else given
 
     def _of_array(self, table: Array, name: str) -> Array:
         if table.shape[1] != self.n_columns:
@@ -217,12 +229,28 @@ def encode_context(
     return None if fitted is None else fitted.encode(given, n, np.dtype(dtype), name)
 
 
+def _is_series(given: Any) -> bool:
+    package = type(given).__module__.partition(".")[0]
+    return type(given).__name__ == "Series" and package in ("pandas", "polars")
+
+
+def _column_as_frame(given: Any, name: Any = None) -> Any:
+    """Return a Series of pandas or polars as a DataFrame; anything else as it is."""
+    if not _is_series(given):
+        return given
+    if type(given).__module__.startswith("polars"):
+        return given.to_frame(given.name if name is None else name)
+    return given.to_frame(
+        name if name is not None else "context" if given.name is None else given.name
+    )
+
+
 def _table(given: Any, name: str, n_columns: int = 1) -> Array:
     """Return a context that is no DataFrame as an array (n, columns).
 
     A vector is the only column, or a row of several.
     """
-    table = np.asarray(given)
+    table = np.asarray(unmask(given, name))
     if table.ndim == 1:
         table = table[:, None] if n_columns == 1 else table[None]
     if table.ndim != 2 or table.shape[1] == 0 or table.dtype.kind not in "biufOU":
