@@ -157,10 +157,15 @@ class Columns:
         )
         return part[there]
 
-    def check_known(self) -> None:
-        """Raise ValueError if a category is none that fit saw; it tells column, row and value."""
-        if self.first_unknown:
-            d, (row, value) = min(self.first_unknown.items())
+    def check_known(self, refused: Array | None = None) -> None:
+        """Raise ValueError if a category is none that fit saw; it tells column, row and value.
+
+        refused (D,): the columns where it is an error, by default all.
+        """
+        wrong = [d for d in self.first_unknown if refused is None or refused[d]]
+        if wrong:
+            d = min(wrong)
+            row, value = self.first_unknown[d]
             self.described[d].raise_unknown(value, self.name, f" in row {row}")
 
     # ---- filling

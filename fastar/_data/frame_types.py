@@ -49,6 +49,18 @@ class Column:
         """Number of each category."""
         return {category: number for number, category in enumerate(self.categories)}
 
+    def value(self, number: Any) -> Any:
+        """Return what a number of the coding stands for, as text can show it."""
+        if self.type == "category" and 0 <= number < len(self.categories):
+            return repr(self.categories[int(number)])
+        whole = self.type in ("integer", "bool") and float(number).is_integer()
+        return int(number) + self.offset if whole else number
+
+    @property
+    def is_declared(self) -> bool:
+        """Whether the type has a list of categories, which no other value can be among."""
+        return self.dtype == "Enum" or (isinstance(self.dtype, dict) and "ordered" in self.dtype)
+
     @property
     def holds_integers(self) -> bool:
         """Whether the categories are those of a column of integers."""

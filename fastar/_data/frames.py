@@ -255,6 +255,15 @@ def keep_cells(given: Any, filled: Any, kept: Array) -> Any:
     is_pandas_frame = frame_kind(given) == "pandas"
     for d, name in enumerate(list(given.columns)):
         before, after, stays = given[name], filled[name], kept[:, d]
+        if is_pandas_frame:
+            lost = before.notna().to_numpy() & after.isna().to_numpy() & stays
+        else:
+            lost = (before.is_not_null() & after.is_null()).to_numpy() & stays
+        if lost.any():  # the type of fit has no place for a category that fit has not seen
+            if is_pandas_frame:
+                before, after = before.astype(object), after.astype(object)
+            else:
+                before, after = before.cast(str), after.cast(str)
         if before.dtype != after.dtype:
             continue
         if is_pandas_frame:

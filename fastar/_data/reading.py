@@ -14,7 +14,7 @@ from fastar._core.parameters import Array
 from fastar._core.validation import unmask
 from fastar._data.columns import Columns
 from fastar._data.containers import Container
-from fastar._data.frame_types import frame_kind
+from fastar._data.frame_types import UNKNOWN, frame_kind
 from fastar._data.frames import Schema, keep_cells
 
 
@@ -150,7 +150,11 @@ def table_like(
         if kept is not None and isinstance(table, np.ndarray):
             np.copyto(table, given.reshape(table.shape), where=kept)
         return table
-    frame = (container if isinstance(container, Schema) else Schema.of(X)).wrap(values, kind)
+    schema = container if isinstance(container, Schema) else Schema.of(X)
+    if kept is not None:  # categories that fit has not seen are kept, or were refused
+        nominal = np.array([column.type == "category" for column in schema.columns])
+        values = np.where(kept & nominal & (values == UNKNOWN), np.nan, values)
+    frame = schema.wrap(values, kind)
     if kind == "pandas":
         frame.index = X.index
     return frame if kept is None else keep_cells(X, frame, kept)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastar._core.parameters import Array, ParamLayout, Params
+from fastar._data.column_labels import ColumnLabels
 from fastar._data.table import Table
 from fastar.conditionals import Conditional
 from fastar.networks import Network
@@ -25,12 +26,15 @@ class Model:
         Column that comes k-th.
     theta : array
         The flat parameters; `params` are views on it.
+    labels : ColumnLabels or None
+        How errors call columns and values.
     """
 
     network: Network
     conditional: Conditional
     order: Array
     theta: Array
+    labels: ColumnLabels | None = None
 
     @property
     def n_features(self) -> int:

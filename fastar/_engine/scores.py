@@ -20,7 +20,7 @@ def _coded_blocks(model: Model, table: Table) -> Iterator[tuple[slice, Array, Ar
     """Yield (rows, codes, context) of a table whose values lie in the support."""
     numbers = model.n_features * model.network.n_outputs
     for where, block in table.blocks(max(_LEAST_ROWS, _BLOCK_OUTPUTS // numbers)):
-        check_support(model.conditional, block, model.order, where.start)
+        check_support(model.conditional, block, model.order, where.start, labels=model.labels)
         yield where, model.codes(block), table.context(where)
 
 

@@ -21,7 +21,7 @@ from fastar._data.context import Context
 from fastar._data.frame_types import frame_kind
 from fastar._data.table import Table
 from fastar._engine.model import Model
-from fastar._engine.support import check_table_support
+from fastar._engine.support import check_known, check_table_support
 from fastar._engine.training import Training
 from fastar.callbacks import ProgressBar
 from fastar.conditionals import Conditional
@@ -375,6 +375,7 @@ class AutoregressiveDensity(FittedDensity, TrainableModel):
     def _read_held_out(self, data: FitData) -> Any:
         """Return the rows for early stopping."""
         X_val = self._read_table(data.X_val, name="X_val")
+        check_known(self.distribution_, X_val, self.order_)
         context = self._encoded(data.context_val, X_val.shape[0], "context_val")
         return Table(X_val, self.order_, context=context)
 
@@ -404,7 +405,7 @@ class AutoregressiveDensity(FittedDensity, TrainableModel):
         return conditional
 
     def _check_support(self, table: Any, name: str) -> None:
-        check_table_support(self.distribution_, table, name)
+        check_table_support(self.distribution_, table, name, self._labels())
 
     def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's tags: sparse input is welcome."""

@@ -11,6 +11,7 @@ from fastar._core.parameters import Array, Params
 from fastar._core.random import generator
 from fastar._core.threads import effective_n_threads
 from fastar._core.validation import check_count, check_epsilon, check_temperature, check_weight
+from fastar._data.column_labels import ColumnLabels
 from fastar._data.containers import Container
 from fastar._data.context import Context, encode_context
 from fastar._data.frames import Schema
@@ -29,7 +30,7 @@ from fastar._engine.particles import (
 )
 from fastar._engine.purification import purify
 from fastar._engine.sampling import sample
-from fastar._engine.support import check_evidence, check_known
+from fastar._engine.support import check_evidence, check_known, impossible_rows
 from fastar.conditionals import Conditional
 from fastar.networks import Network
 
@@ -53,7 +54,15 @@ class FittedDensity:
 
     def _composed(self, theta: Array) -> Model:
         """Return the composition with these parameters."""
-        return Model(self.network_, self.distribution_, self.order_, theta)
+        return Model(self.network_, self.distribution_, self.order_, theta, self._labels())
+
+    def _labels(self) -> ColumnLabels:
+        """Return how errors call columns and values."""
+        return ColumnLabels(self._container, getattr(self, "feature_names_in_", None))
+
+    def _impossible(self, X: Any) -> Array:
+        """Return which rows (n,) of X have values outside the support."""
+        return impossible_rows(self.distribution_, Table(self._read_table(X), self.order_))
 
     @property
     def params_(self) -> Params:
@@ -85,7 +94,7 @@ class FittedDensity:
         model = self._model()
         X = self._read_table(X)
         table = Table(X, model.order, context=self._encoded(context, X.shape[0]))
-        check_known(model.conditional, table)
+        check_known(model.conditional, X, model.order)
         return model, table
 
     def _encoded(self, context: Any, n: int, name: str = "context") -> Array | None:
@@ -156,7 +165,9 @@ class FittedDensity:
 
     def _gapped(self, X: Any, model: Model) -> tuple[Any, Array, Array, Array]:
         """Return X as it is, as an array, where it is missing, and with values in all gaps."""
-        array = dense(self._read_table(X, gaps=True))
+        table = self._read_table(X, gaps=True)
+        check_known(model.conditional, table, model.order)
+        array = dense(table)
         values, held = check_evidence(array, len(array), model, name="X")
         assert values is not None
         assert held is not None
@@ -380,6 +391,7 @@ class FittedDensity:
         """
         model = self._model()
         given = self._read_table(X)
+        check_known(model.conditional, given, model.order)
         table = Table(given, model.order, context=self._encoded(context, given.shape[0]))
         radius = check_epsilon(epsilon, model.n_features)
         if isinstance(self._container, Schema):

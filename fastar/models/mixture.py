@@ -44,7 +44,7 @@ from fastar._engine.particles import (
     particles,
     warn_of_few,
 )
-from fastar._engine.support import check_evidence
+from fastar._engine.support import check_evidence, check_known
 from fastar.models._base import AutoregressiveDensity
 from fastar.models._em import best_weights
 from fastar.models._parallel import call_each, fit_each, on_threads
@@ -471,6 +471,13 @@ class Mixture(MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[
 
     # ---- marginals, samples and completions
 
+    def _known_values(self, models: list[tuple[float, AutoregressiveDensity]], X: Any) -> Array:
+        """Return X as numbers, NaN where missing, whose categories all models take."""
+        table = read_numbers(self, X, gaps=True)
+        for _, model in models:
+            check_known(model.distribution_, table, model.order_)
+        return dense(table)
+
     def log_marginal(self, X: Any, *, n_particles: int = 64, random_state: Any = None) -> Array:
         """Return log p(x_known) of each row: its missing values (NaN) are integrated out.
 
@@ -490,7 +497,7 @@ class Mixture(MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[
         """
         models = self._models("log_marginal")
         n_particles = check_count("n_particles", n_particles)
-        X = dense(read_numbers(self, X, gaps=True))
+        X = self._known_values(models, X)
         values, held = _checked_evidence(models, X, len(X), "X")
         rng, n_threads = generator(random_state), effective_n_threads(self.n_jobs)
         parts = [
@@ -625,7 +632,7 @@ class Mixture(MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[
         models = self._models("impute")
         n_draws = check_count("n_draws", n_draws)
         n_particles = check_count("n_particles", n_particles)
-        given, X = X, dense(read_numbers(self, X, gaps=True))
+        given, X = X, self._known_values(models, X)
         values, held = _checked_evidence(models, X, len(X), "X")
         completed, self.impute_ess_ = self._complete(
             models, values, ~held, n_draws, n_particles, generator(random_state)

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastar._core.parameters import Array
 from fastar._core.random import generator, set_random_states
-from fastar._core.validation import unchanged_on_error
+from fastar._core.validation import unchanged_on_error, unwrap_frozen
 from fastar._data.columns import Columns
 from fastar._data.frame_types import frame_kind
 from fastar._data.reading import dense, read
@@ -155,7 +155,7 @@ class DensityOutlierDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             self._centre = 0.0
             if self.statistic == "typicality":
                 # of no row kept: these would lie nearer to a mean of their own than fresh ones
-                self._centre = float(self.density_.score_samples(X)[own > 0].mean())
+                self._centre = float(_scores(self.density_, "score_samples", X)[own > 0].mean())
             try:
                 rest = _safe_indexing(X, kept)
                 there = np.maximum(1, (~self._missing(rest)).sum(axis=0))
@@ -179,11 +179,11 @@ class DensityOutlierDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         ndarray of shape (n,), float64
         """
         check_is_fitted(self, "density_")
-        scores: Array = self.density_.score_samples(X)
+        scores: Array = _scores(self.density_, "score_samples", X)
         if self.statistic == "typicality":
             return -np.abs(scores - self._centre)
         if self.background_ is not None:
-            scores = _ratio(scores, self.background_.score_samples(X))
+            scores = _ratio(scores, _scores(self.background_, "score_samples", X))
         return scores
 
     def decision_function(self, X: Any) -> Array:
@@ -265,9 +265,9 @@ class DensityOutlierDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         return type(X)(frame, index=X.index) if kind == "pandas" else type(X)(frame)
 
     def _feature_scores(self, X: Any) -> Array:
-        scores: Array = self.density_.score_features(X)
+        scores: Array = _scores(self.density_, "score_features", X)
         if self.background_ is not None:
-            scores = _ratio(scores, self.background_.score_features(X))
+            scores = _ratio(scores, _scores(self.background_, "score_features", X))
         return scores
 
     def _missing(self, X: Any) -> Array:
@@ -309,6 +309,33 @@ def _fitted(density: Any, X: Any, weight: Array, random_state: np.random.RandomS
         # rows of no weight still tell which levels there are
         return density.fit(X, sample_weight=weight)
     return density.fit(_safe_indexing(X, np.flatnonzero(weight)))
+
+
+def _scores(density: Any, method: str, X: Any) -> Array:
+    """Return what a density says of rows; -inf of those with a value outside its support."""
+    impossible = _impossible(density, X)
+    if not impossible.any():
+        whole: Array = getattr(density, method)(X)
+        return whole
+    rows = np.flatnonzero(~impossible)
+    scores = np.full(len(impossible), -np.inf)
+    if method == "score_features":
+        scores = np.full((len(impossible), density.n_features_in_), -np.inf)
+    if len(rows):
+        scores[rows] = getattr(density, method)(_safe_indexing(X, rows))
+    return scores
+
+
+def _impossible(density: Any, X: Any) -> Array:
+    """Return which rows (n,) have a value outside the support of a density, if it tells."""
+    density = unwrap_frozen(density)
+    if isinstance(density, Mixture):
+        of_members = [_impossible(each, X) for each in density.estimators_]
+        found: Array = np.logical_or.reduce([e for e in of_members if len(e)] or [np.zeros(0)])
+        return found
+    if not isinstance(density, AutoregressiveDensity):
+        return np.zeros(0)
+    return density._impossible(X)
 
 
 def _ratio(scores: Array, background: Array) -> Array:

@@ -1,12 +1,13 @@
-/* Categorical: raw are the logits of the levels; log p = z_x - log sum exp z. A level that is none has p = 0. */
+/* Categorical: raw are the logits of the levels; log p = high + z_x - log sum exp z. What is no level has log p = low,
+ * whatever raw is: exp(high) is the mass of all levels, exp(low) that of all else. */
 #include "common.h"
 
-INLINE void categorical_feature(int with_gradient, int64_t K, int64_t P, const real *z, real code, real scale,
-                                real *logp, real *g) {
-    const int64_t x = (int64_t)code;
+INLINE void categorical_feature(int with_gradient, const feature_spec *f, int64_t P, const real *z, real code,
+                                real scale, real *logp, real *g) {
+    const int64_t K = f->count, x = (int64_t)code;
     const real top = largest(K, z);
     if (x < 0 || x >= K) {
-        *logp = -(real)INFINITY;
+        *logp = (real)f->low;
         if (with_gradient)
             memset(g, 0, P * sizeof(real));
         return;
@@ -20,7 +21,7 @@ INLINE void categorical_feature(int with_gradient, int64_t K, int64_t P, const r
         sum += e;
     }
     const real total = vsum(sum);
-    *logp = z[x] - top - log_of(total);
+    *logp = (real)f->high + (z[x] - top - log_of(total));
     if (with_gradient) {
         for (int64_t k = 0; k < K; k++)
             g[k] *= -scale / total;
@@ -32,7 +33,7 @@ INLINE void categorical_feature(int with_gradient, int64_t K, int64_t P, const r
 INLINE void categorical_row(int with_gradient, int64_t count, int64_t P, const feature_spec *f, const real *raw,
                             const real *codes, real scale, real *logp, real *graw) {
     for (int64_t d = 0; d < count; d++)
-        categorical_feature(with_gradient, f[d].count, P, raw + d * P, codes[d], scale, logp + d,
+        categorical_feature(with_gradient, f + d, P, raw + d * P, codes[d], scale, logp + d,
                             with_gradient ? graw + d * P : NULL);
 }
 
