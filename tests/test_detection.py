@@ -274,3 +274,25 @@ def test_one_odd_row_does_not_spoil_a_batch(density):
         assert scores[3] < usual[3]
         assert np.isfinite(scores[3]) == (name == "age")
         assert model.explain(rows).iloc[3].argmin() in (frame.columns.get_loc(name), 0)
+
+
+@every_statistic
+def test_verdicts_on_rows_with_gaps_depend_on_neither_units_nor_their_number(statistic):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 4))
+    gap = rng.random(X.shape) < 0.3
+    gap[:, 0] = False
+    found = []
+    for unit in (1.0, 1e-3, 1e6):
+        frame = pd.DataFrame(X * unit, columns=list("abcd")).mask(gap)
+        n_gaps = gap.sum(axis=1)
+        model = fit(DensityOutlierDetector(make(), statistic=statistic, random_state=0), frame)
+        verdicts = model.predict(frame) == -1
+        found.append([verdicts[n_gaps == k].mean() for k in range(3)])
+        complete = frame[~gap.any(axis=1)]
+        if statistic == "likelihood":
+            assert_same_bits(model.score_samples(complete), model.density_.score_samples(complete))
+        p = model.p_values(frame)
+        assert all(0.3 < p[n_gaps == k].mean() < 0.7 for k in range(3))
+    np.testing.assert_allclose(found[1:], [found[0]] * 2, atol=0.02)
+    assert np.max(found) < 0.25

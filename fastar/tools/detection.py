@@ -152,16 +152,18 @@ class DensityOutlierDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
                 mutants = _with_mutants(X, own, self.mutation_rate, rng)
                 weight = np.concatenate([np.zeros(n), own])
                 self.background_ = _fitted(background, mutants, weight, random_state)
-            self._centre = 0.0
-            if self.statistic == "typicality":
-                # of no row kept: these would lie nearer to a mean of their own than fresh ones
-                self._centre = float(_scores(self.density_, "score_samples", X)[own > 0].mean())
+            self._centre, self._feature_centre = 0.0, np.zeros(self.n_features_in_)
             try:
                 rest = _safe_indexing(X, kept)
-                there = np.maximum(1, (~self._missing(rest)).sum(axis=0))
-                self._feature_centre = self._feature_scores(rest).sum(axis=0) / there
+                of_features = self._feature_scores(rest)
+                there = ~self._missing(rest) & np.isfinite(of_features)
+                total = np.where(there, of_features, 0).sum(axis=0)
+                self._feature_centre = total / np.maximum(1, there.sum(axis=0))
             except (AttributeError, ValueError):  # no features' scores: `explain` says so
-                self._feature_centre = np.zeros(self.n_features_in_)
+                pass
+            if self.statistic == "typicality":
+                # of no row kept: these would lie nearer to a mean of their own than fresh ones
+                self._centre = float(self._log_density(X)[own > 0].mean())
             scores = self.score_samples(X)
             self.calibration_scores_ = np.sort(scores[kept])
             self.offset_ = float(np.quantile(scores, self.contamination))
@@ -169,6 +171,10 @@ class DensityOutlierDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 
     def score_samples(self, X: Any) -> Array:
         """Return the statistic of each row, in nats: the lower, the less it belongs.
+
+        A missing value counts as log p(x_d | those before it) does on average over the rows kept,
+        so that rows with gaps can be compared with others, in any unit; where the density does not
+        score features (a mixture over orders) it counts nothing.
 
         Parameters
         ----------
@@ -179,11 +185,17 @@ class DensityOutlierDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         ndarray of shape (n,), float64
         """
         check_is_fitted(self, "density_")
-        scores: Array = _scores(self.density_, "score_samples", X)
-        if self.statistic == "typicality":
-            return -np.abs(scores - self._centre)
+        scores = self._log_density(X)
+        return -np.abs(scores - self._centre) if self.statistic == "typicality" else scores
+
+    def _log_density(self, X: Any) -> Array:
+        """Return log p(x), or the ratio, where a missing value counts as a usual one."""
+        scores = _scores(self.density_, "score_samples", X)
         if self.background_ is not None:
             scores = _ratio(scores, _scores(self.background_, "score_samples", X))
+        missing = self._missing(X)
+        if missing.any():
+            scores = scores + np.where(missing, self._feature_centre, 0).sum(axis=1)
         return scores
 
     def decision_function(self, X: Any) -> Array:
