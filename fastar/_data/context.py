@@ -12,7 +12,7 @@ from fastar._core.integers import find_offsets, subtract
 from fastar._core.parameters import Array
 from fastar._core.spread import location_and_scale
 from fastar._core.validation import unmask
-from fastar._data.frame_types import frame_kind
+from fastar._data.frame_types import as_frame, frame_kind
 from fastar._data.frames import Schema
 
 _SHOWN = 5
@@ -55,7 +55,7 @@ class Context:
         TypeError, ValueError
             It is no table of numbers and categories, or has not n rows.
         """
-        schema, categories, given = None, None, _column_as_frame(given)
+        schema, categories, given = None, None, _column_as_frame(as_frame(given, name))
         if frame_kind(given) is not None:
             schema = Schema.of(given, name)
             categories = tuple(
@@ -137,7 +137,7 @@ class Context:
     def _values(self, given: Any, n: int, name: str) -> Array:
         """Return a number for each value (1 or n, columns), NaN where missing."""
         if self.schema is not None:
-            values = self.schema.rows(self._like_frame(given), n, name)
+            values = self.schema.rows(self._like_frame(as_frame(given, name)), n, name)
         else:
             values = self._of_array(_table(given, name, self.n_columns), name)
         if values.shape not in ((n, self.n_columns), (1, self.n_columns)):

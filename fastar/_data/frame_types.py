@@ -124,6 +124,29 @@ def frame_kind(value: Any) -> str | None:
     return None
 
 
+def as_frame(value: Any, name: str = "X") -> Any:
+    """Return a table of Arrow or a frame of narwhals as a DataFrame, others as they are.
+
+    Raises
+    ------
+    TypeError
+        It is a lazy frame, which has no rows yet.
+    """
+    package = type(value).__module__.partition(".")[0]
+    kind = type(value).__name__
+    if kind == "LazyFrame" and package in ("polars", "narwhals"):
+        raise TypeError(f"{name} must have rows. Got a LazyFrame instead: call its collect().")
+    if package == "narwhals" and kind == "DataFrame":
+        return as_frame(value.to_native(), name)
+    if package != "pyarrow" or kind not in ("Table", "RecordBatch"):
+        return value
+    try:
+        polars = import_module("polars")
+    except ImportError:
+        return value.to_pandas()
+    return polars.from_arrow(value)
+
+
 def narwhals_module() -> Any:
     try:
         import narwhals

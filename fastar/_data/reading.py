@@ -14,7 +14,7 @@ from fastar._core.parameters import Array
 from fastar._core.validation import unmask
 from fastar._data.columns import Columns
 from fastar._data.containers import Container
-from fastar._data.frame_types import UNKNOWN, frame_kind
+from fastar._data.frame_types import UNKNOWN, as_frame, frame_kind
 from fastar._data.frames import Schema, keep_cells
 
 
@@ -40,9 +40,14 @@ def read(
     TypeError, ValueError
         X is no table, or has other columns than `fit` saw.
     """
-    X = unmask(X, name, gaps=gaps)
+    X = as_frame(unmask(X, name, gaps=gaps), name)
     if not reset and _is_fit_for_use(estimator, X):
         return X
+    if is_ragged_list(X):
+        raise ValueError(
+            f"{name} must be a table, whose rows are as long as one another. Got sequences of "
+            "several lengths instead, of which GenerativeRNN and SequenceLabeller are models."
+        )
     is_frame = frame_kind(X) is not None
     known = None if reset else getattr(estimator, "_container", None)
     if is_frame and (reset or isinstance(known, Schema)):
@@ -72,6 +77,16 @@ def read(
     if reset:
         estimator._container = Container.of(X, checked)
     return checked
+
+
+def is_ragged_list(X: Any) -> bool:
+    """Return whether X is a list, or an array of objects, of sequences of several lengths."""
+    listed = isinstance(X, list | tuple) or (
+        isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1
+    )
+    return (
+        listed and len({len(each) for each in X if isinstance(each, list | tuple | np.ndarray)}) > 1
+    )
 
 
 def _exact_integers(X: Any, known: Any) -> Any:
@@ -119,7 +134,7 @@ def read_numbers(estimator: Any, X: Any, **how: Any) -> Any:
 
 def read_evidence(estimator: Any, evidence: Any, n: int) -> Any:
     """Return the evidence of n samples of a fitted estimator, as its models see it."""
-    container, evidence = estimator._container, unmask(evidence, "evidence", gaps=True)
+    container, evidence = estimator._container, as_frame(unmask(evidence, "evidence", gaps=True))
     if evidence is not None and isinstance(container, Schema):
         return container.rows(evidence, n)
     if hasattr(evidence, "columns"):
@@ -142,6 +157,7 @@ def table_like(
 
     kept (n, D): cells that stay as they are in X, bit for bit.
     """
+    X = as_frame(X)
     kind = frame_kind(X)
     if kind is None:
         given = X if sparse.issparse(X) else np.asarray(X)

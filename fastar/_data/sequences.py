@@ -79,6 +79,32 @@ class Sequences:
         )
 
 
+def listed(X: Any, name: str = "X") -> Any:
+    """Return sequences in an array of objects or a Series as a list, others as they are.
+
+    Raises
+    ------
+    ValueError
+        There are none, or they are text: what a symbol is, its number says.
+    """
+    is_series = type(X).__name__ == "Series" and hasattr(X, "to_list")
+    if is_series or (isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1):
+        X = list(X)
+    if isinstance(X, list | tuple) and not len(X):
+        raise ValueError(f"{name} must have at least one sequence. Got an empty list instead.")
+    texts = (str, bytes, bytearray)
+    found = X if isinstance(X, texts) else None
+    if isinstance(X, list | tuple):
+        parts = (each[0] if isinstance(each, list | tuple) and each else each for each in X)
+        found = next((each for each in parts if isinstance(each, texts)), None)
+    if found is not None:
+        raise ValueError(
+            f"{name} must hold sequences of numbers. Got {found!r} instead: give each symbol a "
+            "number, as [ord(symbol) for symbol in text] does."
+        )
+    return X
+
+
 def is_ragged(X: Any) -> bool:
     """Return whether X is a list of sequences, not rows of an array."""
     if isinstance(X, Sequences):

@@ -99,11 +99,14 @@ def _judged(column: Table, is_frame: bool) -> Conditional:
     X, d = column.X, int(column.order[0])
     if isinstance(X, Columns):
         kind = X.described[d].type
-        if kind == "category":
+        if kind == "category" and not X.described[d].holds_integers:
             return Categorical()
         is_binary, is_integer = X.is_binary(d), kind == "integer"
         is_long = is_integer and X.n_distinct(d, MANY_LEVELS) > MANY_LEVELS
         extent = X.extent(d) if is_long else 0
+        if not is_long and (X.described[d].offset or X.described[d].holds_integers):
+            # levels beyond 2**53 are names: another one is not among them
+            return Bernoulli() if is_binary else Categorical("impossible")
     else:
         values = np.unique(column.take(slice(None)))
         values = values[values == values]  # not NaN

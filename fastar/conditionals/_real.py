@@ -18,6 +18,10 @@ _NEEDLE = 0.003
 """Deviation with which a component of a common value begins, as a share of the column's."""
 
 
+_WIDEST = 1e150
+"""Standard deviation beyond which squares leave float64."""
+
+
 def check_floor(name: str, owner: Conditional, value: float) -> None:
     """Raise ValueError if a floor is none."""
     if not 1e-30 <= value < np.inf:
@@ -99,6 +103,14 @@ class Standardised(Conditional):
         location, scale = location_and_scale(
             lambda: ((weight[where], block) for where, block in table.blocks()), len(table.order)
         )
+        if (wide := scale > _WIDEST).any():
+            d = int(np.argmax(wide))
+            values = np.concatenate([block[:, d] for _, block in table.blocks()])
+            worst = values[np.nanargmax(np.abs(values))]
+            raise ValueError(
+                "X must hold numbers whose deviations can be squared. Got "
+                f"{worst!s} in column {int(table.order[d])}: mend it, or choose other units."
+            )
         return {"location": location, "scale": scale}
 
     @property

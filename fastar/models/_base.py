@@ -18,7 +18,7 @@ from fastar._core.random import generator
 from fastar._core.threads import effective_n_threads
 from fastar._core.validation import check_order, check_weight, unchanged_on_error
 from fastar._data.context import Context
-from fastar._data.frame_types import frame_kind
+from fastar._data.frame_types import as_frame, frame_kind
 from fastar._data.table import Table
 from fastar._engine.model import Model
 from fastar._engine.support import check_known, check_table_support
@@ -388,7 +388,7 @@ class AutoregressiveDensity(FittedDensity, TrainableModel):
                 f"none in column {empty[0] if names is None else names[empty[0]]!r}."
             )
         chosen = choose_conditional(
-            self.distribution, whole, names, frame_kind(X) is not None, self._conditional
+            self.distribution, whole, names, frame_kind(as_frame(X)) is not None, self._conditional
         )
         fitted = self._fit_conditional(chosen.fitted(whole, weight))
         for place, column in enumerate(self.order_.tolist()):

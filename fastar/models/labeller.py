@@ -16,7 +16,7 @@ from fastar._core.parameters import Array, Params
 from fastar._core.threads import effective_n_threads
 from fastar._core.validation import check_weight, unmask
 from fastar._data.labels import LabelledTable, label_numbers, read_labels
-from fastar._data.sequences import SequenceLayout, Sequences, is_ragged
+from fastar._data.sequences import SequenceLayout, Sequences, is_ragged, listed
 from fastar._data.table import Table
 from fastar._engine.model import Model
 from fastar._engine.scores import describe
@@ -243,6 +243,7 @@ or Sequences
 
     def _sequences(self, X: Any, reset: bool, name: str = "X") -> tuple[Sequences, Shape]:
         """Return what the user gave, and (n, T) if an array; in `fit` remember its kind."""
+        X = listed(X, name)
         shape: Shape = None if is_ragged(X) else np.asarray(X).shape[:2]
         length, is_deep = None, shape is not None and np.asarray(X).ndim == 3
         if shape is None or is_deep or not (reset or self._container.length is not None):

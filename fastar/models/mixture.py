@@ -32,7 +32,7 @@ from fastar._core.validation import (
     unwrap_frozen,
 )
 from fastar._data.containers import Container
-from fastar._data.frame_types import frame_kind
+from fastar._data.frame_types import as_frame, frame_kind
 from fastar._data.frames import Schema
 from fastar._data.reading import dense, read, read_evidence, read_numbers, table_like
 from fastar._engine.particles import (
@@ -197,6 +197,7 @@ class Mixture(MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[
 
     def _fit(self, X: Any, sample_weight: Any, X_val: Any, gaps: bool = False) -> None:
         rng = check_random_state(self.random_state)
+        X = as_frame(X)
         rows = _Rows(X, read(self, X, reset=True, gaps=gaps), gaps)
         rows_val = None if X_val is None else self._rows(X_val)
         weight = check_weight(sample_weight, len(rows))
@@ -322,6 +323,7 @@ class Mixture(MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[
         return free + sum(int(member.n_parameters_) for member in self.estimators_)
 
     def _rows(self, X: Any) -> _Rows:
+        X = as_frame(X)
         return _Rows(X, read(self, X))
 
     def _scores(self, rows: _Rows) -> Array:

@@ -15,7 +15,7 @@ from fastar._core.random import generator
 from fastar._core.threads import effective_n_threads
 from fastar._core.validation import check_count, check_temperature, check_weight, unmask
 from fastar._data.context import Context, encode_context
-from fastar._data.sequences import SequenceLayout, Sequences, SequenceTable, is_ragged
+from fastar._data.sequences import SequenceLayout, Sequences, SequenceTable, is_ragged, listed
 from fastar._data.table import Table
 from fastar._engine.model import Model
 from fastar._engine.prefixes import prepend_prefix, read_prefix, state_after
@@ -242,8 +242,9 @@ class GenerativeRNN(TrainableModel):
 
     def _sequences(self, X: Any, reset: bool, name: str = "X") -> SequenceTable:
         """Return what the user gave, and in `fit` remember its kind."""
-        listed = is_ragged(X) or (not reset and self._container.length is None)
-        if listed:
+        X = listed(X, name)
+        is_list = is_ragged(X) or (not reset and self._container.length is None)
+        if is_list:
             found = Sequences.of(list(X) if isinstance(X, np.ndarray) else X, name)
             if reset:
                 self.n_features_in_ = found.values.shape[1]
@@ -253,8 +254,8 @@ class GenerativeRNN(TrainableModel):
             found = Sequences(array.ravel(), np.arange(n + 1) * D)
         if reset:
             width = found.values.shape[1]
-            ends = listed if self.end_symbol is None else bool(self.end_symbol)
-            length = None if listed else self.n_features_in_
+            ends = is_list if self.end_symbol is None else bool(self.end_symbol)
+            length = None if is_list else self.n_features_in_
             self._container = SequenceLayout(
                 width,
                 ends,

@@ -17,7 +17,7 @@ from fastar._core.parameters import Array
 from fastar._core.random import generator, set_random_states
 from fastar._core.validation import unchanged_on_error, unwrap_frozen
 from fastar._data.columns import Columns
-from fastar._data.frame_types import frame_kind
+from fastar._data.frame_types import as_frame, frame_kind
 from fastar._data.reading import dense, read
 from fastar.models import NADE
 from fastar.models._base import AutoregressiveDensity
@@ -131,6 +131,7 @@ class DensityOutlierDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         """
         self._validate_params()
         with unchanged_on_error(self):
+            X = as_frame(X)
             table = read(self, X, reset=True)
             X = table if frame_kind(X) is None else X  # of a kind that has rows
             n = table.shape[0]
@@ -270,6 +271,7 @@ class DensityOutlierDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self, "density_")
         shares = self._feature_scores(X) - self._feature_centre
         shares[self._missing(X)] = 0
+        X = as_frame(X)
         kind = frame_kind(X)
         if kind is None:
             return shares
@@ -325,6 +327,7 @@ def _fitted(density: Any, X: Any, weight: Array, random_state: np.random.RandomS
 
 def _scores(density: Any, method: str, X: Any) -> Array:
     """Return what a density says of rows; -inf of those with a value outside its support."""
+    X = as_frame(X)
     impossible = _impossible(density, X)
     if not impossible.any():
         whole: Array = getattr(density, method)(X)

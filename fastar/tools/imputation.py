@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastar._core.parameters import Array
 from fastar._core.random import set_random_states
 from fastar._core.validation import unchanged_on_error
-from fastar._data.frame_types import frame_kind
+from fastar._data.frame_types import as_frame, frame_kind
 from fastar._data.frames import Schema, to_library
 from fastar._data.reading import dense, read, table_like
 from fastar.models import NADE
@@ -112,6 +112,7 @@ class DensityImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # 
         """
         self._validate_params()
         with unchanged_on_error(self):
+            X = as_frame(X)
             read(self, X, reset=True, gaps=True)
             rng = check_random_state(self.random_state)
             density = clone(NADE() if self.density is None else self.density)
@@ -136,6 +137,7 @@ class DensityImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # 
             Of the type of X.
         """
         check_is_fitted(self, "density_")
+        X = as_frame(X)
         kept = ~np.isnan(dense(read(self, X, gaps=True)))
         settings = {"n_particles": self.n_particles, "random_state": self._seed}
         if self.strategy == "draw" or self.n_draws == 1:
