@@ -27,7 +27,7 @@ def check_labels(y: Any, name: str = "y") -> Any:
     """
     y = unmask(y, name)
     array = np.asarray(y)
-    if array.dtype != object:
+    if y is None or array.dtype != object:
         return y
     missing = [i for i, each in enumerate(array.ravel()) if is_missing(each)]
     if missing:
