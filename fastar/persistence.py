@@ -46,7 +46,21 @@ __all__ = ["load", "save"]
 SavedState = tuple[dict[str, Any], dict[str, Array]]
 """A header that JSON can hold, and named arrays."""
 
-_STEPS: dict[int, Step] = {}
+
+_MOST_FEATURES = 1 << 24
+
+
+def _from_version_1(header: dict[str, Any], arrays: dict[str, Array]) -> SavedState:
+    """Give classifiers what a missing value counts as: nothing."""
+    if header.get("class") == "GenerativeClassifier":
+        own = header.get("own")
+        n_features = own.get("n_features_in_") if isinstance(own, dict) else None
+        if isinstance(n_features, int) and 0 < n_features <= _MOST_FEATURES:
+            arrays = {**arrays, "own._feature_centre": np.zeros(n_features)}
+    return header, arrays
+
+
+_STEPS: dict[int, Step] = {1: _from_version_1}
 """By version of the file format: what makes the header and the arrays those of the next one."""
 
 FrozenMembers = Mapping[int, list[int]]
@@ -384,6 +398,8 @@ def table_container(described: dict[str, Any], n_features: int) -> Container | S
         require("container", isinstance(container, Container), "must be that of a table.")
         assert isinstance(container, Container)
         n_columns = n_features if container.shape is None else math.prod(container.shape)
+        n_offsets = n_columns if container.offsets is None else len(container.offsets)
+        require("container.offsets", n_offsets == n_columns, f"must be {n_columns} of them.")
         flat = container.kind == "array" or container.shape is None
         require("container.shape", flat, "must be null for sparse matrices.")
     require("container", n_columns == n_features, f"must be of {n_features} columns.")

@@ -88,16 +88,17 @@ COUNTS = ["poisson", "negative_binomial"]
 def distribution(conditional, D):
     """Return what an estimator's `distribution` is for D columns of DATA[conditional]."""
     if conditional == "mixed":
-        return [KINDS[d % len(KINDS)] for d in range(D)]
-    return conditional
+        return [distribution(KINDS[d % len(KINDS)], 1) for d in range(D)]
+    # laws sum over the levels alone: no mass is left for others
+    return conditionals.Categorical("error") if conditional == "categorical" else conditional
 
 
 def unfitted(conditional, D, **settings):
     """Return the conditional itself; settings: of those of its columns that have them."""
     if conditional == "mixed":
-        columns = [conditionals.from_name(each, **settings) for each in distribution("mixed", D)]
-        return conditionals.Mixed(columns)
-    return conditionals.from_name(conditional, **settings)
+        kinds = (KINDS[d % len(KINDS)] for d in range(D))
+        return conditionals.Mixed([unfitted(each, 1, **settings) for each in kinds])
+    return conditionals.from_name(conditional, **{"unknown": "error"} | settings)
 
 
 OUTPUTS = {"bernoulli": 1, "categorical": 3, "gaussian": 2, "laplace": 2}
@@ -107,7 +108,9 @@ OUTPUTS |= {f"{name}_mixture": 30 for name in ("gaussian", "laplace", "logistic"
 
 def sizes(conditional, D):
     """Return P and Q for D columns of DATA[conditional]: raw outputs and rows of input weights."""
-    kinds = [conditional] if conditional != "mixed" else distribution(conditional, D)
+    kinds = [conditional]
+    if conditional == "mixed":
+        kinds = [KINDS[d % len(KINDS)] for d in range(D)]
     return max(OUTPUTS[kind] for kind in kinds), 3 if "categorical" in kinds else 1
 
 

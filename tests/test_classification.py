@@ -176,3 +176,20 @@ def test_a_class_without_weight_is_refused():
     X, y = two_patterns()
     with pytest.raises(ValueError, match=r"every class some weight\. Got none for .*odd"):
         classifier().fit(X, y, sample_weight=y == "even")
+
+
+@unconverged
+def test_abstention_on_rows_with_gaps_depends_on_neither_units_nor_their_number():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 600)
+    X = rng.normal(size=(600, 3)) + y[:, None]
+    gap = rng.random(X.shape) < 0.3
+    gap[:300] = gap[:, 0] = False
+    shares = []
+    for unit in (1.0, 1e-3, 1e6):
+        classifier = GenerativeClassifier(make(), abstention=0.1, random_state=0)
+        classifier.fit(unit * X[:300], y[:300])
+        abstains = classifier.abstains(np.where(gap, np.nan, unit * X)[300:])
+        shares.append([abstains[gap[300:].sum(axis=1) == k].mean() for k in range(3)])
+    np.testing.assert_allclose(shares[1:], [shares[0]] * 2, atol=0.04)
+    assert np.max(shares) < 0.3

@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import sklearn
 from common import (
@@ -281,3 +282,26 @@ def test_routing_carries_a_context_through_pipelines_and_searches():
             scores = cross_validate(nade, X, cv=2, params={"context": y})
     assert search.best_estimator_.context_ is not None
     assert np.isfinite(scores["test_score"]).all()
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+@pytest.mark.parametrize("values", [["u", "v"], [3, 4], [0.5, 2.5]])
+@pytest.mark.parametrize("nominal", [False, True])
+def test_a_series_is_a_context_as_a_frame_of_it_is(library, values, nominal):
+    X = DATA["bernoulli"](60, 3)
+    series = pd.Series(values * 30, name="c")
+    if nominal and library == "pandas":
+        series = series.astype("category")
+    if library == "polars":
+        if nominal and isinstance(values[0], str):
+            series = pl.Series("c", series.tolist(), dtype=pl.Enum(values))
+        else:
+            series = pl.Series("c", series.tolist())
+    model = fit(make("NADE", max_iter=3), X, context=series)
+    framed = fit(make("NADE", max_iter=3), X, context=series.to_frame())
+    assert_same_bits(model.theta_, framed.theta_)
+    scores = framed.score_samples(X, context=series.to_frame())
+    for given_again in (series, series.to_frame(), series.to_list(), series.to_numpy()[:, None]):
+        assert_same_bits(model.score_samples(X, context=given_again), scores)
+    nameless = series.rename(None) if library == "pandas" else series.alias("")
+    assert_same_bits(model.score_samples(X, context=nameless), scores)

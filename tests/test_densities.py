@@ -578,12 +578,30 @@ def test_an_impossible_level_warns_and_tells_later_columns_nothing():
     assert (drawn[:, 0] == 77).all()
 
 
-def test_an_unknown_level_is_an_error_by_default():
+def test_an_unknown_level_may_be_an_error():
     model, X = levelled("error")
     with pytest.raises(ValueError, match="must hold one of the levels seen in fit"):
         model.score_samples(np.where(X == 1, 9, X))
-    with pytest.raises(ValueError, match="unknown of Categorical must be 'error' or 'impossible'"):
+    with pytest.raises(ValueError, match="unknown of Categorical must be 'other', 'error' or"):
         levelled("maybe")
+
+
+def test_other_levels_share_a_mass_and_all_sums_to_one():
+    model, X = levelled("other")
+    rows = np.repeat(X[:1], 5, axis=0)
+    rows[:, 1] = [0, 1, 2, 77, -5]
+    scores = model.score_features(rows)
+    other = 1 / (2 * len(X) + 2)
+    np.testing.assert_allclose(np.exp(scores[:3, 1]).sum(), 1 - other)
+    np.testing.assert_allclose(scores[3:, 1], np.log(other))
+    np.testing.assert_allclose(scores.sum(axis=1), model.score_samples(rows))
+    assert set(np.unique(model.sample(2000, random_state=0))) <= {0, 1, 2}
+    held = model.sample(5, evidence=[None, 77, None], random_state=0)
+    assert (held[:, 1] == 77).all()
+    assert np.isfinite(model.log_marginal([[np.nan, 77, 1]], random_state=0)).all()
+    narrow = conditionals.Categorical(cardinality=300)
+    with pytest.raises(ValueError, match=r"cardinality .* at most 256 for columns of uint8.*300"):
+        make("NADE", distribution=narrow).fit(X.astype(np.uint8))
 
 
 # ---- what fit learns is not kept from another fit

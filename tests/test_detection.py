@@ -250,3 +250,49 @@ def test_the_background_may_be_another_model():
 def test_parameters_that_make_no_sense_are_refused(settings):
     with pytest.raises(ValueError, match=f"'{next(iter(settings))}' parameter"):
         detector().set_params(**settings).fit(copies(20))
+
+
+@pytest.mark.parametrize("density", [make(), Mixture(make(), n_members=2)])
+def test_one_odd_row_does_not_spoil_a_batch(density):
+    rng = np.random.default_rng(0)
+    kind = pd.CategoricalDtype(["u", "v", "w"])
+    frame = pd.DataFrame({
+        "age": rng.integers(18, 80, 400),
+        "flag": rng.integers(0, 2, 400),
+        "group": pd.Series(rng.choice(["u", "v"], 400), dtype=kind),
+        "n": rng.integers(0, 3000, 400),
+    })  # fmt: skip
+    model = fit(DensityOutlierDetector(density, random_state=0), frame)
+    usual = model.score_samples(frame)
+    odd = {"age": 97, "flag": 2, "group": "zzz", "n": 10**6}
+    for name, value in odd.items():
+        rows = frame.astype({"group": object})
+        rows.loc[3, name] = value
+        scores = model.score_samples(rows)
+        assert_same_bits(np.delete(scores, 3), np.delete(usual, 3))
+        assert model.predict(rows)[3] == -1 or name == "age"
+        assert scores[3] < usual[3]
+        assert np.isfinite(scores[3]) == (name == "age")
+        assert model.explain(rows).iloc[3].argmin() in (frame.columns.get_loc(name), 0)
+
+
+@every_statistic
+def test_verdicts_on_rows_with_gaps_depend_on_neither_units_nor_their_number(statistic):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 4))
+    gap = rng.random(X.shape) < 0.3
+    gap[:, 0] = False
+    found = []
+    for unit in (1.0, 1e-3, 1e6):
+        frame = pd.DataFrame(X * unit, columns=list("abcd")).mask(gap)
+        n_gaps = gap.sum(axis=1)
+        model = fit(DensityOutlierDetector(make(), statistic=statistic, random_state=0), frame)
+        verdicts = model.predict(frame) == -1
+        found.append([verdicts[n_gaps == k].mean() for k in range(3)])
+        complete = frame[~gap.any(axis=1)]
+        if statistic == "likelihood":
+            assert_same_bits(model.score_samples(complete), model.density_.score_samples(complete))
+        p = model.p_values(frame)
+        assert all(0.3 < p[n_gaps == k].mean() < 0.7 for k in range(3))
+    np.testing.assert_allclose(found[1:], [found[0]] * 2, atol=0.02)
+    assert np.max(found) < 0.25

@@ -253,7 +253,7 @@ def test_levels_may_differ_from_column_to_column(name):
     X[:, 1] %= 2
     X[:, 2] = X[:, 2] * 10 - 7
     X[:, 3] = 5
-    model = fit(make(name, distribution="categorical"), X)
+    model = fit(make(name, distribution=conditionals.Categorical("error")), X)
     p = model.conditionals(X)
     assert p.shape == (60, 4, 3)
     assert (p[:, 1, 2] == 0).all()

@@ -12,13 +12,30 @@ from fastar import callbacks
 FOLDER = Path(__file__).parent / "data" / "format_1"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.fastar"))
 RANDOM = {"sample", "impute", "log_marginal", "transform"}
+# What a fit learns otherwise since: levels that it does not see have a probability by default.
+OTHER_FITS = {
+    "classifier_shared",
+    "deep_nade_polars",
+    "detector_pandas",
+    "made_pandas",
+    "made_unlimited",
+    "mixture_pandas",
+    "nade_objects",
+    "nade_pandas",
+    "nade_polars",
+    "rnn",
+    "rnn_context",
+    "rnn_fixed_length",
+}
+# What is answered otherwise since: in rows with gaps a missing value counts as a usual one.
+OTHER_ANSWERS = {"detector_pandas"}
 
 
 def differences(name):
     """Return what a loaded model answers otherwise than the saved one, before and after a fit."""
     kept, model = recorded.read(FOLDER / f"{name}.json"), fastar.load(FOLDER / f"{name}.fastar")
-    found = compare(model, kept, "answers")
-    if kept["platform"] == recorded.PLATFORM:
+    found = [] if name in OTHER_ANSWERS else compare(model, kept, "answers")
+    if kept["platform"] == recorded.PLATFORM and name not in OTHER_FITS:
         # a fit asks for all parameters, among them what scoring does not
         recorded.fit(model, decoded(kept["inputs"]))
         found += compare(model, kept, "answers_after_fit")

@@ -330,7 +330,7 @@ def test_shapes_are_guessed_and_checked():
 def test_levels_are_those_of_n_levels_whatever_fit_saw():
     X = images("categorical")
     model = fit(make(n_levels=6), X)
-    assert repr(model.distribution_) == "Categorical(unknown='error', cardinality=6)"
+    assert repr(model.distribution_) == "Categorical(unknown='other', cardinality=6)"
     assert np.isfinite(model.score_samples(X + 3)).all()
     assert model.conditionals(X[:2]).shape == (2, 8, 6)
     np.testing.assert_allclose(model.conditionals(X[:2]).sum(axis=2), 1)

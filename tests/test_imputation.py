@@ -176,3 +176,32 @@ def test_parameters_that_make_no_sense_are_refused(settings):
 def test_a_density_by_itself_still_refuses_an_array_with_gaps():
     with pytest.raises(ValueError, match="NaN"):
         make().fit(with_holes(DATA["gaussian"](50, 3)))
+
+
+@unconverged
+@pytest.mark.parametrize("source", ["pandas", "polars"])
+@pytest.mark.parametrize("target", ["pandas", "polars"])
+def test_set_output_keeps_the_types_of_columns(source, target):
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({
+        "k": rng.integers(0, 5, 60).astype("int16"),
+        "g": rng.choice(["u", "v"], 60),
+        "x": rng.normal(size=60).astype("float32"),
+        "b": rng.random(60) < 0.5,
+        "n": np.where(rng.random(60) < 0.5, None, rng.integers(0, 3, 60)),
+    })  # fmt: skip
+    X["n"] = X["n"].astype("Int64")
+    if source == "polars":
+        X = polars.DataFrame({
+            name: [None if each is pd.NA else each for each in X[name].tolist()] for name in X
+        }, schema_overrides={"k": polars.Int16, "x": polars.Float32})  # fmt: skip
+    imputer = DensityImputer(NADE(max_iter=2, random_state=0), random_state=0)
+    filled = imputer.set_output(transform=target).fit_transform(X)
+    NADE(max_iter=1).fit(filled)  # which takes what the imputer gives
+    assert type(filled).__module__.startswith(target)
+    kinds = [str(filled[name].dtype).lower() for name in filled.columns]
+    assert [kinds[0], kinds[2], kinds[4]] == ["int16", "float32", "int64"]
+    assert kinds[3] in ("bool", "boolean")
+    assert kinds[1] in ("str", "string", "object")
+    for name in "kgxb":
+        assert list(filled[name]) == list(X[name])

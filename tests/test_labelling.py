@@ -15,6 +15,7 @@ from test_recurrent import textbook
 import fastar
 from fastar import SequenceLabeller
 from fastar._data.sequences import Sequences
+from fastar.conditionals import Categorical
 
 pytestmark = pytest.mark.kernels
 
@@ -294,7 +295,7 @@ def test_labels_that_do_not_fit_are_refused(X, y, message):
 
 def test_what_was_not_seen_in_fit_is_named():
     X, y = labelled()
-    labeller = fit(make(), X, y=y)
+    labeller = fit(make(inputs=Categorical("error")), X, y=y)
     before = labeller.theta_.copy()
     with pytest.raises(ValueError, match=r"Got 4 in step 1 of sequence 1"):
         labeller.predict([np.array([5]), np.array([6, 4])])

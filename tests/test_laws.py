@@ -27,6 +27,8 @@ from common import (
 )
 from scipy import stats
 
+from fastar.conditionals import Categorical
+
 pytestmark = pytest.mark.kernels
 
 every_model = pytest.mark.parametrize("name", MODELS)
@@ -209,7 +211,7 @@ def test_probabilities_of_all_counts_sum_to_one(name, conditional):
 @every_model
 def test_a_mixed_density_sums_and_integrates_to_one(name):
     X = np.column_stack([bits(200, 1), levels(200, 1), reals(200, 1), shades(200, 1)])
-    chosen = ["bernoulli", "categorical", "gaussian_mixture", "logistic_mixture"]
+    chosen = ["bernoulli", Categorical("error"), "gaussian_mixture", "logistic_mixture"]
     settings = {"distribution": chosen, "order": [2, 3, 0, 1], "dtype": "float64"}
     model = fit(make(name, **settings), X)
     line, cell = trapezoids(X[:, 2:3], 4001)

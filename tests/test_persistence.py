@@ -57,7 +57,7 @@ def test_a_loaded_model_is_the_saved_one(name, conditional, order, dtype, tmp_pa
     assert again.validation_curve_ == model.validation_curve_
     assert repr(again.distribution_) == repr(model.distribution_)
     if order == "natural":
-        assert again.get_params() == model.get_params()
+        assert repr(again.get_params()) == repr(model.get_params())
     assert_same_bits(fit(again, X).theta_, fit(model, X).theta_)
 
 
@@ -349,6 +349,7 @@ def test_a_file_of_an_older_version_goes_through_every_step_to_the_present_one(s
         return header, arrays | {"theta": arrays["theta"] + 1}
 
     before = fastar.load(saved).theta_
+    rewrite(saved, version="1")
     monkeypatch.setattr(files, "FORMAT_VERSION", 3)
     monkeypatch.setattr(persistence, "_STEPS", {1: second, 2: third})
     assert_same_bits(fastar.load(saved).theta_, before + 1)

@@ -14,6 +14,7 @@ from test_laws import chi_square
 from test_recurrent import DATA, every_cell, every_depth, every_kind, make, sequences
 
 import fastar
+from fastar.conditionals import Categorical
 
 pytestmark = pytest.mark.kernels
 
@@ -115,7 +116,8 @@ def test_training_with_contexts_has_the_same_bits_on_any_threads():
 def test_sequences_have_probability_one_given_each_context(cell):
     X = np.random.default_rng(0).integers(0, 3, (50, 4))
     label = NAMES[X[:, 0] % 2]
-    model = fit(make(cell, dtype="float64"), X, context=label)
+    levels = Categorical("error")
+    model = fit(make(cell, dtype="float64", distribution=levels), X, context=label)
     rows = np.array(list(itertools.product(range(3), repeat=4)))
     for name in NAMES:
         p = np.exp(model.score_samples(rows, context=np.full(len(rows), name, object)))
@@ -228,7 +230,7 @@ def test_one_beginning_is_that_of_each(cell):
 )
 def test_beginnings_that_do_not_fit_are_refused(prefix, message):
     with pytest.raises(ValueError, match=message):
-        fit(make(), sequences()).sample(3, prefix=prefix)
+        fit(make(distribution=Categorical("error")), sequences()).sample(3, prefix=prefix)
 
 
 # ---- conditionals
@@ -262,7 +264,7 @@ def test_conditionals_give_the_scores(kind, ends):
 
 def test_conditionals_of_arrays_are_arrays():
     X = np.random.default_rng(0).integers(0, 3, (20, 5))
-    model = fit(make(dtype="float64"), X)
+    model = fit(make(dtype="float64", distribution=Categorical("error")), X)
     said = model.conditionals(X)
     assert said.shape == (20, 5, 3)
     np.testing.assert_allclose(said.sum(axis=2), 1)

@@ -268,7 +268,8 @@ def test_fit_refuses_values_outside_a_chosen_support(name, value):
 
 @every_model
 def test_partial_fit_refuses_levels_that_the_first_chunk_did_not_have(name):
-    model = make(name).partial_fit(levels(30, 5))
+    known = conditionals.Categorical("error")
+    model = make(name, distribution=known).partial_fit(levels(30, 5))
     bad = spoil(levels(30, 5), 9)
     match = "X must hold one of the levels seen in fit .* Got 9 in row 7, column 2"
     refuse(model, lambda m: m.partial_fit(bad), ValueError, match)

@@ -20,7 +20,7 @@ from safetensors.numpy import save
 
 from fastar._core.parameters import Array
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 MOST_NESTED = 64
 """How deep the header may be nested: a mixture in a mixture adds up to three."""
@@ -124,7 +124,8 @@ def read_arrays(path: str, kind: str, steps: Mapping[int, Step] | None = None) -
             f"{MOST_NESTED} deep at most."
         )
     for version in range(int(metadata["version"]), FORMAT_VERSION):
-        header, arrays = (steps or {})[version](header, arrays)
+        step = (steps or {}).get(version)
+        header, arrays = (header, arrays) if step is None else step(header, arrays)
     return header, arrays
 
 

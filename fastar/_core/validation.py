@@ -13,6 +13,34 @@ from sklearn.frozen import FrozenEstimator
 from fastar._core.parameters import Array
 
 
+def unmask(values: Any, name: str, *, gaps: bool = False) -> Any:
+    """Return a masked array without its mask, other values as they are.
+
+    gaps: whether what is masked becomes missing (NaN, or None among integers).
+
+    Raises
+    ------
+    ValueError
+        Something is masked, and no gaps are allowed.
+    """
+    if not isinstance(values, np.ma.MaskedArray):
+        return values
+    masked = np.ma.getmaskarray(values)
+    if not masked.any():
+        return values.data
+    if not gaps:
+        place = ", ".join(map(str, np.argwhere(masked)[0]))
+        raise ValueError(
+            f"{name} must not be masked: missing values are allowed in a DataFrame, and in an "
+            f"array where NaN is. Got a masked value at [{place}]."
+        )
+    if values.dtype.kind == "f":
+        return values.filled(np.nan)
+    objects = values.data.astype(object)
+    objects[masked] = None
+    return objects
+
+
 @contextmanager
 def unchanged_on_error(estimator: Any) -> Iterator[None]:
     """Give the estimator its attributes back when the body raises."""
@@ -46,6 +74,7 @@ def check_weight(sample_weight: Any, n: int) -> Array:
     """Return weights (n,) as float64: ones, or the user's if none is negative and one positive."""
     if sample_weight is None:
         return np.ones(n)
+    sample_weight = unmask(sample_weight, "sample_weight")
     try:
         weight = np.asarray(sample_weight, np.float64)
     except (TypeError, ValueError) as error:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fastar._core.integers import subtract
 from fastar._core.parameters import Array
 from fastar._data.frame_types import (
     COLUMN_RULE,
@@ -20,6 +21,9 @@ from fastar._data.frame_types import (
 
 _BLOCK_VALUES = 1 << 15  # of a block that is filled at once: what a core's own cache holds
 _FIRST_CHUNK = 1024
+
+MANY_LEVELS = 100
+"""A frame's column of integers with more of them than that has an ordinal conditional."""
 
 
 class Columns:
@@ -153,10 +157,15 @@ class Columns:
         )
         return part[there]
 
-    def check_known(self) -> None:
-        """Raise ValueError if a category is none that fit saw; it tells column, row and value."""
-        if self.first_unknown:
-            d, (row, value) = min(self.first_unknown.items())
+    def check_known(self, refused: Array | None = None) -> None:
+        """Raise ValueError if a category is none that fit saw; it tells column, row and value.
+
+        refused (D,): the columns where it is an error, by default all.
+        """
+        wrong = [d for d in self.first_unknown if refused is None or refused[d]]
+        if wrong:
+            d = min(wrong)
+            row, value = self.first_unknown[d]
             self.described[d].raise_unknown(value, self.name, f" in row {row}")
 
     # ---- filling
@@ -164,6 +173,9 @@ class Columns:
     def load_column(self, d: int, series: Any) -> None:
         column = self.described[d]
         given = column_type(series)
+        if given == "integer" and column.holds_integers:
+            self._load_categories(d, *_integer_codes(series))
+            return
         if _is_empty(series):
             self._load_nothing(d)
         elif given is None or (given == "category") != (column.type == "category"):
@@ -202,7 +214,7 @@ class Columns:
         group.has_unknown |= bool(self.unknown[d])
 
     def _load_numbers(self, d: int, series: Any) -> None:
-        column, values = self.described[d], _numbers(series)
+        column, values = self.described[d], _numbers(series, self.described[d].offset)
         gaps = None
         if values.dtype.kind == "f" and not (finite := np.isfinite(values)).all():
             gaps = np.isnan(values)
@@ -310,10 +322,30 @@ def has_missing(series: Any) -> bool:
     return bool(series.dtype.is_float() and np.isnan(_numbers(series)).any())
 
 
-def _numbers(series: Any) -> Array:
-    """Return a column of numbers or bools, as floats with NaN if values are missing."""
+def _integers(series: Any) -> tuple[Array, Array]:
+    """Return a column of integers, without rounding, and where it is missing."""
+    missing = series.is_null().to_numpy()
+    values = series.fill_null(0).to_numpy() if missing.any() else series.to_numpy()
+    return values, missing
+
+
+def _integer_codes(series: Any) -> tuple[Array, list[Any]]:
+    """Return (codes, values) of a column of integers as of categories, -1 where missing."""
+    values, missing = _integers(series)
+    levels, codes = np.unique(values, return_inverse=True)
+    return np.where(missing, -1, codes), levels.tolist()
+
+
+def _numbers(series: Any, offset: int = 0) -> Array:
+    """Return a column of numbers or bools, less an offset, as floats with NaN where missing."""
     nw, native = narwhals_module(), series.to_native()
     values: Array
+    if offset and series.dtype.is_integer():
+        values, missing = _integers(series)
+        values = subtract(values[:, None], (offset,))[:, 0]
+        return np.where(missing, np.nan, values) if missing.any() else values
+    if offset:
+        return _numbers(series).astype(np.float64) - offset
     if not series.null_count() or isinstance(native.dtype, np.dtype):
         values = series.to_numpy()
         return values.astype(bool) if values.dtype == object else values

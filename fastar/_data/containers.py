@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from fastar._core.integers import Offsets, add, find_offsets, subtract
 from fastar._core.parameters import Array
 from fastar._core.schema import Listed, Maybe, OneOf, Record, Text, Whole, require
 
 DTYPE = Text(r"[<|][biuf]\d{1,2}")
 """What a file may say of the type of a table's values."""
+OFFSETS = Maybe(Listed(Whole()))
+"""What a file may say of what models take from integers."""
 
 
 @dataclass(frozen=True)
@@ -25,30 +28,44 @@ class Container:
     dtype : str
     shape : tuple of int or None
         Of what a row is as the user has it, if not (D,).
+    offsets : sequence of int or None
+        What models take from the values of each column, where float64 does not hold these.
     """
 
     kind: str
     dtype: str
     shape: tuple[int, ...] | None = None
+    offsets: Offsets = None
 
     @classmethod
     def of(cls, X: Any, checked: Any) -> Container:
         """Return the container of X; checked: X as scikit-learn's validation returned it."""
         shape = checked.shape[1:] if checked.ndim > 2 else None
-        return cls("csr" if sparse.issparse(X) else "array", checked.dtype.str, shape)
+        return cls(
+            "csr" if sparse.issparse(X) else "array",
+            checked.dtype.str,
+            shape,
+            find_offsets(checked),
+        )
+
+    def to_numbers(self, X: Any) -> Any:
+        """Return a table as models see it, whose numbers float64 holds."""
+        return subtract(X, self.offsets)
 
     @classmethod
     def from_json(cls, described: dict[str, Any]) -> Container:
         """Return the container that a file describes; EntryError if it is none."""
         kind, of_a_row = OneOf(("array", "csr")), Maybe(Listed(Whole(1)))
-        Record({"kind": kind, "dtype": DTYPE}, {"shape": of_a_row}).check(described, "")
+        optional = {"shape": of_a_row, "offsets": OFFSETS}
+        Record({"kind": kind, "dtype": DTYPE}, optional).check(described, "")
         check_dtype(described["dtype"])
-        shape = described.get("shape")
-        return cls(**described | {"shape": None if shape is None else tuple(shape)})
+        tuples = {key: described.get(key) for key in optional}
+        tuples = {key: None if each is None else tuple(each) for key, each in tuples.items()}
+        return cls(**described | tuples)
 
     def wrap(self, values: Array) -> Any:
         """Return values (n, D) as this container, in its type."""
-        cast_values = cast(values, self.dtype)
+        cast_values = add(values, self.offsets, self.dtype)
         if self.shape is not None:
             return cast_values.reshape(len(values), *self.shape)
         return sparse.csr_array(cast_values) if self.kind == "csr" else cast_values
@@ -60,15 +77,3 @@ def check_dtype(described: str) -> None:
         np.dtype(described)
     except TypeError:
         require("dtype", False, f"must be a type of NumPy's. Got {described!r} instead.")
-
-
-def cast(values: Array, dtype: Any) -> Array:
-    """Return values as `dtype`: for integers the nearest one in its range."""
-    dtype = np.dtype(dtype)
-    if dtype.kind in "iu" and values.dtype.kind == "f":
-        info = np.iinfo(dtype)
-        top = values.dtype.type(info.max)
-        if int(top) > info.max:  # the limit has no floating-point twin: take the one below
-            top = np.nextafter(top, values.dtype.type(0))
-        values = np.clip(np.rint(values), info.min, top)
-    return values.astype(dtype, copy=False)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fastar._core.integers import find_offsets, subtract
 from fastar._core.parameters import Array
 from fastar._core.schema import (
     SCALAR_TYPES,
@@ -21,7 +22,9 @@ from fastar._core.schema import (
     inside,
     require,
 )
-from fastar._data.frame_types import frame_kind
+from fastar._core.spread import location_and_scale
+from fastar._core.validation import unmask
+from fastar._data.frame_types import as_frame, frame_kind
 from fastar._data.frames import Schema
 
 _SHOWN = 5
@@ -50,6 +53,8 @@ class Context:
         What is taken from numbers, and what they are divided by.
     missing : bool array (columns,)
         Which columns may have missing values.
+    offsets : int64 array (columns,) or None
+        What is taken from integers of an array that float64 does not hold.
     """
 
     schema: Schema | None
@@ -57,6 +62,7 @@ class Context:
     location: Array
     scale: Array
     missing: Array
+    offsets: Array | None = None
 
     @classmethod
     def of(cls, given: Any, n: int, name: str = "context") -> Context:
@@ -67,7 +73,7 @@ class Context:
         TypeError, ValueError
             It is no table of numbers and categories, or has not n rows.
         """
-        schema, categories = None, None
+        schema, categories, given = None, None, _column_as_frame(as_frame(given, name))
         if frame_kind(given) is not None:
             schema = Schema.of(given, name)
             categories = tuple(
@@ -79,8 +85,10 @@ class Context:
                 None if table.dtype.kind in "biuf" else _sorted_levels(column, name)
                 for column in table.T
             )
+        found = None if schema is not None else find_offsets(table)
+        offsets = None if found is None else np.array(found).astype(np.int64)
         neutral = np.zeros(len(categories))
-        draft = cls(schema, categories, neutral, neutral + 1, np.ones(len(neutral), bool))
+        draft = cls(schema, categories, neutral, neutral + 1, np.ones(len(neutral), bool), offsets)
         values = draft._values(given, n, name)
         missing_cells: Array = np.isnan(values)
         missing: Array = np.atleast_1d(missing_cells.any(axis=0))
@@ -89,14 +97,10 @@ class Context:
                 f"{name} must have no NaN (a DataFrame may have missing values). "
                 f"Got NaN in column {int(np.flatnonzero(missing)[0])} instead."
             )
-        there = ~missing_cells
-        count = np.maximum(there.sum(axis=0), 1)
-        location = np.where(there, values, 0).sum(axis=0) / count
-        deviation = np.where(there, values - location, 0)
-        scale = np.sqrt((deviation**2).sum(axis=0) / count)
+        location, scale = location_and_scale(lambda: [(np.ones(len(values)), values)], len(neutral))
         if not np.isfinite(scale).all():
             raise ValueError(f"{name} must hold finite numbers that can be squared. Got others.")
-        return cls(schema, categories, location, np.where(scale > 0, scale, 1), missing)
+        return cls(schema, categories, location, scale, missing, offsets)
 
     @property
     def n_columns(self) -> int:
@@ -151,7 +155,7 @@ class Context:
     def _values(self, given: Any, n: int, name: str) -> Array:
         """Return a number for each value (1 or n, columns), NaN where missing."""
         if self.schema is not None:
-            values = self.schema.rows(given, n, name)
+            values = self.schema.rows(self._like_frame(as_frame(given, name)), n, name)
         else:
             values = self._of_array(_table(given, name, self.n_columns), name)
         if values.shape not in ((n, self.n_columns), (1, self.n_columns)):
@@ -161,12 +165,25 @@ class Context:
             )
         return values
 
+    def _like_frame(self, given: Any) -> Any:
+        """Return the only column of a context, if that is what is given, as a table."""
+        assert self.schema is not None
+        if self.n_columns > 1 or isinstance(given, Mapping):
+            return given
+        name = self.schema.names[0]
+        if _is_series(given) and name not in getattr(given, "index", ()):
+            return _column_as_frame(given, name)
+        is_vector = frame_kind(given) is None and not _is_series(given) and np.ndim(given) == 1
+        return np.array(given, dtype=object)[:, None] if is_vector else given
+
     def _of_array(self, table: Array, name: str) -> Array:
         if table.shape[1] != self.n_columns:
             raise ValueError(
                 f"{name} must have {self.n_columns} columns, as in fit. "
                 f"Got {table.shape[1]} instead."
             )
+        if self.offsets is not None and table.dtype.kind in "iuf":
+            table = subtract(table, self.offsets.tolist())
         values = np.empty(table.shape)
         for d, levels in enumerate(self.categories):
             if levels is None:
@@ -197,7 +214,8 @@ class Context:
 
     def arrays(self) -> dict[str, Array]:
         """Return the rest, by name."""
-        return {"location": self.location, "scale": self.scale, "missing": self.missing}
+        known = {"location": self.location, "scale": self.scale, "missing": self.missing}
+        return known if self.offsets is None else known | {"offsets": self.offsets}
 
     @classmethod
     def restored(cls, described: Mapping[str, Any], arrays: Mapping[str, Array]) -> Context:
@@ -224,6 +242,8 @@ class Context:
             "scale": ArrayOf("f", each_column, SMALLEST),
             "missing": ArrayOf("b", each_column),
         }
+        if "offsets" in arrays:
+            rules["offsets"] = ArrayOf("i", each_column)
         check_arrays(arrays, rules)
         return cls(schema, categories, **arrays)
 
@@ -247,12 +267,28 @@ def encode_context(
     return None if fitted is None else fitted.encode(given, n, np.dtype(dtype), name)
 
 
+def _is_series(given: Any) -> bool:
+    package = type(given).__module__.partition(".")[0]
+    return type(given).__name__ == "Series" and package in ("pandas", "polars")
+
+
+def _column_as_frame(given: Any, name: Any = None) -> Any:
+    """Return a Series of pandas or polars as a DataFrame; anything else as it is."""
+    if not _is_series(given):
+        return given
+    if type(given).__module__.startswith("polars"):
+        return given.to_frame(given.name if name is None else name)
+    return given.to_frame(
+        name if name is not None else "context" if given.name is None else given.name
+    )
+
+
 def _table(given: Any, name: str, n_columns: int = 1) -> Array:
     """Return a context that is no DataFrame as an array (n, columns).
 
     A vector is the only column, or a row of several.
     """
-    table = np.asarray(given)
+    table = np.asarray(unmask(given, name))
     if table.ndim == 1:
         table = table[:, None] if n_columns == 1 else table[None]
     if table.ndim != 2 or table.shape[1] == 0 or table.dtype.kind not in "biufOU":

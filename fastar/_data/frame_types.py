@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, NoReturn
 
 import numpy as np
 
+from fastar._core.integers import add
 from fastar._core.lazy import lazy
 from fastar._core.parameters import Array
-from fastar._data.containers import cast
 
 UNKNOWN = -1.0
 """The code of a category that fit did not see."""
@@ -33,6 +33,8 @@ class Column:
         In order: the declared ones, or the sorted ones seen. Empty for the other types.
     missing : bool
         Whether any value was missing.
+    offset : int
+        What is taken from integers in the coding, where float64 does not hold them.
     """
 
     name: Any
@@ -40,11 +42,29 @@ class Column:
     type: str
     categories: tuple[Any, ...]
     missing: bool
+    offset: int = 0
 
     @lazy
     def numbers(self) -> dict[Any, int]:
         """Number of each category."""
         return {category: number for number, category in enumerate(self.categories)}
+
+    def value(self, number: Any) -> Any:
+        """Return what a number of the coding stands for, as text can show it."""
+        if self.type == "category" and 0 <= number < len(self.categories):
+            return repr(self.categories[int(number)])
+        whole = self.type in ("integer", "bool") and float(number).is_integer()
+        return int(number) + self.offset if whole else number
+
+    @property
+    def is_declared(self) -> bool:
+        """Whether the type has a list of categories, which no other value can be among."""
+        return self.dtype == "Enum" or (isinstance(self.dtype, dict) and "ordered" in self.dtype)
+
+    @property
+    def holds_integers(self) -> bool:
+        """Whether the categories are those of a column of integers."""
+        return self.type == "category" and str(self.dtype).lower().startswith(("int", "uint"))
 
     @property
     def storage(self) -> np.dtype[Any] | None:
@@ -63,7 +83,8 @@ class Column:
             return np.nan
         if self.type == "category":
             return self._category_code(value, name)
-        number = _number(value)
+        exact = self.offset and isinstance(value, Integral)
+        number = _number(value - self.offset) if exact else _number(value) - self.offset
         if (
             not np.isfinite(number)
             or (self.type == "integer" and not number.is_integer())
@@ -101,6 +122,29 @@ def frame_kind(value: Any) -> str | None:
         if base.__name__ == "DataFrame" and package in ("pandas", "polars"):
             return package
     return None
+
+
+def as_frame(value: Any, name: str = "X") -> Any:
+    """Return a table of Arrow or a frame of narwhals as a DataFrame, others as they are.
+
+    Raises
+    ------
+    TypeError
+        It is a lazy frame, which has no rows yet.
+    """
+    package = type(value).__module__.partition(".")[0]
+    kind = type(value).__name__
+    if kind == "LazyFrame" and package in ("polars", "narwhals"):
+        raise TypeError(f"{name} must have rows. Got a LazyFrame instead: call its collect().")
+    if package == "narwhals" and kind == "DataFrame":
+        return as_frame(value.to_native(), name)
+    if package != "pyarrow" or kind not in ("Table", "RecordBatch"):
+        return value
+    try:
+        polars = import_module("polars")
+    except ImportError:
+        return value.to_pandas()
+    return polars.from_arrow(value)
 
 
 def narwhals_module() -> Any:
@@ -215,7 +259,7 @@ def pandas_series(column: Column, values: Array) -> Any:
         known = pandas.Series(list(column.categories), dtype=dtype)
         return known.reindex(codes).reset_index(drop=True)
     gaps = np.isnan(values)
-    series = pandas.Series(_rounded(values, gaps, getattr(dtype, "numpy_dtype", dtype)))
+    series = pandas.Series(_rounded(column, values, gaps, getattr(dtype, "numpy_dtype", dtype)))
     series = series.astype(dtype)
     return series.mask(gaps) if gaps.any() else series
 
@@ -266,7 +310,7 @@ def polars_series(column: Column, values: Array) -> Any:
         return kinds.gather(places["k"])
     gaps = np.isnan(values)
     numpy_type = bool if column.type == "bool" else column.dtype.lower()
-    series = polars.Series(column.name, _rounded(values, gaps, numpy_type), dtype)
+    series = polars.Series(column.name, _rounded(column, values, gaps, numpy_type), dtype)
     return series.scatter(np.flatnonzero(gaps), None) if gaps.any() else series
 
 
@@ -283,9 +327,46 @@ def _codes(column: Column, values: Array) -> Array:
     return codes.astype(np.int64)
 
 
-def _rounded(values: Array, gaps: Array, dtype: Any) -> Array:
+def _rounded(column: Column, values: Array, gaps: Array, dtype: Any) -> Array:
     """Return values in NumPy's dtype, with any one of it in the gaps."""
     values = np.where(gaps, 0.0, values)
     if np.dtype(dtype) == bool:
         return values >= 0.5
-    return np.ascontiguousarray(cast(values, dtype))
+    return add(values[:, None], (column.offset,) if column.offset else None, dtype)[:, 0].copy()
+
+
+# ---- types of one library in the other
+
+
+def in_library(column: Column, source: str, kind: str) -> Column:
+    """Return a column of a frame of one library as one of another."""
+    if source == kind:
+        return column
+    return replace(column, dtype=_to_pandas(column) if kind == "pandas" else _to_polars(column))
+
+
+def _to_pandas(column: Column) -> Any:
+    if column.type == "bool":
+        return "bool"
+    if column.type != "category" or column.holds_integers:
+        return column.dtype.lower()
+    if column.dtype == "String":
+        return {"string": "python", "na": "nan"}
+    return {"ordered": column.dtype == "Enum", "categories": "object"}
+
+
+def _to_polars(column: Column) -> Any:
+    if column.type == "bool":
+        return "Boolean"
+    if column.type != "category" or column.holds_integers:
+        given = column.dtype["arrow"] if isinstance(column.dtype, dict) else column.dtype
+        described = str(_OF_ARROW.get(given, given)).lower()
+        for low, high in (("u", "U"), ("int", "Int"), ("float", "Float")):
+            described = described.replace(low, high)
+        return described
+    if not all(isinstance(each, str) for each in column.categories):
+        return {bool: "Boolean", int: "Int64", float: "Float64"}[type(column.categories[0])]
+    return "Enum" if isinstance(column.dtype, dict) and "ordered" in column.dtype else "String"
+
+
+_OF_ARROW = {"double": "float64", "float": "float32", "halffloat": "float32"}

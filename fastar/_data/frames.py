@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from fastar._core.integers import LARGEST_EXACT
 from fastar._core.parameters import Array
 from fastar._core.schema import (
     FLAG,
@@ -21,10 +22,11 @@ from fastar._core.schema import (
     Listed,
     OneOf,
     Record,
+    Whole,
     inside,
     require,
 )
-from fastar._data.columns import Columns, category_codes, column_type, has_missing
+from fastar._data.columns import MANY_LEVELS, Columns, category_codes, column_type, has_missing
 from fastar._data.frame_types import (
     COLUMN_RULE,
     SHOWN,
@@ -32,6 +34,7 @@ from fastar._data.frame_types import (
     dtype_name,
     dtype_to_json,
     frame_kind,
+    in_library,
     is_declared,
     is_pandas,
     narwhals_module,
@@ -47,7 +50,8 @@ _COLUMN = Record(
         "type": OneOf(("bool", "integer", "float", "category")),
         "categories": Listed(Anything(SCALAR_TYPES)),
         "missing": FLAG,
-    }
+    },
+    {"offset": Whole()},
 )
 _DESCRIBED = Record({"kind": OneOf(("pandas", "polars")), "columns": Listed(_COLUMN)})
 
@@ -248,7 +252,7 @@ class Schema:
 
     # ---- from numbers to frames
 
-    def wrap(self, values: Array) -> Any:
+    def wrap(self, values: Array, kind: str | None = None) -> Any:
         """Return values as a frame like the one that fit was given.
 
         Parameters
@@ -256,6 +260,8 @@ class Schema:
         values : ndarray of shape (n, D), float64
             In the coding, NaN where missing. What goes into integers and bools is rounded and kept
             to their range.
+        kind : {"pandas", "polars"} or None
+            The library of the frame, by default that of `fit`.
 
         Returns
         -------
@@ -272,11 +278,13 @@ class Schema:
             raise ValueError(
                 f"values must have shape (n, {len(self.columns)}). Got {values.shape} instead."
             )
+        kind = self.kind if kind is None else kind
+        columns = [in_library(column, self.kind, kind) for column in self.columns]
         filled = [
-            polars_series(column, value) if self.kind == "polars" else pandas_series(column, value)
-            for column, value in zip(self.columns, values.T, strict=True)
+            polars_series(column, value) if kind == "polars" else pandas_series(column, value)
+            for column, value in zip(columns, values.T, strict=True)
         ]
-        if self.kind == "polars":
+        if kind == "polars":
             import polars
 
             return polars.DataFrame(filled)
@@ -284,6 +292,40 @@ class Schema:
 
         index = pandas.RangeIndex(len(values))
         return pandas.DataFrame(dict(zip(self.names, filled, strict=True)), index=index)
+
+
+def keep_cells(given: Any, filled: Any, kept: Array) -> Any:
+    """Return a frame with those cells of `given` that are to stay, where the types are the same.
+
+    Others are the same values already, but for integers too far apart for float64.
+    """
+    is_pandas_frame = frame_kind(given) == "pandas"
+    for d, name in enumerate(list(given.columns)):
+        before, after, stays = given[name], filled[name], kept[:, d]
+        if is_pandas_frame:
+            lost = before.notna().to_numpy() & after.isna().to_numpy() & stays
+        else:
+            lost = (before.is_not_null() & after.is_null()).to_numpy() & stays
+        if lost.any():  # the type of fit has no place for a category that fit has not seen
+            if is_pandas_frame:
+                before, after = before.astype(object), after.astype(object)
+            else:
+                before, after = before.cast(str), after.cast(str)
+        if before.dtype != after.dtype:
+            continue
+        if is_pandas_frame:
+            filled[name] = before if stays.all() else after.mask(stays, before)
+        else:
+            import polars
+
+            filled = filled.with_columns(before.zip_with(polars.Series(stays), after))
+    return filled
+
+
+def to_library(frame: Any, kind: str) -> Any:
+    """Return a frame of one library as one of another, its columns of the same types."""
+    schema = Schema.of(frame)
+    return frame if schema.kind == kind else schema.wrap(schema.read(frame)[:], kind)
 
 
 def _open(frame: Any, name: str) -> list[Any]:
@@ -327,7 +369,27 @@ def _column(series: Any, name: Any, frame_name: str) -> Column:
         missing = bool((codes < 0).any())
     else:
         categories, missing = (), has_missing(series)
+    if type_ == "integer":
+        type_, categories, offset = _exact_integers(series)
+        return Column(name, dtype_to_json(series), type_, categories, missing, offset)
     return Column(name, dtype_to_json(series), type_, categories, missing)
+
+
+def _exact_integers(series: Any) -> tuple[str, tuple[int, ...], int]:
+    """Return type, categories and offset of a column of integers.
+
+    Those that float64 does not hold have an offset, or, where they lie too far apart for one,
+    become categories if they are few.
+    """
+    if series.null_count() == len(series):
+        return "integer", (), 0
+    low, high = int(series.min()), int(series.max())
+    if max(abs(low), abs(high)) <= LARGEST_EXACT:
+        return "integer", (), 0
+    if high - low <= LARGEST_EXACT:
+        return "integer", (), low
+    levels = sorted(map(int, series.drop_nulls().unique().to_list()))
+    return ("category", tuple(levels), 0) if len(levels) <= MANY_LEVELS else ("integer", (), 0)
 
 
 def _inferred_dtype(series: Any) -> Any:

@@ -11,8 +11,36 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
 from fastar._core.parameters import Array
+from fastar._core.validation import unmask
+from fastar._data.frame_types import is_missing
 from fastar._data.sequences import Block, Sequences, SequenceTable
 from fastar._data.table import Table
+
+
+def check_labels(y: Any, name: str = "y") -> Any:
+    """Return labels that are there and can be told apart, as the user gave them but for a mask.
+
+    Raises
+    ------
+    ValueError
+        A label is missing, or some are strings and others are not.
+    """
+    y = unmask(y, name)
+    array = np.asarray(y)
+    if y is None or array.dtype != object:
+        return y
+    missing = [i for i, each in enumerate(array.ravel()) if is_missing(each)]
+    if missing:
+        raise ValueError(
+            f"{name} must have a label everywhere. Got a missing one, "
+            f"{array.ravel()[missing[0]]!r}, in row {missing[0]}."
+        )
+    if len({isinstance(each, str) for each in array.ravel()}) > 1:
+        kinds = sorted({type(each).__name__ for each in array.ravel()})
+        raise ValueError(
+            f"{name} must hold labels that are all str or all numbers. Got {', '.join(kinds)}."
+        )
+    return y
 
 
 def read_labels(y: Any, sequences: Sequences, name: str = "y") -> tuple[Array, bool]:
@@ -26,6 +54,7 @@ def read_labels(y: Any, sequences: Sequences, name: str = "y") -> tuple[Array, b
     if y is None:
         raise ValueError(f"This labeller requires y to be passed, but the target {name} is None.")
     n, lengths = len(sequences), sequences.lengths
+    y = unmask(y, name)
     if not isinstance(y, list | tuple):
         y = np.atleast_1d(np.asarray(y))
     if len(y) != n:
@@ -39,7 +68,7 @@ def read_labels(y: Any, sequences: Sequences, name: str = "y") -> tuple[Array, b
     sizes = np.array([np.size(each) for each in y])
     wrong = np.flatnonzero(sizes != lengths)
     if axes == {0} or (len(wrong) and (sizes == 1).all()):  # a column, too
-        flat, of_sequences = column_or_1d(np.asarray(y), warn=True), True
+        flat, of_sequences = column_or_1d(np.asarray(check_labels(y, name)), warn=True), True
     elif len(wrong):
         i = int(wrong[0])
         raise ValueError(
@@ -47,7 +76,8 @@ def read_labels(y: Any, sequences: Sequences, name: str = "y") -> tuple[Array, b
             f"steps of sequence {i}."
         )
     else:
-        flat, of_sequences = np.concatenate([np.asarray(each) for each in y]), False
+        parts = [np.asarray(check_labels(each, f"{name}[{i}]")) for i, each in enumerate(y)]
+        flat, of_sequences = check_labels(np.concatenate(parts), name), False
     assert_all_finite(flat, input_name=name)
     check_classification_targets(flat)
     return flat, of_sequences

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -9,10 +11,11 @@ from scipy import sparse
 from sklearn.utils.validation import _check_feature_names, _check_n_features, validate_data
 
 from fastar._core.parameters import Array
+from fastar._core.validation import unmask
 from fastar._data.columns import Columns
 from fastar._data.containers import Container
-from fastar._data.frame_types import frame_kind
-from fastar._data.frames import Schema
+from fastar._data.frame_types import UNKNOWN, as_frame, frame_kind
+from fastar._data.frames import Schema, keep_cells
 
 
 def read(
@@ -39,8 +42,15 @@ def read(
     TypeError, ValueError
         X is no table, or has other columns than `fit` saw.
     """
+    marked = getattr(estimator, "_marks_missing", False) if gaps is None else gaps
+    X = as_frame(unmask(X, name, gaps=marked), name)
     if not reset and _is_fit_for_use(estimator, X):
         return X
+    if is_ragged_list(X):
+        raise ValueError(
+            f"{name} must be a table, whose rows are as long as one another. Got sequences of "
+            "several lengths instead, of which GenerativeRNN and SequenceLabeller are models."
+        )
     is_frame = frame_kind(X) is not None
     known = None if reset else getattr(estimator, "_container", None)
     if is_frame and (reset or isinstance(known, Schema)):
@@ -56,6 +66,7 @@ def read(
             f"{name} must be a DataFrame as in fit, where column {known.names[place]!r} had "
             f"categories. Got {type(X).__name__} instead."
         )
+    X = _exact_integers(X, known)
     checked = validate_data(
         estimator,
         X,
@@ -66,7 +77,7 @@ def read(
         ensure_all_finite="allow-nan",
         reset=reset,
     )
-    if not (getattr(estimator, "_marks_missing", False) if gaps is None else gaps):
+    if not marked:
         _check_no_nan(checked, name)
     if reset:
         estimator._container = Container.of(X, checked)
@@ -81,6 +92,26 @@ def _check_no_nan(table: Any, name: str) -> None:
         f"Input {name} contains NaN in row {row}, column {column}. NaN in an array is a missing "
         "value to models with missing='marked' alone; in a DataFrame it always is."
     )
+
+
+def is_ragged_list(X: Any) -> bool:
+    """Return whether X is a list, or an array of objects, of sequences of several lengths."""
+    listed = isinstance(X, list | tuple) or (
+        isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1
+    )
+    return (
+        listed and len({len(each) for each in X if isinstance(each, list | tuple | np.ndarray)}) > 1
+    )
+
+
+def _exact_integers(X: Any, known: Any) -> Any:
+    """Return objects that are all int as such: through float64 they would lose digits."""
+    if not isinstance(X, np.ndarray) or X.dtype != object:
+        return X
+    if all(isinstance(each, Integral) for each in X.flat):
+        whole = np.array(X.tolist())
+        return whole if whole.dtype.kind in "iu" and whole.shape == X.shape else X
+    return X
 
 
 def _is_fit_for_use(estimator: Any, X: Any) -> bool:
@@ -101,7 +132,7 @@ def _is_fit_for_use(estimator: Any, X: Any) -> bool:
 def _narrowest(frame: Any, columns: Columns) -> Any:
     """Return a frame of numbers of one type without gaps as the array that it is."""
     known = columns.described
-    if columns.missing.any() or any(each.type == "category" for each in known):
+    if columns.missing.any() or any(each.type == "category" or each.offset for each in known):
         return columns
     if len({str(each) for each in frame.dtypes}) > 1:
         return columns
@@ -109,13 +140,23 @@ def _narrowest(frame: Any, columns: Columns) -> Any:
     return np.ascontiguousarray(array) if array.dtype.kind in "biuf" else columns
 
 
+def read_numbers(estimator: Any, X: Any, **how: Any) -> Any:
+    """Return what `read` does, as models see it: without integers that float64 does not hold."""
+    table = read(estimator, X, **how)
+    container = estimator._container
+    return table if isinstance(container, Schema) else container.to_numbers(table)
+
+
 def read_evidence(estimator: Any, evidence: Any, n: int) -> Any:
-    """Return the evidence of n samples of a fitted estimator: for a frame's as its numbers."""
-    if evidence is not None and isinstance(estimator._container, Schema):
-        return estimator._container.rows(evidence, n)
+    """Return the evidence of n samples of a fitted estimator, as its models see it."""
+    container, evidence = estimator._container, as_frame(unmask(evidence, "evidence", gaps=True))
+    if evidence is not None and isinstance(container, Schema):
+        return container.rows(evidence, n)
     if hasattr(evidence, "columns"):
         _check_feature_names(estimator, evidence, reset=False)
-    return evidence
+    if evidence is None or container.offsets is None:
+        return evidence
+    return container.to_numbers(np.atleast_2d(np.asarray(evidence)))
 
 
 def dense(table: Any) -> Array:
@@ -124,11 +165,27 @@ def dense(table: Any) -> Array:
     return whole
 
 
-def table_like(X: Any, container: Container | Schema, values: Array) -> Any:
-    """Return values as a table of the kind that X is; container: of what `fit` was given."""
-    if frame_kind(X) is None:
-        return Container.of(X, X if sparse.issparse(X) else np.asarray(X)).wrap(values)
-    frame = (container if isinstance(container, Schema) else Schema.of(X)).wrap(values)
-    if frame_kind(X) == "pandas":
+def table_like(
+    X: Any, container: Container | Schema, values: Array, kept: Array | None = None
+) -> Any:
+    """Return values as a table of the kind that X is; container: of what `fit` was given.
+
+    kept (n, D): cells that stay as they are in X, bit for bit.
+    """
+    X = as_frame(X)
+    kind = frame_kind(X)
+    if kind is None:
+        given = X if sparse.issparse(X) else np.asarray(X)
+        offsets = None if isinstance(container, Schema) else container.offsets
+        table = replace(Container.of(X, given), offsets=offsets).wrap(values)
+        if kept is not None and isinstance(table, np.ndarray):
+            np.copyto(table, given.reshape(table.shape), where=kept)
+        return table
+    schema = container if isinstance(container, Schema) else Schema.of(X)
+    if kept is not None:  # categories that fit has not seen are kept, or were refused
+        nominal = np.array([column.type == "category" for column in schema.columns])
+        values = np.where(kept & nominal & (values == UNKNOWN), np.nan, values)
+    frame = schema.wrap(values, kind)
+    if kind == "pandas":
         frame.index = X.index
-    return frame
+    return frame if kept is None else keep_cells(X, frame, kept)

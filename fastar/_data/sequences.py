@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from fastar._core.integers import Offsets, subtract
 from fastar._core.parameters import Array
-from fastar._core.schema import FLAG, Maybe, Record, Whole
-from fastar._data.containers import DTYPE, check_dtype
+from fastar._core.schema import FLAG, Maybe, Record, Whole, require
+from fastar._core.validation import unmask
+from fastar._data.containers import DTYPE, OFFSETS, check_dtype
 from fastar._data.table import Table
 
 _BLOCK_STEPS = 1 << 15
@@ -84,6 +86,32 @@ class Sequences:
         )
 
 
+def listed(X: Any, name: str = "X") -> Any:
+    """Return sequences in an array of objects or a Series as a list, others as they are.
+
+    Raises
+    ------
+    ValueError
+        There are none, or they are text: what a symbol is, its number says.
+    """
+    is_series = type(X).__name__ == "Series" and hasattr(X, "to_list")
+    if is_series or (isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1):
+        X = list(X)
+    if isinstance(X, list | tuple) and not len(X):
+        raise ValueError(f"{name} must have at least one sequence. Got an empty list instead.")
+    texts = (str, bytes, bytearray)
+    found = X if isinstance(X, texts) else None
+    if isinstance(X, list | tuple):
+        parts = (each[0] if isinstance(each, list | tuple) and each else each for each in X)
+        found = next((each for each in parts if isinstance(each, texts)), None)
+    if found is not None:
+        raise ValueError(
+            f"{name} must hold sequences of numbers. Got {found!r} instead: give each symbol a "
+            "number, as [ord(symbol) for symbol in text] does."
+        )
+    return X
+
+
 def is_ragged(X: Any) -> bool:
     """Return whether X is a list of sequences, not rows of an array."""
     if isinstance(X, Sequences):
@@ -112,7 +140,7 @@ def fill_gaps(X: Any, sequences: Sequences, values: Array) -> list[Array]:
 
 def _checked(values: Any, name: str, gaps: bool) -> Array:
     """Return steps (N, F) of numbers; gaps: or NaN."""
-    array = np.asarray(values)
+    array = np.asarray(unmask(values, name))
     if array.dtype.kind not in "biuf" or array.ndim not in (1, 2):
         raise ValueError(
             f"{name} must hold numbers in one or two axes, steps and values. "
@@ -128,7 +156,8 @@ def _checked(values: Any, name: str, gaps: bool) -> Array:
 
 _STEPS = Whole(1, MOST_STEPS)
 _DESCRIBED = Record(
-    {"width": _STEPS, "ends": FLAG, "length": Maybe(_STEPS), "longest": _STEPS, "dtype": DTYPE}
+    {"width": _STEPS, "ends": FLAG, "length": Maybe(_STEPS), "longest": _STEPS, "dtype": DTYPE},
+    {"offsets": OFFSETS},
 )
 
 
@@ -148,6 +177,8 @@ class SequenceLayout:
         Steps of the longest one.
     dtype : str
         Of the values.
+    offsets : sequence of int or None
+        What models take from the F values, where float64 does not hold these.
     """
 
     width: int
@@ -155,13 +186,24 @@ class SequenceLayout:
     length: int | None
     longest: int
     dtype: str
+    offsets: Offsets = None
+
+    def to_numbers(self, sequences: Sequences) -> Sequences:
+        """Return sequences as models see them, whose numbers float64 holds."""
+        if self.offsets is None:
+            return sequences
+        numbers = subtract(sequences.values, self.offsets)
+        return Sequences(numbers, sequences.offsets, gaps=True)
 
     @classmethod
     def from_json(cls, described: dict[str, Any]) -> SequenceLayout:
         """Return the layout that a file describes; EntryError if it is none."""
         _DESCRIBED.check(described, "")
         check_dtype(described["dtype"])
-        return cls(**described)
+        offsets = described.get("offsets")
+        wide = offsets is None or len(offsets) == described["width"]
+        require("offsets", wide, "must be as many as a step has values.")
+        return cls(**described | {"offsets": None if offsets is None else tuple(offsets)})
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,21 @@ class Table:
             missing = np.isnan(self.X).any(axis=0)
         return np.zeros(len(self.order), bool) if missing is None else missing[self.order]
 
+    def n_declared(self) -> list[int]:
+        """Return how many categories each column's type declares, in model order."""
+        described = getattr(self.X, "described", None)
+        if described is None:
+            return [0] * len(self.order)
+        columns = [described[d] for d in self.order]
+        return [len(each.categories) if each.is_declared else 0 for each in columns]
+
+    def empty_columns(self) -> list[int]:
+        """Return the columns, by their places in X, that have no value at all."""
+        suspects = self.order[self.missing]
+        if isinstance(self.X, np.ndarray):
+            return [int(d) for d in suspects if np.isnan(self.X[:, d]).all()]
+        return [int(d) for d in suspects if self.X.n_distinct(d, 0) == 0]
+
     def columns(self, which: Array) -> Table:
         """Return the table of some of the columns, by their places in model order."""
         return Table(self.X, self.order[which], self.rows)

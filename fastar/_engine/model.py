@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastar._core.parameters import Array, ParamLayout, Params
+from fastar._data.column_labels import ColumnLabels
 from fastar._data.table import Examples
 from fastar._engine.support import check_support
 from fastar.conditionals import Conditional
@@ -27,12 +28,15 @@ class Composition:
         Column that comes k-th.
     theta : array
         The flat parameters; `params` are views on it.
+    labels : ColumnLabels or None
+        How errors call columns and values.
     """
 
     network: Network
     conditional: Likelihood
     order: Array
     theta: Array
+    labels: ColumnLabels | None = None
 
     @property
     def n_features(self) -> int:
@@ -105,4 +109,4 @@ class Model(Composition):
 
     def check(self, block: Array, first: int) -> None:
         """Raise ValueError where a block from row `first` on leaves the support."""
-        check_support(self.conditional, block, self.order, first)
+        check_support(self.conditional, block, self.order, first, labels=self.labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -270,10 +271,10 @@ def impute(
     incomplete = np.flatnonzero(missing.any(axis=1))
     for rows in particle_blocks(incomplete, X.shape[1], n_particles):
         found = propose(rows)
-        share, _ = normalise_log_weights(
+        share, mean = normalise_log_weights(
             np.concatenate([prior + each.log_weights() for prior, each in found], axis=1)
         )
-        ess[rows] = effective_sample_size(share)
+        ess[rows] = np.where(np.isfinite(mean), effective_sample_size(share), 0)
         for draw in completed:
             chosen = draw_by_weight(share, rng)
             start = 0
@@ -283,6 +284,60 @@ def impute(
                 draw[rows[mine]] = np.where(missing[rows[mine]], drawn, draw[rows[mine]])
                 start += each.number
     return completed, ess
+
+
+PARTICLES = 64
+"""Samples of a row from which one is drawn, where its evidence does not come first."""
+FEW_EFFECTIVE = 0.05
+"""Share of a row's particles; where fewer are effective, its draws repeat or miss what is there."""
+
+
+def sample_given(
+    model: Model,
+    evidence: Array,
+    held: Array,
+    n_particles: int,
+    temperature: float,
+    rng: np.random.Generator,
+    n_threads: int,
+    context: Array | None = None,
+) -> Array:
+    """Return n rows given what is `held` of evidence (n, D), wherever it stands in the order."""
+
+    def propose(rows: Array) -> list[tuple[float, Particles]]:
+        found = particles(
+            model,
+            evidence[rows],
+            ~held[rows],
+            n_particles=n_particles,
+            rng=rng,
+            n_threads=n_threads,
+            temperature=temperature,
+            context=None if context is None else context[rows],
+        )
+        return [(0.0, found)]
+
+    completed, ess = impute(propose, evidence, ~held, 1, rng, n_particles)
+    warn_of_few(ess, n_particles)
+    return np.asarray(completed[0])
+
+
+def warn_of_few(ess: Array, n_particles: int) -> None:
+    """Warn if few of the particles of some rows are effective."""
+    few = int((ess < FEW_EFFECTIVE * n_particles).sum())
+    if few:
+        warnings.warn(
+            f"{few} of {len(ess)} rows have evidence that hardly any of their {n_particles} "
+            "particles agrees with: their samples are rough. `order` can put known columns first.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def is_exact(model: Model, held: Array) -> bool:
+    """Return whether all that is held has nothing free before it, in the orders of all members."""
+    members = range(model.network.n_members)
+    return all((leading_evidence(model, held, member) == held).all() for member in members)
 
 
 def particle_blocks(rows: Array, n_numbers: int, n_particles: int) -> Iterator[Array]:

@@ -8,6 +8,7 @@ from fastar._core.parameters import Array
 from fastar._data.table import Table
 from fastar._engine.model import Model
 from fastar._engine.scores import score_rows
+from fastar._engine.support import told
 from fastar._kernels import _cpu
 from fastar._kernels._conditionals import OBSERVED, SAMPLED
 
@@ -78,7 +79,8 @@ def _missing(model: Model, block: Array, low: Array, high: Array, start: int) ->
         return missing
     row, d = np.argwhere(wrong)[0]
     own, _ = model.conditional.of_column(int(d))
+    value, column = told(model.labels, int(model.order[d]), block[row, d])
     raise ValueError(
         f"X must have a value of the support ({own.support}) within epsilon of each value. "
-        f"Got {block[row, d]} in row {start + row}, column {model.order[d]}."
+        f"Got {value} in row {start + row}, column {column}."
     )

@@ -59,7 +59,7 @@ def sample(
             values = np.empty((n, model.n_features), drawn.dtype)
         values[rows] = drawn
     if evidence is not None and held is not None:
-        np.copyto(values, evidence, where=held, casting="unsafe")
+        return np.where(held, evidence, values)
     return values
 
 

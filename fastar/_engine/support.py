@@ -7,17 +7,23 @@ from typing import Any
 import numpy as np
 
 from fastar._core.parameters import Array
+from fastar._data.column_labels import ColumnLabels
 from fastar._data.columns import Columns
 from fastar._data.table import Table
 from fastar.conditionals import Conditional
 
 
 def check_support(
-    conditional: Conditional, block: Array, order: Array, first_row: int = 0, name: str = "X"
+    conditional: Conditional,
+    block: Array,
+    order: Array,
+    first_row: int = 0,
+    name: str = "X",
+    labels: ColumnLabels | None = None,
 ) -> None:
     """Raise ValueError where a block in model order leaves the support.
 
-    first_row: the place of its first row in the array.
+    first_row: the place of its first row in the array. labels: how columns and values are called.
     """
     wrong = conditional.unsupported(block)
     if wrong.any():
@@ -25,24 +31,45 @@ def check_support(
         columns = order[wrong[row]]
         position = int(np.flatnonzero(wrong[row])[np.argmin(columns)])
         own, _ = conditional.of_column(position)
+        value = told(labels, int(columns.min()), block[row, position])
         raise ValueError(
             f"{name} must hold {own.support} for a {own.name} conditional. "
-            f"Got {block[row, position]!s} in row {first_row + row}, "
-            f"column {columns.min()} instead."
+            f"Got {value[0]} in row {first_row + row}, column {value[1]} instead."
         )
 
 
-def check_table_support(conditional: Conditional, table: Table, name: str = "X") -> None:
+def told(labels: ColumnLabels | None, column: int, number: Any) -> tuple[str, str]:
+    """Return how a number in a column, and the column, are called."""
+    if labels is None:
+        return str(number), str(column)
+    return labels.value(column, number), labels.column(column)
+
+
+def check_table_support(
+    conditional: Conditional, table: Table, name: str = "X", labels: ColumnLabels | None = None
+) -> None:
     """Check every row of a table."""
     for where, block in table.blocks():
-        check_support(conditional, block, table.order, where.start, name)
+        check_support(conditional, block, table.order, where.start, name, labels)
 
 
-def check_known(conditional: Conditional, table: Table) -> None:
+def impossible_rows(conditional: Conditional, table: Table) -> Array:
+    """Return which rows (n,) have a value outside the support."""
+    found = np.zeros(len(table), bool)
+    for where, block in table.blocks():
+        wrong = conditional.unsupported(block)
+        if block.dtype.kind == "f":
+            wrong &= ~np.isnan(block)
+        found[where] = wrong.any(axis=1)
+    return found
+
+
+def check_known(conditional: Conditional, X: Any, order: Array) -> None:
     """Raise ValueError if a frame has categories that `fit` did not see and that are an error."""
-    X = table.X
-    if isinstance(X, Columns) and (X.unknown[table.order] & ~conditional.takes_unknown()).any():
-        X.check_known()
+    if isinstance(X, Columns):
+        refused = np.zeros(len(order), bool)
+        refused[order] = ~conditional.takes_unknown()
+        X.check_known(refused)
 
 
 def check_evidence(
@@ -73,7 +100,9 @@ def check_evidence(
     # Free places get a value of the support, so that one check serves all.
     neutral = model.to_columns(model.conditional.decode(np.zeros((1, D), model.dtype)))
     filled = values if held.all() else np.where(held, values, neutral)
-    check_support(model.conditional, filled[:, model.order], model.order, name=name)
+    check_support(
+        model.conditional, filled[:, model.order], model.order, name=name, labels=model.labels
+    )
     return filled, held
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastar._data.columns import Columns
+from fastar._data.columns import MANY_LEVELS, Columns
 from fastar._data.table import Table
 from fastar.conditionals import (
     BY_NAME,
@@ -94,20 +94,19 @@ def _of_columns(
     return found[0] if len({repr(each) for each in found}) == 1 else Mixed(found)
 
 
-MANY_LEVELS = 100
-"""A frame's column of integers with more of them than that has an ordinal conditional."""
-
-
 def _inferred_conditional(column: Table, is_frame: bool) -> Conditional:
     """Return the conditional that fits the values of one column."""
     X, d = column.X, int(column.order[0])
     if isinstance(X, Columns):
         kind = X.described[d].type
-        if kind == "category":
+        if kind == "category" and not X.described[d].holds_integers:
             return Categorical()
         is_binary, is_integer = X.is_binary(d), kind == "integer"
         is_long = is_integer and X.n_distinct(d, MANY_LEVELS) > MANY_LEVELS
         extent = X.extent(d) if is_long else 0
+        if not is_long and (X.described[d].offset or X.described[d].holds_integers):
+            # levels beyond 2**53 are names: another one is not among them
+            return Bernoulli() if is_binary else Categorical("impossible")
     else:
         values = np.unique(column.take(slice(None)))
         values = values[values == values]  # not NaN

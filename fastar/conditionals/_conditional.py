@@ -66,6 +66,9 @@ class Conditional(ABC):
     zero_init_output: ClassVar[bool] = False
     """Whether output weights start at zero, for random ones would spoil what `constant` gives."""
 
+    moves_with_values: ClassVar[bool] = True
+    """Whether values that are all less by one number have the same densities."""
+
     missing: Array
     """Which features (D,) may be missing."""
     _learnt: dict[str, Array]
@@ -167,6 +170,11 @@ class Conditional(ABC):
     @abstractmethod
     def encode(self, block: Array, dtype: np.dtype[Any]) -> Array:
         """Return codes (n, D) of values (n, D)."""
+
+    @property
+    def value_dtype(self) -> np.dtype[Any]:
+        """Type that holds the values among those of other columns."""
+        return np.dtype(np.float64)
 
     @abstractmethod
     def decode(self, codes: Array) -> Array:

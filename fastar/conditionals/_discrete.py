@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, softmax
 
+from fastar._core.integers import LARGEST_EXACT
 from fastar._core.lazy import lazy
 from fastar._core.parameters import Array
 from fastar._core.schema import ArrayOf, Maybe, OneOf, Rule, Whole, require
@@ -76,7 +77,7 @@ class Bernoulli(Conditional):
         return probability
 
 
-_UNKNOWN = ("error", "impossible")
+_UNKNOWN = ("other", "error", "impossible")
 
 
 class Categorical(Conditional):
@@ -86,18 +87,23 @@ class Categorical(Conditional):
 
     Parameters
     ----------
-    unknown : {"error", "impossible"}, default="error"
-        What a value is that `fit` has not seen: an error, or an event of log-probability -inf, with
-        a warning, that tells the columns after it nothing.
+    unknown : {"other", "error", "impossible"}, default="other"
+        What a value is that is no level. "other": all such values share a small probability that
+        does not depend on the columns before, 1 / (2 n + 2) of n rows; the levels share what is
+        left, so that all sums to one. Such a value tells the columns after it nothing, and is
+        never drawn. Where the type of a DataFrame's column declares the levels, or `cardinality`
+        does, there is nothing else, and other values are an error. "impossible": probability zero,
+        with a warning. "error": a ValueError.
     cardinality : int or None, default=None
-        The levels are 0 .. cardinality - 1, seen in `fit` or not; None: those that were seen.
+        The levels are 0 .. cardinality - 1, seen in `fit` or not; None: those that were seen, or
+        that the type of a DataFrame's column declares.
     """
 
     name = "categorical"
     binary_inputs = True
     one_hot = True
 
-    def __init__(self, unknown: str = "error", cardinality: int | None = None) -> None:
+    def __init__(self, unknown: str = "other", cardinality: int | None = None) -> None:
         self.unknown = unknown
         self.cardinality = cardinality
 
@@ -123,7 +129,10 @@ class Categorical(Conditional):
             require("levels", fits, f"must be 0 to {self.cardinality - 1}, by cardinality.")
 
     def _learnt_rules(self, n_features: int) -> dict[str, ArrayOf]:
-        return {"n_levels": ArrayOf("i", (n_features,), 1), "levels": ArrayOf("biuf", (None,))}
+        rules = {"n_levels": ArrayOf("i", (n_features,), 1), "levels": ArrayOf("biuf", (None,))}
+        if self.unknown == "other" and self.cardinality is None:
+            rules["other"] = ArrayOf("f", (n_features,), 0, 1)
+        return rules
 
     @property
     def support(self) -> str:
@@ -133,9 +142,9 @@ class Categorical(Conditional):
         return f"whole numbers from 0 to {self.cardinality - 1}"
 
     def _learn(self, table: Table, weight: Array) -> dict[str, Array]:
-        if self.unknown not in ("error", "impossible"):
+        if self.unknown not in _UNKNOWN:
             raise ValueError(
-                "unknown of Categorical must be 'error' or 'impossible'. "
+                "unknown of Categorical must be 'other', 'error' or 'impossible'. "
                 f"Got {self.unknown!r} instead."
             )
         if self.cardinality is not None:
@@ -144,17 +153,28 @@ class Categorical(Conditional):
                 raise ValueError(
                     f"cardinality of Categorical must be an int of at least 1. Got {K!r} instead."
                 )
+            if table.dtype.kind in "iu" and np.iinfo(table.dtype).max < K - 1:
+                raise ValueError(
+                    f"cardinality of Categorical must be at most {np.iinfo(table.dtype).max + 1} "
+                    f"for columns of {table.dtype}, which hold no more. Got {K!r} instead."
+                )
             levels = np.tile(np.arange(K, dtype=np.int64), D)
             return {"levels": levels, "n_levels": np.full(D, K, np.int32)}
         seen: list[set[Any]] = [set() for _ in table.order]
         for _, block in table.blocks():
             for d, levels in enumerate(seen):
                 levels.update(np.unique(block[:, d]).tolist())
+        declared = np.array(table.n_declared())
+        for levels, n in zip(seen, declared, strict=True):
+            levels.update(map(float, range(n)))
         known = [sorted(each for each in levels if each == each) or [0] for levels in seen]
-        return {
+        learnt = {
             "levels": np.concatenate([np.array(each, table.dtype) for each in known]),
             "n_levels": np.array([len(each) for each in known], np.int32),
         }
+        if self.unknown == "other":
+            learnt["other"] = np.where(declared > 0, 0, 0.5 / (weight.sum() + 1))
+        return learnt
 
     @lazy
     def levels(self) -> list[Array]:
@@ -167,13 +187,32 @@ class Categorical(Conditional):
         return self._learnt["n_levels"]
 
     @property
+    def value_dtype(self) -> np.dtype[Any]:
+        """Type of the values: that of the levels if float64 does not hold them."""
+        levels = self._learnt["levels"]
+        if levels.dtype.kind in "iu" and max(abs(int(k)) for k in (levels.min(), levels.max())) > (
+            LARGEST_EXACT
+        ):
+            return levels.dtype
+        return super().value_dtype
+
+    @property
     def n_outputs(self) -> int:
         """The largest number of levels."""
         return int(self.n_levels.max())
 
     def features(self) -> Array:
         """Return what the compiled side knows of each feature (D,)."""
-        return self._features(count=self.n_levels)
+        features = self._features(count=self.n_levels)
+        other = self._other
+        with np.errstate(divide="ignore"):
+            features["low"], features["high"] = np.log(other), np.log1p(-other)
+        return features
+
+    @property
+    def _other(self) -> Array:
+        """Return the probability (D,) of all that is no level."""
+        return self._learnt.get("other", np.zeros(self.n_features))
 
     def _positions(self, block: Array) -> Array:
         """Return the number of each level; another's for values that are none."""
@@ -190,23 +229,22 @@ class Categorical(Conditional):
         return wrong
 
     def _outside(self, block: Array) -> Array:
-        if self.unknown == "impossible":
-            return np.zeros(block.shape, bool)
-        return self._no_level(block)
+        known = self.takes_unknown()
+        return np.zeros(block.shape, bool) if known.all() else self._no_level(block) & ~known
 
     def takes_unknown(self) -> Array:
         """Return which features (D,) may hold values that `fit` has not seen."""
-        return np.full(self.n_features, self.unknown == "impossible")
+        return (self._other > 0) | (self.unknown == "impossible")
 
     def encode(self, block: Array, dtype: np.dtype[Any]) -> Array:
         """Return the number of each level; -1 for an unknown one."""
         codes = self._positions(block).astype(dtype)
         if block.dtype.kind == "f":
             codes[np.isnan(block)] = np.nan
-        if self.unknown == "impossible":
+        if self.takes_unknown().any():
             strange = self._no_level(block) & ~np.isnan(codes)
-            if strange.any():
-                codes[strange] = -1
+            codes[strange] = -1
+            if self.unknown == "impossible" and strange.any():
                 warnings.warn(
                     f"{int(strange.sum())} values are no level that was seen in fit; their "
                     "log-probability is -inf.",
@@ -237,22 +275,31 @@ class Categorical(Conditional):
 
     def constant(self, table: Table, weight: Array) -> Array:
         """Return the log of each level's share."""
-        shares = np.zeros((self.n_features, self.n_outputs))
-        features = np.broadcast_to(np.arange(self.n_features), (1, self.n_features))
-        for where, block in table.blocks():
-            there = ~self._no_level(block)
-            d = np.broadcast_to(features, block.shape)[there]
-            mass = np.broadcast_to(weight[where][:, None], block.shape)[there]
-            np.add.at(shares, (d, self._positions(block)[there]), mass)
+        shares = self._level_mass(table, weight)
         # a level without weight gets half of the smallest share
         known = np.arange(self.n_outputs) < self.n_levels[:, None]
         least = shares[shares > 0].min() if shares.any() else 1.0
         shares = np.where(known & (shares == 0), least / 2, shares)
         return np.where(known, np.log(np.where(known, shares, 1) / weight.sum()), 0)
 
+    def _level_mass(self, table: Table, weight: Array) -> Array:
+        """Return the weight (D, K) of the rows that have each level."""
+        mass_of = np.zeros((self.n_features, self.n_outputs))
+        features = np.broadcast_to(np.arange(self.n_features), (1, self.n_features))
+        for where, block in table.blocks():
+            there = ~self._no_level(block)
+            d = np.broadcast_to(features, block.shape)[there]
+            mass = np.broadcast_to(weight[where][:, None], block.shape)[there]
+            np.add.at(mass_of, (d, self._positions(block)[there]), mass)
+        return mass_of
+
     def distribution_params(self, raw: Array, codes: Array) -> Array:
-        """Return probabilities (n, D, K); levels that a column does not have get zero."""
+        """Return probabilities (n, D, K); levels that a column does not have get zero.
+
+        They sum to one less what is left for other values.
+        """
         beyond = np.arange(raw.shape[2]) >= self.n_levels[:, None]
         masked = np.where(beyond, -np.inf, raw.astype(np.float64))
         probability: Array = softmax(masked, axis=2)
-        return probability[:, :, : self.n_outputs]
+        seen: Array = probability[:, :, : self.n_outputs] * (1 - self._other[:, None])
+        return seen

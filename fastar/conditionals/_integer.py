@@ -41,6 +41,7 @@ class Count(Conditional):
     """Base of densities over 0, 1, 2, ...; networks see counts in units near their deviation."""
 
     support = f"whole numbers from 0 to {LARGEST_COUNT}"
+    moves_with_values = False
     zero_init_output = True
 
     def _learn(self, table: Table, weight: Array) -> dict[str, Array]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastar._core.inputs import Inputs
+from fastar._core.integers import cast
 from fastar._core.lazy import lazy
 from fastar._core.parameters import Array
 from fastar._core.schema import EntryError, Listed, Rule, inside
@@ -136,7 +137,17 @@ class Mixed(Conditional):
 
     def decode(self, codes: Array) -> Array:
         """Return values (n, D) of codes (n, D)."""
-        return self._joined(np.float64, codes, "decode")
+        dtype = self.value_dtype
+        out = np.empty(codes.shape, dtype)
+        for group, d in self.groups:
+            out[:, d] = cast(group.decode(np.ascontiguousarray(codes[:, d])), dtype)
+        return out
+
+    @property
+    def value_dtype(self) -> np.dtype[Any]:
+        """Type that holds all columns: integers if the levels of one need them."""
+        own = [group.value_dtype for group, _ in self.groups]
+        return next((dtype for dtype in own if dtype.kind != "f"), np.dtype(np.float64))
 
     def interval(self, block: Array, radius: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
         """Return the lowest and highest codes (n, D) within radius (D,) of the values."""

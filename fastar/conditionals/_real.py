@@ -10,9 +10,10 @@ from scipy.special import ndtr, ndtri, softmax
 
 from fastar._core.parameters import Array
 from fastar._core.schema import SMALLEST, ArrayOf, Number, Rule, Whole
+from fastar._core.spread import location_and_scale
 from fastar._data.table import Table
 from fastar._kernels import _conditionals
-from fastar.conditionals._conditional import QUANTILES, Conditional, sampled_columns, weighted_mean
+from fastar.conditionals._conditional import QUANTILES, Conditional, sampled_columns
 
 _NEEDLE = 0.003
 """First deviation of a component at a common value, as a share of the column's."""
@@ -20,6 +21,10 @@ _NEEDLE = 0.003
 
 FLOOR = Number(1e-30, np.finfo(np.float64).max.item())
 COMPONENTS = Whole(1, _conditionals.MAX_COMPONENTS)
+
+
+_WIDEST = 1e150
+"""Standard deviation beyond which squares leave float64."""
 
 
 def check_floor(name: str, owner: Conditional, value: float) -> None:
@@ -104,11 +109,18 @@ class Standardised(Conditional):
 
     def _learn(self, table: Table, weight: Array) -> dict[str, Array]:
         check_floor("variance_floor", self, self.variance_floor)
-        location = weighted_mean(table, weight, lambda block: block.astype(np.float64))
-        variance = weighted_mean(table, weight, lambda block: (block - location) ** 2)
-        rounding = np.finfo(np.float64).eps * np.maximum(np.abs(location), 1e-300)
-        constant = np.sqrt(variance) <= 4 * rounding
-        return {"location": location, "scale": np.where(constant, 1.0, np.sqrt(variance))}
+        location, scale = location_and_scale(
+            lambda: ((weight[where], block) for where, block in table.blocks()), len(table.order)
+        )
+        if (wide := scale > _WIDEST).any():
+            d = int(np.argmax(wide))
+            values = np.concatenate([block[:, d] for _, block in table.blocks()])
+            worst = values[np.nanargmax(np.abs(values))]
+            raise ValueError(
+                "X must hold numbers whose deviations can be squared. Got "
+                f"{worst!s} in column {int(table.order[d])}: mend it, or choose other units."
+            )
+        return {"location": location, "scale": scale}
 
     def _learnt_rules(self, n_features: int) -> dict[str, ArrayOf]:
         scale = ArrayOf("f", (n_features,), SMALLEST)
@@ -121,7 +133,7 @@ class Standardised(Conditional):
 
     @property
     def scale(self) -> Array:
-        """Standard deviation of each column, 1 if it is constant."""
+        """Standard deviation of each column; a share of its value if it is constant."""
         return self._learnt["scale"]
 
     def _outside(self, block: Array) -> Array:

@@ -29,11 +29,11 @@ from fastar._core.schema import (
 from fastar._core.threads import effective_n_threads
 from fastar._core.validation import check_order, check_weight, unchanged_on_error
 from fastar._data.context import Context
-from fastar._data.frame_types import frame_kind
+from fastar._data.frame_types import as_frame, frame_kind
 from fastar._data.frames import Schema
 from fastar._data.table import Examples, Table
 from fastar._engine.model import Composition
-from fastar._engine.support import check_table_support
+from fastar._engine.support import check_known, check_table_support
 from fastar._engine.training import Training
 from fastar.callbacks import ProgressBar
 from fastar.conditionals import Categorical, Conditional
@@ -431,23 +431,37 @@ class AutoregressiveDensity(
     def _read_held_out(self, data: FitData) -> Any:
         """Return the rows for early stopping."""
         X_val = self._read_table(data.X_val, name="X_val")
+        check_known(self.distribution_, X_val, self.order_)
         context = self._encoded(data.context_val, X_val.shape[0], "context_val")
         return Table(X_val, self.order_, context=context)
 
     def _fitted_conditional(self, whole: Any, weight: Array, X: Any) -> Conditional:
         """Return the conditional for the rows, fitted to them."""
         names = getattr(self, "feature_names_in_", None)
+        if empty := whole.empty_columns():
+            raise ValueError(
+                "X must have a value in every column: leave out what is missing everywhere. Got "
+                f"none in column {empty[0] if names is None else names[empty[0]]!r}."
+            )
         chosen = choose_conditional(
-            self.distribution, whole, names, frame_kind(X) is not None, self._conditional
+            self.distribution, whole, names, frame_kind(as_frame(X)) is not None, self._conditional
         )
-        return self._fit_conditional(chosen.fitted(whole, weight))
+        fitted = self._fit_conditional(chosen.fitted(whole, weight))
+        for place, column in enumerate(self.order_.tolist()):
+            own, _ = fitted.of_column(place)
+            if (offset := self._offsets()[column]) and not own.moves_with_values:
+                raise ValueError(
+                    f"X must hold {own.support} for a {own.name} conditional. Got {offset} in "
+                    f"column {column if names is None else names[column]!r} instead."
+                )
+        return fitted
 
     def _fit_conditional(self, conditional: Conditional) -> Conditional:
         """Return the fitted conditional as the network wants it."""
         return conditional
 
     def _check_support(self, table: Any, name: str) -> None:
-        check_table_support(self.distribution_, table, name)
+        check_table_support(self.distribution_, table, name, self._labels())
 
     def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's tags: sparse input is welcome, and NaN where it marks gaps."""

@@ -11,17 +11,26 @@ from fastar._core.parameters import Array, Params
 from fastar._core.random import generator
 from fastar._core.threads import effective_n_threads
 from fastar._core.validation import check_count, check_epsilon, check_temperature, check_weight
+from fastar._data.column_labels import ColumnLabels
 from fastar._data.containers import Container
 from fastar._data.context import Context, encode_context
 from fastar._data.frames import Schema
-from fastar._data.reading import dense, read, read_evidence, table_like
+from fastar._data.reading import dense, read_evidence, read_numbers, table_like
 from fastar._data.table import Table
 from fastar._engine import scores as scoring
 from fastar._engine.model import Model
-from fastar._engine.particles import Particles, impute, marginals, particles
+from fastar._engine.particles import (
+    PARTICLES,
+    Particles,
+    impute,
+    is_exact,
+    marginals,
+    particles,
+    sample_given,
+)
 from fastar._engine.purification import purify
 from fastar._engine.sampling import sample
-from fastar._engine.support import check_evidence, check_known
+from fastar._engine.support import check_evidence, check_known, impossible_rows
 from fastar.conditionals import Conditional
 from fastar.networks import Network
 
@@ -45,7 +54,15 @@ class FittedDensity:
 
     def _composed(self, theta: Array) -> Model:
         """Return the composition with these parameters."""
-        return Model(self.network_, self.distribution_, self.order_, theta)
+        return Model(self.network_, self.distribution_, self.order_, theta, self._labels())
+
+    def _labels(self) -> ColumnLabels:
+        """Return how errors call columns and values."""
+        return ColumnLabels(self._container, getattr(self, "feature_names_in_", None))
+
+    def _impossible(self, X: Any) -> Array:
+        """Return which rows (n,) of X have values outside the support."""
+        return impossible_rows(self.distribution_, Table(self._read_table(X), self.order_))
 
     @property
     def params_(self) -> Params:
@@ -59,8 +76,15 @@ class FittedDensity:
         return self._model().n_parameters
 
     def _read_table(self, X: Any, **how: Any) -> Any:
-        """Return X as `read` does."""
-        return read(self, X, **how)
+        """Return X as `read_numbers` does."""
+        return read_numbers(self, X, **how)
+
+    def _offsets(self) -> list[int]:
+        """Return what the columns' numbers are less than the user's."""
+        container = self._container
+        if isinstance(container, Schema):
+            return [column.offset for column in container.columns]
+        return list(container.offsets or [0] * self.n_features_in_)
 
     def _read_evidence(self, evidence: Any, n: int) -> Any:
         """Return the evidence of n samples as `read_evidence` does."""
@@ -70,7 +94,7 @@ class FittedDensity:
         model = self._model()
         X = self._read_table(X)
         table = Table(X, model.order, context=self._encoded(context, X.shape[0]))
-        check_known(model.conditional, table)
+        check_known(model.conditional, X, model.order)
         return model, table
 
     def _encoded(self, context: Any, n: int, name: str = "context") -> Array | None:
@@ -141,7 +165,9 @@ class FittedDensity:
 
     def _gapped(self, X: Any, model: Model) -> tuple[Any, Array, Array, Array]:
         """Return X as it is, as an array, where it is missing, and with values in all gaps."""
-        array = dense(self._read_table(X, gaps=True))
+        table = self._read_table(X, gaps=True)
+        check_known(model.conditional, table, model.order)
+        array = dense(table)
         values, held = check_evidence(array, len(array), model, name="X")
         assert values is not None
         assert held is not None
@@ -208,6 +234,7 @@ class FittedDensity:
         """
         said = scoring.describe(*self._rows(X, context), effective_n_threads(self.n_jobs))
         names = getattr(self, "feature_names_in_", range(self.n_features_in_))
+        said = _from_offsets(said, self._offsets())
         return dict(zip(names, said, strict=True)) if isinstance(said, list) else said
 
     def sample(
@@ -226,9 +253,9 @@ class FittedDensity:
         n_samples : int, default=1
         context : array-like or DataFrame of shape (n_samples, C) or (1, C), optional
         evidence : array-like of shape (D,) or (n_samples, D), optional
-            Values to hold, NaN (or None) where free. Each free value is drawn given those *before*
-            it in `order_`: exact where the held columns come first, see `impute` for weights where
-            they do not.
+            Values to hold, NaN (or None) where free. Exact where the held columns come first in
+            `order_`; else each row is drawn from 64 particles, weighed by the probability that they
+            give to what is held, as in `impute`, with a warning where few of them agree with it.
         temperature : float, default=1
             Each conditional is raised to the power 1 / temperature and normalised.
         random_state : int, RandomState instance or None
@@ -246,7 +273,14 @@ class FittedDensity:
         encoded = self._encoded(context, n_samples)
         n_threads = effective_n_threads(self.n_jobs)
         rng = generator(random_state)
-        drawn = sample(model, n_samples, values, held, temperature, rng, n_threads, encoded)
+        if values is None or held is None or is_exact(model, held):
+            drawn = sample(model, n_samples, values, held, temperature, rng, n_threads, encoded)
+        else:
+            shape = (n_samples, model.n_features)
+            values, held = np.broadcast_to(values, shape), np.broadcast_to(held, shape)
+            drawn = sample_given(
+                model, values, held, PARTICLES, temperature, rng, n_threads, encoded
+            )
         return self._container.wrap(drawn)
 
     def impute(
@@ -305,8 +339,15 @@ class FittedDensity:
 
         completed, self.impute_ess_ = impute(propose, values, missing, n_draws, rng, n_particles)
         if n_draws > 1:
-            return completed
-        return table_like(given, self._container, completed[0])
+            return self._wrap_draws(completed)
+        return table_like(given, self._container, completed[0], ~missing)
+
+    def _wrap_draws(self, draws: Array) -> Array:
+        """Return draws (n_draws, n, D) in the user's numbers, but of frames in their coding."""
+        container = self._container
+        if isinstance(container, Schema) or container.offsets is None:
+            return draws
+        return np.stack([container.wrap(draw) for draw in draws])
 
     def purify(
         self, X: Any, epsilon: Any, *, context: Any = None, threshold: float | None = None
@@ -350,6 +391,7 @@ class FittedDensity:
         """
         model = self._model()
         given = self._read_table(X)
+        check_known(model.conditional, given, model.order)
         table = Table(given, model.order, context=self._encoded(context, given.shape[0]))
         radius = check_epsilon(epsilon, model.n_features)
         if isinstance(self._container, Schema):
@@ -362,4 +404,29 @@ class FittedDensity:
         values = dense(given).astype(np.float64)
         if len(low):
             values[low] = purify(model, table.subset(low), radius, n_threads)
-        return table_like(X, self._container, values)
+        kept = np.ones(values.shape, bool)
+        kept[low] = False
+        return table_like(X, self._container, values, kept)
+
+
+_PLACES = ("mean", "means", "quantiles")
+"""What of a description moves along with the values."""
+
+
+def _from_offsets(said: Any, offsets: list[int]) -> Any:
+    """Return what conditionals say in the user's numbers, which are more by the offsets."""
+    if not any(offsets):
+        return said
+    if isinstance(said, list):
+        pairs = zip(said, offsets, strict=True)
+        return [_moved(each, float(k)) if isinstance(each, dict) else each for each, k in pairs]
+    return _moved(said, np.array(offsets, float)) if isinstance(said, dict) else said
+
+
+def _moved(said: dict[str, Array], by: Any) -> dict[str, Array]:
+    """Return a description of which what moves along is more by a number, or by (D,) of them."""
+    moved = dict(said)
+    for key in said.keys() & {*_PLACES}:
+        axes = said[key].ndim - 2 if np.ndim(by) else 0
+        moved[key] = said[key] + np.reshape(by, np.shape(by) + (1,) * axes)
+    return moved

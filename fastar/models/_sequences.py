@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from fastar._core.integers import find_offsets
 from fastar._core.parameters import Array, Params
+from fastar._core.validation import unmask
 from fastar._data.context import Context
 from fastar._data.sequences import SequenceLayout, Sequences, SequenceTable, is_ragged
 from fastar._data.table import Table
@@ -53,23 +55,26 @@ class SequenceEstimator(TrainableModel, abstract=True):
         """
         length = None
         if listed:
-            found = Sequences.of(X if is_ragged(X) else list(np.asarray(X)), name, gaps=gaps)
+            found = Sequences.of(X if is_ragged(X) else list(X), name, gaps=gaps)
         else:
             finite: Any = "allow-nan" if gaps else True
-            array = validate_data(self, X, order="C", reset=reset, ensure_all_finite=finite)
+            array = validate_data(
+                self, unmask(X, name, gaps=gaps), order="C", reset=reset, ensure_all_finite=finite
+            )
             n, length = array.shape
             found = Sequences(array.ravel(), np.arange(n + 1) * length, gaps=gaps)
         width = found.values.shape[1]
         if reset:
             longest = max(1, int(found.lengths.max()))
-            self._container = SequenceLayout(width, ends, length, longest, found.values.dtype.str)
+            dtype, offsets = found.values.dtype.str, find_offsets(found.values)
+            self._container = SequenceLayout(width, ends, length, longest, dtype, offsets)
             self.n_features_in_ = width if length is None else length
         if width != self._container.width:
             raise ValueError(
                 f"{name} must have {self._container.width} values a step, as in fit. "
                 f"Got {width} instead."
             )
-        return found
+        return self._container.to_numbers(found)
 
     def _chosen(self, given: Any, sequences: Sequences, what: str) -> Conditional:
         """Return the conditional of a step's values that the parameter `what` asks for."""

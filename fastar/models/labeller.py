@@ -15,7 +15,7 @@ from fastar._core.schema import FLAG, OBJECT, Record, Rule, require
 from fastar._core.threads import effective_n_threads
 from fastar._core.validation import check_weight
 from fastar._data.labels import LabelledTable, label_numbers, read_labels
-from fastar._data.sequences import Sequences, is_ragged
+from fastar._data.sequences import Sequences, is_ragged, listed
 from fastar._engine.model import Composition
 from fastar._engine.scores import describe
 from fastar._engine.steps import LabelConditional
@@ -194,10 +194,11 @@ or Sequences
 
     def _sequences(self, X: Any, reset: bool, name: str = "X") -> tuple[Sequences, Shape]:
         """Return what the user gave, and (n, T) if an array; in `fit` remember its kind."""
+        X = listed(X, name)
         whole: Shape = None if is_ragged(X) else np.asarray(X).shape
-        listed = whole is None or len(whole) == 3
-        listed = listed or (not reset and self._container.length is None)
-        found = self._read_sequences(X, reset, name, listed=listed)
+        is_list = whole is None or len(whole) == 3
+        is_list = is_list or (not reset and self._container.length is None)
+        found = self._read_sequences(X, reset, name, listed=is_list)
         if not found.lengths.all():
             raise ValueError(
                 f"{name} must hold sequences of one step or more. Got none in sequence "

@@ -44,12 +44,21 @@ from fastar._core.validation import (
     unwrap_frozen,
 )
 from fastar._data.columns import Columns
-from fastar._data.frame_types import frame_kind
+from fastar._data.containers import Container
+from fastar._data.frame_types import as_frame, frame_kind
 from fastar._data.frames import Schema
-from fastar._data.reading import dense, read, read_evidence, table_like
-from fastar._engine.particles import Particles, impute, marginals, particles
+from fastar._data.reading import dense, read, read_evidence, read_numbers, table_like
+from fastar._engine.particles import (
+    PARTICLES,
+    Particles,
+    impute,
+    is_exact,
+    marginals,
+    particles,
+    warn_of_few,
+)
 from fastar._engine.scores import average_conditionals
-from fastar._engine.support import check_evidence
+from fastar._engine.support import check_evidence, check_known
 from fastar.conditionals import Mixed
 from fastar.models._base import AutoregressiveDensity, FitData
 from fastar.models._em import best_weights
@@ -222,7 +231,8 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
 
     def _fit(self, data: FitData) -> None:
         rng = check_random_state(self.random_state)
-        rows = _Rows(data.X, read(self, data.X, reset=True), data.context)
+        X = as_frame(data.X)
+        rows = _Rows(X, read(self, X, reset=True), data.context)
         rows_val = None if data.X_val is None else self._rows(data.X_val, data.context_val)
         weight = check_weight(data.sample_weight, len(rows))
         members = self._unfitted_members(rng)
@@ -348,6 +358,7 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
         return free + sum(int(member.n_parameters_) for member in self.estimators_)
 
     def _rows(self, X: Any, context: Any = None) -> _Rows:
+        X = as_frame(X)
         return _Rows(X, read(self, X), context)
 
     def _scores(self, rows: _Rows) -> Array:
@@ -565,10 +576,16 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
             if isinstance(member, Mixture):
                 found += [(weight * inner, model) for inner, model in member._models(purpose)]
             elif isinstance(member, AutoregressiveDensity):
-                if isinstance(self._container, Schema) and member._container != self._container:
+                own, theirs = self._container, member._container
+                if isinstance(own, Schema) and theirs != own:
                     raise ValueError(
                         f"{purpose} needs members that were fitted to frames of the same columns, "
                         "types and categories. Got others instead."
+                    )
+                if isinstance(own, Container) and own.offsets != getattr(theirs, "offsets", None):
+                    raise ValueError(
+                        f"{purpose} needs members that were fitted to the same integers, where "
+                        "these are beyond 2**53. Got others instead."
                     )
                 found.append((weight, member))
             else:
@@ -579,6 +596,13 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
         return [pair for pair in found if pair[0] > 0]
 
     # ---- marginals, samples and completions
+
+    def _known_values(self, models: list[tuple[float, AutoregressiveDensity]], X: Any) -> Array:
+        """Return X as numbers, NaN where missing, whose categories all models take."""
+        table = read_numbers(self, X, gaps=True)
+        for _, model in models:
+            check_known(model.distribution_, table, model.order_)
+        return dense(table)
 
     def log_marginal(
         self, X: Any, *, context: Any = None, n_particles: int = 64, random_state: Any = None
@@ -602,7 +626,7 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
         """
         models = self._models("log_marginal")
         n_particles = check_count("n_particles", n_particles)
-        X = dense(read(self, X, gaps=True))
+        X = self._known_values(models, X)
         values, held = _checked_evidence(models, X, len(X), "X")
         rng, n_threads = generator(random_state), effective_n_threads(self.n_jobs)
         parts = [
@@ -640,8 +664,8 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
             Values to hold, NaN (or None) where free. Every member draws the free values of a row
             given those before them in its order, and of these draws one is taken in proportion to
             the member's weight times the probability that it gives to what is held. Exact where
-            the held columns come first in the orders of all members, see `impute` for more draws
-            where they do not.
+            the held columns come first in the orders of all members; where they do not, members
+            draw 64 particles together, and a warning says where few of them agree with it.
         temperature : float, default=1
             Each conditional of each member is raised to the power 1 / temperature and normalised;
             the weights stay.
@@ -669,16 +693,20 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
         evidence = read_evidence(self, evidence, n_samples)
         values, held = _checked_evidence(models, evidence, n_samples, "evidence")
         shape = (n_samples, self.n_features_in_)
-        completed, _ = self._complete(
+        exact = all(is_exact(model._model(), held) for _, model in models)
+        number = 1 if exact else -(-PARTICLES // len(models))
+        completed, ess = self._complete(
             models,
             np.broadcast_to(values, shape),
             ~np.broadcast_to(held, shape),
             1,
-            1,
+            number,
             rng,
             temperature,
             context,
         )
+        if not exact:
+            warn_of_few(ess, number * len(models))
         return self._container.wrap(completed[0])
 
     def _draw(self, n: int, temperature: float, rng: np.random.Generator, context: Any) -> Array:
@@ -701,7 +729,7 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
             if isinstance(self._container, Schema) and frame_kind(drawn) is not None:
                 return self._container.read(drawn, "a member's sample")[:]
             table = check_array(drawn, accept_sparse="csr", ensure_all_finite=False)
-            return dense(table)
+            return dense(self._container.to_numbers(table))
 
         drawn = call_each(draw, self.estimators_, effective_n_threads(self.n_jobs), n)
         by_member = np.concatenate([values for values in drawn if values is not None])
@@ -755,7 +783,7 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
         models = self._models("impute")
         n_draws = check_count("n_draws", n_draws)
         n_particles = check_count("n_particles", n_particles)
-        given, X = X, dense(read(self, X, gaps=True))
+        given, X = X, self._known_values(models, X)
         values, held = _checked_evidence(models, X, len(X), "X")
         completed, self.impute_ess_ = self._complete(
             models,
@@ -768,7 +796,8 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
         )
         if n_draws > 1:
             return completed
-        return table_like(given, self._container, completed[0])
+        kept = np.broadcast_to(held, completed[0].shape)
+        return table_like(given, self._container, completed[0], kept)
 
     def _complete(
         self,
@@ -818,6 +847,15 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
         tags.input_tags.sparse = all(get_tags(member).input_tags.sparse for member in members)
         tags.input_tags.allow_nan = self._marks_missing
         return tags
+
+    def _impossible(self, X: Any) -> Array:
+        """Return which rows (n,) of X have values outside the support of a member."""
+        rows = self._rows(X)
+        found = np.zeros(len(rows), bool)
+        for member in map(unwrap_frozen, self.estimators_):
+            if hasattr(member, "_impossible"):
+                found |= member._impossible(rows.known_to(member))
+        return found
 
     @property
     def _marks_missing(self) -> bool:

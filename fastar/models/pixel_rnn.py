@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from fastar._core.parameters import Array
 from fastar._core.random import generator
-from fastar._core.validation import check_count
+from fastar._core.validation import check_count, unmask
 from fastar._data.containers import Container
 from fastar.conditionals import Categorical, Conditional, LogisticMixture
 from fastar.models._base import AutoregressiveDensity
@@ -104,6 +104,7 @@ class PixelRNN(AutoregressiveDensity):
     # ---- images as rows
 
     def _read_table(self, X: Any, **how: Any) -> Any:
+        X = unmask(X, how.get("name", "X"), gaps=how.get("gaps") or self._marks_missing)
         if len(getattr(X, "shape", ())) <= 2 and not _is_nested(X):
             table = super()._read_table(X, **how)
             if how.get("reset"):

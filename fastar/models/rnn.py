@@ -9,13 +9,14 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from fastar._core.integers import add
 from fastar._core.parameters import Array
 from fastar._core.random import generator
 from fastar._core.schema import require
 from fastar._core.threads import effective_n_threads
 from fastar._core.validation import check_count, check_temperature, check_weight
 from fastar._data.context import Context, encode_context
-from fastar._data.sequences import Sequences, SequenceTable, fill_gaps, is_ragged
+from fastar._data.sequences import Sequences, SequenceTable, fill_gaps, is_ragged, listed
 from fastar._engine.prefixes import prepend_prefix, read_prefix, state_after
 from fastar._engine.scores import describe, log_probs, score_rows
 from fastar._engine.step_particles import (
@@ -187,9 +188,10 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
         self, X: Any, reset: bool, name: str = "X", *, gaps: bool = False
     ) -> SequenceTable:
         """Return what the user gave, and in `fit` remember its kind."""
-        listed = is_ragged(X) or (not reset and self._container.length is None)
-        ends = listed if self.end_symbol is None else bool(self.end_symbol)
-        found = self._read_sequences(X, reset, name, listed=listed, ends=ends, gaps=gaps)
+        X = listed(X, name)
+        is_list = is_ragged(X) or (not reset and self._container.length is None)
+        ends = is_list if self.end_symbol is None else bool(self.end_symbol)
+        found = self._read_sequences(X, reset, name, listed=is_list, ends=ends, gaps=gaps)
         layout = self._container
         if reset:
             self.order_ = np.arange(layout.width + layout.ends)
@@ -381,7 +383,8 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
         state = network.start(n) if state is None else state
         if n * T == 0:
             return np.empty((n, T)), state
-        table = SequenceTable(Sequences(array.reshape(n * T, -1), np.arange(n + 1) * T), ends=False)
+        steps_of = Sequences(array.reshape(n * T, -1), np.arange(n + 1) * T)
+        table = SequenceTable(self._container.to_numbers(steps_of), ends=False)
         self._check_support(table, "X")
         n_threads = effective_n_threads(self.n_jobs)
         steps = model.codes(table.take(slice(None)))
@@ -441,7 +444,7 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
         given, n_threads = self._encoded(context, n), effective_n_threads(self.n_jobs)
         layout, begun, state, known = self._container, None, network.start(n), 0
         if prefix is not None:
-            begun = read_prefix(prefix, n, layout)
+            begun = layout.to_numbers(read_prefix(prefix, n, layout))
             self._check_support(SequenceTable(begun, layout.ends), "prefix")
             known = int(begun.lengths.max())
             state = state_after(
@@ -479,10 +482,15 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
 
     def _like_fit(self, drawn: Array, lengths: Array, begun: Sequences | None) -> Any:
         """Return draws (T, n, F), after their beginnings, as what `fit` was given."""
-        values = drawn.astype(np.dtype(self._container.dtype))
+        layout = self._container
+        values = drawn
+        if layout.offsets is None:
+            values = drawn.astype(np.dtype(layout.dtype))
         parts = [values[:length, i] for i, length in enumerate(lengths)]
         if begun is not None:
             parts = prepend_prefix(parts, begun)
+        if layout.offsets is not None:
+            parts = [add(part, layout.offsets, layout.dtype) for part in parts]
         if self._container.width == 1:
             parts = [part[:, 0] for part in parts]
         is_array = self._container.length is not None and not self._container.ends

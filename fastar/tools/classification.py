@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.pipeline import Pipeline
-from sklearn.utils import assert_all_finite, check_random_state
+from sklearn.utils import _safe_indexing, assert_all_finite, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, has_fit_parameter
@@ -19,6 +19,8 @@ from fastar._core.random import generator, set_random_states
 from fastar._core.schema import OBJECT, SMALLEST, ArrayOf, Listed, Number, Record, Rule, require
 from fastar._core.validation import check_weight, unchanged_on_error
 from fastar._data.columns import Columns
+from fastar._data.frame_types import as_frame, frame_kind
+from fastar._data.labels import check_labels
 from fastar._data.reading import dense, read
 from fastar.models import NADE
 from fastar.models._fitting import fit_clone
@@ -123,6 +125,7 @@ class GenerativeClassifier(PersistentTool, ClassifierMixin, BaseEstimator):  # t
             "classes_": ArrayOf("biuf", (None,)),
             "class_prior_": ArrayOf("f", (None,), SMALLEST, 1),
             "threshold_": Number(),
+            "_feature_centre": ArrayOf("f", (n_features,)),
         }
 
     def _check_densities(self) -> None:
@@ -156,7 +159,7 @@ class GenerativeClassifier(PersistentTool, ClassifierMixin, BaseEstimator):  # t
         self._validate_params()
         with unchanged_on_error(self):
             n = read(self, X, reset=True).shape[0]
-            y = column_or_1d(y, warn=True)
+            y = column_or_1d(check_labels(y), warn=True)
             assert_all_finite(y, input_name="y")
             if len(y) != n:
                 raise ValueError(
@@ -175,11 +178,32 @@ class GenerativeClassifier(PersistentTool, ClassifierMixin, BaseEstimator):  # t
             kept = self._kept(number)
             given = None if sample_weight is None else weight
             self._fit_densities(X, number, ~kept, given)
-            self.threshold_ = -np.inf
+            self.threshold_, self._feature_centre = -np.inf, np.zeros(self.n_features_in_)
             if kept.any():
+                self._feature_centre = self._usual_scores(X, kept)
                 scores = self.score_samples(X)[kept]
                 self.threshold_ = float(np.quantile(scores, self.abstention))
         return self
+
+    def _usual_scores(self, X: Any, kept: Array) -> Array:
+        """Return the mean (D,) of each column's terms of log p(x) over the rows kept.
+
+        Each class weighs by its posterior. Zeros where the densities do not score features.
+        """
+        X = as_frame(X)
+        X = read(self, X) if frame_kind(X) is None else X  # of a kind that has rows
+        rows = _safe_indexing(X, np.flatnonzero(kept))
+        posterior = self.predict_proba(rows)
+        total = np.zeros(self.n_features_in_)
+        try:
+            for k in range(len(self.classes_)):
+                density = self.densities_[0 if self.shared else k]
+                arguments = {"context": _context(np.full(len(posterior), k))} if self.shared else {}
+                terms = density.score_features(rows, **arguments)
+                total += np.where(np.isfinite(terms), terms, 0).T @ posterior[:, k]
+        except (AttributeError, ValueError):
+            return np.zeros(self.n_features_in_)
+        return total / len(posterior)
 
     def _kept(self, number: Array) -> Array:
         """Return which rows (n,) densities do not see: of each class a share."""
@@ -321,13 +345,19 @@ class GenerativeClassifier(PersistentTool, ClassifierMixin, BaseEstimator):  # t
         Parameters
         ----------
         X : array-like, DataFrame or CSR matrix of shape (n, D)
-            Rows without missing values, for p of fewer columns is larger.
+            A missing value counts as its column's term of log p(x) does on average over the rows
+            kept for calibration, so that neither units nor the number of gaps decide.
 
         Returns
         -------
         bool ndarray of shape (n,)
         """
-        below: Array = self.score_samples(X) < self.threshold_
+        table = read(self, X, gaps=not sparse.issparse(X))
+        scores = self.score_samples(X)
+        if isinstance(table, Columns) or _has_nan(table):
+            missing = np.isnan(dense(table))
+            scores = scores + np.where(missing, self._feature_centre, 0).sum(axis=1)
+        below: Array = scores < self.threshold_
         return below
 
     def __sklearn_tags__(self) -> Any:

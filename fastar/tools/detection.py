@@ -15,8 +15,8 @@ from sklearn.utils.validation import check_is_fitted
 from fastar._core.parameters import Array
 from fastar._core.random import generator
 from fastar._core.schema import OBJECT, ArrayOf, Number, OneOf, Record, Rule
-from fastar._core.validation import unchanged_on_error
-from fastar._data.frame_types import frame_kind
+from fastar._core.validation import unchanged_on_error, unwrap_frozen
+from fastar._data.frame_types import as_frame, frame_kind
 from fastar._data.reading import dense, read
 from fastar.models import NADE
 from fastar.models._fitting import fit_clone
@@ -142,6 +142,7 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
         """
         self._validate_params()
         with unchanged_on_error(self):
+            X = as_frame(X)
             table = read(self, X, reset=True)
             X = table if frame_kind(X) is None else X  # of a kind that has rows
             n = table.shape[0]
@@ -165,16 +166,18 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
                 self.background_ = fit_clone(
                     background, mutants, seen, random_state=random_state, name="background"
                 )
-            self._centre = 0.0
-            if self.statistic == "typicality":
-                # of no row kept: these would lie nearer to a mean of their own than fresh ones
-                self._centre = float(self.density_.score_samples(X)[own].mean())
+            self._centre, self._feature_centre = 0.0, np.zeros(self.n_features_in_)
             try:
                 rest = _safe_indexing(X, kept)
-                there = np.maximum(1, (~self._missing(rest)).sum(axis=0))
-                self._feature_centre = self._feature_scores(rest).sum(axis=0) / there
+                of_features = self._feature_scores(rest)
+                there = ~self._missing(rest) & np.isfinite(of_features)
+                total = np.where(there, of_features, 0).sum(axis=0)
+                self._feature_centre = total / np.maximum(1, there.sum(axis=0))
             except (AttributeError, ValueError):  # no features' scores: `explain` says so
-                self._feature_centre = np.zeros(self.n_features_in_)
+                pass
+            if self.statistic == "typicality":
+                # of no row kept: these would lie nearer to a mean of their own than fresh ones
+                self._centre = float(self._log_density(X)[own > 0].mean())
             scores = self.score_samples(X)
             self.calibration_scores_ = np.sort(scores[kept])
             self.offset_ = float(np.quantile(scores, self.contamination))
@@ -182,6 +185,10 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
 
     def score_samples(self, X: Any) -> Array:
         """Return the statistic of each row, in nats: the lower, the less it belongs.
+
+        A missing value counts as log p(x_d | those before it) does on average over the rows kept,
+        so that rows with gaps can be compared with others, in any unit; where the density does not
+        score features (a mixture over orders) it counts nothing.
 
         Parameters
         ----------
@@ -192,11 +199,17 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
         ndarray of shape (n,), float64
         """
         check_is_fitted(self, "density_")
-        scores: Array = self.density_.score_samples(X)
-        if self.statistic == "typicality":
-            return -np.abs(scores - self._centre)
+        scores = self._log_density(X)
+        return -np.abs(scores - self._centre) if self.statistic == "typicality" else scores
+
+    def _log_density(self, X: Any) -> Array:
+        """Return log p(x), or the ratio, where a missing value counts as a usual one."""
+        scores = _scores(self.density_, "score_samples", X)
         if self.background_ is not None:
-            scores = _ratio(scores, self.background_.score_samples(X))
+            scores = _ratio(scores, _scores(self.background_, "score_samples", X))
+        missing = self._missing(X)
+        if missing.any():
+            scores = scores + np.where(missing, self._feature_centre, 0).sum(axis=1)
         return scores
 
     def decision_function(self, X: Any) -> Array:
@@ -271,6 +284,7 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
         check_is_fitted(self, "density_")
         shares = self._feature_scores(X) - self._feature_centre
         shares[self._missing(X)] = 0
+        X = as_frame(X)
         kind = frame_kind(X)
         if kind is None:
             return shares
@@ -278,9 +292,9 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
         return type(X)(frame, index=X.index) if kind == "pandas" else type(X)(frame)
 
     def _feature_scores(self, X: Any) -> Array:
-        scores: Array = self.density_.score_features(X)
+        scores: Array = _scores(self.density_, "score_features", X)
         if self.background_ is not None:
-            scores = _ratio(scores, self.background_.score_features(X))
+            scores = _ratio(scores, _scores(self.background_, "score_features", X))
         return scores
 
     def _missing(self, X: Any) -> Array:
@@ -293,6 +307,29 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def _scores(density: Any, method: str, X: Any) -> Array:
+    """Return what a density says of rows; -inf of those with a value outside its support."""
+    X = as_frame(X)
+    impossible = _impossible(density, X)
+    if not impossible.any():
+        whole: Array = getattr(density, method)(X)
+        return whole
+    rows = np.flatnonzero(~impossible)
+    scores = np.full(len(impossible), -np.inf)
+    if method == "score_features":
+        scores = np.full((len(impossible), density.n_features_in_), -np.inf)
+    if len(rows):
+        scores[rows] = getattr(density, method)(_safe_indexing(X, rows))
+    return scores
+
+
+def _impossible(density: Any, X: Any) -> Array:
+    """Return which rows (n,) have a value outside the support of a density, if it tells."""
+    tell = getattr(unwrap_frozen(density), "_impossible", None)
+    found: Array = np.zeros(0, bool) if tell is None else tell(X)
+    return found
 
 
 def _ratio(scores: Array, background: Array) -> Array:

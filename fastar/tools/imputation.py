@@ -9,13 +9,16 @@ import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, clone
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted
 
 from fastar._core.parameters import Array
 from fastar._core.random import set_random_states
 from fastar._core.schema import OBJECT, ArrayOf, Record, Rule, Whole
 from fastar._core.validation import unchanged_on_error
-from fastar._data.reading import read, table_like
+from fastar._data.frame_types import as_frame, frame_kind
+from fastar._data.frames import Schema, to_library
+from fastar._data.reading import dense, read, table_like
 from fastar.models import NADE
 from fastar.models._fitting import mark_missing
 from fastar.tools._persistent import PersistentTool
@@ -119,6 +122,7 @@ class DensityImputer(PersistentTool, OneToOneFeatureMixin, TransformerMixin, Bas
         """
         self._validate_params()
         with unchanged_on_error(self):
+            X = as_frame(X)
             read(self, X, reset=True, gaps=True)
             rng = check_random_state(self.random_state)
             density = clone(NADE() if self.density is None else self.density)
@@ -147,12 +151,23 @@ class DensityImputer(PersistentTool, OneToOneFeatureMixin, TransformerMixin, Bas
             In the container of X.
         """
         check_is_fitted(self, "density_")
-        read(self, X, gaps=True)
+        X = as_frame(X)
+        kept = ~np.isnan(dense(read(self, X, gaps=True)))
         settings = {"n_particles": self.n_particles, "random_state": self._seed}
         if self.strategy == "draw" or self.n_draws == 1:
-            return self.density_.impute(X, **settings)
+            return self._as_wanted(self.density_.impute(X, **settings))
         draws = self.density_.impute(X, n_draws=self.n_draws, **settings)
-        return table_like(X, self.density_._container, self._centre(draws))
+        container = self.density_._container
+        if not isinstance(container, Schema):
+            draws = np.stack([container.to_numbers(draw) for draw in draws])
+        return self._as_wanted(table_like(X, container, self._centre(draws), kept))
+
+    def _as_wanted(self, filled: Any) -> Any:
+        """Return a frame in the library that `set_output` asks for: scikit-learn keeps no types."""
+        wanted = _get_output_config("transform", self)["dense"]
+        if frame_kind(filled) is None or wanted not in ("pandas", "polars"):
+            return filled
+        return to_library(filled, wanted)
 
     def _centre(self, draws: Array) -> Array:
         """Return the best guess (n, D) by draws (n_draws, n, D)."""

@@ -28,7 +28,8 @@ typedef struct {
     int32_t count;    /* levels of a categorical, components of a mixture; outputs beyond are not used */
     double unit;      /* counts: of a code of one; ordinal levels: half the distance of two codes */
     double floor;     /* smallest variance (Gaussian) or scale (Laplace, logistic) */
-    double low, high; /* codes of the lowest and the highest ordinal level */
+    double low, high; /* codes of the lowest and the highest ordinal level; log mass of what is no level, and of those
+                         that are (categorical) */
 } feature_spec;
 
 /* What a walk from feature to feature does with a code: keeps it, draws it, or keeps it and weighs it. */

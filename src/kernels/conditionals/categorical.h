@@ -1,13 +1,15 @@
-/* Categorical: raw are the logits of the levels; log p = z_x - log sum exp z. A level that is none has p = 0. */
+/* Categorical: raw are the logits of the levels; log p = high + z_x - log sum exp z. What is no level has log p = low,
+ * whatever raw is: exp(high) is the mass of all levels, exp(low) that of all else. */
 #ifndef FASTAR_CONDITIONALS_CATEGORICAL_H
 #define FASTAR_CONDITIONALS_CATEGORICAL_H
 
 #include "common.h"
 
-INLINE void categorical_feature(int with_gradient, int64_t K, int64_t P, const real *z, real code, real scale,
-                                real *logp, real *g) {
+INLINE void categorical_feature(int with_gradient, const feature_spec *f, int64_t P, const real *z, real code,
+                                real scale, real *logp, real *g) {
+    const int64_t K = f->count;
     if (!(code >= 0 && code < (real)K)) {
-        *logp = -(real)INFINITY;
+        *logp = (real)f->low;
         if (with_gradient)
             memset(g, 0, P * sizeof(real));
         return;
@@ -23,7 +25,7 @@ INLINE void categorical_feature(int with_gradient, int64_t K, int64_t P, const r
         sum += e;
     }
     const real total = vsum(sum);
-    *logp = z[x] - top - log_of(total);
+    *logp = (real)f->high + (z[x] - top - log_of(total));
     if (with_gradient) {
         for (int64_t k = 0; k < K; k++)
             g[k] *= -scale / total;
@@ -35,7 +37,7 @@ INLINE void categorical_feature(int with_gradient, int64_t K, int64_t P, const r
 INLINE void categorical_row(int with_gradient, int64_t count, int64_t P, const feature_spec *f, const real *raw,
                             const real *codes, real scale, real *logp, real *graw) {
     for (int64_t d = 0; d < count; d++)
-        categorical_feature(with_gradient, f[d].count, P, raw + d * P, codes[d], scale, logp + d,
+        categorical_feature(with_gradient, f + d, P, raw + d * P, codes[d], scale, logp + d,
                             with_gradient ? graw + d * P : NULL);
 }
 

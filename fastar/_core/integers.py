@@ -1,0 +1,90 @@
+"""Integers that float64 does not hold, kept exact as differences from an offset of their column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastar._core.parameters import Array
+
+LARGEST_EXACT = 2**53
+"""float64 tells whole numbers apart up to here."""
+
+Offsets = Sequence[int] | None
+"""What is taken from the values of each column; None of a table that needs none."""
+
+
+def find_offsets(table: Any) -> Offsets:
+    """Return the smallest value of each column (n, D) that float64 does not hold, 0 for others.
+
+    And 0 where even differences would be too large: levels stay integers, and densities round.
+    """
+    if not isinstance(table, np.ndarray) or table.dtype.kind not in "iu" or table.itemsize < 8:
+        return None
+    low, high = table.min(axis=0).tolist(), table.max(axis=0).tolist()
+    pairs = zip(low, high, strict=True)
+    found = tuple(
+        a if max(abs(a), abs(b)) > LARGEST_EXACT and b - a <= LARGEST_EXACT else 0 for a, b in pairs
+    )
+    return found if any(found) else None
+
+
+def subtract(values: Any, offsets: Offsets) -> Any:
+    """Return values (n, D) less the offsets: integers as int64, without rounding.
+
+    Objects become integers, or floats with NaN where None or NaN stands for a missing value.
+    """
+    if offsets is None or np.shape(values)[-1:] != (len(offsets),):
+        return values
+    if values.dtype.kind == "O":
+        columns = [_differences(c, k) for c, k in zip(values.T, offsets, strict=True)]
+        return np.array(columns).T
+    if values.dtype.kind not in "iu":
+        by: Array = np.array(offsets, values.dtype if values.dtype.kind == "f" else float)
+        return np.subtract(values, by)
+    # modulo 2**64, in which differences of less than 2**63 are exact
+    difference = values.astype(np.uint64) - _modular(offsets)
+    exact: Array = difference.view(np.int64)
+    return exact
+
+
+def _differences(column: Array, offset: int) -> list[Any]:
+    return [
+        np.nan if each is None or each != each else each - (offset if offset else 0)
+        for each in column
+    ]
+
+
+def add(values: Array, offsets: Offsets, dtype: Any) -> Array:
+    """Return values (n, D) plus the offsets as `dtype`; for integers the nearest in its range."""
+    dtype = np.dtype(dtype)
+    if offsets is None:
+        return cast(values, dtype)
+    if dtype.kind not in "iu":
+        more: Array = (values + np.array(offsets, float)).astype(dtype, copy=False)
+        return more
+    info, columns = np.iinfo(dtype), []
+    for column, offset in zip(values.T, offsets, strict=True):
+        low, high = info.min - offset, info.max - offset
+        inside = cast(column, np.int64)
+        inside = np.clip(inside, max(low, -(2**63)), min(high, 2**63 - 1))
+        columns.append((inside.astype(np.uint64) + _modular((offset,))).astype(dtype))
+    return np.stack(columns, axis=1)
+
+
+def _modular(offsets: Sequence[int]) -> Array:
+    return np.array([offset % 2**64 for offset in offsets], np.uint64)
+
+
+def cast(values: Array, dtype: Any) -> Array:
+    """Return values as `dtype`: for integers the nearest one in its range."""
+    dtype = np.dtype(dtype)
+    if dtype.kind in "iu" and values.dtype.kind == "f":
+        info = np.iinfo(dtype)
+        top = values.dtype.type(info.max)
+        if int(top) > info.max:  # the limit has no floating-point twin: take the one below
+            top = np.nextafter(top, values.dtype.type(0))
+        values = np.clip(np.rint(values), info.min, top)
+    return values.astype(dtype, copy=False)

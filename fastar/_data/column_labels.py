@@ -1,0 +1,40 @@
+"""How errors call columns and values: as the user does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastar._data.containers import Container
+from fastar._data.frames import Schema
+
+
+@dataclass(frozen=True)
+class ColumnLabels:
+    """What the user calls the columns of a table, and its values.
+
+    Parameters
+    ----------
+    container : Container or Schema
+        Of the table of `fit`.
+    names : sequence of str or None
+        Of the columns, if they have any.
+    """
+
+    container: Container | Schema
+    names: Any = None
+
+    def column(self, d: int) -> str:
+        """Return the name of a column, or its place."""
+        if isinstance(self.container, Schema):
+            return repr(self.container.names[d])
+        return str(d) if self.names is None else repr(self.names[d])
+
+    def value(self, d: int, number: Any) -> str:
+        """Return the value that a number of models stands for in a column."""
+        if isinstance(self.container, Schema):
+            return str(self.container.columns[d].value(number))
+        offset = (self.container.offsets or {d: 0})[d]
+        return str(int(number) + offset if offset and np.isfinite(number) else number)
