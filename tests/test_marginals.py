@@ -8,6 +8,7 @@ from common import COMPOSITIONS, DATA, DISCRETE, MODELS, ORDERS, fit, fitted, ma
 from fastar import Mixture
 from fastar._engine import particles
 from fastar._kernels._conditionals import OBSERVED, SAMPLED, WEIGHTED
+from fastar.conditionals import Categorical
 
 pytestmark = pytest.mark.kernels
 
@@ -130,7 +131,7 @@ def test_none_in_a_frame_is_integrated_out():
     X = DATA["categorical"](300, 3)
     frame = pd.DataFrame({name: np.array(list("abc"))[X[:, d]] for d, name in enumerate("xyz")})
     model, _ = fitted("NADE", "categorical", D=3, dtype="float64")
-    of_frame = fit(make("NADE", dtype="float64"), frame)
+    of_frame = fit(make(dtype="float64", distribution=Categorical("error")), frame)
     gaps = frame.head(10).copy()
     gaps.loc[:, "z"] = None
     known = model.log_marginal(np.c_[X[:10, :2], [np.nan] * 10], n_particles=1)

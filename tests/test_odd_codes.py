@@ -15,7 +15,7 @@ def kernel(kind, D, may_miss, K=3):
     features = np.zeros(D, _conditionals.FEATURE)
     features["kind"], features["count"] = _conditionals.KINDS.index(kind), K
     features["unit"] = features["floor"] = 1
-    features["high"] = K - 1
+    features["low"], features["high"] = (-np.inf, 0) if kind == "categorical" else (0, K - 1)
     return _conditionals.Kernel(features, 2, may_miss)
 
 

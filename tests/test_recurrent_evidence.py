@@ -29,7 +29,8 @@ def moved(model, seed=1, scale=0.7):
 
 def of_levels(cell="gru", D=4, K=3, **settings):
     X = np.random.default_rng(0).integers(0, K, (60, D))
-    return moved(fit(make(cell, dtype="float64", max_iter=1, **settings), X))
+    settings |= {"distribution": Categorical("error"), "max_iter": 1}
+    return moved(fit(make(cell, dtype="float64", **settings), X))
 
 
 def of_frames(frame, ends, F=2, **settings):

@@ -45,7 +45,7 @@ class Container:
             "csr" if sparse.issparse(X) else "array",
             checked.dtype.str,
             shape,
-            find_offsets(checked),
+            find_offsets(checked.reshape(len(checked), -1) if checked.ndim > 2 else checked),
         )
 
     def to_numbers(self, X: Any) -> Any:

@@ -179,7 +179,7 @@ def table_like(
         offsets = None if isinstance(container, Schema) else container.offsets
         table = replace(Container.of(X, given), offsets=offsets).wrap(values)
         if kept is not None and isinstance(table, np.ndarray):
-            np.copyto(table, given.reshape(table.shape), where=kept)
+            np.copyto(table, given.reshape(table.shape), where=kept.reshape(table.shape))
         return table
     schema = container if isinstance(container, Schema) else Schema.of(X)
     if kept is not None:  # categories that fit has not seen are kept, or were refused
