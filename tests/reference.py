@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 from scipy import stats
-from scipy.special import digamma, expit, gammaln, loggamma
+from scipy.special import digamma, expit, loggamma
 
 LOG_2PI = np.log(2 * np.pi)
 
@@ -217,6 +217,24 @@ class Mixture:
         return self.part.draw(own[:, 1:], d, noise[:, 1:], temperature)
 
 
+def stirling_remainder(z):
+    """Return log Gamma(z) - ((z - 1/2) log z - z + log(2 pi) / 2), by its series from 10 on."""
+    far = np.where(np.real(z) < 10, 10, z)
+    terms = [1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360]
+    series = sum(term / far ** (2 * k + 1) for k, term in enumerate(terms))
+    direct = loggamma(z) - (z - 0.5) * np.log(z) + z - LOG_2PI / 2
+    return np.where(np.real(z) < 10, direct, series)
+
+
+def deviance(a, b, difference):
+    """Return a log(a / b) + b - a, difference = a - b, by a series where they are near."""
+    v = difference / (a + b)
+    near = np.abs(np.real(v)) < 0.1
+    small = np.where(near, v, 0)
+    series = sum(small**k / k for k in range(3, 17, 2))
+    return np.where(near, v * difference + 2 * a * series, a * np.log(a / b) - difference)
+
+
 @dataclass
 class Poisson:
     """Counts x = code * unit of mean exp(raw), which is kept to e^-25 .. e^25."""
@@ -231,8 +249,10 @@ class Poisson:
         return np.rint(codes * self.unit)
 
     def log_prob(self, raw, codes):
-        x, log_mean = self.counts(codes), self.limited(raw[:, :, 0], 25)
-        return x * log_mean - np.exp(log_mean) - gammaln(x + 1)
+        x, mean = self.counts(codes), np.exp(self.limited(raw[:, :, 0], 25))
+        some = np.maximum(x, 1)
+        logp = -np.log(2 * np.pi * some) / 2 - stirling_remainder(some)
+        return np.where(x > 0, logp - deviance(some, mean, some - mean), -mean)
 
     def gradient(self, raw, codes):
         # beyond the limit it is the limit's, which leads back
@@ -280,15 +300,26 @@ class NegativeBinomial(Poisson):
     def log_prob(self, raw, codes):
         x, mean = self.counts(codes), np.exp(self.limited(raw[:, :, 0], 25))
         r = np.exp(self.limited(raw[:, :, 1], 15))
-        rising = loggamma(x + r) - loggamma(r) - loggamma(x + 1)
-        return rising + r * np.log(r / (r + mean)) + x * np.log(mean / (r + mean))
+        some = np.maximum(x, 1)
+        n, above = some + r, some - mean
+        by_n, by_x = deviance(n, r + mean, above), deviance(some, mean, above)
+        by_r = r * np.log(n / (r + mean))
+        ways = by_n - by_x, some * (np.log1p(r / some) - np.log1p(r / mean)) + by_r
+        first = np.maximum(np.real(by_n), np.real(by_x)) < np.real(r)
+        logp = np.where(first, *ways) + (np.log(r / n / some) - LOG_2PI) / 2
+        logp += stirling_remainder(n) - stirling_remainder(r) - stirling_remainder(some)
+        return np.where(x > 0, logp, -r * np.log1p(mean / r))
 
     def gradient(self, raw, codes):
         x, mean = self.counts(codes), np.exp(self.limited(raw[:, :, 0], 25))
         r = np.exp(self.limited(raw[:, :, 1], 15))
         by_mean = r * (x - mean) / (r + mean)
         by_r = digamma(x + r) - digamma(r) - np.log1p(mean / r) + (mean - x) / (r + mean)
-        return np.stack([by_mean, r * by_r], axis=2)
+        # digamma(x + r) - digamma(r) = sum_i 1 / (r + i) = x / r - sum_i i / (r (r + i)), i < x
+        i = np.arange(x.max(initial=0))
+        rest = np.where(i < x[:, :, None], i / (r[:, :, None] + i), 0).sum(axis=2)
+        large = deviance(r, r + mean, -mean) + (x - mean) * mean / (r + mean) - rest
+        return np.stack([by_mean, np.where((r < 10) | (mean > r), r * by_r, large)], axis=2)
 
     def moments(self, raw):
         mean, r = np.exp(self.limited(raw[0], 25)), np.exp(self.limited(raw[1], 15))

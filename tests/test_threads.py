@@ -113,6 +113,45 @@ def test_as_many_threads_as_anybody_asks_for_do_not_end_the_process(name):
     )
 
 
+FEW = """
+import sys, threading
+sys.path.insert(0, chr(46))
+from common import DATA, fit, make
+from fastar import Mixture
+from fastar._core import threads
+threads._WORTH_A_THREAD = 1
+start = threading.Thread.start
+def start_few(thread):
+    global left
+    if left == 0:
+        raise RuntimeError("can't start new thread")
+    left -= 1
+    start(thread)
+threading.Thread.start = start_few
+X = DATA["gaussian"](600, 3)
+members = [make("NADE", distribution="gaussian", random_state=seed) for seed in range(4)]
+left = LEFT
+model = fit(Mixture(members, n_jobs=4, random_state=0), X)
+left = LEFT
+print(*(member.theta_.tobytes().hex() for member in model.estimators_))
+print(model.score_samples(X).tobytes().hex())
+left = LEFT
+print(model.estimators_[0].set_params(n_jobs=4).sample(2000, random_state=0).tobytes().hex())
+"""
+
+
+@pytest.mark.parametrize("left", [0, 1, 2])
+def test_where_the_system_starts_few_threads_fewer_do_the_same(left):
+    # a mock: the system's own limit does not bind the superuser
+    assert run_python(FEW.replace("LEFT", str(left))) == run_python(FEW.replace("LEFT", "100"))
+
+
+def test_a_pool_raises_the_error_of_a_call():
+    for n_threads in (0, 2):
+        with pytest.raises(ZeroDivisionError), threads.ThreadPool(n_threads) as pool:
+            pool.map(lambda x: 1 // x, [1, 0, 2])
+
+
 def test_small_work_has_one_thread():
     assert useful_n_threads(8, 100) == 1
     assert useful_n_threads(8, 1e12) == 8

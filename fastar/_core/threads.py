@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from contextvars import copy_context
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, TypeVar
 
 import joblib
+
+Result = TypeVar("Result")
 
 _forked = False
 
@@ -52,3 +60,64 @@ def effective_n_threads(n_jobs: int | None) -> int:
 def useful_n_threads(n_threads: int, multiply_adds: float) -> int:
     """Return `n_threads`, or fewer when the work is too small to be shared."""
     return max(1, min(n_threads, int(multiply_adds / _WORTH_A_THREAD) + 1))
+
+
+class ThreadPool:
+    """As many threads as the system starts, up to n; where it starts none, calls run in this one.
+
+    Executors of the standard library raise where a thread cannot start, and may lose its call.
+    """
+
+    def __init__(self, n_threads: int) -> None:
+        self._calls: SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]] | None]
+        self._calls = SimpleQueue()
+        self._threads: list[Thread] = []
+        for _ in range(n_threads):
+            thread = Thread(target=self._work)
+            try:
+                thread.start()
+            except RuntimeError:
+                break
+            self._threads.append(thread)
+
+    def __enter__(self) -> ThreadPool:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for _ in self._threads:
+            self._calls.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def submit(self, call: Callable[..., Result], *arguments: Any) -> Future[Result]:
+        """Return the future of call(*arguments)."""
+        future: Future[Result] = Future()
+        if self._threads:
+            self._calls.put((future, call, arguments))
+            return future
+        copy_context().run(_run, future, call, arguments)
+        if isinstance(error := future.exception(), KeyboardInterrupt):
+            raise error
+        return future
+
+    def map(self, call: Callable[..., Result], *arguments: Iterable[Any]) -> list[Result]:
+        """Return the results of the calls, or raise the first error and leave out what can wait."""
+        futures = [self.submit(call, *each) for each in zip(*arguments, strict=True)]
+        try:
+            return [future.result() for future in futures]
+        finally:
+            for future in futures:
+                future.cancel()
+
+    def _work(self) -> None:
+        while (item := self._calls.get()) is not None:
+            _run(*item)
+
+
+def _run(future: Future[Any], call: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(call(*arguments))
+    except BaseException as error:
+        future.set_exception(error)

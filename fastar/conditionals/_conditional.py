@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
@@ -13,7 +12,7 @@ from fastar._core.inputs import MAY_MISS, Inputs
 from fastar._core.lazy import lazy, state_without_lazy
 from fastar._core.parameters import Array
 from fastar._core.schema import ArrayOf, Record, Rule, check_arrays
-from fastar._core.threads import useful_n_threads
+from fastar._core.threads import ThreadPool, useful_n_threads
 from fastar._data.table import Table
 from fastar._kernels import _conditionals, _uniforms
 
@@ -305,8 +304,8 @@ class Conditional(ABC):
             for i in range(n_blocks):
                 fill(i)
             return
-        with ThreadPoolExecutor(n_threads) as pool:  # NumPy draws without the interpreter's lock
-            list(pool.map(fill, range(n_blocks)))
+        with ThreadPool(n_threads) as pool:  # NumPy draws without the interpreter's lock
+            pool.map(fill, range(n_blocks))
 
 
 def whole_near(block: Array, radius: Array) -> tuple[Array, Array]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
-from scipy.special import expit, softmax
+from scipy.special import betainc, betaincc, expit, softmax
 
 from fastar._core.parameters import Array
 from fastar._core.schema import SMALLEST, ArrayOf, Maybe, Number, Rule, require
@@ -130,10 +130,22 @@ class NegativeBinomial(Count):
         excess = np.maximum(self._learnt["variance"] - mean, 1e-2 * mean)
         return np.stack([np.log(mean), np.clip(np.log(mean**2 / excess), -4, 8)], axis=1)
 
-    def _law(self, raw: Array) -> Any:
+    def _mean_and_r(self, raw: Array) -> tuple[Array, Array]:
         mean = np.exp(np.clip(raw[:, :, 0], -_LOG_MEAN_LIMIT, _LOG_MEAN_LIMIT))
-        r = np.exp(np.clip(raw[:, :, 1], -_LOG_R_LIMIT, _LOG_R_LIMIT))
+        return mean, np.exp(np.clip(raw[:, :, 1], -_LOG_R_LIMIT, _LOG_R_LIMIT))
+
+    def _law(self, raw: Array) -> Any:
+        mean, r = self._mean_and_r(raw)
         return stats.nbinom(r, r / (r + mean))
+
+    def distribution_params(self, raw: Array, codes: Array) -> dict[str, Array]:
+        """Return mean, variance, cdf (n, D) and quantiles (n, D, 3)."""
+        mean, r = self._mean_and_r(raw.astype(np.float64))
+        x, total = self.decode(codes), r + mean
+        # SciPy's law knows r / total alone, whose distance from 1 is rounded off where r is large
+        cdf = np.where(mean < r, betaincc(x + 1, r, mean / total), betainc(r, x + 1, r / total))
+        exact = {"mean": mean, "variance": mean + mean**2 / r, "cdf": cdf}
+        return super().distribution_params(raw, codes) | exact
 
 
 class LogisticMixture(Conditional):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, CancelledError, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, CancelledError, Future, wait
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from sklearn import config_context, get_config
 from sklearn.base import BaseEstimator
 
+from fastar._core.threads import ThreadPool
 from fastar._core.validation import unwrap_frozen
 from fastar._data.table import BLOCK_ROWS
 from fastar.callbacks import Checkpoint
@@ -97,8 +98,8 @@ def call_each(
         with config_context(**config):
             return call(place, view)
 
-    with ThreadPoolExecutor(n_workers) as pool:
-        return list(pool.map(call_as_here, range(len(views)), views))
+    with ThreadPool(n_workers) as pool:
+        return pool.map(call_as_here, range(len(views)), views)
 
 
 def fit_each(jobs: Mapping[int, tuple[Any, Any, dict[str, Any]]], n_threads: int) -> list[int]:
@@ -109,12 +110,12 @@ def fit_each(jobs: Mapping[int, tuple[Any, Any, dict[str, Any]]], n_threads: int
     After Ctrl-C those in training end with their best parameters so far, and those not begun are
     left out; where none had begun, KeyboardInterrupt is raised. The first error ends all of them.
     """
-    # Executors and not joblib, which on Ctrl-C leaves its threads to themselves and their results
+    # Threads and not joblib, which on Ctrl-C leaves its threads to themselves and their results
     # behind.
     stop = _stop.get() or Stop()
     shares, config, outer = _split_threads(n_threads, len(jobs)), get_config(), _places.get()
     futures: dict[int, Future[None]] = {}
-    with ThreadPoolExecutor(min(n_threads, len(jobs))) as pool:
+    with ThreadPool(min(n_threads, len(jobs))) as pool:
         try:
             for (place, job), share in zip(jobs.items(), shares, strict=True):
                 futures[place] = pool.submit(_fit, *job, share, stop, (*outer, place), config)

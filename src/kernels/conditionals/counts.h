@@ -10,26 +10,46 @@
 #define LOG_MEAN_LIMIT 25.0
 #define LOG_R_LIMIT 15.0
 
-/* From 10 on, Stirling's series is exact to 1e-14. */
+#define HALF_LOG_2PI 0.91893853320467274178
+
+/* From 10 on, the series below are exact to 1e-15; the probabilities of counts up to here are products. */
 #define STIRLING_FROM 10.0
 
-INLINE double log_gamma(double x) {
-    double product = 1;
-    for (; x < STIRLING_FROM; x++)
-        product *= x;
-    const double y = 1 / x, y2 = y * y;
-    return (x - 0.5) * log(x) - x + 0.91893853320467274178 +
-           y * (1. / 12 - y2 * (1. / 360 - y2 * (1. / 1260 - y2 * (1. / 1680 - y2 * (1. / 1188))))) - log(product);
+/* log Gamma(x) - ((x - 1/2) log x - x + log(2 pi) / 2). */
+INLINE double stirling_remainder(double x) {
+    double product = 1, at = x;
+    for (; at < STIRLING_FROM; at++)
+        product *= at;
+    const double y = 1 / at, y2 = y * y;
+    const double tail =
+        y * (1. / 12 - y2 * (1. / 360 - y2 * (1. / 1260 - y2 * (1. / 1680 - y2 * (1. / 1188 - y2 * (691. / 360360))))));
+    return at == x ? tail : tail + (at - 0.5) * log(at) - (x - 0.5) * log(x) - (at - x) - log(product);
 }
 
-/* The derivative of log_gamma. */
+/* log x - 1 / (2 x) - digamma(x), from STIRLING_FROM on. */
+INLINE double digamma_tail(double x) {
+    const double y = 1 / x, y2 = y * y;
+    return y2 * (1. / 12 - y2 * (1. / 120 - y2 * (1. / 252 - y2 * (1. / 240 - y2 * (1. / 132 - y2 * (691. / 32760))))));
+}
+
+/* The derivative of Gamma's logarithm. */
 INLINE double digamma(double x) {
     double sum = 0;
     for (; x < STIRLING_FROM; x++)
         sum += 1 / x;
-    const double y = 1 / x, y2 = y * y;
-    return log(x) - 0.5 * y - y2 * (1. / 12 - y2 * (1. / 120 - y2 * (1. / 252 - y2 * (1. / 240 - y2 * (1. / 132))))) -
-           sum;
+    return log(x) - 0.5 / x - digamma_tail(x) - sum;
+}
+
+/* D(a, b) = a log(a / b) + b - a, difference = a - b, by a series where a is near b (C. Loader, "Fast and accurate
+ * computation of binomial probabilities", 2000). */
+INLINE double deviance(double a, double b, double difference) {
+    const double v = difference / (a + b), v2 = v * v;
+    if (!(v2 < 0.01))
+        return a * log(a / b) - difference;
+    double series = 0; /* atanh(v) / v - 1 */
+    for (int k = 15; k >= 3; k -= 2)
+        series = v2 * (1. / k + series);
+    return v * (difference + 2 * a * series);
 }
 
 /* NaN goes through. */
@@ -45,6 +65,44 @@ INLINE int is_no_count(int with_gradient, int64_t P, double x, real *logp, real 
     return 1;
 }
 
+/* log p(x), free of terms that outweigh it: Gamma's logarithms would cancel where x or r is large. */
+INLINE double poisson_log_prob(double x, double mean) {
+    if (x <= STIRLING_FROM) {
+        double product = 1;
+        for (int i = 0; i < x; i++)
+            product *= mean / (i + 1);
+        return log(product) - mean;
+    }
+    return -0.5 * log(x) - HALF_LOG_2PI - stirling_remainder(x) - deviance(x, mean, x - mean);
+}
+
+INLINE double negative_binomial_log_prob(double x, double mean, double r) {
+    const double success = mean / (r + mean);
+    if (x <= STIRLING_FROM) {
+        double product = 1;
+        for (int i = 0; i < x; i++)
+            product *= (r + i) * success / (i + 1);
+        return log(product) - r * log1p(mean / r);
+    }
+    /* n log(n / (r + mean)) - x log(x / mean) in two ways, the one good for large r, the other for small */
+    const double n = x + r, above = x - mean;
+    const double by_n = deviance(n, r + mean, above), by_x = deviance(x, mean, above);
+    const double at_x = x * log1p(r / x), at_mean = x * log1p(r / mean);
+    const double by_r = above < 0 ? -r * log1p(-above / n) : r * log1p(above / (r + mean));
+    const double exponent =
+        fmax(by_n, by_x) < fmax(at_mean, fmax(at_x, fabs(by_r))) ? by_n - by_x : at_x - at_mean + by_r;
+    return exponent + 0.5 * log(r / n / x) - HALF_LOG_2PI + stirling_remainder(n) - stirling_remainder(r) -
+           stirling_remainder(x);
+}
+
+/* d log p(x) / d log r. */
+INLINE double negative_binomial_slope(double x, double mean, double r) {
+    const double n = x + r, share = r / (r + mean);
+    if (r >= STIRLING_FROM)
+        return 0.5 * x / n + r * (digamma_tail(r) - digamma_tail(n)) - share * deviance(r + mean, n, mean - x);
+    return r * (digamma(n) - digamma(r) - log1p(mean / r)) + share * (mean - x);
+}
+
 INLINE void poisson_row(int with_gradient, int64_t count, int64_t P, const feature_spec *f, const real *raw,
                         const real *codes, real scale, real *logp, real *graw) {
     for (int64_t d = 0; d < count; d++) {
@@ -52,7 +110,7 @@ INLINE void poisson_row(int with_gradient, int64_t count, int64_t P, const featu
         if (is_no_count(with_gradient, P, x, logp + d, with_gradient ? graw + d * P : NULL))
             continue;
         const double mean = limited_exp(raw[d * P], LOG_MEAN_LIMIT);
-        logp[d] = (real)(x * log(mean) - mean - log_gamma(x + 1));
+        logp[d] = (real)poisson_log_prob(x, mean);
         if (with_gradient)
             graw[d * P] = scale * (real)(x - mean);
     }
@@ -67,11 +125,10 @@ INLINE void negative_binomial_row(int with_gradient, int64_t count, int64_t P, c
         if (is_no_count(with_gradient, P, x, logp + d, with_gradient ? graw + d * P : NULL))
             continue;
         const double mean = limited_exp(raw[d * P], LOG_MEAN_LIMIT), r = limited_exp(raw[d * P + 1], LOG_R_LIMIT);
-        const double log_failure = -log1p(mean / r), log_success = -log1p(r / mean);
-        logp[d] = (real)(log_gamma(x + r) - log_gamma(r) - log_gamma(x + 1) + r * log_failure + x * log_success);
+        logp[d] = (real)negative_binomial_log_prob(x, mean, r);
         if (with_gradient) {
             graw[d * P] = scale * (real)(r * (x - mean) / (r + mean));
-            graw[d * P + 1] = scale * (real)(r * (digamma(x + r) - digamma(r) + log_failure + (mean - x) / (r + mean)));
+            graw[d * P + 1] = scale * (real)negative_binomial_slope(x, mean, r);
         }
     }
     if (with_gradient)
@@ -86,8 +143,8 @@ INLINE void negative_binomial_row(int with_gradient, int64_t count, int64_t P, c
 
 /* p(k + 1) / p(k) = (k * slope + start) / (k + 1) of either kind; both rise to `mode` and then fall. */
 typedef struct {
-    double slope, start, mode;
-    double rate, r; /* p(k) is as rate^k / k! for r = 0, or as Gamma(k + r) rate^k / k! */
+    double slope, start, mode, mean;
+    double r; /* 0 of a Poisson */
 } count_law;
 
 INLINE count_law law_of(int kind, const real *raw) {
@@ -96,12 +153,11 @@ INLINE count_law law_of(int kind, const real *raw) {
         return (count_law){0, mean, fmin(floor(mean), LARGEST_COUNT), mean, 0};
     const double r = limited_exp(raw[1], LOG_R_LIMIT), success = mean / (r + mean);
     const double mode = r > 1 ? fmin(floor((r - 1) / r * mean), LARGEST_COUNT) : 0 * mean;
-    return (count_law){success, r * success, mode, success, r};
+    return (count_law){success, r * success, mode, mean, r};
 }
 
-/* log p(k), but for a constant. */
 INLINE double log_mass(count_law law, double k) {
-    return k * log(law.rate) - log_gamma(k + 1) + (law.r > 0 ? log_gamma(k + law.r) : 0);
+    return law.r > 0 ? negative_binomial_log_prob(k, law.mean, law.r) : poisson_log_prob(k, law.mean);
 }
 
 INLINE double raised(double ratio, double power) { return power == 1 ? ratio : pow(ratio, power); }
