@@ -106,7 +106,8 @@ def members_scores(model, X):
 @every_variant
 def test_probabilities_of_all_states_sum_to_one(variant, conditional, markov_order):
     D = 5
-    settings = {"distribution": conditional, "markov_order": markov_order, "dtype": "float64"}
+    settings = {"distribution": distribution(conditional, D), "markov_order": markov_order}
+    settings["dtype"] = "float64"
     model = shaken(masked(variant, **settings, order="random"), DATA[conditional](60, D))
     assert np.exp(model.score_samples(states(conditional, D))).sum() == pytest.approx(1, abs=1e-12)
 
@@ -130,7 +131,8 @@ def test_a_density_is_the_mean_of_those_of_all_sets_of_masks(variant, conditiona
 def test_features_scores_are_ratios_of_the_probabilities_of_prefixes(conditional, members):
     D = 4
     X = DATA[conditional](60, D)
-    settings = {"distribution": conditional, "order": "random", "dtype": "float64"}
+    settings = {"distribution": distribution(conditional, D), "order": "random"}
+    settings["dtype"] = "float64"
     model = shaken(masked((2, members), **settings), X)
     rows, order = states(conditional, D), model.order_
     p = np.exp(model.score_samples(rows))
