@@ -295,7 +295,7 @@ def to_json(name: str, value: Any) -> Any:
     if name == "callbacks" or isinstance(value, np.random.RandomState):
         return None  # neither describes the fitted model
     if isinstance(value, conditionals.Conditional):
-        return {"name": value.name, **value.settings()}
+        return conditional_to_json(value)
     if name in ("distribution", "inputs") and isinstance(value, list | tuple):
         return {"list": [to_json(name, each) for each in value]}
     if name == "distribution" and isinstance(value, dict):

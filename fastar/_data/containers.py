@@ -40,13 +40,14 @@ class Container:
     @classmethod
     def of(cls, X: Any, checked: Any) -> Container:
         """Return the container of X; checked: X as scikit-learn's validation returned it."""
-        shape = checked.shape[1:] if checked.ndim > 2 else None
-        return cls(
-            "csr" if sparse.issparse(X) else "array",
-            checked.dtype.str,
-            shape,
-            find_offsets(checked.reshape(len(checked), -1) if checked.ndim > 2 else checked),
-        )
+        rows = checked.reshape(len(checked), -1) if checked.ndim > 2 else checked
+        return cls.like(X, checked, find_offsets(rows))
+
+    @classmethod
+    def like(cls, X: Any, array: Any, offsets: Offsets) -> Container:
+        """Return the container of X with these offsets; array: X as an array or CSR matrix."""
+        shape = array.shape[1:] if array.ndim > 2 else None
+        return cls("csr" if sparse.issparse(X) else "array", array.dtype.str, shape, offsets)
 
     def to_numbers(self, X: Any) -> Any:
         """Return a table as models see it, whose numbers float64 holds."""

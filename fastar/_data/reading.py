@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from numbers import Integral
 from typing import Any
 
@@ -66,7 +65,7 @@ def read(
             f"{name} must be a DataFrame as in fit, where column {known.names[place]!r} had "
             f"categories. Got {type(X).__name__} instead."
         )
-    X = _exact_integers(X, known)
+    X = _exact_integers(X)
     checked = validate_data(
         estimator,
         X,
@@ -104,7 +103,7 @@ def is_ragged_list(X: Any) -> bool:
     )
 
 
-def _exact_integers(X: Any, known: Any) -> Any:
+def _exact_integers(X: Any) -> Any:
     """Return objects that are all int as such: through float64 they would lose digits."""
     if not isinstance(X, np.ndarray) or X.dtype != object:
         return X
@@ -177,7 +176,7 @@ def table_like(
     if kind is None:
         given = X if sparse.issparse(X) else np.asarray(X)
         offsets = None if isinstance(container, Schema) else container.offsets
-        table = replace(Container.of(X, given), offsets=offsets).wrap(values)
+        table = Container.like(X, given, offsets).wrap(values)
         if kept is not None and isinstance(table, np.ndarray):
             np.copyto(table, given.reshape(table.shape), where=kept.reshape(table.shape))
         return table

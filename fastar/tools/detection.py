@@ -312,10 +312,13 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
 def _scores(density: Any, method: str, X: Any) -> Array:
     """Return what a density says of rows; -inf of those with a value outside its support."""
     X = as_frame(X)
-    impossible = _impossible(density, X)
-    if not impossible.any():
+    try:
         whole: Array = getattr(density, method)(X)
         return whole
+    except ValueError:
+        impossible = _impossible(density, X)
+        if not impossible.any():
+            raise
     rows = np.flatnonzero(~impossible)
     scores = np.full(len(impossible), -np.inf)
     if method == "score_features":
