@@ -73,7 +73,7 @@ class Composition:
         if self.conditional.zero_init_output:
             for name in self.network.output_weights:
                 params[name][...] = 0
-        params["b"][...] = self.conditional.constant(table, weight)
+        params["b"].reshape(-1)[...] = self.conditional.constant(table, weight)
 
     def check(self, block: Any, first: int) -> None:
         """Raise ValueError where a block from example `first` on leaves the support.

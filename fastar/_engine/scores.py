@@ -17,8 +17,8 @@ _BLOCK_OUTPUTS, _LEAST_ROWS = 1 << 24, 32
 
 def _coded_blocks(model: Composition, table: Examples) -> Iterator[tuple[slice, Any, Array | None]]:
     """Yield (rows, codes, context) of a table whose values lie in the support."""
-    numbers = model.n_features * model.network.n_outputs
-    for where, block in table.blocks(max(_LEAST_ROWS, _BLOCK_OUTPUTS // numbers)):
+    rows = max(_LEAST_ROWS, _BLOCK_OUTPUTS // model.network.n_outputs)
+    for where, block in table.blocks(rows):
         model.check(block, where.start)
         yield where, model.codes(block), table.context(where)
 

@@ -95,7 +95,7 @@ class StepwiseConditional:
         return Steps.of(self.conditional.encode(block.values, dtype), block.lengths)
 
     def constant(self, table: SequenceTable, weight: Array) -> Array:
-        """Return the raw outputs (F, P) of the best constant model, or a good one."""
+        """Return the raw outputs of the best constant model, or a good one."""
         return self.conditional.constant(*table.steps(weight))
 
     def distribution_params(self, raw: Array, steps: Steps) -> Any:
@@ -111,7 +111,7 @@ class StepwiseConditional:
     def gradient(
         self, raw: Array, steps: Steps, scale: Array, n_threads: int
     ) -> tuple[Array, Array]:
-        """Return the sums (n,), and scale[sequence] times the gradient by raw (N, F, P)."""
+        """Return the sums (n,), and scale[sequence] times the gradient by raw (N, sum of P)."""
         total, graw = self.conditional.gradient(raw, steps.codes, scale[steps.sequence], n_threads)
         return steps.sums(total), graw
 
@@ -176,7 +176,7 @@ class LabelConditional(StepwiseConditional):
         )
 
     def constant(self, table: SequenceTable, weight: Array) -> Array:
-        """Return the raw outputs (1, P) of the best constant model."""
+        """Return the raw outputs (P,) of the best constant model."""
         assert isinstance(table, LabelledTable)
         return self.conditional.constant(*table.of_labels(weight))
 
@@ -186,7 +186,7 @@ class LabelConditional(StepwiseConditional):
         return self.logits(raw[n:])[np.argsort(steps.sequence[n:], kind="stable")]
 
     def logits(self, raw: Array) -> Array:
-        """Return float64 logits (N, K) of raw outputs (N, 1, P), 0 for a Bernoulli's first."""
-        z = raw[:, 0].astype(np.float64)
+        """Return float64 logits (N, K) of raw outputs (N, P), 0 for a Bernoulli's first."""
+        z = raw.astype(np.float64)
         is_binary = isinstance(self.conditional, Bernoulli)
         return np.column_stack([np.zeros(len(z)), z]) if is_binary else z

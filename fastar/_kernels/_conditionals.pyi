@@ -16,6 +16,7 @@ class Kernel:
     """The compiled side of a table's conditionals."""
 
     n_noise: int
+    output_offsets: NDArray[np.int64]
 
     def __init__(self, features: NDArray[Any], n_noise: int, may_miss: bool) -> None: ...
     def log_prob(
@@ -26,7 +27,7 @@ class Kernel:
     def gradient(
         self, raw: NDArray[Any], codes: NDArray[Any], scale: NDArray[Any], n_threads: int
     ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return the row sums of logp (n,) and scale[r] * d logp / d raw (n, D, P)."""
+        """Return the row sums of logp (n,) and scale[r] * d logp / d raw (n, sum P)."""
 
     def draw(self, dtype: DTypeLike, temperature: float) -> object:
         """Return the capsule with which a network draws values; it keeps this object."""

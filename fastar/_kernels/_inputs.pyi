@@ -7,7 +7,11 @@ from numpy.typing import NDArray
 Changes = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]
 
 def changes(
-    codes: NDArray[Any], input_flags: NDArray[Any], n_inputs: int, markov_order: int, n_threads: int
+    codes: NDArray[Any],
+    input_flags: NDArray[Any],
+    offsets: NDArray[Any],
+    markov_order: int,
+    n_threads: int,
 ) -> Changes:
     """Return (count, at, row, value): the first count[r] entries of row r are its changes."""
 

@@ -11,8 +11,8 @@ Listed = tuple[Array, Array, Array]
 
 ACTIVATIONS: Final[tuple[str, ...]]
 
-def sample_block(dtype: DTypeLike, n_features: int) -> int:
-    """Return how many features a block of `sample` should have."""
+def sample_blocks(dtype: DTypeLike, outputs: Array) -> Array:
+    """Return the first feature of each block of `sample`, and D: int64 (blocks + 1,)."""
 
 class Staircase:
     """Which columns each row of a weight matrix reaches, and which rows reach each column."""
@@ -98,14 +98,14 @@ def sample(
     held: Array | None,
     codes: Array,
     weight: Array | None,
-    block: int,
+    begin: Array,
     input_flags: Array,
-    n_inputs: int,
+    inputs: Array,
     edges: Sequence[Any],
     biases: Sequence[Array],
     finals: Sequence[Array],
     feature: Array,
-    n_outputs: int,
+    outputs: Array,
     activation: int,
     n_threads: int,
 ) -> None:

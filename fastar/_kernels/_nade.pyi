@@ -20,6 +20,7 @@ def forward(
     W: NDArray[Any],
     V: NDArray[Any],
     b: NDArray[Any],
+    outputs: NDArray[Any],
     rho: NDArray[Any] | None,
     initial: NDArray[Any],
     raw: NDArray[Any],
@@ -27,12 +28,13 @@ def forward(
     binary_inputs: bool,
     n_threads: int,
 ) -> State:
-    """Write raw (n, D, P); return the state of the hidden units that `backward` needs."""
+    """Write raw (n, outputs[D]); return the state of the hidden units that `backward` needs."""
 
 def backward(
     changes: Changes,
     W: NDArray[Any],
     V: NDArray[Any],
+    outputs: NDArray[Any],
     rho: NDArray[Any] | None,
     state: State,
     graw: NDArray[Any],
@@ -51,11 +53,12 @@ def sample(
     codes: NDArray[Any],
     weight: NDArray[Any] | None,
     input_flags: NDArray[Any],
-    n_inputs: int,
+    input_offsets: NDArray[Any],
     markov_order: int,
     W: NDArray[Any],
     V: NDArray[Any],
     b: NDArray[Any],
+    outputs: NDArray[Any],
     rho: NDArray[Any] | None,
     initial: NDArray[Any],
     shift: NDArray[Any] | None,

@@ -10,6 +10,7 @@ import numpy as np
 
 from fastar._core.inputs import MAY_MISS, Inputs
 from fastar._core.lazy import lazy, state_without_lazy
+from fastar._core.offsets import offsets_of
 from fastar._core.parameters import Array
 from fastar._core.schema import ArrayOf, Record, Rule, check_arrays
 from fastar._core.threads import ThreadPool, useful_n_threads
@@ -201,9 +202,9 @@ class Conditional(ABC):
     # ---- what networks need to know
 
     @property
-    @abstractmethod
-    def n_outputs(self) -> int:
-        """P, raw outputs of a feature."""
+    def output_offsets(self) -> Array:
+        """Where the raw outputs of each feature begin, and the end of the last: (D + 1,)."""
+        return self.kernel.output_offsets
 
     @property
     def n_levels(self) -> Array:
@@ -217,22 +218,25 @@ class Conditional(ABC):
         return self._inputs(flags.astype(np.uint8), self.binary_inputs)
 
     def _inputs(self, flags: Array, binary_inputs: bool) -> Inputs:
-        # the last row of every feature is what a missing value adds
-        n_inputs = int(self.n_levels.max()) + bool(self.missing.any())
-        return Inputs(n_inputs, flags, binary_inputs)
+        # the last row of a feature that may be missing is what its missing value adds
+        return Inputs(offsets_of(self.n_levels + self.missing), flags, binary_inputs)
 
     @abstractmethod
     def constant(self, table: Table, weight: Array) -> Array:
-        """Return the raw outputs (D, P) of the best constant model, or a good one."""
+        """Return the raw outputs (sum of P,) of the best constant model, or a good one."""
 
     # ---- densities
 
     @abstractmethod
     def distribution_params(self, raw: Array, codes: Array) -> Any:
-        """Return the distributions that raw outputs (n, D, P) describe, as `conditionals` has them.
+        """Return the distributions that raw outputs (n, sum of P) describe, by feature.
 
         codes (n, D): the values at which densities evaluate their CDF.
         """
+
+    def _by_feature(self, raw: Array) -> Array:
+        """Return raw outputs (n, D P) as float64 (n, D, P), of features that have as many."""
+        return raw.reshape(len(raw), self.n_features, -1).astype(np.float64)
 
     def features(self) -> Array:
         """Return the record of each feature (D,) for the kernels."""

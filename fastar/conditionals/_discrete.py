@@ -11,6 +11,7 @@ from scipy.special import expit, softmax
 
 from fastar._core.integers import LARGEST_EXACT
 from fastar._core.lazy import lazy
+from fastar._core.offsets import common_width
 from fastar._core.parameters import Array
 from fastar._core.schema import ArrayOf, Maybe, OneOf, Rule, Whole, require
 from fastar._data.table import Table
@@ -34,7 +35,6 @@ class Bernoulli(Conditional):
     """
 
     name = "bernoulli"
-    n_outputs = 1
     support = "0 or 1"
     binary_inputs = True
 
@@ -69,11 +69,11 @@ class Bernoulli(Conditional):
         edge = min(0.5 / (weight.sum() + 1), 0.01)
         p = np.clip(weighted_mean(table, weight, lambda block: block), edge, 1 - edge)
         log_odds: Array = np.log(p / (1 - p))
-        return log_odds[:, None]
+        return log_odds
 
     def distribution_params(self, raw: Array, codes: Array) -> Array:
         """Return probabilities of one (n, D)."""
-        probability: Array = expit(raw[:, :, 0], dtype=np.float64)
+        probability: Array = expit(raw, dtype=np.float64)
         return probability
 
 
@@ -196,11 +196,6 @@ class Categorical(Conditional):
             return levels.dtype
         return super().value_dtype
 
-    @property
-    def n_outputs(self) -> int:
-        """The largest number of levels."""
-        return int(self.n_levels.max())
-
     def features(self) -> Array:
         """Return what the compiled side knows of each feature (D,)."""
         features = self._features(count=self.n_levels)
@@ -277,29 +272,29 @@ class Categorical(Conditional):
         """Return the log of each level's share."""
         shares = self._level_mass(table, weight)
         # a level without weight gets half of the smallest share
-        known = np.arange(self.n_outputs) < self.n_levels[:, None]
         least = shares[shares > 0].min() if shares.any() else 1.0
-        shares = np.where(known & (shares == 0), least / 2, shares)
-        return np.where(known, np.log(np.where(known, shares, 1) / weight.sum()), 0)
+        log_share: Array = np.log(np.where(shares == 0, least / 2, shares) / weight.sum())
+        return log_share
 
     def _level_mass(self, table: Table, weight: Array) -> Array:
-        """Return the weight (D, K) of the rows that have each level."""
-        mass_of = np.zeros((self.n_features, self.n_outputs))
-        features = np.broadcast_to(np.arange(self.n_features), (1, self.n_features))
+        """Return the weight (sum of K,) of the rows that have each level."""
+        first = self.output_offsets
+        mass_of = np.zeros(first[-1])
         for where, block in table.blocks():
             there = ~self._no_level(block)
-            d = np.broadcast_to(features, block.shape)[there]
+            level = (self._positions(block) + first[:-1])[there]
             mass = np.broadcast_to(weight[where][:, None], block.shape)[there]
-            np.add.at(mass_of, (d, self._positions(block)[there]), mass)
+            np.add.at(mass_of, level, mass)
         return mass_of
 
-    def distribution_params(self, raw: Array, codes: Array) -> Array:
-        """Return probabilities (n, D, K); levels that a column does not have get zero.
+    def distribution_params(self, raw: Array, codes: Array) -> Array | list[Array]:
+        """Return probabilities (n, D, K), or a list of (n, K) by feature where K differs.
 
         They sum to one less what is left for other values.
         """
-        beyond = np.arange(raw.shape[2]) >= self.n_levels[:, None]
-        masked = np.where(beyond, -np.inf, raw.astype(np.float64))
-        probability: Array = softmax(masked, axis=2)
-        seen: Array = probability[:, :, : self.n_outputs] * (1 - self._other[:, None])
-        return seen
+        known = 1 - self._other
+        if common_width(self.output_offsets) is not None:
+            probability: Array = softmax(self._by_feature(raw), axis=2) * known[:, None]
+            return probability
+        by_feature = np.split(raw.astype(np.float64), self.output_offsets[1:-1], axis=1)
+        return [softmax(z, axis=1) * mass for z, mass in zip(by_feature, known, strict=True)]

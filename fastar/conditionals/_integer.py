@@ -89,7 +89,7 @@ class Count(Conditional):
 
     def distribution_params(self, raw: Array, codes: Array) -> dict[str, Array]:
         """Return mean, variance, cdf (n, D) and quantiles (n, D, 3)."""
-        law = self._law(raw.astype(np.float64))
+        law = self._law(self._by_feature(raw))
         return {
             "mean": law.mean(),
             "variance": law.var(),
@@ -105,11 +105,10 @@ class Poisson(Count):
     """exp(-m) m^x / x!, m = exp(z), for counts."""
 
     name = "poisson"
-    n_outputs = 1
 
     def constant(self, table: Table, weight: Array) -> Array:
         """Return the log of each column's mean, kept away from 0."""
-        return np.log(np.maximum(self._learnt["mean"], 1e-3))[:, None]
+        return np.log(np.maximum(self._learnt["mean"], 1e-3))
 
     def _law(self, raw: Array) -> Any:
         return stats.poisson(np.exp(np.clip(raw[:, :, 0], -_LOG_MEAN_LIMIT, _LOG_MEAN_LIMIT)))
@@ -122,13 +121,12 @@ class NegativeBinomial(Count):
     """
 
     name = "negative_binomial"
-    n_outputs = 2
 
     def constant(self, table: Table, weight: Array) -> Array:
         """Return mean and dispersion by each column's moments."""
         mean = np.maximum(self._learnt["mean"], 1e-3)
         excess = np.maximum(self._learnt["variance"] - mean, 1e-2 * mean)
-        return np.stack([np.log(mean), np.clip(np.log(mean**2 / excess), -4, 8)], axis=1)
+        return np.stack([np.log(mean), np.clip(np.log(mean**2 / excess), -4, 8)], axis=1).ravel()
 
     def _mean_and_r(self, raw: Array) -> tuple[Array, Array]:
         mean = np.exp(np.clip(raw[:, :, 0], -_LOG_MEAN_LIMIT, _LOG_MEAN_LIMIT))
@@ -140,7 +138,7 @@ class NegativeBinomial(Count):
 
     def distribution_params(self, raw: Array, codes: Array) -> dict[str, Array]:
         """Return mean, variance, cdf (n, D) and quantiles (n, D, 3)."""
-        mean, r = self._mean_and_r(raw.astype(np.float64))
+        mean, r = self._mean_and_r(self._by_feature(raw))
         x, total = self.decode(codes), r + mean
         # SciPy's law knows r / total alone, whose distance from 1 is rounded off where r is large
         cdf = np.where(mean < r, betaincc(x + 1, r, mean / total), betainc(r, x + 1, r / total))
@@ -282,11 +280,6 @@ class LogisticMixture(Conditional):
         return steps * self.step
 
     @property
-    def n_outputs(self) -> int:
-        """Three for each component."""
-        return 3 * self.n_components
-
-    @property
     def _unit(self) -> Array:
         """Half the distance of two codes, which are in units of the column's deviation."""
         return 0.5 / self._learnt["spread"]
@@ -340,7 +333,7 @@ class LogisticMixture(Conditional):
         log_weight, mean, width = spread_components(codes, self.n_components, unit / 2)
         # a logistic density of scale b is as wide as a Gaussian of deviation 1.8 b
         s = np.log(np.maximum(width, unit[:, None] / 2) / 1.8)
-        return np.concatenate([log_weight, mean, s], axis=1)
+        return np.concatenate([log_weight, mean, s], axis=1).ravel()
 
     def distribution_params(self, raw: Array, codes: Array) -> dict[str, Array]:
         """Return the mixture before it is discretised, and its CDF at the level.
@@ -348,8 +341,7 @@ class LogisticMixture(Conditional):
         weights, means, scales (n, D, K) of its components; mean (n, D) of them; cdf (n, D), the
         mass up to and including the level.
         """
-        K = self.n_components
-        z, mean, s = np.split(raw[:, :, : 3 * K].astype(np.float64), 3, axis=2)
+        z, mean, s = np.split(self._by_feature(raw), 3, axis=2)
         unit = self._unit[:, None]
         weight, scale = softmax(z, axis=2), np.exp(s) + 2 * unit * self.scale_floor
         cdf = (weight * expit((codes[:, :, None] + unit - mean) / scale)).sum(axis=2)

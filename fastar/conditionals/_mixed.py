@@ -10,6 +10,7 @@ import numpy as np
 from fastar._core.inputs import Inputs
 from fastar._core.integers import cast
 from fastar._core.lazy import lazy
+from fastar._core.offsets import positions
 from fastar._core.parameters import Array
 from fastar._core.schema import EntryError, Listed, Rule, inside
 from fastar._data.table import Table
@@ -165,11 +166,6 @@ class Mixed(Conditional):
         return out
 
     @property
-    def n_outputs(self) -> int:
-        """The largest number of outputs."""
-        return max(group.n_outputs for group, _ in self.groups)
-
-    @property
     def n_levels(self) -> Array:
         """Return how many rows of input weights each feature (D,) uses when it is there."""
         return self._of_features(lambda group: group.n_levels)
@@ -181,10 +177,10 @@ class Mixed(Conditional):
         return self._inputs(flags, all(group.binary_inputs for group, _ in self.groups))
 
     def constant(self, table: Table, weight: Array) -> Array:
-        """Return the raw outputs (D, P) of good constant models."""
-        out = np.zeros((self.n_features, self.n_outputs))
+        """Return the raw outputs (sum of P,) of good constant models."""
+        out = np.zeros(self.output_offsets[-1])
         for group, d in self.groups:
-            out[d, : group.n_outputs] = group.constant(table.columns(d), weight)
+            out[positions(self.output_offsets, d)] = group.constant(table.columns(d), weight)
         return out
 
     def features(self) -> Array:
@@ -203,13 +199,13 @@ class Mixed(Conditional):
         """Return the distributions of each feature, without the axis of features."""
         out: list[Any] = [None] * self.n_features
         for group, d in self.groups:
-            said = group.distribution_params(raw[:, d], codes[:, d])
+            own = raw[:, positions(self.output_offsets, d)]
+            said = group.distribution_params(own, codes[:, d])
             for place, feature in enumerate(d):
-                out[feature] = (
-                    {key: value[:, place] for key, value in said.items()}
-                    if isinstance(said, dict)
-                    else said[:, place]
-                )
+                if isinstance(said, dict):
+                    out[feature] = {key: value[:, place] for key, value in said.items()}
+                else:
+                    out[feature] = said[place] if isinstance(said, list) else said[:, place]
         return out
 
 

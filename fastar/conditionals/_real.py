@@ -173,15 +173,13 @@ class Standardised(Conditional):
 class Single(Standardised):
     """Base of one density a feature: raw = (mu, s)."""
 
-    n_outputs = 2
-
     def features(self) -> Array:
         """Return the record of each feature (D,) for the kernels."""
         return self._features(floor=self._floor)
 
     def constant(self, table: Table, weight: Array) -> Array:
         """Return mean 0 and variance 1."""
-        return np.tile([0.0, self._log_scale_of_variance(1.0)], (self.n_features, 1))
+        return np.tile([0.0, self._log_scale_of_variance(1.0)], self.n_features)
 
     @abstractmethod
     def _log_scale_of_variance(self, variance: Any) -> Any:
@@ -194,7 +192,7 @@ class Single(Standardised):
 
     def distribution_params(self, raw: Array, codes: Array) -> dict[str, Array]:
         """Return mean, variance, cdf (n, D) and quantiles (n, D, 3) in the user's units."""
-        mean, s = raw[:, :, 0].astype(np.float64), raw[:, :, 1].astype(np.float64)
+        mean, s = np.moveaxis(self._by_feature(raw), 2, 0)
         variance = self._variance(s)
         quantiles = self._quantile(np.array(QUANTILES)) * np.sqrt(variance)[:, :, None]
         return {
@@ -307,11 +305,6 @@ class LocationMixture(Standardised):
         check_components(self, self.n_components)
         return super()._learn(table, weight)
 
-    @property
-    def n_outputs(self) -> int:
-        """Three for each component."""
-        return 3 * self.n_components
-
     def features(self) -> Array:
         """Return the record of each feature (D,) for the kernels."""
         return self._features(self.n_components, floor=self._floor)
@@ -321,7 +314,7 @@ class LocationMixture(Standardised):
         codes = self.encode(sampled_columns(table, weight), np.dtype(np.float64))
         narrow = np.full(self.n_features, max(_NEEDLE, 2 * np.sqrt(self.variance_floor)))
         log_weight, mean, width = spread_components(codes, self.n_components, narrow)
-        return np.concatenate([log_weight, mean, self._raw_scale(width)], axis=1)
+        return np.concatenate([log_weight, mean, self._raw_scale(width)], axis=1).ravel()
 
     @abstractmethod
     def _raw_scale(self, deviation: Array) -> Array:
@@ -333,8 +326,7 @@ class LocationMixture(Standardised):
         weights, means, variances (n, D, K) of its components; mean, variance, cdf (n, D) and
         quantiles (n, D, 3) of the whole.
         """
-        K = self.n_components
-        z, mean, s = np.split(raw[:, :, : 3 * K].astype(np.float64), 3, axis=2)
+        z, mean, s = np.split(self._by_feature(raw), 3, axis=2)
         weight, variance = softmax(z, axis=2), self._variance(s)
 
         def cdf(at: Array) -> Array:

@@ -316,12 +316,12 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
         kinds = {kind.name: partial(kind.settings_rule, theta.size) for kind in self._network_kinds}
         Named(kinds).check(described, "network")
         settings, sizes = dict(described), self._sizes()
-        n_values = sizes["n_features"]
+        n_values = len(sizes["output_offsets"]) - 1
         require("order", len(self.order_) == n_values, f"must have {n_values} entries.")
         kind = networks.BY_NAME[settings.pop("name")]
         with inside("network"):
             network: Network = kind(
-                sizes["n_features"], sizes["n_outputs"], sizes["inputs"], **settings
+                sizes["output_offsets"], sizes["inputs"], **settings
             )
         for name, found in (("dtype", theta.dtype), ("n_context", sizes.get("n_context", 0))):
             require(f"network.{name}", getattr(network, name) == found, f"must be {found}.")
@@ -476,10 +476,8 @@ class AutoregressiveDensity(
 
     def _sizes(self) -> dict[str, Any]:
         """Return the arguments that all networks have."""
-        D = self.n_features_in_
         return {
-            "n_features": D,
-            "n_outputs": self.distribution_.n_outputs,
+            "output_offsets": self.distribution_.output_offsets,
             "inputs": self.distribution_.inputs,
             "n_context": 0 if self.context_ is None else self.context_.size,
             "dtype": np.dtype(self.dtype),

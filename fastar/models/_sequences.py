@@ -87,8 +87,7 @@ class SequenceEstimator(TrainableModel, abstract=True):
 
     def _sizes(self) -> dict[str, Any]:
         return {
-            "n_features": len(self.order_),
-            "n_outputs": self.distribution_.n_outputs,
+            "output_offsets": self.distribution_.output_offsets,
             "inputs": self._entering.inputs,
             "n_context": 0 if self.context_ is None else self.context_.size,
             "dtype": np.dtype(self.dtype),

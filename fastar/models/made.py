@@ -114,7 +114,7 @@ class MADE(AutoregressiveDensity, OrderParameter, MarkovOrderParameter):
             order_agnostic=self.order_agnostic,
             dropout=self.dropout,
             seed=seed,
-            markov_order=self.markov_order or sizes["n_features"],
+            markov_order=self.markov_order or len(self.order_),
             **sizes,
         )
 
@@ -172,6 +172,6 @@ class FVSBN(AutoregressiveDensity, OrderParameter, MarkovOrderParameter):
 
     def _network(self, sizes: dict[str, Any], seed: int) -> Masked:
         return Masked(
-            markov_order=self.markov_order or sizes["n_features"],
+            markov_order=self.markov_order or len(self.order_),
             **sizes,
         )

@@ -79,7 +79,7 @@ class NADE(AutoregressiveDensity, OrderParameter, MarkovOrderParameter):
         return SharedHidden(
             n_hidden=self.n_hidden,
             activation=self.activation,
-            markov_order=self.markov_order or sizes["n_features"],
+            markov_order=self.markov_order or len(self.order_),
             **sizes,
         )
 
@@ -151,6 +151,6 @@ class RNADE(AutoregressiveDensity, OrderParameter, MarkovOrderParameter):
             n_hidden=self.n_hidden,
             activation=self.activation,
             rescaled=True,
-            markov_order=self.markov_order or sizes["n_features"],
+            markov_order=self.markov_order or len(self.order_),
             **sizes,
         )

@@ -12,6 +12,7 @@ import numpy as np
 
 from fastar._core.inputs import Inputs
 from fastar._core.lazy import lazy
+from fastar._core.offsets import input_axes, output_axes, positions
 from fastar._core.parameters import Array, Params
 from fastar._core.schema import FLAG, Either, Listed, Number, OneOf, Rule, Whole
 from fastar._core.threads import useful_n_threads
@@ -64,8 +65,10 @@ class Wiring:
 class Walk:
     """The blocks in which sampling takes a member's features."""
 
-    block: int
-    """Features in a block."""
+    begin: Array
+    """First feature of each block, and D."""
+    inputs: Inputs
+    """How the codes enter, in the member's order."""
     finals: list[Array]
     """For each hidden layer how many units are final after so many features (D + 1,)."""
     feature: Array
@@ -109,8 +112,8 @@ class Masked(Network):
 
     Parameters
     ----------
-    n_features, n_outputs : int
-        D and P.
+    output_offsets : int64 array (D + 1,)
+        Where the outputs of each feature begin, and the end of the last.
     inputs : Inputs
         How codes enter.
     hidden_layer_sizes : tuple of int
@@ -151,8 +154,7 @@ class Masked(Network):
 
     def __init__(
         self,
-        n_features: int,
-        n_outputs: int,
+        output_offsets: Array,
         inputs: Inputs,
         *,
         hidden_layer_sizes: tuple[int, ...] = (),
@@ -169,14 +171,16 @@ class Masked(Network):
         n_context: int = 0,
         dtype: Any,
     ) -> None:
+        n_features = len(output_offsets) - 1
         if min(n_features, markov_order, *hidden_layer_sizes) < 1:
             raise ValueError("n_features, markov_order and every layer's size must be at least 1")
         if order_agnostic and n_masks == 1:
             raise ValueError("order_agnostic=True wants more than one set of masks (n_masks)")
         if not hidden_layer_sizes and not direct_connections:
             raise ValueError("a network without hidden layers needs direct_connections")
+        self.output_offsets = np.asarray(output_offsets, np.int64)
         self.n_features = n_features
-        self.n_outputs = n_outputs
+        self.n_outputs = int(self.output_offsets[-1])
         self.inputs = inputs
         # Python's numbers, so that networks are equal whose settings are
         self.hidden_layer_sizes = tuple(map(int, hidden_layer_sizes))
@@ -196,7 +200,8 @@ class Masked(Network):
         self.dtype = np.dtype(dtype)
         self._activation = ACTIVATIONS.index(activation)
         # A few ones among many features, or a row for each level: adding rows beats multiplying.
-        self._sparse = inputs.binary_inputs or inputs.n_inputs > 1
+        by_row = inputs.n_rows > n_features or bool(inputs.input_flags.any())
+        self._sparse = inputs.binary_inputs or by_row
 
     def settings(self) -> dict[str, Any]:
         """Return the keyword arguments of the constructor."""
@@ -259,7 +264,9 @@ class Masked(Network):
             # a unit that sees none of the layer before would be a constant
             least = int(degrees[-1].min()) if degrees else 1
             degrees.append(self._layer_degrees(H, least, rng, common))
-        return MaskSet(D, self.inputs.n_inputs, self.n_outputs, order, degrees, self.markov_order)
+        return MaskSet(
+            self.inputs.offsets, self.output_offsets, order, degrees, self.markov_order
+        )
 
     def _layer_degrees(
         self, H: int, least: int, rng: np.random.Generator, common: np.random.Generator
@@ -288,11 +295,8 @@ class Masked(Network):
         return self._wired(self.masks(0))
 
     def _wired(self, masks: MaskSet) -> Wiring:
-        features = masks.order[:, None]
-        inputs, outputs = (
-            (features * each + np.arange(each)).ravel()
-            for each in (self.inputs.n_inputs, self.n_outputs)
-        )
+        inputs = positions(self.inputs.offsets, masks.order)
+        outputs = positions(self.output_offsets, masks.order)
         layers = [inputs, *masks.units, outputs]
         connections = [
             Connection(f"W{layer}", stairs, layers[layer], layers[layer + 1])
@@ -306,22 +310,21 @@ class Masked(Network):
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         """Name and shape of every parameter, weights first."""
-        D, P, Q = self.n_features, self.n_outputs, self.inputs.n_inputs
-        inputs = (D,) if Q == 1 else (D, Q)
-        layers = [inputs, *((H,) for H in self.hidden_layer_sizes), (D, P)]
+        inputs, outputs = input_axes(self.inputs.offsets), output_axes(self.output_offsets)
+        layers = [inputs, *((H,) for H in self.hidden_layer_sizes), outputs]
         shapes = {}
         if self.hidden_layer_sizes:
             for layer, (before, after) in enumerate(pairwise(layers)):
                 shapes[f"W{layer}"] = (*before, *after)
         if self.direct_connections:
-            shapes["L"] = (*inputs, D, P)
+            shapes["L"] = (*inputs, *outputs)
         if self.n_context:
             for layer, H in enumerate(self.hidden_layer_sizes):
                 shapes[f"U{layer}"] = (self.n_context, H)
-            shapes["B"] = (self.n_context, D, P)
+            shapes["B"] = (self.n_context, *outputs)
         for layer, H in enumerate(self.hidden_layer_sizes):
             shapes[f"c{layer}"] = (H,)
-        return {**shapes, "b": (D, P)}
+        return {**shapes, "b": outputs}
 
     @property
     def decayed(self) -> tuple[str, ...]:
@@ -365,8 +368,8 @@ class Masked(Network):
         """Return the parameters with the axes that the papers give them: L (D, P, D)."""
         if "L" not in params:
             return params
-        L = params["L"]
-        return {**params, "L": np.moveaxis(L, (-2, -1), (0, 1))}
+        L, n_axes = params["L"], len(output_axes(self.output_offsets))
+        return {**params, "L": np.moveaxis(L, range(-n_axes, 0), range(n_axes))}
 
     def mask_arrays(self) -> list[Params]:
         """Return each member's masks of the weights, shaped as in `params_in_paper_layout`."""
@@ -436,7 +439,7 @@ class Masked(Network):
         context: Array | None = None,
         rng: np.random.Generator | None = None,
     ) -> tuple[Array, Cache]:
-        """Return raw (n, D, P) for codes (n, D), and the cache for `backward`.
+        """Return raw (n, sum of P) for codes (n, D), and the cache for `backward`.
 
         context (n, C). rng: in training, the generator of dropout.
         """
@@ -447,9 +450,11 @@ class Masked(Network):
             codes = np.ascontiguousarray(codes[:, order])
         inputs: Any = codes
         if self._sparse:
-            Q = self.inputs.n_inputs
-            changes = _inputs.changes(codes, self._one_hot(order), Q, self.n_features, n_threads)
-            inputs = _masked.listed(changes, self.n_features * Q, n_threads)
+            entering = self._inputs(order)
+            changes = _inputs.changes(
+                codes, entering.input_flags, entering.offsets, self.n_features, n_threads
+            )
+            inputs = _masked.listed(changes, entering.n_rows, n_threads)
         hidden: list[Array] = []
         given: list[Array] = []
         chances: list[Array] = []
@@ -479,8 +484,11 @@ class Masked(Network):
                 inputs, wiring.direct.stairs, weights.matrices["L"], bias, source, _LINEAR,
                 n_threads,
             )  # fmt: skip
-        raw = source.reshape(n, self.n_features, self.n_outputs)
-        return self._from_order(raw, order), Cache(inputs, hidden, given, chances, context)
+        raw = source
+        if self.order_agnostic:
+            raw = np.empty_like(source)
+            raw[:, wiring.outputs] = source
+        return raw, Cache(inputs, hidden, given, chances, context)
 
     def _started(
         self, weights: Weights, layer: int, n: int, context: Array | None, n_threads: int
@@ -498,8 +506,8 @@ class Masked(Network):
         n, wiring = len(graw), weights.wiring
         n_threads = self._threads(n, n_threads)
         if self.order_agnostic:
-            graw = graw[:, wiring.masks.order]
-        g = np.ascontiguousarray(graw).reshape(n, -1)
+            graw = graw[:, wiring.outputs]
+        g = np.ascontiguousarray(graw)
         self._bias_gradient(
             len(self.hidden_layer_sizes), wiring.outputs, cache, g, grads, n_threads
         )
@@ -595,9 +603,9 @@ class Masked(Network):
                 for B, bias in zip(weights.context, biases, strict=True)
             ]
         _masked.sample(
-            draw, noise, held, inner, weight, walk.block, self._one_hot(order),
-            self.inputs.n_inputs, edges, biases, walk.finals, walk.feature,
-            self.n_outputs, self._activation, n_threads,
+            draw, noise, held, inner, weight, walk.begin, walk.inputs.input_flags,
+            walk.inputs.offsets, edges, biases, walk.finals, walk.feature,
+            weights.wiring.masks.outputs, self._activation, n_threads,
         )  # fmt: skip
         if inner is not codes:
             codes[:, order] = inner
@@ -620,12 +628,11 @@ class Masked(Network):
         return self._walk(self._only_wiring)
 
     def _walk(self, wiring: Wiring) -> Walk:
-        D, finals = self.n_features, wiring.masks.finals()
-        block = _masked.sample_block(self.dtype, D)
-        edges = np.minimum(np.arange(0, D + block, block), D)
+        masks, finals = wiring.masks, wiring.masks.finals()
+        begin = _masked.sample_blocks(self.dtype, masks.outputs)
         # rows that are known, and columns that begin, before so many features
-        inputs, outputs = edges * self.inputs.n_inputs, edges * self.n_outputs
-        known = [inputs, *(final[edges] for final in finals), outputs]
+        inputs, outputs = masks.inputs[begin], masks.outputs[begin]
+        known = [inputs, *(final[begin] for final in finals), outputs]
 
         def blocks(each: Connection, rows: Array, columns: Array) -> _masked.Blocks:
             listed = rows is inputs and self._sparse
@@ -633,19 +640,13 @@ class Masked(Network):
 
         layers = [*map(blocks, wiring.layers, known, known[1:])]
         direct = blocks(wiring.direct, inputs, outputs) if wiring.direct else None
-        return Walk(block, finals, wiring.masks.order.astype(np.int32), layers, direct)
+        entering, feature = self._inputs(masks.order), masks.order.astype(np.int32)
+        return Walk(begin, entering, finals, feature, layers, direct)
 
     # ----
 
-    def _one_hot(self, order: Array) -> Array:
-        return self.inputs.input_flags[order] if self.order_agnostic else self.inputs.input_flags
-
-    def _from_order(self, raw: Array, order: Array) -> Array:
-        if not self.order_agnostic:
-            return raw
-        stored = np.empty_like(raw)
-        stored[:, order] = raw
-        return stored
+    def _inputs(self, order: Array) -> Inputs:
+        return self.inputs.at(order) if self.order_agnostic else self.inputs
 
     @lazy
     def _size(self) -> int:

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from fastar._core.offsets import offsets_of
 from fastar._core.parameters import Array
 from fastar._kernels import _masked
 
@@ -53,8 +54,8 @@ class MaskSet:
 
     Parameters
     ----------
-    n_features, n_inputs, n_outputs : int
-        D; rows of input weights, and outputs, of each feature.
+    input_offsets, output_offsets : int64 arrays (D + 1,)
+        Where the rows of input weights, and the outputs, of each feature begin as they are stored.
     order : int array (D,)
         The feature that comes k-th.
     degrees : list of int arrays
@@ -67,32 +68,34 @@ class MaskSet:
     .. [1] M. Germain et al., "MADE: masked autoencoder for distribution estimation", ICML 2015.
     """
 
-    n_features: int
-    n_inputs: int
-    n_outputs: int
+    input_offsets: Array
+    output_offsets: Array
     order: Array
     degrees: list[Array]
     markov_order: int
+    inputs: Array = field(init=False)
+    outputs: Array = field(init=False)
+    """The same of the feature that comes k-th (D + 1,)."""
     units: list[Array] = field(init=False)
     """For each hidden layer the stored unit that comes k-th by degree."""
 
     def __post_init__(self) -> None:
+        inputs, outputs = (
+            offsets_of(np.diff(offsets)[self.order])
+            for offsets in (self.input_offsets, self.output_offsets)
+        )
         units = [np.argsort(degrees, kind="stable") for degrees in self.degrees]
-        object.__setattr__(self, "units", units)
-
-    @property
-    def is_natural(self) -> bool:
-        """Whether features and units are stored in the order of their degrees."""
-        return all(np.array_equal(each, np.arange(len(each))) for each in [self.order, *self.units])
+        for name, value in {"inputs": inputs, "outputs": outputs, "units": units}.items():
+            object.__setattr__(self, name, value)
 
     def stairs(self) -> list[_masked.Staircase]:
         """Return the staircases into each hidden layer and into the outputs; empty without one."""
-        D, P = self.n_features, self.n_outputs
         if not self.degrees:
             return []
+        D = len(self.order)
         width = windows(D, self.markov_order, len(self.degrees))
         layers = [np.sort(degrees) for degrees in self.degrees]
-        d = np.repeat(np.arange(D), self.n_inputs)
+        d = self._input_features()
         first = layers[0]
         found = [
             _stairs(
@@ -111,17 +114,26 @@ class MaskSet:
                 )
             )
         m, oldest = layers[-1], np.maximum(0, layers[-1] - width[-2])
-        return [*found, _stairs(m * P, (oldest + width[-1] + 1) * P, D * P)]
+        return [*found, self._output_stairs(m, oldest + width[-1] + 1)]
 
     def direct(self) -> _masked.Staircase:
         """Return the staircase from inputs to outputs."""
-        D, P = self.n_features, self.n_outputs
-        d = np.repeat(np.arange(D), self.n_inputs)
-        return _stairs((d + 1) * P, (d + self.markov_order + 1) * P, D * P)
+        d = self._input_features()
+        return self._output_stairs(d + 1, d + self.markov_order + 1)
+
+    def _input_features(self) -> Array:
+        """Return the place in the order of each row of input weights."""
+        return np.repeat(np.arange(len(self.order)), np.diff(self.inputs))
+
+    def _output_stairs(self, first: Array, last: Array) -> _masked.Staircase:
+        """Return the staircase whose rows reach the outputs of features first .. last - 1."""
+        D = len(self.order)
+        begin, end = (self.outputs[np.minimum(place, D)] for place in (first, last))
+        return _stairs(begin, end, int(self.outputs[D]))
 
     def finals(self) -> list[Array]:
         """Return for each hidden layer how many sorted units k features complete, (D + 1,)."""
-        counts = np.arange(self.n_features + 1)
+        counts = np.arange(len(self.order) + 1)
         return [
             np.searchsorted(np.sort(degrees), counts, side="right").astype(np.int64)
             for degrees in self.degrees

@@ -23,14 +23,14 @@ DTYPE = OneOf(("float32", "float64"))
 class Network(ABC):
     """From the codes of x_<d to the raw parameters of p(x_d | x_<d), for every d at once.
 
-    Stateless but for its sizes. Codes (n, D) and raw outputs (n, D, P) are in model order. A
+    Stateless but for its sizes. Codes (n, D) and raw outputs (n, sum of P) are in model order. A
     context (n, C) enters every hidden layer and every output with weights of its own, U and B.
     """
 
     name: ClassVar[str]
 
-    n_features: int
-    n_outputs: int
+    output_offsets: Array
+    """Where the outputs of each feature begin, and the end of the last: int64 (D + 1,)."""
     inputs: Inputs
     dtype: np.dtype[Any]
     n_context: int = 0
@@ -50,13 +50,28 @@ class Network(ABC):
         return f"{type(self).__name__}({self.n_features}, {self.n_outputs}, {settings})"
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and repr(self) == repr(other)
+        return (
+            type(other) is type(self)
+            and repr(self) == repr(other)
+            and np.array_equal(self.output_offsets, other.output_offsets)
+            and np.array_equal(self.inputs.offsets, other.inputs.offsets)
+        )
 
     __hash__ = None  # type: ignore[assignment]
 
     def __getstate__(self) -> dict[str, Any]:
         # some of what is computed from the rest is compiled, and cannot be pickled
         return state_without_lazy(self)
+
+    @property
+    def n_features(self) -> int:
+        """D."""
+        return len(self.output_offsets) - 1
+
+    @property
+    def n_outputs(self) -> int:
+        """Outputs of all features."""
+        return int(self.output_offsets[-1])
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
@@ -149,7 +164,7 @@ class Network(ABC):
         context: Array | None = None,
         rng: np.random.Generator | None = None,
     ) -> tuple[Array, Any]:
-        """Return raw (n, D, P) for codes (n, D), and the cache for `backward`.
+        """Return raw (n, sum of P) for codes (n, D), and the cache for `backward`.
 
         context (n, C). rng: in training, for its random numbers.
         """

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastar._core.inputs import Inputs
+from fastar._core.offsets import common_width, output_axes
 from fastar._core.parameters import Array, Params
 from fastar._core.schema import FLAG, OneOf, Rule, Whole
 from fastar._core.threads import useful_n_threads
@@ -36,10 +37,12 @@ class SharedHidden(Network):
 
     Parameters
     ----------
-    n_features, n_outputs, n_hidden : int
-        D, P and H.
+    output_offsets : int64 array (D + 1,)
+        Where the outputs of each feature begin.
     inputs : Inputs
         How codes enter.
+    n_hidden : int
+        H.
     activation : {"sigmoid", "tanh", "relu"}
         g.
     markov_order : int
@@ -65,8 +68,7 @@ class SharedHidden(Network):
 
     def __init__(
         self,
-        n_features: int,
-        n_outputs: int,
+        output_offsets: Array,
         inputs: Inputs,
         *,
         n_hidden: int,
@@ -76,14 +78,13 @@ class SharedHidden(Network):
         rescaled: bool = False,
         n_context: int = 0,
     ) -> None:
-        if min(n_features, n_hidden, markov_order) < 1:
-            raise ValueError("n_features, n_hidden and markov_order must be at least 1")
-        self.n_features = n_features
-        self.n_outputs = n_outputs
+        if min(n_hidden, markov_order) < 1:
+            raise ValueError("n_hidden and markov_order must be at least 1")
+        self.output_offsets = output_offsets
         self.inputs = inputs
         # Python's numbers, so that networks are equal whose settings are
         self.n_hidden = int(n_hidden)
-        self.markov_order = int(min(markov_order, n_features))
+        self.markov_order = int(min(markov_order, self.n_features))
         self.dtype = np.dtype(dtype)
         self.activation = activation
         self.rescaled = bool(rescaled)
@@ -114,14 +115,14 @@ class SharedHidden(Network):
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         """Name and shape of every parameter, weights first."""
-        D, P, H, Q = self.n_features, self.n_outputs, self.n_hidden, self.inputs.n_inputs
-        shapes: dict[str, tuple[int, ...]] = {
-            "W": (D - 1, H) if Q == 1 else (D - 1, Q, H),
-            "V": (D - 1, P, H),
-        }
+        D, H, outputs = self.n_features, self.n_hidden, output_axes(self.output_offsets)
+        Q, P = common_width(self.inputs.offsets), common_width(self.output_offsets)
+        rows = (D - 1,) if Q == 1 else (D - 1, Q) if Q else (int(self.inputs.offsets[D - 1]),)
+        later = (D - 1, P) if P else (int(self.output_offsets[D] - self.output_offsets[1]),)
+        shapes: dict[str, tuple[int, ...]] = {"W": (*rows, H), "V": (*later, H)}
         if self.n_context:
-            shapes |= {"U": (self.n_context, H), "B": (self.n_context, D, P)}
-        shapes |= {"c": (H,), "b": (D, P)}
+            shapes |= {"U": (self.n_context, H), "B": (self.n_context, *outputs)}
+        shapes |= {"c": (H,), "b": outputs}
         return shapes | {"rho": (D - 1,)} if self.rescaled else shapes
 
     @property
@@ -155,18 +156,19 @@ class SharedHidden(Network):
         context: Array | None = None,
         rng: np.random.Generator | None = None,
     ) -> tuple[Array, Cache]:
-        """Return raw (n, D, P) for codes (n, D), and the cache for `backward`."""
+        """Return raw (n, sum of P) for codes (n, D), and the cache for `backward`."""
         n_threads = self._threads(len(codes), n_threads)
         changes = _inputs.changes(
-            codes, self.inputs.input_flags, self.inputs.n_inputs, self.markov_order, n_threads
+            codes, self.inputs.input_flags, self.inputs.offsets, self.markov_order, n_threads
         )
-        raw = _cpu.aligned_empty((len(codes), self.n_features, self.n_outputs), self.dtype)
+        raw = _cpu.aligned_empty((len(codes), self.n_outputs), self.dtype)
         W, V = self._matrices(params)
         state = _nade.forward(
             changes,
             W,
             V,
-            params["b"],
+            params["b"].reshape(-1),
+            self.output_offsets,
             params.get("rho"),
             self._initial(params, len(codes), context, n_threads),
             raw,
@@ -191,7 +193,7 @@ class SharedHidden(Network):
         ga = self._hidden_gradient(params, cache, graw, grads, n_threads)
         found = transposed_product(np.ascontiguousarray(ga), params["U"], n_threads)
         through_outputs = np.ascontiguousarray(params["B"].reshape(self.n_context, -1).T)
-        add_product(graw.reshape(len(graw), -1), through_outputs, found, n_threads)
+        add_product(graw, through_outputs, found, n_threads)
         return found
 
     def _hidden_gradient(
@@ -205,6 +207,7 @@ class SharedHidden(Network):
             cache.changes,
             W,
             V,
+            self.output_offsets,
             params.get("rho"),
             cache.state,
             graw,
@@ -216,7 +219,7 @@ class SharedHidden(Network):
         )
         ga = ga[:, : self.n_hidden]
         np.sum(ga, axis=0, out=grads["c"])
-        np.sum(graw, axis=0, out=grads["b"])
+        np.sum(graw, axis=0, out=grads["b"].reshape(-1))
         if grho is not None:
             grads["rho"][...] = grho
         if cache.context is not None:
@@ -237,25 +240,21 @@ class SharedHidden(Network):
         weight: Array | None = None,
     ) -> None:
         """Draw codes (n, D) where `held` is SAMPLED, and weigh those that are WEIGHTED."""
-        n, n_threads = len(codes), self._threads(len(codes), n_threads)
+        n_threads = self._threads(len(codes), n_threads)
         W, V = self._matrices(params)
         shift = None
         if context is not None:
-            nothing = np.zeros(self.n_features * self.n_outputs, self.dtype)
-            shift = product(context, params["B"], nothing, n_threads).reshape(
-                n, self.n_features, self.n_outputs
-            )
+            nothing = np.zeros(self.n_outputs, self.dtype)
+            shift = product(context, params["B"], nothing, n_threads)
         _nade.sample(
-            draw, noise, held, codes, weight, self.inputs.input_flags, self.inputs.n_inputs,
-            self.markov_order, W, V, params["b"], params.get("rho"),
+            draw, noise, held, codes, weight, self.inputs.input_flags, self.inputs.offsets,
+            self.markov_order, W, V, params["b"].reshape(-1), self.output_offsets, params.get("rho"),
             self._initial(params, 1, context, n_threads), shift, self._activation,
             self.inputs.binary_inputs, n_threads,
         )  # fmt: skip
 
     def _threads(self, n_rows: int, n_threads: int) -> int:
-        return useful_n_threads(
-            n_threads, n_rows * self.n_features * self.n_outputs * self.n_hidden
-        )
+        return useful_n_threads(n_threads, n_rows * self.n_outputs * self.n_hidden)
 
     def _matrices(self, params: Params) -> tuple[Array, Array]:
         return params["W"].reshape(-1, self.n_hidden), params["V"].reshape(-1, self.n_hidden)

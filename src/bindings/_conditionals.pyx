@@ -20,10 +20,10 @@ from fastar._kernels._cpu import aligned_empty, isa
 cdef extern from "conditionals.h" nogil:
     int FASTAR_COMPONENTS, FASTAR_OBSERVED, FASTAR_SAMPLED, FASTAR_WEIGHTED
     ctypedef struct conditionals_table:
-        void (*log_prob)(int64_t, int64_t, int64_t, conditional_spec, const void*, const void*, void*,
+        void (*log_prob)(int64_t, int64_t, conditional_spec, const void*, const void*, void*,
                          double*) noexcept nogil
-        void (*gradient)(int64_t, int64_t, int64_t, conditional_spec, const void*, const void*,
-                         const void*, void*, double*, void*) noexcept nogil
+        void (*gradient)(int64_t, int64_t, conditional_spec, const void*, const void*, const void*, void*,
+                         double*, void*) noexcept nogil
         draw_function draw
         draw_function mode
         weigh_function weigh
@@ -60,11 +60,17 @@ cdef class Kernel:
         Numbers that one draw uses up.
     may_miss : bool
         Codes may be NaN; these have no density.
+
+    Attributes
+    ----------
+    output_offsets : int64 array (D + 1,)
+        Feature d's outputs are output_offsets[d] .. output_offsets[d + 1] - 1 of a row of raw.
     """
 
     cdef readonly int64_t n_noise
-    cdef int64_t n_outputs
+    cdef readonly object output_offsets
     cdef object features
+    cdef const int64_t[::1] outputs
     cdef const int32_t[::1] stretches
     cdef bint may_miss
 
@@ -79,56 +85,58 @@ cdef class Kernel:
             raise ValueError("features must have a level or component each, and mixtures at most "
                              f"{MAX_COMPONENTS} components")
         count = np.where(is_counted, features["count"].astype(np.int64), 1)
-        self.n_outputs = (np.array(OUTPUTS)[features["kind"]] * count).max()
+        widths = np.array(OUTPUTS)[features["kind"]] * count
+        self.output_offsets = np.concatenate([[0], np.cumsum(widths)]).astype(np.int64)
+        self.output_offsets.flags.writeable = False
+        self.outputs = self.output_offsets
         self.features = features
         self.n_noise = n_noise
         self.may_miss = may_miss
         starts = np.ones(len(features), bool)
         same = features[["kind", "floor"]]
-        starts[1:] = same[1:] != same[:-1]
+        starts[1:] = (same[1:] != same[:-1]) | (widths[1:] != widths[:-1])
         self.stretches = np.append(np.flatnonzero(starts), len(features)).astype(np.int32)
 
     cdef conditional_spec spec(self, double temperature):
         cdef const unsigned char[::1] features = self.features.view(np.uint8)
-        return conditional_spec(<const feature_spec*>&features[0], self.stretches.shape[0] - 1,
-                                &self.stretches[0], self.may_miss, temperature)
+        return conditional_spec(<const feature_spec*>&features[0], &self.outputs[0],
+                                self.stretches.shape[0] - 1, &self.stretches[0], self.may_miss, temperature)
 
-    cdef check(self, int64_t n, int64_t D, int64_t P, codes):
+    cdef check(self, int64_t n, int64_t width, codes):
+        cdef int64_t D = len(self.features)
         if codes.shape[0] != n or codes.shape[1] != D:
-            raise ValueError("raw and codes differ in shape")
-        if len(self.features) != D:
-            raise ValueError("raw and features differ in the number of features")
-        if P < self.n_outputs:
-            raise ValueError(f"raw must have {self.n_outputs} outputs a feature. Got {P} instead.")
+            raise ValueError("raw and codes, or codes and features, differ in shape")
+        if width != self.outputs[D]:
+            raise ValueError(f"raw must have {self.outputs[D]} outputs a row. Got {width} instead.")
 
-    def log_prob(self, const floating[:, :, ::1] raw, const floating[:, ::1] codes, int n_threads):
+    def log_prob(self, const floating[:, ::1] raw, const floating[:, ::1] codes, int n_threads):
         """Return logp (n, D) and its row sums (n,) in double precision."""
         cdef const conditionals_table* kernels = f32 if floating is float else f64
-        cdef int64_t n = raw.shape[0], D = raw.shape[1], P = raw.shape[2], r
-        self.check(n, D, P, codes)
+        cdef int64_t n = raw.shape[0], D = codes.shape[1], r
+        self.check(n, raw.shape[1], codes)
         cdef floating[:, ::1] logp = aligned_empty((n, D), np.float32 if floating is float else np.float64)
         cdef double[::1] total = np.empty(n)
         cdef conditional_spec spec = self.spec(1)
         for r in prange(n, nogil=True, num_threads=n_threads):
-            kernels.log_prob(1, D, P, spec, &raw[r, 0, 0], &codes[r, 0], &logp[r, 0], &total[r])
+            kernels.log_prob(1, D, spec, &raw[r, 0], &codes[r, 0], &logp[r, 0], &total[r])
         return logp.base, total.base
 
-    def gradient(self, const floating[:, :, ::1] raw, const floating[:, ::1] codes,
+    def gradient(self, const floating[:, ::1] raw, const floating[:, ::1] codes,
                  const floating[::1] scale, int n_threads):
-        """Return the row sums of logp (n,) and scale[r] * d logp / d raw (n, D, P)."""
+        """Return the row sums of logp (n,) and scale[r] * d logp / d raw (n, sum P)."""
         cdef const conditionals_table* kernels = f32 if floating is float else f64
-        cdef int64_t n = raw.shape[0], D = raw.shape[1], P = raw.shape[2], r
-        self.check(n, D, P, codes)
+        cdef int64_t n = raw.shape[0], D = codes.shape[1], r
+        self.check(n, raw.shape[1], codes)
         if scale.shape[0] != n:
             raise ValueError("raw and scale differ in the number of rows")
         dtype = np.float32 if floating is float else np.float64
         cdef floating[:, ::1] logp = aligned_empty((n_threads, D), dtype)
-        cdef floating[:, :, ::1] graw = aligned_empty((n, D, P), dtype)
+        cdef floating[:, ::1] graw = aligned_empty((n, raw.shape[1]), dtype)
         cdef double[::1] total = np.empty(n)
         cdef conditional_spec spec = self.spec(1)
         for r in prange(n, nogil=True, num_threads=n_threads):
-            kernels.gradient(1, D, P, spec, &raw[r, 0, 0], &codes[r, 0], &scale[r],
-                             &logp[threadid(), 0], &total[r], &graw[r, 0, 0])
+            kernels.gradient(1, D, spec, &raw[r, 0], &codes[r, 0], &scale[r],
+                             &logp[threadid(), 0], &total[r], &graw[r, 0])
         return total.base, graw.base
 
     def draw(self, dtype, double temperature):

@@ -8,23 +8,23 @@ import numpy as np
 
 from fastar._kernels._cpu import aligned_empty, isa
 
-from inputs cimport changes_by_feature, changes_by_row, input_spec, inputs_for, inputs_table
+from inputs cimport changes_by_feature, changes_by_row, input_spec, inputs_for, inputs_table, spec_of
 
 cdef const inputs_table* f32 = inputs_for(isa, False)
 cdef const inputs_table* f64 = inputs_for(isa, True)
 
 
-def changes(const floating[:, ::1] codes, const uint8_t[::1] input_flags, int64_t n_inputs,
+def changes(const floating[:, ::1] codes, const uint8_t[::1] input_flags, const int64_t[::1] offsets,
             int64_t markov_order, int n_threads):
     """Return (count, at, row, value): the first count[r] entries of row r are its changes.
 
-    codes (n, D), input_flags (D,); count (n,), at, row, value (n, capacity).
+    codes (n, D), input_flags (D,), offsets (D + 1,); count (n,), at, row, value (n, capacity).
     """
     cdef const inputs_table* kernels = f32 if floating is float else f64
     cdef int64_t n = codes.shape[0], D = codes.shape[1], r
     if input_flags.shape[0] != D:
         raise ValueError("input_flags and codes differ in the number of features")
-    cdef input_spec spec = input_spec(D, n_inputs, markov_order, &input_flags[0])
+    cdef input_spec spec = spec_of(input_flags, offsets, markov_order)
     cdef int64_t capacity = max(1, D - 1 + max(0, D - 1 - markov_order))
     dtype = np.float32 if floating is float else np.float64
     cdef int32_t[::1] count = np.empty(n, np.int32)

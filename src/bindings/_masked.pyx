@@ -42,7 +42,10 @@ cdef extern from "masked.h" nogil:
         masked_blocks blocks
         const void* packed
     ctypedef struct masked_walk:
-        int64_t D, P, n_layers, block
+        int64_t D, n_layers
+        const int64_t* outputs
+        const int64_t* begin
+        int64_t block, block_outputs, feature_outputs
         int activation
         input_spec inputs
         const int64_t** final
@@ -83,15 +86,23 @@ cdef const masked_table* f64 = masked_for(isa, True)
 cdef int64_t OUTER_ROWS = 48  # rows of W that a task of `outer` takes: whole tiles of any instruction set
 
 
-def sample_block(dtype, int64_t n_features):
-    """Return how many features a block of `sample` should have.
+def sample_blocks(dtype, const int64_t[::1] outputs):
+    """Return the first feature of each block of `sample`, and D: int64 (blocks + 1,).
 
     What is done within a block, column by column, grows with it; what is done once a block, for all columns to
-    come, grows with the number of blocks.
+    come, grows with the number of blocks. A feature begins a block, so that all earlier ones give to it by
+    products, if it has most of the outputs that a block has on average. outputs (D + 1,): offsets.
     """
     cdef const masked_table* kernels = f32 if dtype == np.float32 else f64
-    cdef int64_t group = kernels.group
-    return <int64_t>ceil(sqrt(0.75 * n_features) / group) * group
+    cdef int64_t group = kernels.group, D = outputs.shape[0] - 1, d, start = 0
+    cdef int64_t block = <int64_t>ceil(sqrt(0.75 * D) / group) * group
+    cdef int64_t outputs_of_block = min(block, D) * outputs[D] // D
+    begin = [0]
+    for d in range(1, D + 1):
+        if d == D or d - start == block or 2 * (outputs[d + 1] - outputs[d]) > outputs_of_block:
+            start = d
+            begin.append(d)
+    return np.array(begin, np.int64)
 
 
 cdef class Staircase:
@@ -460,15 +471,16 @@ cdef sampled_weights weights_of(edge, const floating* number):
     return sampled_weights(struct_of(stairs, NULL), blocks.struct(), &packed[0])
 
 
-def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, weight, int64_t block,
-           const uint8_t[::1] input_flags, int64_t n_inputs, edges, biases, finals, const int32_t[::1] feature,
-           int64_t n_outputs, int activation, int n_threads):
+def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, weight, const int64_t[::1] begin,
+           const uint8_t[::1] input_flags, const int64_t[::1] inputs, edges, biases, finals,
+           const int32_t[::1] feature, const int64_t[::1] outputs, int activation, int n_threads):
     """Fill codes (n, D), but for those with held (n, D) not SAMPLED.
 
-    weight (n,): log p of codes that are WEIGHTED is added.
+    weight (n,): log p of codes that are WEIGHTED is added. begin: what `sample_blocks` returned. inputs, outputs:
+    offsets (D + 1,) of the k-th feature's rows of input weights, and of its outputs.
 
     edges: into each hidden layer, from the last of them into the outputs, and from the inputs to the outputs;
-    each is (Staircase, Blocks of `block` features, what `pack` returned), or None. biases: of
+    each is (Staircase, Blocks of these blocks, what `pack` returned), or None. biases: of
     each layer and the outputs, each (columns,), or all (n, columns). finals: for each hidden layer (D + 1,) how
     many units are final after so many features. feature (D,): the conditional's number of the k-th feature.
     """
@@ -477,7 +489,8 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
     cdef int t
     dtype = np.float32 if floating is float else np.float64
     check(noise.shape[0] == n and noise.shape[1] == D and input_flags.shape[0] == D and feature.shape[0] == D
-          and len(edges) == n_layers + 2 and len(biases) == n_layers + 1)
+          and outputs.shape[0] == D + 1 and len(edges) == n_layers + 2 and len(biases) == n_layers + 1)
+    cdef int64_t block = np.diff(begin).max()
     cdef const uint8_t[:, ::1] is_held = held
     cdef bint any_held = held is not None
     check(not any_held or (is_held.shape[0] == n and is_held.shape[1] == D))
@@ -513,7 +526,8 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
             if edge is not None:
                 layers[i] = weights_of(edge, <const floating*>NULL)
         walk = masked_walk(
-            D, n_outputs, n_layers, block, activation, spec_of(input_flags, n_inputs), f, layers,
+            D, n_layers, &outputs[0], &begin[0], block, np.diff(np.take(outputs, begin)).max(),
+            np.diff(outputs).max(), activation, spec_of(input_flags, inputs), f, layers,
             layers + n_layers + 1, b, own_bias, &feature[0])
         rows, size = kernels.sample_rows, kernels.sample_scratch(walk)
         # a fair share of rows, for blocks of fewer rows take no less time

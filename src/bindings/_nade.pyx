@@ -7,7 +7,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memcpy
 
 from conditionals cimport draw_of, draw_spec, walked_rows
-from inputs cimport changes_by_feature, changes_by_row, input_spec
+from inputs cimport changes_by_feature, changes_by_row, input_spec, spec_of
 
 import numpy as np
 
@@ -19,7 +19,10 @@ cdef extern from "nade.h" nogil:
         FASTAR_SIGMOID, FASTAR_SIGMOID_UNIT, FASTAR_SAMPLE_ROWS, FASTAR_BACKWARD_ROWS, FASTAR_MANY
         FASTAR_PLANNED_ROWS
     ctypedef struct nade_sizes:
-        int64_t D, P, H, stride
+        int64_t D, H
+        const int64_t* outputs
+        int many
+        int64_t widest, stride
         int activation
     ctypedef struct nade_group:
         pass
@@ -86,10 +89,16 @@ cdef int kernel_activation(int activation, bint binary_inputs, bint rescaled) no
     return activation
 
 
-cdef check_shapes(int64_t D, int64_t P, int64_t H, int64_t stride, int64_t V_rows, int64_t V_columns,
-                  dtype):
-    if V_rows != (D - 1) * P or V_columns != H or stride != hidden_stride(H, dtype):
-        raise ValueError("the shapes of V, b and the hidden work space do not fit together")
+cdef nade_sizes sizes_of(const int64_t[::1] outputs, int64_t H, int64_t stride, V, int activation, dtype) except *:
+    """Return the sizes of a network in which feature d has the outputs outputs[d] .. outputs[d + 1] - 1."""
+    cdef int64_t D = outputs.shape[0] - 1, widest = 0, d
+    if D < 1 or outputs[0] != 0 or V.shape != (outputs[D] - outputs[1], H) or stride != hidden_stride(H, dtype):
+        raise ValueError("the shapes of V, the offsets and the hidden work space do not fit together")
+    for d in range(D):
+        if outputs[d + 1] < outputs[d]:
+            raise ValueError("the offsets of outputs must rise")
+        widest = max(widest, outputs[min(d + 2, D)] - outputs[d])
+    return nade_sizes(D, H, &outputs[0], outputs[D] >= FASTAR_MANY * D, widest, stride, activation)
 
 
 def checked_rho(rho, int64_t D):
@@ -124,12 +133,13 @@ cdef uint8_t[::1] used_rows(const int32_t[::1] count, const int32_t[:, ::1] row,
     return used if total > n_used else None
 
 
-def forward(changes, const floating[:, ::1] W, const floating[:, ::1] V, const floating[:, ::1] b, rho,
-            floating[:, ::1] initial, floating[:, :, ::1] raw, int activation, bint binary_inputs,
-            int n_threads):
-    """Write raw (n, D, P); return the state of the hidden units that `backward` needs.
+def forward(changes, const floating[:, ::1] W, const floating[:, ::1] V, const floating[::1] b,
+            const int64_t[::1] outputs, rho, floating[:, ::1] initial, floating[:, ::1] raw, int activation,
+            bint binary_inputs, int n_threads):
+    """Write raw (n, outputs[D]); return the state of the hidden units that `backward` needs.
 
-    W ((D - 1) Q, H), V ((D - 1) P, H), b (D, P), rho (D - 1,) or None, initial (n, hidden_stride(H)):
+    outputs (D + 1,): where the outputs of each feature begin. W (.., H), V (outputs[D] - outputs[1], H),
+    b (outputs[D],), rho (D - 1,) or None, initial (n, hidden_stride(H)):
     pre-activations before the first feature, zero beyond H. binary_inputs: every change has value 1 or -1.
     """
     cdef const nade_table* kernels = f32 if floating is float else f64
@@ -137,17 +147,15 @@ def forward(changes, const floating[:, ::1] W, const floating[:, ::1] V, const f
     cdef int32_t[:, ::1] at, row
     cdef floating[:, ::1] value
     count, at, row, value = changes
-    cdef int64_t n = raw.shape[0], D = raw.shape[1], P = raw.shape[2], H = W.shape[1]
-    cdef int64_t stride = initial.shape[1]
+    cdef int64_t n = raw.shape[0], D = outputs.shape[0] - 1, H = W.shape[1], stride = initial.shape[1]
     dtype = np.float32 if floating is float else np.float64
-    check_shapes(D, P, H, stride, V.shape[0], V.shape[1], dtype)
-    if count.shape[0] != n or initial.shape[0] != n or b.shape[0] != D or b.shape[1] != P:
+    cdef nade_sizes sizes = sizes_of(outputs, H, stride, V,
+                                     kernel_activation(activation, binary_inputs, rho is not None), dtype)
+    if count.shape[0] != n or initial.shape[0] != n or b.shape[0] != outputs[D] or raw.shape[1] != outputs[D]:
         raise ValueError("the shapes of the changes, initial, b and raw do not fit together")
     cdef floating[:, ::1] h = aligned_empty((n, stride), dtype), state = aligned_empty((n, stride), dtype)
     cdef uint8_t[::1] saturated = np.empty(n, np.uint8)
     cdef int64_t[::1] cursor = np.empty(n, np.int64)
-    cdef nade_sizes sizes = nade_sizes(D, P, H, stride,
-                                       kernel_activation(activation, binary_inputs, rho is not None))
     cdef const floating[::1] factor = checked_rho(rho, D)
     cdef const floating* rho_ = &factor[0] if rho is not None and D > 1 else NULL
     # The table pays where a row of W serves more than one change; the bits are the same without it.
@@ -164,10 +172,10 @@ def forward(changes, const floating[:, ::1] W, const floating[:, ::1] V, const f
                     chunksize=1):
         r = i * rows
         kernels.forward(
-            min(rows, n - r), sizes, nade_params(&W[0, 0], &V[0, 0], &b[0, 0], rho_, exp_minus_W),
+            min(rows, n - r), sizes, nade_params(&W[0, 0], &V[0, 0], &b[0], rho_, exp_minus_W),
             changes_by_row(value.shape[1], &count[r], &at[r, 0], &row[r, 0], &value[r, 0]),
             nade_units(&initial[r, 0], &state[r, 0], &h[r, 0], &saturated[r]),
-            &raw[r, 0, 0], &cursor[r])
+            &raw[r, 0], &cursor[r])
     return state.base, saturated.base
 
 
@@ -217,7 +225,7 @@ cdef Blocks planned(changes, const uint8_t[::1] saturated, nade_sizes sizes, int
     cdef int64_t n = count.shape[0], capacity = value.shape[1]
     cdef int64_t n_blocks = (n + FASTAR_PLANNED_ROWS - 1) // FASTAR_PLANNED_ROWS, i, r, most = 0, own
     cdef int64_t pace = kernels.pace
-    cdef int64_t n_groups = ((sizes.D - 1) * sizes.P + pace - 1) // pace
+    cdef int64_t n_groups = (sizes.outputs[sizes.D] - sizes.outputs[1] + pace - 1) // pace
     cdef Blocks found = Blocks(n_blocks)
     for i in range(n_blocks):
         own = 1
@@ -247,8 +255,8 @@ cdef Blocks planned(changes, const uint8_t[::1] saturated, nade_sizes sizes, int
     return found
 
 
-def backward(changes, const floating[:, ::1] W, const floating[:, ::1] V, rho, state,
-             const floating[:, :, ::1] graw, floating[:, ::1] gW, floating[:, ::1] gV, int activation,
+def backward(changes, const floating[:, ::1] W, const floating[:, ::1] V, const int64_t[::1] outputs, rho,
+             state, const floating[:, ::1] graw, floating[:, ::1] gW, floating[:, ::1] gV, int activation,
              bint binary_inputs, int n_threads):
     """Overwrite gW and gV; return the gradients by initial (n, hidden_stride(H)) and by rho, if any.
 
@@ -262,15 +270,14 @@ def backward(changes, const floating[:, ::1] W, const floating[:, ::1] V, rho, s
     cdef uint8_t[::1] saturated
     count, at, row, value = changes
     units, saturated = state
-    cdef int64_t n = graw.shape[0], D = graw.shape[1], P = graw.shape[2], H = W.shape[1]
+    cdef int64_t n = graw.shape[0], D = outputs.shape[0] - 1, H = W.shape[1]
     cdef int64_t stride = units.shape[1], capacity = value.shape[1]
     dtype = np.float32 if floating is float else np.float64
-    check_shapes(D, P, H, stride, V.shape[0], V.shape[1], dtype)
-    if (count.shape[0] != n or units.shape[0] != n or gW.shape[0] != W.shape[0] or gW.shape[1] != H
+    cdef nade_sizes sizes = sizes_of(outputs, H, stride, V,
+                                     kernel_activation(activation, binary_inputs, rho is not None), dtype)
+    if (graw.shape[1] != outputs[D] or count.shape[0] != n or units.shape[0] != n or gW.shape[0] != W.shape[0] or gW.shape[1] != H
             or gV.shape[0] != V.shape[0] or gV.shape[1] != H):
         raise ValueError("the shapes of the changes, the state, graw and the gradients do not fit together")
-    cdef nade_sizes sizes = nade_sizes(D, P, H, stride,
-                                       kernel_activation(activation, binary_inputs, rho is not None))
     cdef const floating[::1] factor = checked_rho(rho, D)
     cdef const floating* rho_ = &factor[0] if rho is not None and D > 1 else NULL
     cdef int64_t slab = kernels.slab
@@ -287,11 +294,11 @@ def backward(changes, const floating[:, ::1] W, const floating[:, ::1] V, rho, s
     cdef floating[:, ::1] scratch = aligned_empty((n_shares, (size + 15) // 16 * 16), dtype)
     cdef floating[:, ::1] table
     cdef const floating* exp_W = NULL
-    if sizes.activation == FASTAR_SIGMOID_UNIT and P >= FASTAR_MANY and np.sum(count) > W.shape[0]:
+    if sizes.activation == FASTAR_SIGMOID_UNIT and sizes.many and np.sum(count) > W.shape[0]:
         table = factors(W, 1, n_threads)
         exp_W = &table[0, 0]
     cdef Blocks blocks
-    if P < FASTAR_MANY and rho is None:
+    if not sizes.many and rho is None:
         blocks = planned(changes, saturated, sizes, W.shape[0], value, n_threads)
     else:
         blocks = listed(changes, n, D, n_threads)
@@ -304,42 +311,42 @@ def backward(changes, const floating[:, ::1] W, const floating[:, ::1] V, rho, s
             n, sizes, nade_params(&W[0, 0], &V[0, 0], NULL, rho_, exp_W),
             changes_by_row(capacity, &count[0], &at[0, 0], &row[0, 0], &value[0, 0]), blocks.lists,
             blocks.plans, k0, k1, n_W, nade_units(NULL, &units[0, 0], NULL, &saturated[0]),
-            &graw[0, 0, 0], &gW[0, 0], &gV[0, 0], grho_, &ga[0, 0], &scratch[i, 0])
+            &graw[0, 0], &gW[0, 0], &gV[0, 0], grho_, &ga[0, 0], &scratch[i, 0])
     return ga.base, None if rho is None else np.sum(grho, axis=0)
 
 
 def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, weight,
-           const uint8_t[::1] input_flags, int64_t n_inputs, int64_t markov_order, const floating[:, ::1] W,
-           const floating[:, ::1] V, const floating[:, ::1] b, rho, const floating[:, ::1] initial, shift,
-           int activation, bint binary_inputs, int n_threads):
+           const uint8_t[::1] input_flags, const int64_t[::1] input_offsets, int64_t markov_order,
+           const floating[:, ::1] W, const floating[:, ::1] V, const floating[::1] b,
+           const int64_t[::1] outputs, rho, const floating[:, ::1] initial, shift, int activation, bint binary_inputs, int n_threads):
     """Fill codes (n, D) feature by feature, but for those with held (n, D) not SAMPLED.
 
     draw: the conditional's capsule. noise (n, D, m). weight (n,): log p of codes that are WEIGHTED is added.
-    rho and initial as in `forward`, or one row of it for all. shift (n, D, P): added to raw, or None.
+    outputs, rho and initial as in `forward`, or one row of it for all. shift (n, outputs[D]): added to raw, or
+    None.
     """
     cdef const nade_table* kernels = f32 if floating is float else f64
-    cdef int64_t n = codes.shape[0], D = codes.shape[1], P = b.shape[1], H = W.shape[1]
-    cdef int64_t stride = initial.shape[1]
+    cdef int64_t n = codes.shape[0], D = codes.shape[1], H = W.shape[1], stride = initial.shape[1]
     dtype = np.float32 if floating is float else np.float64
-    check_shapes(D, P, H, stride, V.shape[0], V.shape[1], dtype)
+    cdef nade_sizes sizes = sizes_of(outputs, H, stride, V,
+                                     kernel_activation(activation, binary_inputs, rho is not None), dtype)
     cdef draw_spec how = draw_of(draw, floating is double)
     cdef const uint8_t[:, ::1] is_held = held
     cdef double[::1] log_weight = np.zeros(n) if weight is None else weight
-    cdef const floating[:, :, ::1] shifts = shift
-    if (initial.shape[0] not in (1, n) or noise.shape[0] != n or noise.shape[1] != D
+    cdef const floating[:, ::1] shifts = shift
+    if (sizes.D != D or b.shape[0] != outputs[D] or initial.shape[0] not in (1, n) or noise.shape[0] != n or noise.shape[1] != D
             or noise.shape[2] != how.n_noise or input_flags.shape[0] != D or log_weight.shape[0] != n
             or (held is not None and (is_held.shape[0] != n or is_held.shape[1] != D))
-            or (shift is not None and (shifts.shape[0] != n or shifts.shape[1] != D or shifts.shape[2] != P))):
+            or (shift is not None and (shifts.shape[0] != n or shifts.shape[1] != outputs[D]))):
         raise ValueError("the shapes of codes, noise, held, weight, shift and initial do not fit together")
     cdef int64_t capacity = 2 * D
     cdef int64_t rows = rows_per_call(n, n_threads, FASTAR_SAMPLE_ROWS, 4), m, r, i, t
     cdef floating[:, :, ::1] units = aligned_empty((n_threads, 3 * rows, stride), dtype)
-    cdef floating[:, ::1] scratch = aligned_empty((n_threads, rows * (2 * P + 1 + capacity)), dtype)
+    cdef int64_t widest = sizes.widest
+    cdef floating[:, ::1] scratch = aligned_empty((n_threads, rows * (widest + 1 + capacity)), dtype)
     cdef int32_t[:, ::1] counts = aligned_empty((n_threads, rows * (1 + capacity)), np.int32)
     cdef uint8_t[:, ::1] saturated = aligned_empty((n_threads, rows), np.uint8)
-    cdef input_spec inputs = input_spec(D, n_inputs, markov_order, &input_flags[0])
-    cdef nade_sizes sizes = nade_sizes(D, P, H, stride,
-                                       kernel_activation(activation, binary_inputs, rho is not None))
+    cdef input_spec inputs = spec_of(input_flags, input_offsets, markov_order)
     cdef const floating[::1] factor = checked_rho(rho, D)
     cdef const floating* rho_ = &factor[0] if rho is not None and D > 1 else NULL
     cdef floating[:, ::1] table
@@ -364,12 +371,12 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
             held_row = &is_held[r, 0]
             weight_row = &log_weight[r]
         if any_shift:
-            shift_row = &shifts[r, 0, 0]
+            shift_row = &shifts[r, 0]
         for k in range(m):
             memcpy(&units[t, 2 * rows + k, 0], &initial[own * (r + k), 0], stride * sizeof(floating))
         kernels.sample(
-            m, sizes, nade_params(&W[0, 0], &V[0, 0], &b[0, 0], rho_, exp_minus_W), inputs,
-            changes_by_row(capacity, &counts[t, 0], NULL, &counts[t, rows], &scratch[t, rows * (2 * P + 1)]),
+            m, sizes, nade_params(&W[0, 0], &V[0, 0], &b[0], rho_, exp_minus_W), inputs,
+            changes_by_row(capacity, &counts[t, 0], NULL, &counts[t, rows], &scratch[t, rows * (widest + 1)]),
             how, walked_rows(r, &noise[r, 0, 0], held_row, &codes[r, 0], weight_row), shift_row,
             nade_units(&units[t, 2 * rows, 0], &units[t, 0, 0], &units[t, rows, 0], &saturated[t, 0]),
-            &scratch[t, 0], &scratch[t, 2 * rows * P])
+            &scratch[t, 0], &scratch[t, rows * widest])

@@ -9,6 +9,7 @@ cdef extern from "conditionals.h" nogil:
         double unit, floor, low, high
     ctypedef struct conditional_spec:
         const feature_spec* features
+        const int64_t* outputs
         int64_t n_stretches
         const int32_t* stretches
         int may_miss

@@ -9,8 +9,9 @@
  * The row is one of feature d's whatever x is. Without branches, which would be mispredicted. */
 INLINE int change_of(const input_spec *spec, int64_t d, real x, int32_t *row, real *value) {
     const int missing = x != x, one = missing || (spec->input_flags[d] & FASTAR_ONE_HOT);
-    const int is_row = one && x >= 0 && x < (real)spec->Q;
-    *row = (int32_t)(d * spec->Q + (missing ? spec->Q - 1 : is_row ? (int64_t)x : 0));
+    const int64_t first = spec->offsets[d], Q = spec->offsets[d + 1] - first;
+    const int is_row = one && x >= 0 && x < (real)Q;
+    *row = (int32_t)(first + (missing ? Q - 1 : is_row ? (int64_t)x : 0));
     *value = one ? (real)1 : x;
     return missing || (one ? is_row : x != 0);
 }

@@ -55,13 +55,15 @@ INLINE void stretch_with_gaps(int with_gradient, int64_t count, int64_t P, const
     }
 }
 
-INLINE void rows(int with_gradient, int64_t n, int64_t D, int64_t P, conditional_spec spec, const real *raw,
-                 const real *codes, const real *scale, real *logp, double *total, real *graw) {
+INLINE void rows(int with_gradient, int64_t n, int64_t D, conditional_spec spec, const real *raw, const real *codes,
+                 const real *scale, real *logp, double *total, real *graw) {
+    const int64_t width = spec.outputs[D];
     for (int64_t r = 0; r < n; r++) {
         for (int64_t i = 0; i < spec.n_stretches; i++) {
             const int64_t first = spec.stretches[i], count = spec.stretches[i + 1] - first, at = r * D + first;
-            const real *z = raw + at * P, by = with_gradient ? scale[r] : 0;
-            real *g = with_gradient ? graw + at * P : NULL;
+            const int64_t o = spec.outputs[first], P = spec.outputs[first + 1] - o;
+            const real *z = raw + r * width + o, by = with_gradient ? scale[r] : 0;
+            real *g = with_gradient ? graw + r * width + o : NULL;
             if (spec.may_miss)
                 stretch_with_gaps(with_gradient, count, P, spec.features + first, z, codes + at, by, logp + at, g);
             else
@@ -71,16 +73,16 @@ INLINE void rows(int with_gradient, int64_t n, int64_t D, int64_t P, conditional
     }
 }
 
-/* raw (n, D, P), codes (n, D) -> logp (n, D), total (n,). */
-static void log_prob(int64_t n, int64_t D, int64_t P, conditional_spec spec, const real *raw, const real *codes,
-                     real *logp, double *total) {
-    rows(0, n, D, P, spec, raw, codes, NULL, logp, total, NULL);
+/* raw (n, sum P), codes (n, D) -> logp (n, D), total (n,). */
+static void log_prob(int64_t n, int64_t D, conditional_spec spec, const real *raw, const real *codes, real *logp,
+                     double *total) {
+    rows(0, n, D, spec, raw, codes, NULL, logp, total, NULL);
 }
 
-/* raw (n, D, P), codes (n, D), scale (n,) -> logp (n, D), total (n,), graw (n, D, P). */
-static void gradient(int64_t n, int64_t D, int64_t P, conditional_spec spec, const real *raw, const real *codes,
-                     const real *scale, real *logp, double *total, real *graw) {
-    rows(1, n, D, P, spec, raw, codes, scale, logp, total, graw);
+/* raw (n, sum P), codes (n, D), scale (n,) -> logp (n, D), total (n,), graw (n, sum P). */
+static void gradient(int64_t n, int64_t D, conditional_spec spec, const real *raw, const real *codes, const real *scale,
+                     real *logp, double *total, real *graw) {
+    rows(1, n, D, spec, raw, codes, scale, logp, total, graw);
 }
 
 /* raw (n, raw_stride), noise (n, noise_stride) -> codes (n,) of feature d. raw is overwritten. */

@@ -1,7 +1,7 @@
 /* Output distributions p(x_d | raw_d): log-densities, their gradients by raw, and draws.
  *
- * raw (n, D, P), codes (n, D). Outputs: logp (n, D), total (n,) its row sums in double precision, and
- * in the gradient's case graw (n, D, P) = scale[r] * d logp / d raw. Nothing overflows for finite raw.
+ * raw (n, sum P), codes (n, D). Outputs: logp (n, D), total (n,) its row sums in double precision, and
+ * in the gradient's case graw (n, sum P) = scale[r] * d logp / d raw. Nothing overflows for finite raw.
  * One kind is one file in conditionals/: <kind>_row, <kind>_draw and <kind>_mode. */
 #ifndef FASTAR_CONDITIONALS_H
 #define FASTAR_CONDITIONALS_H
@@ -25,7 +25,7 @@ enum { FASTAR_COMPONENTS = 256 }; /* of a mixture, at most */
 
 typedef struct {
     int32_t kind;
-    int32_t count;    /* levels of a categorical, components of a mixture; outputs beyond are not used */
+    int32_t count;    /* levels of a categorical, components of a mixture */
     double unit;      /* counts: of a code of one; ordinal levels: half the distance of two codes */
     double floor;     /* smallest variance (Gaussian) or scale (Laplace, logistic) */
     double low, high; /* codes of the lowest and the highest ordinal level; log mass of what is no level, and of those
@@ -37,8 +37,9 @@ enum { FASTAR_OBSERVED, FASTAR_SAMPLED, FASTAR_WEIGHTED };
 
 typedef struct {
     const feature_spec *features; /* (D,) */
+    const int64_t *outputs;       /* (D + 1,) feature d's outputs are outputs[d] .. outputs[d + 1] - 1 of a row of raw */
     int64_t n_stretches;
-    const int32_t *stretches; /* (n_stretches + 1,) first features of stretches of one kind, and D */
+    const int32_t *stretches; /* (n_stretches + 1,) first features of stretches of one kind and width, and D */
     int may_miss;             /* codes may be NaN: they have no density, log p = 0 */
     double temperature;       /* of a draw: from density^(1 / temperature), normalised */
 } conditional_spec;
@@ -67,10 +68,10 @@ typedef struct {
 } draw_spec;
 
 typedef struct {
-    void (*log_prob)(int64_t n, int64_t D, int64_t P, conditional_spec spec, const real *raw, const real *codes,
-                     real *logp, double *total);
-    void (*gradient)(int64_t n, int64_t D, int64_t P, conditional_spec spec, const real *raw, const real *codes,
-                     const real *scale, real *logp, double *total, real *graw);
+    void (*log_prob)(int64_t n, int64_t D, conditional_spec spec, const real *raw, const real *codes, real *logp,
+                     double *total);
+    void (*gradient)(int64_t n, int64_t D, conditional_spec spec, const real *raw, const real *codes, const real *scale,
+                     real *logp, double *total, real *graw);
     draw_function draw;
     /* The most probable code from noise[0] to noise[1], two codes; of mixtures of Gaussians a local one. */
     draw_function mode;

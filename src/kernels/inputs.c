@@ -9,7 +9,7 @@ static int32_t changes_of_numbers(input_spec spec, const real *codes, int32_t *a
     }
     for (int32_t i = 0; i < count; i++) {
         at[i] = row[i] + 1;
-        row[i] *= (int32_t)spec.Q;
+        row[i] = (int32_t)spec.offsets[row[i]];
     }
     return count;
 }

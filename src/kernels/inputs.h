@@ -1,8 +1,8 @@
 /* What a network is fed: for each row of codes (n, D), the list of changes to a weighted sum of its inputs.
  *
- * Feature d owns rows d * Q .. d * Q + Q - 1 of the input weights. A numeric feature adds x_d * W[d * Q],
- * a one-hot feature W[d * Q + x_d] (nothing where x_d is none of 0 .. Q - 1), a missing one W[d * Q + Q - 1]; features from d + 1 on see it, with a Markov order k up to d + k only:
- * at d + k + 1 it is taken away again. Zeros change nothing and are left out. */
+ * Feature d owns the rows q_d .. q_(d + 1) - 1 of the input weights. A numeric feature adds x_d * W[q_d], a one-hot
+ * feature W[q_d + x_d] (nothing where it has no such row), a missing one its last row; features from d + 1 on see it,
+ * with a Markov order k up to d + k only: at d + k + 1 it is taken away again. Zeros change nothing and are left out. */
 #ifndef FASTAR_INPUTS_H
 #define FASTAR_INPUTS_H
 
@@ -14,7 +14,8 @@ enum { FASTAR_NOTHING = -1, FASTAR_CONSTANT = -2 };
 enum { FASTAR_ONE_HOT = 1, FASTAR_MAY_MISS = 2 /* NaN stands for a missing value */ };
 
 typedef struct {
-    int64_t D, Q;
+    int64_t D;
+    const int64_t *offsets;     /* (D + 1,) q */
     int64_t markov_order;       /* D where every earlier feature is seen */
     const uint8_t *input_flags; /* (D,) FASTAR_ONE_HOT and FASTAR_MAY_MISS, or neither */
 } input_spec;

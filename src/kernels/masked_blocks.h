@@ -112,6 +112,19 @@ static void take_columns(int64_t n, int64_t stride, int64_t j0, int64_t j1, cons
         }
 }
 
+/* by_lane (width, ROWS) -> by_row (n, width). */
+static void turn_outputs(int64_t n, int64_t width, const real *by_lane, real *by_row) {
+    for (int64_t r0 = 0; r0 < n; r0 += VL)
+        for (int64_t p = 0; p < width; p += VL) {
+            vec v[VL];
+            for (int i = 0; i < VL; i++)
+                v[i] = p + i < width ? vload(by_lane + (p + i) * ROWS + r0) : vset1(0);
+            vtranspose(v);
+            for (int i = 0; i < VL && r0 + i < n; i++)
+                store(by_row + (r0 + i) * width + p, v[i], width - p);
+        }
+}
+
 /* Unit k, now final, to those columns j0 .. j1 - 1 of the present block that it reaches; `out` is column j0. */
 static void spread(const SAMPLED *edge, int64_t block, int64_t k, const real *unit, int64_t j0, int64_t j1, real *out) {
     const masked_blocks *b = &edge->blocks;
@@ -129,14 +142,15 @@ static void spread(const SAMPLED *edge, int64_t block, int64_t k, const real *un
 
 static void spread_input(int64_t n, const input_spec *inputs, const SAMPLED *edge, int64_t block, int64_t d,
                          const real *x, int64_t j0, int64_t j1, real *out) {
+    const int64_t first = inputs->offsets[d];
     if (!inputs->input_flags[d]) {
-        spread(edge, block, d * inputs->Q, x, j0, j1, out);
+        spread(edge, block, first, x, j0, j1, out);
         return;
     }
     const masked_blocks *b = &edge->blocks;
     const real *panel = edge->packed + b->panel_offset[block];
-    const int64_t begin = most(edge->stairs.row_begin[d * inputs->Q] - j0, 0);
-    const int64_t end = least(edge->stairs.row_end[d * inputs->Q], j1) - j0;
+    const int64_t begin = most(edge->stairs.row_begin[first] - j0, 0);
+    const int64_t end = least(edge->stairs.row_end[first], j1) - j0;
     for (int64_t r = 0; r < n; r++) {
         int32_t row;
         real value;

@@ -8,7 +8,7 @@
 
 enum {
     REACH = 128,   /* rows of W that are taken at a time, 64 kB of a slab: from fewer a row of data adds too few, */
-    PACK_FROM = 4, /* rows of data that are worth a copy of them */
+    PACK_FROM = 4, /* rows of data that are worth a copy of them, if they have as many entries */
 };
 
 /* `V` vectors of columns from j0 on, the last one of `left` lanes, of entries i .. i1 - 1: those of rows first ..
@@ -94,50 +94,61 @@ INLINE void add_entries(int64_t i, int64_t end, const int32_t *row, const real *
         EACH_ACTIVATION(activation, STORE)
 }
 
-/* Sums in the same order without a copy of the weights. */
-static void gather_few(int64_t r0, int64_t r1, int64_t j0, int64_t j1, STAIRS stairs, LISTED x, const real *bias,
-                       int add, int activation, real *out) {
-    const int64_t N = stairs.columns, last_edge = (stairs.rows + REACH - 1) / REACH * x.n;
+/* The same sums, in the same order, of entries before `end` without a copy of the weights: columns j0 .. j1 - 1. */
+static void add_directly(int64_t i, int64_t end, const int32_t *row, const real *value, int64_t low, int64_t high,
+                         int64_t j0, int64_t j1, STAIRS stairs, const real *start, int activation, real *out) {
+    for (int64_t j = j0; j < j1;) {
+        const int64_t width = j1 - j >= WIDE ? WIDE : least(VL, j1 - j), last = j + width - 1;
+        const int64_t i0 = i + first_from(end - i, row + i, most(low, stairs.column_begin[j]));
+        const int64_t i1 = i0 + first_from(end - i0, row + i0, least(high, stairs.column_end[last]));
+        const int32_t all_from = (int32_t)stairs.column_begin[last], all_to = (int32_t)stairs.column_end[j];
+        const real *from = start + j - j0;
+        real *to = out + j - j0;
+        if (width == WIDE)
+            gather_slab(SLAB, VL, j, i0, i1, all_from, all_to, row, value, stairs, from, to);
+        else
+            gather_slab(1, width, j, i0, i1, all_from, all_to, row, value, stairs, from, to);
+        if (activation >= 0)
+            activate(1, width, activation, to, stairs.columns);
+        j += width;
+    }
+}
+
+/* Whether rows r0 .. r1 - 1 of data have enough entries in rows k .. k + REACH - 1 of W for a copy of these. */
+INLINE int is_worth_a_copy(int64_t r0, int64_t r1, int64_t k, STAIRS stairs, LISTED x) {
+    const int32_t *edge = x.edges + k / REACH * x.n;
+    int64_t count = 0;
     for (int64_t r = r0; r < r1; r++)
-        for (int64_t j = j0; j < j1;) {
-            const int64_t width = j1 - j >= WIDE ? WIDE : least(VL, j1 - j);
-            const int32_t *row = x.row + r * x.capacity, count = x.edges[last_edge + r];
-            const int64_t i0 = first_from(count, row, stairs.column_begin[j]);
-            const int64_t i1 = first_from(count, row, stairs.column_end[j + width - 1]);
-            const int32_t first = (int32_t)stairs.column_begin[j + width - 1], last = (int32_t)stairs.column_end[j];
-            real *to = out + r * N + j;
-            const real *start = add ? to : bias + j;
-            const real *value = x.value + r * x.capacity;
-            if (width == WIDE)
-                gather_slab(SLAB, VL, j, i0, i1, first, last, row, value, stairs, start, to);
-            else
-                gather_slab(1, width, j, i0, i1, first, last, row, value, stairs, start, to);
-            if (activation >= 0)
-                activate(1, width, activation, to, N);
-            j += width;
-        }
+        count += edge[x.n + r] - edge[r];
+    return r1 - r0 >= PACK_FROM && count >= least(REACH, stairs.rows - k);
 }
 
 /* x (n, capacity), W (rows, columns), bias (columns,) -> out (n, columns), its rows r0 .. r1 - 1 and columns
  * j0 .. j1 - 1. packed (REACH, WIDE): scratch. */
 static void gather(int64_t r0, int64_t r1, int64_t j0, int64_t j1, STAIRS stairs, LISTED x, const real *bias, int add,
                    int activation, real *out, real *packed) {
-    if (r1 - r0 < PACK_FROM) {
-        gather_few(r0, r1, j0, j1, stairs, x, bias, add, activation, out);
-        return;
-    }
     const int64_t N = stairs.columns, first = stairs.column_begin[j0];
     const int64_t end = most(stairs.column_end[j1 - 1], first + (first < stairs.rows)); /* one turn at least */
-    for (int64_t k = least(first, stairs.rows - 1) / REACH * REACH; k < end; k += REACH) {
-        const int64_t low = most(k, first), high = least(end, k + REACH);
-        const int begins = k <= first, ends = k + REACH >= end;
-        if (low < high)
+    for (int64_t k = least(first, stairs.rows - 1) / REACH * REACH, next; k < end; k = next) {
+        const int copied = is_worth_a_copy(r0, r1, k, stairs, x);
+        for (next = k + REACH; !copied && next < end && !is_worth_a_copy(r0, r1, next, stairs, x);)
+            next += REACH;
+        const int64_t low = most(k, first), high = least(end, next);
+        const int begins = k <= first, ends = next >= end;
+        if (copied && low < high)
             pack(low, high - low, j0, j1, WIDE, stairs, packed);
         for (int64_t r = r0; r < r1; r++) {
-            const int32_t *edge = x.edges + k / REACH * x.n + r;
+            const int64_t i = x.edges[k / REACH * x.n + r], last = x.edges[(high + REACH - 1) / REACH * x.n + r];
+            const int32_t *row = x.row + r * x.capacity;
+            const real *value = x.value + r * x.capacity;
             real *to = out + r * N + j0;
-            add_entries(edge[0], edge[x.n], x.row + r * x.capacity, x.value + r * x.capacity, low, high, packed,
-                        j1 - j0, begins && !add ? bias + j0 : to, ends ? activation : -1, to);
+            const real *start = begins && !add ? bias + j0 : to;
+            if (i == last && !begins && !ends)
+                continue;
+            if (copied)
+                add_entries(i, last, row, value, low, high, packed, j1 - j0, start, ends ? activation : -1, to);
+            else
+                add_directly(i, last, row, value, low, high, j0, j1, stairs, start, ends ? activation : -1, to);
         }
     }
 }
@@ -187,12 +198,15 @@ static void scatter(int64_t chunk, STAIRS stairs, LISTED x, const real *G, real 
     const int64_t k0 = chunk * REACH, k1 = least(k0 + REACH, stairs.rows), N = stairs.columns;
     int32_t first[REACH + 1];
     by_row(k0, k1, x, first, r_of, value);
+    for (int64_t k = k0; k < k1; k++)
+        if (first[k - k0] == first[k - k0 + 1])
+            memset(gW + k * N + stairs.row_begin[k], 0, (stairs.row_end[k] - stairs.row_begin[k]) * sizeof(real));
     for (int64_t j = stairs.row_begin[k0] / WIDE * WIDE; j < stairs.row_end[k1 - 1]; j += WIDE)
         for (int64_t k = k0; k < k1; k++) {
             const int64_t begin = most(0, stairs.row_begin[k] - j), end = least(WIDE, stairs.row_end[k] - j);
             const int32_t i = first[k - k0], count = first[k - k0 + 1] - i, half = WIDE / 2;
             const real *panel = G + j * x.n;
-            if (begin >= end)
+            if (begin >= end || count == 0)
                 continue;
             if (begin >= half)
                 scatter_row(SLAB / 2, count, r_of + i, value + i, panel + half, begin - half, end - half,

@@ -14,9 +14,10 @@
 INLINE int64_t pushed_stride(const SAMPLED *edge) { return edge->blocks.panel_stride[0]; }
 
 /* Scratch: units (D inputs, then each hidden layer's), the block's outputs and noise, each ROWS numbers; a
- * feature's outputs (ROWS, P); sums (ROWS, columns) of what listed inputs gave to the first layer, and to the outputs. */
+ * feature's outputs, row by row; sums (ROWS, columns) of what listed inputs gave to the first layer, and to the
+ * outputs. */
 static int64_t sample_scratch(WALK w) {
-    int64_t numbers = w.D + w.block * w.P + w.block + w.P;
+    int64_t numbers = w.D + w.block_outputs + w.block + w.feature_outputs;
     for (int64_t l = 0; l < w.n_layers; l++)
         numbers += w.layers[l].stairs.columns;
     if (w.layers[0].blocks.listed)
@@ -31,6 +32,7 @@ typedef struct {
     WALKED of;
     int64_t n, d0, d1, number; /* the block of features */
     int wanted;                /* whether any of its features is drawn or weighed */
+    int numbers;               /* whether the inputs are a number of each feature */
     real *x, *out, *noise, *raw;
     real *sums[2]; /* of the first layer and the outputs; NULL where inputs are not listed */
     int32_t *counts, *rows;
@@ -39,7 +41,7 @@ typedef struct {
 
 static void start_columns(const walk_state *s, int64_t l, int64_t j0, int64_t j1, real *out) {
     const WALK *w = &s->w;
-    const int64_t width = l == w->n_layers ? w->D * w->P : w->layers[l].stairs.columns;
+    const int64_t width = l == w->n_layers ? w->outputs[w->D] : w->layers[l].stairs.columns;
     const real *bias = w->bias[l] + (w->own_bias ? s->of.first * width : 0);
     if (w->own_bias)
         for (int64_t j = 0; j < j1 - j0; j++)
@@ -67,7 +69,7 @@ static void begin_block(const walk_state *s) {
     real *target = s->x + w->D * ROWS;
     for (int64_t l = 0; l < w->n_layers + s->wanted; l++) {
         const int last = l == w->n_layers;
-        const int64_t j0 = last ? s->d0 * w->P : w->final[l][s->d0], j1 = last ? s->d1 * w->P : w->final[l][s->d1];
+        const int64_t *begins = last ? w->outputs : w->final[l], j0 = begins[s->d0], j1 = begins[s->d1];
         const SAMPLED *layer = &w->layers[l];
         real *columns = last ? s->out : target + j0 * ROWS, *sums = last ? s->sums[1] : l == 0 ? s->sums[0] : NULL;
         if (sums)
@@ -89,7 +91,7 @@ static void begin_block(const walk_state *s) {
 static void complete(const walk_state *s, int64_t d) {
     const WALK *w = &s->w;
     const real *x = s->x + d * ROWS;
-    const int64_t o0 = s->d0 * w->P, o1 = s->wanted ? s->d1 * w->P : o0;
+    const int64_t o0 = w->outputs[s->d0], o1 = s->wanted ? w->outputs[s->d1] : o0;
     if (w->direct->stairs.rows && s->wanted)
         spread_input(s->n, &w->inputs, w->direct, s->number, d, x, o0, o1, s->out);
     real *units = s->x + w->D * ROWS;
@@ -118,7 +120,7 @@ static void turn(int to_lanes, const walk_state *s, real *by_row, real *by_lane)
             real *row = by_row + r0 * D + d, *lane = by_lane + (d - s->d0) * ROWS + r0;
             vec v[VL];
             for (int i = 0; i < rows; i++)
-                __builtin_prefetch(row + i * D + s->w.block, !to_lanes);
+                __builtin_prefetch(row + i * D + s->d1 - s->d0, !to_lanes);
             for (int i = 0; i < VL; i++)
                 v[i] = to_lanes ? (i < rows ? load(row + i * D, features) : vset1(0))
                                 : (i < features ? vload(lane + i * ROWS) : vset1(0));
@@ -133,22 +135,19 @@ static void turn(int to_lanes, const walk_state *s, real *by_row, real *by_lane)
 static void choose(const walk_state *s, DRAW draw, int64_t d) {
     const WALK *w = &s->w;
     const WALKED *of = &s->of;
-    real *raw = s->out + (d - s->d0) * w->P * ROWS, *x = s->x + d * ROWS;
-    int64_t raw_stride = 1;
-    if (w->P > 1) {
-        for (int64_t p = 0; p < w->P; p++)
-            for (int64_t r = 0; r < s->n; r++)
-                s->raw[r * w->P + p] = raw[p * ROWS + r];
+    const int64_t width = w->outputs[d + 1] - w->outputs[d];
+    real *raw = s->out + (w->outputs[d] - w->outputs[s->d0]) * ROWS, *x = s->x + d * ROWS;
+    if (width > 1) {
+        turn_outputs(s->n, width, raw, s->raw);
         raw = s->raw;
-        raw_stride = w->P;
     }
     if (of->held)
-        draw.weigh(s->n, w->D, d, w->feature[d], draw.spec, raw, raw_stride, *of);
+        draw.weigh(s->n, w->D, d, w->feature[d], draw.spec, raw, width, *of);
     if (draw.n_noise == 1)
-        draw.function(s->n, w->feature[d], draw.spec, raw, raw_stride, s->noise + (d - s->d0) * ROWS, 1, x);
+        draw.function(s->n, w->feature[d], draw.spec, raw, width, s->noise + (d - s->d0) * ROWS, 1, x);
     else
-        draw.function(s->n, w->feature[d], draw.spec, raw, raw_stride, of->noise + d * draw.n_noise,
-                      w->D * draw.n_noise, x);
+        draw.function(s->n, w->feature[d], draw.spec, raw, width, of->noise + d * draw.n_noise, w->D * draw.n_noise,
+                      x);
     if (of->held)
         for (int64_t r = 0; r < s->n; r++)
             if (of->held[r * w->D + d] != FASTAR_SAMPLED)
@@ -168,7 +167,7 @@ static void end_block(const walk_state *s) {
     for (int64_t r = 0; r < s->n; r++) {
         int32_t count = 0, *rows = s->rows + r * w->block;
         real *values = s->values + r * w->block, *code = codes + r * w->D;
-        if (w->inputs.Q == 1)
+        if (s->numbers)
             for (int64_t d = s->d0; d < s->d1; d += VL) {
                 const int left = (int)least(VL, s->d1 - d);
                 count += vnonzero(load(code + d, left), left, (int32_t)d, rows + count, values + count);
@@ -179,7 +178,7 @@ static void end_block(const walk_state *s) {
         s->counts[r] = count;
     }
     const SAMPLED *edges[2] = {&w->layers[0], w->direct};
-    const int64_t next[2] = {w->n_layers ? w->final[0][s->d1] : 0, s->d1 * w->P};
+    const int64_t next[2] = {w->n_layers ? w->final[0][s->d1] : 0, w->outputs[s->d1]};
     for (int e = 0; e < 2; e++)
         if (s->sums[e])
             push(s->n, w->block, s->counts, s->rows, s->values, next[e], pushed_stride(edges[e]), edges[e]->packed,
@@ -206,9 +205,9 @@ static void sample(int64_t n, WALK walk, DRAW draw, WALKED walked, real *scratch
         units += walk.layers[l].stairs.columns;
     walk_state s = {.w = walk, .of = walked, .n = n, .x = scratch, .counts = counts, .rows = rows, .values = values};
     s.out = s.x + units * ROWS;
-    s.noise = s.out + walk.block * walk.P * ROWS;
+    s.noise = s.out + walk.block_outputs * ROWS;
     s.raw = s.noise + walk.block * ROWS;
-    real *sums = s.raw + walk.P * ROWS;
+    real *sums = s.raw + walk.feature_outputs * ROWS;
     for (int e = 0; e < 2; e++) {
         const SAMPLED *edge = e ? walk.direct : walk.layers;
         if (!edge->blocks.listed)
@@ -217,10 +216,13 @@ static void sample(int64_t n, WALK walk, DRAW draw, WALKED walked, real *scratch
         sums += pushed_stride(edge) * ROWS;
         start_sums(&s, e ? walk.n_layers : 0, edge, s.sums[e]);
     }
+    s.numbers = walk.inputs.offsets[walk.D] == walk.D;
+    for (int64_t d = 0; d < walk.D; d++)
+        s.numbers &= !walk.inputs.input_flags[d];
     while (end > 0 && !is_wanted(n, walk.D, end - 1, end, walked.held))
         end--;
     for (s.d0 = 0; s.d0 < end; s.d0 = s.d1, s.number++) {
-        s.d1 = least(s.d0 + walk.block, walk.D);
+        s.d1 = walk.begin[s.number + 1];
         s.wanted = is_wanted(n, walk.D, s.d0, s.d1, walked.held);
         begin_block(&s);
         if (!s.wanted)

@@ -29,7 +29,7 @@ typedef struct {
 static int64_t change_tile(const layer *l, int64_t n, int64_t r0, int64_t d, int64_t end, int64_t *cursor,
                            waiting *last) {
     const real rho = rho_of(&l->p, d);
-    const int may_wait = l->z.P < FASTAR_MANY;
+    const int may_wait = !l->z.many;
     for (int64_t r = r0; r < r0 + n; r++) {
         const int32_t *at = l->changes.at + r * l->changes.capacity;
         int64_t i = cursor[r], count = l->changes.count[r];
@@ -49,47 +49,57 @@ static int64_t change_tile(const layer *l, int64_t n, int64_t r0, int64_t d, int
     return end;
 }
 
-/* units.h (n, stride) of the rows r0 .. r0 + n - 1 -> raw (rows, D, P), its features d0 .. d1 - 1, d0 >= 1. cursor
+/* units.h (n, stride) of the rows r0 .. r0 + n - 1 -> raw (rows, o_D), its features d0 .. d1 - 1, d0 >= 1. cursor
  * (rows,): changes so far, moved on. */
 static void forward_tile(const layer *l, int64_t n, int64_t r0, int64_t d0, int64_t d1, real *raw, int64_t *cursor) {
     const nade_sizes *z = &l->z;
     const real *h = l->units.h + r0 * z->stride;
+    const int64_t first = z->outputs[1], width = z->outputs[z->D];
     for (int64_t d = d0; d < d1;) {
         waiting last = {-1, 0};
         const int64_t next = change_tile(l, n, r0, d, l->p.rho ? d + 1 : d1, cursor, &last);
         /* V and b have no row, and raw no column, of h for the first feature: shift to the second. */
-        int64_t o0 = (d - 1) * z->P, o1 = (next - 1) * z->P;
-        real *to = raw + (r0 * z->D + 1) * z->P;
+        int64_t o0 = z->outputs[d] - first, o1 = z->outputs[next] - first;
+        real *to = raw + r0 * width + first;
         if (last.row >= 0) {
             step taken = step_of(l, last.row, last.change);
-            const int64_t done = outputs_beside(n, o1 - o0, z->H, z->stride, l->p.V + o0 * z->H, l->p.b + z->P + o0, h,
-                                                last.row - r0, &taken, z->D * z->P, to + o0);
+            const int64_t done = outputs_beside(n, o1 - o0, z->H, z->stride, l->p.V + o0 * z->H, l->p.b + first + o0, h,
+                                                last.row - r0, &taken, width, to + o0);
             if (out_of_range(taken.states))
                 saturate(l, last.row, last.change);
             else
                 o0 += done;
         }
-        outputs(n, z, o0, o1, l->p.V, l->p.b + z->P, h, z->D * z->P, to);
+        outputs(n, z, o0, o1, l->p.V, l->p.b + first, h, width, to);
         d = next;
     }
 }
 
-/* units.initial (n, stride), changes (n, capacity), W (.., H), V (D - 1, P, H), b (D, P) -> raw (n, D, P), units.state
+/* The end of the features from d on whose weights stay in L2 while all rows pass. */
+static int64_t slab_end(const nade_sizes *z, int64_t d) {
+    const int64_t fit = SLAB_BYTES / (z->H * (int64_t)sizeof(real)), most = d + FEATURE_SLAB;
+    int64_t end = d + 1;
+    while (end < z->D && end < most && z->outputs[end + 1] - z->outputs[d] <= fit)
+        end++;
+    return end;
+}
+
+/* units.initial (n, stride), changes (n, capacity), W (.., H), V (o_D - o_1, H), b (o_D,) -> raw (n, o_D), units.state
  * (n, stride) and units.saturated (n,). units.h (n, stride) and cursor (n,): scratch. */
 static void forward(int64_t n, nade_sizes z, PARAMS p, CHANGES changes, UNITS units, real *raw, int64_t *cursor) {
     const layer l = {z, p, changes, units};
     for (int64_t r = 0; r < n; r++) {
-        memcpy(raw + r * z.D * z.P, p.b, z.P * sizeof(real));
+        memcpy(raw + r * z.outputs[z.D], p.b, z.outputs[1] * sizeof(real));
         start(&l, r);
         cursor[r] = 0;
     }
-    const int64_t fit = SLAB_BYTES / (z.P * z.H * (int64_t)sizeof(real));
-    const int64_t slab = fit < 1 ? 1 : fit < FEATURE_SLAB ? fit : FEATURE_SLAB;
-    for (int64_t d0 = 1; d0 < z.D; d0 += slab)
+    for (int64_t d0 = 1, d1; d0 < z.D; d0 = d1) {
+        d1 = slab_end(&z, d0);
         for (int64_t r = 0, tile; r < n; r += tile) {
             tile = tile_rows(&z, n - r);
-            forward_tile(&l, tile, r, d0, d0 + slab < z.D ? d0 + slab : z.D, raw, cursor);
+            forward_tile(&l, tile, r, d0, d1, raw, cursor);
         }
+    }
 }
 
 /* What feature f, just drawn or leaving the Markov window, changes in the hidden layer of row r. */
@@ -106,12 +116,13 @@ INLINE int sample_change(const layer *l, int64_t r, int64_t f, real sign, const 
 
 /* raw[r] for `features` features from d on, by the hidden layers as they are. */
 static void sample_outputs(const layer *l, int64_t n, int64_t d, int64_t features, real *raw, int64_t raw_stride) {
-    const int64_t P = l->z.P;
+    const int64_t *o = l->z.outputs;
     if (d == 0)
         for (int64_t r = 0; r < n; r++)
-            memcpy(raw + r * raw_stride, l->p.b, P * sizeof(real));
+            memcpy(raw + r * raw_stride, l->p.b, o[1] * sizeof(real));
     else
-        outputs(n, &l->z, 0, features * P, l->p.V + (d - 1) * P * l->z.H, l->p.b + d * P, l->units.h, raw_stride, raw);
+        outputs(n, &l->z, 0, o[d + features] - o[d], l->p.V + (o[d] - o[1]) * l->z.H, l->p.b + o[d], l->units.h,
+                raw_stride, raw);
 }
 
 /* Whether some row draws or weighs feature d. */
@@ -151,10 +162,10 @@ static void lead(const layer *l, int64_t n, int64_t first, const input_spec *inp
 /* Feature d of a block of rows: weighed where it is held, drawn where it is free. */
 static void choose(const layer *l, int64_t n, int64_t d, DRAW draw, ROWS rows, const real *shift, real *raw,
                    real *drawn) {
-    const int64_t D = l->z.D, P = l->z.P, raw_stride = 2 * P;
+    const int64_t D = l->z.D, first = l->z.outputs[d], P = l->z.outputs[d + 1] - first, raw_stride = l->z.widest;
     for (int64_t r = 0; r < n && shift; r++)
         for (int64_t p = 0; p < P; p++)
-            raw[r * raw_stride + p] += shift[(r * D + d) * P + p];
+            raw[r * raw_stride + p] += shift[r * l->z.outputs[D] + first + p];
     if (rows.held)
         draw.weigh(n, D, d, d, draw.spec, raw, raw_stride, rows);
     draw.function(n, d, draw.spec, raw, raw_stride, rows.noise + d * draw.n_noise, D * draw.n_noise, drawn);
@@ -163,12 +174,13 @@ static void choose(const layer *l, int64_t n, int64_t d, DRAW draw, ROWS rows, c
             rows.codes[r * D + d] = drawn[r];
 }
 
-/* units.initial (n, stride), noise (n, D, n_noise), shift (n, D, P) or NULL, W (.., H), V (D - 1, P, H), b (D, P) ->
- * codes (n, D) where they are not held, weight (n,). units, changes (n, capacity), raw (n, 2 P), drawn (n,): scratch. */
+/* units.initial (n, stride), noise (n, D, n_noise), shift (n, o_D) or NULL, W (.., H), V (o_D - o_1, H), b (o_D,) ->
+ * codes (n, D) where they are not held, weight (n,). units, changes (n, capacity), raw (n, widest), drawn (n,):
+ * scratch. */
 static void sample(int64_t n, nade_sizes z, PARAMS p, input_spec inputs, CHANGES changes, DRAW draw, ROWS rows,
                    const real *shift, UNITS units, real *raw, real *drawn) {
     const layer l = {z, p, changes, units};
-    const int64_t raw_stride = 2 * z.P;
+    const int64_t raw_stride = z.widest, *o = z.outputs;
     int64_t first = 0, end = z.D;
     while (first < z.D && !is_wanted(n, z.D, first, rows.held))
         first++;
@@ -182,12 +194,12 @@ static void sample(int64_t n, nade_sizes z, PARAMS p, input_spec inputs, CHANGES
         rescale(&l, r, rho_of(&p, first));
     for (int64_t d = first; d < end; d++) {
         if (is_wanted(n, z.D, d, rows.held)) {
-            real *now = raw + (ahead ? z.P : 0);
+            real *now = raw + (ahead ? o[d] - o[d - 1] : 0);
             if (ahead) {
                 for (int64_t r = 0; r < n; r++)
                     if (changed[r])
-                        outputs(1, &z, 0, z.P, p.V + (d - 1) * z.P * z.H, p.b + d * z.P, units.h + r * z.stride,
-                                raw_stride, now + r * raw_stride);
+                        outputs(1, &z, 0, o[d + 1] - o[d], p.V + (o[d] - o[1]) * z.H, p.b + o[d],
+                                units.h + r * z.stride, raw_stride, now + r * raw_stride);
                 ahead = 0;
             } else {
                 /* Most hidden layers serve the next feature too: two outputs for one pass over them. */

@@ -1,11 +1,12 @@
 /* NADE: one hidden layer shared by all features, its pre-activation updated from one to the next.
  *
  *     h_d = g(rho_d a_d), a_d = c + sum of value * W[row] over the changes at features <= d      (H,)
- *     raw_d = b_d + V_d h_d for d >= 1,  raw_0 = b_0                            (P,)
+ *     raw_d = b_d + V_d h_d for d >= 1,  raw_0 = b_0                            (P_d,)
  *
  * rho_d is 1, or, as in RNADE (B. Uria, I. Murray, H. Larochelle, NIPS 2013), a parameter.
  *
- * W (.., H), V (D - 1, P, H), b (D, P), rho (D - 1,), raw (n, D, P), row-major. */
+ * Feature d has the outputs o_d .. o_(d + 1) - 1. W (.., H), V (o_D - o_1, H), b (o_D,), rho (D - 1,), raw (n, o_D),
+ * row-major. */
 #ifndef FASTAR_NADE_H
 #define FASTAR_NADE_H
 
@@ -18,15 +19,18 @@
 enum { FASTAR_SIGMOID, FASTAR_TANH, FASTAR_RELU, FASTAR_SIGMOID_UNIT };
 
 enum {
-    FASTAR_MANY = 4,           /* outputs a feature from which products of register tiles pay */
+    FASTAR_MANY = 4,           /* outputs a feature, on average, from which products of register tiles pay */
     FASTAR_SAMPLE_ROWS = 16,   /* rows that one pass over the features of `sample` carries */
     FASTAR_PLANNED_ROWS = 100, /* rows whose hidden units `backward` keeps near L1, the usual batch; */
     FASTAR_BACKWARD_ROWS = 50  /* with many outputs */
 };
 
 typedef struct {
-    int64_t D, P, H;
-    int64_t stride; /* of a row of hidden units in work space: H rounded up to whole slabs, zero beyond H */
+    int64_t D, H;
+    const int64_t *outputs; /* (D + 1,) o */
+    int many;               /* whether there are FASTAR_MANY outputs a feature or more */
+    int64_t widest;         /* the most outputs of two features, one after the other */
+    int64_t stride;         /* of a row of hidden units in work space: H rounded up to whole slabs, zero beyond H */
     int activation;
 } nade_sizes;
 
@@ -87,14 +91,14 @@ typedef struct {
     /* Hidden units k0 .. k1 - 1 alone, k0 a multiple of slab, k1 too or H: gW, gV (their columns
      * k0 .. k1 - 1, overwritten; n_W rows of W), ga (n, stride), the gradient by units.initial, and, of
      * grho (slabs, D - 1), the share of each slab in the gradient by rho; NULL without rho.
-     * units.state, .saturated: what forward left. With P < FASTAR_MANY and without rho plans of each
+     * units.state, .saturated: what forward left. Without `many` and rho plans of each
      * FASTAR_PLANNED_ROWS rows, otherwise lists of each FASTAR_BACKWARD_ROWS. scratch: backward_scratch(..) reals, aligned to 64 bytes. */
     void (*backward)(int64_t n, nade_sizes sizes, nade_params params, changes_by_row changes,
                      const changes_by_feature *lists, const nade_plan *plans, int64_t k0, int64_t k1, int64_t n_W,
                      nade_units units, const real *graw, real *gW, real *gV, real *grho, real *ga, real *scratch);
     int64_t (*backward_scratch)(int64_t n, nade_sizes sizes, int64_t width, int rescaled); /* width: k1 - k0 */
-    /* n <= FASTAR_SAMPLE_ROWS. shift (n, D, P): added to raw, or NULL. changes (n, capacity): scratch,
-     * as are units.state, .h and .saturated, raw (n, 2 P), drawn (n). */
+    /* n <= FASTAR_SAMPLE_ROWS. shift (n, o_D): added to raw, or NULL. changes (n, capacity): scratch,
+     * as are units.state, .h and .saturated, raw (n, widest), drawn (n). */
     void (*sample)(int64_t n, nade_sizes sizes, nade_params params, input_spec inputs, changes_by_row changes,
                    draw_spec draw, walked_rows rows, const real *shift, nade_units units, real *raw, real *drawn);
 } nade_table;

@@ -2,7 +2,7 @@
  *
  * nade_few.h has those with few outputs a feature. With many, each feature is two products of register tiles, by V and
  * by the hidden units, over a slab of hidden units after the other; all rows pass, so that no row of gV is written
- * twice. */
+ * twice. A feature's outputs are taken a panel after the other. */
 #ifndef FASTAR_NADE_BACKWARD_H
 #define FASTAR_NADE_BACKWARD_H
 
@@ -30,6 +30,7 @@ enum {
     UNIT_SLAB = WIDTH * VL,
     BLOCKS = 4, /* of FASTAR_BACKWARD_ROWS rows that pass together */
     SUMS = 6,   /* rows of a register tile: SUMS * WIDTH sums in registers */
+    PANEL = 256 /* outputs whose weights, of a slab, and gradients stay in L2 */
 };
 
 /* Work space, and what does not change while a group of blocks passes. h, state, ga: a slab of hidden units after the
@@ -43,9 +44,12 @@ typedef struct {
     int64_t n, r0, k0, k1;
     const real *graw;
     real *gW, *gV, *grho, *ga;
-    real *V;     /* (P, UNIT_SLAB) of one feature */
-    real *delta; /* (n, P) of one feature */
+    int64_t P;       /* outputs of the panel: */
+    int first, last; /* whether it is the feature's first one, its last one */
+    real *V;         /* (P, UNIT_SLAB) */
+    real *delta;     /* (n, P) */
     real *h, *state, *gstate;
+    real *gh; /* from the feature's panels so far; NULL where every feature is one panel */
 } many;
 
 /* sum[i] = start + sum over j < n of A[i * a_row + j * a_step] * B[j], for R rows i. B (n, UNIT_SLAB) */
@@ -76,37 +80,37 @@ INLINE int gV_tile(int R, const many *m, const real *h, int64_t o, int64_t width
         else
             EACH_VECTOR(u)
                 sum[i][u] = vset1(0);
-    sums_tile(R, m->n, m->delta + o, 1, m->z.P, h, sum);
+    sums_tile(R, m->n, m->delta + o, 1, m->P, h, sum);
     for (int i = 0; i < R; i++)
         store_vectors(WIDTH, gV + (o + i) * m->z.H, sum[i], width);
     return R;
 }
 
-/* gV: the feature's first row, at the slab's first unit. */
-static void gV_of_feature(const many *m, const real *h, int64_t width, real *gV) {
+/* gV: the panel's first row, at the slab's first unit. */
+static void gV_of_panel(const many *m, const real *h, int64_t width, real *gV) {
 #define GV_TILE(R) gV_tile(R, m, h, o, width, gV)
-    for (int64_t o = 0; o < m->z.P;)
-        o += NEXT_SUMS(m->z.P - o, GV_TILE);
+    for (int64_t o = 0; o < m->P;)
+        o += NEXT_SUMS(m->P - o, GV_TILE);
 }
 
-/* delta (n, P) from row r on, V (P, UNIT_SLAB) -> gh (R, UNIT_SLAB). Returns R. */
-INLINE int gh_tile(int R, const many *m, int64_t r, real *gh) {
+/* delta (n, P) from row r on, V (P, UNIT_SLAB) -> gh (R, UNIT_SLAB), begun by `before`. Returns R. */
+INLINE int gh_tile(int R, const many *m, int64_t r, const real *before, real *gh) {
     vec sum[SUMS][WIDTH];
     for (int i = 0; i < R; i++)
         EACH_VECTOR(u)
-            sum[i][u] = vset1(0);
-    sums_tile(R, m->z.P, m->delta + r * m->z.P, m->z.P, 1, m->V, sum);
+            sum[i][u] = m->first ? vset1(0) : vload(before + r * UNIT_SLAB + i * UNIT_SLAB + u * VL);
+    sums_tile(R, m->P, m->delta + r * m->P, m->P, 1, m->V, sum);
     for (int i = 0; i < R; i++)
         EACH_VECTOR(u)
             vstore(gh + i * UNIT_SLAB + u * VL, sum[i][u]);
     return R;
 }
 
-/* gh of up to SUMS rows from row r on; returns of how many. */
-static int64_t gh_of_rows(const many *m, int64_t r, int64_t end, real *gh) {
+/* gh of up to SUMS rows from row r on; returns of how many. before (n, UNIT_SLAB): of earlier panels. */
+static int64_t gh_of_rows(const many *m, int64_t r, int64_t end, const real *before, real *gh) {
     const int64_t first = r;
     end = end < r + SUMS ? end : r + SUMS;
-#define GH_TILE(R) gh_tile(R, m, r, gh + (r - first) * UNIT_SLAB)
+#define GH_TILE(R) gh_tile(R, m, r, before, gh + (r - first) * UNIT_SLAB)
     while (r < end)
         r += NEXT_SUMS(end - r, GH_TILE);
     return end - first;
@@ -149,7 +153,7 @@ INLINE void rows_of_feature(int activation, const many *m, int64_t block, int64_
     weight_vectors weights = {.row = -1};
     int64_t l = lists.first[d];
     for (int64_t r = first, tile; r < end; r += tile) {
-        tile = gh_of_rows(m, r, end, gh);
+        tile = gh_of_rows(m, r, end, m->gh ? m->gh + at : NULL, gh);
         for (int64_t i = r; i < r + tile; i++) {
             real *h = m->h + at + i * UNIT_SLAB, *state = m->state + at + i * UNIT_SLAB;
             real *gstate = m->gstate + at + i * UNIT_SLAB;
@@ -174,18 +178,24 @@ INLINE void rows_of_feature(int activation, const many *m, int64_t block, int64_
         store_vectors(WIDTH, m->gW + weights.row * H + k, weights.g, width);
 }
 
-/* A slab of hidden units from k on, at feature d. */
-INLINE void slab_of_feature(int activation, const many *m, int64_t d, int64_t k) {
-    const int64_t P = m->z.P, H = m->z.H, width = m->k1 - k < UNIT_SLAB ? m->k1 - k : UNIT_SLAB;
-    const real *V = m->p.V + (d - 1) * P * H + k;
+/* A slab of hidden units from k on, at the panel of feature d that begins with output `first` of V. */
+INLINE void slab_of_panel(int activation, const many *m, int64_t d, int64_t first, int64_t k) {
+    const int64_t H = m->z.H, width = m->k1 - k < UNIT_SLAB ? m->k1 - k : UNIT_SLAB;
+    const real *V = m->p.V + first * H + k;
     vec grho[WIDTH] = {0};
-    for (int64_t o = 0; o < P; o++) {
+    for (int64_t o = 0; o < m->P; o++) {
         vec v[WIDTH];
         load_vectors(WIDTH, v, V + o * H, width);
         EACH_VECTOR(u)
             vstore(m->V + o * UNIT_SLAB + u * VL, v[u]);
     }
-    gV_of_feature(m, m->h + (k - m->k0) * m->n, width, m->gV + (d - 1) * P * H + k);
+    gV_of_panel(m, m->h + (k - m->k0) * m->n, width, m->gV + first * H + k);
+    if (!m->last) {
+        real *gh = m->gh + (k - m->k0) * m->n;
+        for (int64_t r = 0; r < m->n;)
+            r += gh_of_rows(m, r, m->n, gh, gh + r * UNIT_SLAB);
+        return;
+    }
     for (int64_t block = 0; block * FASTAR_BACKWARD_ROWS < m->n; block++)
         rows_of_feature(activation, m, block, d, k, grho);
     if (m->p.rho) {
@@ -197,8 +207,8 @@ INLINE void slab_of_feature(int activation, const many *m, int64_t d, int64_t k)
     }
 }
 
-INLINE void group_of_blocks(int activation, const many *m) {
-    const int64_t P = m->z.P, D = m->z.D;
+INLINE void group_of_blocks(int activation, many *m) {
+    const int64_t D = m->z.D, *outputs = m->z.outputs, row = outputs[D];
     for (int64_t k = m->k0; k < m->k1; k += UNIT_SLAB)
         for (int64_t r = 0; r < m->n; r++) {
             const int64_t at = (k - m->k0) * m->n + r * UNIT_SLAB;
@@ -207,12 +217,16 @@ INLINE void group_of_blocks(int activation, const many *m) {
             activate_units(m->units.saturated[m->r0 + r] ? FASTAR_SIGMOID : activation, m->state + at,
                            D > 1 ? rho_of(&m->p, D - 1) : 1, m->h + at);
         }
-    for (int64_t d = D - 1; d > 0; d--) {
-        for (int64_t r = 0; r < m->n; r++)
-            memcpy(m->delta + r * P, m->graw + ((m->r0 + r) * D + d) * P, P * sizeof(real));
-        for (int64_t k = m->k0; k < m->k1; k += UNIT_SLAB)
-            slab_of_feature(activation, m, d, k);
-    }
+    for (int64_t d = D - 1; d > 0; d--)
+        for (int64_t o = outputs[d]; o < outputs[d + 1]; o += PANEL) {
+            m->first = o == outputs[d];
+            m->last = o + PANEL >= outputs[d + 1];
+            m->P = m->last ? outputs[d + 1] - o : PANEL;
+            for (int64_t r = 0; r < m->n; r++)
+                memcpy(m->delta + r * m->P, m->graw + (m->r0 + r) * row + o, m->P * sizeof(real));
+            for (int64_t k = m->k0; k < m->k1; k += UNIT_SLAB)
+                slab_of_panel(activation, m, d, o - outputs[1], k);
+        }
     for (int64_t k = m->k0; k < m->k1; k += UNIT_SLAB)
         for (int64_t r = 0; r < m->n; r++)
             memcpy(m->ga + (m->r0 + r) * m->z.stride + k, m->gstate + (k - m->k0) * m->n + r * UNIT_SLAB,
@@ -222,14 +236,18 @@ INLINE void group_of_blocks(int activation, const many *m) {
 INLINE int64_t whole_slabs(int64_t width) { return (width + UNIT_SLAB - 1) / UNIT_SLAB * UNIT_SLAB; }
 INLINE int64_t group_rows(int64_t n) { return n < BLOCKS * FASTAR_BACKWARD_ROWS ? n : BLOCKS * FASTAR_BACKWARD_ROWS; }
 
+/* Outputs of a panel, at most. */
+INLINE int64_t panel_of(const nade_sizes *z) { return z->widest < PANEL ? z->widest : PANEL; }
+
 static void backward_many(int64_t n, const many *shared, real *scratch) {
     const int64_t rows = group_rows(n), width = whole_slabs(shared->k1 - shared->k0);
     many m = *shared;
     m.h = scratch;
     m.state = m.h + rows * width;
     m.gstate = m.state + rows * width;
-    m.V = m.gstate + rows * width;
-    m.delta = m.V + m.z.P * UNIT_SLAB;
+    m.gh = m.z.widest > PANEL ? m.gstate + rows * width : NULL;
+    m.V = m.gstate + (m.gh ? 2 : 1) * rows * width;
+    m.delta = m.V + panel_of(&m.z) * UNIT_SLAB;
     for (m.r0 = 0; m.r0 < n; m.r0 += rows) {
         m.n = n - m.r0 < rows ? n - m.r0 : rows;
         m.lists = shared->lists + m.r0 / FASTAR_BACKWARD_ROWS;
@@ -240,16 +258,16 @@ static void backward_many(int64_t n, const many *shared, real *scratch) {
 
 /* ---- the choice between them */
 
-INLINE int takes_many(const nade_sizes *z, int rescaled) { return z->P >= FASTAR_MANY || rescaled; }
+INLINE int takes_many(const nade_sizes *z, int rescaled) { return z->many || rescaled; }
 
 static int64_t backward_scratch(int64_t n, nade_sizes z, int64_t width, int rescaled) {
     if (!takes_many(&z, rescaled))
         return sizeof(block_slab) / sizeof(real);
-    return 3 * group_rows(n) * whole_slabs(width) + z.P * UNIT_SLAB + group_rows(n) * z.P;
+    return (z.widest > PANEL ? 4 : 3) * group_rows(n) * whole_slabs(width) + panel_of(&z) * (UNIT_SLAB + group_rows(n));
 }
 
-/* graw (n, D, P), units.state (n, stride), W (n_W, H), V (D - 1, P, H) -> columns k0 .. k1 - 1 of gW (n_W, H),
- * gV (D - 1, P, H) and ga (n, stride), and grho (slabs, D - 1). scratch (backward_scratch,). */
+/* graw (n, o_D), units.state (n, stride), W (n_W, H), V (o_D - o_1, H) -> columns k0 .. k1 - 1 of gW (n_W, H),
+ * gV (o_D - o_1, H) and ga (n, stride), and grho (slabs, D - 1). scratch (backward_scratch,). */
 static void backward(int64_t n, nade_sizes z, PARAMS p, CHANGES changes, const changes_by_feature *lists,
                      const nade_plan *plans, int64_t k0, int64_t k1, int64_t n_W, UNITS units, const real *graw,
                      real *gW, real *gV, real *grho, real *ga, real *scratch) {

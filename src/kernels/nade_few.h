@@ -147,7 +147,7 @@ INLINE const nade_step *walk_row(int activation, int G, int64_t r, uint32_t tag,
 /* The first n rows of a group. In a function of its own, so that compilers keep all its sums in registers. */
 static __attribute__((noinline)) void calm_rows(const few *m, int64_t n, const uint8_t *order, const real *V,
                                                 const real *graw, vec g[][FEW]) {
-    const int64_t graw_stride = m->z.D * m->z.P;
+    const int64_t graw_stride = m->z.outputs[m->z.D];
     run_slab *runs = m->s->run;
     vec v[PACE][FEW], sum[PACE][FEW];
     EACH_OUTPUT(o, PACE) {
@@ -179,9 +179,9 @@ INLINE void backward_group(int activation, int G, const few *m, int64_t index) {
     const nade_group *group = m->plan.groups + index;
     const nade_step *step = m->plan.steps + group->first_step;
     const uint8_t *order = m->plan.order + index * FASTAR_PLANNED_ROWS;
-    const int64_t H = m->z.H, graw_stride = m->z.D * m->z.P, n = m->n;
+    const int64_t H = m->z.H, graw_stride = m->z.outputs[m->z.D], n = m->n;
     const real *V = m->p.V + index * PACE * H + m->k;
-    const real *graw = m->graw + m->r0 * graw_stride + m->z.P + index * PACE;
+    const real *graw = m->graw + m->r0 * graw_stride + m->z.outputs[1] + index * PACE;
     real *gV = m->gV + index * PACE * H + m->k;
     vec v[PACE][FEW], g[PACE][FEW], sums[PACE][FEW];
     if (index >= AHEAD)
@@ -222,7 +222,7 @@ INLINE void backward_block(int activation, const few *m) {
         EACH_OF_FEW(j)
             s->run[r].h[j] = activate(own, s->row[r].state[j], 1);
     }
-    const int64_t outputs = (m->z.D - 1) * m->z.P, whole = outputs / PACE;
+    const int64_t outputs = output_of(&m->z, m->z.D), whole = outputs / PACE;
     if (outputs % PACE == 1)
         backward_group(activation, 1, m, whole);
     else if (PACE > 2 && outputs % PACE == 2)

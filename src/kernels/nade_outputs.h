@@ -177,7 +177,7 @@ INLINE int64_t tile_share(int64_t n, int64_t most, int64_t whole) {
 static void outputs(int64_t n, const nade_sizes *z, int64_t o0, int64_t o1, const real *V, const real *b, const real *h,
                     int64_t raw_stride, real *raw) {
     const int64_t H = z->H, stride = z->stride;
-    if (z->P >= FASTAR_MANY)
+    if (z->many)
         for (; o0 + OUT_PANEL <= o1; o0 += OUT_PANEL)
             panel(n, H, stride, V + o0 * H, b + o0, h, raw_stride, raw + o0);
     for (int64_t r = 0, share; r < n && o0 < o1; r += share) {
@@ -188,7 +188,7 @@ static void outputs(int64_t n, const nade_sizes *z, int64_t o0, int64_t o1, cons
 
 /* Rows that pass over V together, of n that are left: with many outputs, without tiles of one row. */
 INLINE int64_t tile_rows(const nade_sizes *z, int64_t n) {
-    return z->P < FASTAR_MANY ? tile_share(n, FEW_ROWS, 1) : tile_share(n, MAX_ROWS, ROW_STEP);
+    return z->many ? tile_share(n, MAX_ROWS, ROW_STEP) : tile_share(n, FEW_ROWS, 1);
 }
 
 #endif

@@ -43,6 +43,9 @@ INLINE int32_t place_of(int32_t row, nade_group *group, nade_row *rows, uint8_t 
     return group->n_rows++;
 }
 
+/* Feature d's first output, counted from those of the second feature on. */
+INLINE int64_t output_of(const nade_sizes *z, int64_t d) { return z->outputs[d] - z->outputs[1]; }
+
 /* changes of rows r0 .. r0 + n - 1, saturated (rows,) -> groups g0 .. g1 - 1 of the plan, with their order (groups,
  * FASTAR_PLANNED_ROWS), rows of W and steps. plan.seen (n_W,): scratch, and OUT with g0 = 0. */
 static void plan(int64_t n, int64_t r0, nade_sizes z, CHANGES changes, int64_t n_W, const uint8_t *saturated,
@@ -55,9 +58,9 @@ static void plan(int64_t n, int64_t r0, nade_sizes z, CHANGES changes, int64_t n
     for (int64_t r = 0; r < n; r++) {
         const int64_t first = (r0 + r) * changes.capacity;
         int64_t i = changes.count[r0 + r], o;
-        for (; i > 0 && (changes.at[first + i - 1] - 1) * z.P >= g1 * PACE; i--, n_steps++)
+        for (; i > 0 && output_of(&z, changes.at[first + i - 1]) >= g1 * PACE; i--, n_steps++)
             plan.seen[changes.row[first + i - 1]] = 1;
-        for (left[r] = i; i > 0 && (o = (changes.at[first + i - 1] - 1) * z.P) >= g0 * PACE; i--)
+        for (left[r] = i; i > 0 && (o = output_of(&z, changes.at[first + i - 1])) >= g0 * PACE; i--)
             plan.order[o / PACE * FASTAR_PLANNED_ROWS + r] |= (uint8_t)(1 << o % PACE);
     }
     int32_t n_rows = n_steps; /* of the groups behind g1, at most */
@@ -70,7 +73,7 @@ static void plan(int64_t n, int64_t r0, nade_sizes z, CHANGES changes, int64_t n
         for (int64_t i = group->calm; i < n; i++) {
             const int64_t r = order[i], first = (r0 + r) * changes.capacity;
             for (; left[r] > 0; left[r]--) {
-                const int64_t c = first + left[r] - 1, o = (changes.at[c] - 1) * z.P - g * PACE;
+                const int64_t c = first + left[r] - 1, o = output_of(&z, changes.at[c]) - g * PACE;
                 if (o < 0)
                     break;
                 plan.steps[n_steps++] =

@@ -15,8 +15,6 @@ INLINE void bernoulli_row(int with_gradient, int64_t count, int64_t P, const fea
         if (with_gradient)
             store_strided(graw + d * P, P, vset1(-scale) * sign * p, m);
     }
-    if (with_gradient)
-        clear_unused(count, 1, P, graw);
 }
 
 INLINE void draw_bits(int64_t n, vec inverse, const real *raw, int64_t raw_stride, const real *noise,

@@ -30,7 +30,6 @@ INLINE void categorical_feature(int with_gradient, const feature_spec *f, int64_
         for (int64_t k = 0; k < K; k++)
             g[k] *= -scale / total;
         g[x] += scale;
-        memset(g + K, 0, (P - K) * sizeof(real));
     }
 }
 

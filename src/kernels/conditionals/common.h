@@ -1,5 +1,5 @@
 /* What the kinds share. A kind's row function takes `count` features of one row, P outputs apart: logp (count,),
- * and with a gradient graw (count, P) = scale * d logp / d raw, zero where no output is used. */
+ * and with a gradient graw (count, P) = scale * d logp / d raw. */
 #ifndef FASTAR_CONDITIONALS_COMMON_H
 #define FASTAR_CONDITIONALS_COMMON_H
 
@@ -39,13 +39,6 @@ INLINE void store_strided(real *to, int64_t stride, vec v, int m) {
     else
         for (int i = 0; i < m; i++)
             to[i * stride] = v[i];
-}
-
-/* Zero the outputs from `used` on of `count` features. */
-INLINE void clear_unused(int64_t count, int64_t used, int64_t P, real *graw) {
-    if (used < P)
-        for (int64_t d = 0; d < count; d++)
-            memset(graw + d * P + used, 0, (P - used) * sizeof(real));
 }
 
 INLINE real log_of(real x) { return sizeof(real) == 4 ? (real)logf((float)x) : (real)log((double)x); }

@@ -114,8 +114,6 @@ INLINE void poisson_row(int with_gradient, int64_t count, int64_t P, const featu
         if (with_gradient)
             graw[d * P] = scale * (real)(x - mean);
     }
-    if (with_gradient)
-        clear_unused(count, 1, P, graw);
 }
 
 INLINE void negative_binomial_row(int with_gradient, int64_t count, int64_t P, const feature_spec *f, const real *raw,
@@ -131,8 +129,6 @@ INLINE void negative_binomial_row(int with_gradient, int64_t count, int64_t P, c
             graw[d * P + 1] = scale * (real)negative_binomial_slope(x, mean, r);
         }
     }
-    if (with_gradient)
-        clear_unused(count, 2, P, graw);
 }
 
 /* The largest count that is drawn, LARGEST_COUNT of conditionals/_integer.py. */

@@ -86,8 +86,6 @@ INLINE void single_row(int kind, int with_gradient, int64_t count, int64_t P, co
             store_strided(graw + d * P + 1, P, vset1(scale) * c.by_s, m);
         }
     }
-    if (with_gradient)
-        clear_unused(count, 2, P, graw);
 }
 
 /* So that a component without a share has no gradient, be its density's however large. */
@@ -135,7 +133,6 @@ INLINE void mixture_feature(int kind, int with_gradient, int64_t P, const featur
         vstore_part(g + K + k, share * by_mean[i], m);
         vstore_part(g + 2 * K + k, share * by_s[i], m);
     }
-    memset(g + 3 * K, 0, (P - 3 * K) * sizeof(real));
 }
 
 INLINE void mixture_row(int kind, int with_gradient, int64_t count, int64_t P, const feature_spec *f, const real *raw,
