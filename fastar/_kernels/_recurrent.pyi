@@ -37,7 +37,7 @@ def forward(
     first: Array,
     entering: Array | None,
     input_flags: Array,
-    n_inputs: int,
+    input_offsets: Array,
     given: Array | None,
     s: Array,
     m: Array | None,
@@ -67,12 +67,13 @@ def sample(
     weight: Array | None,
     layers: Sequence[Weights],
     input_flags: Array,
-    n_inputs: int,
+    input_offsets: Array,
     source: Array,
     V: Array,
     b: Array,
     own: Array | None,
-    n_outputs: int,
+    output_offsets: Array,
+    F: int,
     states: Sequence[tuple[Array, Array]],
     n_threads: int,
 ) -> None:
@@ -82,6 +83,11 @@ def outer(A: Array, G: Array, gW: Array, n_threads: int) -> None:
     """Write gW (K, columns) = A^T G over very many rows, A (N, K) and G (N, columns)."""
 
 def scatter(
-    entering: Array, input_flags: Array, n_inputs: int, slots: Array, gW: Array, n_threads: int
+    entering: Array,
+    input_flags: Array,
+    input_offsets: Array,
+    slots: Array,
+    gW: Array,
+    n_threads: int,
 ) -> Array:
     """Return the sums (S H,) over all slots (M, S H); write those by the weights of the codes."""

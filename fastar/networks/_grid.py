@@ -10,12 +10,14 @@ import numpy as np
 
 from fastar._core.inputs import MAY_MISS, ONE_HOT, Inputs
 from fastar._core.lazy import lazy
+from fastar._core.offsets import offsets_of, output_axes
 from fastar._core.parameters import Array, Params
 from fastar._core.schema import Listed, Rule, Whole
 from fastar._core.threads import useful_n_threads
 from fastar._kernels import _cpu, _grid, _recurrent
 from fastar.networks._dense import add_product, product, transposed_product, weight_gradient
 from fastar.networks._network import Network
+from fastar.networks._pixel_outputs import PixelOutputs
 from fastar.networks._pixels import images_at_once, neighbours
 
 _IMAGES = 8
@@ -77,13 +79,13 @@ class GridLSTM(Network):
 
     A layer's units are the sum of those of its passes and, from the second layer on, of the layer
     below. The first layer sees the earlier values within 3 rows above and 3 columns to each side.
-    ``raw_d = b_d + u_d V``. A context (n, C) adds context U to the input of each pass, and context
-    B to the outputs. Channels lie side by side, as columns of their own.
+    `PixelOutputs` turn the last layer's units into raw_d. A context (n, C) adds context U to the
+    input of each pass, and context B to the outputs. Channels lie side by side, as columns of their own.
 
     Parameters
     ----------
-    n_features, n_outputs : int
-        D = height * width * channels, and P.
+    output_offsets : int64 array (D + 1,)
+        Where the outputs of each of D = height * width * channels values begin.
     inputs : Inputs
         How values enter; levels do as numbers from 0 to 1.
     image_shape : tuple of int
@@ -100,8 +102,7 @@ class GridLSTM(Network):
 
     def __init__(
         self,
-        n_features: int,
-        n_outputs: int,
+        output_offsets: Array,
         inputs: Inputs,
         *,
         image_shape: tuple[int, int, int],
@@ -110,10 +111,11 @@ class GridLSTM(Network):
         n_context: int = 0,
         dtype: Any,
     ) -> None:
-        if np.prod(image_shape) != n_features or min(n_features, n_hidden, n_layers) < 1:
-            raise ValueError("image_shape must have n_features values, layers at least one unit")
-        self.n_features = n_features
-        self.n_outputs = n_outputs
+        if np.prod(image_shape) != len(output_offsets) - 1 or min(n_hidden, n_layers) < 1:
+            raise ValueError(
+                "image_shape must have as many values as output_offsets, layers at least one unit"
+            )
+        self.output_offsets = output_offsets
         self.inputs = inputs
         self.image_shape = tuple(map(int, image_shape))
         self.n_hidden = int(n_hidden)
@@ -158,13 +160,16 @@ class GridLSTM(Network):
         """How they enter: as numbers."""
         may_miss = self.inputs.input_flags.max() & MAY_MISS
         input_flags = np.full(self.source.shape[1], may_miss, np.uint8)
-        return Inputs(2 if may_miss else 1, input_flags)
+        return Inputs(offsets_of(np.full(len(input_flags), 2 if may_miss else 1)), input_flags)
 
     @property
     def _scale(self) -> float:
         """What codes are multiplied by."""
-        is_level = (self.inputs.input_flags & ONE_HOT).any()
-        return 1 / max(1, self.inputs.n_inputs - 1) if is_level else 1.0
+        if not (self.inputs.input_flags & ONE_HOT).any():
+            return 1.0
+        may_miss = (self.inputs.input_flags & MAY_MISS) > 0
+        levels = np.diff(self.inputs.offsets) - may_miss
+        return 1 / max(1, int(levels.max() + may_miss.any()) - 1)
 
     def _entering(self, codes: Array) -> Array:
         """Return what enters (chunks, D images, E), of images in chunks that are full."""
@@ -188,17 +193,15 @@ class GridLSTM(Network):
         for layer in range(self.n_layers):
             for each in self.passes:
                 name = f"{layer}{each.suffix}"
-                window = (self.source.shape[1], self._window.n_inputs)
+                window = output_axes(self._window.offsets)
                 below = (self.taps, H) if layer else window
                 weights[f"W_xh{name}"] = (*below, 4 * H)
                 weights[f"W_hh{name}"] = (each.n_seen, H, 4 * H)
                 if self.n_context:
                     weights[f"U{name}"] = (self.n_context, 4 * H)
                 biases[f"c{name}"] = (4 * H,)
-        weights["V"] = (H, self.n_outputs)
-        if self.n_context:
-            weights["B"] = (self.n_context, self.n_outputs)
-        return {**weights, **biases, "b": (self.n_features, self.n_outputs)}
+        weights |= self.outputs.shapes(H, self.n_context)
+        return {**weights, **biases, "b": self.outputs.bias_shape}
 
     @property
     def decayed(self) -> tuple[str, ...]:
@@ -221,6 +224,11 @@ class GridLSTM(Network):
                 # R. Jozefowicz, W. Zaremba, I. Sutskever, ICML 2015
                 params[name][H : 2 * H] = 1
 
+    @lazy
+    def outputs(self) -> PixelOutputs:
+        """The same weights for all values."""
+        return PixelOutputs(self.output_offsets)
+
     # ---- forward
 
     def forward(
@@ -232,12 +240,9 @@ class GridLSTM(Network):
         context: Array | None = None,
         rng: np.random.Generator | None = None,
     ) -> tuple[Array, Cache | None]:
-        """Return raw (n, D, P) for codes (n, D), and in training (rng) the cache for `backward`."""
+        """Return raw (n, sum of P) for codes (n, D), and in training the cache for `backward`."""
         n, n_threads = len(codes), self._threads(len(codes), n_threads)
-        raw = _cpu.aligned_empty((n, self.n_features, self.n_outputs), self.dtype)
-        raw[...] = params["b"]
-        if context is not None:
-            raw += (context @ params["B"])[:, None]
+        raw = self.outputs.start(params, n, context)
         cache = None
         size = n if rng is not None else images_at_once(self.n_features, self.n_hidden)
         for start in range(0, n, size):
@@ -246,7 +251,7 @@ class GridLSTM(Network):
             entering = self._entering(codes[rows])
             passes, u = self._layers(params, entering, own, n_threads)
             h = self._by_image(u[-1], len(codes[rows]))
-            add_product(h, params["V"], raw[rows].reshape(len(h), -1), n_threads)
+            self.outputs.add(params, h, raw[rows], n_threads)
             cache = Cache(n, entering, passes, u, context)
         return raw, None if rng is None else cache
 
@@ -302,7 +307,7 @@ class GridLSTM(Network):
             slots = _cpu.aligned_empty((*entering.shape[:2], W.shape[-1]), self.dtype)
             window = self._window
             _grid.gather(
-                entering, window.input_flags, window.n_inputs, W.reshape(-1, W.shape[-1]), c, slots,
+                entering, window.input_flags, window.offsets, W.reshape(-1, W.shape[-1]), c, slots,
                 n_threads,
             )  # fmt: skip
             return slots.reshape(shape)
@@ -325,9 +330,9 @@ class GridLSTM(Network):
         return _grid.Pass(self.n_hidden, each.above, each.along, np.concatenate(packed), along)
 
     def _by_image(self, u: Array, n: int) -> Array:
-        """Return units (chunks, I, J, images, H) image by image, as (n D, H)."""
+        """Return units (chunks, I, J, images, H) image by image, as (n, D, H)."""
         turned = np.moveaxis(u, 3, 1).reshape(-1, self.n_features, self.n_hidden)[:n]
-        return np.ascontiguousarray(turned).reshape(-1, self.n_hidden)
+        return np.ascontiguousarray(turned)
 
     # ---- backward
 
@@ -335,16 +340,11 @@ class GridLSTM(Network):
         self, params: Params, cache: Cache, graw: Array, grads: Params, n_threads: int
     ) -> None:
         """Overwrite `grads` with the gradient of sum(graw * raw)."""
-        n, D = graw.shape[:2]
+        n, D = len(graw), self.n_features
         n_threads = self._threads(n, n_threads)
-        np.sum(graw, axis=0, out=grads["b"])
-        if cache.context is not None:
-            weight_gradient(cache.context, graw.sum(axis=1), grads["B"], n_threads)
-        g = graw.reshape(n * D, -1)
-        _recurrent.outer(self._by_image(cache.u[-1], n), g, grads["V"], n_threads)
-        chunks = len(cache.entering)
+        h, chunks = self._by_image(cache.u[-1], n), len(cache.entering)
         gu = np.zeros((chunks * _IMAGES, D, self.n_hidden), self.dtype)
-        gu[:n] = transposed_product(g, params["V"], n_threads).reshape(n, D, -1)
+        gu[:n] = self.outputs.backward(params, h, cache.context, graw, grads, n_threads)
         gu = gu.reshape(chunks, _IMAGES, *self._grid, -1)
         gu = np.ascontiguousarray(np.moveaxis(gu, 1, 3))
         for layer in reversed(range(self.n_layers)):
@@ -412,7 +412,7 @@ class GridLSTM(Network):
             grads[f"c{name}"][...] = _recurrent.scatter(
                 codes,
                 self._window.input_flags,
-                self._window.n_inputs,
+                self._window.offsets,
                 gx,
                 gW.reshape(-1, 4 * H),
                 n_threads,
@@ -456,12 +456,13 @@ class GridLSTM(Network):
                 walked.append(_grid.Walked(own, each.below, self.taps, x, c))
         shift = None
         if context is not None:
-            shift = product(context, params["B"], np.zeros(self.n_outputs, self.dtype), n_threads)
+            nothing = np.zeros(self.outputs.width, self.dtype)
+            shift = product(context, params["B"], nothing, n_threads)
         _grid.sample(
             draw, noise, held, codes, weight, walked, len(self.passes), self._window.input_flags,
-            self._window.n_inputs, self.source, self._scale, _recurrent.pack(params["V"], 1),
-            params["b"], shift, self._grid, self._share(len(codes), n_threads),
-            self._threads(len(codes), n_threads),
+            self._window.offsets, self.source, self._scale, _recurrent.pack(params["V"], 1),
+            params["b"].ravel(), shift, self.output_offsets, self._grid,
+            self._share(len(codes), n_threads), self._threads(len(codes), n_threads),
         )  # fmt: skip
 
     def _share(self, n: int, n_threads: int) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 
 from fastar._core.inputs import MAY_MISS, ONE_HOT, Inputs
 from fastar._core.lazy import lazy
+from fastar._core.offsets import output_axes
 from fastar._core.parameters import Array, Params
 from fastar._core.schema import Listed, OneOf, Rule, Whole
 from fastar._core.threads import useful_n_threads
@@ -41,14 +42,16 @@ class Weights:
 
     params: Params
     order: Array
+    output_offsets: Array
 
     @lazy
-    def outputs(self) -> Array:
-        """Each feature's own weights (D, P, H), or (D, H, P) where they are many."""
+    def outputs(self) -> list[Array]:
+        """Each feature's own weights (P, H), or (H, P) where they are many."""
         depth = sum(name[0] == "c" for name in self.params)
         W = self.params[f"W{depth}"]
-        axes = (1, 0, 2) if W.shape[2] >= _MANY else (1, 2, 0)
-        return np.ascontiguousarray(W.transpose(axes))
+        W = W.reshape(len(W), -1)
+        own = [W[:, begin:end] for begin, end in pairwise(self.output_offsets)]
+        return [np.ascontiguousarray(V if V.shape[1] >= _MANY else V.T) for V in own]
 
 
 class Orderless(Network):
@@ -59,8 +62,8 @@ class Orderless(Network):
 
     Parameters
     ----------
-    n_features, n_outputs : int
-        D and P.
+    output_offsets : int64 array (D + 1,)
+        Where the outputs of each feature begin.
     inputs : Inputs
         How codes enter; the last row of every feature is what an unknown one adds.
     hidden_layer_sizes : tuple of int
@@ -86,8 +89,7 @@ class Orderless(Network):
 
     def __init__(
         self,
-        n_features: int,
-        n_outputs: int,
+        output_offsets: Array,
         inputs: Inputs,
         *,
         hidden_layer_sizes: tuple[int, ...],
@@ -97,12 +99,11 @@ class Orderless(Network):
         n_context: int = 0,
         dtype: Any,
     ) -> None:
-        if not hidden_layer_sizes or min(n_features, n_orders, *hidden_layer_sizes) < 1:
-            raise ValueError("n_features, n_orders and every layer's size must be at least 1")
+        if not hidden_layer_sizes or min(n_orders, *hidden_layer_sizes) < 1:
+            raise ValueError("n_orders and every layer's size must be at least 1")
         if not (inputs.input_flags & MAY_MISS).all():
             raise ValueError("every feature must have a row of weights for being unknown")
-        self.n_features = n_features
-        self.n_outputs = n_outputs
+        self.output_offsets = output_offsets
         self.inputs = inputs
         self.hidden_layer_sizes = tuple(map(int, hidden_layer_sizes))
         self.activation = activation
@@ -153,25 +154,25 @@ class Orderless(Network):
 
     def materialise_weights(self, params: Params, n_threads: int, member: int = 0) -> Weights:
         """Return the parameters and a member's order."""
-        return Weights(params, self.member_order(member))
+        return Weights(params, self.member_order(member), self.output_offsets)
 
     # ---- parameters
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         """Name and shape of every parameter, weights first."""
-        D, P, Q = self.n_features, self.n_outputs, self.inputs.n_inputs
-        layers = [(D, Q), *((H,) for H in self.hidden_layer_sizes), (D, P)]
+        inputs, outputs = output_axes(self.inputs.offsets), output_axes(self.output_offsets)
+        layers = [inputs, *((H,) for H in self.hidden_layer_sizes), outputs]
         shapes: dict[str, tuple[int, ...]] = {
             f"W{layer}": (*before, *after) for layer, (before, after) in enumerate(pairwise(layers))
         }
         if self.n_context:
             for layer, H in enumerate(self.hidden_layer_sizes):
                 shapes[f"U{layer}"] = (self.n_context, H)
-            shapes["B"] = (self.n_context, D, P)
+            shapes["B"] = (self.n_context, *outputs)
         for layer, H in enumerate(self.hidden_layer_sizes):
             shapes[f"c{layer}"] = (H,)
-        return {**shapes, "b": (D, P)}
+        return {**shapes, "b": outputs}
 
     @property
     def decayed(self) -> tuple[str, ...]:
@@ -192,11 +193,14 @@ class Orderless(Network):
         for layer, H in enumerate(sizes):
             W = params[f"W{layer}"]
             W[...] = rng.uniform(-1, 1, W.shape) / np.sqrt(H)
-        params["W0"][:, -1] = 0
+        self._input_weights(params)[self.inputs.offsets[1:] - 1] = 0
         if self.n_context:
             for layer, H in enumerate(self.hidden_layer_sizes):
                 U = params[f"U{layer}"]
                 U[...] = rng.uniform(-1, 1, U.shape) / np.sqrt(max(self.n_context, H))
+
+    def _input_weights(self, params: Params) -> Array:
+        return params["W0"].reshape(self.inputs.n_rows, -1)
 
     # ---- training: all unknown features at once
 
@@ -209,7 +213,7 @@ class Orderless(Network):
         context: Array | None = None,
         rng: np.random.Generator | None = None,
     ) -> tuple[Array, Any]:
-        """Return raw (n, D, P) for codes (n, D), and the cache for `backward`.
+        """Return raw (n, sum of P) for codes (n, D), and the cache for `backward`.
 
         Without rng: along the member's order. With rng: given a random part of each row. Each
         feature is known with probability u, and u is uniform, so that the number of known features
@@ -217,9 +221,9 @@ class Orderless(Network):
         """
         n_threads = self._threads(len(codes), n_threads)
         if rng is None:
-            raw = _cpu.aligned_empty((len(codes), self.n_features, self.n_outputs), self.dtype)
+            raw = _cpu.aligned_empty((len(codes), self.n_outputs), self.dtype)
             for d, rows, found in self._walk(weights, codes, None, context, n_threads):
-                raw[rows, d] = found
+                raw[rows, self._outputs_of(d)] = found
             return raw, None
         share = rng.random((len(codes), 1), np.float32)
         known = rng.random(codes.shape, np.float32) < share
@@ -233,7 +237,6 @@ class Orderless(Network):
         raw = product(hidden[-1], last, params["b"].ravel(), n_threads)
         if context is not None:
             add_product(context, params["B"], raw, n_threads)
-        raw = raw.reshape(len(codes), self.n_features, self.n_outputs)
         return raw, Cache(known, inputs, hidden, context)
 
     def loss_targets(self, cache: Cache, codes: Array) -> tuple[Array, Array | None]:
@@ -254,8 +257,8 @@ class Orderless(Network):
         """Overwrite `grads` with the gradient of sum(graw * raw)."""
         n, params = len(graw), weights.params
         n_threads = self._threads(n, n_threads)
-        g = graw.reshape(n, -1)
-        np.sum(graw, axis=0, out=grads["b"])
+        g = graw
+        np.sum(graw, axis=0, out=grads["b"].reshape(-1))
         if cache.context is not None:
             weight_gradient(cache.context, g, grads["B"], n_threads)
         for layer in reversed(range(len(cache.hidden))):
@@ -268,21 +271,21 @@ class Orderless(Network):
             if cache.context is not None:
                 weight_gradient(cache.context, gh, grads[f"U{layer}"], n_threads)
             g = gh
-        gW = grads["W0"].reshape(-1, g.shape[1])
+        gW = self._input_weights(grads)
         _masked.scatter(cache.inputs, full_stairs(*gW.shape), g, gW, n_threads)
 
     def _listed(self, codes: Array, n_threads: int) -> tuple[Array, Array, Array]:
-        # the last feature would be left out
+        # of one feature more, without weights, for the last one would be left out
         padded = np.zeros((len(codes), self.n_features + 1), self.dtype)
         padded[:, :-1] = codes
         input_flags = np.append(self.inputs.input_flags, np.uint8(0))
-        Q = self.inputs.n_inputs
-        changes = _inputs.changes(padded, input_flags, Q, self.n_features + 1, n_threads)
-        return _masked.listed(changes, self.n_features * Q, n_threads)
+        offsets = np.append(self.inputs.offsets, self.inputs.n_rows)
+        changes = _inputs.changes(padded, input_flags, offsets, self.n_features + 1, n_threads)
+        return _masked.listed(changes, self.inputs.n_rows, n_threads)
 
     def _entered(self, params: Params, inputs: Any, context: Array | None, n_threads: int) -> Array:
         """Return the first layer's pre-activations (n, H_1)."""
-        W, c = params["W0"].reshape(-1, self.hidden_layer_sizes[0]), params["c0"]
+        W, c = self._input_weights(params), params["c0"]
         n = len(inputs[0])
         stairs = full_stairs(*W.shape)
         if context is not None:
@@ -334,10 +337,8 @@ class Orderless(Network):
             a = np.repeat(a, n, axis=0)
         shift = None
         if context is not None:
-            nothing = np.zeros(self.n_features * self.n_outputs, self.dtype)
-            shift = product(context, params["B"], nothing, n_threads).reshape(
-                n, self.n_features, -1
-            )
+            nothing = np.zeros(self.n_outputs, self.dtype)
+            shift = product(context, params["B"], nothing, n_threads)
         for d in weights.order:
             rows: Any = slice(None)
             if held is not None:
@@ -348,13 +349,16 @@ class Orderless(Network):
             h = self._hidden(params, a[rows].copy(), own, n_threads)[-1]
             raw = self._outputs(weights, h, int(d), n_threads)
             if shift is not None:
-                raw += shift[rows, d]
+                raw += shift[rows, self._outputs_of(d)]
             yield int(d), rows, raw
             a[rows] += self._entering(params, int(d), codes[rows, d])
 
+    def _outputs_of(self, d: int) -> slice:
+        return slice(*self.output_offsets[d : d + 2])
+
     def _outputs(self, weights: Weights, h: Array, d: int, n_threads: int) -> Array:
-        V, b = weights.outputs[d], weights.params["b"][d]
-        if self.n_outputs >= _MANY:
+        V, b = weights.outputs[d], weights.params["b"].ravel()[self._outputs_of(d)]
+        if len(b) >= _MANY:
             return product(h, V, b, n_threads)
         # not a product by BLAS, which may add in another order for other rows beside
         raw: Array = np.einsum("nh,ph->np", h, V) + b
@@ -362,7 +366,7 @@ class Orderless(Network):
 
     def _entering(self, params: Params, d: int, codes: Array) -> Array:
         """Return the change of the pre-activations (n, H_1) when feature d becomes known."""
-        W = params["W0"][d]
+        W = self._input_weights(params)[slice(*self.inputs.offsets[d : d + 2])]
         there = ~np.isnan(codes)
         gain: Array
         if self.inputs.input_flags[d] & ONE_HOT:

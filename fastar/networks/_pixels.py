@@ -9,11 +9,12 @@ import numpy as np
 
 from fastar._core.inputs import ONE_HOT, Inputs
 from fastar._core.lazy import lazy
+from fastar._core.offsets import offsets_of
 from fastar._core.parameters import Array, Params
 from fastar._core.schema import Listed, OneOf, Rule, Whole
 from fastar._data.packed import Steps
-from fastar._kernels import _cpu, _recurrent
-from fastar.networks._dense import add_product, transposed_product, weight_gradient
+from fastar._kernels import _recurrent
+from fastar.networks._pixel_outputs import PixelOutputs
 from fastar.networks._recurrent_layers import CELLS, Kept
 from fastar.networks._recurrent_network import RecurrentNetwork
 
@@ -53,15 +54,15 @@ class Cache:
 class PixelRecurrent(RecurrentNetwork):
     """One recurrence through all values of an image.
 
-    ``h_d = cell(e_d, h_{d-1})``, ``raw_d = b_d + h_d V``, with e_d the value before x_d in its
-    channel, the one above it, the channels before it of the same pixel, and the row, column and
-    channel of x_d itself; h_1 = 0. A context (n, C) adds context U to what enters the cells, and
+    ``h_d = cell(e_d, h_{d-1})``, which `PixelOutputs` turn into raw_d, with e_d the value before
+    x_d in its channel, the one above it, the channels before it of the same pixel, and the row,
+    column and channel of x_d itself; h_1 = 0. A context (n, C) adds context U to what enters the cells, and
     context B to the outputs.
 
     Parameters
     ----------
-    n_features, n_outputs : int
-        D = height * width * channels, and P.
+    output_offsets : int64 array (D + 1,)
+        Where the outputs of each of D = height * width * channels values begin.
     inputs : Inputs
         How values enter.
     image_shape : tuple of int
@@ -76,8 +77,7 @@ class PixelRecurrent(RecurrentNetwork):
 
     def __init__(
         self,
-        n_features: int,
-        n_outputs: int,
+        output_offsets: Array,
         inputs: Inputs,
         *,
         image_shape: tuple[int, int, int],
@@ -86,11 +86,11 @@ class PixelRecurrent(RecurrentNetwork):
         n_context: int = 0,
         dtype: Any,
     ) -> None:
-        if np.prod(image_shape) != n_features:
-            raise ValueError("image_shape must have n_features values")
+        if np.prod(image_shape) != len(output_offsets) - 1:
+            raise ValueError("image_shape must have as many values as output_offsets")
         self.image_shape = tuple(map(int, image_shape))
         super().__init__(
-            n_features, n_outputs, inputs, cell=cell, hidden_layer_sizes=hidden_layer_sizes,
+            output_offsets, inputs, cell=cell, hidden_layer_sizes=hidden_layer_sizes,
             n_context=n_context, dtype=dtype,
         )  # fmt: skip
 
@@ -130,7 +130,10 @@ class PixelRecurrent(RecurrentNetwork):
         if len(kinds) > 1:
             raise ValueError("the values of an image must enter a recurrence all in one way")
         input_flags = np.where(is_value, kinds[0], np.uint8(ONE_HOT)).astype(np.uint8)
-        return Inputs(max(self.inputs.n_inputs, *self.image_shape), input_flags)
+        # values share their weights, and come before the numbers of row, column and channel
+        rows = np.full(len(is_value), np.diff(self.inputs.offsets).max())
+        rows[~is_value] = self.image_shape[: np.sum(~is_value)]
+        return Inputs(offsets_of(rows), input_flags)
 
     def _steps(self, codes: Array) -> Steps:
         """Return the images as sequences of D steps."""
@@ -151,9 +154,14 @@ class PixelRecurrent(RecurrentNetwork):
 
     # ---- parameters
 
+    @lazy
+    def outputs(self) -> PixelOutputs:
+        """The same weights for all values."""
+        return PixelOutputs(self.output_offsets)
+
     @property
     def _step_outputs(self) -> tuple[int, ...]:
-        return (self.n_outputs,)  # the same weights for all values
+        return (self.outputs.width,)
 
     # ---- forward
 
@@ -166,12 +174,9 @@ class PixelRecurrent(RecurrentNetwork):
         context: Array | None = None,
         rng: np.random.Generator | None = None,
     ) -> tuple[Array, Cache | None]:
-        """Return raw (n, D, P) for codes (n, D), and in training (rng) the cache for `backward`."""
+        """Return raw (n, sum of P) for codes (n, D), and in training the cache for `backward`."""
         n, n_threads = len(codes), self._threads(codes.size, n_threads)
-        raw = _cpu.aligned_empty((n, self.n_features, self.n_outputs), self.dtype)
-        raw[...] = params["b"]
-        if context is not None:
-            raw += (context @ params["B"])[:, None]
+        raw = self.outputs.start(params, n, context)
         cache = None
         size = (
             n if rng is not None else images_at_once(self.n_features, max(self.hidden_layer_sizes))
@@ -182,28 +187,22 @@ class PixelRecurrent(RecurrentNetwork):
             begin = self.layers.start(len(steps))
             layers = self.layers.forward(params, steps, begin, rng, n_threads, own)
             h = self._by_image(layers[-1].h, len(steps))
-            add_product(h, params["V"], raw[rows].reshape(len(h), -1), n_threads)
+            self.outputs.add(params, h, raw[rows], n_threads)
             cache = Cache(steps, layers, h, context)
         return raw, None if rng is None else cache
 
     def _by_image(self, h: Array, n: int) -> Array:
-        """Return rows (D n, H), of the first value of all images first, image by image (n D, H)."""
-        turned = h.reshape(self.n_features, n, -1).swapaxes(0, 1)
-        return np.ascontiguousarray(turned).reshape(h.shape)
+        """Return rows (D n, H), of the first value of all images first, image by image (n, D, H)."""
+        return np.ascontiguousarray(h.reshape(self.n_features, n, -1).swapaxes(0, 1))
 
     def backward(
         self, params: Params, cache: Cache, graw: Array, grads: Params, n_threads: int
     ) -> None:
         """Overwrite `grads` with the gradient of sum(graw * raw)."""
-        n, D = graw.shape[:2]
+        n, D, H = cache.h.shape
         n_threads = self._threads(n * D, n_threads)
-        np.sum(graw, axis=0, out=grads["b"])
-        if cache.context is not None:
-            weight_gradient(cache.context, graw.sum(axis=1), grads["B"], n_threads)
-        g = graw.reshape(n * D, -1)
-        _recurrent.outer(cache.h, g, grads["V"], n_threads)
-        by_image = transposed_product(g, params["V"], n_threads).reshape(n, D, -1)
-        gh = np.ascontiguousarray(by_image.swapaxes(0, 1)).reshape(n * D, -1)
+        by_image = self.outputs.backward(params, cache.h, cache.context, graw, grads, n_threads)
+        gh = np.ascontiguousarray(by_image.swapaxes(0, 1)).reshape(n * D, H)
         self.layers.backward(params, cache.steps, cache.layers, gh, grads, n_threads, cache.context)
 
     # ---- one value after the other

@@ -24,8 +24,8 @@ class Recurrent(SequenceNetwork):
 
     Parameters
     ----------
-    n_features, n_outputs : int
-        F values a step, P raw outputs of each.
+    output_offsets : int64 array (F + 1,)
+        Where the outputs of each of F values of a step begin.
     inputs : Inputs
         How what `Steps.entering` has enters.
     cell : {"tanh", "gru", "lstm"}
@@ -61,21 +61,21 @@ class Recurrent(SequenceNetwork):
         context: Array | None,
         n_threads: int,
     ) -> tuple[Array, None]:
-        """Return raw (N, F, P) of units h (N, H); sequence (N,): which each step belongs to."""
+        """Return raw (N, sum of P) of units h (N, H); sequence (N,): which each step belongs to."""
         raw = product(h, params["V"], params["b"].ravel(), n_threads)
         if context is not None:
             raw += self._context_outputs(params, context, n_threads)[sequence]
-        return raw.reshape(-1, self.n_features, self.n_outputs), None
+        return raw, None
 
     def backward(
         self, params: Params, cache: Cache, graw: Array, grads: Params, n_threads: int
     ) -> None:
         """Overwrite `grads` with the gradient of sum(graw * raw)."""
         n_threads = self._threads(len(cache.steps.codes), n_threads)
-        g = np.ascontiguousarray(graw.reshape(len(graw), -1))
-        np.sum(graw, axis=0, out=grads["b"])
-        V = grads["V"].reshape(-1, g.shape[1])
-        _recurrent.outer(cache.layers[-1].given, g, V, n_threads)
+        g = np.ascontiguousarray(graw)
+        np.sum(g, axis=0, out=grads["b"].reshape(-1))
+        gV = grads["V"].reshape(-1, g.shape[1])
+        _recurrent.outer(cache.layers[-1].given, g, gV, n_threads)
         steps, context = cache.steps, cache.context
         if context is not None:
             gB = grads["B"].reshape(-1, g.shape[1])

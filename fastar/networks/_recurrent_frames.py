@@ -25,8 +25,8 @@ class RecurrentFrames(SequenceNetwork):
 
     Parameters
     ----------
-    n_features, n_outputs : int
-        F values a frame, P raw outputs of each.
+    output_offsets : int64 array (F + 1,)
+        Where the outputs of each of F values of a frame begin.
     inputs : Inputs
         How codes enter, both the cells and the NADE.
     cell : {"tanh", "gru", "lstm"}
@@ -52,18 +52,17 @@ class RecurrentFrames(SequenceNetwork):
 
     def __init__(
         self,
-        n_features: int,
-        n_outputs: int,
+        output_offsets: Array,
         inputs: Inputs,
         *,
         n_frame_hidden: int,
         **cells: Any,
     ) -> None:
-        super().__init__(n_features, n_outputs, inputs, **cells)
+        super().__init__(output_offsets, inputs, **cells)
         self.n_frame_hidden = int(n_frame_hidden)
         self.frame = SharedHidden(
-            n_features, n_outputs, inputs, n_hidden=n_frame_hidden, activation="sigmoid",
-            markov_order=n_features, dtype=self.dtype,
+            output_offsets, inputs, n_hidden=n_frame_hidden, activation="sigmoid",
+            markov_order=self.n_features, dtype=self.dtype,
             n_context=self.hidden_layer_sizes[-1] + self.n_context,
         )  # fmt: skip
 
@@ -120,7 +119,7 @@ class RecurrentFrames(SequenceNetwork):
         context: Array | None,
         n_threads: int,
     ) -> tuple[Array, FrameCache]:
-        """Return raw (N, F, P) of the NADE, which is given h and the context of each step."""
+        """Return raw (N, sum of P) of the NADE, which is given h and the context of each step."""
         u = h if context is None else np.hstack([h, context[sequence]])
         return self.frame.forward(params, codes, n_threads, context=u)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from fastar._core.inputs import Inputs
 from fastar._core.lazy import lazy
+from fastar._core.offsets import output_axes
 from fastar._core.parameters import Array, Params
 from fastar._data.packed import Steps
 from fastar._kernels import _cpu, _recurrent
@@ -103,7 +104,7 @@ class RecurrentLayers:
     def weight_shapes(self) -> Mapping[str, tuple[int, ...]]:
         """Name and shape of the weights: W_xh, W_hh and U of each layer."""
         shapes: dict[str, tuple[int, ...]] = {}
-        below: tuple[int, ...] = (len(self.inputs.input_flags), self.inputs.n_inputs)
+        below = output_axes(self.inputs.offsets)
         for layer, H in enumerate(self.sizes):
             shapes[f"W_xh{layer}"] = (*below, self.n_gates * H)
             shapes[f"W_hh{layer}"] = (H, self.n_gates * H)
@@ -198,7 +199,7 @@ class RecurrentLayers:
                 given += c[place[steps.sequence[n:]]]
         _recurrent.forward(
             self._weights(params, layer, c), steps.first, steps.entering, self.inputs.input_flags,
-            self.inputs.n_inputs, given, h, s, slots, n_threads,
+            self.inputs.offsets, given, h, s, slots, n_threads,
         )  # fmt: skip
         mask = None
         if rng is not None and self.dropout:
@@ -299,7 +300,7 @@ class RecurrentLayers:
                 given = product(state[layer - 1][0], W, zeros, n_threads)
                 given += weights[layer].c
             _recurrent.forward(
-                weights[layer], first, codes, self.inputs.input_flags, self.inputs.n_inputs, given,
+                weights[layer], first, codes, self.inputs.input_flags, self.inputs.offsets, given,
                 pair, memory, None, n_threads,
             )  # fmt: skip
             h[...], s[...] = pair[n:], memory[n:]
@@ -343,7 +344,7 @@ class RecurrentLayers:
                 gh[n:] = transposed_product(gx, params[f"W_xh{layer}"], n_threads)
             else:
                 total = _recurrent.scatter(
-                    steps.entering, self.inputs.input_flags, self.inputs.n_inputs, slots,
+                    steps.entering, self.inputs.input_flags, self.inputs.offsets, slots,
                     self._entering(grads, layer), n_threads,
                 )  # fmt: skip
             grads[f"c{layer}"][...] = total[entering]

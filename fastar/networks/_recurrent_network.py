@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastar._core.inputs import Inputs
+from fastar._core.offsets import output_axes
 from fastar._core.parameters import Array, Params
 from fastar._core.threads import useful_n_threads
 from fastar._data.packed import Steps
@@ -27,8 +28,7 @@ class RecurrentNetwork(Network):
 
     def __init__(
         self,
-        n_features: int,
-        n_outputs: int,
+        output_offsets: Array,
         inputs: Inputs,
         *,
         cell: str,
@@ -38,10 +38,9 @@ class RecurrentNetwork(Network):
         n_context: int = 0,
         dtype: Any,
     ) -> None:
-        if not hidden_layer_sizes or min(n_features, *hidden_layer_sizes) < 1:
-            raise ValueError("n_features and every layer's size must be at least 1")
-        self.n_features = n_features
-        self.n_outputs = n_outputs
+        if not hidden_layer_sizes or min(hidden_layer_sizes) < 1:
+            raise ValueError("every layer's size must be at least 1")
+        self.output_offsets = output_offsets
         self.inputs = inputs
         self.cell = cell
         self.hidden_layer_sizes = tuple(map(int, hidden_layer_sizes))
@@ -78,8 +77,8 @@ class RecurrentNetwork(Network):
 
     @property
     def _step_outputs(self) -> tuple[int, ...]:
-        """Shape of the raw outputs of a step."""
-        return self.n_features, self.n_outputs
+        """Axes of the raw outputs of a step."""
+        return output_axes(self.output_offsets)
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
@@ -89,7 +88,7 @@ class RecurrentNetwork(Network):
             "V": (self.hidden_layer_sizes[-1], *self._step_outputs),
             **({"B": (self.n_context, *self._step_outputs)} if self.n_context else {}),
             **self.layers.bias_shapes,
-            "b": (self.n_features, self.n_outputs),
+            "b": output_axes(self.output_offsets),
         }
 
     @property
@@ -127,12 +126,13 @@ class RecurrentNetwork(Network):
         n_threads: int, *, context: Array | None, weight: Array | None, source: Array, state: State,
     ) -> None:  # fmt: skip
         """Do what `sample` does; source (T, E): the places in a row of codes that enter."""
+        width = codes.shape[1] // len(source)
         layers, inputs = self.layers.walk_weights(params, context), self.layers.inputs
         own = None if context is None else self._context_outputs(params, context, n_threads)
         V = params["V"].reshape(self.hidden_layer_sizes[-1], -1)
         _recurrent.sample(
-            draw, noise, held, codes, weight, layers, inputs.input_flags, inputs.n_inputs, source,
-            _recurrent.pack(V, 1), params["b"].reshape(-1, V.shape[1]), own, self.n_outputs, state,
+            draw, noise, held, codes, weight, layers, inputs.input_flags, inputs.offsets, source,
+            _recurrent.pack(V, 1), params["b"].ravel(), own, self.output_offsets, width, state,
             self._threads(codes.size, n_threads),
         )  # fmt: skip
 
@@ -165,7 +165,7 @@ class SequenceNetwork(RecurrentNetwork):
         context: Array | None,
         n_threads: int,
     ) -> tuple[Array, Any]:
-        """Return raw (N, F, P) of units h (N, H) before codes (N, F), and what `backward` needs.
+        """Return raw (N, sum of P) of units h (N, H) before codes (N, F), and what `backward` needs.
 
         sequence (N,): which each step belongs to.
         """
@@ -180,7 +180,7 @@ class SequenceNetwork(RecurrentNetwork):
         rng: np.random.Generator | None = None,
         state: State | None = None,
     ) -> tuple[Array, Cache | None]:
-        """Return raw (N, F, P) for `Steps`, and in training (rng) the cache for `backward`.
+        """Return raw (N, sum of P) for `Steps`, and in training (rng) the cache for `backward`.
 
         state: of each sequence, in the order of `steps`, before its first step.
         """
@@ -199,7 +199,7 @@ class SequenceNetwork(RecurrentNetwork):
         n_threads: int,
         context: Array | None = None,
     ) -> tuple[Array, State]:
-        """Return raw (N, F, P), and the state before the last step of each sequence.
+        """Return raw (N, sum of P), and the state before the last step of each sequence.
 
         state: before its first step; both in the order of the sequences.
         """
@@ -211,7 +211,7 @@ class SequenceNetwork(RecurrentNetwork):
     def bptt_segments(
         self, params: Params, steps: Steps, n_threads: int, context: Array | None = None
     ) -> Iterator[tuple[slice, Array]]:
-        """Yield rows of `steps` and their raw (m, F, P), which stay in the caches."""
+        """Yield rows of `steps` and their raw (m, sum of P), which stay in the caches."""
         n_threads = self._threads(len(steps.codes), n_threads)
         for where, h in self.layers.bptt_segments(params, steps, n_threads, context):
             codes, sequence = steps.codes[where], steps.sequence[where]
@@ -225,7 +225,7 @@ class SequenceNetwork(RecurrentNetwork):
         n_threads: int,
         context: Array | None = None,
     ) -> tuple[Array, State]:
-        """Return raw (N, F, P) of sequences of one length, and the state after them.
+        """Return raw (N, sum of P) of sequences of one length, and the state after them.
 
         state: of each sequence before its first step.
         """

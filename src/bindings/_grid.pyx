@@ -33,6 +33,7 @@ cdef extern from "grid.h" nogil:
         input_spec inputs
         const int32_t* source
         double scale
+        const int64_t* outputs
         const void* V
         const void* b
         const void* own
@@ -86,20 +87,20 @@ cdef grid_pass struct_of(Pass p, const floating* number):
     return out
 
 
-def gather(const floating[:, :, ::1] codes, const uint8_t[::1] input_flags, int64_t n_inputs,
+def gather(const floating[:, :, ::1] codes, const uint8_t[::1] input_flags, const int64_t[::1] input_offsets,
            const floating[:, ::1] W, const floating[:, ::1] c, floating[:, :, ::1] slots, int n_threads):
     """Write slots (chunks, pixels n, 4 H) = c + what codes (chunks, pixels n, E) add.
 
-    W (E Q, 4 H). c (1, 4 H), or (chunks n, 4 H) of each image.
+    W (sum Q, 4 H), the rows of code e from input_offsets[e] on. c (1, 4 H), or (chunks n, 4 H) of each image.
     """
     cdef const grid_table* kernels = f32 if floating is float else f64
     cdef int64_t chunks = codes.shape[0], rows = codes.shape[1], E = input_flags.shape[0], width = W.shape[1], i
     cdef int64_t n = c.shape[0] // chunks if c.shape[0] > 1 else rows
     cdef int64_t c_row = width if c.shape[0] > 1 else 0
-    check(codes.shape[2] == E and W.shape[0] == E * n_inputs and c.shape[1] == width and rows % n == 0
+    cdef input_spec inputs = spec_of(input_flags, input_offsets)
+    check(codes.shape[2] == E and W.shape[0] == input_offsets[E] and c.shape[1] == width and rows % n == 0
           and slots.shape[0] == chunks and slots.shape[1] == rows and slots.shape[2] == width
           and c.shape[0] in (1, chunks * n))
-    cdef input_spec inputs = spec_of(input_flags, n_inputs)
     for i in prange(chunks, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=1):
         kernels.gather(rows // n, n, inputs, width, &W[0, 0], &c[0, 0] + i * n * c_row, c_row,
                        &codes[i, 0, 0], &slots[i, 0, 0])
@@ -146,7 +147,7 @@ def backward(Pass p, floating[:, :, :, :, ::1] m, floating[:, :, :, :, ::1] slot
 cdef class Walked:
     """What a walk reads of a pass beside it.
 
-    below: whether its units are seen by the row below alone. x: of the first layer W_xh (E Q, 4 H), of others
+    below: whether its units are seen by the row below alone. x: of the first layer W_xh (sum Q, 4 H), of others
     (taps, ..) each tap's by `pack`. c (1 or n, 4 H).
     """
 
@@ -160,26 +161,30 @@ cdef class Walked:
 
 
 def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, weight, passes,
-           int64_t n_passes, const uint8_t[::1] input_flags, int64_t n_inputs, const int32_t[:, ::1] source,
-           double scale, const floating[::1] V, const floating[:, ::1] b, own, shape, int64_t share,
-           int n_threads):
+           int64_t n_passes, const uint8_t[::1] input_flags, const int64_t[::1] input_offsets,
+           const int32_t[:, ::1] source, double scale, const floating[::1] V, const floating[::1] b, own,
+           const int64_t[::1] output_offsets, shape, int64_t share, int n_threads):
     """Fill codes (n, I J) pixel by pixel, but for those with held (n, I J) not SAMPLED.
 
     passes: `Walked` of each layer in turn, n_passes of each. source (I J, E): what enters, see
-    `_recurrent.sample`; numbers times scale. V (H, P) by `pack`, b (I J, P), own (n, P) or None, shape: I and
-    J, share: images that walk together.
+    `_recurrent.sample`; numbers times scale. output_offsets (I J + 1,): where the outputs of each value begin in b
+    (sum P,). V (H, P) by `pack`, own (n, P) or None: of the value with the most outputs, and one with fewer uses
+    the first. shape: I and J, share: images that walk together.
     """
     cdef const grid_table* kernels = f32 if floating is float else f64
-    cdef int64_t n = codes.shape[0], D = codes.shape[1], height = shape[0], width = shape[1], P = b.shape[1]
+    cdef int64_t n = codes.shape[0], D = codes.shape[1], height = shape[0], width = shape[1]
+    cdef int64_t P = np.diff(output_offsets).max(initial=0)
     cdef int64_t i, k, r, E = input_flags.shape[0], L = len(passes) // n_passes, H = passes[0].grid_pass.H
     cdef int64_t count = len(passes), rows = min(share, n)
     dtype = np.float32 if floating is float else np.float64
     cdef draw_spec how = draw_of(draw, floating is double)
     cdef const uint8_t[:, ::1] is_held = held
+    cdef input_spec inputs = spec_of(input_flags, input_offsets)
     cdef double[::1] log_weight = np.zeros(n) if weight is None else weight
     check(height * width == D and noise.shape[0] == n and noise.shape[1] == D and noise.shape[2] == how.n_noise
           and (held is None or held.shape == (n, D)) and log_weight.shape[0] == n and source.shape[0] == D
-          and source.shape[1] == E and np.asarray(source).max() < D and b.shape[0] == D
+          and source.shape[1] == E and np.asarray(source).max() < D
+          and output_offsets.shape[0] == D + 1 and b.shape[0] == output_offsets[D]
           and V.shape[0] >= H * P and (own is None or own.shape == (n, P))
           and all(each.grid_pass.H == H and len(each.c) in (1, n) and each.c.shape[1] == 4 * H
                   for each in passes))
@@ -195,7 +200,6 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
     cdef const floating* own_row = NULL
     cdef const uint8_t* held_row = NULL
     cdef bint any_held = held is not None, any_own = own is not None
-    cdef input_spec inputs = spec_of(input_flags, n_inputs)
     try:
         if structs == NULL:
             raise MemoryError()
@@ -216,7 +220,7 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
                 own_row = &own_[r, 0]
             kernels.sample(min(rows, n - r),
                            grid_walk(height, width, L, n_passes, P, H, structs + i * count, inputs,
-                                     &source[0, 0], scale, &V[0], &b[0, 0], own_row,
+                                     &source[0, 0], scale, &output_offsets[0], &V[0], &b[0], own_row,
                                      &states[i, 4 * count * row]), how,
                            walked_rows(r, &noise[r, 0, 0], held_row, &codes[r, 0], &log_weight[r]),
                            &scratch[i, 0])

@@ -36,9 +36,10 @@ cdef extern from "recurrent.h" nogil:
         int64_t L, T, F, P
         const recurrent_layer* layers
         const int32_t* source
+        int64_t own_features
+        const int64_t* outputs
         const void* V
         const void* b
-        int64_t b_step
         const void* own
     ctypedef struct recurrent_table:
         int64_t panel, block
@@ -98,7 +99,7 @@ def pack(const floating[:, ::1] W, int64_t parts):
 cdef class Weights:
     """What the kernels read of one layer.
 
-    x: of the first layer W_xh (E Q G H,), of the others W_xh by `pack`; None where what enters is given.
+    x: of the first layer W_xh (sum Q G H,), of the others W_xh by `pack`; None where what enters is given.
     packed: W_hh by `pack` with G parts. c (1, G H) or of each sequence (n, G H), d (H,) of the GRU.
     """
 
@@ -128,24 +129,24 @@ cdef recurrent_layer struct_of(Weights w, input_spec inputs, const floating* num
 
 
 def forward(Weights weights, const int64_t[::1] first, entering, const uint8_t[::1] input_flags,
-            int64_t n_inputs, given, floating[:, ::1] s, m, slots, int n_threads):
+            const int64_t[::1] input_offsets, given, floating[:, ::1] s, m, slots, int n_threads):
     """Fill s (N, H), and the LSTM's m, but for their first n rows; and slots (N - n, S H) if they are not None.
 
-    entering (N - n, E) are codes that enter the first layer; given (N - n, G H) takes the place of what they
-    add in the others.
+    entering (N - n, E) are codes that enter the first layer, code e with the rows from input_offsets[e] on; given
+    (N - n, G H) takes the place of what they add in the others.
     """
     cdef const recurrent_table* kernels = f32 if floating is float else f64
     cdef int64_t T = first.shape[0] - 1, N = first[T], n = first[1] if T else 0, H = weights.H, i
     cdef int64_t S = N_SLOTS[weights.cell], G = N_GATES[weights.cell]
+    cdef input_spec inputs = spec_of(input_flags, input_offsets)
     dtype = np.float32 if floating is float else np.float64
     check(s.shape[0] == N and s.shape[1] == H and (slots is None or slots.shape == (N - n, S * H))
           and (CELLS[weights.cell] != "lstm" or m.shape == (N, H)))
     check(given.shape == (N - n, G * H) if given is not None
           else entering.shape == (N - n, input_flags.shape[0])
-          and len(weights.x) == input_flags.shape[0] * n_inputs * G * H and len(weights.c) in (1, n))
+          and len(weights.x) == input_offsets[input_flags.shape[0]] * G * H and len(weights.c) in (1, n))
     if N == n:
         return
-    cdef input_spec inputs = spec_of(input_flags, n_inputs)
     cdef const int64_t[::1] share = shares(np.asarray(first), n, n_threads)
     cdef floating[:, ::1] scratch = aligned_empty((n, S * H + FASTAR_GAP), dtype)
     cdef const floating[:, ::1] given_ = given, entering_ = entering
@@ -176,7 +177,7 @@ def backward(int cell, const floating[::1] packed, const int64_t[::1] first, flo
           and (CELLS[cell] != "lstm" or m.shape == (N, H)))
     if N == n:
         return
-    cdef input_spec inputs = input_spec(0, 0, 0, NULL)
+    cdef input_spec inputs = input_spec(0, NULL, 0, NULL)
     cdef const int64_t[::1] share = shares(np.asarray(first), n, n_threads)
     cdef floating[:, ::1] scratch = aligned_empty((n, (N_SLOTS[cell] + 1) * H + FASTAR_GAP), dtype), m_ = m
     cdef floating* memory = &m_[0, 0] if m is not None else NULL
@@ -188,42 +189,46 @@ def backward(int cell, const floating[::1] packed, const int64_t[::1] first, flo
 
 
 def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, weight, layers,
-           const uint8_t[::1] input_flags, int64_t n_inputs, const int32_t[:, ::1] source,
-           const floating[::1] V, const floating[:, ::1] b, own, int64_t n_outputs, states, int n_threads):
+           const uint8_t[::1] input_flags, const int64_t[::1] input_offsets, const int32_t[:, ::1] source,
+           const floating[::1] V, const floating[::1] b, own, const int64_t[::1] output_offsets, int64_t F,
+           states, int n_threads):
     """Fill codes (n, T F) step by step, but for those with held (n, T F) not SAMPLED.
 
     layers: `Weights` of each. source (T, E): the places among a row's codes of what enters after a step,
-    NOTHING, or CONSTANT - v for the code v. V (H, F P) by `pack`, b (T or 1, F P), own (n, F P) or None,
-    states: (h, m) of each layer before, and then after.
+    NOTHING, or CONSTANT - v for the code v. output_offsets (F + 1,), or (T F + 1,) where each step has features
+    of its own: where the outputs of each feature begin in b (sum P,). V (H, P) by `pack`, own (n, P) or None: of
+    the step with the most outputs, and a step with fewer uses the first. states: (h, m) of each layer before, and
+    then after.
     """
     cdef const recurrent_table* kernels = f32 if floating is float else f64
     cdef int64_t n = codes.shape[0], D = codes.shape[1], L = len(layers), T = source.shape[0]
-    cdef int64_t F = b.shape[1] // n_outputs, E = input_flags.shape[0]
+    cdef int64_t n_features = output_offsets.shape[0] - 1, E = input_flags.shape[0]
+    cdef bint own_features = n_features != F
     cdef int64_t i, k, r, most = max(each.H for each in layers), cell = layers[0].cell, S = N_SLOTS[cell]
     dtype = np.float32 if floating is float else np.float64
     cdef draw_spec how = draw_of(draw, floating is double)
     cdef const uint8_t[:, ::1] is_held = held
     cdef double[::1] log_weight = np.zeros(n) if weight is None else weight
-    check(T * F == D and source.shape[1] == E and b.shape[0] in (1, T)
-          and (own is None or own.shape == (n, F * n_outputs))
+    check(F > 0 and T * F == D and source.shape[1] == E and n_features in (F, D)
+          and b.shape[0] == output_offsets[n_features])
+    cdef int64_t P = np.diff(output_offsets[::F]).max(initial=0)
+    check((own is None or own.shape == (n, P))
           and all(len(each.c) in (1, n) for each in layers)
           and (D == 0 or E == 0 or np.asarray(source).max() < D)
           and noise.shape[0] == n and noise.shape[1] == D and noise.shape[2] == how.n_noise
           and (held is None or (is_held.shape[0] == n and is_held.shape[1] == D))
-          and log_weight.shape[0] == n and b.shape[1] == F * n_outputs
-          and V.shape[0] >= layers[L - 1].H * F * n_outputs and len(states) == L
+          and log_weight.shape[0] == n and V.shape[0] >= layers[L - 1].H * P and len(states) == L
           and all(each.shape == (n, layer.H) for layer, pair in zip(layers, states) for each in pair))
     if n == 0 or D == 0:
         return
-    cdef input_spec inputs = spec_of(input_flags, n_inputs)
+    cdef input_spec inputs = spec_of(input_flags, input_offsets)
     cdef int64_t rows = min(SHARE, ((n + n_threads - 1) // n_threads + 3) // 4 * 4)
     cdef int64_t n_shares = (n + rows - 1) // rows
-    cdef int64_t numbers = rows * ((S + 1) * most + FASTAR_GAP + F * n_outputs + 1 + E)
+    cdef int64_t numbers = rows * ((S + 1) * most + FASTAR_GAP + P + 1 + E)
     cdef floating[:, ::1] scratch = aligned_empty((n_shares, numbers), dtype)
     cdef floating[:, ::1] h, m
     cdef recurrent_layer* structs = <recurrent_layer*>PyMem_Malloc(L * sizeof(recurrent_layer))
     cdef void** at = <void**>PyMem_Malloc(n_shares * 2 * L * sizeof(void*))
-    cdef int64_t b_step = b.shape[1] if b.shape[0] > 1 else 0
     cdef const floating[:, ::1] own_ = own
     cdef const floating* own_row = NULL
     cdef bint any_held = held is not None, any_own = own is not None, remembers = CELLS[cell] == "lstm"
@@ -246,8 +251,8 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
             if any_own:
                 own_row = &own_[r, 0]
             kernels.sample(min(rows, n - r),
-                           recurrent_walk(L, T, F, n_outputs, structs, &source[0, 0], &V[0],
-                                          &b[0, 0], b_step, own_row), how,
+                           recurrent_walk(L, T, F, P, structs, &source[0, 0], own_features,
+                                          &output_offsets[0], &V[0], &b[0], own_row), how,
                            walked_rows(r, &noise[r, 0, 0], held_row, &codes[r, 0], &log_weight[r]),
                            at + i * 2 * L, &scratch[i, 0])
     finally:
@@ -285,21 +290,21 @@ def outer(const floating[:, ::1] A, const floating[:, :] G, floating[:, :] gW, i
                       w_row, &scratch[i, 0])
 
 
-def scatter(const floating[:, ::1] entering, const uint8_t[::1] input_flags, int64_t n_inputs,
+def scatter(const floating[:, ::1] entering, const uint8_t[::1] input_flags, const int64_t[::1] input_offsets,
             const floating[:, ::1] slots, floating[:, ::1] gW, int n_threads):
     """Return the sums (S H,) over all slots (M, S H); write those by the weights of the codes.
 
-    entering (M, E) are codes. gW (E Q, width) has the gradients of the first columns.
+    entering (M, E) are codes. gW (sum Q, width) has the gradients of the first columns.
     """
     cdef const recurrent_table* kernels = f32 if floating is float else f64
     cdef int64_t M = slots.shape[0], row = slots.shape[1], width = gW.shape[1], i, share
+    cdef input_spec inputs = spec_of(input_flags, input_offsets)
     check(entering.shape[0] == M and entering.shape[1] == input_flags.shape[0] and width <= row
-          and gW.shape[0] == input_flags.shape[0] * n_inputs)
+          and gW.shape[0] == input_offsets[input_flags.shape[0]])
     cdef floating[::1] total = np.zeros(row, np.float32 if floating is float else np.float64)
     if M == 0 or row == 0:
         gW[:] = 0
         return total.base
-    cdef input_spec inputs = spec_of(input_flags, n_inputs)
     share = columns_each(row, kernels.panel, n_threads)
     for i in prange((row + share - 1) // share, nogil=True, num_threads=n_threads, schedule="static",
                     chunksize=1):

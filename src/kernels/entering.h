@@ -6,7 +6,7 @@
 #include "conditionals.h"
 #include "product.h"
 
-/* x (n, width) of n rows: c (width,) of row r from c + r c_row on, and the rows of W (E Q, width) that codes (n, E)
+/* x (n, width) of n rows: c (width,) of row r from c + r c_row on, and the rows of W (sum Q, width) that codes (n, E)
  * add. */
 static void gather(int64_t n, const input_spec *inputs, int64_t width, const real *W, const real *c, int64_t c_row,
                    const real *codes, real *x, int64_t x_row) {

@@ -45,7 +45,7 @@ static void cells_back(int64_t n, int64_t H, real *slots, const real *m, const r
                         slots + r * 4 * H + k, NULL, gm + r * H + k);
 }
 
-/* codes (pixels, n, E), W (E Q, width), c (n, c_row) -> x (pixels, n, width). */
+/* codes (pixels, n, E), W (sum Q, width), c (n, c_row) -> x (pixels, n, width). */
 static void gather_all(int64_t pixels, int64_t n, input_spec inputs, int64_t width, const real *W, const real *c,
                        int64_t c_row, const real *codes, real *x) {
     for (int64_t d = 0; d < pixels; d++)
@@ -160,11 +160,12 @@ static void layers_at(int64_t n, int64_t i, int64_t j, int64_t r0, int back, con
 }
 
 static void choose(int64_t n, int64_t d, const WALK *w, DRAW draw, WALKED rows, real *raw, real *drawn) {
-    const int64_t D = w->I * w->J, P = w->P, H = w->H, row = (w->J + 2) * n * H;
+    const int64_t D = w->I * w->J, H = w->H, row = (w->J + 2) * n * H;
+    const int64_t begin = w->outputs[d], P = w->outputs[d + 1] - begin;
     const real *u = w->u + (w->L - 1) * row + (d % w->J + 1) * n * H;
     for (int64_t r = 0; r < n; r++)
         for (int64_t p = 0; p < P; p++)
-            raw[r * P + p] = w->b[d * P + p] + (w->own ? w->own[r * P + p] : 0);
+            raw[r * P + p] = w->b[begin + p] + (w->own ? w->own[r * w->P + p] : 0);
     for (int64_t p = 0; p < P; p += PANEL)
         product(n, H, least(PANEL, P - p), u, H, w->V + p * H, NULL, 1, raw + p, P);
     if (rows.held)

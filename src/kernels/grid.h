@@ -31,20 +31,21 @@ typedef struct {
     grid_pass grid;
     int below;       /* whether its units are seen by the row below alone */
     int64_t K, taps; /* further layers: x = c + u W_x, of u (K,) of the pixel and taps - 1 before it */
-    const real *x;   /* first layer: (E Q, 4 H) rows that codes add; others: (taps K, 4 H) packed */
+    const real *x;   /* first layer: (sum Q, 4 H) rows that codes add; others: (taps K, 4 H) packed */
     const real *c;   /* of row r: (4 H,) from c + r c_row on */
     int64_t c_row;
     real *s, *m; /* (2, J + 2, n, H), zero: the rows of states above and of now */
 } grid_walk_pass;
 
 typedef struct {
-    int64_t I, J, L, n_passes, P, H; /* layers of n_passes passes of H units */
+    int64_t I, J, L, n_passes, P, H; /* layers of n_passes passes of H units; columns of V */
     const grid_walk_pass *passes;    /* (L, n_passes) */
     input_spec inputs;               /* E features that enter the first layer */
     const int32_t *source;           /* (I J, E) what they are: see inputs.h */
     double scale;                    /* numbers that enter are multiplied by it */
-    const real *V;                   /* (H, P) packed */
-    const real *b, *own;             /* (I J, P), and (n, P) or NULL: added to a row's outputs */
+    const int64_t *outputs;          /* (I J + 1,) where the outputs of each value begin */
+    const real *V;                   /* (H, P) packed; a value uses the first columns, as many as it has outputs */
+    const real *b, *own;             /* of all values, and (n, P) or NULL: added to a row's outputs */
     real *u;                         /* (L, J + 2, n, H), zero: what each layer gives in this row */
 } grid_walk;
 

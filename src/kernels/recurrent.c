@@ -128,15 +128,19 @@ static void backward(int64_t r0, int64_t r1, LAYER layer, STEPS steps, int64_t c
     }
 }
 
-/* All features of step t: weighed where they are held, drawn where they are free. */
+/* The first feature of step t. */
+INLINE int64_t first_feature(const WALK *w, int64_t t) { return w->own_features ? t * w->F : 0; }
+
+/* All features of step t, of raw (n, width): weighed where they are held, drawn where they are free. */
 static void choose(int64_t n, int64_t t, const WALK *w, DRAW draw, WALKED rows, real *raw, real *drawn) {
-    const int64_t F = w->F, D = w->T * F, P = w->P;
+    const int64_t F = w->F, D = w->T * F, first = first_feature(w, t);
+    const int64_t *outputs = w->outputs + first, width = outputs[F] - outputs[0];
     for (int64_t f = 0; f < F; f++) {
-        const int64_t d = t * F + f, feature = w->b_step ? d : f;
+        const int64_t d = t * F + f, feature = first + f;
+        real *z = raw + outputs[f] - outputs[0];
         if (rows.held)
-            draw.weigh(n, D, d, feature, draw.spec, raw + f * P, F * P, rows);
-        draw.function(n, feature, draw.spec, raw + f * P, F * P, rows.noise + d * draw.n_noise, D * draw.n_noise,
-                      drawn);
+            draw.weigh(n, D, d, feature, draw.spec, z, width, rows);
+        draw.function(n, feature, draw.spec, z, width, rows.noise + d * draw.n_noise, D * draw.n_noise, drawn);
         for (int64_t r = 0; r < n; r++)
             if (!rows.held || rows.held[r * D + d] == FASTAR_SAMPLED)
                 rows.codes[r * D + d] = drawn[r];
@@ -151,23 +155,24 @@ static void add_product(int64_t n, int64_t K, int64_t columns, const real *A, co
 }
 
 static void outputs(int64_t n, int64_t t, const WALK *w, const real *s, real *raw) {
-    const int64_t width = w->F * w->P, H = w->layers[w->L - 1].H;
-    const real *b = w->b + t * w->b_step;
+    const int64_t first = first_feature(w, t), begin = w->outputs[first], width = w->outputs[first + w->F] - begin;
+    const int64_t H = w->layers[w->L - 1].H;
+    const real *b = w->b + begin;
     for (int64_t r = 0; r < n; r++)
         for (int64_t i = 0; i < width; i++)
-            raw[r * width + i] = w->own ? b[i] + w->own[r * width + i] : b[i];
+            raw[r * width + i] = w->own ? b[i] + w->own[r * w->P + i] : b[i];
     add_product(n, H, width, s, w->V, raw, width);
 }
 
 /* noise (n, T F, n_noise) -> codes (n, T F) where they are not held, weight (n,), and states (n, H), two a layer.
- * scratch (n, S H + FASTAR_GAP + H + F P + 1 + E). */
+ * scratch (n, S H + FASTAR_GAP + H + P + 1 + E). */
 static void sample(int64_t n, WALK walk, DRAW draw, WALKED walked, real *const *states, real *scratch) {
     const int64_t L = walk.L;
     int64_t most = 0;
     for (int64_t i = 0; i < L; i++)
         most = most < walk.layers[i].H ? walk.layers[i].H : most;
     real *x = scratch, *after = x + n * (slots_of(walk.layers->cell) * most + FASTAR_GAP), *raw = after + n * most;
-    real *drawn = raw + n * walk.F * walk.P, *entering = drawn + n;
+    real *drawn = raw + n * walk.P, *entering = drawn + n;
     for (int64_t t = 0; t < walk.T; t++) {
         if (!is_held(n, walk.T * walk.F, t * walk.F, walk.F, walked.held)) {
             outputs(n, t, &walk, states[2 * L - 2], raw);
@@ -256,11 +261,11 @@ static void outer(int64_t N, int64_t K, int64_t j0, int64_t j1, const real *A, c
 }
 
 /* entering (M, E), slots (M, row) -> columns j0 .. j1 - 1 of total (row,), and, of those, the first `width` of
- * gW (E Q, width). */
+ * gW (sum Q, width). */
 static void scatter(int64_t M, int64_t width, int64_t row, int64_t j0, int64_t j1, input_spec inputs,
                     const real *entering, const real *slots, real *gW, real *total) {
     const int64_t E = inputs.D, end = least(j1, width);
-    for (int64_t i = 0; i < E * inputs.Q && j0 < end; i++)
+    for (int64_t i = 0; i < inputs.offsets[E] && j0 < end; i++)
         memset(gW + i * width + j0, 0, (end - j0) * sizeof(real));
     memset(total + j0, 0, (j1 - j0) * sizeof(real));
     for (int64_t r = 0; r < M; r++) {

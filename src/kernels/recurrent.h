@@ -27,7 +27,7 @@ typedef struct {
     int64_t H;
     int cell;
     input_spec inputs;  /* of the first layer: E features */
-    const real *x;      /* first layer: (E Q, G H) rows that codes add; others: W_xh by `pack`, in walks */
+    const real *x;      /* first layer: (sum Q, G H) rows that codes add; others: W_xh by `pack`, in walks */
     const real *packed; /* (H, G H) W_hh by `pack` with G parts; for backward W_hh^T (G H, H) */
     const real *c;      /* added to x: of sequence r from c + r c_row on, (G H,) */
     int64_t c_row;
@@ -42,13 +42,14 @@ typedef struct {
 } recurrent_steps;
 
 typedef struct {
-    int64_t L, T, F, P; /* layers, steps, outputs of each of F features */
+    int64_t L, T, F, P; /* layers, steps, features of a step, columns of V */
     const recurrent_layer *layers;
-    const int32_t *source; /* (T, E) what enters after a step: see inputs.h */
-    const real *V;         /* (H, F P) packed */
-    const real *b;         /* of step t: (F P,) from b + t b_step on */
-    int64_t b_step;        /* not 0: each step has features of its own, T F in all */
-    const real *own;       /* (n, F P) added to a row's outputs, or NULL */
+    const int32_t *source;  /* (T, E) what enters after a step: see inputs.h */
+    int64_t own_features;   /* whether each step has features of its own, T F in all */
+    const int64_t *outputs; /* (F + 1,) or (T F + 1,) where the outputs of each feature begin */
+    const real *V;          /* (H, P) packed; a step uses the first columns, as many as it has outputs */
+    const real *b;          /* of all features */
+    const real *own;        /* (n, P) added to a row's outputs, or NULL */
 } recurrent_walk;
 
 typedef struct {
@@ -66,7 +67,7 @@ typedef struct {
     void (*backward)(int64_t r0, int64_t r1, recurrent_layer layer, recurrent_steps steps, int64_t cut, real *gs,
                      real *scratch);
     /* Walk n sequences of T steps of F features, (n, T F) of them in `walked`. states: h and m of each layer in
-     * turn, (n, H), IN before the walk, OUT after it. scratch: n (S H + GAP + H + F P + 1 + E) numbers, H the largest. */
+     * turn, (n, H), IN before the walk, OUT after it. scratch: n (S H + GAP + H + P + 1 + E) numbers, H the largest. */
     void (*sample)(int64_t n, recurrent_walk walk, draw_spec draw, walked_rows walked, real *const *states,
                    real *scratch);
     /* OUT gW (K, columns): its columns j0 .. j1 - 1 of A^T G. A (N, K), N > 0, the rows of G g_row apart. scratch:
@@ -74,7 +75,7 @@ typedef struct {
     void (*outer)(int64_t N, int64_t K, int64_t j0, int64_t j1, const real *A, const real *G, int64_t g_row, real *gW,
                   int64_t columns, real *scratch);
     /* OUT total (row,): the columns j0 .. j1 - 1 of the sums of slots (M, row); and, of those that are less than
-     * width, gW (E Q, width): the sums of what each row adds to the weights of its codes, entering (M, E). */
+     * width, gW (sum Q, width): the sums of what each row adds to the weights of its codes, entering (M, E). */
     void (*scatter)(int64_t M, int64_t width, int64_t row, int64_t j0, int64_t j1, input_spec inputs,
                     const real *entering, const real *slots, real *gW, real *total);
 } recurrent_table;
