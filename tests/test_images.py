@@ -116,10 +116,9 @@ def grid(network, p, codes, context):
     """Return raw (sum of P,) of one image."""
     height, width = network.image_shape[0], network.image_shape[1] * network.image_shape[2]
     H, reach = network.n_hidden, 3 * network.image_shape[2]
-    is_level = network.inputs.input_flags[0] & 1
-    image = codes.reshape(height, width) / (
-        np.diff(network.inputs.offsets).max() - 1 if is_level else 1
-    )
+    is_level = (network.inputs.input_flags & 1).any()
+    highest = np.diff(network.inputs.offsets).max() - 1
+    image = codes.reshape(height, width) / (highest if is_level else 1)
     around = np.zeros((height + 3, width + 2 * reach + network.image_shape[2] - 1))
     around[3:, reach : reach + width] = image
     columns = 2 * reach + network.image_shape[2]
@@ -137,7 +136,8 @@ def grid(network, p, codes, context):
                     if below is None:
                         window = around[i : i + 3, j : j + columns].ravel()
                         window = np.append(window, around[i + 3, j : j + reach])
-                        a += window @ p[f"W_xh{name}"][:, 0]
+                        W = p[f"W_xh{name}"]
+                        a += np.nan_to_num(window) @ W[:, 0] + np.isnan(window) @ W[:, -1]
                     for tap in range(0 if below is None else network.taps):
                         if j >= tap:
                             a += below[i, j - tap] @ p[f"W_xh{name}"][tap]

@@ -40,7 +40,7 @@ def own(network, raw):
 
 
 def textbook(network, params, codes):
-    """Return raw (n, sum of P) of codes (n, D), NaN where unknown, one feature and row at a time."""
+    """Return raw (n, sum of P) of codes (n, D), NaN where unknown, one row at a time."""
     g = {"relu": lambda a: np.maximum(a, 0), "tanh": np.tanh}
     g["sigmoid"] = lambda a: 1 / (1 + np.exp(-a))
     out = []

@@ -49,25 +49,28 @@ def nade(network, p, u, codes):
     return np.concatenate(raw)
 
 
+def textbook(network, p, steps):
+    """Return raw (l, sum of P) of the steps (l, F) of one sequence, of tanh cells."""
+    out, h = [], [np.zeros(H) for H in network.hidden_layer_sizes]
+    for codes in steps:
+        out.append(nade(network, p, h[-1], codes))
+        x = sum(entered(network.inputs, p["W_xh0"], f, code) for f, code in enumerate(codes))
+        for layer in range(len(h)):
+            x = h[layer - 1] @ p[f"W_xh{layer}"] if layer else x
+            h[layer] = np.tanh(x + p[f"c{layer}"] + h[layer] @ p[f"W_hh{layer}"])
+    return np.array(out)
+
+
 @every_depth
 def test_outputs_are_the_textbooks(n_layers):
     model = framed("tanh", n_layers=n_layers)
-    p, H = model.params_, model.n_hidden
     X = frames(F=3, seed=3)[:5]
     steps = model._model().codes(model._table(X).take(slice(None)))
-    raw, _ = model.network_.forward(p, steps, 1)
+    raw, _ = model.network_.forward(model.params_, steps, 1)
     for sequence in range(5):
-        mine, h = steps.sequence == sequence, np.zeros((n_layers, H))
-        for t, codes in enumerate(steps.codes[mine]):
-            np.testing.assert_allclose(
-                raw[mine][t], nade(model.network_, p, h[-1], codes), rtol=1e-9
-            )
-            x = np.zeros(H)
-            for f, code in enumerate(codes):
-                x += entered(model.network_.inputs, p["W_xh0"], f, code)
-            for layer in range(n_layers):
-                x = h[layer - 1] @ p[f"W_xh{layer}"] if layer else x
-                h[layer] = np.tanh(x + p[f"c{layer}"] + h[layer] @ p[f"W_hh{layer}"])
+        mine = steps.sequence == sequence
+        expected = textbook(model.network_, model.params_, steps.codes[mine])
+        np.testing.assert_allclose(raw[mine], expected, rtol=1e-9)
 
 
 @every_depth

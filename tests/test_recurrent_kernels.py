@@ -17,9 +17,8 @@ pytestmark = pytest.mark.kernels
 
 LENGTHS = np.array([1, 9, 7, 4, 7, 2, 1])
 LEVELS = 5
-INPUTS = Inputs(
-    np.array([0, LEVELS + 1]), np.array([3], np.uint8), True
-)  # levels that may be missing
+# levels that may be missing
+INPUTS = Inputs(np.array([0, LEVELS + 1]), np.array([3], np.uint8), True)
 every_cell = pytest.mark.parametrize("cell", CELLS)
 every_type = pytest.mark.parametrize("dtype", ["float32", "float64"])
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastar._core.offsets import common_width, output_axes, positions
+from fastar._core.offsets import common_width, positions
 from fastar._core.parameters import Array, Params
 from fastar._kernels import _cpu, _recurrent
 from fastar.networks._dense import add_product, transposed_product, weight_gradient
@@ -33,16 +33,6 @@ class PixelOutputs:
         if common_width(offsets) is None:
             values = [np.flatnonzero(widths == width) for width in np.unique(widths)[::-1]]
             self._groups = [(int(widths[d[0]]), d, positions(offsets, d)) for d in values]
-
-    def shapes(self, n_hidden: int, n_context: int) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of V, and of B where there is a context."""
-        shapes = {"V": (n_hidden, self.width)}
-        return shapes | {"B": (n_context, self.width)} if n_context else shapes
-
-    @property
-    def bias_shape(self) -> tuple[int, ...]:
-        """Shape of b."""
-        return output_axes(self.offsets)
 
     def start(self, params: Params, n: int, context: Array | None) -> Array:
         """Return b + context B (n, sum of P), to which `add` adds the rest."""
