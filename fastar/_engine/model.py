@@ -124,6 +124,11 @@ class Model(Composition):
         """Return the terms (n, C) of each column, in model order, from those of its features."""
         return self.conditional.by_column(logp)
 
+    def placeholder(self) -> Array:
+        """Return a row (1, C) of values of the support, in the order of the columns."""
+        codes = np.zeros((1, self.n_features), self.dtype)
+        return self.to_columns(self.conditional.decode(codes))
+
     def member_columns(self, member: int) -> Array:
         """Return the column that comes k-th (C,) for a member of the network."""
         offsets = self.conditional.column_offsets

@@ -80,7 +80,7 @@ def particles(
     """
     order = model.order
     # any value of the support may stand where nothing is held
-    evidence = np.where(missing, placeholder(model), X)
+    evidence = np.where(missing, model.placeholder(), X)
     share, log_weight = posterior_over_members(model, evidence, ~missing, n_threads, context)
     members = draw_members(np.repeat(share, n_particles, axis=1), rng)
     by_member = np.full((model.network.n_members, *X.shape), SAMPLED, np.uint8)
@@ -345,11 +345,3 @@ def particle_blocks(rows: Array, n_numbers: int, n_particles: int) -> Iterator[A
     size = max(1, block_rows(n_numbers) // n_particles)
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
-
-
-def placeholder(model: Model) -> Array:
-    """Return a row (1, D) of values of the support."""
-    values: Array = model.to_columns(
-        model.conditional.decode(np.zeros((1, model.n_features), model.dtype))
-    )
-    return values

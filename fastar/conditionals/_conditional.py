@@ -100,11 +100,16 @@ class Conditional(ABC):
 
     # ---- learning from the data
 
-    def fitted(self, table: Table, weight: Array) -> Self:
-        """Return a copy that knows the data's levels or scale. weight (n,)."""
-        return self.restored(
-            {**self._learn(table, weight), "missing": table.missing}, len(table.order)
-        )
+    def fitted(self, table: Table, weight: Array, *, split: bool = True) -> Conditional:
+        """Return a copy that knows the data's levels or scale. weight (n,).
+
+        split: whether a column may be several features.
+        """
+        learnt = {**self._learn(table, weight), "missing": table.missing}
+        fitted = self.restored(learnt, len(table.order))
+        if split or fitted.n_features == fitted.n_columns:
+            return fitted
+        return self.unsplit().fitted(table, weight)
 
     def unsplit(self) -> Conditional:
         """Return a conditional that makes each column one feature."""

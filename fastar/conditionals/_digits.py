@@ -88,6 +88,18 @@ class Digits:
         last = -(-self.n_levels[split] // self.base[split]) - 1
         return last, self.n_levels[split] - last * self.base[split]
 
+    def mass(self, of_levels: Array) -> Array:
+        """Return the mass of each value of each feature from that of the levels (sum of K,)."""
+        parts = []
+        for c, own in enumerate(np.split(of_levels, self._levels[1:-1])):
+            base = int(self.base[c])
+            if not base:
+                parts.append(own)
+                continue
+            first, second = np.divmod(self.number[self._levels[c] : self._levels[c + 1]], base)
+            parts += [np.bincount(first, own), np.bincount(second, own)]
+        return np.concatenate(parts)
+
     def split(self, levels: Array) -> Array:
         """Return codes (n, F) of levels (n, C), NaN where missing and -1 where unknown."""
         if not self.base.any():

@@ -444,7 +444,8 @@ class AutoregressiveDensity(
         chosen = choose_conditional(
             self.distribution, whole, names, frame_kind(as_frame(X)) is not None, self._conditional
         )
-        fitted = self._fit_conditional(chosen.fitted(whole, weight))
+        own = chosen.fitted(whole, weight, split=self._splits_columns)
+        fitted = self._fit_conditional(own)
         for place, column in enumerate(self.order_.tolist()):
             own, _ = fitted.of_column(place)
             if (offset := self._offsets()[column]) and not own.moves_with_values:
@@ -453,6 +454,11 @@ class AutoregressiveDensity(
                     f"column {column if names is None else names[column]!r} instead."
                 )
         return fitted
+
+    @property
+    def _splits_columns(self) -> bool:
+        """Whether a column may be several features: not where a Markov order counts features."""
+        return getattr(self, "markov_order", None) is None
 
     def _fit_conditional(self, conditional: Conditional) -> Conditional:
         """Return the fitted conditional as the network wants it."""
