@@ -11,12 +11,14 @@ from scipy.special import expit, softmax
 
 from fastar._core.integers import LARGEST_EXACT
 from fastar._core.lazy import lazy
-from fastar._core.offsets import common_width
+from fastar._core.offsets import common_width, offsets_of
 from fastar._core.parameters import Array
 from fastar._core.schema import ArrayOf, Maybe, OneOf, Rule, Whole, require
 from fastar._data.table import Table
 from fastar._kernels._cpu import aligned_empty
+from fastar._kernels._levels import UNKNOWN
 from fastar.conditionals._conditional import Conditional, weighted_mean, whole_near
+from fastar.conditionals._levels import LevelEncoder, distinct_values
 
 
 class Bernoulli(Conditional):
@@ -160,16 +162,14 @@ class Categorical(Conditional):
                 )
             levels = np.tile(np.arange(K, dtype=np.int64), D)
             return {"levels": levels, "n_levels": np.full(D, K, np.int32)}
-        seen: list[set[Any]] = [set() for _ in table.order]
-        for _, block in table.blocks():
-            for d, levels in enumerate(seen):
-                levels.update(np.unique(block[:, d]).tolist())
         declared = np.array(table.n_declared())
-        for levels, n in zip(seen, declared, strict=True):
-            levels.update(map(float, range(n)))
-        known = [sorted(each for each in levels if each == each) or [0] for levels in seen]
+        known = [
+            np.union1d(values, np.arange(n, dtype=table.dtype)) if n else values
+            for values, n in zip(distinct_values(table), declared, strict=True)
+        ]
+        known = [values if len(values) else np.zeros(1, table.dtype) for values in known]
         learnt = {
-            "levels": np.concatenate([np.array(each, table.dtype) for each in known]),
+            "levels": np.concatenate(known),
             "n_levels": np.array([len(each) for each in known], np.int32),
         }
         if self.unknown == "other":
@@ -209,23 +209,16 @@ class Categorical(Conditional):
         """Return the probability (D,) of all that is no level."""
         return self._learnt.get("other", np.zeros(self.n_features))
 
-    def _positions(self, block: Array) -> Array:
-        """Return the number of each level; another's for values that are none."""
-        if self.cardinality is not None:
-            inside: Array = np.clip(np.nan_to_num(block), 0, self.cardinality - 1)
-            return inside.astype(np.intp)
-        codes = np.empty(block.shape, np.intp)
-        for d, levels in enumerate(self.levels):
-            codes[:, d] = np.minimum(np.searchsorted(levels, block[:, d]), len(levels) - 1)
-        return codes
-
-    def _no_level(self, block: Array) -> Array:
-        wrong: Array = self.decode(self._positions(block)) != block
-        return wrong
+    @lazy
+    def _encoder(self) -> LevelEncoder:
+        return LevelEncoder(self._learnt["levels"], offsets_of(self.n_levels))
 
     def _outside(self, block: Array) -> Array:
         known = self.takes_unknown()
-        return np.zeros(block.shape, bool) if known.all() else self._no_level(block) & ~known
+        if known.all():
+            return np.zeros(block.shape, bool)
+        codes, unknown = self._encoder.encode(block, np.float32)
+        return (codes == UNKNOWN) & ~known if unknown else np.zeros(block.shape, bool)
 
     def takes_unknown(self) -> Array:
         """Return which features (D,) may hold values that `fit` has not seen."""
@@ -233,29 +226,19 @@ class Categorical(Conditional):
 
     def encode(self, block: Array, dtype: np.dtype[Any]) -> Array:
         """Return the number of each level; -1 for an unknown one."""
-        codes = self._positions(block).astype(dtype)
-        if block.dtype.kind == "f":
-            codes[np.isnan(block)] = np.nan
-        if self.takes_unknown().any():
-            strange = self._no_level(block) & ~np.isnan(codes)
-            codes[strange] = -1
-            if self.unknown == "impossible" and strange.any():
-                warnings.warn(
-                    f"{int(strange.sum())} values are no level that was seen in fit; their "
-                    "log-probability is -inf.",
-                    UserWarning,
-                    stacklevel=2,
-                )
+        codes, unknown = self._encoder.encode(block, dtype)
+        if unknown and self.unknown == "impossible":
+            warnings.warn(
+                f"{unknown} values are no level that was seen in fit; their log-probability is "
+                "-inf.",
+                UserWarning,
+                stacklevel=2,
+            )
         return codes
 
     def decode(self, codes: Array) -> Array:
         """Return the levels with these numbers."""
-        if self.cardinality is not None:
-            return codes.astype(np.int64)
-        values = np.empty(codes.shape, self._learnt["levels"].dtype)
-        for d, levels in enumerate(self.levels):
-            values[:, d] = levels[codes[:, d].astype(np.intp)]
-        return values
+        return self._encoder.decode(codes)
 
     def interval(self, block: Array, radius: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
         """Return the lowest and highest codes (n, D) within radius (D,) of the values."""
@@ -278,14 +261,11 @@ class Categorical(Conditional):
 
     def _level_mass(self, table: Table, weight: Array) -> Array:
         """Return the weight (sum of K,) of the rows that have each level."""
-        first = self.output_offsets
-        mass_of = np.zeros(first[-1])
+        mass = np.zeros(self.output_offsets[-1])
         for where, block in table.blocks():
-            there = ~self._no_level(block)
-            level = (self._positions(block) + first[:-1])[there]
-            mass = np.broadcast_to(weight[where][:, None], block.shape)[there]
-            np.add.at(mass_of, level, mass)
-        return mass_of
+            codes, _ = self._encoder.encode(block, np.float64)
+            self._encoder.add_mass(codes, weight[where], mass)
+        return mass
 
     def distribution_params(self, raw: Array, codes: Array) -> Array | list[Array]:
         """Return probabilities (n, D, K), or a list of (n, K) by feature where K differs.
