@@ -93,7 +93,7 @@ def particles(
         model,
         n_particles,
         np.repeat(model.codes(evidence[:, order]), n_particles, axis=0),
-        np.ascontiguousarray(flags[:, order]),
+        np.ascontiguousarray(model.conditional.by_feature(flags[:, order])),
         members,
         np.repeat(log_weight, n_particles),
         None if context is None else np.repeat(context, n_particles, axis=0),
@@ -164,7 +164,7 @@ def _advance(
     state.codes[rows] = codes
     scale = model.conditional.log_scale()
     if scale is not None:
-        weight += np.where(flags == WEIGHTED, scale, 0).sum(axis=1)
+        weight += np.where((flags == WEIGHTED) & ~np.isnan(codes), scale, 0).sum(axis=1)
     state.log_weight[rows] += weight
 
 

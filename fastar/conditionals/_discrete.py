@@ -117,23 +117,23 @@ class Categorical(Conditional):
     def _settings_rules(cls) -> dict[str, Rule]:
         return {"unknown": OneOf(_UNKNOWN), "cardinality": Maybe(Whole(1))}
 
-    def check_arrays(self, arrays: dict[str, Array], n_features: int) -> None:
-        """Raise EntryError unless these are what `arrays` gives of so many features."""
-        super().check_arrays(arrays, n_features)
+    def check_arrays(self, arrays: dict[str, Array], n_columns: int) -> None:
+        """Raise EntryError unless these are what `arrays` gives of so many columns."""
+        super().check_arrays(arrays, n_columns)
         levels, counted = arrays["levels"], arrays["n_levels"].astype(np.int64)
         require("levels", len(levels) == counted.sum(), "must be as many as n_levels counts.")
         rises = levels[1:] > levels[:-1]
         rises[np.cumsum(counted)[:-1] - 1] = True  # between two columns
         require("levels", rises.all(), "must be sorted and different in each column.")
         if self.cardinality is not None:
-            whole = np.tile(np.arange(counted[0]), n_features)
+            whole = np.tile(np.arange(counted[0]), n_columns)
             fits = (counted == self.cardinality).all() and np.array_equal(levels, whole)
             require("levels", fits, f"must be 0 to {self.cardinality - 1}, by cardinality.")
 
-    def _learnt_rules(self, n_features: int) -> dict[str, ArrayOf]:
-        rules = {"n_levels": ArrayOf("i", (n_features,), 1), "levels": ArrayOf("biuf", (None,))}
+    def _learnt_rules(self, n_columns: int) -> dict[str, ArrayOf]:
+        rules = {"n_levels": ArrayOf("i", (n_columns,), 1), "levels": ArrayOf("biuf", (None,))}
         if self.unknown == "other" and self.cardinality is None:
-            rules["other"] = ArrayOf("f", (n_features,), 0, 1)
+            rules["other"] = ArrayOf("f", (n_columns,), 0, 1)
         return rules
 
     @property
@@ -274,7 +274,7 @@ class Categorical(Conditional):
         """
         known = 1 - self._other
         if common_width(self.output_offsets) is not None:
-            probability: Array = softmax(self._by_feature(raw), axis=2) * known[:, None]
+            probability: Array = softmax(self._split_outputs(raw), axis=2) * known[:, None]
             return probability
         by_feature = np.split(raw.astype(np.float64), self.output_offsets[1:-1], axis=1)
         return [softmax(z, axis=1) * mass for z, mass in zip(by_feature, known, strict=True)]

@@ -316,13 +316,11 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
         kinds = {kind.name: partial(kind.settings_rule, theta.size) for kind in self._network_kinds}
         Named(kinds).check(described, "network")
         settings, sizes = dict(described), self._sizes()
-        n_values = len(sizes["output_offsets"]) - 1
+        n_values = self.distribution_.n_columns
         require("order", len(self.order_) == n_values, f"must have {n_values} entries.")
         kind = networks.BY_NAME[settings.pop("name")]
         with inside("network"):
-            network: Network = kind(
-                sizes["output_offsets"], sizes["inputs"], **settings
-            )
+            network: Network = kind(sizes["output_offsets"], sizes["inputs"], **settings)
         for name, found in (("dtype", theta.dtype), ("n_context", sizes.get("n_context", 0))):
             require(f"network.{name}", getattr(network, name) == found, f"must be {found}.")
         size = ParamLayout(network.shapes, 0).size
