@@ -14,7 +14,7 @@ from fastar._kernels._cpu import aligned_empty
 
 
 class LevelEncoder:
-    """The sorted levels of columns, each of which has a number: its place among those of its column.
+    """Levels of columns and their numbers: their places among the sorted levels of the column.
 
     A value is a level if NumPy takes them for equal; integers of different types are equal where
     they are the same number.

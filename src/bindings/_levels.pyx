@@ -22,7 +22,8 @@ cdef extern from "levels.h" nogil:
         int64_t (*encode_singles)(int64_t, levels_spec, const float*, void*) noexcept nogil
         int64_t (*encode_doubles)(int64_t, levels_spec, const double*, void*) noexcept nogil
         int64_t (*encode_integers)(int64_t, levels_spec, uint64_t, const uint64_t*, void*) noexcept nogil
-        void (*decode)(int64_t, int64_t, const int64_t*, const void*, int64_t, const void*, void*) noexcept nogil
+        void (*decode)(int64_t, int64_t, const int64_t*, const void*, int64_t, const void*,
+                       void*) noexcept nogil
         void (*add_mass)(int64_t, int64_t, int64_t, int64_t, const int64_t*, const void*, const double*,
                          double*) noexcept nogil
     const levels_table* levels_for(int isa, bint is_double)
@@ -140,5 +141,5 @@ def add_mass(const floating[:, ::1] codes, const int64_t[::1] offsets, const dou
         return
     n_threads = max(1, min(n_threads, D))
     for i in prange(n_threads, nogil=True, num_threads=n_threads):
-        kernels.add_mass(n, D, D * i // n_threads, D * (i + 1) // n_threads, &offsets[0], &codes[0, 0], &weight[0],
-                         &mass[0])
+        kernels.add_mass(n, D, D * i // n_threads, D * (i + 1) // n_threads, &offsets[0], &codes[0, 0],
+                         &weight[0], &mass[0])
