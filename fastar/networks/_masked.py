@@ -262,9 +262,7 @@ class Masked(Network):
             # a unit that sees none of the layer before would be a constant
             least = int(degrees[-1].min()) if degrees else 1
             degrees.append(self._layer_degrees(H, least, rng, common))
-        return MaskSet(
-            self.inputs.offsets, self.output_offsets, order, degrees, self.markov_order
-        )
+        return MaskSet(self.inputs.offsets, self.output_offsets, order, degrees, self.markov_order)
 
     def _layer_degrees(
         self, H: int, least: int, rng: np.random.Generator, common: np.random.Generator
