@@ -320,9 +320,7 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
         require("order", len(self.order_) == n_values, f"must have {n_values} entries.")
         kind = networks.BY_NAME[settings.pop("name")]
         with inside("network"):
-            network: Network = kind(
-                sizes["output_offsets"], sizes["inputs"], **settings
-            )
+            network: Network = kind(sizes["output_offsets"], sizes["inputs"], **settings)
         for name, found in (("dtype", theta.dtype), ("n_context", sizes.get("n_context", 0))):
             require(f"network.{name}", getattr(network, name) == found, f"must be {found}.")
         size = ParamLayout(network.shapes, 0).size
