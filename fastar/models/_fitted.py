@@ -71,6 +71,19 @@ class FittedDensity:
         return model.network.params_in_paper_layout(model.params)
 
     @property
+    def output_offsets_(self) -> Array:
+        """Where the outputs of each feature begin in `b` and `V`, and the end of the last (D + 1,).
+
+        Features are in the order of `order_`; a column of very many levels is two.
+        """
+        return self._model().network.output_offsets
+
+    @property
+    def input_offsets_(self) -> Array:
+        """Where the rows of input weights of each feature begin, and the end of the last (D + 1,)."""
+        return self._model().network.inputs.offsets
+
+    @property
     def n_parameters_(self) -> int:
         """The number of parameters in use."""
         return self._model().n_parameters
