@@ -1,8 +1,11 @@
 #include "cpu.h"
 #include "fastar.h"
+#include <stdlib.h>
 #if defined(__linux__)
 #include <stdint.h>
 #include <sys/mman.h>
+#elif defined(_WIN32)
+#include <malloc.h>
 #endif
 
 int fastar_best_isa(void) {
@@ -16,6 +19,15 @@ int fastar_best_isa(void) {
 #endif
     return FASTAR_BASELINE;
 }
+
+/* The C library of Windows has no aligned_alloc, for its free could not take the memory back. */
+#if defined(_WIN32)
+void *fastar_aligned_alloc(size_t alignment, size_t size) { return _aligned_malloc(size, alignment); }
+void fastar_aligned_free(void *data) { _aligned_free(data); }
+#else
+void *fastar_aligned_alloc(size_t alignment, size_t size) { return aligned_alloc(alignment, size); }
+void fastar_aligned_free(void *data) { free(data); }
+#endif
 
 void fastar_prefer_large_pages(void *data, size_t size) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
