@@ -14,6 +14,17 @@ cdef extern from "cpu.h" nogil:
     void fastar_aligned_free(void* data)
     void fastar_prefer_large_pages(void* data, size_t size)
 
+cdef extern from *:
+    """
+    #ifdef _OPENMP
+    enum { FASTAR_OPENMP = 1 };
+    #else
+    enum { FASTAR_OPENMP = 0 };
+    #endif
+    """
+    enum:
+        FASTAR_OPENMP
+
 _NAMES = ("baseline", "avx2", "avx512")
 
 
@@ -31,6 +42,7 @@ def _choose():
 
 isa = _choose()
 isa_name = _NAMES[isa]
+has_openmp = bool(FASTAR_OPENMP)
 
 
 # ---- work space
