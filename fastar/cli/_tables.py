@@ -16,9 +16,11 @@ from itertools import islice
 from typing import Any, Literal, TextIO, get_args
 
 import narwhals as nw
+from narwhals import selectors
 
 from fastar._core.files import whole_file
 from fastar._data.columns import column_type
+from fastar._data.frame_types import is_missing
 
 TYPES = ("category", "integer", "float", "bool")
 """What a column may be said to hold."""
@@ -265,8 +267,7 @@ def _parsed(source: Source, series: nw.Series[Any], wanted: str) -> nw.Series[An
     values: list[Any] = []
     for row, cell in enumerate(series.to_list()):
         try:
-            missing = cell is None or cell != cell
-            values.append(None if missing else parse(cell))
+            values.append(None if is_missing(cell) else parse(cell))
         except (LookupError, OverflowError, TypeError, ValueError):
             raise TableError(
                 f"{source.name}: column {series.name!r} must hold {rule}. "
@@ -324,7 +325,8 @@ def write_table(frame: Any, path: str) -> None:
 
 
 def _to_csv(table: nw.DataFrame[Any], separator: str) -> str:
-    native = table.to_native()
+    flags = selectors.boolean()  # pandas would write True
+    native = table.with_columns(flags.cast(nw.String).str.to_lowercase()).to_native()
     if nw.dependencies.is_pandas_dataframe(native):
         text: str = native.to_csv(index=False, sep=separator, lineterminator="\n")
         return text
