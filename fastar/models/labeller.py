@@ -22,7 +22,7 @@ from fastar._engine.steps import LabelConditional
 from fastar.conditionals import Bernoulli, Categorical, Conditional
 from fastar.models._base import FitData
 from fastar.models._documentation import documented
-from fastar.models._parameters import COUNT, DISTRIBUTION, parameter, parameters
+from fastar.models._parameters import DISTRIBUTION, LAYERS, STEPS, UNITS, parameter, parameters
 from fastar.models._sequences import SequenceEstimator
 from fastar.networks import Recurrent
 from fastar.networks._recurrent_layers import CELLS, State
@@ -124,9 +124,9 @@ class SequenceLabeller(ClassifierMixin, SequenceEstimator):
     context_ = None
 
     cell: str = parameter(default="gru", constraint=[StrOptions(set(CELLS))])
-    n_hidden: int = parameter(default=256, constraint=COUNT)
-    n_layers: int = parameter(default=1, constraint=COUNT)
-    bptt: int | None = parameter(default=None, constraint=[*COUNT, None])
+    n_hidden: int = parameter(default=256, constraint=UNITS)
+    n_layers: int = parameter(default=1, constraint=LAYERS)
+    bptt: int | None = parameter(default=None, constraint=[*STEPS, None])
     inputs: Any = parameter(default="auto", constraint=DISTRIBUTION)
     max_gradient_norm: float | None = 5.0
     batch_size: int = 32

@@ -12,13 +12,14 @@ import numpy as np
 
 from fastar._core.inputs import Inputs
 from fastar._core.lazy import lazy
+from fastar._core.limits import MOST_MEMBERS
 from fastar._core.parameters import Array, Params
 from fastar._core.schema import FLAG, Either, Listed, Number, OneOf, Rule, Whole
 from fastar._core.threads import useful_n_threads
 from fastar._kernels import _cpu, _inputs, _masked
 from fastar.networks._dense import product, weight_gradient
 from fastar.networks._masks import MaskSet, even_degrees, random_degrees
-from fastar.networks._network import DROPOUT, MOST_MEMBERS, SEED, Network
+from fastar.networks._network import DROPOUT, SEED, Network
 
 ACTIVATIONS: tuple[str, ...] = _masked.ACTIVATIONS
 _LINEAR = -1
