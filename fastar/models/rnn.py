@@ -30,7 +30,9 @@ from fastar._engine.steps import (
     StepwiseConditional,
     by_sequence,
     of_values,
+    rows_of_blocks,
     stacked,
+    times_of_blocks,
 )
 from fastar.conditionals import Bernoulli, Conditional, Mixed
 from fastar.models._base import FitData
@@ -394,12 +396,15 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
         table = SequenceTable(self._container.to_numbers(steps_of), ends=False)
         self._check_support(table, "X")
         n_threads = effective_n_threads(self.n_jobs)
-        steps = model.codes(table.take(slice(None)))
-        given = self._encoded(context, n)
-        raw, state = network.step(model.params, steps, state, n_threads, given)
-        logp, _ = self.distribution_.log_prob(raw, steps.codes, n_threads)
-        scores = logp.sum(axis=1, dtype=np.float64)  # in the order of score_features
-        return np.ascontiguousarray(scores.reshape(T, n).T), state
+        steps, given = model.codes(table.take(slice(None))), self._encoded(context, n)
+        scores = []
+        for begin, end in times_of_blocks(n, T):
+            part = steps.between(begin, end)
+            raw, state = network.step(model.params, part, state, n_threads, given)
+            logp, _ = self.distribution_.log_prob(raw, part.codes, n_threads)
+            # in the order of score_features
+            scores.append(logp.sum(axis=1, dtype=np.float64).reshape(-1, n))
+        return np.ascontiguousarray(np.concatenate(scores).T), state
 
     def sample(
         self,
@@ -470,10 +475,12 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
             self.distribution_.fill_noise(rng, noise, len(noise), 1)
             codes = np.zeros((len(alive), T * F), model.dtype)
             noise = noise.reshape(len(alive), T * F, -1)
-            own = None if given is None else given[alive]
-            network.sample(
-                model.params, capsule, noise, None, codes, n_threads, context=own, state=state
-            )
+            for rows in rows_of_blocks(len(alive), T):
+                network.sample(
+                    model.params, capsule, noise[rows], None, codes[rows], n_threads,
+                    context=None if given is None else given[alive[rows]],
+                    state=[(h[rows], s[rows]) for h, s in state],
+                )  # fmt: skip
             values = self.distribution_.decode(codes.reshape(-1, F)).reshape(-1, T, F)
             drawn[first : first + T, alive] = values[:, :, int(self._container.ends) :].swapaxes(
                 0, 1
