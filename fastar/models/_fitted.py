@@ -167,7 +167,7 @@ class FittedDensity:
            Handbook of Nonlinear Filtering, 2011.
         """
         model = self._model()
-        n_particles = check_count("n_particles", n_particles)
+        n_particles = check_count("n_particles", n_particles, numbers=2 * model.n_features)
         _, X, missing, values = self._gapped(X, model)
         encoded = self._encoded(context, len(X))
         rng, n_threads = generator(random_state), effective_n_threads(self.n_jobs)
@@ -279,7 +279,7 @@ class FittedDensity:
             In the container that `fit` was given.
         """
         model = self._model()
-        n_samples = check_count("n_samples", n_samples)
+        n_samples = check_count("n_samples", n_samples, numbers=model.n_features)
         temperature = check_temperature(temperature)
         evidence = self._read_evidence(evidence, n_samples)
         values, held = check_evidence(evidence, n_samples, model)
@@ -332,9 +332,9 @@ class FittedDensity:
            Handbook of Nonlinear Filtering, 2011.
         """
         model = self._model()
-        n_draws = check_count("n_draws", n_draws)
-        n_particles = check_count("n_particles", n_particles)
+        n_particles = check_count("n_particles", n_particles, numbers=2 * model.n_features)
         given, X, missing, values = self._gapped(X, model)
+        n_draws = check_count("n_draws", n_draws, numbers=X.size)
         encoded = self._encoded(context, len(X))
         rng, n_threads = generator(random_state), effective_n_threads(self.n_jobs)
 

@@ -8,11 +8,12 @@ from typing import Any, Self
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from fastar._core.limits import MOST_MEMBERS
 from fastar._core.validation import check_count, check_layer_sizes
 from fastar.conditionals import Conditional
 from fastar.models._base import AutoregressiveDensity
 from fastar.models._documentation import documented
-from fastar.models._parameters import COUNT, OrderParameter, parameter, parameters
+from fastar.models._parameters import COUNT, MEMBERS, OrderParameter, parameter, parameters
 from fastar.networks import Orderless
 from fastar.networks._orderless import ACTIVATIONS
 
@@ -75,7 +76,7 @@ class DeepNADE(AutoregressiveDensity, OrderParameter):
 
     hidden_layer_sizes: Any = parameter(default=(500, 500), constraint=["array-like", *COUNT])
     activation: str = parameter(default="relu", constraint=[StrOptions(set(ACTIVATIONS))])
-    n_orders: int = parameter(default=1, constraint=COUNT)
+    n_orders: int = parameter(default=1, constraint=MEMBERS)
 
     def with_orders(self, n_orders: int) -> Self:
         """Return a copy of the fitted model that averages over so many orders.
@@ -91,7 +92,7 @@ class DeepNADE(AutoregressiveDensity, OrderParameter):
         """
         check_is_fitted(self, "theta_")
         new = copy.copy(self)
-        new.n_orders = check_count("n_orders", n_orders)
+        new.n_orders = check_count("n_orders", n_orders, most=MOST_MEMBERS)
         new.network_ = new._rebuild_network()
         return new
 

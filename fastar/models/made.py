@@ -13,6 +13,7 @@ from fastar.models._base import AutoregressiveDensity
 from fastar.models._documentation import documented
 from fastar.models._parameters import (
     COUNT,
+    MEMBERS,
     MarkovOrderParameter,
     OrderParameter,
     parameter,
@@ -95,8 +96,8 @@ class MADE(AutoregressiveDensity, OrderParameter, MarkovOrderParameter):
     direct_connections: bool = parameter(default=True, constraint=["boolean"])
     degrees: str = parameter(default="even", constraint=[StrOptions({"even", "random"})])
     redrawn: float = parameter(default=1.0, constraint=[Interval(Real, 0, 1, closed="both")])
-    n_masks: int | str = parameter(default=1, constraint=[*COUNT, StrOptions({"unlimited"})])
-    n_scoring_masks: int = parameter(default=10, constraint=COUNT)
+    n_masks: int | str = parameter(default=1, constraint=[*MEMBERS, StrOptions({"unlimited"})])
+    n_scoring_masks: int = parameter(default=10, constraint=MEMBERS)
     order_agnostic: bool = parameter(default=False, constraint=["boolean"])
     dropout: float = parameter(default=0.0, constraint=[Interval(Real, 0, 1, closed="left")])
 

@@ -13,7 +13,7 @@ from fastar.conditionals import Conditional
 from fastar.models._base import AutoregressiveDensity
 from fastar.models._documentation import documented
 from fastar.models._parameters import (
-    COUNT,
+    UNITS,
     MarkovOrderParameter,
     OrderParameter,
     parameter,
@@ -70,7 +70,7 @@ class NADE(AutoregressiveDensity, OrderParameter, MarkovOrderParameter):
     (2, 4)
     """
 
-    n_hidden: int = parameter(default=500, constraint=COUNT)
+    n_hidden: int = parameter(default=500, constraint=UNITS)
     activation: str = parameter(default="sigmoid", constraint=[StrOptions(set(ACTIVATIONS))])
 
     _network_kinds = (SharedHidden,)
@@ -133,7 +133,7 @@ class RNADE(AutoregressiveDensity, OrderParameter, MarkovOrderParameter):
     (2, 2)
     """
 
-    n_hidden: int = parameter(default=500, constraint=COUNT)
+    n_hidden: int = parameter(default=500, constraint=UNITS)
     activation: str = parameter(default="relu", constraint=[StrOptions(set(ACTIVATIONS))])
     n_components: int = parameter(
         default=10, constraint=[Interval(Integral, 1, MAX_COMPONENTS, closed="both")]
