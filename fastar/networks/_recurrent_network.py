@@ -123,10 +123,13 @@ class RecurrentNetwork(Network):
 
     def _walk(
         self, params: Params, draw: object, noise: Array, held: Array | None, codes: Array,
-        n_threads: int, *, context: Array | None, weight: Array | None, source: Array, state: State,
+        n_threads: int, *, context: Array | None, weight: Array | None, width: int, source: Array,
+        state: State,
     ) -> None:  # fmt: skip
-        """Do what `sample` does; source (T, E): the places in a row of codes that enter."""
-        width = codes.shape[1] // len(source)
+        """Do what `sample` does, of so many values a step.
+
+        source (T, E): the places in a row of codes that enter.
+        """
         layers, inputs = self.layers.walk_weights(params, context), self.layers.inputs
         own = None if context is None else self._context_outputs(params, context, n_threads)
         V = params["V"].reshape(self.hidden_layer_sizes[-1], -1)
