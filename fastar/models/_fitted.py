@@ -80,7 +80,7 @@ class FittedDensity:
 
     @property
     def input_offsets_(self) -> Array:
-        """Where the rows of input weights of each feature begin, and the end of the last (D + 1,)."""
+        """Where the input weights of each feature begin, in rows, and the end (D + 1,)."""
         return self._model().network.inputs.offsets
 
     @property
