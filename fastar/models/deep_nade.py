@@ -54,7 +54,8 @@ class DeepNADE(AutoregressiveDensity, OrderParameter):
     ----------
     params_ : dict of arrays, views on `theta_`
         W0 (D, Q, H_1), the last of a feature's Q rows for its being unknown; c0 (H_1,), .., the
-        last W (H_L, D, P); b (D, P). Features in `order_`.
+        last W (H_L, D, P); b (D, P). Features in `order_`. Where features differ in Q or P, one
+        axis of sum Q, or sum P, by `input_offsets_` and `output_offsets_`.
     n_parameters_ : int
     {shared_attributes}
         The held-out rows' entry is an estimate of the mean over all orders.

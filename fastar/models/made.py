@@ -68,7 +68,8 @@ class MADE(AutoregressiveDensity, OrderParameter, MarkovOrderParameter):
     params_ : dict of arrays, views on `theta_`
         W0 (D, H_1) ((D, Q, H_1) where features have Q rows, as in `NADE`), c0 (H_1,), .., the last
         W (H_L, D, P), b (D, P); with direct connections L (D, P, D) (or (D, P, D, Q)), row d
-        the weights for x_d. Features in `order_`, units by rising degree.
+        the weights for x_d. Features in `order_`, units by rising degree. Where features differ in
+        P or Q, these two axes are one of sum P, or sum Q, by `output_offsets_`, `input_offsets_`.
     masks_ : dict of Boolean arrays, or a list of them
         Which weights a set of masks shows, for each W and L; a list if there are several sets.
     n_parameters_ : int

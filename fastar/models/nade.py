@@ -47,9 +47,13 @@ class NADE(AutoregressiveDensity, OrderParameter, MarkovOrderParameter):
     ----------
     params_ : dict of arrays, views on `theta_`
         W (D-1, H), row d the weights of the d-th feature in `order_`, or (D-1, Q, H) where features
-        have Q rows: one a level if any is categorical, and a last one for missing values if any
-        has them; c (H,); V (D-1, P, H) for the second to the last feature; b (D, P).
+        have Q rows: one a level if they are categorical, and a last one for missing values if they
+        have them; c (H,); V (D-1, P, H) for the second to the last feature; b (D, P). Where
+        features differ in Q or P, W (Q_1 + .. + Q_(D-1), H), V (P_2 + .. + P_D, H) and
+        b (P_1 + .. + P_D,), by `input_offsets_` and `output_offsets_`.
     n_parameters_ : int
+        (Q_1 + .. + Q_(D-1)) H + (P_2 + .. + P_D) H + H + P_1 + .. + P_D; 2 (D-1) H + H + D for
+        binary data.
     {shared_attributes}
 
     References
