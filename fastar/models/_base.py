@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastar import conditionals, networks, optimizers, schedules
 from fastar._core.estimators import BaseEstimator, DensityMixin
+from fastar._core.limits import memory_bytes
 from fastar._core.parameters import Array, ParamLayout, zeros_aligned
 from fastar._core.random import generator
 from fastar._core.schema import (
@@ -165,6 +166,7 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
             # spawned, so that networks without a random structure leave the stream as it is
             seed = int(rng.spawn(1)[0].integers(2**31))
             self.network_ = self._network(self._sizes(), seed)
+            self._check_size(self.network_)
         elif (asked := self._rebuild_network()) != self.network_:
             raise ValueError(
                 "To go on from a fitted model (warm_start, partial_fit), the parameters of its "
@@ -198,6 +200,28 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
             n_iter_no_change=self.n_iter_no_change,
             n_threads=effective_n_threads(self.n_jobs),
         )
+
+    def _check_size(self, network: Network) -> None:
+        """Raise ValueError if training would need more memory than there is."""
+        n_parameters = ParamLayout(network.shapes, 0).size
+        # the parameters, the best ones, the gradient, what the optimizer keeps, and the result
+        n_bytes = (4 + len(self._solver().slots)) * n_parameters * network.dtype.itemsize
+        most = memory_bytes()
+        if most is None or n_bytes <= most:
+            return
+        widths = np.diff(network.output_offsets)
+        wide = [d for d in np.argsort(-widths, kind="stable")[:3] if widths[d] >= 100]
+        asks = ", ".join(f"{self._feature_name(d)} with {widths[d]} outputs" for d in wide)
+        raise ValueError(
+            f"The model must fit into memory. Its {n_parameters:,} parameters take "
+            f"{n_bytes / 1e9:.3g} GB in training, of {most / 1e9:.3g} GB. "
+            + (f"Most is asked for by {asks}. " if asks else "")
+            + "Give it fewer hidden units, components or levels, or leave columns out."
+        )
+
+    def _feature_name(self, d: int) -> str:
+        """Return how errors call the column of a feature."""
+        return f"feature {d}"
 
     def _rebuild_network(self) -> Network:
         """Return the network that the present parameters ask for, structured as the fitted one."""
@@ -316,7 +340,7 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
         kinds = {kind.name: partial(kind.settings_rule, theta.size) for kind in self._network_kinds}
         Named(kinds).check(described, "network")
         settings, sizes = dict(described), self._sizes()
-        n_values = len(sizes["output_offsets"]) - 1
+        n_values = self.distribution_.n_columns
         require("order", len(self.order_) == n_values, f"must have {n_values} entries.")
         kind = networks.BY_NAME[settings.pop("name")]
         with inside("network"):
@@ -444,7 +468,8 @@ class AutoregressiveDensity(
         chosen = choose_conditional(
             self.distribution, whole, names, frame_kind(as_frame(X)) is not None, self._conditional
         )
-        fitted = self._fit_conditional(chosen.fitted(whole, weight))
+        own = chosen.fitted(whole, weight, split=self._splits_columns)
+        fitted = self._fit_conditional(own)
         for place, column in enumerate(self.order_.tolist()):
             own, _ = fitted.of_column(place)
             if (offset := self._offsets()[column]) and not own.moves_with_values:
@@ -453,6 +478,17 @@ class AutoregressiveDensity(
                     f"column {column if names is None else names[column]!r} instead."
                 )
         return fitted
+
+    def _feature_name(self, d: int) -> str:
+        """Return how errors call the column of a feature."""
+        offsets = self.distribution_.column_offsets
+        column = self.order_[np.searchsorted(offsets, d, side="right") - 1]
+        return f"column {self._labels().column(int(column))}"
+
+    @property
+    def _splits_columns(self) -> bool:
+        """Whether a column may be several features: not where a Markov order counts features."""
+        return getattr(self, "markov_order", None) is None
 
     def _fit_conditional(self, conditional: Conditional) -> Conditional:
         """Return the fitted conditional as the network wants it."""

@@ -25,7 +25,6 @@ class PixelOutputs:
     """
 
     def __init__(self, offsets: Array) -> None:
-        self.offsets = offsets
         widths = np.diff(offsets)
         self.width = int(widths.max())
         # of each number of outputs, the most first: the values that have it, and their columns

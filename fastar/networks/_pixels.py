@@ -125,7 +125,7 @@ class PixelRecurrent(RecurrentNetwork):
 
     def _entering_inputs(self) -> Inputs:
         """Return how it enters: values as values do, numbers of rows and columns one-hot."""
-        is_value: Array = (self.source > CONSTANT).any(axis=0)
+        is_value = self.source.max(axis=0) > CONSTANT
         kinds = np.unique(self.inputs.input_flags)
         if len(kinds) > 1:
             raise ValueError("the values of an image must enter a recurrence all in one way")
@@ -225,5 +225,5 @@ class PixelRecurrent(RecurrentNetwork):
         source = np.concatenate([self.source[1:], last])
         self._walk(
             params, draw, noise, held, codes, n_threads,
-            context=context, weight=weight, source=source, state=self.start(len(codes)),
+            context=context, weight=weight, width=1, source=source, state=self.start(len(codes)),
         )  # fmt: skip
