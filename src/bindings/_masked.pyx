@@ -436,9 +436,10 @@ cdef void pack_block(Staircase stairs, Blocks blocks, const floating* W, int64_t
     cdef const masked_table* kernels = f32 if floating is float else f64
     cdef int64_t g0 = blocks.block[i], g1 = blocks.block[i + 1], first = blocks.row[i], g, k, low, high
     cdef int64_t count = blocks.row[i + 1] - first, stride = blocks.panel_stride[i]
+    cdef int64_t end = stairs.columns if blocks.listed else blocks.column[i + 1]
     if stride > 0:
-        kernels.pack(first, count, blocks.panel_column[i], stairs.columns if blocks.listed else blocks.column[i + 1],
-                     stride, struct_of(stairs, W), packed + blocks.panel_offset[i])
+        kernels.pack(first, count, blocks.panel_column[i], end, stride, struct_of(stairs, W),
+                     packed + blocks.panel_offset[i])
     if g0 == g1:
         return
     k = blocks.first[g0]
@@ -472,13 +473,13 @@ cdef sampled_weights weights_of(edge, const floating* number):
     return sampled_weights(struct_of(stairs, NULL), blocks.struct(), &packed[0])
 
 
-def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, weight, const int64_t[::1] begin,
-           const uint8_t[::1] input_flags, const int64_t[::1] inputs, edges, biases, finals,
-           const int32_t[::1] feature, const int64_t[::1] outputs, int activation, int n_threads):
+def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, weight,
+           const int64_t[::1] begin, const uint8_t[::1] input_flags, const int64_t[::1] inputs, edges, biases,
+           finals, const int32_t[::1] feature, const int64_t[::1] outputs, int activation, int n_threads):
     """Fill codes (n, D), but for those with held (n, D) not SAMPLED.
 
-    weight (n,): log p of codes that are WEIGHTED is added. begin: what `sample_blocks` returned. inputs, outputs:
-    offsets (D + 1,) of the k-th feature's rows of input weights, and of its outputs.
+    weight (n,): log p of codes that are WEIGHTED is added. begin: what `sample_blocks` returned. inputs,
+    outputs: offsets (D + 1,) of the k-th feature's rows of input weights, and of its outputs.
 
     edges: into each hidden layer, from the last of them into the outputs, and from the inputs to the outputs;
     each is (Staircase, Blocks of these blocks, what `pack` returned), or None. biases: of
