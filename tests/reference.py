@@ -535,16 +535,17 @@ def within(inner, outer):
 class Masked:
     """A dense network with one mask for every matrix of weights.
 
-    order (D,): the feature that comes k-th. degrees: of the units of each hidden layer.
+    order (D,): the feature that comes k-th. degrees: of the units of each hidden layer. P, Q: of
+    all features, or (D,).
 
-    Parameters: W0 (D, Q, H_1) with c0 (H_1,), .., the last W (H_L, D, P); from inputs to outputs
-    L (D, Q, D, P); b (D, P). Any axes that hold these numbers in this order will do.
+    Parameters: W0 (sum Q, H_1) with c0 (H_1,), .., the last W (H_L, sum P); from inputs to outputs
+    L (sum Q, sum P); b (sum P,). Any axes that hold these numbers in this order will do.
     """
 
     order: np.ndarray
     degrees: list
-    P: int = 1
-    Q: int = 1
+    P: int | np.ndarray = 1
+    Q: int | np.ndarray = 1
     activation: str = "relu"
     markov_order: int | None = None
     direct: bool = True
@@ -576,8 +577,9 @@ class Masked:
         """Return the twin of a member of fastar's network, with its order and degrees."""
         chosen = network.masks(member)
         return cls(
-            chosen.order, chosen.degrees, network.n_outputs, network.inputs.n_inputs,
-            network.activation, network.markov_order, network.direct_connections,
+            chosen.order, chosen.degrees, np.diff(network.output_offsets),
+            np.diff(network.inputs.offsets), network.activation, network.markov_order,
+            network.direct_connections,
         )  # fmt: skip
 
     def shown(self, params, name):
@@ -585,10 +587,23 @@ class Masked:
         mask = self.masks[name]
         return np.where(mask, params[name].reshape(mask.shape), 0)
 
+    def inputs(self, codes, input_flags):
+        """Return what enters the network (n, sum Q)."""
+        Q = np.broadcast_to(self.Q, len(input_flags))
+        features = [(codes[:, d : d + 1], input_flags[d : d + 1], Q[d]) for d in range(len(Q))]
+        return np.concatenate([inputs(*each)[:, 0] for each in features], axis=1)
+
+    def by_feature(self, raw):
+        """Return raw (n, sum P) as (n, D, the largest P), zero beyond a feature's own."""
+        P = np.broadcast_to(self.P, len(self.order))
+        wide = np.zeros((len(raw), len(P), P.max()), raw.dtype)
+        wide[:, np.arange(P.max()) < P[:, None]] = raw
+        return wide
+
     def layers(self, params, x, kept):
         """Return for each hidden layer g(a), and what the next layer gets of it."""
         g = ACTIVATIONS[self.activation][0]
-        active, given = [], [x.reshape(len(x), -1)]
+        active, given = [], [x]
         for layer in range(len(self.degrees)):
             a = params[f"c{layer}"] + given[-1] @ self.shown(params, f"W{layer}")
             active.append(g(a))
@@ -596,7 +611,7 @@ class Masked:
         return active, given
 
     def raw_outputs(self, params, x, kept=()):
-        """Return raw_d for every d (n, D, P) of x (n, D, Q).
+        """Return raw_d for every d (n, sum P) of x (n, sum Q).
 
         kept: what dropout multiplies each hidden layer by, (n, H) each.
         """
@@ -606,12 +621,12 @@ class Masked:
             raw = raw + given[-1] @ self.shown(params, f"W{len(self.degrees)}")
         if self.direct:
             raw = raw + given[0] @ self.shown(params, "L")
-        return raw.reshape(len(x), len(self.order), self.P)
+        return raw
 
     def backward(self, params, x, graw, kept=()):
         """Return the gradient of sum(graw * raw) by each parameter, zero where a mask hides it."""
         active, given = self.layers(params, x, kept)
-        ga = graw.reshape(len(x), -1)
+        ga = graw
         grads = {"b": ga.sum(axis=0)}
         if self.direct:
             grads["L"] = given[0].T @ ga * self.masks["L"]
@@ -627,14 +642,16 @@ class Masked:
 
     def score_features(self, params, codes, conditional, input_flags):
         """Return log p(x_d | those before it) (n, D) of codes."""
-        raw = self.raw_outputs(params, inputs(codes, input_flags, self.Q))
-        return conditional.log_prob(raw, codes)
+        raw = self.raw_outputs(params, self.inputs(codes, input_flags))
+        return conditional.log_prob(self.by_feature(raw), codes)
 
     def gradients(self, params, codes, conditional, input_flags):
         """Return the gradient of the mean negative log-likelihood by each parameter."""
-        x = inputs(codes, input_flags, self.Q)
-        graw = -conditional.gradient(self.raw_outputs(params, x), codes) / len(codes)
-        return self.backward(params, x, graw)
+        x = self.inputs(codes, input_flags)
+        raw = self.raw_outputs(params, x)
+        own = self.by_feature(np.ones(raw.shape)) > 0
+        graw = -conditional.gradient(self.by_feature(raw), codes)[own].reshape(raw.shape)
+        return self.backward(params, x, graw / len(codes))
 
     def complex_step(self, params, direction, codes, conditional, input_flags):
         """Return the derivative of the mean negative log-likelihood along `direction`."""
@@ -648,8 +665,8 @@ class Masked:
         """Return codes (n, D) that the noise (n, D, 1) stands for, by D passes over the network."""
         codes = np.zeros(noise.shape[:2])
         for d in self.order:
-            raw = self.raw_outputs(params, inputs(codes, input_flags, self.Q))[:, d]
-            codes[:, d] = conditional.draw(raw, d, noise[:, d], temperature)
+            raw = self.by_feature(self.raw_outputs(params, self.inputs(codes, input_flags)))
+            codes[:, d] = conditional.draw(raw[:, d], d, noise[:, d], temperature)
             if held is not None:
                 codes[:, d] = np.where(held[:, d], evidence[:, d], codes[:, d])
         return codes

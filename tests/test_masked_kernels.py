@@ -28,6 +28,7 @@ from test_kernels import EXACT, LIMIT, WIDER, close, wide_range
 
 from fastar._core import threads
 from fastar._core.inputs import Inputs
+from fastar._core.offsets import offsets_of, positions
 from fastar._core.parameters import ParamLayout
 from fastar._kernels import _cpu, _masked
 from fastar.networks import Masked
@@ -53,10 +54,17 @@ def threads_for_small_work(monkeypatch):
 
 
 def network_of(D, layers=(), P=1, inputs=None, **settings):
-    """Return a masked network, of binary features by default."""
-    inputs = Inputs(1, np.zeros(D, np.uint8), binary_inputs=True) if inputs is None else inputs
+    """Return a masked network, of binary features by default. P: of all features, or (D,)."""
+    inputs = inputs_of(D) if inputs is None else inputs
     settings = {"markov_order": D, "dtype": "float64"} | settings
-    return Masked(D, P, inputs, hidden_layer_sizes=layers, **settings)
+    outputs = offsets_of(np.broadcast_to(P, D))
+    return Masked(outputs, inputs, hidden_layer_sizes=layers, **settings)
+
+
+def inputs_of(D, Q=1, input_flags=0, binary_inputs=True):
+    """Return inputs of D features. Q, input_flags: of all of them, or (D,)."""
+    flags = np.broadcast_to(input_flags, D).astype(np.uint8)
+    return Inputs(offsets_of(np.broadcast_to(Q, D)), flags, binary_inputs)
 
 
 def parameters_of(network, member, scale=1.0):
@@ -77,7 +85,7 @@ def codes_of(network, n):
     rng, inputs, D = np.random.default_rng(n), network.inputs, network.n_features
     factors = [1.0] if inputs.binary_inputs else [1, 1, -0.5, 2]
     codes = np.where(rng.random((n, D)) < 0.5, rng.choice(factors, (n, D)), 0)
-    codes = np.where(inputs.input_flags, rng.integers(0, inputs.n_inputs, (n, D)), codes)
+    codes = np.where(inputs.input_flags, rng.integers(0, np.diff(inputs.offsets), (n, D)), codes)
     return codes.astype(network.dtype)
 
 
@@ -86,14 +94,17 @@ def doubled(params):
 
 
 @st.composite
-def networks(draw, widest=70, **chosen):
+def networks(draw, widest=70, most_levels=200, **chosen):
     """Return a network of any shape, and one of its members."""
     D = draw(st.integers(1, 40))
-    P = draw(st.integers(1, 3))
-    Q = draw(st.sampled_from([1, 1, 3]))
+    P, Q = draw(st.integers(1, 3)), draw(st.sampled_from([1, 1, 3]))
     layers = tuple(draw(st.lists(st.integers(1, widest), max_size=3)))
-    is_one_hot = draw(st.lists(st.booleans(), min_size=D, max_size=D))
-    input_flags = np.array(is_one_hot, np.uint8) * (Q > 1)
+    input_flags = np.array(draw(st.lists(st.booleans(), min_size=D, max_size=D))) * (Q > 1)
+    if draw(st.booleans()):
+        widths = st.lists(st.sampled_from([1, 1, 2, 3, 20, most_levels]), min_size=D, max_size=D)
+        P, levels = np.array(draw(widths)), np.array(draw(widths))
+        input_flags = levels > 2
+        Q = np.where(input_flags, levels, 1)
     n_masks = draw(st.sampled_from([1, 1, 3, "unlimited"]))
     settings = {
         "activation": draw(st.sampled_from(ACTIVATIONS)),
@@ -107,7 +118,7 @@ def networks(draw, widest=70, **chosen):
         "seed": draw(st.integers(0, 99)),
         "dtype": draw(st.sampled_from(DTYPES)),
     }
-    inputs = Inputs(Q, input_flags.astype(np.uint8), draw(st.booleans()))
+    inputs = inputs_of(D, Q, input_flags, draw(st.booleans()))
     network = network_of(D, layers, P, inputs, **settings | chosen)
     return network, draw(st.integers(0, 2)) if n_masks != 1 else 0
 
@@ -133,7 +144,7 @@ def test_forward_and_backward_are_the_textbooks(drawn, n, n_threads):
     kept = kept_of(network, weights, cache)
     assert len(kept) == (len(network.hidden_layer_sizes) if network.dropout else 0)
     double = doubled(params)
-    x = reference.inputs(codes.astype(float), network.inputs.input_flags, network.inputs.n_inputs)
+    x = twin.inputs(codes.astype(float), network.inputs.input_flags)
     assert raw.dtype == network.dtype
     close(raw, twin.raw_outputs(double, x, kept), network.dtype.name)
 
@@ -185,6 +196,7 @@ def test_no_feature_changes_an_output_up_to_it(drawn, position):
     weights = network.materialise_weights(params, 2, member)
     raws = [network.forward(weights, each, 2)[0] for each in (codes, changed)]
     seen = [*early, *late[:1]]
+    seen = positions(network.output_offsets, np.array(seen, int))
     assert_same_bits(raws[1][:, seen], raws[0][:, seen])
 
 
@@ -192,11 +204,11 @@ def test_no_feature_changes_an_output_up_to_it(drawn, position):
 @pytest.mark.parametrize("layers", [(), (5,), (5, 3)])
 @pytest.mark.parametrize("binary_inputs", [True, False])
 def test_no_rows_give_no_outputs(binary_inputs, layers, dtype):
-    inputs = Inputs(1, np.zeros(4, np.uint8), binary_inputs)
+    inputs = inputs_of(4, binary_inputs=binary_inputs)
     network = network_of(4, layers, inputs=inputs, dtype=dtype)
     params, _ = parameters_of(network, 0)
     raw, _ = network.forward(network.materialise_weights(params, 2), np.empty((0, 4), dtype), 2)
-    assert raw.shape == (0, 4, 1)
+    assert raw.shape == (0, 4)
 
 
 def test_dropout_leaves_out_its_share_and_keeps_the_mean():
@@ -240,29 +252,33 @@ def test_the_textbooks_gradient_is_its_complex_step(degrees, markov_order, condi
 # ---- masks
 
 
-def paths(masks, place, Q=1, P=1):
-    """Return where a path leads from one feature to another's output, by places in the order."""
+def paths(masks, place, inputs, outputs):
+    """Return where a path leads from one feature to another's output, by places in the order.
+
+    inputs, outputs (D + 1,): offsets.
+    """
     names = sorted(name for name in masks if name != "L")
-    D = len(place)
-    reached = np.zeros((D * Q, D * P), bool)
+    reached = np.zeros((inputs[-1], outputs[-1]), bool)
     if names:
         # a unit's number of paths from an input may be large, that there are any is the question
-        found = masks[names[0]].reshape(D * Q, -1)
+        found = masks[names[0]].reshape(inputs[-1], -1)
         for name in names[1:]:
             found = found.astype(float) @ masks[name].reshape(found.shape[1], -1) > 0
         reached |= found
     if "L" in masks:
-        reached |= masks["L"].reshape(D * P, D * Q).T
-    features = reached.reshape(D, Q, D, P)
-    assert (features == features[:, :1, :, :1]).all()
-    return features[:, 0, :, 0][np.ix_(place, place)]
+        reached |= masks["L"].reshape(outputs[-1], inputs[-1]).T
+    features = reached[np.ix_(inputs[:-1], outputs[:-1])]
+    every = np.repeat(np.repeat(features, np.diff(inputs), axis=0), np.diff(outputs), axis=1)
+    assert (reached == every).all()
+    return features[np.ix_(place, place)]
 
 
 def test_the_papers_example_is_masked_as_the_paper_has_it():
     # The figure of the paper has p(x_2) p(x_3 | x_2) p(x_1 | x_2, x_3) and these degrees.
     degrees = [np.array([2, 1, 2, 2]), np.array([1, 2, 2, 1])]
     network = network_of(3, (4, 4), n_masks=2, direct_connections=False)
-    network.masks = lambda member: MaskSet(3, 1, 1, np.array([1, 2, 0]), degrees, 3)
+    each = np.arange(4)
+    network.masks = lambda member: MaskSet(each, each, np.array([1, 2, 0]), degrees, 3)
     masks = network.mask_arrays()[0]
     first = [[0, 0, 0, 0], [1, 1, 1, 1], [1, 0, 1, 1]]  # from x_1, x_2, x_3
     second = [[0, 1, 1, 0], [1, 1, 1, 1], [0, 1, 1, 0], [0, 1, 1, 0]]
@@ -271,7 +287,7 @@ def test_the_papers_example_is_masked_as_the_paper_has_it():
     assert_same_bits(masks["W1"], np.array(second, bool))
     assert_same_bits(masks["W2"][:, :, 0], np.array(outputs, bool))
     sees = [[0, 0, 0], [1, 0, 1], [1, 0, 0]]  # x_2 is seen by x_1 and x_3, x_3 by x_1
-    assert_same_bits(paths(masks, np.arange(3)), np.array(sees, bool))
+    assert_same_bits(paths(masks, np.arange(3), each, each), np.array(sees, bool))
 
 
 @examples
@@ -279,9 +295,8 @@ def test_the_papers_example_is_masked_as_the_paper_has_it():
 def test_no_path_leads_to_an_output_but_from_the_features_that_it_may_see(drawn):
     network, member = drawn
     D, k = network.n_features, network.markov_order
-    Q, P = network.inputs.n_inputs, network.n_outputs
-    wiring = network.wiring(member)
-    found = paths(network._mask_arrays(member), wiring.masks.order, Q, P)
+    order, arrays = network.member_order(member), network._mask_arrays(member)
+    found = paths(arrays, order, network.inputs.offsets, network.output_offsets)
     behind = np.arange(D) - np.arange(D)[:, None]  # of the feature behind the output
     assert not found[(behind < 1) | (behind > k)].any()
     if network.direct_connections or (
@@ -298,9 +313,9 @@ def test_masks_follow_from_the_degrees_as_the_paper_says(drawn):
     network, member = drawn
     twin = reference.Masked.of(network, member)
     found = network._mask_arrays(member)
-    D, P, Q = network.n_features, network.n_outputs, network.inputs.n_inputs
+    D, n_rows = network.n_features, network.inputs.n_rows
     if "L" in found:
-        found["L"] = np.moveaxis(found["L"].reshape(D, P, D, Q), (0, 1), (2, 3))
+        found["L"] = found["L"].reshape(-1, n_rows).T
     assert found.keys() == twin.masks.keys()
     for name, mask in found.items():
         assert_same_bits(mask.reshape(twin.masks[name].shape), twin.masks[name])
@@ -600,9 +615,9 @@ def draws(draw, dtypes=("float64",)):
     dtype = draw(st.sampled_from(dtypes))
     inputs = conditional.inputs
     if name == "bernoulli" and draw(st.booleans()):
-        inputs = Inputs(2, (np.arange(D) % 3 == 0).astype(np.uint8), binary_inputs=True)
+        inputs = inputs_of(D, 2, np.arange(D) % 3 == 0)
     network = network_of(
-        D, layers, conditional.n_outputs, inputs, dtype=dtype, n_masks=n_masks,
+        D, layers, np.diff(conditional.output_offsets), inputs, dtype=dtype, n_masks=n_masks,
         activation=draw(st.sampled_from(ACTIVATIONS)),
         direct_connections=draw(st.booleans()) or not layers,
         degrees=draw(st.sampled_from(["even", "random"])),

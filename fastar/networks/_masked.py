@@ -179,8 +179,6 @@ class Masked(Network):
         if not hidden_layer_sizes and not direct_connections:
             raise ValueError("a network without hidden layers needs direct_connections")
         self.output_offsets = np.asarray(output_offsets, np.int64)
-        self.n_features = n_features
-        self.n_outputs = int(self.output_offsets[-1])
         self.inputs = inputs
         # Python's numbers, so that networks are equal whose settings are
         self.hidden_layer_sizes = tuple(map(int, hidden_layer_sizes))
