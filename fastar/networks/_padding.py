@@ -102,8 +102,8 @@ def _padded_sizes(network: Network) -> dict[str, int]:
     axes, sizes = _axes(network), {}
     for name, shape in network.shapes.items():
         size = math.prod(shape)
-        if size and name in axes:
-            for axis in axes[name]:
+        if size:
+            for axis in axes.get(name, ()):
                 size = size // axis.n_used * axis.size
         sizes[name] = size
     return sizes
@@ -114,15 +114,19 @@ def padded_size(network: Network) -> int:
     return sum(_padded_sizes(network).values())
 
 
+def is_padded(network: Network) -> bool:
+    """Return whether the network had more parameters than it has."""
+    return padded_size(network) != ParamLayout(network.shapes, 0).size
+
+
 def without_padding(network: Network, padded: Array) -> Array:
-    """Return the parameters of a network that it has among those that it had with padding."""
+    """Return the parameters of a network out of those that it had with padding."""
     layout, axes, start = ParamLayout(network.shapes, 0), _axes(network), 0
-    theta = np.empty(layout.size, padded.dtype)
-    sizes = _padded_sizes(network)
+    theta, sizes = np.empty(layout.size, padded.dtype), _padded_sizes(network)
     for name, used in layout.views(theta).items():
         old = padded[start : start + sizes[name]]
         start += sizes[name]
-        if name in axes and old.size:
+        if name in axes and used.size:
             rows, columns = axes[name]
             old = old.reshape(rows.size, -1, columns.size)[rows.used()][:, :, columns.used()]
         used[...] = old.reshape(used.shape)
