@@ -670,3 +670,19 @@ class Masked:
             if held is not None:
                 codes[:, d] = np.where(held[:, d], evidence[:, d], codes[:, d])
         return codes
+
+
+# ---- networks of rows and steps, fed code by code
+
+
+def by_feature(array, offsets):
+    """Return each feature's own rows of an array whose first axes are those of `offsets`."""
+    return np.split(array.reshape(offsets[-1], -1), offsets[1:-1])
+
+
+def entered(inputs, W, d, code):
+    """Return what the code of feature d adds; the first axes of W are those of its rows."""
+    own = by_feature(W, inputs.offsets)[d]
+    if np.isnan(code):
+        return own[-1]
+    return own[int(code)] if inputs.input_flags[d] & 1 else code * own[0]

@@ -14,8 +14,10 @@ from common import (
     CONDITIONALS,
     DATA,
     DISCRETE,
+    KINDS,
     MARKOV_ORDERS,
     ORDERS,
+    OUTPUTS,
     SOLVERS,
     assert_same,
     assert_same_bits,
@@ -24,7 +26,6 @@ from common import (
     fit,
     fitted,
     make,
-    sizes,
     snapshot,
     states,
 )
@@ -317,20 +318,25 @@ def test_a_mixture_of_means_draws_exactly_what_follows_a_prefix_of_evidence():
 def test_parameters_have_the_shapes_and_numbers_of_the_papers(D, conditional, order):
     settings = {"distribution": distribution(conditional, D), "order": ORDERS[order](D)}
     X = DATA[conditional](40, D)
-    P, Q = sizes(conditional, D)
-    Q = (Q,) if Q > 1 else ()
     linear = fit(make("FVSBN", **settings), X)
-    shapes = {"L": (D, P, D, *Q), "b": (D, P)}
+    kinds = [KINDS[d % len(KINDS)] if conditional == "mixed" else conditional for d in range(D)]
+    P = np.array([OUTPUTS[kind] for kind in kinds])[linear.order_]
+    Q = np.array([3 if kind == "categorical" else 1 for kind in kinds])[linear.order_]
+    outputs = (D, P[0]) if (P[0] == P).all() else (P.sum(),)
+    inputs = (Q.sum(),) if (Q[0] != Q).any() else (D,) if Q[0] == 1 else (D, Q[0])
+    shapes = {"L": (*outputs, *inputs), "b": outputs}
     assert {name: array.shape for name, array in linear.params_.items()} == shapes
-    assert linear.n_parameters_ == P * D + P * (Q or (1,))[0] * D * (D - 1) // 2
+    behind = np.repeat(np.arange(D), P)[:, None] - np.repeat(np.arange(D), Q)
+    assert linear.n_parameters_ == P.sum() + (behind > 0).sum()
     if conditional == "bernoulli":
         assert linear.n_parameters_ == D * (D + 1) // 2
-    for d in range(D):
-        assert (linear.params_["L"][d, :, d:] == 0).all()
-        assert d == 0 or (linear.params_["L"][d, :, :d] != 0).any()
+    L = linear.params_["L"].reshape(behind.shape)
+    assert (L[behind <= 0] == 0).all()
+    for d in range(1, D):
+        assert (L[np.repeat(np.arange(D), P) == d] != 0).any()
 
     deep = fit(make("MADE", hidden_layer_sizes=(4, 3), **settings), X)
-    shapes |= {"W0": (D, *Q, 4), "c0": (4,), "W1": (4, 3), "c1": (3,), "W2": (3, D, P)}
+    shapes |= {"W0": (*inputs, 4), "c0": (4,), "W1": (4, 3), "c1": (3,), "W2": (3, *outputs)}
     assert {name: array.shape for name, array in deep.params_.items()} == shapes
 
 

@@ -405,7 +405,9 @@ def problems(dtype):
             stairs, mask = staircase(K, N, seed)
             rng = np.random.default_rng(seed)
             W = np.where(mask, rng.standard_normal((K, N)) / np.sqrt(K), np.nan)
-            A = rng.standard_normal((n, K)) * (rng.random((n, K)) < 0.4)
+            # from some row on so few that copies of W are not worth it
+            share = np.where(np.arange(K) < 150 * (seed + 1), 0.4, 0.01)
+            A = rng.standard_normal((n, K)) * (rng.random((n, K)) < share)
             G = rng.standard_normal((n, N))
             yield stairs, mask, W.astype(dtype), A.astype(dtype), G.astype(dtype)
 

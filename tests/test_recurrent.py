@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 from common import assert_same_bits, fit
+from reference import entered
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from test_laws import chi_square
 
@@ -51,18 +52,15 @@ def sigmoid(a):
 
 
 def textbook(network, params, codes):
-    """Return raw (l, F, P) of the steps (l, F) of one sequence."""
+    """Return raw (l, sum of P) of the steps (l, F) of one sequence."""
     sizes, out = network.hidden_layer_sizes, []
     h, s = [np.zeros(H) for H in sizes], [np.zeros(H) for H in sizes]
     for step in codes:
-        out.append(np.einsum("h,hfp->fp", h[-1], params["V"]) + params["b"])
+        V = params["V"].reshape(sizes[-1], -1)
+        out.append(h[-1] @ V + params["b"].ravel())
         x = np.zeros(params["W_xh0"].shape[-1])
         for f, code in enumerate(step):
-            W = params["W_xh0"][f]
-            if np.isnan(code):
-                x += W[-1]
-            else:
-                x += W[int(code)] if network.inputs.input_flags[f] & 1 else code * W[0]
+            x += entered(network.inputs, params["W_xh0"], f, code)
         for layer, H in enumerate(sizes):
             if layer:
                 x = h[layer - 1] @ params[f"W_xh{layer}"]
@@ -154,7 +152,7 @@ def test_truncated_gradients_are_those_of_the_pieces(cell):
     # the same by pieces whose initial states are constants
     state, piece = network.start(6), np.zeros_like(model.theta)
     whole = type(network)(
-        network.n_features, network.n_outputs, network.inputs, **network.settings() | {"bptt": None}
+        network.output_offsets, network.inputs, **network.settings() | {"bptt": None}
     )
     for first in range(0, 12, 4):
         last = min(first + 5, 12)  # outputs at a piece's last state belong to it

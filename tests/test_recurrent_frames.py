@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 from common import assert_same_bits, fit
+from reference import by_feature, entered
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from test_recurrent import every_cell, frames, make, sigmoid, unconverged
 
@@ -35,36 +36,41 @@ def test_scikit_learns_own_checks_pass(estimator, check):
     check(estimator)
 
 
-def nade(p, u, codes):
-    """Return raw (F, P) of one frame, codes (F,)."""
-    W, V = p["W"].reshape(len(codes) - 1, -1, p["c"].size), p["V"]
+def nade(network, p, u, codes):
+    """Return raw (sum of P,) of one frame, codes (F,)."""
+    ends = network.output_offsets[1:]
+    V = by_feature(p["V"], ends - ends[0])
+    before = network.inputs.at(np.arange(len(codes) - 1))
     a = p["c"] + u @ p["U"]
-    raw = p["b"] + np.einsum("h,hfp->fp", u, p["B"])
+    raw = np.split(p["b"].ravel() + u @ p["B"].reshape(len(u), -1), ends[:-1])
     for f in range(1, len(codes)):
-        x = codes[f - 1]
-        a = a + (W[f - 1, -1] if np.isnan(x) else x * W[f - 1, 0])
+        a = a + entered(before, p["W"], f - 1, codes[f - 1])
         raw[f] += V[f - 1] @ sigmoid(a)
-    return raw
+    return np.concatenate(raw)
+
+
+def textbook(network, p, steps):
+    """Return raw (l, sum of P) of the steps (l, F) of one sequence, of tanh cells."""
+    out, h = [], [np.zeros(H) for H in network.hidden_layer_sizes]
+    for codes in steps:
+        out.append(nade(network, p, h[-1], codes))
+        x = sum(entered(network.inputs, p["W_xh0"], f, code) for f, code in enumerate(codes))
+        for layer in range(len(h)):
+            x = h[layer - 1] @ p[f"W_xh{layer}"] if layer else x
+            h[layer] = np.tanh(x + p[f"c{layer}"] + h[layer] @ p[f"W_hh{layer}"])
+    return np.array(out)
 
 
 @every_depth
 def test_outputs_are_the_textbooks(n_layers):
     model = framed("tanh", n_layers=n_layers)
-    p, H = model.params_, model.n_hidden
     X = frames(F=3, seed=3)[:5]
     steps = model._model().codes(model._table(X).take(slice(None)))
-    raw, _ = model.network_.forward(p, steps, 1)
+    raw, _ = model.network_.forward(model.params_, steps, 1)
     for sequence in range(5):
-        mine, h = steps.sequence == sequence, np.zeros((n_layers, H))
-        for t, codes in enumerate(steps.codes[mine]):
-            np.testing.assert_allclose(raw[mine][t], nade(p, h[-1], codes), rtol=1e-9)
-            x = np.zeros(H)
-            for f, code in enumerate(codes):
-                W = p["W_xh0"][f]
-                x += W[-1] if np.isnan(code) else code * W[0]
-            for layer in range(n_layers):
-                x = h[layer - 1] @ p[f"W_xh{layer}"] if layer else x
-                h[layer] = np.tanh(x + p[f"c{layer}"] + h[layer] @ p[f"W_hh{layer}"])
+        mine = steps.sequence == sequence
+        expected = textbook(model.network_, model.params_, steps.codes[mine])
+        np.testing.assert_allclose(raw[mine], expected, rtol=1e-9)
 
 
 @every_depth

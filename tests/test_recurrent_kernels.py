@@ -17,15 +17,17 @@ pytestmark = pytest.mark.kernels
 
 LENGTHS = np.array([1, 9, 7, 4, 7, 2, 1])
 LEVELS = 5
-INPUTS = Inputs(LEVELS + 1, np.array([3], np.uint8), True)  # levels that may be missing
+# levels that may be missing
+INPUTS = Inputs(np.array([0, LEVELS + 1]), np.array([3], np.uint8), True)
 every_cell = pytest.mark.parametrize("cell", CELLS)
 every_type = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 
-def network(cell, conditional=None, sizes=(37, 21), dtype="float64", F=1, C=0):
-    inputs, P = (INPUTS, LEVELS) if conditional is None else (conditional.inputs, None)
-    P = P or conditional.n_outputs
-    net = Recurrent(F, P, inputs, cell=cell, hidden_layer_sizes=sizes, n_context=C, dtype=dtype)
+def network(cell, conditional=None, sizes=(37, 21), dtype="float64", C=0):
+    offsets, inputs = np.array([0, LEVELS]), INPUTS
+    if conditional is not None:
+        offsets, inputs = conditional.output_offsets, conditional.inputs
+    net = Recurrent(offsets, inputs, cell=cell, hidden_layer_sizes=sizes, n_context=C, dtype=dtype)
     theta, rng = net.zeros(), np.random.default_rng(0)
     params = ParamLayout(net.shapes, 0).views(theta)
     net.initialise(params, rng)
@@ -128,7 +130,7 @@ def test_a_walk_draws_from_the_outputs_that_forward_gives_its_codes(cell, sizes)
     noise, codes = np.random.default_rng(6).random((n, T, 1)), np.empty((n, T))
     net.sample(params, draw, noise, None, codes, 1)
     raw, _ = net.forward(params, Steps.of(codes.reshape(-1, 1), np.full(n, T)), 1)
-    share = np.exp(raw[:, 0]).cumsum(axis=1)
+    share = np.exp(raw).cumsum(axis=1)
     share /= share[:, -1:]
     drawn = (noise[:, :, 0].T.reshape(-1, 1) > share).sum(axis=1)
     assert_same_bits(drawn.reshape(T, n).T.astype(float), codes)
@@ -154,7 +156,7 @@ def test_what_is_held_stays_and_is_weighed(cell, conditional):
     rng, n, T = np.random.default_rng(7), 10, 4
     X = rng.integers(0, 2, (n * T, 3))
     conditional = fitted(conditional, X)
-    net, params = network(cell, conditional, F=3)
+    net, params = network(cell, conditional)
     values = conditional.encode(X, net.dtype)
     codes = values.reshape(n, T * 3).copy()
     held, weight = np.full(codes.shape, WEIGHTED, np.uint8), np.zeros(n)

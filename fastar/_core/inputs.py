@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastar._core.offsets import offsets_of
+from fastar._core.offsets import offsets_of, positions
 from fastar._core.parameters import Array
 
 ONE_HOT, MAY_MISS = 1, 2  # as in src/kernels/inputs.h
@@ -27,11 +27,21 @@ class Inputs:
     binary_inputs : bool
         No factor is ever other than 0 and 1: a sigmoid can then be had without an exponential per
         change.
+    column_offsets : int64 array (C + 1,), optional
+        Features column_offsets[c] .. column_offsets[c + 1] - 1 are one column, and stay together
+        in any order. By default every feature is a column.
     """
 
     offsets: Array
     input_flags: Array
     binary_inputs: bool = False
+    column_offsets: Array | None = None
+
+    def permuted(self, rng: np.random.Generator) -> Array:
+        """Return the features (D,) with their columns in a random order."""
+        if self.column_offsets is None:
+            return rng.permutation(len(self.input_flags))
+        return positions(self.column_offsets, rng.permutation(len(self.column_offsets) - 1))
 
     @property
     def n_rows(self) -> int:

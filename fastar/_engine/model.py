@@ -24,7 +24,7 @@ class Composition:
     ----------
     network : network
     conditional : fitted conditional, in model order; of sequences one of `steps`
-    order : int array (D,)
+    order : int array (C,)
         Column that comes k-th.
     theta : array
         The flat parameters; `params` are views on it.
@@ -39,9 +39,14 @@ class Composition:
     labels: ColumnLabels | None = None
 
     @property
+    def n_columns(self) -> int:
+        """C."""
+        return len(self.order)
+
+    @property
     def n_features(self) -> int:
         """D."""
-        return len(self.order)
+        return self.network.n_features
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -92,8 +97,12 @@ class Composition:
         raw, _ = self.network.forward(weights, codes, n_threads, context=context)
         return self.conditional.log_prob(raw, codes, n_threads)
 
+    def by_column(self, logp: Array) -> Array:
+        """Return the terms of each column, in model order, from those of its features (n, D)."""
+        return logp
+
     def to_columns(self, block: Array) -> Array:
-        """Return a block in model order (n, D, ...) in the order of the columns."""
+        """Return a block in model order (n, C, ...) in the order of the columns."""
         if np.array_equal(self.order, np.arange(len(self.order))):
             return block
         columns = np.empty_like(block)
@@ -110,3 +119,20 @@ class Model(Composition):
     def check(self, block: Array, first: int) -> None:
         """Raise ValueError where a block from row `first` on leaves the support."""
         check_support(self.conditional, block, self.order, first, labels=self.labels)
+
+    def by_column(self, logp: Array) -> Array:
+        """Return the terms (n, C) of each column, in model order, from those of its features."""
+        return self.conditional.by_column(logp)
+
+    def placeholder(self) -> Array:
+        """Return a row (1, C) of values of the support, in the order of the columns."""
+        codes = np.zeros((1, self.n_features), self.dtype)
+        return self.to_columns(self.conditional.decode(codes))
+
+    def member_columns(self, member: int) -> Array:
+        """Return the column that comes k-th (C,) for a member of the network."""
+        offsets = self.conditional.column_offsets
+        order = self.network.member_order(member)
+        column = self.conditional.by_feature(np.arange(self.n_columns))[order]
+        # a column's features stay together, in their own order
+        return self.order[column[np.isin(order, offsets[:-1])]]

@@ -80,7 +80,7 @@ def particles(
     """
     order = model.order
     # any value of the support may stand where nothing is held
-    evidence = np.where(missing, placeholder(model), X)
+    evidence = np.where(missing, model.placeholder(), X)
     share, log_weight = posterior_over_members(model, evidence, ~missing, n_threads, context)
     members = draw_members(np.repeat(share, n_particles, axis=1), rng)
     by_member = np.full((model.network.n_members, *X.shape), SAMPLED, np.uint8)
@@ -93,7 +93,7 @@ def particles(
         model,
         n_particles,
         np.repeat(model.codes(evidence[:, order]), n_particles, axis=0),
-        np.ascontiguousarray(flags[:, order]),
+        np.ascontiguousarray(model.conditional.by_feature(flags[:, order])),
         members,
         np.repeat(log_weight, n_particles),
         None if context is None else np.repeat(context, n_particles, axis=0),
@@ -164,7 +164,7 @@ def _advance(
     state.codes[rows] = codes
     scale = model.conditional.log_scale()
     if scale is not None:
-        weight += np.where(flags == WEIGHTED, scale, 0).sum(axis=1)
+        weight += np.where((flags == WEIGHTED) & ~np.isnan(codes), scale, 0).sum(axis=1)
     state.log_weight[rows] += weight
 
 
@@ -345,11 +345,3 @@ def particle_blocks(rows: Array, n_numbers: int, n_particles: int) -> Iterator[A
     size = max(1, block_rows(n_numbers) // n_particles)
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
-
-
-def placeholder(model: Model) -> Array:
-    """Return a row (1, D) of values of the support."""
-    values: Array = model.to_columns(
-        model.conditional.decode(np.zeros((1, model.n_features), model.dtype))
-    )
-    return values

@@ -42,8 +42,8 @@ def _by_member(model: Model, table: Table, radius: Array, n_threads: int, member
     for where, block in table.blocks():
         low, high = conditional.interval(block, radius, model.dtype)
         missing = _missing(model, block, low, high, where.start)
-        codes = _cpu.aligned_empty(block.shape, model.dtype)
-        bounds = _cpu.aligned_empty((*block.shape, 2), model.dtype)
+        codes = _cpu.aligned_empty(low.shape, model.dtype)
+        bounds = _cpu.aligned_empty((*low.shape, 2), model.dtype)
         bounds[:, :, 0], bounds[:, :, 1] = low, high
         flags = None
         if missing is not None:
@@ -52,7 +52,8 @@ def _by_member(model: Model, table: Table, radius: Array, n_threads: int, member
         context = table.context(where)
         network.sample(weights, capsule, bounds, flags, codes, n_threads, context=context)
         if missing is not None:
-            values = np.where(missing, np.nan, conditional.decode(np.where(missing, 0, codes)))
+            values = conditional.decode(np.where(missing, 0, codes))
+            values = np.where(missing[:, conditional.column_offsets[:-1]], np.nan, values)
         else:
             values = conditional.decode(codes)
         if conditional.log_scale() is not None:
@@ -63,7 +64,7 @@ def _by_member(model: Model, table: Table, radius: Array, n_threads: int, member
 
 
 def _missing(model: Model, block: Array, low: Array, high: Array, start: int) -> Array | None:
-    """Return where values are missing, None if nowhere.
+    """Return where (n, D) features of missing values are, None if nowhere.
 
     Raises
     ------
@@ -74,12 +75,13 @@ def _missing(model: Model, block: Array, low: Array, high: Array, start: int) ->
     if there.all():
         return None
     missing = np.isnan(low)
-    wrong = ~there & ~(missing & model.conditional.missing)
+    wrong = ~there & ~(missing & model.conditional.by_feature(model.conditional.missing))
     if not wrong.any():
         return missing
     row, d = np.argwhere(wrong)[0]
-    own, _ = model.conditional.of_column(int(d))
-    value, column = told(model.labels, int(model.order[d]), block[row, d])
+    c = int(np.searchsorted(model.conditional.column_offsets, d, side="right")) - 1
+    own, _ = model.conditional.of_column(c)
+    value, column = told(model.labels, int(model.order[c]), block[row, c])
     raise ValueError(
         f"X must have a value of the support ({own.support}) within epsilon of each value. "
         f"Got {value} in row {start + row}, column {column}."

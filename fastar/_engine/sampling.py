@@ -33,7 +33,7 @@ def sample(
     """
     conditional, network = model.conditional, model.network
     capsule = conditional.kernel.draw(model.dtype, temperature)
-    values: Array = np.empty((0, model.n_features))
+    values: Array = np.empty((0, model.n_columns))
     members = np.zeros(n, np.intp)
     if network.n_members > 1:
         if evidence is None or held is None:
@@ -56,7 +56,7 @@ def sample(
             values = drawn
             break
         if len(values) == 0:
-            values = np.empty((n, model.n_features), drawn.dtype)
+            values = np.empty((n, model.n_columns), drawn.dtype)
         values[rows] = drawn
     if evidence is not None and held is not None:
         return np.where(held, evidence, values)
@@ -94,7 +94,7 @@ def _held_codes(
     model: Model, evidence: Array, held: Array, shape: tuple[int, ...]
 ) -> tuple[Array, Array]:
     """Return codes (1 or m, D) of evidence, in model order, and OBSERVED or SAMPLED (m, D)."""
-    is_held = held[:, model.order]
+    is_held = model.conditional.by_feature(held[:, model.order])
     codes = np.where(is_held, model.codes(evidence[:, model.order]), 0).astype(model.dtype)
     flags = np.where(is_held, np.uint8(OBSERVED), np.uint8(SAMPLED))
     return codes, np.ascontiguousarray(np.broadcast_to(flags, shape))
@@ -107,7 +107,7 @@ def leading_evidence(model: Model, held: Array, member: int) -> Array:
     """Return where (n, D) held values have no free one before them in the member's order."""
     if model.network.any_evidence:
         return held
-    order = model.order[model.network.member_order(member)]
+    order = model.member_columns(member)
     leading = np.empty_like(held)
     leading[:, order] = np.logical_and.accumulate(held[:, order], axis=1)
     return leading
@@ -131,7 +131,7 @@ def posterior_over_members(
         if leading.any():
             table = Table(np.broadcast_to(evidence, held.shape), model.order, context=context)
             for where, logp, _ in log_probs(model, table, n_threads, member):
-                joint[member, where] += np.where(leading[where], logp, 0).sum(axis=1)
+                joint[member, where] += np.where(leading[where], model.by_column(logp), 0).sum(axis=1)
     total = np.logaddexp.reduce(joint, axis=0)
     # evidence that is impossible for all members does not tell them apart
     possible = np.isfinite(total)

@@ -72,22 +72,22 @@ def _mean_over_orders(model: Composition, table: Examples, weight: Array, n_thre
 
 
 def score_features(model: Composition, table: Examples, n_threads: int) -> Array:
-    """Return log p(x_d | those before it) (n, D) in the order of the columns."""
-    scores = np.empty((len(table), model.n_features))
+    """Return log p(x_c | those before it) (n, C) in the order of the columns."""
+    scores = np.empty((len(table), model.n_columns))
     if model.network.n_members > 1:
         # log p(x_1 .. x_d) - log p(x_1 .. x_d-1), each a mean over members
         for _, where, _, prefixes in _blocks_of_members(model, table, n_threads):
             scores[where, model.order] = np.diff(np.logaddexp.reduce(prefixes, axis=0), axis=1)
         return scores
     for where, logp, _ in log_probs(model, table, n_threads):
-        scores[where, model.order] = logp
+        scores[where, model.order] = model.by_column(logp)
     return scores
 
 
 def _blocks_of_members(
     model: Composition, table: Examples, n_threads: int
 ) -> Iterator[tuple[Any, slice, list[Array], Array]]:
-    """Yield (codes, rows, members' raw outputs, and their log p(x_1 .. x_d) (M, m, D + 1))."""
+    """Yield (codes, rows, members' raw outputs, and their log p(x_1 .. x_c) (M, m, C + 1))."""
     network, conditional = model.network, model.conditional
     if network.order_agnostic:
         raise ValueError(
@@ -100,10 +100,10 @@ def _blocks_of_members(
     ]
     for where, codes, context in _coded_blocks(model, table):
         raws = [network.forward(each, codes, n_threads, context=context)[0] for each in weights]
-        prefixes = np.zeros((len(raws), len(codes), model.n_features + 1))
+        prefixes = np.zeros((len(raws), len(codes), model.n_columns + 1))
         for raw, prefix in zip(raws, prefixes, strict=True):
             logp, _ = conditional.log_prob(raw, codes, n_threads)
-            np.cumsum(logp, axis=1, out=prefix[:, 1:])
+            np.cumsum(model.by_column(logp), axis=1, out=prefix[:, 1:])
         yield codes, where, raws, prefixes
 
 
@@ -115,8 +115,8 @@ def describe(model: Composition, table: Examples, n_threads: int) -> Any:
     parts = list(_descriptions(model, table, n_threads))
     if not isinstance(parts[0], list):
         return _joined(parts, model.to_columns)
-    by_feature = [_joined(list(each), lambda values: values) for each in zip(*parts, strict=True)]
-    return [by_feature[place] for place in np.argsort(model.order)]
+    by_column = [_joined(list(each), lambda values: values) for each in zip(*parts, strict=True)]
+    return [by_column[place] for place in np.argsort(model.order)]
 
 
 def _joined(parts: list[Any], arrange: Callable[[Array], Array]) -> Any:

@@ -78,7 +78,7 @@ def check_evidence(
     """Return (values, held), each (1 or n, D), of `evidence` with NaN or None where free."""
     if evidence is None:
         return None, None
-    D = model.n_features
+    D = model.n_columns
     try:
         if type(evidence).__module__.startswith("pandas"):
             values = evidence.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -98,8 +98,7 @@ def check_evidence(
         )
     held = missing_to_held(values)
     # Free places get a value of the support, so that one check serves all.
-    neutral = model.to_columns(model.conditional.decode(np.zeros((1, D), model.dtype)))
-    filled = values if held.all() else np.where(held, values, neutral)
+    filled = values if held.all() else np.where(held, values, model.placeholder())
     check_support(
         model.conditional, filled[:, model.order], model.order, name=name, labels=model.labels
     )

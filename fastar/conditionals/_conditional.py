@@ -53,6 +53,10 @@ class Conditional(ABC):
     `fitted` returns a copy with what depends on the data alone (levels, location and scale, which
     columns have missing values). Every other method is for such a copy and takes arrays in model
     order. NaN is a missing value, among values and among codes.
+
+    Users have C columns of values; networks see D features, that is, codes. Most columns are one
+    feature. A column that is several has them one after the other, by the chain rule: a feature
+    that does not apply to a value has NaN for its code, and no term.
     """
 
     name: ClassVar[str]
@@ -70,7 +74,7 @@ class Conditional(ABC):
     """Whether values that are all less by one number have the same densities."""
 
     missing: Array
-    """Which features (D,) may be missing."""
+    """Which columns (C,) may be missing."""
     _learnt: dict[str, Array]
 
     def __repr__(self) -> str:
@@ -96,11 +100,20 @@ class Conditional(ABC):
 
     # ---- learning from the data
 
-    def fitted(self, table: Table, weight: Array) -> Self:
-        """Return a copy that knows the data's levels or scale. weight (n,)."""
-        return self.restored(
-            {**self._learn(table, weight), "missing": table.missing}, len(table.order)
-        )
+    def fitted(self, table: Table, weight: Array, *, split: bool = True) -> Conditional:
+        """Return a copy that knows the data's levels or scale. weight (n,).
+
+        split: whether a column may be several features.
+        """
+        learnt = {**self._learn(table, weight), "missing": table.missing}
+        fitted = self.restored(learnt, len(table.order))
+        if split or fitted.n_features == fitted.n_columns:
+            return fitted
+        return self.unsplit().fitted(table, weight)
+
+    def unsplit(self) -> Conditional:
+        """Return a conditional that makes each column one feature."""
+        return self
 
     @abstractmethod
     def _learn(self, table: Table, weight: Array) -> dict[str, Array]:
@@ -110,36 +123,70 @@ class Conditional(ABC):
         """Return what `fitted` learnt, by name, for a file."""
         return {**self._learnt, "missing": self.missing}
 
-    def check_arrays(self, arrays: dict[str, Array], n_features: int) -> None:
-        """Raise EntryError unless these are what `arrays` gives of so many features."""
-        rules = self._learnt_rules(n_features)
+    def check_arrays(self, arrays: dict[str, Array], n_columns: int) -> None:
+        """Raise EntryError unless these are what `arrays` gives of so many columns."""
+        rules = self._learnt_rules(n_columns)
         if "missing" in arrays:  # early files are without it where nothing is missing
-            rules = rules | {"missing": ArrayOf("b", (n_features,))}
+            rules = rules | {"missing": ArrayOf("b", (n_columns,))}
         check_arrays(arrays, rules)
 
-    def _learnt_rules(self, n_features: int) -> dict[str, ArrayOf]:
+    def _learnt_rules(self, n_columns: int) -> dict[str, ArrayOf]:
         """Return what the arrays of `_learn` must be."""
         return {}
 
-    def restored(self, arrays: dict[str, Array], n_features: int) -> Self:
+    def restored(self, arrays: dict[str, Array], n_columns: int) -> Self:
         """Return a copy with what `arrays` gave."""
         new = copy.copy(self)
         new._learnt = {name: array for name, array in arrays.items() if name != "missing"}
-        new.missing = np.broadcast_to(arrays.get("missing", np.bool_(False)), (n_features,))
+        new.missing = np.broadcast_to(arrays.get("missing", np.bool_(False)), (n_columns,))
         return new
 
     def with_gaps(self) -> Self:
-        """Return a copy for which every feature may be missing."""
+        """Return a copy for which every column may be missing."""
         arrays = {
             name: np.ones(array.shape, bool) if name.split(".")[-1] == "missing" else array
             for name, array in self.arrays().items()
         }
-        return self.restored(arrays, self.n_features)
+        return self.restored(arrays, self.n_columns)
+
+    @property
+    def n_columns(self) -> int:
+        """C."""
+        return len(self.missing)
 
     @property
     def n_features(self) -> int:
         """D."""
-        return len(self.missing)
+        return int(self.column_offsets[-1])
+
+    # ---- columns and their features
+
+    def _feature_counts(self) -> Array:
+        """Return how many features each column (C,) is."""
+        return np.ones(self.n_columns, np.int64)
+
+    @lazy
+    def column_offsets(self) -> Array:
+        """Where the features of each column begin, and the end of the last: (C + 1,)."""
+        return offsets_of(self._feature_counts())
+
+    def by_feature(self, of_columns: Array) -> Array:
+        """Return what is said of columns, last axis C, of each of their features, D."""
+        if self.n_features == self.n_columns:
+            return of_columns
+        return np.repeat(of_columns, np.diff(self.column_offsets), axis=-1)
+
+    def by_column(self, of_features: Array) -> Array:
+        """Return the sums over each column's features, last axis D, of their numbers: C."""
+        if self.n_features == self.n_columns:
+            return of_features
+        sums: Array = np.add.reduceat(of_features, self.column_offsets[:-1], axis=-1)
+        return sums
+
+    @property
+    def may_miss(self) -> Array:
+        """Which features (D,) may have NaN for a code."""
+        return self.missing
 
     # ---- values and codes
 
@@ -153,7 +200,7 @@ class Conditional(ABC):
         return self, d
 
     def unsupported(self, block: Array) -> Array:
-        """Return where (n, D) the values lie outside the support, or are missing for once."""
+        """Return where (n, C) the values lie outside the support, or are missing for once."""
         wrong = self._outside(block)
         if block.dtype.kind != "f":
             return wrong
@@ -161,15 +208,15 @@ class Conditional(ABC):
 
     @abstractmethod
     def _outside(self, block: Array) -> Array:
-        """Return where (n, D) the values lie outside the support; anything where NaN."""
+        """Return where (n, C) the values lie outside the support; anything where NaN."""
 
     def takes_unknown(self) -> Array:
-        """Return which features (D,) may hold values that `fit` has not seen."""
-        return np.zeros(self.n_features, bool)
+        """Return which columns (C,) may hold values that `fit` has not seen."""
+        return np.zeros(self.n_columns, bool)
 
     @abstractmethod
     def encode(self, block: Array, dtype: np.dtype[Any]) -> Array:
-        """Return codes (n, D) of values (n, D)."""
+        """Return codes (n, D) of values (n, C)."""
 
     @property
     def value_dtype(self) -> np.dtype[Any]:
@@ -178,10 +225,10 @@ class Conditional(ABC):
 
     @abstractmethod
     def decode(self, codes: Array) -> Array:
-        """Return values (n, D) of codes (n, D)."""
+        """Return values (n, C) of codes (n, D)."""
 
     def interval(self, block: Array, radius: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
-        """Return the lowest and highest codes (n, D) within radius (D,) of the values of a block.
+        """Return the lowest and highest codes (n, D) within radius (C,) of the values of a block.
 
         The lowest is above the highest where no value is there, and both are NaN where one is
         missing.
@@ -195,7 +242,7 @@ class Conditional(ABC):
     def _log_scale_of(self, codes: Array) -> Array | None:
         """Return the term to add to log-densities of codes (n, D): (D,), (n, D) or None."""
         scale = self.log_scale()
-        if scale is None or not self.missing.any():
+        if scale is None or not self.may_miss.any():
             return scale
         return np.where(np.isnan(codes), 0, scale)  # a missing value has no term
 
@@ -214,12 +261,13 @@ class Conditional(ABC):
     @lazy
     def inputs(self) -> Inputs:
         """How codes enter a network."""
-        flags = np.full(self.n_features, self.one_hot, np.uint8) | (MAY_MISS * self.missing)
+        flags = np.full(self.n_features, self.one_hot, np.uint8) | (MAY_MISS * self.may_miss)
         return self._inputs(flags.astype(np.uint8), self.binary_inputs)
 
     def _inputs(self, flags: Array, binary_inputs: bool) -> Inputs:
         # the last row of a feature that may be missing is what its missing value adds
-        return Inputs(offsets_of(self.n_levels + self.missing), flags, binary_inputs)
+        offsets = offsets_of(self.n_levels + self.may_miss)
+        return Inputs(offsets, flags, binary_inputs, self.column_offsets)
 
     @abstractmethod
     def constant(self, table: Table, weight: Array) -> Array:
@@ -229,12 +277,12 @@ class Conditional(ABC):
 
     @abstractmethod
     def distribution_params(self, raw: Array, codes: Array) -> Any:
-        """Return the distributions that raw outputs (n, sum of P) describe, by feature.
+        """Return the distributions that raw outputs (n, sum of P) describe, by column.
 
         codes (n, D): the values at which densities evaluate their CDF.
         """
 
-    def _by_feature(self, raw: Array) -> Array:
+    def _split_outputs(self, raw: Array) -> Array:
         """Return raw outputs (n, D P) as float64 (n, D, P), of features that have as many."""
         return raw.reshape(len(raw), self.n_features, -1).astype(np.float64)
 
@@ -252,7 +300,7 @@ class Conditional(ABC):
     def kernel(self) -> _conditionals.Kernel:
         """The compiled log-density, its gradient and its draws."""
         return _conditionals.Kernel(
-            self.features(), self.normal_noise().shape[1], bool(self.missing.any())
+            self.features(), self.normal_noise().shape[1], bool(self.may_miss.any())
         )
 
     def log_prob(self, raw: Array, codes: Array, n_threads: int) -> tuple[Array, Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from itertools import pairwise
 from numbers import Integral
 from typing import Any
 
@@ -11,12 +12,25 @@ from scipy.special import expit, softmax
 
 from fastar._core.integers import LARGEST_EXACT
 from fastar._core.lazy import lazy
-from fastar._core.offsets import common_width
+from fastar._core.offsets import common_width, offsets_of
 from fastar._core.parameters import Array
-from fastar._core.schema import ArrayOf, Maybe, OneOf, Rule, Whole, require
+from fastar._core.schema import (
+    FLAG,
+    ArrayOf,
+    Either,
+    Maybe,
+    OneOf,
+    Rule,
+    Whole,
+    check_arrays,
+    require,
+)
 from fastar._data.table import Table
 from fastar._kernels._cpu import aligned_empty
+from fastar._kernels._levels import UNKNOWN
 from fastar.conditionals._conditional import Conditional, weighted_mean, whole_near
+from fastar.conditionals._digits import MOST_WHOLE, Digits, base_of, numbers_by_frequency
+from fastar.conditionals._levels import LevelEncoder, distinct_values
 
 
 class Bernoulli(Conditional):
@@ -83,7 +97,10 @@ _UNKNOWN = ("other", "error", "impossible")
 class Categorical(Conditional):
     """p(x = level k) = softmax(z)_k over the levels of each column seen in `fit`.
 
-    A level enters the network by a row of weights of its own.
+    A level enters the network by a row of weights of its own. A column of very many levels is two
+    features, the digits of its level's number: p(x) = p(first digit) p(second digit | first), each
+    a softmax over about sqrt(K) values, so that a row costs sqrt(K) instead of K. The number of a
+    level is its place by falling frequency; numbers beyond K - 1 have no probability.
 
     Parameters
     ----------
@@ -97,41 +114,78 @@ class Categorical(Conditional):
     cardinality : int or None, default=None
         The levels are 0 .. cardinality - 1, seen in `fit` or not; None: those that were seen, or
         that the type of a DataFrame's column declares.
+    digits : "auto" or bool, default="auto"
+        Whether a column is two features. "auto": where it has more than 4,096 levels, and the model
+        takes columns one after the other, without a Markov order.
     """
 
     name = "categorical"
     binary_inputs = True
     one_hot = True
 
-    def __init__(self, unknown: str = "other", cardinality: int | None = None) -> None:
+    def __init__(
+        self,
+        unknown: str = "other",
+        cardinality: int | None = None,
+        digits: str | bool = "auto",
+    ) -> None:
         self.unknown = unknown
         self.cardinality = cardinality
+        self.digits = digits
 
     def settings(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
-        return {"unknown": self.unknown, "cardinality": self.cardinality}
+        settings = {"unknown": self.unknown, "cardinality": self.cardinality}
+        return settings if self.digits == "auto" else {**settings, "digits": self.digits}
 
     @classmethod
     def _settings_rules(cls) -> dict[str, Rule]:
-        return {"unknown": OneOf(_UNKNOWN), "cardinality": Maybe(Whole(1))}
+        return {
+            "unknown": OneOf(_UNKNOWN),
+            "cardinality": Maybe(Whole(1)),
+            "digits": Either(FLAG, OneOf(("auto",))),
+        }
 
-    def check_arrays(self, arrays: dict[str, Array], n_features: int) -> None:
-        """Raise EntryError unless these are what `arrays` gives of so many features."""
-        super().check_arrays(arrays, n_features)
+    def unsplit(self) -> Categorical:
+        """Return a conditional that makes each column one feature."""
+        if self.digits is True:
+            raise ValueError(
+                "digits of Categorical must not be True for a model that sees columns in several "
+                "orders, by a Markov order, or as steps. Got True instead."
+            )
+        return Categorical(self.unknown, self.cardinality, digits=False)
+
+    def check_arrays(self, arrays: dict[str, Array], n_columns: int) -> None:
+        """Raise EntryError unless these are what `arrays` gives of so many columns."""
+        digits = {name: arrays[name] for name in ("base", "number") if name in arrays}
+        super().check_arrays({k: v for k, v in arrays.items() if k not in digits}, n_columns)
         levels, counted = arrays["levels"], arrays["n_levels"].astype(np.int64)
         require("levels", len(levels) == counted.sum(), "must be as many as n_levels counts.")
         rises = levels[1:] > levels[:-1]
         rises[np.cumsum(counted)[:-1] - 1] = True  # between two columns
         require("levels", rises.all(), "must be sorted and different in each column.")
         if self.cardinality is not None:
-            whole = np.tile(np.arange(counted[0]), n_features)
+            whole = np.tile(np.arange(counted[0]), n_columns)
             fits = (counted == self.cardinality).all() and np.array_equal(levels, whole)
             require("levels", fits, f"must be 0 to {self.cardinality - 1}, by cardinality.")
+        if digits:
+            rules = {"base": ArrayOf("i", (n_columns,), 0), "number": ArrayOf("i", (None,), 0)}
+            check_arrays(digits, rules)
+            self._check_digits(counted, **digits)
 
-    def _learnt_rules(self, n_features: int) -> dict[str, ArrayOf]:
-        rules = {"n_levels": ArrayOf("i", (n_features,), 1), "levels": ArrayOf("biuf", (None,))}
+    @staticmethod
+    def _check_digits(n_levels: Array, base: Array, number: Array) -> None:
+        require("base", (base <= n_levels).all(), "must be at most n_levels.")
+        require("number", len(number) == n_levels.sum(), "must be as many as n_levels counts.")
+        columns = np.repeat(np.arange(len(n_levels)), n_levels)
+        at = offsets_of(n_levels)[columns] + number
+        all_there = (number < n_levels[columns]).all() and len(np.unique(at)) == len(at)
+        require("number", all_there, "must have 0 .. n_levels - 1 of each column.")
+
+    def _learnt_rules(self, n_columns: int) -> dict[str, ArrayOf]:
+        rules = {"n_levels": ArrayOf("i", (n_columns,), 1), "levels": ArrayOf("biuf", (None,))}
         if self.unknown == "other" and self.cardinality is None:
-            rules["other"] = ArrayOf("f", (n_features,), 0, 1)
+            rules["other"] = ArrayOf("f", (n_columns,), 0, 1)
         return rules
 
     @property
@@ -159,32 +213,76 @@ class Categorical(Conditional):
                     f"for columns of {table.dtype}, which hold no more. Got {K!r} instead."
                 )
             levels = np.tile(np.arange(K, dtype=np.int64), D)
-            return {"levels": levels, "n_levels": np.full(D, K, np.int32)}
-        seen: list[set[Any]] = [set() for _ in table.order]
-        for _, block in table.blocks():
-            for d, levels in enumerate(seen):
-                levels.update(np.unique(block[:, d]).tolist())
+            return self._with_digits(
+                {"levels": levels, "n_levels": np.full(D, K, np.int32)}, table, weight
+            )
         declared = np.array(table.n_declared())
-        for levels, n in zip(seen, declared, strict=True):
-            levels.update(map(float, range(n)))
-        known = [sorted(each for each in levels if each == each) or [0] for levels in seen]
+        known = [
+            np.union1d(values, np.arange(n, dtype=table.dtype)) if n else values
+            for values, n in zip(distinct_values(table), declared, strict=True)
+        ]
+        known = [values if len(values) else np.zeros(1, table.dtype) for values in known]
         learnt = {
-            "levels": np.concatenate([np.array(each, table.dtype) for each in known]),
+            "levels": np.concatenate(known),
             "n_levels": np.array([len(each) for each in known], np.int32),
         }
         if self.unknown == "other":
             learnt["other"] = np.where(declared > 0, 0, 0.5 / (weight.sum() + 1))
-        return learnt
+        return self._with_digits(learnt, table, weight)
+
+    def _with_digits(
+        self, learnt: dict[str, Array], table: Table, weight: Array
+    ) -> dict[str, Array]:
+        """Return also the bases and numbers of digits, if a column is to be two features."""
+        if not (self.digits == "auto" or isinstance(self.digits, bool)):
+            raise ValueError(
+                f"digits of Categorical must be 'auto', True or False. Got {self.digits!r} instead."
+            )
+        n_levels = learnt["n_levels"].astype(np.int64)
+        least = MOST_WHOLE if self.digits == "auto" else 3  # two digits of fewer levels save nothing
+        split = (n_levels > least) & (self.digits is not False)
+        if not split.any():
+            return learnt
+        mass = np.split(self._level_mass(LevelEncoder(learnt["levels"], offsets_of(n_levels)),
+                                         table, weight), np.cumsum(n_levels)[:-1])
+        base = np.where(split, [base_of(K) for K in n_levels], 0).astype(np.int32)
+        number = [
+            numbers_by_frequency(own) if two else np.arange(len(own))
+            for own, two in zip(mass, split, strict=True)
+        ]
+        return {**learnt, "base": base, "number": np.concatenate(number).astype(np.int32)}
+
+    @lazy
+    def _digits(self) -> Digits | None:
+        """How columns are split, if one is."""
+        if "base" not in self._learnt:
+            return None
+        return Digits(self.n_levels_of_columns, self._learnt["base"], self._learnt["number"])
+
+    def _feature_counts(self) -> Array:
+        """Return how many features each column (C,) is."""
+        return super()._feature_counts() if self._digits is None else self._digits.counts
+
+    @property
+    def may_miss(self) -> Array:
+        """Which features (D,) may have NaN for a code: second digits where a value is no level."""
+        missing = self.by_feature(self.missing)
+        return missing if self._digits is None else missing | self._digits.is_second
 
     @lazy
     def levels(self) -> list[Array]:
         """The levels of each column, sorted."""
-        return np.split(self._learnt["levels"], np.cumsum(self.n_levels)[:-1])
+        return np.split(self._learnt["levels"], np.cumsum(self.n_levels_of_columns)[:-1])
+
+    @property
+    def n_levels_of_columns(self) -> Array:
+        """How many levels each column (C,) has."""
+        return self._learnt["n_levels"]
 
     @property
     def n_levels(self) -> Array:
-        """How many levels each column has."""
-        return self._learnt["n_levels"]
+        """How many levels each feature (D,) has: those of its column, or the values of a digit."""
+        return self.n_levels_of_columns if self._digits is None else self._digits.n_digits
 
     @property
     def value_dtype(self) -> np.dtype[Any]:
@@ -199,66 +297,64 @@ class Categorical(Conditional):
     def features(self) -> Array:
         """Return what the compiled side knows of each feature (D,)."""
         features = self._features(count=self.n_levels)
-        other = self._other
+        other = self.by_feature(self._other).copy()
+        if self._digits is not None:
+            second = self._digits.is_second
+            other[second] = 0  # the first digit says whether a value is a level
+            features["parent"][second], features["applies"][second] = 1, -1
+            features["last"][second], features["last_count"][second] = self._digits.last
         with np.errstate(divide="ignore"):
             features["low"], features["high"] = np.log(other), np.log1p(-other)
         return features
 
     @property
     def _other(self) -> Array:
-        """Return the probability (D,) of all that is no level."""
-        return self._learnt.get("other", np.zeros(self.n_features))
+        """Return the probability (C,) of all that is no level."""
+        return self._learnt.get("other", np.zeros(self.n_columns))
 
-    def _positions(self, block: Array) -> Array:
-        """Return the number of each level; another's for values that are none."""
-        if self.cardinality is not None:
-            inside: Array = np.clip(np.nan_to_num(block), 0, self.cardinality - 1)
-            return inside.astype(np.intp)
-        codes = np.empty(block.shape, np.intp)
-        for d, levels in enumerate(self.levels):
-            codes[:, d] = np.minimum(np.searchsorted(levels, block[:, d]), len(levels) - 1)
-        return codes
-
-    def _no_level(self, block: Array) -> Array:
-        wrong: Array = self.decode(self._positions(block)) != block
-        return wrong
+    @lazy
+    def _encoder(self) -> LevelEncoder:
+        return LevelEncoder(self._learnt["levels"], offsets_of(self.n_levels_of_columns))
 
     def _outside(self, block: Array) -> Array:
         known = self.takes_unknown()
-        return np.zeros(block.shape, bool) if known.all() else self._no_level(block) & ~known
+        if known.all():
+            return np.zeros(block.shape, bool)
+        codes, unknown = self._encoder.encode(block, np.float32)
+        return (codes == UNKNOWN) & ~known if unknown else np.zeros(block.shape, bool)
 
     def takes_unknown(self) -> Array:
-        """Return which features (D,) may hold values that `fit` has not seen."""
+        """Return which columns (C,) may hold values that `fit` has not seen."""
         return (self._other > 0) | (self.unknown == "impossible")
 
     def encode(self, block: Array, dtype: np.dtype[Any]) -> Array:
-        """Return the number of each level; -1 for an unknown one."""
-        codes = self._positions(block).astype(dtype)
-        if block.dtype.kind == "f":
-            codes[np.isnan(block)] = np.nan
-        if self.takes_unknown().any():
-            strange = self._no_level(block) & ~np.isnan(codes)
-            codes[strange] = -1
-            if self.unknown == "impossible" and strange.any():
-                warnings.warn(
-                    f"{int(strange.sum())} values are no level that was seen in fit; their "
-                    "log-probability is -inf.",
-                    UserWarning,
-                    stacklevel=2,
-                )
-        return codes
+        """Return the place of each level, or its digits; -1 for an unknown one."""
+        codes, unknown = self._encoder.encode(block, dtype)
+        if unknown and self.unknown == "impossible":
+            warnings.warn(
+                f"{unknown} values are no level that was seen in fit; their log-probability is "
+                "-inf.",
+                UserWarning,
+                stacklevel=2,
+            )
+        return codes if self._digits is None else self._digits.split(codes)
 
     def decode(self, codes: Array) -> Array:
-        """Return the levels with these numbers."""
-        if self.cardinality is not None:
-            return codes.astype(np.int64)
-        values = np.empty(codes.shape, self._learnt["levels"].dtype)
-        for d, levels in enumerate(self.levels):
-            values[:, d] = levels[codes[:, d].astype(np.intp)]
-        return values
+        """Return the levels with these places or digits."""
+        if self._digits is not None:
+            codes = self._digits.join(codes).astype(np.float64)
+        return self._encoder.decode(codes)
 
     def interval(self, block: Array, radius: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
-        """Return the lowest and highest codes (n, D) within radius (D,) of the values."""
+        """Return the lowest and highest codes (n, D) within radius (C,) of the values.
+
+        Digits do not go by distance: a column that is split keeps its values.
+        """
+        if self._digits is not None:
+            codes, _ = self._encoder.encode(block, dtype)
+            own = self._digits.split(codes)
+            unknown = self.by_feature(codes == UNKNOWN)
+            return np.where(unknown, 1, own), np.where(unknown, 0, own)
         low, high = np.empty(block.shape, dtype), np.empty(block.shape, dtype)
         for d, levels in enumerate(self.levels):
             column, wide = block[:, d].astype(np.float64), radius[d] + 1e-6
@@ -270,31 +366,54 @@ class Categorical(Conditional):
 
     def constant(self, table: Table, weight: Array) -> Array:
         """Return the log of each level's share."""
-        shares = self._level_mass(table, weight)
+        shares = self._level_mass(self._encoder, table, weight)
+        if self._digits is not None:
+            shares = self._digits.mass(shares)
         # a level without weight gets half of the smallest share
         least = shares[shares > 0].min() if shares.any() else 1.0
         log_share: Array = np.log(np.where(shares == 0, least / 2, shares) / weight.sum())
         return log_share
 
-    def _level_mass(self, table: Table, weight: Array) -> Array:
+    @staticmethod
+    def _level_mass(encoder: LevelEncoder, table: Table, weight: Array) -> Array:
         """Return the weight (sum of K,) of the rows that have each level."""
-        first = self.output_offsets
-        mass_of = np.zeros(first[-1])
+        mass = np.zeros(len(encoder.levels))
         for where, block in table.blocks():
-            there = ~self._no_level(block)
-            level = (self._positions(block) + first[:-1])[there]
-            mass = np.broadcast_to(weight[where][:, None], block.shape)[there]
-            np.add.at(mass_of, level, mass)
-        return mass_of
+            codes, _ = encoder.encode(block, np.float64)
+            encoder.add_mass(codes, weight[where], mass)
+        return mass
 
     def distribution_params(self, raw: Array, codes: Array) -> Array | list[Array]:
-        """Return probabilities (n, D, K), or a list of (n, K) by feature where K differs.
+        """Return probabilities (n, C, K), or a list of (n, K) by column where K differs.
 
-        They sum to one less what is left for other values.
+        They sum to one less what is left for other values. A column that is split has a dict:
+        "first" (n, K'), the probabilities of the first digits, "second" (n, K''), those of the
+        second digits that go with the first one of the value, and "probability" (n,) of the value.
         """
         known = 1 - self._other
+        if self._digits is not None:
+            return self._params_of_digits(raw, codes, known)
         if common_width(self.output_offsets) is not None:
-            probability: Array = softmax(self._by_feature(raw), axis=2) * known[:, None]
+            probability: Array = softmax(self._split_outputs(raw), axis=2) * known[:, None]
             return probability
         by_feature = np.split(raw.astype(np.float64), self.output_offsets[1:-1], axis=1)
         return [softmax(z, axis=1) * mass for z, mass in zip(by_feature, known, strict=True)]
+
+    def _params_of_digits(self, raw: Array, codes: Array, known: Array) -> list[Any]:
+        assert self._digits is not None
+        logp, _ = self.log_prob(np.ascontiguousarray(raw), np.ascontiguousarray(codes), 1)
+        probability = np.exp(self.by_column(logp.astype(np.float64)))
+        by_feature = np.split(raw.astype(np.float64), self.output_offsets[1:-1], axis=1)
+        second = self.features()
+        found: list[Any] = []
+        for c, (start, end) in enumerate(pairwise(self.column_offsets.tolist())):
+            first = softmax(by_feature[start], axis=1) * known[c]
+            if end == start + 1:
+                found.append(first)
+                continue
+            z = by_feature[start + 1].copy()
+            is_last = codes[:, start] == second["last"][start + 1]
+            z[is_last, second["last_count"][start + 1] :] = -np.inf
+            values = {"first": first, "second": softmax(z, axis=1)}
+            found.append({**values, "probability": probability[:, c]})
+        return found

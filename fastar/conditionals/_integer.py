@@ -51,9 +51,9 @@ class Count(Conditional):
         unit = np.exp2(np.rint(np.log2(np.maximum(variance, 1.0)) / 2))
         return {"mean": mean, "variance": variance, "unit": unit}
 
-    def _learnt_rules(self, n_features: int) -> dict[str, ArrayOf]:
-        each = ArrayOf("f", (n_features,), 0)
-        return {"mean": each, "variance": each, "unit": ArrayOf("f", (n_features,), 1)}
+    def _learnt_rules(self, n_columns: int) -> dict[str, ArrayOf]:
+        each = ArrayOf("f", (n_columns,), 0)
+        return {"mean": each, "variance": each, "unit": ArrayOf("f", (n_columns,), 1)}
 
     @property
     def unit(self) -> Array:
@@ -89,7 +89,7 @@ class Count(Conditional):
 
     def distribution_params(self, raw: Array, codes: Array) -> dict[str, Array]:
         """Return mean, variance, cdf (n, D) and quantiles (n, D, 3)."""
-        law = self._law(self._by_feature(raw))
+        law = self._law(self._split_outputs(raw))
         return {
             "mean": law.mean(),
             "variance": law.var(),
@@ -138,7 +138,7 @@ class NegativeBinomial(Count):
 
     def distribution_params(self, raw: Array, codes: Array) -> dict[str, Array]:
         """Return mean, variance, cdf (n, D) and quantiles (n, D, 3)."""
-        mean, r = self._mean_and_r(self._by_feature(raw))
+        mean, r = self._mean_and_r(self._split_outputs(raw))
         x, total = self.decode(codes), r + mean
         # SciPy's law knows r / total alone, whose distance from 1 is rounded off where r is large
         cdf = np.where(mean < r, betaincc(x + 1, r, mean / total), betainc(r, x + 1, r / total))
@@ -216,18 +216,18 @@ class LogisticMixture(Conditional):
             "margin": Number(0, MOST_LEVELS),
         }
 
-    def check_arrays(self, arrays: dict[str, Array], n_features: int) -> None:
-        """Raise EntryError unless these are what `arrays` gives of so many features."""
-        super().check_arrays(arrays, n_features)
+    def check_arrays(self, arrays: dict[str, Array], n_columns: int) -> None:
+        """Raise EntryError unless these are what `arrays` gives of so many columns."""
+        super().check_arrays(arrays, n_columns)
         low, high = arrays["low"], arrays["high"]
         for name, each in (("low", low), ("high", high)):
             require(name, (each == np.rint(each)).all(), "must hold whole numbers.")
         apart = (low <= high) & (high - low <= MOST_LEVELS)
         require("high", apart.all(), f"must be above low, by {MOST_LEVELS} at most.")
 
-    def _learnt_rules(self, n_features: int) -> dict[str, ArrayOf]:
-        level = ArrayOf("f", (n_features,), -_LARGEST_LEVEL, _LARGEST_LEVEL)
-        spread = ArrayOf("f", (n_features,), SMALLEST)
+    def _learnt_rules(self, n_columns: int) -> dict[str, ArrayOf]:
+        level = ArrayOf("f", (n_columns,), -_LARGEST_LEVEL, _LARGEST_LEVEL)
+        spread = ArrayOf("f", (n_columns,), SMALLEST)
         return {"low": level, "high": level, "centre": level, "spread": spread}
 
     def _learn(self, table: Table, weight: Array) -> dict[str, Array]:
@@ -341,7 +341,7 @@ class LogisticMixture(Conditional):
         weights, means, scales (n, D, K) of its components; mean (n, D) of them; cdf (n, D), the
         mass up to and including the level.
         """
-        z, mean, s = np.split(self._by_feature(raw), 3, axis=2)
+        z, mean, s = np.split(self._split_outputs(raw), 3, axis=2)
         unit = self._unit[:, None]
         weight, scale = softmax(z, axis=2), np.exp(s) + 2 * unit * self.scale_floor
         cdf = (weight * expit((codes[:, :, None] + unit - mean) / scale)).sum(axis=2)

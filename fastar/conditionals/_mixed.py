@@ -14,6 +14,7 @@ from fastar._core.offsets import positions
 from fastar._core.parameters import Array
 from fastar._core.schema import EntryError, Listed, Rule, inside
 from fastar._data.table import Table
+from fastar._kernels._cpu import aligned_empty
 from fastar.conditionals._conditional import Conditional
 from fastar.conditionals._names import SETTINGS, from_name
 
@@ -43,12 +44,12 @@ class Mixed(Conditional):
     def _settings_rules(cls) -> dict[str, Rule]:
         return {"columns": Listed(SETTINGS)}
 
-    def check_arrays(self, arrays: dict[str, Array], n_features: int) -> None:
-        """Raise EntryError unless these are what `arrays` gives of so many features."""
-        if len(self.columns) != n_features:
-            raise EntryError("columns", f"must be {n_features}. Got {len(self.columns)}.")
+    def check_arrays(self, arrays: dict[str, Array], n_columns: int) -> None:
+        """Raise EntryError unless these are what `arrays` gives of so many columns."""
+        if len(self.columns) != n_columns:
+            raise EntryError("columns", f"must be {n_columns}. Got {len(self.columns)}.")
         rest = {name: array for name, array in arrays.items() if "." not in name}
-        super().check_arrays(rest, n_features)
+        super().check_arrays(rest, n_columns)
         groups = self._groups()
         for name in arrays.keys() - rest.keys():
             if name.partition(".")[0] not in map(str, range(len(groups))):
@@ -56,6 +57,10 @@ class Mixed(Conditional):
         for place, (each, d) in enumerate(groups):
             with inside(str(place)):
                 each.check_arrays(_within(arrays, place), len(d))
+
+    def unsplit(self) -> Mixed:
+        """Return a conditional that makes each column one feature."""
+        return Mixed([each.unsplit() for each in self.columns])
 
     def __repr__(self) -> str:
         return f"Mixed({self.columns!r})"
@@ -79,10 +84,10 @@ class Mixed(Conditional):
             found.setdefault(repr(each), (each, []))[1].append(d)
         return [(each, np.array(d)) for each, d in found.values()]
 
-    def restored(self, arrays: dict[str, Array], n_features: int) -> Mixed:
+    def restored(self, arrays: dict[str, Array], n_columns: int) -> Mixed:
         """Return a copy with what `arrays` gave."""
-        new = super().restored(arrays, n_features)
-        missing = np.zeros(n_features, bool)
+        new = super().restored(arrays, n_columns)
+        missing = np.zeros(n_columns, bool)
         new.groups = []
         for place, (each, d) in enumerate(self._groups()):
             group = each.restored(_within(arrays, place), len(d))
@@ -107,41 +112,62 @@ class Mixed(Conditional):
                 return group, int(place[0])
         raise IndexError(d)
 
-    def _joined(self, dtype: Any, block: Array, method: str, *arguments: Any) -> Array:
-        out = np.empty(block.shape, dtype)
-        for group, d in self.groups:
-            out[:, d] = getattr(group, method)(np.ascontiguousarray(block[:, d]), *arguments)
-        return out
+    def _feature_counts(self) -> Array:
+        """Return how many features each column (C,) is."""
+        return self._of_columns(lambda group: np.diff(group.column_offsets))
+
+    @lazy
+    def features_of_groups(self) -> list[Array]:
+        """The features of each group's columns."""
+        return [positions(self.column_offsets, d) for _, d in self.groups]
+
+    def _of_columns(self, of_group: Callable[[Conditional], Array]) -> Array:
+        """Return the answers of all groups in one array over all columns."""
+        return self._united([d for _, d in self.groups], of_group)
 
     def _of_features(self, of_group: Callable[[Conditional], Array]) -> Array:
         """Return the answers of all groups in one array over all features."""
+        return self._united(self.features_of_groups, of_group)
+
+    def _united(self, places: list[Array], of_group: Callable[[Conditional], Array]) -> Array:
         parts = [of_group(group) for group, _ in self.groups]
-        out = np.empty(self.n_features, parts[0].dtype)
-        for part, (_, d) in zip(parts, self.groups, strict=True):
+        out = np.empty(sum(map(len, places)), parts[0].dtype)
+        for part, d in zip(parts, places, strict=True):
             out[d] = part
         return out
 
+    @property
+    def may_miss(self) -> Array:
+        """Which features (D,) may have NaN for a code."""
+        return self._of_features(lambda group: group.may_miss)
+
     def unsupported(self, block: Array) -> Array:
-        """Return where (n, D) the values lie outside the support of their column."""
-        return self._joined(bool, block, "unsupported")
+        """Return where (n, C) the values lie outside the support of their column."""
+        out = np.empty(block.shape, bool)
+        for group, d in self.groups:
+            out[:, d] = group.unsupported(np.ascontiguousarray(block[:, d]))
+        return out
 
     def _outside(self, block: Array) -> Array:
         return self.unsupported(block)
 
     def takes_unknown(self) -> Array:
-        """Return which features (D,) may hold values that `fit` has not seen."""
-        return self._of_features(lambda group: group.takes_unknown())
+        """Return which columns (C,) may hold values that `fit` has not seen."""
+        return self._of_columns(lambda group: group.takes_unknown())
 
     def encode(self, block: Array, dtype: np.dtype[Any]) -> Array:
-        """Return codes (n, D) of values (n, D)."""
-        return self._joined(dtype, block, "encode", dtype)
+        """Return codes (n, D) of values (n, C)."""
+        codes: Array = aligned_empty((len(block), self.n_features), dtype)
+        for (group, d), features in zip(self.groups, self.features_of_groups, strict=True):
+            codes[:, features] = group.encode(np.ascontiguousarray(block[:, d]), dtype)
+        return codes
 
     def decode(self, codes: Array) -> Array:
-        """Return values (n, D) of codes (n, D)."""
+        """Return values (n, C) of codes (n, D)."""
         dtype = self.value_dtype
-        out = np.empty(codes.shape, dtype)
-        for group, d in self.groups:
-            out[:, d] = cast(group.decode(np.ascontiguousarray(codes[:, d])), dtype)
+        out = np.empty((len(codes), self.n_columns), dtype)
+        for (group, d), features in zip(self.groups, self.features_of_groups, strict=True):
+            out[:, d] = cast(group.decode(np.ascontiguousarray(codes[:, features])), dtype)
         return out
 
     @property
@@ -151,18 +177,19 @@ class Mixed(Conditional):
         return next((dtype for dtype in own if dtype.kind != "f"), np.dtype(np.float64))
 
     def interval(self, block: Array, radius: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
-        """Return the lowest and highest codes (n, D) within radius (D,) of the values."""
-        low, high = np.empty(block.shape, dtype), np.empty(block.shape, dtype)
-        for group, d in self.groups:
-            low[:, d], high[:, d] = group.interval(block[:, d], radius[d], dtype)
+        """Return the lowest and highest codes (n, D) within radius (C,) of the values."""
+        shape = len(block), self.n_features
+        low, high = np.empty(shape, dtype), np.empty(shape, dtype)
+        for (group, d), features in zip(self.groups, self.features_of_groups, strict=True):
+            low[:, features], high[:, features] = group.interval(block[:, d], radius[d], dtype)
         return low, high
 
     def log_scale(self) -> Array:
-        """Return log |d code / d value| (D,), 0 for discrete columns."""
+        """Return log |d code / d value| (D,), 0 for discrete features."""
         out = np.zeros(self.n_features)
-        for group, d in self.groups:
+        for (group, _), features in zip(self.groups, self.features_of_groups, strict=True):
             scale = group.log_scale()
-            out[d] = 0 if scale is None else scale
+            out[features] = 0 if scale is None else scale
         return out
 
     @property
@@ -179,8 +206,9 @@ class Mixed(Conditional):
     def constant(self, table: Table, weight: Array) -> Array:
         """Return the raw outputs (sum of P,) of good constant models."""
         out = np.zeros(self.output_offsets[-1])
-        for group, d in self.groups:
-            out[positions(self.output_offsets, d)] = group.constant(table.columns(d), weight)
+        for (group, d), features in zip(self.groups, self.features_of_groups, strict=True):
+            of_group = positions(self.output_offsets, features)
+            out[of_group] = group.constant(table.columns(d), weight)
         return out
 
     def features(self) -> Array:
@@ -189,23 +217,24 @@ class Mixed(Conditional):
 
     def normal_noise(self) -> Array:
         """Return which (D, m) of the numbers that draws use up are normal, not uniform."""
-        parts = [(group.normal_noise(), d) for group, d in self.groups]
+        own = [group.normal_noise() for group, _ in self.groups]
+        parts = list(zip(own, self.features_of_groups, strict=True))
         out = np.zeros((self.n_features, max(part.shape[1] for part, _ in parts)), bool)
         for part, d in parts:
             out[d, : part.shape[1]] = part
         return out
 
     def distribution_params(self, raw: Array, codes: Array) -> list[Any]:
-        """Return the distributions of each feature, without the axis of features."""
-        out: list[Any] = [None] * self.n_features
-        for group, d in self.groups:
-            own = raw[:, positions(self.output_offsets, d)]
-            said = group.distribution_params(own, codes[:, d])
-            for place, feature in enumerate(d):
+        """Return the distribution of each column, without the axis of columns."""
+        out: list[Any] = [None] * self.n_columns
+        for (group, d), features in zip(self.groups, self.features_of_groups, strict=True):
+            own = raw[:, positions(self.output_offsets, features)]
+            said = group.distribution_params(own, codes[:, features])
+            for place, column in enumerate(d):
                 if isinstance(said, dict):
-                    out[feature] = {key: value[:, place] for key, value in said.items()}
+                    out[column] = {key: value[:, place] for key, value in said.items()}
                 else:
-                    out[feature] = said[place] if isinstance(said, list) else said[:, place]
+                    out[column] = said[place] if isinstance(said, list) else said[:, place]
         return out
 
 

@@ -122,9 +122,9 @@ class Standardised(Conditional):
             )
         return {"location": location, "scale": scale}
 
-    def _learnt_rules(self, n_features: int) -> dict[str, ArrayOf]:
-        scale = ArrayOf("f", (n_features,), SMALLEST)
-        return {"location": ArrayOf("f", (n_features,)), "scale": scale}
+    def _learnt_rules(self, n_columns: int) -> dict[str, ArrayOf]:
+        scale = ArrayOf("f", (n_columns,), SMALLEST)
+        return {"location": ArrayOf("f", (n_columns,)), "scale": scale}
 
     @property
     def location(self) -> Array:
@@ -192,7 +192,7 @@ class Single(Standardised):
 
     def distribution_params(self, raw: Array, codes: Array) -> dict[str, Array]:
         """Return mean, variance, cdf (n, D) and quantiles (n, D, 3) in the user's units."""
-        mean, s = np.moveaxis(self._by_feature(raw), 2, 0)
+        mean, s = np.moveaxis(self._split_outputs(raw), 2, 0)
         variance = self._variance(s)
         quantiles = self._quantile(np.array(QUANTILES)) * np.sqrt(variance)[:, :, None]
         return {
@@ -326,7 +326,7 @@ class LocationMixture(Standardised):
         weights, means, variances (n, D, K) of its components; mean, variance, cdf (n, D) and
         quantiles (n, D, 3) of the whole.
         """
-        z, mean, s = np.split(self._by_feature(raw), 3, axis=2)
+        z, mean, s = np.split(self._split_outputs(raw), 3, axis=2)
         weight, variance = softmax(z, axis=2), self._variance(s)
 
         def cdf(at: Array) -> Array:

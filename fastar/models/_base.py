@@ -324,13 +324,11 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
         kinds = {kind.name: partial(kind.settings_rule, theta.size) for kind in self._network_kinds}
         Named(kinds).check(described, "network")
         settings, sizes = dict(described), self._sizes()
-        n_values = len(sizes["output_offsets"]) - 1
+        n_values = self.distribution_.n_columns
         require("order", len(self.order_) == n_values, f"must have {n_values} entries.")
         kind = networks.BY_NAME[settings.pop("name")]
         with inside("network"):
-            network: Network = kind(
-                sizes["output_offsets"], sizes["inputs"], **settings
-            )
+            network: Network = kind(sizes["output_offsets"], sizes["inputs"], **settings)
         for name, found in (("dtype", theta.dtype), ("n_context", sizes.get("n_context", 0))):
             require(f"network.{name}", getattr(network, name) == found, f"must be {found}.")
         return network
@@ -452,7 +450,8 @@ class AutoregressiveDensity(
         chosen = choose_conditional(
             self.distribution, whole, names, frame_kind(as_frame(X)) is not None, self._conditional
         )
-        fitted = self._fit_conditional(chosen.fitted(whole, weight))
+        own = chosen.fitted(whole, weight, split=self._splits_columns)
+        fitted = self._fit_conditional(own)
         for place, column in enumerate(self.order_.tolist()):
             own, _ = fitted.of_column(place)
             if (offset := self._offsets()[column]) and not own.moves_with_values:
@@ -461,6 +460,11 @@ class AutoregressiveDensity(
                     f"column {column if names is None else names[column]!r} instead."
                 )
         return fitted
+
+    @property
+    def _splits_columns(self) -> bool:
+        """Whether a column may be several features: not where a Markov order counts features."""
+        return getattr(self, "markov_order", None) is None
 
     def _fit_conditional(self, conditional: Conditional) -> Conditional:
         """Return the fitted conditional as the network wants it."""

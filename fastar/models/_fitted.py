@@ -276,7 +276,7 @@ class FittedDensity:
         if values is None or held is None or is_exact(model, held):
             drawn = sample(model, n_samples, values, held, temperature, rng, n_threads, encoded)
         else:
-            shape = (n_samples, model.n_features)
+            shape = (n_samples, model.n_columns)
             values, held = np.broadcast_to(values, shape), np.broadcast_to(held, shape)
             drawn = sample_given(
                 model, values, held, PARTICLES, temperature, rng, n_threads, encoded
@@ -393,7 +393,7 @@ class FittedDensity:
         given = self._read_table(X)
         check_known(model.conditional, given, model.order)
         table = Table(given, model.order, context=self._encoded(context, given.shape[0]))
-        radius = check_epsilon(epsilon, model.n_features)
+        radius = check_epsilon(epsilon, model.n_columns)
         if isinstance(self._container, Schema):
             nominal = [each.type == "category" for each in self._container.columns]
             radius[nominal & (radius < np.inf)] = 0

@@ -100,6 +100,8 @@ class DeepNADE(AutoregressiveDensity, OrderParameter):
 
     _network_kinds = (Orderless,)
 
+    _splits_columns = False  # one pass shows every subset of the features, not of the columns
+
     def _network(self, sizes: dict[str, Any], seed: int) -> Orderless:
         return Orderless(
             hidden_layer_sizes=check_layer_sizes(self.hidden_layer_sizes),

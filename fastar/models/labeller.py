@@ -238,10 +238,10 @@ or Sequences
 
     def _fitted_conditional(self, whole: LabelledTable, weight: Array, X: Any) -> Conditional:
         chosen = self._chosen(self.inputs, whole.sequences, "inputs")
-        self.inputs_ = chosen.fitted(*whole.steps(weight))
+        self.inputs_ = chosen.fitted(*whole.steps(weight), split=False)
         K = len(self.classes_)
         labels = Bernoulli() if K == 2 else Categorical(cardinality=K)
-        return labels.fitted(*whole.of_labels(weight)).with_gaps()
+        return labels.fitted(*whole.of_labels(weight), split=False).with_gaps()
 
     @property
     def _entering(self) -> Conditional:

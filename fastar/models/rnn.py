@@ -219,7 +219,7 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
                 chosen.columns if isinstance(chosen, Mixed) else [chosen] * self._container.width
             )
             chosen = Mixed([Bernoulli(), *columns])
-        return chosen.fitted(*whole.steps(weight))
+        return chosen.fitted(*whole.steps(weight), split=False)
 
     @property
     def _entering(self) -> Conditional:

@@ -80,7 +80,8 @@ class GridLSTM(Network):
     A layer's units are the sum of those of its passes and, from the second layer on, of the layer
     below. The first layer sees the earlier values within 3 rows above and 3 columns to each side.
     `PixelOutputs` turn the last layer's units into raw_d. A context (n, C) adds context U to the
-    input of each pass, and context B to the outputs. Channels lie side by side, as columns of their own.
+    input of each pass, and context B to the outputs. Channels lie side by side, as columns of
+    their own.
 
     Parameters
     ----------
@@ -200,8 +201,10 @@ class GridLSTM(Network):
                 if self.n_context:
                     weights[f"U{name}"] = (self.n_context, 4 * H)
                 biases[f"c{name}"] = (4 * H,)
-        weights |= self.outputs.shapes(H, self.n_context)
-        return {**weights, **biases, "b": self.outputs.bias_shape}
+        weights["V"] = (H, self.outputs.width)
+        if self.n_context:
+            weights["B"] = (self.n_context, self.outputs.width)
+        return {**weights, **biases, "b": output_axes(self.output_offsets)}
 
     @property
     def decayed(self) -> tuple[str, ...]:

@@ -256,15 +256,13 @@ class Masked(Network):
         D = self.n_features
         rng = np.random.default_rng([self.seed, member])
         common = np.random.default_rng([self.seed, 0, 1])  # no member's: a last 0 changes nothing
-        order = rng.permutation(D) if self.order_agnostic else np.arange(D)
+        order = self.inputs.permuted(rng) if self.order_agnostic else np.arange(D)
         degrees: list[Array] = []
         for H in self.hidden_layer_sizes:
             # a unit that sees none of the layer before would be a constant
             least = int(degrees[-1].min()) if degrees else 1
             degrees.append(self._layer_degrees(H, least, rng, common))
-        return MaskSet(
-            self.inputs.offsets, self.output_offsets, order, degrees, self.markov_order
-        )
+        return MaskSet(self.inputs.offsets, self.output_offsets, order, degrees, self.markov_order)
 
     def _layer_degrees(
         self, H: int, least: int, rng: np.random.Generator, common: np.random.Generator

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastar._core.offsets import common_width, output_axes, positions
+from fastar._core.offsets import common_width, positions
 from fastar._core.parameters import Array, Params
 from fastar._kernels import _cpu, _recurrent
 from fastar.networks._dense import add_product, transposed_product, weight_gradient
@@ -25,7 +25,6 @@ class PixelOutputs:
     """
 
     def __init__(self, offsets: Array) -> None:
-        self.offsets = offsets
         widths = np.diff(offsets)
         self.width = int(widths.max())
         # of each number of outputs, the most first: the values that have it, and their columns
@@ -33,16 +32,6 @@ class PixelOutputs:
         if common_width(offsets) is None:
             values = [np.flatnonzero(widths == width) for width in np.unique(widths)[::-1]]
             self._groups = [(int(widths[d[0]]), d, positions(offsets, d)) for d in values]
-
-    def shapes(self, n_hidden: int, n_context: int) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of V, and of B where there is a context."""
-        shapes = {"V": (n_hidden, self.width)}
-        return shapes | {"B": (n_context, self.width)} if n_context else shapes
-
-    @property
-    def bias_shape(self) -> tuple[int, ...]:
-        """Shape of b."""
-        return output_axes(self.offsets)
 
     def start(self, params: Params, n: int, context: Array | None) -> Array:
         """Return b + context B (n, sum of P), to which `add` adds the rest."""
@@ -52,16 +41,15 @@ class PixelOutputs:
         if context is not None:
             own = context @ params["B"]
             for width, _, columns in self._groups:
-                part = raw[:, columns].reshape(n, -1, width)
-                part += own[:, None, :width]
+                part = _rows(raw, columns, width)
+                part.reshape(n, -1, width)[...] += own[:, None, :width]
                 self._put(raw, columns, part)
         return raw
 
     def add(self, params: Params, h: Array, raw: Array, n_threads: int) -> None:
         """Add h V to raw (n, sum of P), h (n, D, H)."""
         for width, values, columns in self._groups:
-            part = raw[:, columns].reshape(-1, width)
-            units = h[:, values].reshape(len(part), -1)
+            part, units = _rows(raw, columns, width), _rows(h, values, h.shape[2])
             add_product(units, self._weights(params, width), part, n_threads)
             self._put(raw, columns, part)
 
@@ -78,8 +66,7 @@ class PixelOutputs:
         np.sum(graw, axis=0, out=grads["b"].reshape(-1))
         n, gh, by_own = len(graw), np.empty_like(h), np.zeros((len(graw), self.width), h.dtype)
         for place, (width, values, columns) in enumerate(self._groups):
-            g = np.ascontiguousarray(graw[:, columns]).reshape(-1, width)
-            units = h[:, values].reshape(len(g), -1)
+            g, units = _rows(graw, columns, width), _rows(h, values, h.shape[2])
             # the first group has all columns
             gV = grads["V"] if place == 0 else np.empty_like(grads["V"][:, :width])
             _recurrent.outer(units, g, gV, n_threads)
@@ -100,3 +87,8 @@ class PixelOutputs:
         """Write a part of raw, unless it is a view on all of it."""
         if len(self._groups) > 1:
             raw[:, columns] = part.reshape(len(raw), -1)
+
+
+def _rows(array: Array, places: Any, width: int) -> Array:
+    """Return these places of the second axis as rows of a matrix; a view where they are all."""
+    return np.ascontiguousarray(array[:, places]).reshape(-1, width)

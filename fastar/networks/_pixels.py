@@ -56,8 +56,8 @@ class PixelRecurrent(RecurrentNetwork):
 
     ``h_d = cell(e_d, h_{d-1})``, which `PixelOutputs` turn into raw_d, with e_d the value before
     x_d in its channel, the one above it, the channels before it of the same pixel, and the row,
-    column and channel of x_d itself; h_1 = 0. A context (n, C) adds context U to what enters the cells, and
-    context B to the outputs.
+    column and channel of x_d itself; h_1 = 0. A context (n, C) adds context U to what enters the
+    cells, and context B to the outputs.
 
     Parameters
     ----------
@@ -125,14 +125,14 @@ class PixelRecurrent(RecurrentNetwork):
 
     def _entering_inputs(self) -> Inputs:
         """Return how it enters: values as values do, numbers of rows and columns one-hot."""
-        is_value = (self.source > CONSTANT).any(axis=0)
+        is_value = self.source.max(axis=0) > CONSTANT
         kinds = np.unique(self.inputs.input_flags)
         if len(kinds) > 1:
             raise ValueError("the values of an image must enter a recurrence all in one way")
         input_flags = np.where(is_value, kinds[0], np.uint8(ONE_HOT)).astype(np.uint8)
         # values share their weights, and come before the numbers of row, column and channel
         rows = np.full(len(is_value), np.diff(self.inputs.offsets).max())
-        rows[~is_value] = self.image_shape[: np.sum(~is_value)]
+        rows[~is_value] = self.image_shape[: int(np.sum(~is_value))]
         return Inputs(offsets_of(rows), input_flags)
 
     def _steps(self, codes: Array) -> Steps:
@@ -192,7 +192,7 @@ class PixelRecurrent(RecurrentNetwork):
         return raw, None if rng is None else cache
 
     def _by_image(self, h: Array, n: int) -> Array:
-        """Return rows (D n, H), of the first value of all images first, image by image (n, D, H)."""
+        """Return rows (D n, H), the first value of all images first, as (n, D, H)."""
         return np.ascontiguousarray(h.reshape(self.n_features, n, -1).swapaxes(0, 1))
 
     def backward(

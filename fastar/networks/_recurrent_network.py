@@ -165,9 +165,9 @@ class SequenceNetwork(RecurrentNetwork):
         context: Array | None,
         n_threads: int,
     ) -> tuple[Array, Any]:
-        """Return raw (N, sum of P) of units h (N, H) before codes (N, F), and what `backward` needs.
+        """Return raw (N, sum of P) of units h (N, H), and what `backward` needs.
 
-        sequence (N,): which each step belongs to.
+        codes (N, F): of the steps that follow h. sequence (N,): which each step belongs to.
         """
 
     def forward(

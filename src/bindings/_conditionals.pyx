@@ -10,7 +10,8 @@ from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from conditionals cimport (
-    conditional_spec, draw_function, draw_name, draw_of, draw_spec, feature_spec, walked_rows, weigh_function,
+    conditional_spec, draw_function, draw_name, draw_of, draw_spec, earlier_codes, feature_spec, walked_rows,
+    weigh_function,
 )
 
 import numpy as np
@@ -40,7 +41,8 @@ MAX_COMPONENTS = FASTAR_COMPONENTS
 # What a walk does with a code; OBSERVED is 0.
 OBSERVED, SAMPLED, WEIGHTED = FASTAR_OBSERVED, FASTAR_SAMPLED, FASTAR_WEIGHTED
 FEATURE = np.dtype([("kind", np.int32), ("count", np.int32), ("unit", np.float64), ("floor", np.float64),
-                    ("low", np.float64), ("high", np.float64)])
+                    ("low", np.float64), ("high", np.float64), ("parent", np.int32), ("applies", np.int32),
+                    ("last", np.int32), ("last_count", np.int32)])
 
 
 cdef void free_draw(object capsule) noexcept:
@@ -55,7 +57,8 @@ cdef class Kernel:
     ----------
     features : array (D,) of FEATURE
         What each feature's density is: its place in KINDS, the count of its levels or components, the
-        unit of its codes and the floor of its variance or scale.
+        unit of its codes and the floor of its variance or scale; which feature decides on it, and how
+        (src/kernels/conditionals.h).
     n_noise : int
         Numbers that one draw uses up.
     may_miss : bool
@@ -84,6 +87,11 @@ cdef class Kernel:
         if (features["count"][is_counted] < 1).any() or (features["count"][is_mixture] > MAX_COMPONENTS).any():
             raise ValueError("features must have a level or component each, and mixtures at most "
                              f"{MAX_COMPONENTS} components")
+        parent = features["parent"]
+        if ((parent < 0) | (parent > np.arange(len(features)))).any() or (features["last_count"] < 0).any() or (
+            (parent > 0) & (features["last_count"] > features["count"])
+        ).any():
+            raise ValueError("the parents of features must come before them, and leave no more levels than count")
         count = np.where(is_counted, features["count"].astype(np.int64), 1)
         widths = np.array(OUTPUTS)[features["kind"]] * count
         self.output_offsets = np.concatenate([[0], np.cumsum(widths)]).astype(np.int64)
@@ -187,11 +195,14 @@ def choose(draw, int64_t d, floating[:, ::1] raw, const floating[:, ::1] noise, 
     cdef draw_spec how = draw_of(draw, floating is double)
     if how.n_noise != m:
         raise ValueError("noise does not fit the draw")
+    if how.spec.features[d].parent > 0:
+        raise ValueError("a feature on which another one decides cannot be drawn alone")
     with nogil:
         if flags != NULL:
             how.weigh(n, 1, 0, d, how.spec, &raw[0, 0], P,
                       walked_rows(0, &noise[0, 0], flags, &codes[0], &weight[0]))
-        how.function(n, d, how.spec, &raw[0, 0], P, &noise[0, 0], m, &drawn[0])
+        how.function(n, d, how.spec, &raw[0, 0], P, &noise[0, 0], m, earlier_codes(NULL, 0, 0),
+                     &drawn[0])
     for r in range(n):
         if flags == NULL or flags[r] == FASTAR_SAMPLED:
             codes[r] = drawn[r]

@@ -7,6 +7,10 @@ cdef extern from "conditionals.h" nogil:
     ctypedef struct feature_spec:
         int32_t kind, count
         double unit, floor, low, high
+        int32_t parent, applies, last, last_count
+    ctypedef struct earlier_codes:
+        const void* x
+        int64_t row, feature
     ctypedef struct conditional_spec:
         const feature_spec* features
         const int64_t* outputs
@@ -21,7 +25,7 @@ cdef extern from "conditionals.h" nogil:
         void* codes
         double* weight
     ctypedef void (*draw_function)(int64_t, int64_t, conditional_spec, void*, int64_t, const void*, int64_t,
-                                   void*) noexcept nogil
+                                   earlier_codes, void*) noexcept nogil
     ctypedef void (*weigh_function)(int64_t, int64_t, int64_t, int64_t, conditional_spec, const void*, int64_t,
                                     walked_rows) noexcept nogil
     ctypedef struct draw_spec:

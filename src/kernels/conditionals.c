@@ -85,14 +85,23 @@ static void gradient(int64_t n, int64_t D, conditional_spec spec, const real *ra
     rows(1, n, D, spec, raw, codes, scale, logp, total, graw);
 }
 
+/* NaN for the codes (n,) of a feature in the rows in which its parent says that it does not apply. */
+static void clear_inapplicable(int64_t n, const feature_spec *f, earlier_codes earlier, real *codes) {
+    for (int64_t r = 0; r < n; r++) {
+        const real parent = earlier.x[r * earlier.row - f->parent * earlier.feature];
+        if (f->applies < 0 ? !(parent >= 0) : parent != (real)f->applies)
+            codes[r] = (real)NAN;
+    }
+}
+
 /* raw (n, raw_stride), noise (n, noise_stride) -> codes (n,) of feature d. raw is overwritten. */
 static void draw(int64_t n, int64_t d, conditional_spec spec, real *raw, int64_t raw_stride, const real *noise,
-                 int64_t noise_stride, real *codes) {
+                 int64_t noise_stride, earlier_codes earlier, real *codes) {
     const feature_spec *f = spec.features + d;
     switch (f->kind) {
     case FASTAR_BERNOULLI: bernoulli_draw(n, f, spec.temperature, raw, raw_stride, noise, noise_stride, codes); break;
     case FASTAR_CATEGORICAL:
-        categorical_draw(n, f, spec.temperature, raw, raw_stride, noise, noise_stride, codes);
+        categorical_draw(n, f, spec.temperature, raw, raw_stride, noise, noise_stride, earlier, codes);
         break;
     case FASTAR_GAUSSIAN:
         single_draw(FASTAR_GAUSSIAN, n, f, spec.temperature, raw, raw_stride, noise, noise_stride, codes);
@@ -116,12 +125,15 @@ static void draw(int64_t n, int64_t d, conditional_spec spec, real *raw, int64_t
         count_draw(FASTAR_NEGATIVE_BINOMIAL, n, f, spec.temperature, raw, raw_stride, noise, noise_stride, codes);
         break;
     }
+    if (f->parent)
+        clear_inapplicable(n, f, earlier, codes);
 }
 
 /* raw (n, raw_stride), bounds (n, bounds_stride), two each -> codes (n,) of feature d. */
 static void mode(int64_t n, int64_t d, conditional_spec spec, real *raw, int64_t raw_stride, const real *bounds,
-                 int64_t bounds_stride, real *codes) {
+                 int64_t bounds_stride, earlier_codes earlier, real *codes) {
     const feature_spec *f = spec.features + d;
+    (void)earlier; /* the bounds are those of a value that is there */
     switch (f->kind) {
     case FASTAR_BERNOULLI: bernoulli_mode(n, raw, raw_stride, bounds, bounds_stride, codes); break;
     case FASTAR_CATEGORICAL: categorical_mode(n, f, raw, raw_stride, bounds, bounds_stride, codes); break;

@@ -30,14 +30,25 @@ typedef struct {
     double floor;     /* smallest variance (Gaussian) or scale (Laplace, logistic) */
     double low, high; /* codes of the lowest and the highest ordinal level; log mass of what is no level, and of those
                          that are (categorical) */
+    /* A feature that another one of its column decides on; where it does not apply, its code is NaN. */
+    int32_t parent;           /* how many features back that one lies; 0: none does */
+    int32_t applies;          /* this one applies where the parent's code is so; -1: where it is a level */
+    int32_t last, last_count; /* levels (categorical) where the parent's code is `last` */
 } feature_spec;
+
+/* Codes of a walk: feature d's of row r is x[r * row], that of the feature j before it x[r * row - j * feature]. NULL
+ * where no feature has a parent. */
+typedef struct {
+    const real *x;
+    int64_t row, feature;
+} earlier_codes;
 
 /* What a walk from feature to feature does with a code: keeps it, draws it, or keeps it and weighs it. */
 enum { FASTAR_OBSERVED, FASTAR_SAMPLED, FASTAR_WEIGHTED };
 
 typedef struct {
     const feature_spec *features; /* (D,) */
-    const int64_t *outputs;       /* (D + 1,) feature d's outputs are outputs[d] .. outputs[d + 1] - 1 of a row of raw */
+    const int64_t *outputs; /* (D + 1,) feature d's outputs are outputs[d] .. outputs[d + 1] - 1 of a row of raw */
     int64_t n_stretches;
     const int32_t *stretches; /* (n_stretches + 1,) first features of stretches of one kind and width, and D */
     int may_miss;             /* codes may be NaN: they have no density, log p = 0 */
@@ -47,7 +58,7 @@ typedef struct {
 /* One value for each of n rows of feature d. Row r's outputs are raw[r * raw_stride ..], which may be
  * overwritten, and its noise is noise[r * noise_stride ..]. */
 typedef void (*draw_function)(int64_t n, int64_t d, conditional_spec spec, real *raw, int64_t raw_stride,
-                              const real *noise, int64_t noise_stride, real *codes);
+                              const real *noise, int64_t noise_stride, earlier_codes earlier, real *codes);
 /* The rows of a walk, (n, D, ..) or (n,). */
 typedef struct {
     int64_t first;       /* the number of the first one */

@@ -170,7 +170,7 @@ static void choose(int64_t n, int64_t d, const WALK *w, DRAW draw, WALKED rows, 
         product(n, H, least(PANEL, P - p), u, H, w->V + p * H, NULL, 1, raw + p, P);
     if (rows.held)
         draw.weigh(n, D, d, d, draw.spec, raw, P, rows);
-    draw.function(n, d, draw.spec, raw, P, rows.noise + d * draw.n_noise, D * draw.n_noise, drawn);
+    draw.function(n, d, draw.spec, raw, P, rows.noise + d * draw.n_noise, D * draw.n_noise, (earlier_codes){0}, drawn);
     for (int64_t r = 0; r < n; r++)
         if (!rows.held || rows.held[r * D + d] == FASTAR_SAMPLED)
             rows.codes[r * D + d] = drawn[r];

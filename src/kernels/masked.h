@@ -54,9 +54,9 @@ typedef struct {
 } sampled_weights;
 
 typedef struct {
-    int64_t D, n_layers;    /* n_layers hidden ones */
-    const int64_t *outputs; /* (D + 1,) where the outputs of the k-th feature begin */
-    const int64_t *begin;   /* (blocks + 1,) first feature of each block, and D */
+    int64_t D, n_layers;                           /* n_layers hidden ones */
+    const int64_t *outputs;                        /* (D + 1,) where the outputs of the k-th feature begin */
+    const int64_t *begin;                          /* (blocks + 1,) first feature of each block, and D */
     int64_t block, block_outputs, feature_outputs; /* most features and outputs of a block, most outputs of a feature */
     int activation;
     input_spec inputs;

@@ -137,6 +137,7 @@ static void choose(const walk_state *s, DRAW draw, int64_t d) {
     const WALKED *of = &s->of;
     const int64_t width = w->outputs[d + 1] - w->outputs[d];
     real *raw = s->out + (w->outputs[d] - w->outputs[s->d0]) * ROWS, *x = s->x + d * ROWS;
+    const earlier_codes earlier = {x, 1, ROWS};
     if (width > 1) {
         turn_outputs(s->n, width, raw, s->raw);
         raw = s->raw;
@@ -144,10 +145,10 @@ static void choose(const walk_state *s, DRAW draw, int64_t d) {
     if (of->held)
         draw.weigh(s->n, w->D, d, w->feature[d], draw.spec, raw, width, *of);
     if (draw.n_noise == 1)
-        draw.function(s->n, w->feature[d], draw.spec, raw, width, s->noise + (d - s->d0) * ROWS, 1, x);
+        draw.function(s->n, w->feature[d], draw.spec, raw, width, s->noise + (d - s->d0) * ROWS, 1, earlier, x);
     else
         draw.function(s->n, w->feature[d], draw.spec, raw, width, of->noise + d * draw.n_noise, w->D * draw.n_noise,
-                      x);
+                      earlier, x);
     if (of->held)
         for (int64_t r = 0; r < s->n; r++)
             if (of->held[r * w->D + d] != FASTAR_SAMPLED)

@@ -168,7 +168,8 @@ static void choose(const layer *l, int64_t n, int64_t d, DRAW draw, ROWS rows, c
             raw[r * raw_stride + p] += shift[r * l->z.outputs[D] + first + p];
     if (rows.held)
         draw.weigh(n, D, d, d, draw.spec, raw, raw_stride, rows);
-    draw.function(n, d, draw.spec, raw, raw_stride, rows.noise + d * draw.n_noise, D * draw.n_noise, drawn);
+    draw.function(n, d, draw.spec, raw, raw_stride, rows.noise + d * draw.n_noise, D * draw.n_noise,
+                  (earlier_codes){rows.codes + d, D, 1}, drawn);
     for (int64_t r = 0; r < n; r++)
         if (!rows.held || rows.held[r * D + d] == FASTAR_SAMPLED)
             rows.codes[r * D + d] = drawn[r];

@@ -1,13 +1,20 @@
 /* Categorical: raw are the logits of the levels; log p = high + z_x - log sum exp z. What is no level has log p = low,
- * whatever raw is: exp(high) is the mass of all levels, exp(low) that of all else. */
+ * whatever raw is: exp(high) is the mass of all levels, exp(low) that of all else. With a parent, its code says how many
+ * levels there are. */
 #ifndef FASTAR_CONDITIONALS_CATEGORICAL_H
 #define FASTAR_CONDITIONALS_CATEGORICAL_H
 
 #include "common.h"
 
-INLINE void categorical_feature(int with_gradient, const feature_spec *f, int64_t P, const real *z, real code,
+/* parent: the parent's code, if there is one. */
+INLINE int64_t levels_of(const feature_spec *f, const real *parent) {
+    return f->parent && *parent == (real)f->last ? f->last_count : f->count;
+}
+
+INLINE void categorical_feature(int with_gradient, const feature_spec *f, int64_t P, const real *z, const real *x_d,
                                 real scale, real *logp, real *g) {
-    const int64_t K = f->count;
+    const real code = *x_d;
+    const int64_t K = levels_of(f, x_d - f->parent);
     if (!(code >= 0 && code < (real)K)) {
         *logp = (real)f->low;
         if (with_gradient)
@@ -30,20 +37,23 @@ INLINE void categorical_feature(int with_gradient, const feature_spec *f, int64_
         for (int64_t k = 0; k < K; k++)
             g[k] *= -scale / total;
         g[x] += scale;
+        memset(g + K, 0, (P - K) * sizeof(real));
     }
 }
 
 INLINE void categorical_row(int with_gradient, int64_t count, int64_t P, const feature_spec *f, const real *raw,
                             const real *codes, real scale, real *logp, real *graw) {
     for (int64_t d = 0; d < count; d++)
-        categorical_feature(with_gradient, f + d, P, raw + d * P, codes[d], scale, logp + d,
+        categorical_feature(with_gradient, f + d, P, raw + d * P, codes + d, scale, logp + d,
                             with_gradient ? graw + d * P : NULL);
 }
 
 static void categorical_draw(int64_t n, const feature_spec *f, double temperature, real *raw, int64_t raw_stride,
-                             const real *noise, int64_t noise_stride, real *codes) {
-    for (int64_t r = 0; r < n; r++)
-        codes[r] = (real)draw_level(f->count, raw + r * raw_stride, temperature, noise[r * noise_stride]);
+                             const real *noise, int64_t noise_stride, earlier_codes earlier, real *codes) {
+    for (int64_t r = 0; r < n; r++) {
+        const real *parent = f->parent ? earlier.x + r * earlier.row - f->parent * earlier.feature : NULL;
+        codes[r] = (real)draw_level(levels_of(f, parent), raw + r * raw_stride, temperature, noise[r * noise_stride]);
+    }
 }
 
 /* A level whatever the bounds are. */
