@@ -69,8 +69,8 @@ class Padded:
         ends = np.cumsum(self.widths)
         place = np.arange(self.n_used) - np.repeat(ends - self.widths, self.widths)
         place[ends[self.may_miss] - 1] = self.width - 1
-        first: Array = np.repeat(np.arange(len(self.widths)) * self.width, self.widths)
-        return first + place
+        places: Array = place + np.repeat(np.arange(len(self.widths)) * self.width, self.widths)
+        return places
 
 
 _WHOLE = Padded(np.ones(1, np.int64), np.zeros(1, bool), 1)

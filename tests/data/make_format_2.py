@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(HERE.parent))
 
 import recorded
 from make_format_1 import (
@@ -49,7 +51,7 @@ from fastar import (
     conditionals,
 )
 
-FOLDER = Path(__file__).resolve().parent / "format_2"
+FOLDER = HERE / "format_2"
 
 
 def table(n=30):
