@@ -2,6 +2,7 @@
 
 from importlib.metadata import version
 
+from fastar._core.versions import show_versions
 from fastar.models import (
     FVSBN,
     MADE,
@@ -33,6 +34,7 @@ __all__ = [
     "SequenceLabeller",
     "__version__",
     "load",
+    "show_versions",
 ]
 
 __version__ = version("fastar-density")

@@ -8,6 +8,8 @@ import ast
 import functools
 import json
 import os
+import platform
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +30,7 @@ STUBS = sorted(Path(_kernels.__file__).parent.glob("_*.pyi"))
 # or, in test_golden.py and test_formats.py, is kept for the baseline instruction set alone.
 UNMARKED = {
     "test_classification.py",
+    "test_command_line.py",
     "test_containers.py",
     "test_design.py",
     "test_detection.py",
@@ -167,6 +170,16 @@ def test_every_compiled_function_is_called_on_every_instruction_set(report):
 def test_fastar_isa_forces_an_instruction_set():
     code = "from fastar._kernels import _cpu; print(_cpu.isa_name)"
     assert run_python(code, FASTAR_ISA="baseline").strip() == "baseline"
+
+
+def test_the_instruction_set_is_the_best_that_the_system_lists():
+    if platform.machine() != "x86_64" or not Path("/proc/cpuinfo").exists():
+        pytest.skip("no list of flags of x86-64")
+    flags = set(re.search(r"flags\s*:(.*)", Path("/proc/cpuinfo").read_text())[1].split())
+    needs = {"avx512": {"avx512f", "avx512dq", "avx512vl", "avx512bw"}, "avx2": {"avx2", "fma"}}
+    best = next((name for name, needed in needs.items() if needed <= flags), "baseline")
+    code = "from fastar._kernels import _cpu; print(_cpu.isa_name)"
+    assert run_python(code, FASTAR_ISA="").strip() == best
 
 
 def test_an_unknown_fastar_isa_is_refused_with_the_choices():

@@ -26,6 +26,7 @@ FLOORS = [
     {"callbacks"},
     {"models"},
     {"tools", "demo"},
+    {"cli"},
     {"fastar"},  # the package's own __init__
 ]
 

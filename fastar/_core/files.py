@@ -9,9 +9,9 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, BinaryIO
 
 import numpy as np
 from safetensors import SafetensorError
@@ -42,10 +42,7 @@ def _digest(header: str, arrays: dict[str, Array]) -> str:
 
 
 def write_arrays(path: str, kind: str, header: dict[str, Any], arrays: dict[str, Array]) -> None:
-    """Write a file beside `path` and rename it, so that a crash leaves the old one or none.
-
-    A symbolic link stays one: what it leads to is written.
-    """
+    """Write a file whole, so that a crash leaves the old one or none."""
     text = json.dumps(header, default=np.generic.item)  # of NumPy's numbers Python's
     if _depth(text) > MOST_NESTED:
         raise ValueError(
@@ -58,13 +55,23 @@ def write_arrays(path: str, kind: str, header: dict[str, Any], arrays: dict[str,
         "sha256": _digest(text, arrays),
     }
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    with whole_file(path) as file:
+        file.write(save(arrays, metadata))
+
+
+@contextmanager
+def whole_file(path: str) -> Iterator[BinaryIO]:
+    """Open a file beside `path` to write, and rename it in the end: no half a file is seen.
+
+    A symbolic link stays one: what it leads to is written.
+    """
     target = os.path.realpath(path)
     temporary = f"{target}.{secrets.token_hex(4)}.tmp"
     try:
         _remove_remains(target)
         # not by tempfile: the user's umask decides who may read a model
         with open(temporary, "xb") as file:
-            file.write(save(arrays, metadata))
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)

@@ -51,6 +51,8 @@ def effective_n_threads(n_jobs: int | None) -> int:
         )
     if _forked:
         return 1
+    if n_jobs is not None and 0 < n_jobs <= MAX_THREADS:
+        return n_jobs  # to ask for the cores takes as long as scoring a few rows
     cores = _allowed()
     if n_jobs is None:
         return cores

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from sklearn.frozen import FrozenEstimator
 
+from fastar._core.limits import MOST_LAYERS, MOST_UNITS, check_memory
 from fastar._core.parameters import Array
 
 
@@ -92,10 +93,16 @@ def check_weight(sample_weight: Any, n: int) -> Array:
     return weight
 
 
-def check_count(name: str, value: Any) -> int:
-    """Return an argument that must be an int of at least 1."""
+def check_count(name: str, value: Any, *, most: int | None = None, numbers: int = 0) -> int:
+    """Return an argument that must be an int of at least 1, and at most `most`.
+
+    numbers: how many of them, in float64, the call needs at once for each.
+    """
     if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < 1:
         raise ValueError(f"{name} must be an int of at least 1. Got {value!r} instead.")
+    if most is not None and value > most:
+        raise ValueError(f"{name} must be an int of at most {most}. Got {value!r} instead.")
+    check_memory(name, value, int(value) * numbers * 8)
     return int(value)
 
 
@@ -130,6 +137,11 @@ def check_layer_sizes(sizes: Any) -> tuple[int, ...]:
         raise ValueError(
             "hidden_layer_sizes must be at least one layer, each of an int of at least 1 unit "
             f"(FVSBN is the model without hidden layers). Got {sizes!r} instead."
+        )
+    if len(given) > MOST_LAYERS or max(given) > MOST_UNITS:
+        raise ValueError(
+            f"hidden_layer_sizes must be at most {MOST_LAYERS} layers of at most {MOST_UNITS} "
+            f"units each. Got {len(given)} layers of up to {max(given)} units instead."
         )
     return tuple(int(each) for each in given)
 

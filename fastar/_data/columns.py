@@ -309,15 +309,26 @@ def column_type(series: Any) -> str | None:
     return None
 
 
+def n_missing(series: Any) -> int:
+    """Return how many values are missing, as the series' library says."""
+    native = series.to_native()
+    if not is_pandas(series):
+        return int(series.null_count())
+    if isinstance(native.dtype, np.dtype) and native.dtype.kind in "biu":
+        return 0
+    # of the array: a series of bools takes longer to make than a few hundred values to look at
+    return int(native.array.isna().sum())
+
+
 def _is_empty(series: Any) -> bool:
     """Return whether every value is missing."""
-    if series.null_count() == len(series):
+    if n_missing(series) == len(series):
         return True
     return bool(series.dtype.is_float() and np.isnan(_numbers(series)).all())
 
 
 def has_missing(series: Any) -> bool:
-    if series.null_count():
+    if n_missing(series):
         return True
     return bool(series.dtype.is_float() and np.isnan(_numbers(series)).any())
 
@@ -346,7 +357,7 @@ def _numbers(series: Any, offset: int = 0) -> Array:
         return np.where(missing, np.nan, values) if missing.any() else values
     if offset:
         return _numbers(series).astype(np.float64) - offset
-    if not series.null_count() or isinstance(native.dtype, np.dtype):
+    if isinstance(native.dtype, np.dtype) or not n_missing(series):
         values = series.to_numpy()
         return values.astype(bool) if values.dtype == object else values
     small = (nw.Boolean, nw.Int8, nw.UInt8, nw.Int16, nw.UInt16, nw.Float32)

@@ -26,7 +26,14 @@ from fastar._core.schema import (
     inside,
     require,
 )
-from fastar._data.columns import MANY_LEVELS, Columns, category_codes, column_type, has_missing
+from fastar._data.columns import (
+    MANY_LEVELS,
+    Columns,
+    category_codes,
+    column_type,
+    has_missing,
+    n_missing,
+)
 from fastar._data.frame_types import (
     COLUMN_RULE,
     SHOWN,
@@ -381,7 +388,7 @@ def _exact_integers(series: Any) -> tuple[str, tuple[int, ...], int]:
     Those that float64 does not hold have an offset, or, where they lie too far apart for one,
     become categories if they are few.
     """
-    if series.null_count() == len(series):
+    if n_missing(series) == len(series):
         return "integer", (), 0
     low, high = int(series.min()), int(series.max())
     if max(abs(low), abs(high)) <= LARGEST_EXACT:

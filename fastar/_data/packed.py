@@ -10,6 +10,12 @@ from fastar._core.lazy import lazy
 from fastar._core.parameters import Array
 
 
+def _places(counts: Array) -> Array:
+    """Return 0 .. count - 1 of each time, one time after the other."""
+    first = np.cumsum(counts) - counts
+    return np.arange(counts.sum()) - np.repeat(first, counts)
+
+
 @dataclass(frozen=True)
 class Steps:
     """The steps of sequences, the first of all of them, then the second, and so on.
@@ -38,7 +44,7 @@ class Steps:
         order = np.argsort(-lengths, kind="stable")
         starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])[order]
         counts = np.searchsorted(-lengths[order], -np.arange(lengths.max(initial=0)), side="left")
-        rows = np.concatenate([np.arange(m) for m in counts]) if len(counts) else np.empty(0, int)
+        rows = _places(counts)
         time = np.repeat(np.arange(len(counts)), counts)
         return cls(np.ascontiguousarray(codes[starts[rows] + time]), counts, order[rows])
 
@@ -56,8 +62,8 @@ class Steps:
         """Where the step before stands, for every step but first ones."""
         if self.counts[0] == self.counts[-1]:
             return slice(0, len(self.codes) - len(self))
-        parts = [self.first[t] + np.arange(m) for t, m in enumerate(self.counts[1:])]
-        return np.concatenate(parts)
+        continuing = self.counts[1:]
+        return np.repeat(self.first[:-2], continuing) + _places(continuing)
 
     @lazy
     def entering(self) -> Array:

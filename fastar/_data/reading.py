@@ -55,8 +55,9 @@ def read(
     if is_frame and (reset or isinstance(known, Schema)):
         schema = Schema.of(X, name) if reset else known
         assert isinstance(schema, Schema)
-        _check_feature_names(estimator, X, reset=reset)
-        _check_n_features(estimator, X, reset=reset)
+        if reset or list(X.columns) != schema.names:  # scikit-learn takes its time
+            _check_feature_names(estimator, X, reset=reset)
+            _check_n_features(estimator, X, reset=reset)
         estimator._container = schema
         return _narrowest(X, schema.read(X, name))
     if isinstance(known, Schema) and any(each.type == "category" for each in known.columns):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastar._core.integers import Offsets, subtract
+from fastar._core.limits import MOST_STEPS
 from fastar._core.parameters import Array
 from fastar._core.schema import FLAG, Maybe, Record, Whole, require
 from fastar._core.validation import unmask
@@ -17,9 +18,6 @@ from fastar._data.table import Table
 
 _BLOCK_STEPS = 1 << 15
 """Steps of one block of scoring, unless a sequence is longer."""
-
-MOST_STEPS = 1 << 31
-"""Steps of a sequence, and values of a step, that a file may speak of."""
 
 
 class Sequences:

@@ -101,6 +101,34 @@ class Composition:
         """Return the terms of each column, in model order, from those of its features (n, D)."""
         return logp
 
+    def raw(self, weights: Any, codes: Any, n_threads: int, context: Array | None = None) -> Array:
+        """Return the raw outputs (n, sum of P). weights: prepared by the network."""
+        raw, _ = self.network.forward(weights, codes, n_threads, context=context)
+        return raw
+
+    def gradient(
+        self,
+        weights: Any,
+        codes: Any,
+        share: Array,
+        grads: Params,
+        n_threads: int,
+        context: Array | None,
+        rng: np.random.Generator,
+    ) -> float:
+        """Return the sum of share (n,) times log p(x); `grads` gets its gradient over -n.
+
+        Of a network of all orders, of its estimate of log p(x).
+        """
+        network = self.network
+        raw, cache = network.forward(weights, codes, n_threads, context=context, rng=rng)
+        codes, factor = network.loss_targets(cache, codes)
+        share = share if factor is None else share * factor
+        scale = (share / -len(share)).astype(self.dtype)
+        logp, graw = self.conditional.gradient(raw, codes, scale, n_threads)
+        network.backward(weights, cache, graw, grads, n_threads)
+        return float((share * logp).sum())
+
     def to_columns(self, block: Array) -> Array:
         """Return a block in model order (n, C, ...) in the order of the columns."""
         if np.array_equal(self.order, np.arange(len(self.order))):

@@ -60,7 +60,7 @@ def state_after(
     if context is not None and len(lengths) < n:
         codes, lengths = np.tile(codes, (n, 1)), np.tile(lengths, n)
     steps, start = Steps.of(codes, lengths), network.start(len(lengths))
-    _, state = network.unroll(params, steps, start, n_threads, context)
+    state = network.state_before_last(params, steps, start, n_threads, context)
     times = n // len(lengths)
     return [(np.repeat(h, times, axis=0), np.repeat(s, times, axis=0)) for h, s in state]
 

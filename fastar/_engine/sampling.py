@@ -131,7 +131,9 @@ def posterior_over_members(
         if leading.any():
             table = Table(np.broadcast_to(evidence, held.shape), model.order, context=context)
             for where, logp, _ in log_probs(model, table, n_threads, member):
-                joint[member, where] += np.where(leading[where], model.by_column(logp), 0).sum(axis=1)
+                joint[member, where] += np.where(leading[where], model.by_column(logp), 0).sum(
+                    axis=1
+                )
     total = np.logaddexp.reduce(joint, axis=0)
     # evidence that is impossible for all members does not tell them apart
     possible = np.isfinite(total)

@@ -139,7 +139,7 @@ def _descriptions(model: Composition, table: Examples, n_threads: int) -> Iterat
         return
     weights = model.network.materialise_weights(model.params, n_threads)
     for _, codes, context in _coded_blocks(model, table):
-        raw, _ = model.network.forward(weights, codes, n_threads, context=context)
+        raw = model.raw(weights, codes, n_threads, context)
         yield conditional.distribution_params(raw, codes)
 
 

@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from fastar._core.parameters import Array
+from fastar._core.parameters import Array, Params
 from fastar._data.labels import LabelledBlock, LabelledTable
 from fastar._data.packed import Steps
 from fastar._data.sequences import Block, SequenceTable
 from fastar._engine.model import Composition
 from fastar.conditionals import Bernoulli, Conditional
 from fastar.networks._recurrent_network import SequenceNetwork
+
+_PART_STEPS = 1 << 15
+"""Steps that pass together in training, unless those between two cuts are more."""
+
+
+_BLOCK_STEPS = 1 << 13
+"""Steps of a block of streams or samples, between which Ctrl-C is looked for."""
+
+
+def times_of_blocks(n: int, T: int) -> Iterator[tuple[int, int]]:
+    """Yield (begin, end) of the times that n sequences of T steps take together."""
+    times = max(1, _BLOCK_STEPS // n)
+    for begin in range(0, T, times):
+        yield begin, min(begin + times, T)
+
+
+def rows_of_blocks(n: int, T: int) -> Iterator[slice]:
+    """Yield those of n sequences that take T steps together."""
+    rows = max(1, _BLOCK_STEPS // T)
+    for begin in range(0, n, rows):
+        yield slice(begin, begin + rows)
 
 
 def by_sequence(said: Any, lengths: Array, is_array: bool) -> Any:
@@ -134,6 +155,63 @@ class SequenceModel(Composition):
         ]
         logp, total = (np.concatenate(each) for each in zip(*parts, strict=True))
         return logp, codes.sums(total)
+
+    def raw(self, weights: Any, codes: Any, n_threads: int, context: Array | None = None) -> Array:
+        """Return the raw outputs (N, F, P) of all `Steps`."""
+        parts = self.network.bptt_segments(weights, codes, n_threads, context)
+        return np.concatenate([raw for _, raw in parts])
+
+    def gradient(
+        self,
+        weights: Any,
+        codes: Any,
+        share: Array,
+        grads: Params,
+        n_threads: int,
+        context: Array | None,
+        rng: np.random.Generator,
+    ) -> float:
+        """Return the sum of share (n,) times log p(x); `grads` gets its gradient over -n.
+
+        Where gradients are cut, long sequences pass in parts that end at a cut, so that memory is
+        bounded by `bptt`.
+        """
+        parts = self._parts(codes)
+        if len(parts) == 1:
+            return super().gradient(weights, codes, share, grads, n_threads, context, rng)
+        network, total = self.network, 0.0
+        scale = (share / -len(share)).astype(self.dtype)
+        of_part = {name: np.empty_like(each) for name, each in grads.items()}
+        state = network.start(len(codes))
+        for begin, end in parts:
+            # with the step after them: the state before it continues
+            part = codes.between(begin, min(end + 1, len(codes.counts)))
+            raw, cache = network.forward(
+                weights, part, n_threads, context=context, rng=rng, state=state
+            )
+            # the first step's outputs were those of the last one of the part before
+            known = slice(int(part.first[1]) if begin else 0, None)
+            owner = part.sequence[known]
+            logp, own = self.conditional.conditional.gradient(
+                raw[known], part.codes[known], scale[owner], n_threads
+            )
+            graw = np.zeros_like(raw)
+            graw[known] = own
+            state = cache.last()
+            network.backward(weights, cache, graw, of_part if begin else grads, n_threads)
+            if begin:
+                for name, each in grads.items():
+                    each += of_part[name]
+            total += float((share[owner] * logp).sum())
+        return total
+
+    def _parts(self, steps: Steps) -> list[tuple[int, int]]:
+        """Return the times (begin, end) of parts through which gradients do not flow back."""
+        T, bptt = len(steps.counts), self.network.bptt
+        if bptt is None or len(steps.codes) <= _PART_STEPS:
+            return [(0, T)]
+        times = max(1, _PART_STEPS // (len(steps) * bptt)) * bptt
+        return [(begin, min(begin + times, T)) for begin in range(0, max(1, T - 1), times)]
 
 
 class LabelConditional(StepwiseConditional):

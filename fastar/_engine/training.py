@@ -253,19 +253,14 @@ class Training:
 
     def gradient(self, rows: Array) -> float:
         """Fill the gradient of the loss of a batch; return minus the loss times its rows."""
-        model, share = self.model, self._share[rows]
+        model = self.model
         codes = model.codes(self.table.take(rows))
-        network = model.network
-        member = network.training_member(self.progress.step)
-        weights = network.materialise_weights(self._params, self.n_threads, member)
+        member = model.network.training_member(self.progress.step)
+        weights = model.network.materialise_weights(self._params, self.n_threads, member)
         context = self.table.context(rows)
-        raw, cache = network.forward(weights, codes, self.n_threads, context=context, rng=self._rng)
-        codes, factor = network.loss_targets(cache, codes)
-        share = share if factor is None else share * factor
-        scale = (share / -len(rows)).astype(model.dtype)
-        logp, graw = model.conditional.gradient(raw, codes, scale, self.n_threads)
-        network.backward(weights, cache, graw, self._grads, self.n_threads)
-        return float((share * logp).sum())
+        return model.gradient(
+            weights, codes, self._share[rows], self._grads, self.n_threads, context, self._rng
+        )
 
     def _step(self, rows: Array) -> float:
         progress = self.progress

@@ -6,6 +6,7 @@ from numpy.typing import DTypeLike, NDArray
 
 isa: Final[int]
 isa_name: Final[str]
+has_openmp: Final[bool]
 
 def aligned_empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     """Return an uninitialised array that begins on a cache line (64 bytes)."""

@@ -239,12 +239,16 @@ class Categorical(Conditional):
                 f"digits of Categorical must be 'auto', True or False. Got {self.digits!r} instead."
             )
         n_levels = learnt["n_levels"].astype(np.int64)
-        least = MOST_WHOLE if self.digits == "auto" else 3  # two digits of fewer levels save nothing
+        least = (
+            MOST_WHOLE if self.digits == "auto" else 3
+        )  # two digits of fewer levels save nothing
         split = (n_levels > least) & (self.digits is not False)
         if not split.any():
             return learnt
-        mass = np.split(self._level_mass(LevelEncoder(learnt["levels"], offsets_of(n_levels)),
-                                         table, weight), np.cumsum(n_levels)[:-1])
+        mass = np.split(
+            self._level_mass(LevelEncoder(learnt["levels"], offsets_of(n_levels)), table, weight),
+            np.cumsum(n_levels)[:-1],
+        )
         base = np.where(split, [base_of(K) for K in n_levels], 0).astype(np.int32)
         number = [
             numbers_by_frequency(own) if two else np.arange(len(own))

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastar import conditionals, networks, optimizers, schedules
 from fastar._core.estimators import BaseEstimator, DensityMixin
+from fastar._core.limits import memory_bytes
 from fastar._core.parameters import Array, ParamLayout, zeros_aligned
 from fastar._core.random import generator
 from fastar._core.schema import (
@@ -167,6 +168,7 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
             # spawned, so that networks without a random structure leave the stream as it is
             seed = int(rng.spawn(1)[0].integers(2**31))
             self.network_ = self._network(self._sizes(), seed)
+            self._check_size(self.network_)
         elif (asked := self._rebuild_network()) != self.network_:
             raise ValueError(
                 "To go on from a fitted model (warm_start, partial_fit), the parameters of its "
@@ -200,6 +202,28 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
             n_iter_no_change=self.n_iter_no_change,
             n_threads=effective_n_threads(self.n_jobs),
         )
+
+    def _check_size(self, network: Network) -> None:
+        """Raise ValueError if training would need more memory than there is."""
+        n_parameters = ParamLayout(network.shapes, 0).size
+        # the parameters, the best ones, the gradient, what the optimizer keeps, and the result
+        n_bytes = (4 + len(self._solver().slots)) * n_parameters * network.dtype.itemsize
+        most = memory_bytes()
+        if most is None or n_bytes <= most:
+            return
+        widths = np.diff(network.output_offsets)
+        wide = [d for d in np.argsort(-widths, kind="stable")[:3] if widths[d] >= 100]
+        asks = ", ".join(f"{self._feature_name(d)} with {widths[d]} outputs" for d in wide)
+        raise ValueError(
+            f"The model must fit into memory. Its {n_parameters:,} parameters take "
+            f"{n_bytes / 1e9:.3g} GB in training, of {most / 1e9:.3g} GB. "
+            + (f"Most is asked for by {asks}. " if asks else "")
+            + "Give it fewer hidden units, components or levels, or leave columns out."
+        )
+
+    def _feature_name(self, d: int) -> str:
+        """Return how errors call the column of a feature."""
+        return f"feature {d}"
 
     def _rebuild_network(self) -> Network:
         """Return the network that the present parameters ask for, structured as the fitted one."""
@@ -460,6 +484,12 @@ class AutoregressiveDensity(
                     f"column {column if names is None else names[column]!r} instead."
                 )
         return fitted
+
+    def _feature_name(self, d: int) -> str:
+        """Return how errors call the column of a feature."""
+        offsets = self.distribution_.column_offsets
+        column = self.order_[np.searchsorted(offsets, d, side="right") - 1]
+        return f"column {self._labels().column(int(column))}"
 
     @property
     def _splits_columns(self) -> bool:

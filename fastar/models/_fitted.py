@@ -71,6 +71,19 @@ class FittedDensity:
         return model.network.params_in_paper_layout(model.params)
 
     @property
+    def output_offsets_(self) -> Array:
+        """Where the outputs of each feature begin in `b` and `V`, and the end of the last (D + 1,).
+
+        Features are in the order of `order_`; a column of very many levels is two.
+        """
+        return self._model().network.output_offsets
+
+    @property
+    def input_offsets_(self) -> Array:
+        """Where the input weights of each feature begin, in rows, and the end (D + 1,)."""
+        return self._model().network.inputs.offsets
+
+    @property
     def n_parameters_(self) -> int:
         """The number of parameters in use."""
         return self._model().n_parameters
@@ -154,7 +167,7 @@ class FittedDensity:
            Handbook of Nonlinear Filtering, 2011.
         """
         model = self._model()
-        n_particles = check_count("n_particles", n_particles)
+        n_particles = check_count("n_particles", n_particles, numbers=2 * model.n_features)
         _, X, missing, values = self._gapped(X, model)
         encoded = self._encoded(context, len(X))
         rng, n_threads = generator(random_state), effective_n_threads(self.n_jobs)
@@ -266,7 +279,7 @@ class FittedDensity:
             In the container that `fit` was given.
         """
         model = self._model()
-        n_samples = check_count("n_samples", n_samples)
+        n_samples = check_count("n_samples", n_samples, numbers=model.n_features)
         temperature = check_temperature(temperature)
         evidence = self._read_evidence(evidence, n_samples)
         values, held = check_evidence(evidence, n_samples, model)
@@ -319,9 +332,9 @@ class FittedDensity:
            Handbook of Nonlinear Filtering, 2011.
         """
         model = self._model()
-        n_draws = check_count("n_draws", n_draws)
-        n_particles = check_count("n_particles", n_particles)
+        n_particles = check_count("n_particles", n_particles, numbers=2 * model.n_features)
         given, X, missing, values = self._gapped(X, model)
+        n_draws = check_count("n_draws", n_draws, numbers=X.size)
         encoded = self._encoded(context, len(X))
         rng, n_threads = generator(random_state), effective_n_threads(self.n_jobs)
 

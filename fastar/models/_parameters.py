@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 
 from fastar import conditionals, optimizers, schedules
+from fastar._core.limits import MOST_LAYERS, MOST_MEMBERS, MOST_STEPS, MOST_UNITS
 from fastar.conditionals import Conditional
 from fastar.optimizers import Optimizer
 from fastar.schedules import Schedule
@@ -18,6 +19,10 @@ from fastar.schedules import Schedule
 Estimator = TypeVar("Estimator")
 
 COUNT = [Interval(Integral, 1, None, closed="left")]
+UNITS, LAYERS, MEMBERS, STEPS = (
+    [Interval(Integral, 1, most, closed="both")]
+    for most in (MOST_UNITS, MOST_LAYERS, MOST_MEMBERS, MOST_STEPS)
+)
 DISTRIBUTION = [StrOptions({"auto", *conditionals.BY_NAME}), Conditional, list, tuple]
 
 

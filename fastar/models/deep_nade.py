@@ -8,11 +8,12 @@ from typing import Any, Self
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from fastar._core.limits import MOST_MEMBERS
 from fastar._core.validation import check_count, check_layer_sizes
 from fastar.conditionals import Conditional
 from fastar.models._base import AutoregressiveDensity
 from fastar.models._documentation import documented
-from fastar.models._parameters import COUNT, OrderParameter, parameter, parameters
+from fastar.models._parameters import COUNT, MEMBERS, OrderParameter, parameter, parameters
 from fastar.networks import Orderless
 from fastar.networks._orderless import ACTIVATIONS
 
@@ -53,7 +54,8 @@ class DeepNADE(AutoregressiveDensity, OrderParameter):
     ----------
     params_ : dict of arrays, views on `theta_`
         W0 (D, Q, H_1), the last of a feature's Q rows for its being unknown; c0 (H_1,), .., the
-        last W (H_L, D, P); b (D, P). Features in `order_`.
+        last W (H_L, D, P); b (D, P). Features in `order_`. Where features differ in Q or P, one
+        axis of sum Q, or sum P, by `input_offsets_` and `output_offsets_`.
     n_parameters_ : int
     {shared_attributes}
         The held-out rows' entry is an estimate of the mean over all orders.
@@ -75,7 +77,7 @@ class DeepNADE(AutoregressiveDensity, OrderParameter):
 
     hidden_layer_sizes: Any = parameter(default=(500, 500), constraint=["array-like", *COUNT])
     activation: str = parameter(default="relu", constraint=[StrOptions(set(ACTIVATIONS))])
-    n_orders: int = parameter(default=1, constraint=COUNT)
+    n_orders: int = parameter(default=1, constraint=MEMBERS)
 
     def with_orders(self, n_orders: int) -> Self:
         """Return a copy of the fitted model that averages over so many orders.
@@ -91,7 +93,7 @@ class DeepNADE(AutoregressiveDensity, OrderParameter):
         """
         check_is_fitted(self, "theta_")
         new = copy.copy(self)
-        new.n_orders = check_count("n_orders", n_orders)
+        new.n_orders = check_count("n_orders", n_orders, most=MOST_MEMBERS)
         new.network_ = new._rebuild_network()
         return new
 

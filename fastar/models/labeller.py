@@ -16,13 +16,12 @@ from fastar._core.threads import effective_n_threads
 from fastar._core.validation import check_weight
 from fastar._data.labels import LabelledTable, label_numbers, read_labels
 from fastar._data.sequences import Sequences, is_ragged, listed
-from fastar._engine.model import Composition
 from fastar._engine.scores import describe
-from fastar._engine.steps import LabelConditional
+from fastar._engine.steps import LabelConditional, SequenceModel, times_of_blocks
 from fastar.conditionals import Bernoulli, Categorical, Conditional
 from fastar.models._base import FitData
 from fastar.models._documentation import documented
-from fastar.models._parameters import COUNT, DISTRIBUTION, parameter, parameters
+from fastar.models._parameters import DISTRIBUTION, LAYERS, STEPS, UNITS, parameter, parameters
 from fastar.models._sequences import SequenceEstimator
 from fastar.networks import Recurrent
 from fastar.networks._recurrent_layers import CELLS, State
@@ -124,9 +123,9 @@ class SequenceLabeller(ClassifierMixin, SequenceEstimator):
     context_ = None
 
     cell: str = parameter(default="gru", constraint=[StrOptions(set(CELLS))])
-    n_hidden: int = parameter(default=256, constraint=COUNT)
-    n_layers: int = parameter(default=1, constraint=COUNT)
-    bptt: int | None = parameter(default=None, constraint=[*COUNT, None])
+    n_hidden: int = parameter(default=256, constraint=UNITS)
+    n_layers: int = parameter(default=1, constraint=LAYERS)
+    bptt: int | None = parameter(default=None, constraint=[*STEPS, None])
     inputs: Any = parameter(default="auto", constraint=DISTRIBUTION)
     max_gradient_norm: float | None = 5.0
     batch_size: int = 32
@@ -253,9 +252,9 @@ or Sequences
         layers = (self.n_hidden,) * self.n_layers
         return Recurrent(cell=self.cell, hidden_layer_sizes=layers, bptt=self.bptt, **sizes)
 
-    def _composed(self, theta: Array) -> Composition:
+    def _composed(self, theta: Array) -> SequenceModel:
         conditional = LabelConditional(self.distribution_, self.inputs_)
-        return Composition(self.network_, conditional, self.order_, theta)
+        return SequenceModel(self.network_, conditional, self.order_, theta)
 
     # ---- the fitted model
 
@@ -394,9 +393,14 @@ or Sequences
         self._check_support(table, "X")
         steps = model.codes(table.take(slice(None)))
         n_threads = effective_n_threads(self.n_jobs)
-        raw, state = network.unroll(model.params, steps, state, n_threads)
-        by_step: Array = log_softmax(conditional.logits(raw[n:]), axis=1)
-        return np.ascontiguousarray(by_step.reshape(T, n, -1).swapaxes(0, 1)), state
+        found = []
+        for begin, end in times_of_blocks(n, T):
+            # the label of a step is that of the next one
+            part = steps.between(begin, end + 1)
+            raw, state = network.unroll(model.params, part, state, n_threads)
+            logits = conditional.logits(raw[n:]).reshape(end - begin, n, -1)
+            found.append(log_softmax(logits, axis=-1))
+        return np.ascontiguousarray(np.concatenate(found).swapaxes(0, 1)), state
 
     # ---- files
 

@@ -13,6 +13,7 @@ from fastar.models._base import AutoregressiveDensity
 from fastar.models._documentation import documented
 from fastar.models._parameters import (
     COUNT,
+    MEMBERS,
     MarkovOrderParameter,
     OrderParameter,
     parameter,
@@ -67,7 +68,8 @@ class MADE(AutoregressiveDensity, OrderParameter, MarkovOrderParameter):
     params_ : dict of arrays, views on `theta_`
         W0 (D, H_1) ((D, Q, H_1) where features have Q rows, as in `NADE`), c0 (H_1,), .., the last
         W (H_L, D, P), b (D, P); with direct connections L (D, P, D) (or (D, P, D, Q)), row d
-        the weights for x_d. Features in `order_`, units by rising degree.
+        the weights for x_d. Features in `order_`, units by rising degree. Where features differ in
+        P or Q, these two axes are one of sum P, or sum Q, by `output_offsets_`, `input_offsets_`.
     masks_ : dict of Boolean arrays, or a list of them
         Which weights a set of masks shows, for each W and L; a list if there are several sets.
     n_parameters_ : int
@@ -95,8 +97,8 @@ class MADE(AutoregressiveDensity, OrderParameter, MarkovOrderParameter):
     direct_connections: bool = parameter(default=True, constraint=["boolean"])
     degrees: str = parameter(default="even", constraint=[StrOptions({"even", "random"})])
     redrawn: float = parameter(default=1.0, constraint=[Interval(Real, 0, 1, closed="both")])
-    n_masks: int | str = parameter(default=1, constraint=[*COUNT, StrOptions({"unlimited"})])
-    n_scoring_masks: int = parameter(default=10, constraint=COUNT)
+    n_masks: int | str = parameter(default=1, constraint=[*MEMBERS, StrOptions({"unlimited"})])
+    n_scoring_masks: int = parameter(default=10, constraint=MEMBERS)
     order_agnostic: bool = parameter(default=False, constraint=["boolean"])
     dropout: float = parameter(default=0.0, constraint=[Interval(Real, 0, 1, closed="left")])
 

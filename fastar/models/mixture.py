@@ -21,6 +21,7 @@ from sklearn.utils.validation import (
     has_fit_parameter,
 )
 
+from fastar._core.limits import MOST_MEMBERS
 from fastar._core.parameters import Array
 from fastar._core.random import generator, set_random_states
 from fastar._core.schema import (
@@ -155,7 +156,7 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "estimator": [HasMethods(["fit", "score_samples"]), list, tuple],
-        "n_members": [Interval(Integral, 1, None, closed="left"), None],
+        "n_members": [Interval(Integral, 1, MOST_MEMBERS, closed="both"), None],
         "weights": [StrOptions({"equal", "em"}), "array-like"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "random_state": ["random_state"],
@@ -625,7 +626,7 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
             Nats.
         """
         models = self._models("log_marginal")
-        n_particles = check_count("n_particles", n_particles)
+        n_particles = check_count("n_particles", n_particles, numbers=2 * self.n_features_in_)
         X = self._known_values(models, X)
         values, held = _checked_evidence(models, X, len(X), "X")
         rng, n_threads = generator(random_state), effective_n_threads(self.n_jobs)
@@ -684,7 +685,7 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
             There is evidence, and a member is not a model of this library.
         """
         check_is_fitted(self, "estimators_")
-        n_samples = check_count("n_samples", n_samples)
+        n_samples = check_count("n_samples", n_samples, numbers=self.n_features_in_)
         temperature = check_temperature(temperature)
         rng = generator(random_state)
         if evidence is None:
@@ -781,9 +782,9 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
            Statistics 3, 1988.
         """
         models = self._models("impute")
-        n_draws = check_count("n_draws", n_draws)
-        n_particles = check_count("n_particles", n_particles)
+        n_particles = check_count("n_particles", n_particles, numbers=2 * self.n_features_in_)
         given, X = X, self._known_values(models, X)
+        n_draws = check_count("n_draws", n_draws, numbers=X.size)
         values, held = _checked_evidence(models, X, len(X), "X")
         completed, self.impute_ess_ = self._complete(
             models,

@@ -13,7 +13,7 @@ from fastar.conditionals import Conditional
 from fastar.models._base import AutoregressiveDensity
 from fastar.models._documentation import documented
 from fastar.models._parameters import (
-    COUNT,
+    UNITS,
     MarkovOrderParameter,
     OrderParameter,
     parameter,
@@ -47,9 +47,13 @@ class NADE(AutoregressiveDensity, OrderParameter, MarkovOrderParameter):
     ----------
     params_ : dict of arrays, views on `theta_`
         W (D-1, H), row d the weights of the d-th feature in `order_`, or (D-1, Q, H) where features
-        have Q rows: one a level if any is categorical, and a last one for missing values if any
-        has them; c (H,); V (D-1, P, H) for the second to the last feature; b (D, P).
+        have Q rows: one a level if they are categorical, and a last one for missing values if they
+        have them; c (H,); V (D-1, P, H) for the second to the last feature; b (D, P). Where
+        features differ in Q or P, W (Q_1 + .. + Q_(D-1), H), V (P_2 + .. + P_D, H) and
+        b (P_1 + .. + P_D,), by `input_offsets_` and `output_offsets_`.
     n_parameters_ : int
+        (Q_1 + .. + Q_(D-1)) H + (P_2 + .. + P_D) H + H + P_1 + .. + P_D; 2 (D-1) H + H + D for
+        binary data.
     {shared_attributes}
 
     References
@@ -70,7 +74,7 @@ class NADE(AutoregressiveDensity, OrderParameter, MarkovOrderParameter):
     (2, 4)
     """
 
-    n_hidden: int = parameter(default=500, constraint=COUNT)
+    n_hidden: int = parameter(default=500, constraint=UNITS)
     activation: str = parameter(default="sigmoid", constraint=[StrOptions(set(ACTIVATIONS))])
 
     _network_kinds = (SharedHidden,)
@@ -133,7 +137,7 @@ class RNADE(AutoregressiveDensity, OrderParameter, MarkovOrderParameter):
     (2, 2)
     """
 
-    n_hidden: int = parameter(default=500, constraint=COUNT)
+    n_hidden: int = parameter(default=500, constraint=UNITS)
     activation: str = parameter(default="relu", constraint=[StrOptions(set(ACTIVATIONS))])
     n_components: int = parameter(
         default=10, constraint=[Interval(Integral, 1, MAX_COMPONENTS, closed="both")]

@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from fastar._core.limits import MOST_LEVELS
 from fastar._core.parameters import Array
 from fastar._core.random import generator
 from fastar._core.validation import check_count, unmask
@@ -17,7 +18,7 @@ from fastar._data.containers import Container
 from fastar.conditionals import Categorical, Conditional, LogisticMixture
 from fastar.models._base import AutoregressiveDensity
 from fastar.models._documentation import documented
-from fastar.models._parameters import COUNT, parameter, parameters
+from fastar.models._parameters import LAYERS, UNITS, parameter, parameters
 from fastar.networks import DiagonalBiLSTM, PixelRecurrent, RowLSTM
 from fastar.networks._network import Network
 from fastar.networks._recurrent_layers import CELLS
@@ -44,8 +45,8 @@ class PixelRNN(AutoregressiveDensity):
         Height and width, or height, width and channels. None: that of X in `fit`; where X has rows,
         these are square images if D is a square number, else images of one row.
     n_levels : int, default=256
-        Levels of values that are whole numbers, 0 to n_levels - 1: of "categorical", a softmax over
-        them, and of "logistic_mixture".
+        Levels of values that are whole numbers, 0 to n_levels - 1, at most 65,536: of
+        "categorical", a softmax over them, and of "logistic_mixture".
     network : {"recurrent", "row_lstm", "diagonal_bilstm"}, default="recurrent"
         What computes h. "recurrent": cells one after the other through all values, which are given
         the value before, the one above, and the place. The others are LSTMs, given the values up to
@@ -93,11 +94,13 @@ class PixelRNN(AutoregressiveDensity):
     order = "natural"
 
     image_shape: Any = parameter(default=None, constraint=["array-like", None])
-    n_levels: int = parameter(default=256, constraint=[Interval(Integral, 2, None, closed="left")])
+    n_levels: int = parameter(
+        default=256, constraint=[Interval(Integral, 2, MOST_LEVELS, closed="both")]
+    )
     network: str = parameter(default="recurrent", constraint=[StrOptions({"recurrent", *_GRIDS})])
     cell: str = parameter(default="gru", constraint=[StrOptions(set(CELLS))])
-    n_hidden: int = parameter(default=256, constraint=COUNT)
-    n_layers: int = parameter(default=1, constraint=COUNT)
+    n_hidden: int = parameter(default=256, constraint=UNITS)
+    n_layers: int = parameter(default=1, constraint=LAYERS)
     max_gradient_norm: float | None = 5.0
     batch_size: int = 32
 

@@ -30,12 +30,21 @@ from fastar._engine.steps import (
     StepwiseConditional,
     by_sequence,
     of_values,
+    rows_of_blocks,
     stacked,
+    times_of_blocks,
 )
 from fastar.conditionals import Bernoulli, Conditional, Mixed
 from fastar.models._base import FitData
 from fastar.models._documentation import documented
-from fastar.models._parameters import COUNT, DistributionParameter, parameter, parameters
+from fastar.models._parameters import (
+    LAYERS,
+    STEPS,
+    UNITS,
+    DistributionParameter,
+    parameter,
+    parameters,
+)
 from fastar.models._sequences import SequenceEstimator
 from fastar.networks import Recurrent, RecurrentFrames
 from fastar.networks._recurrent import CELLS, State
@@ -117,12 +126,12 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
     """
 
     cell: str = parameter(default="gru", constraint=[StrOptions(set(CELLS))])
-    n_hidden: int = parameter(default=256, constraint=COUNT)
-    n_layers: int = parameter(default=1, constraint=COUNT)
+    n_hidden: int = parameter(default=256, constraint=UNITS)
+    n_layers: int = parameter(default=1, constraint=LAYERS)
     end_symbol: bool | None = parameter(default=None, constraint=["boolean", None])
     frame: str = parameter(default="independent", constraint=[StrOptions({"independent", "nade"})])
-    n_frame_hidden: int = parameter(default=100, constraint=COUNT)
-    bptt: int | None = parameter(default=None, constraint=[*COUNT, None])
+    n_frame_hidden: int = parameter(default=100, constraint=UNITS)
+    bptt: int | None = parameter(default=None, constraint=[*STEPS, None])
     dropout: float = parameter(default=0.0, constraint=[Interval(Real, 0, 1, closed="left")])
     max_gradient_norm: float | None = 5.0
     batch_size: int = 32
@@ -387,12 +396,15 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
         table = SequenceTable(self._container.to_numbers(steps_of), ends=False)
         self._check_support(table, "X")
         n_threads = effective_n_threads(self.n_jobs)
-        steps = model.codes(table.take(slice(None)))
-        given = self._encoded(context, n)
-        raw, state = network.step(model.params, steps, state, n_threads, given)
-        logp, _ = self.distribution_.log_prob(raw, steps.codes, n_threads)
-        scores = logp.sum(axis=1, dtype=np.float64)  # in the order of score_features
-        return np.ascontiguousarray(scores.reshape(T, n).T), state
+        steps, given = model.codes(table.take(slice(None))), self._encoded(context, n)
+        scores = []
+        for begin, end in times_of_blocks(n, T):
+            part = steps.between(begin, end)
+            raw, state = network.step(model.params, part, state, n_threads, given)
+            logp, _ = self.distribution_.log_prob(raw, part.codes, n_threads)
+            # in the order of score_features
+            scores.append(logp.sum(axis=1, dtype=np.float64).reshape(-1, n))
+        return np.ascontiguousarray(np.concatenate(scores).T), state
 
     def sample(
         self,
@@ -432,7 +444,8 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
             In the container that `fit` was given: a list with an end symbol. Prefixes are included.
         """
         model, network = self._model(), self.network_
-        n = check_count("n_samples", n_samples)
+        width = self._container.width
+        n = check_count("n_samples", n_samples, numbers=width)
         temperature = check_temperature(temperature)
         if evidence is not None:
             if prefix is not None or max_length is not None:
@@ -450,12 +463,11 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
             state = state_after(
                 begun, n, layout.ends, network, model.params, self.distribution_, given, n_threads
             )
-        longest = check_count(
-            "max_length", max(1, layout.longest - known) if max_length is None else max_length
-        )
+        longest = max(1, layout.longest - known) if max_length is None else max_length
+        longest = check_count("max_length", longest, numbers=n * width)
         capsule = self.distribution_.kernel.draw(model.dtype, temperature)
         rng, alive = generator(random_state), np.arange(n)
-        drawn = np.zeros((longest, n, self._container.width))
+        drawn = np.zeros((longest, n, width))
         lengths = np.full(n, longest)
         for first in range(0, longest, _WALKED_STEPS):
             T, F = min(_WALKED_STEPS, longest - first), network.n_features
@@ -463,10 +475,12 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
             self.distribution_.fill_noise(rng, noise, len(noise), 1)
             codes = np.zeros((len(alive), T * F), model.dtype)
             noise = noise.reshape(len(alive), T * F, -1)
-            own = None if given is None else given[alive]
-            network.sample(
-                model.params, capsule, noise, None, codes, n_threads, context=own, state=state
-            )
+            for rows in rows_of_blocks(len(alive), T):
+                network.sample(
+                    model.params, capsule, noise[rows], None, codes[rows], n_threads,
+                    context=None if given is None else given[alive[rows]],
+                    state=[(h[rows], s[rows]) for h, s in state],
+                )  # fmt: skip
             values = self.distribution_.decode(codes.reshape(-1, F)).reshape(-1, T, F)
             drawn[first : first + T, alive] = values[:, :, int(self._container.ends) :].swapaxes(
                 0, 1
@@ -514,6 +528,12 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
         check_known_steps(self.distribution_, table, "X")
         return table.given(self._encoded(context, len(table)))
 
+    def _particle_size(self, table: SequenceTable) -> int:
+        """Return how many numbers one particle of the longest sequence has, with its state."""
+        network = self.network_
+        longest = int(table.sequences.lengths.max()) + table.ends
+        return longest * network.n_features + 2 * sum(network.hidden_layer_sizes)
+
     def log_marginal(
         self, X: Any, *, context: Any = None, n_particles: int = 64, random_state: Any = None
     ) -> Array:
@@ -545,8 +565,8 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
            Handbook of Nonlinear Filtering, 2011.
         """
         model = self._model()
-        n_particles = check_count("n_particles", n_particles)
         table, n_threads = self._gapped(X, context), effective_n_threads(self.n_jobs)
+        n_particles = check_count("n_particles", n_particles, numbers=self._particle_size(table))
         rng = generator(random_state)
         scores, self.marginal_ess_ = step_marginals(model, table, n_particles, rng, n_threads)
         return scores
@@ -582,9 +602,9 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
             As X; if n_draws > 1, an array (n_draws, n, D) or a list of n_draws lists.
         """
         model = self._model()
-        n_draws = check_count("n_draws", n_draws)
-        n_particles = check_count("n_particles", n_particles)
         table, n_threads = self._gapped(X, context), effective_n_threads(self.n_jobs)
+        n_draws = check_count("n_draws", n_draws, numbers=table.sequences.values.size)
+        n_particles = check_count("n_particles", n_particles, numbers=self._particle_size(table))
         drawn, self.impute_ess_ = complete_steps(
             model, table, generator(random_state), n_threads,
             n_draws=n_draws, n_particles=n_particles,

@@ -12,6 +12,7 @@ import numpy as np
 
 from fastar._core.inputs import Inputs
 from fastar._core.lazy import lazy
+from fastar._core.limits import MOST_MEMBERS
 from fastar._core.offsets import input_axes, output_axes, positions
 from fastar._core.parameters import Array, Params
 from fastar._core.schema import FLAG, Either, Listed, Number, OneOf, Rule, Whole
@@ -19,7 +20,7 @@ from fastar._core.threads import useful_n_threads
 from fastar._kernels import _cpu, _inputs, _masked
 from fastar.networks._dense import product, weight_gradient
 from fastar.networks._masks import MaskSet, even_degrees, random_degrees
-from fastar.networks._network import DROPOUT, MOST_MEMBERS, SEED, Network
+from fastar.networks._network import DROPOUT, SEED, Network
 
 ACTIVATIONS: tuple[str, ...] = _masked.ACTIVATIONS
 _LINEAR = -1

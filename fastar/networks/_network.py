@@ -13,8 +13,6 @@ from fastar._core.lazy import state_without_lazy
 from fastar._core.parameters import Array, ParamLayout, Params, zeros_aligned
 from fastar._core.schema import Number, OneOf, Record, Rule, Whole
 
-MOST_MEMBERS = 1 << 16
-"""Sets of masks or orders that a file may ask for: each takes as long as a network of its own."""
 SEED = Whole(0)
 DROPOUT = Number(0, 1 - 2**-53)
 DTYPE = OneOf(("float32", "float64"))

@@ -11,6 +11,7 @@ import numpy as np
 
 from fastar._core.inputs import MAY_MISS, ONE_HOT, Inputs
 from fastar._core.lazy import lazy
+from fastar._core.limits import MOST_MEMBERS
 from fastar._core.offsets import output_axes
 from fastar._core.parameters import Array, Params
 from fastar._core.schema import Listed, OneOf, Rule, Whole
@@ -18,7 +19,7 @@ from fastar._core.threads import useful_n_threads
 from fastar._kernels import _conditionals, _cpu, _inputs, _masked
 from fastar._kernels._conditionals import OBSERVED
 from fastar.networks._dense import add_product, full_stairs, product, weight_gradient
-from fastar.networks._network import MOST_MEMBERS, SEED, Network
+from fastar.networks._network import SEED, Network
 
 ACTIVATIONS: tuple[str, ...] = _masked.ACTIVATIONS
 _LINEAR = -1

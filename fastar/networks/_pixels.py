@@ -225,5 +225,5 @@ class PixelRecurrent(RecurrentNetwork):
         source = np.concatenate([self.source[1:], last])
         self._walk(
             params, draw, noise, held, codes, n_threads,
-            context=context, weight=weight, source=source, state=self.start(len(codes)),
+            context=context, weight=weight, width=1, source=source, state=self.start(len(codes)),
         )  # fmt: skip

@@ -104,5 +104,5 @@ class Recurrent(SequenceNetwork):
         state = self.start(len(codes)) if state is None else state
         self._walk(
             params, draw, noise, held, codes, n_threads,
-            context=context, weight=weight, source=source, state=state,
+            context=context, weight=weight, width=self.n_features, source=source, state=state,
         )  # fmt: skip

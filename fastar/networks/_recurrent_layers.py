@@ -231,18 +231,26 @@ class RecurrentLayers:
 
     # ---- a part of the steps after the other
 
-    def bptt_segments(
-        self, params: Params, steps: Steps, n_threads: int, context: Array | None = None
-    ) -> Iterator[tuple[slice, Array]]:
-        """Yield rows of `steps` and the last layer's units (m, H) before them, in turn."""
-        first, state, begin = steps.first, self.start(len(steps)), 0
+    def segments(
+        self,
+        params: Params,
+        steps: Steps,
+        state: State,
+        n_threads: int,
+        context: Array | None = None,
+    ) -> Iterator[tuple[slice, list[Kept]]]:
+        """Yield rows of `steps` and what the layers have before them, or some more, in turn.
+
+        state: before the first step, in the order of `steps`.
+        """
+        first, begin = steps.first, 0
         while begin < len(steps.counts):
             end = max(begin + 1, int(np.searchsorted(first, first[begin] + _ROWS, "right")) - 1)
             # with the step after them: the state before it continues
             part = steps.between(begin, min(end + 1, len(steps.counts)))
             rows = first[end] - first[begin]
             layers = self.forward(params, part, state, None, n_threads, context)
-            yield slice(first[begin], first[end]), layers[-1].h[:rows]
+            yield slice(first[begin], first[end]), layers
             begin, state = end, [(each.h[rows:], each.s[rows:]) for each in layers]
 
     # ---- a step after the other
@@ -254,20 +262,24 @@ class RecurrentLayers:
         state: State,
         n_threads: int,
         context: Array | None = None,
-    ) -> tuple[Array, State]:
-        """Return the last layer's units before each step, and the state before the last steps.
+    ) -> Iterator[tuple[slice, Array]]:
+        """Yield rows of `steps` and the last layer's units (m, H) before them, in turn.
 
-        state: before the first step of each sequence; both in the order of the sequences.
+        state: before the first step of each sequence, and then before its last one; in the order of
+        the sequences.
         """
         n = len(steps)
         order = steps.sequence[:n]
         begin = [(h[order], s[order]) for h, s in state]
-        layers = self.forward(params, steps, begin, None, n_threads, context)
         # the sequences that have a step t are the first ones
         longest = np.searchsorted(-steps.counts, -np.arange(n), side="left") - 1
-        last = np.empty(n, int)
-        last[order] = steps.first[longest] + np.arange(n)
-        return layers[-1].h, [(each.h[last], each.s[last]) for each in layers]
+        last = steps.first[longest] + np.arange(n)
+        for where, layers in self.segments(params, steps, begin, n_threads, context):
+            here = np.flatnonzero((where.start <= last) & (last < where.stop))
+            rows = last[here] - where.start
+            for (h, s), kept in zip(state, layers, strict=True):
+                h[order[here]], s[order[here]] = kept.h[rows], kept.s[rows]
+            yield where, layers[-1].h[: where.stop - where.start]
 
     def step_weights(
         self, params: Params, context: Array | None, n_threads: int

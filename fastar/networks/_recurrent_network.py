@@ -123,10 +123,13 @@ class RecurrentNetwork(Network):
 
     def _walk(
         self, params: Params, draw: object, noise: Array, held: Array | None, codes: Array,
-        n_threads: int, *, context: Array | None, weight: Array | None, source: Array, state: State,
+        n_threads: int, *, context: Array | None, weight: Array | None, width: int, source: Array,
+        state: State,
     ) -> None:  # fmt: skip
-        """Do what `sample` does; source (T, E): the places in a row of codes that enter."""
-        width = codes.shape[1] // len(source)
+        """Do what `sample` does, of so many values a step.
+
+        source (T, E): the places in a row of codes that enter.
+        """
         layers, inputs = self.layers.walk_weights(params, context), self.layers.inputs
         own = None if context is None else self._context_outputs(params, context, n_threads)
         V = params["V"].reshape(self.hidden_layer_sizes[-1], -1)
@@ -150,6 +153,11 @@ class Cache:
     context: Array | None
     outputs: Any
     """What `_outputs` gave."""
+
+    def last(self) -> State:
+        """Return the state before the last time, in the order of the steps."""
+        rows = int(self.steps.first[-2])
+        return [(each.h[rows:], each.s[rows:]) for each in self.layers]
 
 
 class SequenceNetwork(RecurrentNetwork):
@@ -203,17 +211,37 @@ class SequenceNetwork(RecurrentNetwork):
 
         state: before its first step; both in the order of the sequences.
         """
+        after = [(h.copy(), s.copy()) for h, s in state]
+        parts = self._outputs_by_segment(params, steps, after, n_threads, context)
+        return np.concatenate([raw for _, raw in parts]), after
+
+    def state_before_last(
+        self,
+        params: Params,
+        steps: Steps,
+        state: State,
+        n_threads: int,
+        context: Array | None = None,
+    ) -> State:
+        """Return the second answer of `unroll` alone, for which no outputs are computed."""
         n_threads = self._threads(len(steps.codes), n_threads)
-        h, after = self.layers.unroll(params, steps, state, n_threads, context)
-        raw, _ = self._outputs(params, h, steps.codes, steps.sequence, context, n_threads)
-        return raw, after
+        after = [(h.copy(), s.copy()) for h, s in state]
+        for _ in self.layers.unroll(params, steps, after, n_threads, context):
+            pass
+        return after
 
     def bptt_segments(
         self, params: Params, steps: Steps, n_threads: int, context: Array | None = None
     ) -> Iterator[tuple[slice, Array]]:
         """Yield rows of `steps` and their raw (m, sum of P), which stay in the caches."""
+        state = self.start(len(steps))
+        return self._outputs_by_segment(params, steps, state, n_threads, context)
+
+    def _outputs_by_segment(
+        self, params: Params, steps: Steps, state: State, n_threads: int, context: Array | None
+    ) -> Iterator[tuple[slice, Array]]:
         n_threads = self._threads(len(steps.codes), n_threads)
-        for where, h in self.layers.bptt_segments(params, steps, n_threads, context):
+        for where, h in self.layers.unroll(params, steps, state, n_threads, context):
             codes, sequence = steps.codes[where], steps.sequence[where]
             yield where, self._outputs(params, h, codes, sequence, context, n_threads)[0]
 

@@ -248,9 +248,9 @@ class SharedHidden(Network):
             shift = product(context, params["B"], nothing, n_threads)
         _nade.sample(
             draw, noise, held, codes, weight, self.inputs.input_flags, self.inputs.offsets,
-            self.markov_order, W, V, params["b"].reshape(-1), self.output_offsets, params.get("rho"),
-            self._initial(params, 1, context, n_threads), shift, self._activation,
-            self.inputs.binary_inputs, n_threads,
+            self.markov_order, W, V, params["b"].reshape(-1), self.output_offsets,
+            params.get("rho"), self._initial(params, 1, context, n_threads), shift,
+            self._activation, self.inputs.binary_inputs, n_threads,
         )  # fmt: skip
 
     def _threads(self, n_rows: int, n_threads: int) -> int:

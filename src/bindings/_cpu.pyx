@@ -5,16 +5,25 @@ import os
 
 cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
-from libc.stdlib cimport free
 
 import numpy as np
 
-cdef extern from "stdlib.h" nogil:
-    void* aligned_alloc(size_t alignment, size_t size)
-
 cdef extern from "cpu.h" nogil:
     int fastar_best_isa()
+    void* fastar_aligned_alloc(size_t alignment, size_t size)
+    void fastar_aligned_free(void* data)
     void fastar_prefer_large_pages(void* data, size_t size)
+
+cdef extern from *:
+    """
+    #ifdef _OPENMP
+    enum { FASTAR_OPENMP = 1 };
+    #else
+    enum { FASTAR_OPENMP = 0 };
+    #endif
+    """
+    enum:
+        FASTAR_OPENMP
 
 _NAMES = ("baseline", "avx2", "avx512")
 
@@ -33,6 +42,7 @@ def _choose():
 
 isa = _choose()
 isa_name = _NAMES[isa]
+has_openmp = bool(FASTAR_OPENMP)
 
 
 # ---- work space
@@ -92,13 +102,13 @@ cdef void keep(void* data, size_t size) noexcept:
     global kept_bytes, times_kept
     cdef int i, n_kept = 0
     if not LEAST <= size <= MOST or size > may_keep:
-        free(data)
+        fastar_aligned_free(data)
         return
     with lock:
         for i in range(SLOTS):
             n_kept += kept[i].data != NULL
         while n_kept == SLOTS or kept_bytes + size > may_keep:
-            free(drop_oldest().data)
+            fastar_aligned_free(drop_oldest().data)
             n_kept -= 1
         for i in range(SLOTS):
             if kept[i].data == NULL:
@@ -122,7 +132,7 @@ cdef class Block:
         self.size = (self.size + page - 1) // page * page
         self.data = take(self.size, &self.size)
         if self.data == NULL:
-            self.data = aligned_alloc(page, self.size)
+            self.data = fastar_aligned_alloc(page, self.size)
             if self.data != NULL and self.size >= LARGE:
                 fastar_prefer_large_pages(self.data, self.size)
         if self.data == NULL:

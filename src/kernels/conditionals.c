@@ -3,14 +3,7 @@
 #include "conditionals/counts.h"
 #include "conditionals/location_scale.h"
 #include "conditionals/mixture_modes.h"
-
-static double row_sum(int64_t D, const real *logp) {
-    double sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t d = 0; d < D; d++)
-        sum += logp[d];
-    return sum;
-}
+#include "sums.h"
 
 /* Features of one kind of one row. */
 INLINE void stretch(int with_gradient, int64_t count, int64_t P, const feature_spec *f, const real *raw,
@@ -69,7 +62,7 @@ INLINE void rows(int with_gradient, int64_t n, int64_t D, conditional_spec spec,
             else
                 stretch(with_gradient, count, P, spec.features + first, z, codes + at, by, logp + at, g);
         }
-        total[r] = row_sum(D, logp + r * D);
+        total[r] = sum_of(D, logp + r * D);
     }
 }
 

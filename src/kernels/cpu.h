@@ -1,4 +1,4 @@
-/* What this processor may run. Compiled without any instruction-set flag. */
+/* What this processor may run, and its memory. Compiled without any instruction-set flag. */
 #ifndef FASTAR_CPU_H
 #define FASTAR_CPU_H
 
@@ -6,6 +6,10 @@
 
 /* The best of FASTAR_BASELINE, FASTAR_AVX2, FASTAR_AVX512 that processor and operating system support. */
 int fastar_best_isa(void);
+
+/* size: a multiple of the alignment, a power of two. NULL where there is no memory left. */
+void *fastar_aligned_alloc(size_t alignment, size_t size);
+void fastar_aligned_free(void *data);
 
 /* Ask for large pages where the system has them: new small ones take longer to come by than most kernels to fill. */
 void fastar_prefer_large_pages(void *data, size_t size);

@@ -120,7 +120,7 @@ static void turn(int to_lanes, const walk_state *s, real *by_row, real *by_lane)
             real *row = by_row + r0 * D + d, *lane = by_lane + (d - s->d0) * ROWS + r0;
             vec v[VL];
             for (int i = 0; i < rows; i++)
-                __builtin_prefetch(row + i * D + s->d1 - s->d0, !to_lanes);
+                __builtin_prefetch(row + i * D + s->d1 - s->d0);
             for (int i = 0; i < VL; i++)
                 v[i] = to_lanes ? (i < rows ? load(row + i * D, features) : vset1(0))
                                 : (i < features ? vload(lane + i * ROWS) : vset1(0));

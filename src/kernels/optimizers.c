@@ -1,5 +1,6 @@
 #include "optimizers.h"
 
+#include "sums.h"
 #include "vec.h"
 
 #include <math.h>
@@ -111,15 +112,6 @@ static void fetch(int64_t n, const real *theta, const real *g) {
         __builtin_prefetch(theta + i, 1);
         __builtin_prefetch(g + i);
     }
-}
-
-/* g (n,) -> the sum of its squares, in double precision. */
-static double sum_of_squares(int64_t n, const real *g) {
-    double sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < n; i++)
-        sum += (double)g[i] * (double)g[i];
-    return sum;
 }
 
 static const optimizer_method methods[] = {

@@ -1,0 +1,232 @@
+"""The commands: each takes what the parser read, and writes a file or text."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import narwhals as nw
+import numpy as np
+from sklearn.utils._param_validation import InvalidParameterError
+
+from fastar._data.frames import Schema
+from fastar.cli._models import (
+    CommandError,
+    context_schema,
+    described,
+    has_context,
+    load_model,
+    new_estimator,
+    pairs,
+    refuse_missing_context,
+    schema_of,
+    summary,
+    types_of,
+    values_of,
+)
+from fastar.cli._tables import (
+    TYPES,
+    Source,
+    TableError,
+    check_columns,
+    check_writable,
+    frame_library,
+    read_table,
+    write_table,
+)
+from fastar.tools.detection import DensityOutlierDetector
+
+
+def fit(asked: Namespace) -> None:
+    """Fit a model to a table, and write it to a file."""
+    check_writable(asked.output)
+    source = Source.of(asked.data, asked.separator)
+    table = read_table(source, pairs(asked.types, "--types", TYPES))
+    columns = _chosen(source, table.columns, asked)
+    targets = asked.target_columns or columns
+    check_columns(source, columns, targets)
+    context = [name for name in columns if name not in targets]
+    estimator = new_estimator(asked, has_context=bool(context))
+    given = {"context": table.select(context).to_native()} if context else {}
+    other = Source.of(asked.validation, asked.separator) if asked.validation else source
+    if asked.validation:
+        held_out = read_table(other, types_of(Schema.of(table.select(columns).to_native())))
+        given["X_val"] = held_out.select(targets).to_native()
+        if context:
+            given["context_val"] = held_out.select(context).to_native()
+    with source_named(source, other):
+        estimator.fit(table.select(targets).to_native(), **given)
+    estimator.save(asked.output)
+    _say(asked, f"{asked.output}: {summary(estimator)}")
+
+
+def score(asked: Namespace) -> None:
+    """Write log p(x) of each row."""
+    model = load_model(asked.model, "score_samples")
+    source, table, X, context = _rows(asked, model)
+    with source_named(source):
+        if asked.by_column:
+            scores = model.score_features(X, **context)
+            found = {name: scores[:, d] for d, name in enumerate(schema_of(model).names)}
+        else:
+            scores = model.score_samples(X, **context)
+            found = {"log_density": scores}
+    _write(asked, table if asked.append else None, found)
+    total = scores.sum(axis=1) if asked.by_column else scores
+    _say(asked, f"mean log density of {len(total)} rows: {total.mean():.6g} nats")
+
+
+def sample(asked: Namespace) -> None:
+    """Write rows that are drawn from a model."""
+    model = load_model(asked.model, "sample")
+    wanted: dict[str, Any] = {"temperature": asked.temperature, "random_state": asked.random_state}
+    if asked.given:
+        wanted["evidence"] = values_of(model, pairs(asked.given, "--given"))
+    if asked.context:
+        source = Source.of(asked.context, asked.separator)
+        table = read_table(source, types_of(context_schema(model)))
+        wanted["context"] = table.select(context_schema(model).names).to_native()
+        with source_named(source):
+            write_table(model.sample(asked.n or len(table), **wanted), asked.output)
+        return
+    refuse_missing_context(model, "--context FILE")
+    write_table(model.sample(asked.n or 1, **wanted), asked.output)
+
+
+def impute(asked: Namespace) -> None:
+    """Write the table with its missing values drawn."""
+    model = load_model(asked.model, "impute")
+    source, table, X, context = _rows(asked, model)
+    with source_named(source):
+        filled = model.impute(X, random_state=asked.random_state, **context)
+    completed = nw.from_native(filled, eager_only=True)
+    write_table(table.with_columns(*completed.iter_columns()).to_native(), asked.output)
+
+
+def outliers(asked: Namespace) -> None:
+    """Write the rows whose p-value is at most the level, the least probable first."""
+    detector = load_model(asked.model)
+    if not isinstance(detector, DensityOutlierDetector):
+        raise CommandError(
+            f"{asked.model} holds a {type(detector).__name__}. Outliers need a detector, which "
+            "keeps rows to compare with: fastar fit --detector."
+        )
+    source, table, X, _ = _rows(asked, detector)
+    with source_named(source):
+        scores, p = detector.score_samples(X), detector.p_values(X)
+        shares = np.asarray(detector.explain(X))
+    smallest = 1 / (1 + len(detector.calibration_scores_))
+    if smallest > asked.level:
+        warnings.warn(
+            f"No p-value is below {smallest:.3g}, for so few rows were kept from training: "
+            f"--level {asked.level:g} finds nothing.",
+            stacklevel=1,
+        )
+    rows = np.flatnonzero(p <= asked.level)
+    rows = rows[np.argsort(scores[rows], kind="stable")]
+    least = shares[rows].argmin(axis=1)
+    found = {
+        "row": rows,
+        "p_value": p[rows],
+        "log_density": scores[rows],
+        "column": np.array(schema_of(detector).names, object)[least],
+        "column_share": shares[rows, least],
+    }
+    _write(asked, table[rows.tolist(), :] if asked.append else None, found)
+    _say(asked, f"{len(rows)} of {len(p)} rows have a p-value of {asked.level:g} or less")
+
+
+def ask(asked: Namespace) -> None:
+    """Print the probability of some values given others; the other columns are integrated out."""
+    model = load_model(asked.model, "log_marginal")
+    refuse_missing_context(model, "a table: fastar score")
+    condition = pairs(asked.given, "--given")
+    question = pairs(asked.values, "the question")
+    both = [name for name in question if name in condition]
+    if both:
+        raise CommandError(f"Column {both[0]!r} is asked for and given.")
+    asked_for = _log_marginal(model, {**condition, **question}, asked)
+    given = _log_marginal(model, condition, asked) if condition else 0.0
+    print(f"{asked_for - given:.6g}")
+    _say(asked, "nats: the log of a probability, or of a density where a column holds real numbers")
+
+
+def info(asked: Namespace) -> None:
+    """Print what a file holds."""
+    model = load_model(asked.model)
+    found = described(model)
+    if asked.json:
+        print(json.dumps(found, indent=2, default=str))
+        return
+    columns = found.pop("columns")
+    for name, value in found.items():
+        print(f"{name + ':':<14}{value}")
+    width = max(len(str(column["name"])) for column in columns)
+    print("columns:")
+    for column in columns:
+        print(f"  {column['name']!s:<{width}}  {column['holds']}")
+
+
+def _rows(asked: Namespace, model: Any) -> tuple[Source, nw.DataFrame[Any], Any, dict[str, Any]]:
+    """Return the source, the whole table, the model's columns of it, and its context if any."""
+    types, context = types_of(schema_of(model)), {}
+    names = schema_of(model).names
+    if has_context(model):
+        types |= types_of(context_schema(model))
+    source = Source.of(asked.data, asked.separator)
+    table = read_table(source, types)
+    if has_context(model):
+        context = {"context": table.select(context_schema(model).names).to_native()}
+    return source, table, table.select(names).to_native(), context
+
+
+def _log_marginal(model: Any, texts: Mapping[str, str], asked: Namespace) -> float:
+    """Return log p of values of some columns."""
+    schema = schema_of(model)
+    codes = schema.rows(values_of(model, texts), 1)
+    row = schema.wrap(codes)
+    found = model.log_marginal(row, n_particles=asked.particles, random_state=asked.random_state)
+    return float(found[0])
+
+
+def _chosen(source: Source, names: list[str], asked: Namespace) -> list[str]:
+    """Return the columns that a model is to be fitted to."""
+    check_columns(source, names, [*(asked.columns or ()), *(asked.drop or ())])
+    return [name for name in asked.columns or names if name not in (asked.drop or ())]
+
+
+# ---- what the user reads
+
+
+@contextmanager
+def source_named(source: Source, validation: Source | None = None) -> Iterator[None]:
+    """Let errors of the library about rows name the file, and the line, that they are of."""
+    try:
+        yield
+    except InvalidParameterError:
+        raise
+    except (TypeError, ValueError) as error:
+        held_out = str(error).startswith(("X_val", "context_val"))
+        told = validation if held_out and validation else source
+        raise TableError(told.told(str(error))) from error
+
+
+def _write(asked: Namespace, table: nw.DataFrame[Any] | None, found: dict[str, Any]) -> None:
+    """Write columns, beside those of a table if there is one."""
+    columns = nw.from_dict(found, backend=frame_library())
+    if table is not None:
+        both = [name for name in found if name in table.columns]
+        if both:
+            raise CommandError(f"--append: there is a column {both[0]!r} already.")
+        columns = table.with_columns(*columns.iter_columns())
+    write_table(columns.to_native(), asked.output)
+
+
+def _say(asked: Namespace, message: str) -> None:
+    if not asked.quiet:
+        print(message, file=sys.stderr)
