@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
-sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import recorded
 from make_format_1 import (
@@ -51,7 +50,7 @@ from fastar import (
     conditionals,
 )
 
-FOLDER = HERE / "format_2"
+FOLDER = Path(__file__).resolve().parent / "format_2"
 
 
 def table(n=30):
