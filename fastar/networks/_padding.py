@@ -27,9 +27,9 @@ class Padded:
     Parameters
     ----------
     widths : int array (D,)
-        The first entries of each feature are used, so many less one where `may_miss` (D,).
+        How many of them each feature uses: the first ones.
     may_miss : bool array (D,)
-        Where the last entry of the feature is used as well.
+        Where the last one that a feature uses, for a missing value, is the last of all instead.
     width : int
     """
 
