@@ -167,9 +167,9 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
     """Fill codes (n, I J) pixel by pixel, but for those with held (n, I J) not SAMPLED.
 
     passes: `Walked` of each layer in turn, n_passes of each. source (I J, E): what enters, see
-    `_recurrent.sample`; numbers times scale. output_offsets (I J + 1,): where the outputs of each value begin in b
-    (sum P,). V (H, P) by `pack`, own (n, P) or None: of the value with the most outputs, and one with fewer uses
-    the first. shape: I and J, share: images that walk together.
+    `_recurrent.sample`; numbers times scale. output_offsets (I J + 1,): where the outputs of each value begin
+    in b (sum P,). V (H, P) by `pack`, own (n, P) or None: of the value with the most outputs; one with fewer
+    uses the first. shape: I and J, share: images that walk together.
     """
     cdef const grid_table* kernels = f32 if floating is float else f64
     cdef int64_t n = codes.shape[0], D = codes.shape[1], height = shape[0], width = shape[1]

@@ -132,7 +132,7 @@ def forward(Weights weights, const int64_t[::1] first, entering, const uint8_t[:
             const int64_t[::1] input_offsets, given, floating[:, ::1] s, m, slots, int n_threads):
     """Fill s (N, H), and the LSTM's m, but for their first n rows; and slots (N - n, S H) if they are not None.
 
-    entering (N - n, E) are codes that enter the first layer, code e with the rows from input_offsets[e] on; given
+    entering (N - n, E) are codes that enter the first layer, code e by the rows from input_offsets[e] on; given
     (N - n, G H) takes the place of what they add in the others.
     """
     cdef const recurrent_table* kernels = f32 if floating is float else f64
@@ -195,10 +195,10 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
     """Fill codes (n, T F) step by step, but for those with held (n, T F) not SAMPLED.
 
     layers: `Weights` of each. source (T, E): the places among a row's codes of what enters after a step,
-    NOTHING, or CONSTANT - v for the code v. output_offsets (F + 1,), or (T F + 1,) where each step has features
-    of its own: where the outputs of each feature begin in b (sum P,). V (H, P) by `pack`, own (n, P) or None: of
-    the step with the most outputs, and a step with fewer uses the first. states: (h, m) of each layer before, and
-    then after.
+    NOTHING, or CONSTANT - v for the code v. output_offsets (F + 1,), or (T F + 1,) where each step has
+    features of its own: where the outputs of each feature begin in b (sum P,). V (H, P) by `pack`, own (n, P)
+    or None: of the step with the most outputs; one with fewer uses the first. states: (h, m) of each layer
+    before, and then after.
     """
     cdef const recurrent_table* kernels = f32 if floating is float else f64
     cdef int64_t n = codes.shape[0], D = codes.shape[1], L = len(layers), T = source.shape[0]
