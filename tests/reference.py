@@ -430,22 +430,23 @@ class Network:
     feature that comes k-th.
     """
 
-    def inputs(self, codes, input_flags):
-        """Return what enters the network (n, sum Q): the code, or a row with a one at its level.
+    def entering(self, d, code, flags):
+        """Return how a feature enters (n, Q_d): by its code, or by a row with a one at its level.
 
-        The last of a feature's Q stands for a missing value, NaN; an unknown level, below 0, enters
-        by nothing.
+        The last of the Q_d stands for a missing value, NaN; an unknown level, below 0, enters by
+        nothing.
         """
-        parts = []
-        for d, flags in enumerate(input_flags):
-            code, x = codes[:, d], np.zeros((len(codes), self.Q[d]))
-            missing, known = np.isnan(code), np.flatnonzero(code >= 0)
-            if flags & 1:
-                x[known, code[known].astype(int)] = 1
-            else:
-                x[~missing, 0] = code[~missing]
-            x[missing, -1] = 1
-            parts.append(x)
+        x, missing, known = np.zeros((len(code), self.Q[d])), np.isnan(code), code >= 0
+        if flags & 1:
+            x[known, code[known].astype(int)] = 1
+        else:
+            x[~missing, 0] = code[~missing]
+        x[missing, -1] = 1
+        return x
+
+    def inputs(self, codes, input_flags):
+        """Return what enters the network (n, sum Q)."""
+        parts = [self.entering(d, codes[:, d], flags) for d, flags in enumerate(input_flags)]
         return np.concatenate(parts, axis=1)
 
     def by_feature(self, raw):
@@ -474,12 +475,15 @@ class Network:
         self, params, noise, conditional, input_flags, *, temperature=1.0, evidence=None, held=None
     ):
         """Return codes (n, D) that the noise (n, D, 1) stands for; `evidence` where `held`."""
-        codes = np.zeros(noise.shape[:2])
+        codes, x = np.zeros(noise.shape[:2]), np.zeros((len(noise), np.sum(self.Q)))
+        by_feature = np.split(x, np.cumsum(self.Q)[:-1], axis=1)  # views
         for d in self.order:
-            raw = self.raw_output(params, self.inputs(codes, input_flags), d)
-            codes[:, d] = conditional.draw(raw, d, noise[:, d], temperature)
+            codes[:, d] = conditional.draw(
+                self.raw_output(params, x, d), d, noise[:, d], temperature
+            )
             if held is not None:
                 codes[:, d] = np.where(held[:, d], evidence[:, d], codes[:, d])
+            by_feature[d][:] = self.entering(d, codes[:, d], input_flags[d])
         return codes
 
 

@@ -346,9 +346,7 @@ def test_pre_activations_that_saturate_and_return_are_the_textbooks(
         network.backward(params, cache, graw, grads, 2)
         slopes = twin.backward(double, x, graw.astype(np.float64))
     for name, grad in grads.items():
-        np.testing.assert_allclose(
-            grad, slopes[name], rtol=0, atol=10 * atol * np.sqrt(len(codes))
-        )
+        np.testing.assert_allclose(grad, slopes[name], rtol=0, atol=10 * atol * np.sqrt(len(codes)))
     for r in (0, 31, 64):
         assert_same_bits(network.forward(params, codes[r : r + 1].copy(), 1)[0], raw[r : r + 1])
 
