@@ -354,19 +354,22 @@ class Categorical(Conditional):
 
         Digits do not go by distance: a column that is split keeps its values.
         """
-        if self._digits is not None:
-            codes, _ = self._encoder.encode(block, dtype)
-            own = self._digits.split(codes)
-            unknown = self.by_feature(codes == UNKNOWN)
-            return np.where(unknown, 1, own), np.where(unknown, 0, own)
         low, high = np.empty(block.shape, dtype), np.empty(block.shape, dtype)
-        for d, levels in enumerate(self.levels):
-            column, wide = block[:, d].astype(np.float64), radius[d] + 1e-6
-            low[:, d] = np.searchsorted(levels, column - wide)
-            high[:, d] = np.searchsorted(levels, column + wide, side="right") - 1
+        for c, levels in enumerate(self.levels):
+            column, wide = block[:, c].astype(np.float64), radius[c] + 1e-6
+            low[:, c] = np.searchsorted(levels, column - wide)
+            high[:, c] = np.searchsorted(levels, column + wide, side="right") - 1
         if block.dtype.kind == "f":
             low[np.isnan(block)] = high[np.isnan(block)] = np.nan
-        return low, high
+        if self._digits is None:
+            return low, high
+        codes, _ = self._encoder.encode(block, dtype)
+        own, unknown = self._digits.split(codes), self.by_feature(codes == UNKNOWN)
+        kept = self.by_feature(self._digits.base > 0)
+        return (
+            np.where(kept, np.where(unknown, 1, own), self.by_feature(low)),
+            np.where(kept, np.where(unknown, 0, own), self.by_feature(high)),
+        )
 
     def constant(self, table: Table, weight: Array) -> Array:
         """Return the log of each level's share."""
