@@ -238,12 +238,16 @@ class FittedDensity:
         -------
         ndarray or dict
             Bernoulli: probabilities of one (n, D). Categorical: probabilities (n, D, K) of the
-            levels, in sorted order, 0 beyond a column's own. Others: a dict of named arrays (n, D)
-            or (n, D, K): mean and variance, the CDF at the values of X (NaN where missing),
-            quantiles (5, 50 and 95 %), and of mixtures what their components are; of logistic
-            levels no variance and quantiles; of the mean over several sets of masks the mean,
-            variance and CDF alone. In the order of the columns of X. If columns have conditionals
-            of their own, a dict with each column's, by name or place, without the axis of columns.
+            levels, in sorted order. Others: a dict of named arrays (n, D) or (n, D, K): mean and
+            variance, the CDF at the values of X (NaN where missing), quantiles (5, 50 and 95 %),
+            and of mixtures what their components are; of logistic levels no variance and quantiles;
+            of the mean over several sets of masks the mean, variance and CDF alone. In the order of
+            the columns of X. If columns have conditionals of their own, or differ in their number
+            of levels, a dict with each column's, by name or place, without the axis of columns. A
+            column of very many levels, which is two digits, has a dict: "first" (n, K'), the
+            probabilities of the first digit, "second" (n, K''), those of the second one after the
+            value's own first one (not of the mean over several sets of masks), and "probability"
+            (n,) of the value.
         """
         said = scoring.describe(*self._rows(X, context), effective_n_threads(self.n_jobs))
         names = getattr(self, "feature_names_in_", range(self.n_features_in_))
@@ -379,7 +383,8 @@ class FittedDensity:
             stay missing.
         epsilon : float or array-like of shape (D,)
             In the units of the columns. Categories of a DataFrame have no distance: they stay, or
-            become any other where it is infinite.
+            become any other where it is infinite. A column of very many levels, which is two
+            digits, keeps its values.
         context : array-like or DataFrame of shape (n, C), optional
         threshold : float or None, default=None
             Rows whose `score_samples` is this or more stay as they are; None repairs all.
