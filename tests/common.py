@@ -107,11 +107,10 @@ OUTPUTS |= {f"{name}_mixture": 30 for name in ("gaussian", "laplace", "logistic"
 
 
 def sizes(conditional, D):
-    """Return P and Q for D columns of DATA[conditional]: raw outputs and rows of input weights."""
-    kinds = [conditional]
-    if conditional == "mixed":
-        kinds = [KINDS[d % len(KINDS)] for d in range(D)]
-    return max(OUTPUTS[kind] for kind in kinds), 3 if "categorical" in kinds else 1
+    """Return P and Q of D columns of DATA[conditional]: outputs and rows of input weights (D,)."""
+    kinds = [KINDS[d % len(KINDS)] if conditional == "mixed" else conditional for d in range(D)]
+    rows = [3 if kind == "categorical" else 1 for kind in kinds]
+    return np.array([OUTPUTS[kind] for kind in kinds]), np.array(rows)
 
 
 def walked(held):
