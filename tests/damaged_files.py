@@ -52,7 +52,7 @@ def fitted():
     context = pd.DataFrame({"place": pd.Categorical(["u", "v"] * 20), "time": np.arange(40.0)})
     steps = [rng.integers(0, 3, n) for n in (3, 1, 4, 2)]
     chords = [rng.integers(0, 2, (n, 3)) for n in (3, 1, 4, 2)]
-    images = rng.integers(0, 4, (12, 3, 4))
+    images, many = rng.integers(0, 4, (12, 3, 4)), np.arange(120).reshape(30, 4) % 7
     nade = fastar.NADE(n_hidden=3, **quick)
     made = fastar.MADE(hidden_layer_sizes=(3, 2), **quick)
     kinds = ["poisson", conditionals.LogisticMixture(2, step=0.5), "negative_binomial", "laplace"]
@@ -68,6 +68,7 @@ def fitted():
         (fastar.NADE(n_hidden=3, learning_rate=fastar.schedules.Plateau(), **quick), polars),
         (fastar.NADE(distribution=kinds, dtype="float64", **quick).set_params(n_hidden=2), X),
         (fastar.RNADE(n_hidden=3, n_components=2, solver=fastar.optimizers.SGD(), **quick), reals),
+        (fastar.MADE(distribution=conditionals.Categorical(digits=True), **quick), many),
         (fastar.FVSBN(distribution={"size": "gaussian_mixture"}, order="random", **quick), frame),
         (fastar.MADE(hidden_layer_sizes=3, n_masks=2, order_agnostic=True, **quick), bits),
         (fastar.DeepNADE(hidden_layer_sizes=(3,), n_orders=2, **quick), X),

@@ -419,7 +419,7 @@ def test_gaps_are_imputed_by_levels_as_often_as_the_density_says(kind):
         gapped = row.copy()
         gapped[free] = np.nan
         drawn = model.impute(
-            np.tile(gapped, (4000, 1)), n_particles=1 if free == [2] else 60, random_state=0
+            np.tile(gapped, (2000, 1)), n_particles=1 if free == [2] else 60, random_state=0
         )
         kept = np.delete(np.arange(3), free)
         assert (drawn[:, kept] == row[kept]).all()
@@ -429,7 +429,7 @@ def test_gaps_are_imputed_by_levels_as_often_as_the_density_says(kind):
         fits = (rows[:, kept] == row[kept]).all(axis=1)
         scores = np.where(fits, model.score_samples(rows), -np.inf)
         p = np.exp(scores - logsumexp(scores))
-        seen = counts(drawn.astype(int), rows) / 4000
+        seen = counts(drawn.astype(int), rows) / 2000
         assert np.abs(seen - p).max() < 0.05
         if free == [2]:
             assert chi_square(counts(drawn.astype(int), rows), p) > 1e-4
