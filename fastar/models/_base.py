@@ -197,6 +197,7 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
             tol=self.tol,
             n_iter_no_change=self.n_iter_no_change,
             n_threads=effective_n_threads(self.n_jobs),
+            is_warm=keep,
         )
 
     def _rebuild_network(self) -> Network:

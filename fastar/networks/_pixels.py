@@ -152,6 +152,11 @@ class PixelRecurrent(RecurrentNetwork):
     # ---- parameters
 
     @property
+    def row_work(self) -> int:
+        """Multiply-adds that a sample takes, about: all values share the weights."""
+        return self.n_features * super().row_work
+
+    @property
     def _step_outputs(self) -> tuple[int, ...]:
         return (self.n_outputs,)  # the same weights for all values
 
