@@ -1,5 +1,12 @@
 """Callbacks, checkpoints, Ctrl-C and divergence."""
 
+import copy
+import signal
+import time
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from threading import Event
+
 import numpy as np
 import pytest
 from common import (
@@ -16,14 +23,19 @@ from common import (
     levels,
     make,
     reals,
+    run_python,
     snapshot,
 )
 from sklearn.exceptions import ConvergenceWarning
 from test_training import Stop, Watch
 
-from fastar import Mixture
-from fastar._core import files
+from fastar import DeepNADE, GenerativeRNN, Mixture, PixelRNN
+from fastar._core import files, threads
+from fastar._data import table
+from fastar._engine import sampling, steps
 from fastar.callbacks import Callback, Checkpoint, History, ProgressBar
+from fastar.networks import Recurrent, SharedHidden, _recurrent_layers
+from fastar.networks._recurrent_layers import RecurrentLayers
 
 every_model = pytest.mark.parametrize("name", MODELS)
 every_conditional = pytest.mark.parametrize("conditional", CONDITIONALS)
@@ -237,6 +249,44 @@ def test_a_finished_checkpoint_goes_on_where_the_rate_does_not_depend_on_max_ite
         assert_same_bits(fit(longer, X).theta_, fit(make(**settings, max_iter=6), X).theta_)
 
 
+def counted(model, X, path):
+    """Return a fitted model and how many epochs this call trained it."""
+    history = History()
+    fit(model.set_params(callbacks=[Checkpoint(path), history]), X)
+    return model, len(history.records)
+
+
+@pytest.mark.parametrize("other", [{}, {"batch_size": 17}, {"learning_rate_init": 0.01}], ids=str)
+@pytest.mark.parametrize("early_stopping", [True, False])
+@every_model
+def test_a_warm_start_goes_on_from_its_own_finished_checkpoint(
+    name, early_stopping, other, tmp_path
+):
+    X, settings = bits(90, 3), {"early_stopping": early_stopping, "max_iter": 4}
+    plain = fit(make(name, **settings), X)
+    twice = fit(plain.set_params(warm_start=True, **other), X)
+    model, first = counted(make(name, **settings), X, tmp_path / "state")
+    model, second = counted(model.set_params(warm_start=True, **other), X, tmp_path / "state")
+    assert (first, second) == (4, 4)
+    assert_same_bits(model.theta_, twice.theta_)
+    # an interrupted second fit goes on where it was
+    begun = fit(make(name, **settings), X).set_params(warm_start=True, **other)
+    again = copy.deepcopy(begun)
+    fit(begun.set_params(callbacks=[Checkpoint(tmp_path / "other"), Stop(3)]), X)
+    resumed, rest = counted(again, X, tmp_path / "other")
+    assert_same_bits(resumed.theta_, twice.theta_)
+    assert rest == 1 or (early_stopping and resumed.best_iter_ > 3)
+
+
+def test_a_warm_start_elsewhere_refuses_the_checkpoint_by_name(tmp_path):
+    X, settings = bits(90, 3), {"early_stopping": False, "max_iter": 3}
+    counted(make(**settings), X, tmp_path / "state")
+    other = fit(make(**settings, learning_rate_init=0.3), X)
+    other.set_params(warm_start=True, learning_rate_init=0.02)
+    with pytest.raises(ValueError, match=r"it has other .*parameters to start from \(warm_start\)"):
+        counted(other, X, tmp_path / "state")
+
+
 def test_a_checkpoint_that_does_not_know_its_data_is_refused(tmp_path):
     path, X = str(tmp_path / "state"), bits(90, 3)
     model = make(callbacks=[Checkpoint(path)], max_iter=2)
@@ -343,6 +393,163 @@ def test_an_error_in_a_callback_leaves_the_model_as_it_was(name):
     assert_same_bits(model.theta_, before)
 
 
+# ---- Ctrl-C after fit: it is looked for between blocks, and blocks change no bit
+
+GAPS = np.where(np.random.default_rng(0).random((400, 4)) < 0.4, np.nan, bits(400, 4))
+OF_ROWS = {
+    "score_samples": lambda model: model.score_samples(bits(400, 4)),
+    "sample": lambda model: model.sample(400, random_state=0),
+    "evidence": lambda model: model.sample(400, evidence=[np.nan, 1, np.nan, 0], random_state=0),
+    "impute": lambda model: model.impute(GAPS, random_state=0),
+    "log_marginal": lambda model: model.log_marginal(GAPS, random_state=0),
+    "purify": lambda model: model.purify(bits(400, 4), 0.5),
+}
+DENSITIES = {
+    "NADE": lambda: make(missing="marked", max_iter=2),
+    "MADE": lambda: make("MADE", missing="marked", max_iter=2),
+    "PixelRNN": lambda: PixelRNN(n_hidden=5, max_iter=2, random_state=0, n_jobs=1),
+    "DeepNADE": lambda: DeepNADE(hidden_layer_sizes=(5,), max_iter=2, random_state=0, n_jobs=1),
+}
+
+
+def interrupted_at(call, kind, method, monkeypatch, turn=2):
+    """Return after how many calls of a network's method a signal in one of them ends `call`."""
+    original, calls = getattr(kind, method), []
+
+    def watched(self, *arguments, **more):
+        calls.append(1)
+        if len(calls) == turn:
+            signal.raise_signal(signal.SIGINT)
+        return original(self, *arguments, **more)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(kind, method, watched)
+            with pytest.raises(KeyboardInterrupt):
+                call()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return len(calls)
+
+
+@pytest.mark.parametrize("method", OF_ROWS)
+@pytest.mark.parametrize("name", DENSITIES)
+def test_ctrl_c_ends_every_method_between_blocks_that_change_no_bit(name, method, monkeypatch):
+    model = fit(DENSITIES[name](), bits(60, 4))
+    call = OF_ROWS[method]
+    whole = call(model)
+    before = snapshot(model)
+    monkeypatch.setattr(sampling, "_WALK_WORK", 1)
+    monkeypatch.setattr(table, "block_rows", lambda n_features: 256)
+    np.testing.assert_array_equal(call(model), whole)
+    scores = ["score_samples", *(["log_marginal"] if name == "DeepNADE" else [])]
+    part = "forward" if method in scores else "sample"
+    assert interrupted_at(lambda: call(model), type(model.network_), part, monkeypatch) == 2
+    assert_same(before, snapshot(model))
+
+
+OF_SEQUENCES = {
+    "score_samples": lambda model, X: model.score_samples(X),
+    "conditionals": lambda model, X: model.conditionals(X),
+    "stream": lambda model, X: model.score_stream(np.stack(X))[0],
+    "sample": lambda model, X: np.array(model.sample(30, random_state=0)),
+    "prefix": lambda model, X: np.array(model.sample(30, prefix=X, max_length=3, random_state=0)),
+}
+
+
+@pytest.mark.parametrize("method", OF_SEQUENCES)
+def test_ctrl_c_ends_methods_of_sequences_between_blocks(method, monkeypatch):
+    X = [*bits(30, 20)]
+    model = GenerativeRNN(n_hidden=5, end_symbol=False, max_iter=2, random_state=0, n_jobs=1)
+    fit(model, X)
+    whole = OF_SEQUENCES[method](model, X)
+    monkeypatch.setattr(steps, "_BLOCK_STEPS", 100)
+    monkeypatch.setattr(_recurrent_layers, "_ROWS", 100)
+    np.testing.assert_array_equal(OF_SEQUENCES[method](model, X), whole)
+    kind, part = (Recurrent, "sample") if method == "sample" else (RecurrentLayers, "forward")
+    assert interrupted_at(lambda: OF_SEQUENCES[method](model, X), kind, part, monkeypatch) == 2
+
+
+def test_ctrl_c_ends_what_other_threads_do_for_the_call_at_their_next_block():
+    ended = []
+
+    def work():
+        try:
+            while True:
+                threads.check_stopped()
+                begun.set()
+        except CancelledError:
+            ended.append(1)
+            raise
+
+    def interrupted():
+        with threads.ThreadPool(2) as pool:
+            futures.extend([pool.submit(nested_work, work), pool.submit(work)])
+            begun.wait()
+            raise KeyboardInterrupt
+
+    begun, futures = Event(), []
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert len(ended) == 3
+    assert all(isinstance(future.exception(), CancelledError) for future in futures)
+
+
+def nested_work(work):
+    with threads.ThreadPool(2) as pool:
+        return [future.result() for future in [pool.submit(work), pool.submit(work)]]
+
+
+def test_members_of_a_mixture_stop_at_the_next_block(monkeypatch):
+    X = bits(3000, 4)
+    model = fit(Mixture(make(max_iter=2), n_members=3, random_state=0, n_jobs=3), X)
+    monkeypatch.setattr(table, "block_rows", lambda n_features: 256)
+    original, calls = SharedHidden.forward, []
+
+    def watched(self, *arguments, **more):
+        calls.append(1)
+        if len(calls) == 4:
+            signal.raise_signal(signal.SIGINT)
+        time.sleep(0.02)
+        return original(self, *arguments, **more)
+
+    monkeypatch.setattr(SharedHidden, "forward", watched)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            model.score_samples(X)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert len(calls) < 3 * 12
+
+
+SLOW = """
+import signal, threading, time, warnings
+import numpy as np
+import fastar
+warnings.simplefilter("ignore")
+signal.signal(signal.SIGINT, signal.default_int_handler)
+X = [np.arange(40) % 2] * 20
+model = fastar.GenerativeRNN(max_iter=1, random_state=0).fit(X)
+sent = []
+def send():
+    sent.append(time.monotonic())
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+threading.Timer(1, send).start()
+try:
+    model.sample(1_000_000)
+except KeyboardInterrupt:
+    print(time.monotonic() - sent[0])
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals to threads here")
+def test_ctrl_c_ends_many_samples_of_sequences_soon():
+    # minutes in all; what is left of the block is a fraction of a second on an idle machine
+    assert float(run_python(SLOW)) < 10
+
+
 # ---- divergence
 
 DIVERGING = [
@@ -373,6 +580,22 @@ def test_divergence_names_epoch_and_rate_and_keeps_the_last_good_parameters(
     assert f"learning rate {settings['learning_rate_init']:.3g}" in message
     assert np.isfinite(model.theta_).all()
     assert np.isfinite(model.score(X))
+
+
+@pytest.mark.parametrize("rate", [1e3, 1e10, 1e38, 1e100, 1e300])
+@pytest.mark.parametrize("solver", ["sgd", "rmsprop", "adagrad"])
+@pytest.mark.parametrize("name", MODELS)
+def test_absurd_rates_leave_finite_parameters_and_samples(name, solver, rate):
+    laplace = {"distribution": "laplace", "dtype": "float64" if rate > 1e38 else "float32"}
+    for settings in ({"early_stopping": True}, {"early_stopping": False}, laplace):
+        X = reals(100, 4)
+        model = make(name, solver=solver, learning_rate_init=rate, batch_size=20, **settings)
+        with np.errstate(all="ignore"):
+            with suppress(FloatingPointError):
+                fit(model.set_params(max_iter=4), X)
+            assert np.isfinite(model.theta_).all()
+            assert np.isfinite(model.sample(300, random_state=1)).all()
+            assert not np.isnan(model.score_samples(X)).any()
 
 
 @every_model

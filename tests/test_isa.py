@@ -47,6 +47,7 @@ UNMARKED = {
     "test_interruptions.py",
     "test_isa.py",
     "test_lazy.py",
+    "test_limits.py",
     "test_masked_arrays.py",
     "test_messages.py",
     "test_missing_arrays.py",

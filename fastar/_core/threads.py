@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future
-from contextvars import copy_context
+from concurrent.futures import FIRST_EXCEPTION, CancelledError, Future, wait
+from contextvars import ContextVar, copy_context
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar
@@ -68,9 +68,11 @@ class ThreadPool:
     """As many threads as the system starts, up to n; where it starts none, calls run in this one.
 
     Executors of the standard library raise where a thread cannot start, and may lose its call.
+    An error or Ctrl-C in the thread that has the pool ends calls at their next `check_stopped`.
     """
 
     def __init__(self, n_threads: int) -> None:
+        self._outer, self._is_stopped = _pool.get(), False
         self._calls: SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]] | None]
         self._calls = SimpleQueue()
         self._threads: list[Thread] = []
@@ -86,6 +88,7 @@ class ThreadPool:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._is_stopped = error[0] is not None
         for _ in self._threads:
             self._calls.put(None)
         for thread in self._threads:
@@ -106,14 +109,34 @@ class ThreadPool:
         """Return the results of the calls, or raise the first error and leave out what can wait."""
         futures = [self.submit(call, *each) for each in zip(*arguments, strict=True)]
         try:
+            pending = set(futures)
+            while pending:
+                # awake now and then: the system may hand a signal to another thread, and Python's
+                # handler waits for this one
+                done, pending = wait(pending, timeout=0.2, return_when=FIRST_EXCEPTION)
+                if any(future.exception() for future in done):
+                    break
             return [future.result() for future in futures]
         finally:
             for future in futures:
                 future.cancel()
 
     def _work(self) -> None:
+        _pool.set(self)
         while (item := self._calls.get()) is not None:
             _run(*item)
+
+
+_pool: ContextVar[ThreadPool | None] = ContextVar("pool", default=None)
+
+
+def check_stopped() -> None:
+    """Raise CancelledError if the pool that this thread works for has stopped; between blocks."""
+    pool = _pool.get()
+    while pool is not None:
+        if pool._is_stopped:
+            raise CancelledError
+        pool = pool._outer
 
 
 def _run(future: Future[Any], call: Callable[..., Any], arguments: tuple[Any, ...]) -> None:

@@ -100,7 +100,7 @@ def check_count(name: str, value: Any, *, most: int | None = None, numbers: int 
     """
     if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < 1:
         raise ValueError(f"{name} must be an int of at least 1. Got {value!r} instead.")
-    if most is not None and value > most:
+    if most is not None and int(value) > most:
         raise ValueError(f"{name} must be an int of at most {most}. Got {value!r} instead.")
     check_memory(name, value, int(value) * numbers * 8)
     return int(value)
@@ -138,10 +138,10 @@ def check_layer_sizes(sizes: Any) -> tuple[int, ...]:
             "hidden_layer_sizes must be at least one layer, each of an int of at least 1 unit "
             f"(FVSBN is the model without hidden layers). Got {sizes!r} instead."
         )
-    if len(given) > MOST_LAYERS or max(given) > MOST_UNITS:
+    if len(given) > MOST_LAYERS or max(map(int, given)) > MOST_UNITS:
         raise ValueError(
             f"hidden_layer_sizes must be at most {MOST_LAYERS} layers of at most {MOST_UNITS} "
-            f"units each. Got {len(given)} layers of up to {max(given)} units instead."
+            f"units each. Got {len(given)} layers of up to {max(map(int, given))} units instead."
         )
     return tuple(int(each) for each in given)
 

@@ -13,7 +13,8 @@ from fastar._core.parameters import Array
 def _places(counts: Array) -> Array:
     """Return 0 .. count - 1 of each time, one time after the other."""
     first = np.cumsum(counts) - counts
-    return np.arange(counts.sum()) - np.repeat(first, counts)
+    places: Array = np.arange(counts.sum()) - np.repeat(first, counts)
+    return places
 
 
 @dataclass(frozen=True)

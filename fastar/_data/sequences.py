@@ -12,6 +12,7 @@ from fastar._core.integers import Offsets, subtract
 from fastar._core.limits import MOST_STEPS
 from fastar._core.parameters import Array
 from fastar._core.schema import FLAG, Maybe, Record, Whole, require
+from fastar._core.threads import check_stopped
 from fastar._core.validation import unmask
 from fastar._data.containers import DTYPE, OFFSETS, check_dtype
 from fastar._data.table import Table
@@ -284,6 +285,7 @@ class SequenceTable:
         steps = np.cumsum(self.sequences.lengths[self.rows] + self.ends)
         start = 0
         while start < len(self):
+            check_stopped()
             before = steps[start - 1] if start else 0
             end = int(np.searchsorted(steps, before + _BLOCK_STEPS, side="right"))
             end = end if most is None else min(end, start + most)

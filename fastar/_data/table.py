@@ -9,6 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from fastar._core.parameters import Array
+from fastar._core.threads import check_stopped
 
 BLOCK_ROWS = 256
 """Rows that are few enough for any purpose."""
@@ -128,5 +129,6 @@ class Table:
         size = block_rows(len(self.order))
         size = size if most is None else min(size, most)
         for start in range(0, len(self), size):
+            check_stopped()
             where = slice(start, min(start + size, len(self)))
             yield where, self.take(where)

@@ -19,6 +19,7 @@ from fastar._engine.sampling import (
     draw_noise,
     leading_evidence,
     posterior_over_members,
+    walk,
 )
 from fastar._engine.scores import score_rows
 from fastar._kernels._conditionals import OBSERVED, SAMPLED, WEIGHTED
@@ -151,7 +152,8 @@ def _advance(
     mine = wanted[state.members[rows][0]]
     flags = state.flags[rows] * mine  # OBSERVED is 0
     codes, weight = np.ascontiguousarray(state.codes[rows]), np.zeros(len(flags))
-    model.network.sample(
+    walk(
+        model,
         weights,
         capsule,
         np.ascontiguousarray(noise[rows]),
@@ -266,7 +268,8 @@ def impute(
     propose(rows): for each of some models an offset of the log-weights, and the particles of rows
     of X; n_particles a row in all. Completions are drawn from them by weight.
     """
-    completed = np.repeat(X[None], n_draws, axis=0)
+    completed = np.empty((n_draws, *X.shape), X.dtype)
+    completed[:] = X
     ess = np.full(len(X), float(n_particles))
     incomplete = np.flatnonzero(missing.any(axis=1))
     for rows in particle_blocks(incomplete, X.shape[1], n_particles):

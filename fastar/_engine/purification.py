@@ -7,6 +7,7 @@ import numpy as np
 from fastar._core.parameters import Array
 from fastar._data.table import Table
 from fastar._engine.model import Model
+from fastar._engine.sampling import walk
 from fastar._engine.scores import score_rows
 from fastar._engine.support import told
 from fastar._kernels import _cpu
@@ -50,7 +51,7 @@ def _by_member(model: Model, table: Table, radius: Array, n_threads: int, member
             codes[:] = np.nan
             flags = np.where(missing, np.uint8(OBSERVED), np.uint8(SAMPLED))
         context = table.context(where)
-        network.sample(weights, capsule, bounds, flags, codes, n_threads, context=context)
+        walk(model, weights, capsule, bounds, flags, codes, n_threads, context=context)
         if missing is not None:
             values = conditional.decode(np.where(missing, 0, codes))
             values = np.where(missing[:, conditional.column_offsets[:-1]], np.nan, values)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastar._core.parameters import Array
+from fastar._core.threads import check_stopped
 from fastar._data.table import BLOCK_ROWS, Table, block_rows
 from fastar._engine.model import Model
 from fastar._engine.scores import log_probs
@@ -50,7 +51,7 @@ def sample(
             weight = np.zeros(m)
         noise = draw_noise(model, rng, m, n_threads)
         own = None if context is None else np.ascontiguousarray(context[rows])
-        network.sample(weights, capsule, noise, flags, codes, n_threads, context=own, weight=weight)
+        walk(model, weights, capsule, noise, flags, codes, n_threads, context=own, weight=weight)
         drawn = model.to_columns(conditional.decode(codes))
         if m == n:
             values = drawn
@@ -61,6 +62,35 @@ def sample(
     if evidence is not None and held is not None:
         return np.where(held, evidence, values)
     return values
+
+
+_WALK_WORK, _LEAST_WALK = 1 << 31, 32
+"""Multiply-adds between which Ctrl-C is looked for, unless they are of so few rows."""
+
+
+def walk(
+    model: Model,
+    weights: Any,
+    capsule: object,
+    noise: Array,
+    flags: Array | None,
+    codes: Array,
+    n_threads: int,
+    *,
+    context: Array | None = None,
+    weight: Array | None = None,
+) -> None:
+    """Do what `Network.sample` does, some of the rows after the others."""
+    size = max(_LEAST_WALK, _WALK_WORK // model.network.row_work)
+    for start in range(0, len(codes), size):
+        check_stopped()
+        rows = slice(start, start + size)
+        of_rows = [None if each is None else each[rows] for each in (flags, context, weight)]
+        own_flags, own_context, own_weight = of_rows
+        model.network.sample(
+            weights, capsule, noise[rows], own_flags, codes[rows], n_threads,
+            context=own_context, weight=own_weight,
+        )  # fmt: skip
 
 
 def blocks_by_member(

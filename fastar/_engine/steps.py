@@ -197,6 +197,7 @@ class SequenceModel(Composition):
             )
             graw = np.zeros_like(raw)
             graw[known] = own
+            assert cache is not None
             state = cache.last()
             network.backward(weights, cache, graw, of_part if begin else grads, n_threads)
             if begin:

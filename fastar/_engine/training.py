@@ -21,6 +21,8 @@ from fastar.optimizers import Optimizer, Stretches, clip_by_norm
 from fastar.schedules import Schedule
 
 _STEPS_TO_JUDGE = 20
+_LARGEST_POWER = 1 / 4
+"""Of the largest number: products of few larger parameters are infinite."""
 
 
 @dataclass
@@ -88,6 +90,8 @@ class Training:
     learning_rate, alpha, max_gradient_norm, batch_size, max_iter, tol, n_iter_no_change
         As the estimators have them.
     n_threads : int
+    is_warm : bool
+        Whether `model` has the parameters of a fit, from which this one goes on.
     """
 
     def __init__(
@@ -108,6 +112,7 @@ class Training:
         tol: float,
         n_iter_no_change: int,
         n_threads: int,
+        is_warm: bool = False,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -123,6 +128,7 @@ class Training:
         self.tol = tol
         self.n_iter_no_change = n_iter_no_change
         self.n_threads = n_threads
+        self.start = hashlib.sha256(model.theta.data).hexdigest() if is_warm else None
         self.progress = Progress()
         self.best_theta = model.theta.copy()
         self.rate = learning_rate
@@ -164,6 +170,7 @@ class Training:
             schedule += f" of max_iter={self.max_iter}"
         return {
             "random_state": self.entropy,
+            "parameters to start from (warm_start)": self.start,
             "solver": repr(self.optimizer),
             "parameters of the network": repr(self.model.network),
             "distribution": repr(self.model.conditional),
@@ -187,6 +194,14 @@ class Training:
         slot = ArrayOf("f", (self._stretches.size,))
         slots = {f"optimizer.{name}": slot for name in self.optimizer_state}
         check_arrays(arrays, {"theta": theta, "best_theta": theta, **slots})
+
+    def goes_on_from(self, arrays: dict[str, Array]) -> bool:
+        """Return whether this is a warm start from the parameters of a file's state."""
+        found = (arrays.get(name) for name in ("theta", "best_theta"))
+        return self.start is not None and any(
+            each is not None and hashlib.sha256(each.data).hexdigest() == self.start
+            for each in found
+        )
 
     def restore(self, header: dict[str, Any], arrays: dict[str, Array]) -> None:
         """Take up the state that `snapshot` returned."""
@@ -238,6 +253,7 @@ class Training:
         total = 0.0
         for start in range(0, len(rows), self.batch_size):
             total += self._step(rows[start : start + self.batch_size])
+        self._check_parameters()
         progress.epoch += 1
         progress.loss_curve.append(-total / len(rows))
 
@@ -287,12 +303,21 @@ class Training:
 
     def _check_finite(self, total: float, epoch: int) -> None:
         if not math.isfinite(total):
-            raise FloatingPointError(
-                f"The log-likelihood became {total} in epoch {epoch} "
-                f"with learning rate {self.rate:.3g}. A model that was fitted before stays as it "
-                "was, another one has the last good parameters. A smaller 'learning_rate_init' "
-                "may help."
-            )
+            raise self._divergence(f"The log-likelihood became {total}", epoch)
+
+    def _check_parameters(self) -> None:
+        """Check what the steps of an epoch have left, before it may count as the best so far."""
+        theta = self.model.theta
+        largest = max(float(theta.max()), -float(theta.min()))
+        if not largest <= float(np.finfo(theta.dtype).max) ** _LARGEST_POWER:
+            raise self._divergence(f"A parameter became {largest:.3g}", self.progress.epoch + 1)
+
+    def _divergence(self, what: str, epoch: int) -> FloatingPointError:
+        return FloatingPointError(
+            f"{what} in epoch {epoch} with learning rate {self.rate:.3g}. A model that was fitted "
+            "before stays as it was, another one has the last good parameters. A smaller "
+            "'learning_rate_init' may help."
+        )
 
     def _check_last_step(self) -> None:
         """Check the parameters of the last step, which no later step checks."""

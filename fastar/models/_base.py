@@ -201,6 +201,7 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
             tol=self.tol,
             n_iter_no_change=self.n_iter_no_change,
             n_threads=effective_n_threads(self.n_jobs),
+            is_warm=keep,
         )
 
     def _check_size(self, network: Network) -> None:

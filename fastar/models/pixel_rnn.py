@@ -229,8 +229,8 @@ class PixelRNN(AutoregressiveDensity):
         ValueError
             mask is not of the shape of an image or of the images.
         """
-        model, n_draws = self._model(), check_count("n_draws", n_draws)
-        array = np.asarray(images)
+        model, array = self._model(), np.asarray(images)
+        n_draws = check_count("n_draws", n_draws, numbers=array.size)
         hidden = self._hidden(array, mask)
         values = np.where(hidden, np.nan, array.reshape(len(array), -1).astype(np.float64))
         rng = generator(random_state)

@@ -186,6 +186,11 @@ class GridLSTM(Network):
     # ---- parameters
 
     @property
+    def row_work(self) -> int:
+        """Multiply-adds that a sample takes, about: all values share the weights."""
+        return self.n_features * super().row_work
+
+    @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         """Name and shape of every parameter, weights first."""
         H = self.n_hidden

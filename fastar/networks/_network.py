@@ -119,6 +119,11 @@ class Network(ABC):
             return ParamLayout(self.shapes, 0).size
         return int((active[:, 1] - active[:, 0]).sum())
 
+    @property
+    def row_work(self) -> int:
+        """Multiply-adds that a sample takes, about."""
+        return ParamLayout(self.shapes, 0).size
+
     def zeros(self) -> Array:
         """Return a flat vector for the parameters."""
         return zeros_aligned(ParamLayout(self.shapes, 0).size, self.dtype)

@@ -160,6 +160,11 @@ class PixelRecurrent(RecurrentNetwork):
         return PixelOutputs(self.output_offsets)
 
     @property
+    def row_work(self) -> int:
+        """Multiply-adds that a sample takes, about: all values share the weights."""
+        return self.n_features * super().row_work
+
+    @property
     def _step_outputs(self) -> tuple[int, ...]:
         return (self.outputs.width,)
 

@@ -147,15 +147,18 @@ INLINE real uniform_inside(real uniform) {
     return uniform + tiny < 1 ? uniform + tiny : uniform;
 }
 
+/* x, or what is as far as deviations count: draws of parameters that make no sense are finite, too. */
+INLINE real no_larger(real x) { return x < -HUGE_NUMBER ? -HUGE_NUMBER : x > HUGE_NUMBER ? HUGE_NUMBER : x; }
+
 /* A draw around mu: by a standard normal for the Gaussian, by a uniform for the others. */
 INLINE real located_draw(int kind, real mean, real s, real noise, const feature_spec *f, double temperature) {
-    /* vexp keeps the draw finite where exp(s) would not be */
+    /* vexp keeps the scale finite where exp(s) would not be */
     const double scale = (double)vexp(vset1(s))[0] + f->floor;
     if (kind == FASTAR_GAUSSIAN)
-        return mean + noise * (real)sqrt(scale * temperature);
+        return no_larger(mean + noise * (real)sqrt(scale * temperature));
     const double u = uniform_inside(noise);
     if (kind == FASTAR_LAPLACE)
-        return mean + (real)(scale * temperature * (u < 0.5 ? log(2 * u) : -log(2 - 2 * u)));
+        return no_larger(mean + (real)(scale * temperature * (u < 0.5 ? log(2 * u) : -log(2 - 2 * u))));
     const double y = (double)mean + scale * temperature * log(u / (1 - u)), step = 2 * f->unit;
     return (real)(f->low + step * fmin(fmax(rint((y - f->low) / step), 0), rint((f->high - f->low) / step)));
 }
