@@ -417,3 +417,15 @@ def test_bars_are_learnt():
     for network in NETWORKS:
         model = fit(make(network, n_hidden=16, max_iter=25), X)
         assert model.score(X) > -5 * np.log(2) - 0.3
+
+
+@every_network
+def test_gaps_in_some_pixels_alone_are_learnt(network):
+    X = images(n=80).astype(float)
+    X[::3, 0, 1] = np.nan
+    model = fit(make(network, missing="marked"), X)
+    assert np.isfinite(model.score_samples(X)).all()
+    full = model.impute(X, random_state=0)
+    known = ~np.isnan(X)
+    assert (full[known] == X[known]).all()
+    assert np.isin(full, [0, 1]).all()

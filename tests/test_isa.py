@@ -55,6 +55,7 @@ UNMARKED = {
     "test_mixture.py",
     "test_persistence.py",
     "test_plotting.py",
+    "test_random_calls.py",
     "test_spread.py",
     "test_structure.py",
     "test_training.py",

@@ -11,6 +11,7 @@ from fastar import DeepNADE, GenerativeRNN, Mixture, PixelRNN, SequenceLabeller
 from fastar._core import limits
 from fastar._core.limits import MOST_LAYERS, MOST_LEVELS, MOST_MEMBERS, MOST_STEPS, MOST_UNITS
 from fastar._engine import steps as engine_steps
+from fastar._kernels import _cpu
 
 QUICK = {"max_iter": 2, "random_state": 0, "n_jobs": 1}
 
@@ -138,6 +139,11 @@ from fastar._core.limits import memory_bytes
 print(memory_bytes() <= 1 << 32)
 """
     assert run_python(code, OMP_NUM_THREADS="1").strip() == "True"
+
+
+def test_work_space_that_is_not_there_is_an_error_with_a_text():
+    with pytest.raises(MemoryError, match=r"Unable to allocate 4e\+05 GB of work space\."):
+        _cpu.aligned_empty((10**14,), np.float32)
 
 
 # ---- long sequences

@@ -20,12 +20,23 @@ class _ReusableRandomState(threading.local):
 _REUSABLE = _ReusableRandomState()
 
 
+def _checked(random_state: Any) -> np.random.RandomState:
+    try:
+        state: np.random.RandomState = check_random_state(random_state)
+    except ValueError as error:
+        raise ValueError(
+            "random_state must be None, an int from 0 to 2**32 - 1 or a RandomState instance. "
+            f"Got {random_state!r} instead."
+        ) from error
+    return state
+
+
 def generator(random_state: Any) -> np.random.Generator:
     """Return a generator with a stream that the random state decides."""
-    if isinstance(random_state, Integral):
+    if isinstance(random_state, Integral) and 0 <= int(random_state) < 2**32:
         _REUSABLE.state.seed(int(random_state))
         random_state = _REUSABLE.state
-    seed = check_random_state(random_state).randint(2**31, size=4)
+    seed = _checked(random_state).randint(2**31, size=4)
     return np.random.Generator(np.random.SFC64(seed))
 
 

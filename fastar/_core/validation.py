@@ -42,6 +42,23 @@ def unmask(values: Any, name: str, *, gaps: bool = False) -> Any:
     return objects
 
 
+def as_array(values: Any, name: str) -> Array:
+    """Return array-likes as an array.
+
+    Raises
+    ------
+    ValueError
+        Their parts have several lengths.
+    """
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} must be an array, whose parts are as long as one another. "
+            f"Got {values!r:.80} instead."
+        ) from error
+
+
 @contextmanager
 def unchanged_on_error(estimator: Any) -> Iterator[None]:
     """Give the estimator its attributes back when the body raises."""
@@ -113,6 +130,13 @@ def check_temperature(temperature: Any) -> float:
             f"temperature must be a finite number above 0. Got {temperature!r} instead."
         )
     return float(temperature)
+
+
+def check_threshold(threshold: Any) -> float:
+    """Return a threshold of log p(x) as a float."""
+    if not isinstance(threshold, Real) or np.isnan(float(threshold)):
+        raise ValueError(f"threshold must be None or a number. Got {threshold!r} instead.")
+    return float(threshold)
 
 
 def check_epsilon(epsilon: Any, n_features: int) -> Array:

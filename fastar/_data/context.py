@@ -23,7 +23,7 @@ from fastar._core.schema import (
     require,
 )
 from fastar._core.spread import location_and_scale
-from fastar._core.validation import unmask
+from fastar._core.validation import as_array, unmask
 from fastar._data.frame_types import as_frame, frame_kind
 from fastar._data.frames import Schema
 
@@ -288,7 +288,7 @@ def _table(given: Any, name: str, n_columns: int = 1) -> Array:
 
     A vector is the only column, or a row of several.
     """
-    table = np.asarray(unmask(given, name))
+    table = as_array(unmask(given, name), name)
     if table.ndim == 1:
         table = table[:, None] if n_columns == 1 else table[None]
     if table.ndim != 2 or table.shape[1] == 0 or table.dtype.kind not in "biufOU":

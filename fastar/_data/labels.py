@@ -11,7 +11,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
 from fastar._core.parameters import Array
-from fastar._core.validation import unmask
+from fastar._core.validation import as_array, unmask
 from fastar._data.frame_types import is_missing
 from fastar._data.sequences import Block, Sequences, SequenceTable
 from fastar._data.table import Table
@@ -26,7 +26,7 @@ def check_labels(y: Any, name: str = "y") -> Any:
         A label is missing, or some are strings and others are not.
     """
     y = unmask(y, name)
-    array = np.asarray(y)
+    array = as_array(y, name)
     if y is None or array.dtype != object:
         return y
     missing = [i for i, each in enumerate(array.ravel()) if is_missing(each)]

@@ -50,6 +50,12 @@ def read(
             f"{name} must be a table, whose rows are as long as one another. Got sequences of "
             "several lengths instead, of which GenerativeRNN and SequenceLabeller are models."
         )
+    if len(getattr(X, "shape", ())) > 2:
+        raise ValueError(
+            f"{name} must be a table, with an axis of rows and one of columns. Got an array of "
+            f"shape {X.shape} instead: {name}.reshape(len({name}), -1) has a row for each image, "
+            "and PixelRNN(image_shape=...) knows its shape."
+        )
     is_frame = frame_kind(X) is not None
     known = None if reset else getattr(estimator, "_container", None)
     if is_frame and (reset or isinstance(known, Schema)):
@@ -77,6 +83,8 @@ def read(
         ensure_all_finite="allow-nan",
         reset=reset,
     )
+    if checked.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must hold numbers in an array. Got {checked.dtype} instead.")
     if not marked:
         _check_no_nan(checked, name)
     if reset:

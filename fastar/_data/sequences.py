@@ -129,9 +129,9 @@ def fill_gaps(X: Any, sequences: Sequences, values: Array) -> list[Array]:
         given = [each[:, 0] for each in given] if X.values.shape[1] == 1 else given
     else:
         given = [np.asarray(each) for each in (X if is_ragged(X) else np.asarray(X))]
-    found = []
-    for each, part in zip(given, parts, strict=True):
-        filled, gaps = each.copy(), np.isnan(each)
+    read, found = np.split(sequences.values, sequences.offsets[1:-1]), []
+    for each, own, part in zip(given, read, parts, strict=True):
+        filled, gaps = each.copy(), np.isnan(own).reshape(each.shape)
         filled[gaps] = part.reshape(each.shape)[gaps]
         found.append(filled)
     return found

@@ -41,7 +41,8 @@ def _by_member(model: Model, table: Table, radius: Array, n_threads: int, member
     radius = radius[model.order]
     parts = []
     for where, block in table.blocks():
-        low, high = conditional.interval(block, radius, model.dtype)
+        with np.errstate(over="ignore"):  # what is beyond a code's type is outside the support
+            low, high = conditional.interval(block, radius, model.dtype)
         missing = _missing(model, block, low, high, where.start)
         codes = _cpu.aligned_empty(low.shape, model.dtype)
         bounds = _cpu.aligned_empty((*low.shape, 2), model.dtype)

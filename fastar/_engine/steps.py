@@ -18,8 +18,6 @@ from fastar.networks._recurrent_network import SequenceNetwork
 
 _PART_STEPS = 1 << 15
 """Steps that pass together in training, unless those between two cuts are more."""
-
-
 _BLOCK_STEPS = 1 << 13
 """Steps of a block of streams or samples, between which Ctrl-C is looked for."""
 

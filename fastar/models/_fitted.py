@@ -10,7 +10,13 @@ from sklearn.utils.validation import check_is_fitted
 from fastar._core.parameters import Array, Params
 from fastar._core.random import generator
 from fastar._core.threads import effective_n_threads
-from fastar._core.validation import check_count, check_epsilon, check_temperature, check_weight
+from fastar._core.validation import (
+    check_count,
+    check_epsilon,
+    check_temperature,
+    check_threshold,
+    check_weight,
+)
 from fastar._data.column_labels import ColumnLabels
 from fastar._data.containers import Container
 from fastar._data.context import Context, encode_context
@@ -416,6 +422,7 @@ class FittedDensity:
             nominal = [each.type == "category" for each in self._container.columns]
             radius[nominal & (radius < np.inf)] = 0
         n_threads = effective_n_threads(self.n_jobs)
+        threshold = None if threshold is None else check_threshold(threshold)
         if threshold is None:
             return table_like(X, self._container, purify(model, table, radius, n_threads))
         low = np.flatnonzero(self.score_samples(X, context=context) < threshold)

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastar._core.integers import find_offsets
 from fastar._core.parameters import Array, Params
-from fastar._core.validation import unmask
+from fastar._core.validation import as_array, unmask
 from fastar._data.context import Context
 from fastar._data.sequences import SequenceLayout, Sequences, SequenceTable, is_ragged
 from fastar._data.table import Table
@@ -19,6 +19,7 @@ from fastar._engine.steps import check_steps
 from fastar.conditionals import Conditional
 from fastar.conditionals._auto import choose_conditional
 from fastar.models._base import TrainableModel
+from fastar.networks._recurrent_layers import State
 from fastar.networks._recurrent_network import SequenceNetwork
 
 
@@ -57,11 +58,20 @@ class SequenceEstimator(TrainableModel, abstract=True):
         if listed:
             found = Sequences.of(X if is_ragged(X) else list(X), name, gaps=gaps)
         else:
-            finite: Any = "allow-nan" if gaps else True
             array = validate_data(
-                self, unmask(X, name, gaps=gaps), order="C", reset=reset, ensure_all_finite=finite
+                self,
+                unmask(X, name, gaps=gaps),
+                order="C",
+                reset=reset,
+                ensure_all_finite="allow-nan",
             )
             n, length = array.shape
+            if not gaps and array.dtype.kind == "f" and np.isnan(array).any():
+                row, step = np.argwhere(np.isnan(array))[0]
+                raise ValueError(
+                    f"Input {name} contains NaN in row {row}, step {step}. Sequences of several "
+                    "lengths are a list of arrays, without padding."
+                )
             found = Sequences(array.ravel(), np.arange(n + 1) * length, gaps=gaps)
         width = found.values.shape[1]
         if reset:
@@ -75,6 +85,31 @@ class SequenceEstimator(TrainableModel, abstract=True):
                 f"Got {width} instead."
             )
         return self._container.to_numbers(found)
+
+    def _read_streams(self, X: Any, state: Any) -> tuple[Sequences, int, int, State]:
+        """Return the next steps (n T, F) of n streams, n, T, and the state before them."""
+        array, sizes = as_array(unmask(X, "X"), "X"), self.network_.hidden_layer_sizes
+        if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] == 0):
+            raise ValueError(
+                "X must have shape (n, T) or (n, T, F): the next steps of n streams. "
+                f"Got {array.shape} instead."
+            )
+        n, T = array.shape[:2]
+        if state is None:
+            state = self.network_.start(n)
+        elif not _is_state(state, [(n, H) for H in sizes]):
+            raise ValueError(
+                f"state must be None, or what the last call returned for the same {n} streams. "
+                f"Got {state!r:.80} instead."
+            )
+        sequences = Sequences(array.reshape(n * T, -1 if array.size else 1), np.arange(n + 1) * T)
+        width = sequences.values.shape[1]
+        if array.size and width != self._container.width:
+            raise ValueError(
+                f"X must have {self._container.width} values a step, as in fit. "
+                f"Got {width} instead."
+            )
+        return self._container.to_numbers(sequences), n, T, state
 
     def _chosen(self, given: Any, sequences: Sequences, what: str) -> Conditional:
         """Return the conditional of a step's values that the parameter `what` asks for."""
@@ -108,3 +143,15 @@ class SequenceEstimator(TrainableModel, abstract=True):
     def n_parameters_(self) -> int:
         """The number of parameters in use."""
         return self._model().n_parameters
+
+
+def _is_state(state: Any, shapes: list[tuple[int, int]]) -> bool:
+    """Return whether it has what a state of layers of these shapes has."""
+    if not isinstance(state, list) or len(state) != len(shapes):
+        return False
+    return all(
+        isinstance(pair, tuple)
+        and len(pair) == 2
+        and all(isinstance(each, np.ndarray) and each.shape == shape for each in pair)
+        for pair, shape in zip(state, shapes, strict=True)
+    )

@@ -46,8 +46,8 @@ class DeepNADE(AutoregressiveDensity, OrderParameter):
     activation : {"sigmoid", "tanh", "relu"}, default="relu"
         g.
     n_orders : int, default=1
-        Orders whose densities are averaged in scores and among which samples choose: that of
-        `order`, and random ones; see `with_orders`.
+        Orders, at most 65,536, whose densities are averaged in scores and among which samples
+        choose: that of `order`, and random ones; see `with_orders`.
     {shared_parameters}
 
     Attributes

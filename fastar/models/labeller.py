@@ -383,12 +383,9 @@ or Sequences
         model, network = self._model(), self.network_
         conditional = model.conditional
         assert isinstance(conditional, LabelConditional)
-        array = np.asarray(X)
-        n, T = array.shape[:2]
-        state = network.start(n) if state is None else state
+        sequences, n, T, state = self._read_streams(X, state)
         if n * T == 0:
             return np.empty((n, T, len(self.classes_))), state
-        sequences = Sequences(array.reshape(n * T, -1), np.arange(n + 1) * T)
         table = LabelledTable.of(sequences, None, False)
         self._check_support(table, "X")
         steps = model.codes(table.take(slice(None)))

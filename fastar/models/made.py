@@ -54,7 +54,8 @@ class MADE(AutoregressiveDensity, OrderParameter, MarkovOrderParameter):
         The others have the same degrees in all sets: with less than the paper's 1, units can
         specialise, and the sets, though less different, learn more in the same time.
     n_masks : int or "unlimited", default=1
-        Sets of masks through which training cycles; "unlimited" draws another one for each step.
+        Sets of masks through which training cycles, at most 65,536; "unlimited" draws another one
+        for each step.
     n_scoring_masks : int, default=10
         Sets whose densities are averaged with unlimited masks; otherwise all `n_masks` are.
     order_agnostic : bool, default=False

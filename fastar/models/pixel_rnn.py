@@ -13,8 +13,9 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from fastar._core.limits import MOST_LEVELS
 from fastar._core.parameters import Array
 from fastar._core.random import generator
-from fastar._core.validation import check_count, unmask
+from fastar._core.validation import as_array, check_count, unmask
 from fastar._data.containers import Container
+from fastar._engine.support import check_evidence
 from fastar.conditionals import Categorical, Conditional, LogisticMixture
 from fastar.models._base import AutoregressiveDensity
 from fastar.models._documentation import documented
@@ -135,7 +136,9 @@ class PixelRNN(AutoregressiveDensity):
                 side = isqrt(D)
                 found = (side, side) if side * side == D else (1, D)
         else:
-            given = tuple(int(each) for each in self.image_shape)
+            sizes = np.ravel(as_array(self.image_shape, "image_shape"))
+            # what are no ints is no shape either
+            given = tuple(int(each) if isinstance(each, Integral) else 0 for each in sizes.tolist())
             n = int(np.prod(given)) if D is None else D
             if len(given) not in (2, 3) or min(given) < 1 or int(np.prod(given)) != n:
                 raise ValueError(
@@ -156,14 +159,19 @@ class PixelRNN(AutoregressiveDensity):
         return height, width, *(channels or [1])  # type: ignore[return-value]
 
     def _read_evidence(self, evidence: Any, n: int) -> Any:
-        if evidence is not None and np.ndim(evidence) >= 2:
-            array = np.asarray(evidence, dtype=np.float64)
+        if evidence is not None and as_array(evidence, "evidence").ndim >= 2:
+            array = as_array(evidence, "evidence").astype(np.float64)
             for shape in {self.image_shape_, self.image_shape_[:2]}:
                 if array.shape == shape or (array.ndim > 2 and array.shape[1:] == shape):
                     evidence = array.reshape(-1, self.n_features_in_)
         return super()._read_evidence(evidence, n)
 
     # ---- the composition
+
+    def _fit_conditional(self, conditional: Conditional) -> Conditional:
+        # the values of an image enter a recurrence all in one way
+        shares = self.network == "recurrent" and conditional.missing.any()
+        return conditional.with_gaps() if shares else conditional
 
     def _conditional(self, name: str) -> Conditional:
         if name == "categorical":
@@ -229,10 +237,13 @@ class PixelRNN(AutoregressiveDensity):
         ValueError
             mask is not of the shape of an image or of the images.
         """
-        model, array = self._model(), np.asarray(images)
+        model, array = self._model(), self._read_images(images)
         n_draws = check_count("n_draws", n_draws, numbers=array.size)
+        n_particles = check_count("n_particles", n_particles, numbers=2 * model.n_features)
         hidden = self._hidden(array, mask)
         values = np.where(hidden, np.nan, array.reshape(len(array), -1).astype(np.float64))
+        given = self._read_evidence(values, len(values))
+        check_evidence(given, len(values), model, name="images")
         rng = generator(random_state)
         if (np.diff(hidden.astype(np.int8), axis=1) >= 0).all():
             repeated = None
@@ -251,9 +262,25 @@ class PixelRNN(AutoregressiveDensity):
             drawn = self._container.wrap(drawn.reshape(len(array) * n_draws, model.n_features))
         return np.asarray(drawn).reshape(len(array), n_draws, *array.shape[1:])
 
+    def _read_images(self, images: Any) -> Array:
+        """Return images, or rows of their values, as an array of numbers."""
+        array, shape = as_array(unmask(images, "images"), "images"), self.image_shape_
+        shapes = [shape, (self.n_features_in_,), *([shape[:2]] if shape[2] == 1 else [])]
+        known = array.ndim > 1 and array.shape[1:] in shapes and len(array) > 0
+        if not known or array.dtype.kind not in "biuf":
+            raise ValueError(
+                f"images must be numbers in an array of images of shape {shape}, as in fit, or of "
+                f"rows of {self.n_features_in_} values. Got {array.dtype} of shape {array.shape} "
+                "instead."
+            )
+        return array
+
     def _hidden(self, images: Array, mask: Any) -> Array:
         """Return where (n, D) images are hidden."""
-        hidden, shape = np.asarray(mask, bool), self.image_shape_
+        hidden, shape = as_array(mask, "mask"), self.image_shape_
+        if hidden.dtype.kind not in "biuf":
+            raise ValueError(f"mask must hold True and False. Got {hidden.dtype} instead.")
+        hidden = hidden.astype(bool)
         n, D = len(images), self.n_features_in_
         if shape[2] > 1 and hidden.shape in (shape[:2], (n, *shape[:2])):
             hidden = np.repeat(hidden[..., None], shape[2], axis=-1)

@@ -387,13 +387,10 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
         model, network = self._model(), self.network_
         if self._container.ends:
             raise ValueError("score_stream must have a model with end_symbol=False. Got ends.")
-        array = np.asarray(X)
-        n, T = array.shape[:2]
-        state = network.start(n) if state is None else state
+        sequences, n, T, state = self._read_streams(X, state)
         if n * T == 0:
             return np.empty((n, T)), state
-        steps_of = Sequences(array.reshape(n * T, -1), np.arange(n + 1) * T)
-        table = SequenceTable(self._container.to_numbers(steps_of), ends=False)
+        table = SequenceTable(sequences, ends=False)
         self._check_support(table, "X")
         n_threads = effective_n_threads(self.n_jobs)
         steps, given = model.codes(table.take(slice(None))), self._encoded(context, n)

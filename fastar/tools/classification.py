@@ -159,12 +159,7 @@ class GenerativeClassifier(PersistentTool, ClassifierMixin, BaseEstimator):  # t
         self._validate_params()
         with unchanged_on_error(self):
             n = read(self, X, reset=True).shape[0]
-            y = column_or_1d(check_labels(y), warn=True)
-            assert_all_finite(y, input_name="y")
-            if len(y) != n:
-                raise ValueError(
-                    f"y must have a class for each of {n} rows of X. Got {len(y)} instead."
-                )
+            y = _classes(y, n)
             check_classification_targets(y)
             weight = check_weight(sample_weight, n)
             self.classes_, number = np.unique(y, return_inverse=True)
@@ -339,6 +334,24 @@ class GenerativeClassifier(PersistentTool, ClassifierMixin, BaseEstimator):  # t
         best = self.predict_log_proba(X).argmax(axis=1)
         return np.asarray(self.classes_[best])
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the share of rows whose class `predict` finds.
+
+        Parameters
+        ----------
+        X : array-like, DataFrame or CSR matrix of shape (n, D)
+            As in `score_samples`.
+        y : array-like of shape (n,)
+        sample_weight : array-like of shape (n,), optional
+
+        Returns
+        -------
+        float
+        """
+        predicted = self.predict(X)
+        right = predicted == _classes(y, len(predicted))
+        return float(np.average(right, weights=check_weight(sample_weight, len(predicted))))
+
     def abstains(self, X: Any) -> Array:
         """Return where p(x) is so small that no class should be predicted.
 
@@ -365,6 +378,17 @@ class GenerativeClassifier(PersistentTool, ClassifierMixin, BaseEstimator):  # t
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def _classes(y: Any, n: int) -> Array:
+    """Return a class for each of n rows."""
+    classes: Array = column_or_1d(check_labels(y), warn=True)
+    assert_all_finite(classes, input_name="y")
+    if len(classes) != n:
+        raise ValueError(
+            f"y must have a class for each of {n} rows of X. Got {len(classes)} instead."
+        )
+    return classes
 
 
 def _context(number: Array) -> Array:

@@ -136,7 +136,9 @@ cdef class Block:
             if self.data != NULL and self.size >= LARGE:
                 fastar_prefer_large_pages(self.data, self.size)
         if self.data == NULL:
-            raise MemoryError()
+            raise MemoryError(
+                f"Unable to allocate {size / 1e9:.3g} GB of work space. A smaller batch_size, fewer rows in a "
+                "call and n_jobs=1 need less.")
 
     def __dealloc__(self):
         if self.data != NULL:
