@@ -245,7 +245,10 @@ def _pandas_from_json(described: Any) -> Any:
         return pandas.ArrowDtype(pyarrow.type_for_alias(described["arrow"]))
     if described["na"] == "NA" or described["string"] == "pyarrow_numpy":
         return pandas.StringDtype(described["string"])
-    return pandas.StringDtype(described["string"], na_value=np.nan)
+    try:
+        return pandas.StringDtype(described["string"], na_value=np.nan)
+    except TypeError:  # before pandas 2.3, whose strings are objects
+        return np.dtype(object)
 
 
 def pandas_series(column: Column, values: Array) -> Any:

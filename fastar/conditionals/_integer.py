@@ -84,18 +84,13 @@ class Count(Conditional):
         return self.encode(low, dtype), self.encode(high, dtype)
 
     @abstractmethod
-    def _law(self, raw: Array) -> Any:
-        """Return SciPy's distribution of raw outputs (n, D, P)."""
-
     def distribution_params(self, raw: Array, codes: Array) -> dict[str, Array]:
         """Return mean, variance, cdf (n, D) and quantiles (n, D, 3)."""
-        law = self._law(self._split_outputs(raw))
-        return {
-            "mean": law.mean(),
-            "variance": law.var(),
-            "cdf": law.cdf(self.decode(codes)),
-            "quantiles": np.stack([law.ppf(q) for q in QUANTILES], axis=2),
-        }
+
+
+def _quantiles(law: Any) -> Array:
+    """Return the quantiles (n, D, 3) of a distribution of SciPy's."""
+    return np.stack([law.ppf(q) for q in QUANTILES], axis=2)
 
 
 _LOG_MEAN_LIMIT, _LOG_R_LIMIT = 25.0, 15.0  # as in src/kernels/conditionals/counts.h
@@ -110,8 +105,13 @@ class Poisson(Count):
         """Return the log of each column's mean, kept away from 0."""
         return np.log(np.maximum(self._learnt["mean"], 1e-3))
 
-    def _law(self, raw: Array) -> Any:
-        return stats.poisson(np.exp(np.clip(raw[:, :, 0], -_LOG_MEAN_LIMIT, _LOG_MEAN_LIMIT)))
+    def distribution_params(self, raw: Array, codes: Array) -> dict[str, Array]:
+        """Return mean, variance, cdf (n, D) and quantiles (n, D, 3)."""
+        log_mean = self._split_outputs(raw)[:, :, 0]
+        mean = np.exp(np.clip(log_mean, -_LOG_MEAN_LIMIT, _LOG_MEAN_LIMIT))
+        law = stats.poisson(mean)
+        cdf, quantiles = law.cdf(self.decode(codes)), _quantiles(law)
+        return {"mean": mean, "variance": mean.copy(), "cdf": cdf, "quantiles": quantiles}
 
 
 class NegativeBinomial(Count):
@@ -128,22 +128,16 @@ class NegativeBinomial(Count):
         excess = np.maximum(self._learnt["variance"] - mean, 1e-2 * mean)
         return np.stack([np.log(mean), np.clip(np.log(mean**2 / excess), -4, 8)], axis=1).ravel()
 
-    def _mean_and_r(self, raw: Array) -> tuple[Array, Array]:
-        mean = np.exp(np.clip(raw[:, :, 0], -_LOG_MEAN_LIMIT, _LOG_MEAN_LIMIT))
-        return mean, np.exp(np.clip(raw[:, :, 1], -_LOG_R_LIMIT, _LOG_R_LIMIT))
-
-    def _law(self, raw: Array) -> Any:
-        mean, r = self._mean_and_r(raw)
-        return stats.nbinom(r, r / (r + mean))
-
     def distribution_params(self, raw: Array, codes: Array) -> dict[str, Array]:
         """Return mean, variance, cdf (n, D) and quantiles (n, D, 3)."""
-        mean, r = self._mean_and_r(self._split_outputs(raw))
+        log_mean, log_r = np.moveaxis(self._split_outputs(raw), 2, 0)
+        mean = np.exp(np.clip(log_mean, -_LOG_MEAN_LIMIT, _LOG_MEAN_LIMIT))
+        r = np.exp(np.clip(log_r, -_LOG_R_LIMIT, _LOG_R_LIMIT))
         x, total = self.decode(codes), r + mean
         # SciPy's law knows r / total alone, whose distance from 1 is rounded off where r is large
         cdf = np.where(mean < r, betaincc(x + 1, r, mean / total), betainc(r, x + 1, r / total))
-        exact = {"mean": mean, "variance": mean + mean**2 / r, "cdf": cdf}
-        return super().distribution_params(raw, codes) | exact
+        quantiles = _quantiles(stats.nbinom(r, r / total))
+        return {"mean": mean, "variance": mean + mean**2 / r, "cdf": cdf, "quantiles": quantiles}
 
 
 class LogisticMixture(Conditional):
