@@ -151,9 +151,9 @@ class Standardised(Conditional):
         values: Array = self.location + self.scale * codes
         return values
 
-    def log_scale(self) -> Array:
-        """Return -log scale."""
-        return -np.log(self.scale)
+    def log_jacobian(self, codes: Array) -> Array:
+        """Return -log scale, 0 where a code is NaN."""
+        return np.where(np.isnan(codes), 0, -np.log(self.scale))
 
     @property
     @abstractmethod
