@@ -77,11 +77,12 @@ DATA = {
     "logistic_mixture": shades,
     "poisson": counts,
     "negative_binomial": counts,
+    "number": reals,
     "mixed": mixed,
 }
 CONDITIONALS = list(DATA)
 DISCRETE = ["bernoulli", "categorical", "logistic_mixture"]  # of so many values
-REAL = ["gaussian", "laplace", "gaussian_mixture", "laplace_mixture"]
+REAL = ["gaussian", "laplace", "gaussian_mixture", "laplace_mixture", "number"]
 COUNTS = ["poisson", "negative_binomial"]
 
 
@@ -104,6 +105,7 @@ def unfitted(conditional, D, **settings):
 OUTPUTS = {"bernoulli": 1, "categorical": 3, "gaussian": 2, "laplace": 2}
 OUTPUTS |= {"poisson": 1, "negative_binomial": 2}
 OUTPUTS |= {f"{name}_mixture": 30 for name in ("gaussian", "laplace", "logistic")}
+OUTPUTS["number"] = 30
 
 
 def sizes(conditional, D):
@@ -161,6 +163,7 @@ COMPOSITIONS = [
     ],
     ("RNADE", "laplace"),
     ("RNADE", "gaussian_mixture"),
+    ("NADE", "number"),
     ("MADE", "laplace_mixture"),
     ("NADE", "logistic_mixture"),
     ("FVSBN", "poisson"),
