@@ -7,13 +7,16 @@ A callback is any object with some of the methods of `Callback`; each is given t
 from __future__ import annotations
 
 import os
+import re
 import time
 import warnings
 from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
-from fastar._core.files import read_arrays, write_arrays
+from fastar._core.files import Contents, read_arrays, write_arrays
+from fastar._core.parameters import Array
+from fastar.networks._padding import is_padded
 
 if TYPE_CHECKING:
     from fastar._engine.training import Training
@@ -106,6 +109,18 @@ class ProgressBar(Callback):
         self._bar.close()
 
 
+def _from_version_2(header: dict[str, Any], arrays: dict[str, Array]) -> Contents:
+    """Count the outputs of all columns, where those of one were counted; remember the padding."""
+    fit = header.get("fit")
+    if isinstance(fit, dict):
+        key = "parameters of the network"
+        found = re.fullmatch(r"(\w+\()(\d+), (\d+)(, .*)", str(fit.get(key)), re.DOTALL)
+        if found:
+            kind, D, P, settings = found.groups()
+            fit = {**fit, key: f"{kind}{D}, {int(D) * int(P)}{settings}"}
+    return {**header, "fit": fit, "padded": True}, arrays
+
+
 class Checkpoint(Callback):
     """Writes the state of training to a file every few epochs, and takes it up again from there.
 
@@ -137,7 +152,13 @@ class Checkpoint(Callback):
         self._identity = training.identity()
         if not os.path.exists(self.path):
             return
-        header, arrays = read_arrays(self.path, "checkpoint")
+        header, arrays = read_arrays(self.path, "checkpoint", {2: _from_version_2})
+        if header.pop("padded", False) and is_padded(training.model.network):
+            raise ValueError(
+                f"The checkpoint {self.path!r} was written by an early fastar, in which all "
+                "columns had as many parameters as the widest one; this fit has others. Remove the "
+                "file or give another path, to begin a new fit."
+            )
         remedy = (
             "Give back what it had, to go on with that fit; or remove the file or give another "
             "path, to begin a new one."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
@@ -47,6 +48,9 @@ SavedState = tuple[dict[str, Any], dict[str, Array]]
 """A header that JSON can hold, and named arrays."""
 
 
+PADDED = "padded_theta"
+"""Name of the parameters that have as many for every feature as the widest one needs."""
+
 _MOST_FEATURES = 1 << 24
 
 
@@ -60,7 +64,12 @@ def _from_version_1(header: dict[str, Any], arrays: dict[str, Array]) -> SavedSt
     return header, arrays
 
 
-_STEPS: dict[int, Step] = {1: _from_version_1}
+def _from_version_2(header: dict[str, Any], arrays: dict[str, Array]) -> SavedState:
+    """Tell parameters with padding from those without."""
+    return header, {re.sub(r"(^|\.)theta$", rf"\1{PADDED}", name): arrays[name] for name in arrays}
+
+
+_STEPS: dict[int, Step] = {1: _from_version_1, 2: _from_version_2}
 """By version of the file format: what makes the header and the arrays those of the next one."""
 
 FrozenMembers = Mapping[int, list[int]]

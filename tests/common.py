@@ -37,6 +37,11 @@ def reals(n, D, seed=0):
     return 100 + np.cumsum(steps, axis=1) * 10.0 ** -(np.arange(D) % 3)
 
 
+def differences(n, D, seed=0):
+    # of both signs, so that `Number` takes them as they are: its density is as curved as its map
+    return reals(n, D, seed) - 100
+
+
 def counts(n, D, seed=0):
     rng = np.random.default_rng(seed)
     rates = rng.gamma(2.0, 1.5, (n, D)).cumsum(axis=1) / np.sqrt(np.arange(1, D + 1))
@@ -77,7 +82,7 @@ DATA = {
     "logistic_mixture": shades,
     "poisson": counts,
     "negative_binomial": counts,
-    "number": reals,
+    "number": differences,
     "mixed": mixed,
 }
 CONDITIONALS = list(DATA)

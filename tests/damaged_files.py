@@ -16,15 +16,16 @@ import tempfile
 import traceback
 import warnings
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import polars as pl
+import recorded
 
 import fastar
-from fastar import conditionals
+from fastar import conditionals, persistence
 from fastar._core import files
-from fastar.persistence import describe
 
 REFUSED = re.compile(r"The file '.*' is damaged: [^ ]+ (must|is) ", re.DOTALL)
 
@@ -93,6 +94,18 @@ def _frozen(model):
     from sklearn.frozen import FrozenEstimator
 
     return FrozenEstimator(model)
+
+
+def earlier():
+    """Return ((header, arrays), X) pairs of files with parameters that have padding."""
+    folder = Path(__file__).parent / "data" / "format_2"
+    names = ["deep_nade", "imputer", "labeller", "made", "mixture", "nade", "pixel_rnn", "rnn_nade"]
+    contents = [
+        files.read_arrays(str(folder / f"{name}.fastar"), "model", persistence._STEPS)
+        for name in names
+    ]
+    given = [recorded.read(folder / f"{name}.json")["inputs"]["X"] for name in names]
+    return [*zip(contents, map(recorded.decode, given), strict=True)]
 
 
 # ---- damage
@@ -211,7 +224,7 @@ def main(seed, count, seconds):
     warnings.simplefilter("ignore")
     files.MOST_NESTED = 10**6  # for writing; each file is read under the limit
     rng = np.random.default_rng(seed)
-    sources = [(describe(estimator), X) for estimator, X in fitted()]
+    sources = [(persistence.describe(estimator), X) for estimator, X in fitted()] + earlier()
     n_wrong = 0
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "model.fastar")

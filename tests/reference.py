@@ -1,9 +1,9 @@
 """The models in float64 NumPy, written like the papers: slow, plain, and the judge of all kernels.
 
-Arrays are in model order. codes (n, D). NADE's parameters: W (D - 1, Q, H), c (H,),
-V (D - 1, P, H), b (D, P), with RNADE's rescaling also rho (D - 1,); those of masked networks are
-where they begin. All but gradients and samples also takes complex parameters, for derivatives by
-complex steps.
+Arrays are in model order. codes (n, D). Networks give raw (n, sum P), the outputs of one feature
+after the other; conditionals take raw (n, D, the largest P), see `padded`. The parameters of a
+network are where it begins. All but gradients and samples also takes complex parameters, for
+derivatives by complex steps.
 """
 
 from dataclasses import dataclass, field
@@ -412,117 +412,174 @@ CONDITIONALS = {
 }
 
 
-def inputs(codes, input_flags, Q):
-    """Return what enters the network (n, D, Q): the code, or a row with a one at its level.
+def padded(raw, P):
+    """Return raw (n, sum P) as (n, D, the largest P), zero beyond a feature's own. P (D,)."""
+    P = np.asarray(P)
+    wide = np.zeros((len(raw), len(P), P.max()), raw.dtype)
+    wide[:, np.arange(P.max()) < P[:, None]] = raw
+    return wide
 
-    The last of the Q stands for a missing value, NaN; an unknown level, below 0, enters by nothing.
+
+def without_padding(wide, P):
+    """Return raw (n, sum P) of an array (n, D, the largest P)."""
+    return wide[:, np.arange(wide.shape[2]) < np.asarray(P)[:, None]]
+
+
+class Network:
+    """What networks share.
+
+    They have P and Q, each feature's outputs and rows of input weights (D,), and order (D,), the
+    feature that comes k-th.
     """
-    x = np.zeros((*codes.shape, Q))
-    for d, flags in enumerate(input_flags):
-        missing = np.isnan(codes[:, d])
-        x[missing, d, -1] = 1
+
+    def entering(self, d, code, flags):
+        """Return how a feature enters (n, Q_d): by its code, or by a row with a one at its level.
+
+        The last of the Q_d stands for a missing value, NaN; an unknown level, below 0, enters by
+        nothing.
+        """
+        x, missing, known = np.zeros((len(code), self.Q[d])), np.isnan(code), code >= 0
         if flags & 1:
-            known = np.flatnonzero(codes[:, d] >= 0)
-            x[known, d, codes[known, d].astype(int)] = 1
+            x[known, code[known].astype(int)] = 1
         else:
-            x[~missing, d, 0] = codes[~missing, d]
-    return x
+            x[~missing, 0] = code[~missing]
+        x[missing, -1] = 1
+        return x
+
+    def inputs(self, codes, input_flags):
+        """Return what enters the network (n, sum Q)."""
+        parts = [self.entering(d, codes[:, d], flags) for d, flags in enumerate(input_flags)]
+        return np.concatenate(parts, axis=1)
+
+    def by_feature(self, raw):
+        """Return raw (n, sum P) as (n, D, the largest P), zero beyond a feature's own."""
+        return padded(raw, self.P)
+
+    def score_features(self, params, codes, conditional, input_flags):
+        """Return log p(x_d | those before it) (n, D) of codes."""
+        raw = self.raw_outputs(params, self.inputs(codes, input_flags))
+        return conditional.log_prob(self.by_feature(raw), codes)
+
+    def gradients(self, params, codes, conditional, input_flags):
+        """Return the gradient of the mean negative log-likelihood by each parameter."""
+        x = self.inputs(codes, input_flags)
+        raw = self.by_feature(self.raw_outputs(params, x))
+        graw = -without_padding(conditional.gradient(raw, codes), self.P)
+        return self.backward(params, x, graw / len(codes))
+
+    def complex_step(self, params, direction, codes, conditional, input_flags):
+        """Return the derivative of the mean negative log-likelihood along `direction`."""
+        moved = {name: params[name] + 1e-30j * direction[name] for name in params}
+        logp = self.score_features(moved, codes, conditional, input_flags)
+        return -np.imag(logp.sum()) / 1e-30 / len(codes)
+
+    def sample(
+        self, params, noise, conditional, input_flags, *, temperature=1.0, evidence=None, held=None
+    ):
+        """Return codes (n, D) that the noise (n, D, 1) stands for; `evidence` where `held`."""
+        codes, x = np.zeros(noise.shape[:2]), np.zeros((len(noise), np.sum(self.Q)))
+        by_feature = np.split(x, np.cumsum(self.Q)[:-1], axis=1)  # views
+        for d in self.order:
+            codes[:, d] = conditional.draw(
+                self.raw_output(params, x, d), d, noise[:, d], temperature
+            )
+            if held is not None:
+                codes[:, d] = np.where(held[:, d], evidence[:, d], codes[:, d])
+            by_feature[d][:] = self.entering(d, codes[:, d], input_flags[d])
+        return codes
 
 
-def as_double(params, Q):
-    """Return a copy of fastar's params in float64, W with an axis of Q inputs."""
-    double = {name: np.array(array, np.float64) for name, array in params.items()}
-    D, H = len(double["b"]), len(double["c"])
-    double["W"] = double["W"].reshape(D - 1, Q, H)
-    return double
+# ---- the shared hidden layer: NADE, and RNADE, whose pre-activations are rescaled
 
 
-def pre_activation(params, x, d, markov_order):
-    """Return a_d = c + sum of x_k W_k over k < d within the window (n, H)."""
-    a = np.broadcast_to(params["c"], (len(x), len(params["c"])))
-    for k in range(max(0, d - (markov_order or d)), d):
-        a = a + x[:, k] @ params["W"][k]
-    return a
+@dataclass
+class SharedHidden(Network):
+    """h_d = g(rho_d (c + sum of x_k W_k over k < d within the window)), raw_d = b_d + V_d h_d.
+
+    And raw_d = b_d for the first feature. Parameters: W (sum Q but the last, H), c (H,),
+    V (sum P but the first, H), b (sum P,); with rescaling also rho (D - 1,). Any axes that hold
+    these numbers in this order will do.
+    """
+
+    P: np.ndarray
+    Q: np.ndarray
+    activation: str = "sigmoid"
+    markov_order: int | None = None
+
+    @property
+    def order(self):
+        """The feature that comes k-th."""
+        return np.arange(len(self.P))
+
+    @classmethod
+    def of(cls, network):
+        """Return the twin of fastar's network."""
+        widths = np.diff(network.output_offsets), np.diff(network.inputs.offsets)
+        return cls(*widths, network.activation, network.markov_order)
+
+    def weights(self, params):
+        """Return W_d of each feature but the last, V_d of each but the first."""
+        H = len(params["c"])
+        W, V = params["W"].reshape(-1, H), params["V"].reshape(-1, H)
+        return np.split(W, np.cumsum(self.Q[:-1])[:-1]), np.split(V, np.cumsum(self.P[1:])[:-1])
+
+    def window(self, d):
+        """Return the features that feature d sees."""
+        return range(max(0, d - (self.markov_order or d)), d)
+
+    def pre_activation(self, params, x, d):
+        """Return a_d = c + sum of x_k W_k (n, H)."""
+        W, by_feature = self.weights(params)[0], np.split(x, np.cumsum(self.Q)[:-1], axis=1)
+        a = np.broadcast_to(params["c"], (len(x), len(params["c"])))
+        for k in self.window(d):
+            a = a + by_feature[k] @ W[k]
+        return a
+
+    def hidden(self, params, x, d):
+        """Return h_d = g(rho_d a_d) (n, H), d >= 1."""
+        a = self.pre_activation(params, x, d)
+        return ACTIVATIONS[self.activation][0](rho_of(params, d) * a)
+
+    def raw_output(self, params, x, d):
+        """Return raw_d (n, P_d) of x (n, sum Q)."""
+        b = np.split(params["b"].ravel(), np.cumsum(self.P)[:-1])[d]
+        if d == 0:
+            return np.broadcast_to(b, (len(x), len(b)))
+        return b + self.hidden(params, x, d) @ self.weights(params)[1][d - 1].T
+
+    def raw_outputs(self, params, x):
+        """Return raw_d for every d (n, sum P)."""
+        return np.concatenate([self.raw_output(params, x, d) for d in range(len(self.P))], axis=1)
+
+    def backward(self, params, x, graw):
+        """Return the gradient of sum(graw * raw) by each parameter."""
+        grads = {name: np.zeros(array.shape) for name, array in params.items()}
+        grads["b"].reshape(-1)[:] = graw.sum(axis=0)
+        _, V = self.weights(params)
+        gW, gV = self.weights(grads)  # views
+        codes = np.split(x, np.cumsum(self.Q)[:-1], axis=1)
+        by_output = np.split(graw, np.cumsum(self.P)[:-1], axis=1)
+        for d in range(1, len(self.P)):
+            h = self.hidden(params, x, d)
+            by_scaled = by_output[d] @ V[d - 1] * ACTIVATIONS[self.activation][1](h)
+            ga = by_scaled * rho_of(params, d)
+            if "rho" in params:
+                grads["rho"][d - 1] = (by_scaled * self.pre_activation(params, x, d)).sum()
+            gV[d - 1][:] = by_output[d].T @ h
+            grads["c"] += ga.sum(axis=0)
+            for k in self.window(d):
+                gW[k] += codes[k].T @ ga
+        return grads
+
+
+def as_double(params):
+    """Return a copy of fastar's params in float64."""
+    return {name: np.array(array, np.float64) for name, array in params.items()}
 
 
 def rho_of(params, d):
     """Return the factor of a_d, d >= 1."""
     return params["rho"][d - 1] if "rho" in params else 1.0
-
-
-def hidden(params, x, d, activation, markov_order):
-    """Return h_d = g(rho_d a_d) (n, H)."""
-    a = pre_activation(params, x, d, markov_order)
-    return ACTIVATIONS[activation][0](rho_of(params, d) * a)
-
-
-def raw_output(params, x, d, activation="sigmoid", markov_order=None):
-    """Return raw_d = b_d + V_d h_d, and raw_d = b_d for the first feature (n, P)."""
-    if d == 0:
-        return np.broadcast_to(params["b"][0], (len(x), params["b"].shape[1]))
-    return params["b"][d] + hidden(params, x, d, activation, markov_order) @ params["V"][d - 1].T
-
-
-def raw_outputs(params, x, activation="sigmoid", markov_order=None):
-    """Return raw_d for every d (n, D, P)."""
-    D = x.shape[1]
-    return np.stack([raw_output(params, x, d, activation, markov_order) for d in range(D)], axis=1)
-
-
-def backward(params, x, graw, activation="sigmoid", markov_order=None):
-    """Return the gradient of sum(graw * raw) by each parameter."""
-    grads = {name: np.zeros(array.shape) for name, array in params.items()}
-    grads["b"][:] = graw.sum(axis=0)
-    for d in range(1, x.shape[1]):
-        h = hidden(params, x, d, activation, markov_order)
-        by_scaled = graw[:, d] @ params["V"][d - 1] * ACTIVATIONS[activation][1](h)
-        ga = by_scaled * rho_of(params, d)
-        if "rho" in params:
-            grads["rho"][d - 1] = (by_scaled * pre_activation(params, x, d, markov_order)).sum()
-        grads["V"][d - 1] = graw[:, d].T @ h
-        grads["c"] += ga.sum(axis=0)
-        for k in range(max(0, d - (markov_order or d)), d):
-            grads["W"][k] += x[:, k].T @ ga
-    return grads
-
-
-def score_features(
-    params, codes, conditional, input_flags, Q, activation="sigmoid", markov_order=None
-):
-    """Return log p(x_d | x_<d) (n, D) of codes."""
-    raw = raw_outputs(params, inputs(codes, input_flags, Q), activation, markov_order)
-    return conditional.log_prob(raw, codes)
-
-
-def gradients(params, codes, conditional, input_flags, Q, activation="sigmoid", markov_order=None):
-    """Return the gradient of the mean negative log-likelihood by each parameter."""
-    x = inputs(codes, input_flags, Q)
-    raw = raw_outputs(params, x, activation, markov_order)
-    graw = -conditional.gradient(raw, codes) / len(codes)
-    return backward(params, x, graw, activation, markov_order)
-
-
-def complex_step(params, direction, codes, conditional, input_flags, Q, **settings):
-    """Return the derivative of the mean negative log-likelihood along `direction`."""
-    moved = {name: params[name] + 1e-30j * direction[name] for name in params}
-    logp = score_features(moved, codes, conditional, input_flags, Q, **settings)
-    return -np.imag(logp.sum()) / 1e-30 / len(codes)
-
-
-def sample(
-    params, noise, conditional, input_flags, Q, *, activation="sigmoid", markov_order=None,
-    temperature=1.0, evidence=None, held=None,
-):  # fmt: skip
-    """Return codes (n, D) that the noise (n, D, 1) stands for; `evidence` where `held`."""
-    n, D = noise.shape[:2]
-    codes, x = np.zeros((n, D)), np.zeros((n, D, Q))
-    for d in range(D):
-        raw = raw_output(params, x, d, activation, markov_order)
-        codes[:, d] = conditional.draw(raw, d, noise[:, d], temperature)
-        if held is not None:
-            codes[:, d] = np.where(held[:, d], evidence[:, d], codes[:, d])
-        x[:, d] = inputs(codes[:, d : d + 1], input_flags[d : d + 1], Q)[:, 0]
-    return codes
 
 
 # ---- masked networks: MADE, and FVSBN, the one without hidden layers
@@ -534,7 +591,7 @@ def within(inner, outer):
 
 
 @dataclass
-class Masked:
+class Masked(Network):
     """A dense network with one mask for every matrix of weights.
 
     order (D,): the feature that comes k-th. degrees: of the units of each hidden layer. P, Q: of
@@ -558,6 +615,7 @@ class Masked:
         # degree m sees those up to m, an output those before its own; each no more than its layer's
         # window. A unit feeds another if it sees nothing that the other may not.
         D, depth = len(self.order), len(self.degrees)
+        self.P, self.Q = np.broadcast_to(self.P, D), np.broadcast_to(self.Q, D)
         place = np.argsort(self.order) + 1
         lasts = [*map(np.asarray, self.degrees), np.repeat(place, self.P) - 1]
         inputs = np.repeat(place, self.Q)
@@ -588,19 +646,6 @@ class Masked:
         """Return a matrix of weights, zero where its mask hides it, whatever it holds there."""
         mask = self.masks[name]
         return np.where(mask, params[name].reshape(mask.shape), 0)
-
-    def inputs(self, codes, input_flags):
-        """Return what enters the network (n, sum Q)."""
-        Q = np.broadcast_to(self.Q, len(input_flags))
-        features = [(codes[:, d : d + 1], input_flags[d : d + 1], Q[d]) for d in range(len(Q))]
-        return np.concatenate([inputs(*each)[:, 0] for each in features], axis=1)
-
-    def by_feature(self, raw):
-        """Return raw (n, sum P) as (n, D, the largest P), zero beyond a feature's own."""
-        P = np.broadcast_to(self.P, len(self.order))
-        wide = np.zeros((len(raw), len(P), P.max()), raw.dtype)
-        wide[:, np.arange(P.max()) < P[:, None]] = raw
-        return wide
 
     def layers(self, params, x, kept):
         """Return for each hidden layer g(a), and what the next layer gets of it."""
@@ -642,36 +687,9 @@ class Masked:
                 grads[f"c{layer - 1}"] = ga.sum(axis=0)
         return {name: grads[name].reshape(array.shape) for name, array in params.items()}
 
-    def score_features(self, params, codes, conditional, input_flags):
-        """Return log p(x_d | those before it) (n, D) of codes."""
-        raw = self.raw_outputs(params, self.inputs(codes, input_flags))
-        return conditional.log_prob(self.by_feature(raw), codes)
-
-    def gradients(self, params, codes, conditional, input_flags):
-        """Return the gradient of the mean negative log-likelihood by each parameter."""
-        x = self.inputs(codes, input_flags)
-        raw = self.raw_outputs(params, x)
-        own = self.by_feature(np.ones(raw.shape)) > 0
-        graw = -conditional.gradient(self.by_feature(raw), codes)[own].reshape(raw.shape)
-        return self.backward(params, x, graw / len(codes))
-
-    def complex_step(self, params, direction, codes, conditional, input_flags):
-        """Return the derivative of the mean negative log-likelihood along `direction`."""
-        moved = {name: params[name] + 1e-30j * direction[name] for name in params}
-        logp = self.score_features(moved, codes, conditional, input_flags)
-        return -np.imag(logp.sum()) / 1e-30 / len(codes)
-
-    def sample(
-        self, params, noise, conditional, input_flags, *, temperature=1.0, evidence=None, held=None
-    ):
-        """Return codes (n, D) that the noise (n, D, 1) stands for, by D passes over the network."""
-        codes = np.zeros(noise.shape[:2])
-        for d in self.order:
-            raw = self.by_feature(self.raw_outputs(params, self.inputs(codes, input_flags)))
-            codes[:, d] = conditional.draw(raw[:, d], d, noise[:, d], temperature)
-            if held is not None:
-                codes[:, d] = np.where(held[:, d], evidence[:, d], codes[:, d])
-        return codes
+    def raw_output(self, params, x, d):
+        """Return raw_d (n, P_d) of x (n, sum Q)."""
+        return np.split(self.raw_outputs(params, x), np.cumsum(self.P)[:-1], axis=1)[d]
 
 
 # ---- networks of rows and steps, fed code by code

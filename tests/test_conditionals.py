@@ -47,20 +47,21 @@ def fitted(name, D, **settings):
     return unfitted(name, D, **settings).fitted(Table(X, np.arange(D)), np.ones(len(X)))
 
 
-def used_outputs(conditional, d):
-    """Return how many of its raw outputs a feature uses."""
-    twin = reference.conditional_of(conditional)
-    twin = twin.columns[d] if conditional.name == "mixed" else twin
-    return twin.n_levels[d] if conditional.name == "categorical" else twin.P
-
-
 def problem_of(name, n, D, dtype="float64", scale=3.0):
-    """Return a fitted conditional, raw outputs (n, D, P) and codes (n, D)."""
+    """Return a fitted conditional, raw outputs (n, sum P) and codes (n, D)."""
     conditional = fitted(name, D)
     rng = np.random.default_rng([n, D])
-    raw = (rng.standard_normal((n, D, conditional.n_outputs)) * scale).astype(dtype)
+    raw = (rng.standard_normal((n, conditional.output_offsets[-1])) * scale).astype(dtype)
     codes = conditional.encode(columns_of(name, D)[rng.integers(0, 40, n)], np.dtype(dtype))
     return conditional, raw, codes
+
+
+def textbook_of(conditional, raw, codes):
+    """Return log-densities (n, D) and their gradient by raw (n, sum P), in float64."""
+    P, law = np.diff(conditional.output_offsets), reference.conditional_of(conditional)
+    wide, codes = reference.padded(raw.astype(float), P), codes.astype(float)
+    gradient = reference.without_padding(law.gradient(wide, codes), P)
+    return law.log_prob(wide, codes), gradient
 
 
 def close(actual, expected, dtype):
@@ -76,9 +77,7 @@ def close(actual, expected, dtype):
 def test_log_probabilities_are_the_textbooks(name, shape, dtype):
     conditional, raw, codes = problem_of(name, *shape, dtype)
     logp, total = conditional.kernel.log_prob(raw, codes, 2)
-    expected = reference.conditional_of(conditional).log_prob(
-        raw.astype(float), codes.astype(float)
-    )
+    expected, _ = textbook_of(conditional, raw, codes)
     assert logp.dtype == dtype
     assert total.dtype == np.float64
     close(logp, expected, dtype)
@@ -92,10 +91,8 @@ def test_gradients_are_the_textbooks(name, shape, dtype):
     conditional, raw, codes = problem_of(name, *shape, dtype)
     scale = np.random.default_rng(0).uniform(-2, 2, len(raw)).astype(dtype)
     total, graw = conditional.kernel.gradient(raw, codes, scale, 2)
-    expected = reference.conditional_of(conditional).gradient(
-        raw.astype(float), codes.astype(float)
-    )
-    close(graw, expected * scale[:, None, None], dtype)
+    _, expected = textbook_of(conditional, raw, codes)
+    close(graw, expected * scale[:, None], dtype)
     assert_same_bits(total, conditional.kernel.log_prob(raw, codes, 1)[1])
 
 
@@ -131,16 +128,16 @@ def test_extreme_raw_outputs_stay_finite(name, dtype):
 def test_nan_goes_through_every_output(name, dtype):
     conditional, raw, codes = problem_of(name, 3, 7, dtype)
     clean, _ = conditional.kernel.log_prob(raw, codes, 1)
-    for p in range(conditional.n_outputs):
+    own = range(*conditional.output_offsets[5:7])
+    for p in own:
         spoilt = raw.copy()
-        spoilt[1, 5, p] = np.nan
-        if p >= used_outputs(conditional, 5):
-            continue
+        spoilt[1, p] = np.nan
         logp, total = conditional.kernel.log_prob(spoilt, codes, 1)
         _, graw = conditional.kernel.gradient(spoilt, codes, np.ones(3, dtype), 1)
         assert np.isnan(logp[1, 5])
         assert np.isnan(total[1])
-        assert np.isnan(graw[1, 5]).any()
+        assert np.isnan(graw[1, own]).any()
+        assert not np.isnan(np.delete(graw[1], own)).any()
         logp[1, 5] = clean[1, 5]
         assert_same_bits(logp, clean)
 
@@ -171,13 +168,13 @@ def test_softplus_and_its_gradient_are_within_four_ulp(x, dtype):
     z = wide_range(dtype, LIMIT[dtype])[:, None]
     codes = np.full(z.shape, x, dtype)
     kernel = conditionals.Bernoulli().restored({}, 1).kernel
-    logp, _ = kernel.log_prob(z[:, :, None], codes, 1)
-    _, graw = kernel.gradient(z[:, :, None], codes, np.ones(len(z), dtype), 1)
+    logp, _ = kernel.log_prob(z, codes, 1)
+    _, graw = kernel.gradient(z, codes, np.ones(len(z), dtype), 1)
     sign = 1 - 2 * x
     s = sign * z.astype(WIDER[dtype])
     softplus = np.maximum(s, 0) + np.log1p(np.exp(-np.abs(s)))
     assert ulps(logp, -softplus).max() <= 4
-    assert ulps(graw[:, :, 0], -sign / (1 + np.exp(-s))).max() <= 4
+    assert ulps(graw, -sign / (1 + np.exp(-s))).max() <= 4
 
 
 # ---- draws: the network's sample against the textbook's, fed with the same noise
@@ -192,15 +189,14 @@ def draw(network, params, conditional, noise, held=None, codes=None, temperature
 
 def sampling_problem(name, D, H, n, markov_order, activation, dtype="float64"):
     conditional = fitted(name, D)
-    Q = conditional.inputs.n_inputs
-    network, params, _ = problem(D, H, conditional.n_outputs, 1, n, markov_order, activation, dtype)
+    P = np.diff(conditional.output_offsets)
+    network, params, _ = problem(D, H, P, 1, n, markov_order, activation, dtype)
     if name not in ("bernoulli", "categorical", "gaussian"):
         params["V"] *= 0.1  # numbers that grow from feature to feature would overflow
     network.inputs = conditional.inputs
-    if Q > 1:
-        params = dict(
-            params, W=np.random.default_rng(0).standard_normal((D - 1, Q, H)).astype(dtype)
-        )
+    if conditional.inputs.n_rows > D:
+        W = np.random.default_rng(0).standard_normal(network.shapes["W"])
+        params = dict(params, W=W.astype(dtype))
     noise = np.empty((n, D, conditional.kernel.n_noise), dtype)
     conditional.fill_noise(np.random.default_rng(1), noise, max(1, n), 1)
     return conditional, network, params, noise
@@ -214,12 +210,9 @@ def sampling_problem(name, D, H, n, markov_order, activation, dtype="float64"):
 def test_samples_are_the_textbooks_for_the_same_noise(name, sizes, activation, temperature):
     D, H, _, _, n, markov_order = sizes
     conditional, network, params, noise = sampling_problem(name, D, H, n, markov_order, activation)
-    double, _ = textbook(network, params, np.zeros((1, D)))
-    expected = reference.sample(
-        double, noise, reference.conditional_of(conditional), conditional.inputs.input_flags,
-        conditional.inputs.n_inputs, activation=activation, markov_order=markov_order,
-        temperature=temperature,
-    )  # fmt: skip
+    twin, double, _ = textbook(network, params, np.zeros((1, D)))
+    law, flags = reference.conditional_of(conditional), conditional.inputs.input_flags
+    expected = twin.sample(double, noise, law, flags, temperature=temperature)
     codes = draw(network, params, conditional, noise, temperature=temperature)
     np.testing.assert_allclose(codes, expected, rtol=1e-9, atol=1e-9)
 
@@ -232,12 +225,9 @@ def test_held_codes_stay_and_the_rest_follows_them(name, activation):
     held = rng.random(noise.shape[:2]) < 0.4
     evidence = conditional.encode(columns_of(name, 9), np.dtype("float64"))
     codes = draw(network, params, conditional, noise, walked(held), np.where(held, evidence, 0))
-    double, _ = textbook(network, params, np.zeros((1, 9)))
-    expected = reference.sample(
-        double, noise, reference.conditional_of(conditional), conditional.inputs.input_flags,
-        conditional.inputs.n_inputs, activation=activation, markov_order=3, evidence=evidence,
-        held=held,
-    )  # fmt: skip
+    twin, double, _ = textbook(network, params, np.zeros((1, 9)))
+    law, flags = reference.conditional_of(conditional), conditional.inputs.input_flags
+    expected = twin.sample(double, noise, law, flags, evidence=evidence, held=held)
     assert_same_bits(codes[held], evidence[held])
     np.testing.assert_allclose(codes, expected, rtol=1e-9, atol=1e-9)
 
@@ -277,12 +267,12 @@ def test_a_file_of_arrays_restores_a_conditional(name):
     assert_same_bits(
         again.encode(X, np.dtype("float64")), conditional.encode(X, np.dtype("float64"))
     )
-    assert again.inputs.n_inputs == conditional.inputs.n_inputs
-    assert again.n_outputs == conditional.n_outputs
+    assert_same_bits(again.inputs.offsets, conditional.inputs.offsets)
+    assert_same_bits(again.output_offsets, conditional.output_offsets)
 
 
 def beginning(name, X):
-    """Return the fitted conditional, and the raw outputs (n, D, P) with which training begins."""
+    """Return the fitted conditional, and the raw outputs (n, sum P) with which training begins."""
     n, D = X.shape
     start = {}
 
@@ -293,7 +283,7 @@ def beginning(name, X):
     settings = {"callbacks": [Watch()], "early_stopping": False, "dtype": "float64", "max_iter": 1}
     fit_any(make(distribution=distribution_of(name, D), **settings), X)
     conditional = unfitted(name, D).fitted(Table(X, np.arange(D)), np.ones(n))
-    return conditional, np.broadcast_to(start["b"], (n, *start["b"].shape)).copy()
+    return conditional, np.tile(start["b"].ravel(), (n, 1))
 
 
 @pytest.mark.parametrize("name", ["bernoulli", "categorical", "gaussian", "poisson"])

@@ -42,17 +42,22 @@ def one(name, X, **settings):
     return conditional.fitted(Table(X, np.arange(1)), np.ones(len(X)))
 
 
+def flat(raw):
+    """Return raw outputs (n, D, P) as (n, D P)."""
+    return np.ascontiguousarray(raw.reshape(len(raw), -1))
+
+
 def log_prob(conditional, raw, x):
     """Return log p(x) (n,) of one column by raw outputs (P,), in the user's units."""
     codes = conditional.encode(np.asarray(x)[:, None], np.dtype("float64"))
-    rows = np.broadcast_to(np.asarray(raw, float), (len(codes), 1, len(raw))).copy()
+    rows = np.tile(np.asarray(raw, float), (len(codes), 1))
     logp, _ = conditional.log_prob(rows, codes, 1)
     return logp[:, 0]
 
 
 def described(conditional, raw, x):
     codes = conditional.encode(np.asarray(x)[:, None], np.dtype("float64"))
-    rows = np.broadcast_to(np.asarray(raw, float), (len(codes), 1, len(raw))).copy()
+    rows = np.tile(np.asarray(raw, float), (len(codes), 1))
     return conditional.distribution_params(rows, codes)
 
 
@@ -100,7 +105,7 @@ def scipys(conditional, raw):
 
 def raw_of(conditional, seed=0):
     """Return raw outputs (P,) that spread a mixture's components."""
-    return np.random.default_rng(seed).standard_normal(conditional.n_outputs)
+    return np.random.default_rng(seed).standard_normal(conditional.output_offsets[-1])
 
 
 def column_of(name):
@@ -154,7 +159,7 @@ def test_a_density_integrates_to_one(name):
 def test_probabilities_of_counts_sum_to_one(name, raw):
     conditional = one(name, column_of(name))
     x = np.arange(200_000)
-    logp = log_prob(conditional, raw[: conditional.n_outputs], x)
+    logp = log_prob(conditional, raw[: conditional.output_offsets[-1]], x)
     assert np.exp(logp).sum() == pytest.approx(1, abs=1e-9)
 
 
@@ -229,7 +234,7 @@ def test_far_levels_keep_their_logarithm():
 def test_a_single_level_is_certain_and_teaches_nothing():
     conditional = levels_of(1, 7)
     codes = conditional.encode(np.full((4, 1), 7), np.dtype("float64"))
-    raw = np.random.default_rng(0).standard_normal((4, 1, 9)) * 5
+    raw = np.random.default_rng(0).standard_normal((4, 9)) * 5
     total, graw = conditional.kernel.gradient(raw, codes, np.ones(4), 1)
     np.testing.assert_allclose(total, 0, atol=1e-12)
     np.testing.assert_allclose(graw, 0, atol=1e-12)
@@ -247,7 +252,7 @@ def test_two_levels_are_a_bernoulli():
         unfitted(name, 3).fitted(table, ones) for name in ("bernoulli", "categorical")
     )
     z = rng.standard_normal((50, 3, 1)) * 5
-    raw = np.concatenate([np.zeros_like(z), z], axis=2)
+    raw, z = flat(np.concatenate([np.zeros_like(z), z], axis=2)), flat(z)
     codes = X.astype(float)
     np.testing.assert_allclose(
         levels.kernel.log_prob(raw, codes, 1)[0], bernoulli.kernel.log_prob(z, codes, 1)[0],
@@ -255,7 +260,7 @@ def test_two_levels_are_a_bernoulli():
     )  # fmt: skip
     _, g2 = levels.kernel.gradient(raw, codes, np.ones(50), 1)
     _, g1 = bernoulli.kernel.gradient(z, codes, np.ones(50), 1)
-    np.testing.assert_allclose(g2[:, :, 1:], g1, rtol=1e-10, atol=1e-15)
+    np.testing.assert_allclose(g2[:, 1::2], g1, rtol=1e-10, atol=1e-15)
     np.testing.assert_allclose(
         levels.distribution_params(raw, codes)[:, :, 1], bernoulli.distribution_params(z, codes)
     )
@@ -272,7 +277,7 @@ def test_a_mixture_of_one_component_is_its_component(name, dtype):
     mixture = mixture.fitted(table, ones)
     raw = (rng.standard_normal((40, 3, 2)) * 2).astype(dtype)
     z = (rng.standard_normal((40, 3, 1)) * 9).astype(dtype)
-    both = np.concatenate([z, raw], axis=2)
+    both, raw = flat(np.concatenate([z, raw], axis=2)), flat(raw)
     codes, scale = single.encode(X, np.dtype(dtype)), np.linspace(-1, 1, 40).astype(dtype)
     assert_same_bits(mixture.encode(X, np.dtype(dtype)), codes)
     rtol = {"float32": 1e-4, "float64": 1e-12}[dtype]
@@ -283,7 +288,8 @@ def test_a_mixture_of_one_component_is_its_component(name, dtype):
     )
     _, graw = kernels[0].gradient(both, codes, scale, 1)
     _, expected = kernels[1].gradient(raw, codes, scale, 1)
-    np.testing.assert_allclose(graw[:, :, 1:], expected, **close)
+    graw = graw.reshape(40, 3, 3)
+    np.testing.assert_allclose(graw[:, :, 1:], expected.reshape(40, 3, 2), **close)
     np.testing.assert_allclose(graw[:, :, 0], 0, atol=rtol)
     said, alone = mixture.distribution_params(both, codes), single.distribution_params(raw, codes)
     for key in ("mean", "variance", "cdf", "quantiles"):
@@ -303,6 +309,8 @@ def test_equal_components_are_one_of_them(name, n_components, dtype):
     raw = rng.standard_normal((len(X), 4, 3)).astype(dtype)
     repeated = np.repeat(raw, n_components, axis=2)
     repeated[:, :, :n_components] = rng.standard_normal(n_components)
+    share = softmax(repeated[0, 0, :n_components].astype(float))
+    raw, repeated = flat(raw), flat(repeated)
     codes = one.encode(X, np.dtype(dtype))
     tolerance = {"float32": 2e-4, "float64": 1e-11}[dtype]
     close = {"rtol": tolerance, "atol": tolerance}
@@ -312,7 +320,7 @@ def test_equal_components_are_one_of_them(name, n_components, dtype):
     scale = np.ones(len(X), dtype)
     _, graw = many.kernel.gradient(repeated, codes, scale, 1)
     _, expected = one.kernel.gradient(raw, codes, scale, 1)
-    share = softmax(repeated[0, 0, :n_components].astype(float))
+    graw, expected = (each.reshape(len(X), 4, -1) for each in (graw, expected))
     for part in (1, 2):
         own = graw[:, :, part * n_components : (part + 1) * n_components]
         np.testing.assert_allclose(own, expected[:, :, part : part + 1] * share, **close)
@@ -355,14 +363,14 @@ def test_levels_may_be_given_beyond_those_of_the_data():
 def test_no_density_is_narrower_than_its_floor(name, floor, dtype):
     conditional = one(name, column_of(name), variance_floor=floor)
     K = getattr(conditional, "n_components", 1)
-    raw = np.zeros((5, 1, conditional.n_outputs), dtype)
-    raw[:, :, -K:] = -1e4
+    raw = np.zeros((5, conditional.output_offsets[-1]), dtype)
+    raw[:, -K:] = -1e4
     codes = np.linspace(0, 3 * np.sqrt(floor), 5).astype(dtype)[:, None]
     logp, _ = conditional.kernel.log_prob(raw, codes, 1)
     law = {"g": stats.norm(0, np.sqrt(floor)), "l": stats.laplace(0, np.sqrt(floor / 2))}[name[0]]
     np.testing.assert_allclose(logp[:, 0], law.logpdf(codes[:, 0]), rtol=1e-5, atol=1e-5)
     _, graw = conditional.kernel.gradient(raw, codes, np.ones(5, dtype), 1)
-    np.testing.assert_allclose(graw[:, :, -K:], 0, atol=1e-28)  # a floor is not learnt
+    np.testing.assert_allclose(graw[:, -K:], 0, atol=1e-28)  # a floor is not learnt
 
 
 @pytest.mark.parametrize("name", [*REAL, *COUNTS, "logistic_mixture"])
@@ -393,7 +401,7 @@ def test_logarithms_of_small_masses_are_within_four_ulp(dtype):
     conditional = one(conditionals.LogisticMixture(1, 0, 2, scale_floor=1.0), [0, 2])
     most = {"float32": 80, "float64": 600}[dtype]
     s = np.concatenate([np.linspace(-9, most, 20001), np.linspace(0, 3, 20001)]).astype(dtype)
-    raw = np.stack([np.zeros_like(s), np.zeros_like(s), s], axis=1)[:, None]
+    raw = np.stack([np.zeros_like(s), np.zeros_like(s), s], axis=1)
     logp, _ = conditional.kernel.log_prob(raw, np.zeros((len(s), 1), dtype), 1)
     width = 1 / (1 + np.exp(s.astype(WIDER[dtype])))
     expected = np.log(np.tanh(width / 4))
@@ -438,7 +446,7 @@ def assert_counts_follow(drawn, logp, x):
 @pytest.mark.parametrize("name", COUNTS)
 def test_draws_of_counts_follow_scipys_probabilities(name, raw, temperature):
     X = column_of(name)
-    raw = np.array(raw[: one(name, X).n_outputs])
+    raw = np.array(raw[: one(name, X).output_offsets[-1]])
     model = hand_set(name, X, raw)
     drawn = model.sample(4_000, temperature=temperature, random_state=0)[:, 0]
     law = scipys(one(name, X), raw)
@@ -451,7 +459,7 @@ def test_draws_of_counts_follow_scipys_probabilities(name, raw, temperature):
 @pytest.mark.parametrize("name", COUNTS)
 def test_draws_of_any_counts_take_little_time_and_stay_in_the_support(name, raw):
     X = column_of(name)
-    model = hand_set(name, X, np.array(raw[: one(name, X).n_outputs]))
+    model = hand_set(name, X, np.array(raw[: one(name, X).output_offsets[-1]]))
     for temperature in (1.0, 0.1, 100.0):
         drawn = model.sample(300, temperature=temperature, random_state=0)
         assert not one(name, X).unsupported(drawn).any()
@@ -483,11 +491,10 @@ def test_columns_of_a_mixed_table_have_the_bits_of_tables_of_their_own(dtype):
         alone = group.restored(group.arrays(), group.n_features)
         features = group.features()[place : place + 1]
         kernel = type(alone.kernel)(features, 2, False)
-        P = group.n_outputs
-        part = np.ascontiguousarray(raw[:, d : d + 1, :P]), codes[:, d : d + 1].copy()
+        own = slice(*mixed.output_offsets[d : d + 2])
+        part = raw[:, own].copy(), codes[:, d : d + 1].copy()
         assert_same_bits(kernel.log_prob(*part, 1)[0][:, 0], logp[:, d])
-        assert_same_bits(kernel.gradient(*part, scale, 1)[1], graw[:, d : d + 1, :P].copy())
-        assert (graw[:, d, P:] == 0).all()
+        assert_same_bits(kernel.gradient(*part, scale, 1)[1], graw[:, own].copy())
 
 
 @pytest.mark.parametrize("order", ["natural", "reversed"])
@@ -505,7 +512,7 @@ def test_without_connections_columns_are_scored_and_described_like_alone(name, o
         own = X[:, column : column + 1]
         alone = fit(make("NADE", distribution=kind, max_iter=1, dtype="float64"), own)
         place = int(np.flatnonzero(order == column)[0])
-        alone.params_["b"][...] = biases[place, : alone.params_["b"].shape[1]]
+        alone.params_["b"][...] = biases[slice(*model.output_offsets_[place : place + 2])]
         np.testing.assert_allclose(features[:, column], alone.score_samples(own), rtol=1e-10)
         expected = alone.conditionals(own)
         if isinstance(expected, dict):
@@ -543,7 +550,8 @@ def test_a_missing_code_has_no_density_and_leaves_the_others_their_bits(name, dt
     other, graw = holed.kernel.gradient(raw, spoilt, scale, 2)
     assert_same_bits(other, total)
     # a lane's rounding must not depend on its neighbours
-    assert_same_bits(graw, np.where(missing[:, :, None], 0, slopes).astype(dtype))
+    of_outputs = np.repeat(missing, np.diff(holed.output_offsets), axis=1)
+    assert_same_bits(graw, np.where(of_outputs, 0, slopes).astype(dtype))
     assert (holed.log_prob(raw, spoilt, 1)[0][missing] == 0).all()
 
 
@@ -620,5 +628,5 @@ def test_a_fitted_conditional_may_be_fitted_to_other_data(name):
     fresh = kind.fitted(Table(X, np.arange(9)), np.ones(len(X)))
     assert len(again.inputs.input_flags) == 9
     codes = fresh.encode(X, np.dtype("float64"))
-    raw = np.random.default_rng(0).standard_normal((len(X), 9, fresh.n_outputs))
+    raw = np.random.default_rng(0).standard_normal((len(X), fresh.output_offsets[-1]))
     assert_same_bits(again.log_prob(raw, codes, 1)[0], fresh.log_prob(raw, codes, 1)[0])

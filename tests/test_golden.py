@@ -5,6 +5,11 @@ recorded.py). They are equal bit for bit where NumPy and the platform are those 
 Elsewhere NumPy's random streams may be others, and a rounding of `exp` in the last bit moves the
 parameters a little and a sample perhaps to another value: there the curves of the loss, the
 parameters and the scores agree to five digits, and samples are not compared.
+
+Where features differ in width ("NADE mixed", "MADE mixed", "PixelRNN channels", "PixelRNN
+recurrent", every "GenerativeRNN"), networks have no padding, so that fewer random numbers are drawn
+before training than in versions that padded each feature to the widest. From a padded network's
+initial weights and order of the rows, less the padding, training gives that network's own bits.
 """
 
 import sys

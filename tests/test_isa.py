@@ -27,7 +27,7 @@ NAMES = ["baseline", "avx2", "avx512"]
 OTHERS = [name for name in NAMES if name != _cpu.isa_name]
 STUBS = sorted(Path(_kernels.__file__).parent.glob("_*.pyi"))
 # Their subject is Python: what they call of the kernels is the same calls as the marked files make,
-# or, in test_golden.py and test_format_1.py, is kept for the baseline instruction set alone.
+# or, in test_golden.py and test_formats.py, is kept for the baseline instruction set alone.
 UNMARKED = {
     "test_classification.py",
     "test_command_line.py",
@@ -40,7 +40,7 @@ UNMARKED = {
     "test_exact_integers.py",
     "test_faces.py",
     "test_fitting.py",
-    "test_format_1.py",
+    "test_formats.py",
     "test_frames.py",
     "test_golden.py",
     "test_imputation.py",

@@ -10,6 +10,7 @@ from common import ACTIVATIONS, DTYPES, assert_same_bits, ulps
 
 from fastar._core import threads
 from fastar._core.inputs import Inputs
+from fastar._core.offsets import offsets_of
 from fastar._core.parameters import ParamLayout
 from fastar._kernels import _cpu, _inputs
 from fastar.conditionals import Categorical
@@ -52,16 +53,20 @@ def problem(
     D, H, P, Q, n, markov_order=None, kind="sigmoid", dtype="float64", scale=1.0, seed=0,
     rescaled=False,
 ):  # fmt: skip
-    """Return a network, its random parameters and codes; with Q > 1 other features are one-hot."""
-    rng = np.random.default_rng([seed, D, H, P, Q, n])
+    """Return a network, its random parameters and codes; with Q > 1 other features are one-hot.
+
+    P, Q: of all features, or (D,).
+    """
+    rng = np.random.default_rng([seed, D, H, *np.ravel(P), *np.ravel(Q), n])
+    P, Q = np.broadcast_to(P, D), np.broadcast_to(Q, D)
     input_flags = (np.arange(D) % 2 == 0).astype(np.uint8) * (Q > 1)
     factors = [1] if kind == UNIT else [1, 1, 1, -0.5, 2]
     codes = np.where(rng.random((n, D)) < 0.4, rng.choice(factors, (n, D)), 0)
     codes = np.where(input_flags, rng.integers(0, Q, (n, D)), codes).astype(dtype)
+    inputs = Inputs(offsets_of(Q), input_flags.astype(np.uint8), kind == UNIT)
     network = SharedHidden(
-        D, P, Inputs(Q, input_flags.astype(np.uint8), kind == UNIT), n_hidden=H,
-        activation=kind.split()[0], markov_order=markov_order or D, dtype=np.dtype(dtype),
-        rescaled=rescaled,
+        offsets_of(P), inputs, n_hidden=H, activation=kind.split()[0],
+        markov_order=markov_order or D, dtype=np.dtype(dtype), rescaled=rescaled,
     )  # fmt: skip
     layout = ParamLayout(network.shapes, 0)
     theta = _cpu.aligned_empty((layout.size,), np.dtype(dtype))
@@ -74,10 +79,10 @@ def problem(
 
 
 def textbook(network, params, codes):
-    """Return the reference's params and inputs for the problem."""
-    Q = network.inputs.n_inputs
-    x = reference.inputs(codes.astype(np.float64), network.inputs.input_flags, Q)
-    return reference.as_double(params, Q), x
+    """Return the network's twin, and its params and inputs for the problem."""
+    twin = reference.SharedHidden.of(network)
+    x = twin.inputs(codes.astype(np.float64), network.inputs.input_flags)
+    return twin, reference.as_double(params), x
 
 
 def close(actual, expected, dtype):
@@ -92,11 +97,8 @@ def test_forward_is_the_textbook(sizes, kind, dtype):
     network, params, codes = problem(*sizes, kind, dtype)
     raw, _ = network.forward(params, codes, 2)
     assert raw.dtype == dtype
-    close(
-        raw,
-        reference.raw_outputs(*textbook(network, params, codes), kind.split()[0], sizes[-1]),
-        dtype,
-    )
+    twin, double, x = textbook(network, params, codes)
+    close(raw, twin.raw_outputs(double, x), dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -108,16 +110,14 @@ def test_backward_is_the_textbook(sizes, kind, dtype):
     graw = np.random.default_rng(1).standard_normal(raw.shape).astype(dtype)
     grads = {name: np.full_like(array, np.nan) for name, array in params.items()}  # overwritten
     network.backward(params, cache, graw, grads, 2)
-    double, x = textbook(network, params, codes)
-    expected = reference.backward(double, x, graw.astype(np.float64), kind.split()[0], sizes[-1])
+    twin, double, x = textbook(network, params, codes)
+    expected = twin.backward(double, x, graw.astype(np.float64))
     if kind == "relu" and dtype == "float32":
         # a unit within rounding of zero has either derivative
-        a = [
-            reference.hidden(double, x, d, kind.split()[0], sizes[-1]) for d in range(1, x.shape[1])
-        ]
+        a = [twin.hidden(double, x, d) for d in range(1, network.n_features)]
         assert not a or not ((np.array(a) > 0) & (np.array(a) < 1e-6)).any()
     for name, grad in grads.items():
-        close(grad.reshape(expected[name].shape), expected[name], dtype)
+        close(grad, expected[name], dtype)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -130,20 +130,18 @@ def test_the_textbooks_gradient_is_its_complex_step(
     rng = np.random.default_rng(0)
     D, H, n = 4, 5, 6
     Q = 3 if conditional == "categorical" else 1
-    twin = reference.CONDITIONALS[conditional](D)
+    law = reference.CONDITIONALS[conditional](D)
+    twin = reference.SharedHidden([law.P] * D, [Q] * D, activation, markov_order)
     codes = rng.integers(0, max(2, Q), (n, D)) * 1.0
-    shapes = {"W": (D - 1, Q, H), "c": (H,), "V": (D - 1, twin.P, H), "b": (D, twin.P)}
+    shapes = {"W": (D - 1, Q, H), "c": (H,), "V": (D - 1, law.P, H), "b": (D, law.P)}
     if rescaled:
         shapes["rho"] = (D - 1,)
     params = {name: rng.standard_normal(shape) for name, shape in shapes.items()}
-    settings = {"activation": activation, "markov_order": markov_order}
-    grads = reference.gradients(params, codes, twin, [Q > 1] * D, Q, **settings)
+    grads = twin.gradients(params, codes, law, [Q > 1] * D)
     for name, array in params.items():
         direction = {other: np.zeros(params[other].shape) for other in params}
         direction[name] = rng.standard_normal(array.shape)
-        derivative = reference.complex_step(
-            params, direction, codes, twin, [Q > 1] * D, Q, **settings
-        )
+        derivative = twin.complex_step(params, direction, codes, law, [Q > 1] * D)
         np.testing.assert_allclose(
             (grads[name] * direction[name]).sum(), derivative, rtol=1e-10, atol=1e-13
         )
@@ -153,7 +151,7 @@ def test_the_textbooks_gradient_is_its_complex_step(
 def test_no_rows_give_no_outputs(dtype):
     network, params, codes = problem(5, 7, 2, 1, 0, dtype=dtype)
     raw, cache = network.forward(params, codes, 2)
-    assert raw.shape == (0, 5, 2)
+    assert raw.shape == (0, 10)
     grads = {name: np.full_like(array, np.nan) for name, array in params.items()}
     network.backward(params, cache, raw, grads, 2)
     assert all((grad == 0).all() for grad in grads.values())
@@ -164,8 +162,9 @@ def test_no_rows_give_no_outputs(dtype):
 def test_changes_add_up_to_what_each_feature_sees(Q, markov_order):
     network, _, codes = problem(8, 1, 1, Q, 20, markov_order)
     window = markov_order or 8
-    count, at, row, value = _inputs.changes(codes, network.inputs.input_flags, Q, window, 2)
-    x = reference.inputs(codes, network.inputs.input_flags, Q)
+    flags, offsets = network.inputs.input_flags, network.inputs.offsets
+    count, at, row, value = _inputs.changes(codes, flags, offsets, window, 2)
+    x = reference.SharedHidden.of(network).inputs(codes, flags).reshape(len(codes), 8, Q)
     for r in range(len(codes)):
         assert (np.diff(at[r, : count[r]]) >= 0).all()
         assert (value[r, : count[r]] != 0).all()
@@ -208,18 +207,17 @@ def test_any_number_of_outputs_and_rows_is_the_textbook(kind, dtype, rescaled):
             6, H, P, Q, n, markov_order, kind, dtype, rescaled=rescaled, seed=3
         )
         raw, graw, grads = results(network, params, codes, 2)
-        double, x = textbook(network, params, codes)
-        settings = kind.split()[0], markov_order
-        close(raw, reference.raw_outputs(double, x, *settings), dtype)
-        expected = reference.backward(double, x, graw.astype(np.float64), *settings)
+        twin, double, x = textbook(network, params, codes)
+        close(raw, twin.raw_outputs(double, x), dtype)
+        expected = twin.backward(double, x, graw.astype(np.float64))
         assert grads.keys() == expected.keys() == network.shapes.keys()
         if kind == "relu" and dtype == "float32":
             # as above; the pre-activation is what has to be clear of zero
-            a = [reference.pre_activation(double, x, d, markov_order) for d in range(1, 6)]
+            a = [twin.pre_activation(double, x, d) for d in range(1, 6)]
             if (np.abs(a) < 1e-6).any():
                 continue
         for name, grad in grads.items():
-            close(grad.reshape(expected[name].shape), expected[name], dtype)
+            close(grad, expected[name], dtype)
 
 
 @RESCALED
@@ -262,7 +260,7 @@ def test_samples_are_those_of_one_pass_a_feature(levels, kind, markov_order, dty
         {"levels": np.tile(np.arange(levels), D), "n_levels": np.full(D, levels)}, D
     )
     network = SharedHidden(
-        D, conditional.n_outputs, conditional.inputs, n_hidden=35, activation=kind,
+        conditional.output_offsets, conditional.inputs, n_hidden=35, activation=kind,
         markov_order=markov_order or D, dtype=np.dtype(dtype), rescaled=rescaled,
     )  # fmt: skip
     rng = np.random.default_rng(levels)
@@ -276,7 +274,8 @@ def test_samples_are_those_of_one_pass_a_feature(levels, kind, markov_order, dty
     network.sample(params, draw, noise, None, codes, 2)
     again = np.zeros((n, D), dtype)
     for d in range(D):
-        p = np.exp(network.forward(params, again, 2)[0][:, d].astype(np.float64))
+        raw = network.forward(params, again, 2)[0][:, d * levels : (d + 1) * levels]
+        p = np.exp(raw.astype(np.float64))
         p /= p.sum(axis=1, keepdims=True)
         again[:, d] = np.minimum((noise[:, d] >= np.cumsum(p, axis=1)).sum(axis=1), levels - 1)
     assert_same_bits(codes, again)
@@ -334,11 +333,10 @@ def test_pre_activations_that_saturate_and_return_are_the_textbooks(
     kind, scale, Q, markov_order, dtype
 ):
     network, params, codes = problem(17, 33, 2, Q, 65, markov_order, kind, dtype, scale)
-    double, x = textbook(network, params, codes)
-    settings = kind.split()[0], markov_order
+    twin, double, x = textbook(network, params, codes)
     raw, cache = network.forward(params, codes, 2)
     with np.errstate(over="ignore"):
-        expected = reference.raw_outputs(double, x, *settings)
+        expected = twin.raw_outputs(double, x)
         # a sum of n terms of this size is rounded by so much; g grows by at most as much
         rounding = np.finfo(dtype).eps * scale * 17 * 4
         atol = max(TOLERANCE[dtype], rounding * np.abs(double["V"]).sum(axis=2).max())
@@ -346,12 +344,9 @@ def test_pre_activations_that_saturate_and_return_are_the_textbooks(
         graw = np.random.default_rng(1).standard_normal(raw.shape).astype(dtype)
         grads = {name: np.full_like(array, np.nan) for name, array in params.items()}
         network.backward(params, cache, graw, grads, 2)
-        slopes = reference.backward(double, x, graw.astype(np.float64), *settings)
+        slopes = twin.backward(double, x, graw.astype(np.float64))
     for name, grad in grads.items():
-        expected = slopes[name]
-        np.testing.assert_allclose(
-            grad.reshape(expected.shape), expected, rtol=0, atol=10 * atol * np.sqrt(len(codes))
-        )
+        np.testing.assert_allclose(grad, slopes[name], rtol=0, atol=10 * atol * np.sqrt(len(codes)))
     for r in (0, 31, 64):
         assert_same_bits(network.forward(params, codes[r : r + 1].copy(), 1)[0], raw[r : r + 1])
 
@@ -366,8 +361,9 @@ def activations_of(x, activation):
     for name, value in (("W", 1), ("c", 0), ("V", np.eye(H)), ("b", 0)):
         params[name][...] = value
     raw, _ = network.forward(params, np.stack([x, x], axis=1), 1)
-    assert ((raw[:, 1] == raw[:, 1, :1]) | np.isnan(raw[:, 1])).all()
-    return raw[:, 1, 0]
+    second = raw[:, H:]
+    assert ((second == second[:, :1]) | np.isnan(second)).all()
+    return second[:, 0]
 
 
 def wide_range(dtype, limit):
@@ -405,7 +401,7 @@ def test_the_sigmoid_of_units_begins_within_four_ulp(dtype):
         params["c"][...] = x[start : start + H]
         raw, _ = network.forward(params, np.zeros_like(codes), 1)
         expected = EXACT["sigmoid"](x[start : start + H].astype(WIDER[dtype]))
-        assert ulps(raw[0, 1], expected).max() <= 4
+        assert ulps(raw[0, H:], expected).max() <= 4
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -416,10 +412,10 @@ def test_errors_do_not_pile_up_over_many_changes(kind, dtype):
     codes = (np.random.default_rng(0).random((9, D)) < 0.9).astype(dtype)
     params["V"][...] = 1 / H
     raw, _ = network.forward(params, codes, 1)
-    double = reference.as_double(params, 1)
-    a = double["c"] + np.cumsum(codes[:, :-1, None].astype(float) * double["W"][:, 0], axis=1)
+    double = reference.as_double(params)
+    a = double["c"] + np.cumsum(codes[:, :-1, None].astype(float) * double["W"], axis=1)
     h = reference.ACTIVATIONS[kind.split()[0]][0](a)
-    error = raw[:, 1:, 0] - double["b"][1:, 0] - h.mean(axis=2)
+    error = raw[:, 1:] - double["b"][1:, 0] - h.mean(axis=2)
     assert np.abs(error).max() < {"float32": 5e-6, "float64": 1e-14}[dtype]
 
 
@@ -446,9 +442,9 @@ def test_nan_goes_through(activation, dtype):
 def test_two_changes_at_one_feature_are_taken_back_in_turn(sign):
     # Undone in the wrong order, exp(-a) would overflow between them though it never did in forward.
     def gradients(dtype):
-        inputs = Inputs(1, np.zeros(5, np.uint8), binary_inputs=True)
+        inputs = Inputs(np.arange(6), np.zeros(5, np.uint8), binary_inputs=True)
         network = SharedHidden(
-            5, 1, inputs, n_hidden=1, activation="sigmoid", markov_order=2, dtype=dtype
+            np.arange(6), inputs, n_hidden=1, activation="sigmoid", markov_order=2, dtype=dtype
         )
         params = {
             "W": sign * np.array([[65], [-70], [70], [0]], dtype),
@@ -458,7 +454,7 @@ def test_two_changes_at_one_feature_are_taken_back_in_turn(sign):
         }
         _, cache = network.forward(params, np.array([[1, 1, 1, 0, 0]], dtype), 1)
         grads = {name: np.empty_like(value) for name, value in params.items()}
-        network.backward(params, cache, np.ones((1, 5, 1), dtype), grads, 1)
+        network.backward(params, cache, np.ones((1, 5), dtype), grads, 1)
         return grads
 
     single, double = gradients(np.float32), gradients(np.float64)

@@ -69,24 +69,24 @@ def composed(network, conditional, dtype="float64", markov_order=D, order=None, 
     check_table_support(fitted, table)
     kind, settings = NETWORKS[network]
     settings = settings | {"markov_order": markov_order, "dtype": dtype}
-    net = kind(D, fitted.n_outputs, fitted.inputs, **settings)
+    net = kind(fitted.output_offsets, fitted.inputs, **settings)
     model = Model(net, fitted, order, net.zeros())
     rng = np.random.default_rng(1)
-    model.theta[:] = rng.standard_normal(model.theta.size) * 0.3
+    model.theta[:] = rng.standard_normal(model.theta.size) * 0.25
     return model, table, model.codes(table.take(slice(None)))
 
 
+def twin_of(model):
+    """Return the network's twin."""
+    masked = isinstance(model.network, Masked)
+    return (reference.Masked if masked else reference.SharedHidden).of(model.network)
+
+
 def reference_raw(model, codes):
-    """Return the textbook's raw outputs (n, D, P), fed with an indicator of what is missing."""
-    network, Q = model.network, model.network.inputs.n_inputs
-    x = reference.inputs(codes.astype(float), network.inputs.input_flags, Q)
-    params = {name: array.astype(float) for name, array in model.params.items()}
-    if isinstance(network, Masked):
-        return reference.Masked.of(network).raw_outputs(params, x)
-    window = network.markov_order
-    return reference.raw_outputs(
-        reference.as_double(model.params, Q), x, network.activation, window if window < D else None
-    )
+    """Return the textbook's raw outputs (n, sum P), fed with an indicator of what is missing."""
+    twin = twin_of(model)
+    x = twin.inputs(codes.astype(float), model.network.inputs.input_flags)
+    return twin.raw_outputs(reference.as_double(model.params), x)
 
 
 def forward(model, codes, n_threads=2):
@@ -106,8 +106,8 @@ def test_a_missing_value_enters_by_a_row_of_weights_of_its_own(
 ):
     model, _, codes = composed(network, conditional, dtype, markov_order)
     assert np.isnan(codes).any(axis=0).tolist() == (np.arange(D) != 1).tolist()
-    levels = int(model.conditional.n_levels.max())
-    assert model.network.inputs.n_inputs == levels + 1
+    rows = model.conditional.n_levels + (np.arange(D) != 1)
+    np.testing.assert_array_equal(np.diff(model.network.inputs.offsets), rows)
     raw, *_ = forward(model, codes)
     close(raw, reference_raw(model, codes), dtype)
     for n_threads in (1, 3):
@@ -128,7 +128,8 @@ def test_the_gradient_with_missing_values_is_finite_differences(network, conditi
 
     raw, cache, weights = forward(model, codes)
     _, graw = model.conditional.kernel.gradient(raw, codes, scale, 1)
-    assert (graw[np.isnan(codes)] == 0).all()
+    of_outputs = np.repeat(np.isnan(codes), np.diff(model.network.output_offsets), axis=1)
+    assert (graw[of_outputs] == 0).all()
     active = model.network.active
     gradient = np.zeros_like(model.theta) if active is not None else np.nan * model.theta
     model.network.backward(weights, cache, graw, model.layout.views(gradient), 2)
@@ -161,7 +162,8 @@ def test_what_is_held_as_missing_leads_on_like_the_textbook(network, conditional
     assert_same_bits(drawn[held], codes[held])
     assert np.isfinite(drawn[~held]).all()
     # each drawn value is the textbook's draw given what stands before it
-    raw, twin = reference_raw(model, drawn), reference.conditional_of(model.conditional)
+    raw = twin_of(model).by_feature(reference_raw(model, drawn))
+    twin = reference.conditional_of(model.conditional)
     expected = np.stack([twin.draw(raw[:, d], d, noise[:, d], 1.0) for d in range(D)], axis=1)
     np.testing.assert_allclose(drawn[~held], expected[~held], rtol=1e-9, atol=1e-9)
 
@@ -181,7 +183,8 @@ def test_an_unknown_level_adds_nothing_to_scores_and_draws(network):
     model.network.sample(
         weights, kernel.draw(np.dtype("float64"), 1.0), noise, walked(held), drawn, 2
     )
-    raw, twin = reference_raw(model, drawn), reference.conditional_of(model.conditional)
+    raw = twin_of(model).by_feature(reference_raw(model, drawn))
+    twin = reference.conditional_of(model.conditional)
     expected = np.stack([twin.draw(raw[:, d], d, noise[:, d], 1.0) for d in range(D)], axis=1)
     assert_same_bits(drawn[~held], expected[~held])
 
@@ -193,8 +196,8 @@ def test_changes_list_missing_and_unknown_values(input_flags, markov_order):
     Q, flags = 4, np.full(D, input_flags | 2, np.uint8)
     codes = rng.integers(-1, 3, (30, D)).astype(float)
     codes[rng.random(codes.shape) < 0.3] = np.nan
-    count, at, row, value = _inputs.changes(codes, flags, Q, markov_order, 2)
-    x = reference.inputs(codes, flags, Q)
+    count, at, row, value = _inputs.changes(codes, flags, np.arange(D + 1) * Q, markov_order, 2)
+    x = reference.SharedHidden([1] * D, [Q] * D).inputs(codes, flags).reshape(len(codes), D, Q)
     for r in range(len(codes)):
         seen = np.zeros((D, Q))
         for d in range(D):
@@ -215,8 +218,9 @@ def test_the_score_is_of_what_is_there(network, conditional, order):
     features = score_features(model, table, 2)
     assert (features[np.isnan(table.X)] == 0).all()
     np.testing.assert_allclose(features.sum(axis=1), score_rows(model, table, 2), rtol=1e-9)
-    raw = reference_raw(model, codes)
-    twin, jacobian = reference.conditional_of(model.conditional), model.conditional.log_jacobian(codes)
+    raw = twin_of(model).by_feature(reference_raw(model, codes))
+    twin = reference.conditional_of(model.conditional)
+    jacobian = model.conditional.log_jacobian(codes)
     logp = twin.log_prob(raw, np.where(np.isnan(codes), 0, codes))
     logp = logp + (0 if jacobian is None else jacobian)
     there = ~np.isnan(codes)
@@ -255,7 +259,7 @@ def trained(network, X, conditional, **settings):
     fitted = unfitted(conditional, len(order)).fitted(table, weight)
     kind, own = NETWORKS[network]
     own = own | {"markov_order": D, "dtype": "float32"}
-    net = kind(len(order), fitted.n_outputs, fitted.inputs, **own)
+    net = kind(fitted.output_offsets, fitted.inputs, **own)
     model = Model(net, fitted, order, net.zeros())
     model.initialise(table, weight, np.random.default_rng(0))
     training = Training(

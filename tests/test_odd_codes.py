@@ -23,7 +23,7 @@ def kernel(kind, D, may_miss, K=3):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_level_that_is_none_has_no_probability_and_no_gradient(dtype, may_miss):
     codes = np.array(ODD, dtype)[:, None]
-    raw = np.ones((len(codes), 1, 3), dtype)
+    raw = np.ones((len(codes), 3), dtype)
     of_odd = kernel("categorical", 1, may_miss)
     logp, total = of_odd.log_prob(raw, codes, 1)
     missing = np.isnan(codes) & may_miss
@@ -52,7 +52,8 @@ def test_a_code_that_is_no_row_adds_nothing_and_a_gap_a_row_of_its_own_feature(d
     D, Q = 4, 3
     for odd in ODD:
         codes = np.full((1, D), odd, dtype)
-        count, _at, row, _ = _inputs.changes(codes, np.ones(D, np.uint8), Q, markov_order, 1)
+        flags, offsets = np.ones(D, np.uint8), np.arange(D + 1) * Q
+        count, _at, row, _ = _inputs.changes(codes, flags, offsets, markov_order, 1)
         rows = row[0, : count[0]]
         assert ((rows >= 0) & (rows < D * Q)).all()
         assert (len(rows) > 0) == np.isnan(odd)
@@ -67,10 +68,10 @@ def test_a_record_that_no_kernel_can_work_with_is_refused(kind, count):
 
 
 def test_a_record_wider_than_the_outputs_is_refused():
-    raw, codes = np.zeros((2, 3, 4)), np.zeros((2, 3))
-    with pytest.raises(ValueError, match=r"raw must have 5 outputs a feature\. Got 4"):
+    raw, codes = np.zeros((2, 12)), np.zeros((2, 3))
+    with pytest.raises(ValueError, match=r"raw must have 15 outputs a row\. Got 12"):
         kernel("categorical", 3, False, 5).log_prob(raw, codes, 1)
-    with pytest.raises(ValueError, match=r"raw must have 6 outputs a feature\. Got 4"):
+    with pytest.raises(ValueError, match=r"raw must have 18 outputs a row\. Got 12"):
         kernel("gaussian_mixture", 3, False, 2).gradient(raw, codes, np.ones(2), 1)
 
 

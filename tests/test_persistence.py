@@ -418,7 +418,7 @@ def test_what_is_nested_too_deep_is_neither_written_nor_read(depth, saved, monke
 
 def test_damaged_files_of_every_class_are_refused_by_name_or_load_for_use():
     # in processes of their own: what a wrong size does to a kernel ends the process
-    program = [sys.executable, "-P", "damaged_files.py"]
+    program = [sys.executable, "damaged_files.py"]
     children = [
         subprocess.Popen(
             [*program, str(seed), "1000"],

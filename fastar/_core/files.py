@@ -20,7 +20,7 @@ from safetensors.numpy import save
 
 from fastar._core.parameters import Array
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 MOST_NESTED = 64
 """How deep the header may be nested: a mixture in a mixture adds up to three."""

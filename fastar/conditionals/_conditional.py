@@ -183,7 +183,7 @@ class Conditional(ABC):
         sums: Array = np.add.reduceat(of_features, self.column_offsets[:-1], axis=-1)
         return sums
 
-    @property
+    @lazy
     def may_miss(self) -> Array:
         """Which features (D,) may have NaN for a code."""
         return self.missing

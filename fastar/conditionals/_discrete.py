@@ -170,7 +170,7 @@ class Categorical(Conditional):
             require("levels", fits, f"must be 0 to {self.cardinality - 1}, by cardinality.")
         if digits:
             rules = {"base": ArrayOf("i", (n_columns,), 0), "number": ArrayOf("i", (None,), 0)}
-            check_arrays(digits, rules)
+            check_arrays(dict[str, Array](digits), rules)
             self._check_digits(counted, **digits)
 
     @staticmethod
@@ -267,7 +267,7 @@ class Categorical(Conditional):
         """Return how many features each column (C,) is."""
         return super()._feature_counts() if self._digits is None else self._digits.counts
 
-    @property
+    @lazy
     def may_miss(self) -> Array:
         """Which features (D,) may have NaN for a code: second digits where a value is no level."""
         missing = self.by_feature(self.missing)

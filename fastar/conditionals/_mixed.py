@@ -136,7 +136,7 @@ class Mixed(Conditional):
             out[d] = part
         return out
 
-    @property
+    @lazy
     def may_miss(self) -> Array:
         """Which features (D,) may have NaN for a code."""
         return self._of_features(lambda group: group.may_miss)

@@ -51,8 +51,8 @@ class Number(Conditional):
     A column that is never negative has the support x > 0 beside the atom 0. There t(x) is log x or
     s log(expm1(x / s)), the inverse of softplus, s a robust deviation of the column, whichever
     gives the column the higher likelihood if it is Gaussian then; elsewhere t(x) = x. With
-    u = (t(x) - median) / robust deviation, the mixture is one in y = u for \|u\| up to c = 6, and in
-    y = sign(u) (c + c log(\|u\| / c)) beyond. The density is that of x, by the chain rule.
+    u = (t(x) - median) / robust deviation, the mixture is one in y = u for \|u\| up to c = 6, and
+    in y = sign(u) (c + c log(\|u\| / c)) beyond. The density is that of x, by the chain rule.
 
     Where all numbers of a column are multiples of 10^-p, p = 0 .. 4, and some are repeated, samples
     are rounded to such multiples that are no atom. The density is still one of real numbers.
@@ -203,7 +203,7 @@ class Number(Conditional):
         """The feature that is the number of each column (C,)."""
         return self.column_offsets[1:] - 1
 
-    @property
+    @lazy
     def may_miss(self) -> Array:
         """Which features (D,) may have NaN for a code: numbers where a value is an atom."""
         may_miss = self.by_feature(self.missing).copy()
@@ -256,11 +256,17 @@ class Number(Conditional):
 
     # ---- values and codes
 
+    @lazy
+    def _has_zero(self) -> Array:
+        """Which columns (C,) are never negative and have the atom 0."""
+        first = [len(atoms) > 0 and atoms[0] == 0 for atoms in self.atoms_of_columns]
+        return np.array(first) & self.maps.is_positive
+
     def _outside(self, block: Array) -> Array:
         positive = self.maps.is_positive
-        allowed = np.isfinite(block) & ((block > 0) | ~positive)
-        has_zero = [bool(len(each) and each[0] == 0) for each in self.atoms_of_columns]
-        return ~(allowed | ((block == 0) & has_zero))
+        below = positive & np.where(self._has_zero, block < 0, block <= 0)
+        outside: Array = below | ~np.isfinite(block)
+        return outside
 
     @lazy
     def _encoder(self) -> LevelEncoder:
@@ -268,8 +274,9 @@ class Number(Conditional):
 
     def _places(self, block: Array) -> Array:
         """Return 0 where a value (n, columns with atoms) is none, else the atom's place from 1."""
-        places, _ = self._encoder.encode(np.ascontiguousarray(block[:, self._with_atoms]), "f8")
-        return places + 1
+        own = np.ascontiguousarray(block[:, self._with_atoms])
+        places: Array = self._encoder.encode(own, np.float64)[0] + 1
+        return places
 
     def encode(self, block: Array, dtype: np.dtype[Any]) -> Array:
         """Return y, NaN for atoms; before it of a column with atoms 0, or the place of the atom."""
@@ -293,7 +300,7 @@ class Number(Conditional):
             values[:, c] = np.where(places > 0, atoms[places], values[:, c])
         return values
 
-    def _in_steps(self, values: Array, c: int) -> Array:
+    def _in_steps(self, values: Array, c: Any) -> Array:
         """Return the nearest multiples of a column's step that are numbers of it and no atom."""
         per_one = 10.0 ** self.decimals[c]
         least = 1.0 if self.maps.is_positive[c] else -np.inf
@@ -366,11 +373,11 @@ class Number(Conditional):
         return np.concatenate(parts)
 
     def distribution_params(self, raw: Array, codes: Array) -> dict[str, Array]:
-        """Return mean, variance, cdf (n, C), quantiles (n, C, 3) in the user's units, atoms in them.
+        """Return mean, variance, cdf (n, C) and quantiles (n, C, 3) in the user's units.
 
-        atoms (n, C, A): the probability of each atom of a column, 0 beyond its last one. Moments
-        are those of 32 nodes a component that have equal shares, and the component's mean and
-        variance on the mapped scale: the tails of a log-normal mixture may have none.
+        They count the atoms. atoms (n, C, A): the probability of each atom of a column, 0 beyond
+        its last one. Moments are those of 32 nodes a component that have equal shares, and the
+        component's mean and variance on the mapped scale: log-normal mixtures may have none.
         """
         by_feature = np.split(raw.astype(np.float64), self.output_offsets[1:-1], axis=1)
         found = [self._column_params(c, by_feature, codes) for c in range(self.n_columns)]
@@ -464,7 +471,7 @@ class _Law:
         """Return mean and variance (n,)."""
 
         def expected(of: Any) -> Array:
-            total = (self.atom_share * of(self.atoms)).sum(axis=1)
+            total: Array = (self.atom_share * of(self.atoms)).sum(axis=1)
             for node in _NODES:
                 x = self.maps.values((self.mean + node * self.deviation).reshape(-1, 1))
                 total += (self.share * of(x.reshape(self.mean.shape))).sum(axis=1) / len(_NODES)

@@ -42,11 +42,13 @@ from fastar.conditionals._auto import choose_conditional
 from fastar.models._fitted import FittedDensity
 from fastar.models._parameters import DistributionParameter, MissingParameter, TrainingParameters
 from fastar.networks import Network
+from fastar.networks._padding import padded_size, without_padding
 from fastar.optimizers import Optimizer
 from fastar.persistence import (
     COMMON,
     COUNT,
     NUMBERS,
+    PADDED,
     Persistent,
     SavedState,
     check_names,
@@ -302,14 +304,15 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
     def _from_state(cls, header: dict[str, Any], arrays: dict[str, Array]) -> Self:
         """Return the fitted model that `_state` described; EntryError if it is damaged."""
         Record(cls._header_rules(), {"context": Maybe(OBJECT)}).check(header, "")
+        parameters = PADDED if PADDED in arrays else "theta"
         check_arrays(
             {name: array for name, array in arrays.items() if "." not in name},
-            {"theta": ArrayOf("f", (None,)), "order": ArrayOf("i", (None,), 0)},
+            {parameters: ArrayOf("f", (None,)), "order": ArrayOf("i", (None,), 0)},
         )
         check_prefixes(arrays, cls._array_prefixes)
         with inside("parameters"):
             model = cls._from_parameters(header["parameters"])
-        order, theta, described = arrays["order"], arrays["theta"], header.get("context")
+        order, theta, described = arrays["order"], arrays[parameters], header.get("context")
         n_values = len(order)  # those of a row, or of a step
         sorts = np.array_equal(np.sort(order), np.arange(n_values))
         require("order", n_values > 0 and sorts, "must be a permutation.")
@@ -325,7 +328,12 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
         if header["feature_names"]:
             model.feature_names_in_ = np.array(header["feature_names"], object)
         model._restore_own(header, arrays)
-        model.network_ = model._restored_network(header["network"], theta)
+        network = model.network_ = model._restored_network(header["network"], theta)
+        is_padded = parameters == PADDED
+        size = padded_size(network) if is_padded else ParamLayout(network.shapes, 0).size
+        require("theta", size == theta.size, f"must be {size} numbers. Got {theta.size} instead.")
+        if is_padded:
+            theta = without_padding(network, theta)
         model.theta_ = zeros_aligned(theta.size, theta.dtype)
         model.theta_[:] = theta
         model.n_iter_, model.best_iter_ = header["n_iter"], header["best_iter"]
@@ -347,8 +355,6 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
             network: Network = kind(sizes["output_offsets"], sizes["inputs"], **settings)
         for name, found in (("dtype", theta.dtype), ("n_context", sizes.get("n_context", 0))):
             require(f"network.{name}", getattr(network, name) == found, f"must be {found}.")
-        size = ParamLayout(network.shapes, 0).size
-        require("theta", size == theta.size, f"must be {size} numbers. Got {theta.size} instead.")
         return network
 
     _network_kinds: ClassVar[tuple[type[Network], ...]]

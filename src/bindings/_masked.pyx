@@ -24,6 +24,7 @@ cdef extern from "masked.h" nogil:
         const int64_t* block
         const int64_t* panel_first
         const int64_t* panel_stride
+        const int64_t* panel_column
         const int64_t* panel_offset
     ctypedef struct staircase:
         int64_t rows, columns
@@ -381,8 +382,8 @@ cdef class Blocks:
     cdef readonly int64_t size
     cdef bint listed
     cdef int64_t group
-    cdef int64_t[::1] start, first, count, offset, block, panel_first, panel_stride, panel_offset
-    cdef int64_t[::1] row, column
+    cdef int64_t[::1] start, first, count, offset, block, panel_first, panel_stride, panel_column
+    cdef int64_t[::1] panel_offset, row, column
 
     def __init__(self, Staircase stairs, rows, columns, bint listed, dtype):
         cdef const masked_table* kernels = f32 if dtype == np.float32 else f64
@@ -391,7 +392,7 @@ cdef class Blocks:
         self.listed = listed
         self.column = np.array(columns, np.int64)
         self.group = kernels.group
-        begin, end = stairs.limits()[2:]
+        row_begin, _, begin, end = stairs.limits()
         width = np.diff(columns)
         cdef int64_t n = len(width)
         n_groups = np.where(listed, 0, -(-width // self.group))
@@ -401,9 +402,11 @@ cdef class Blocks:
         last = np.minimum(start + self.group, columns[of + 1]) - 1
         count = np.maximum(0, np.minimum(end[last], rows[of]) - begin[start])
         # panels come first, so that each of their rows begins on a cache line
+        panel = np.asarray(columns[:n])
         wide = -(-width // lanes) * lanes
         if listed:
-            wide = np.full(n, (stairs.columns + stride - 1) // stride * stride)
+            panel = np.append(row_begin, stairs.columns)[rows[:n]] // stride * stride
+            wide = -(-(stairs.columns - panel) // stride) * stride
         sizes = np.concatenate([np.diff(rows) * wide, count * self.group])
         offset = np.concatenate([[0], np.cumsum(sizes)])
         self.size = offset[len(sizes)]
@@ -413,14 +416,15 @@ cdef class Blocks:
         self.count = np.append(count, 0)
         self.offset = offset[n:].copy()
         self.row = np.array(rows, np.int64)
-        self.panel_first = np.where(listed, 0, rows[:n])
+        self.panel_first = np.array(rows[:n], np.int64)
         self.panel_stride = wide
-        self.panel_offset = np.where(listed, columns[:n], offset[:n])
+        self.panel_column = np.array(panel, np.int64)
+        self.panel_offset = offset[:n].copy()
 
     cdef masked_blocks struct(self) noexcept:
         return masked_blocks(self.listed, self.group, &self.start[0], &self.first[0], &self.count[0],
                              &self.offset[0], &self.block[0], &self.panel_first[0], &self.panel_stride[0],
-                             &self.panel_offset[0])
+                             &self.panel_column[0], &self.panel_offset[0])
 
 
 cdef enum:
@@ -432,11 +436,9 @@ cdef void pack_block(Staircase stairs, Blocks blocks, const floating* W, int64_t
     cdef const masked_table* kernels = f32 if floating is float else f64
     cdef int64_t g0 = blocks.block[i], g1 = blocks.block[i + 1], first = blocks.row[i], g, k, low, high
     cdef int64_t count = blocks.row[i + 1] - first, stride = blocks.panel_stride[i]
-    if blocks.listed:
-        kernels.pack(first, count, 0, stairs.columns, stride, struct_of(stairs, W), packed + first * stride)
-        return
+    cdef int64_t end = stairs.columns if blocks.listed else blocks.column[i + 1]
     if stride > 0:
-        kernels.pack(first, count, blocks.column[i], blocks.column[i + 1], stride, struct_of(stairs, W),
+        kernels.pack(first, count, blocks.panel_column[i], end, stride, struct_of(stairs, W),
                      packed + blocks.panel_offset[i])
     if g0 == g1:
         return
@@ -471,13 +473,13 @@ cdef sampled_weights weights_of(edge, const floating* number):
     return sampled_weights(struct_of(stairs, NULL), blocks.struct(), &packed[0])
 
 
-def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, weight, const int64_t[::1] begin,
-           const uint8_t[::1] input_flags, const int64_t[::1] inputs, edges, biases, finals,
-           const int32_t[::1] feature, const int64_t[::1] outputs, int activation, int n_threads):
+def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, weight,
+           const int64_t[::1] begin, const uint8_t[::1] input_flags, const int64_t[::1] inputs, edges, biases,
+           finals, const int32_t[::1] feature, const int64_t[::1] outputs, int activation, int n_threads):
     """Fill codes (n, D), but for those with held (n, D) not SAMPLED.
 
-    weight (n,): log p of codes that are WEIGHTED is added. begin: what `sample_blocks` returned. inputs, outputs:
-    offsets (D + 1,) of the k-th feature's rows of input weights, and of its outputs.
+    weight (n,): log p of codes that are WEIGHTED is added. begin: what `sample_blocks` returned. inputs,
+    outputs: offsets (D + 1,) of the k-th feature's rows of input weights, and of its outputs.
 
     edges: into each hidden layer, from the last of them into the outputs, and from the inputs to the outputs;
     each is (Staircase, Blocks of these blocks, what `pack` returned), or None. biases: of

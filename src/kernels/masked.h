@@ -17,8 +17,8 @@ enum { FASTAR_MASKED_SIGMOID, FASTAR_MASKED_TANH, FASTAR_MASKED_RELU };
 
 /* One weight matrix as sampling reads it, a block of features after the other. What the rows that are final when a
  * block begins give to its columns is a product with packed weights, a group of columns at a time; rows that become
- * final within it are in its panel. Listed inputs give to all later columns when their block ends: their only panel is
- * the whole matrix. */
+ * final within it are in its panel. Listed inputs give to all later columns when their block ends: their panels have
+ * whole rows, from about the first column that the block gives to. */
 typedef struct {
     int listed;                  /* inputs most of which are zero */
     int64_t group;               /* columns in a group */
@@ -27,9 +27,11 @@ typedef struct {
     const int64_t *count;        /* (groups,) `group` numbers each, */
     const int64_t *offset;       /* (groups,) from here on */
     const int64_t *block;        /* (blocks + 1,) first group of each block of features */
-    const int64_t *panel_first;  /* (blocks,) the first row of each panel, */
+    const int64_t *panel_first;  /* (blocks,) first row of each panel, */
     const int64_t *panel_stride; /* (blocks,) whole vectors from row to row, */
-    const int64_t *panel_offset; /* (blocks,) the block's first column in it */
+    const int64_t
+        *panel_column; /* (blocks,) their first column: the block's, or of listed inputs one that it gives to, */
+    const int64_t *panel_offset; /* (blocks,) from here on */
 } masked_blocks;
 
 typedef struct {
@@ -73,7 +75,7 @@ typedef struct {
     int64_t width;       /* columns in a panel */
     int64_t sample_rows; /* that `sample` takes at most */
     int64_t group;       /* columns in a group of sampling */
-    int64_t stride;      /* of which that of listed inputs' panel is a multiple, zero beyond the columns */
+    int64_t stride;      /* of which those of listed inputs' panels are multiples, zero beyond the columns */
     /* OUT packed: rows first .. first + count - 1 of W in columns j0 .. j1 - 1, `width` apart, zero beyond and
      * where the stairs hide them. width: of a panel, of a group, or whole vectors. */
     void (*pack)(int64_t first, int64_t count, int64_t j0, int64_t j1, int64_t width, staircase stairs, real *packed);

@@ -61,7 +61,7 @@ static void from_before(int64_t block, const SAMPLED *edge, const real *units, r
 }
 
 /* V vectors of one row's sums, of its entries in a block. W: their first column. */
-INLINE void push_row(int V, int64_t count, const int32_t *row, const real *value, int64_t stride, const real *W,
+INLINE void push_row(int V, int64_t count, const int32_t *row, const real *value, int64_t w_row, const real *W,
                      real *sums) {
     vec sum[PUSH_TILE];
 #pragma GCC unroll 16
@@ -70,7 +70,7 @@ INLINE void push_row(int V, int64_t count, const int32_t *row, const real *value
     for (int64_t i = 0; i < count; i++)
 #pragma GCC unroll 16
         for (int u = 0; u < V; u++)
-            sum[u] = vfma(vset1(value[i]), vload(W + row[i] * stride + u * VL), sum[u]);
+            sum[u] = vfma(vset1(value[i]), vload(W + row[i] * w_row + u * VL), sum[u]);
 #pragma GCC unroll 16
     for (int u = 0; u < V; u++)
         vstore(sums + u * VL, sum[u]);
@@ -78,24 +78,33 @@ INLINE void push_row(int V, int64_t count, const int32_t *row, const real *value
 
 /* The same for n rows; returns V. */
 INLINE int push_rows(int V, int64_t n, int64_t capacity, const int32_t *counts, const int32_t *rows, const real *values,
-                     int64_t stride, const real *W, real *sums) {
+                     int64_t w_row, const real *W, int64_t stride, real *sums) {
     for (int64_t r = 0; r < n; r++)
-        push_row(V, counts[r], rows + r * capacity, values + r * capacity, stride, W, sums + r * stride);
+        push_row(V, counts[r], rows + r * capacity, values + r * capacity, w_row, W, sums + r * stride);
     return V;
 }
 
-/* What a block's entries give to the columns from j0 on, none of which they reach within the block. counts (n,), rows
- * and values (n, capacity); W (.., stride), sums (n, stride), of which what lies before j0 is not used any more. */
+/* From row to row of what listed inputs give to each column. */
+INLINE int64_t pushed_stride(const SAMPLED *edge) {
+    return (edge->stairs.columns + PUSHED * VL - 1) / (PUSHED * VL) * (PUSHED * VL);
+}
+
+/* What a block's entries give to the columns from j0 on, none of which they reach within the block. counts (n,), rows,
+ * from the block's first one on, and values (n, capacity); sums (n, pushed_stride), of which what lies before j0 is
+ * not used any more. */
 static void push(int64_t n, int64_t capacity, const int32_t *counts, const int32_t *rows, const real *values,
-                 int64_t j0, int64_t stride, const real *W, real *sums) {
+                 const SAMPLED *edge, int64_t block, int64_t j0, real *sums) {
+    const int64_t stride = pushed_stride(edge), w_row = edge->blocks.panel_stride[block];
+    const real *W = edge->packed + edge->blocks.panel_offset[block];
+    const int64_t first = edge->blocks.panel_column[block];
     for (int64_t j = j0 / (PUSHED * VL) * (PUSHED * VL), vectors; j < stride; j += vectors * VL) {
         const int64_t left = (stride - j) / VL;
         if (PUSH_TILE >= 4 * PUSHED && left >= 4 * PUSHED)
-            vectors = push_rows(4 * PUSHED, n, capacity, counts, rows, values, stride, W + j, sums + j);
+            vectors = push_rows(4 * PUSHED, n, capacity, counts, rows, values, w_row, W + j - first, stride, sums + j);
         else if (left >= 2 * PUSHED)
-            vectors = push_rows(2 * PUSHED, n, capacity, counts, rows, values, stride, W + j, sums + j);
+            vectors = push_rows(2 * PUSHED, n, capacity, counts, rows, values, w_row, W + j - first, stride, sums + j);
         else
-            vectors = push_rows(PUSHED, n, capacity, counts, rows, values, stride, W + j, sums + j);
+            vectors = push_rows(PUSHED, n, capacity, counts, rows, values, w_row, W + j - first, stride, sums + j);
     }
 }
 
@@ -129,6 +138,7 @@ static void turn_outputs(int64_t n, int64_t width, const real *by_lane, real *by
 static void spread(const SAMPLED *edge, int64_t block, int64_t k, const real *unit, int64_t j0, int64_t j1, real *out) {
     const masked_blocks *b = &edge->blocks;
     const real *w = edge->packed + b->panel_offset[block] + (k - b->panel_first[block]) * b->panel_stride[block];
+    const int64_t skipped = j0 - b->panel_column[block];
     const int64_t end = least(edge->stairs.row_end[k], j1) - j0;
     vec u[4];
     EACH_QUARTER(v)
@@ -136,7 +146,7 @@ static void spread(const SAMPLED *edge, int64_t block, int64_t k, const real *un
     for (int64_t j = most(edge->stairs.row_begin[k] - j0, 0); j < end; j++) {
         real *to = out + j * ROWS;
         EACH_QUARTER(v)
-        vstore(to + v * VL, vfma(vset1(w[j]), u[v], vload(to + v * VL)));
+        vstore(to + v * VL, vfma(vset1(w[j + skipped]), u[v], vload(to + v * VL)));
     }
 }
 
@@ -150,7 +160,7 @@ static void spread_input(int64_t n, const input_spec *inputs, const SAMPLED *edg
     const masked_blocks *b = &edge->blocks;
     const real *panel = edge->packed + b->panel_offset[block];
     const int64_t begin = most(edge->stairs.row_begin[first] - j0, 0);
-    const int64_t end = least(edge->stairs.row_end[first], j1) - j0;
+    const int64_t end = least(edge->stairs.row_end[first], j1) - j0, skipped = j0 - b->panel_column[block];
     for (int64_t r = 0; r < n; r++) {
         int32_t row;
         real value;
@@ -158,7 +168,7 @@ static void spread_input(int64_t n, const input_spec *inputs, const SAMPLED *edg
             continue;
         const real *w = panel + (row - b->panel_first[block]) * b->panel_stride[block];
         for (int64_t j = begin; j < end; j++)
-            out[j * ROWS + r] += value * w[j];
+            out[j * ROWS + r] += value * w[j + skipped];
     }
 }
 

@@ -135,10 +135,11 @@ static void gather(int64_t r0, int64_t r1, int64_t j0, int64_t j1, STAIRS stairs
             next += REACH;
         const int64_t low = most(k, first), high = least(end, next);
         const int begins = k <= first, ends = next >= end;
+        const int32_t *edge = x.edges + k / REACH * x.n, *past = x.edges + (high + REACH - 1) / REACH * x.n;
         if (copied && low < high)
             pack(low, high - low, j0, j1, WIDE, stairs, packed);
         for (int64_t r = r0; r < r1; r++) {
-            const int64_t i = x.edges[k / REACH * x.n + r], last = x.edges[(high + REACH - 1) / REACH * x.n + r];
+            const int64_t i = edge[r], last = past[r];
             const int32_t *row = x.row + r * x.capacity;
             const real *value = x.value + r * x.capacity;
             real *to = out + r * N + j0;

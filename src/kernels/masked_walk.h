@@ -10,9 +10,6 @@
 #define DRAW draw_spec
 #define WALKED walked_rows
 
-/* From row to row of what is pushed. */
-INLINE int64_t pushed_stride(const SAMPLED *edge) { return edge->blocks.panel_stride[0]; }
-
 /* Scratch: units (D inputs, then each hidden layer's), the block's outputs and noise, each ROWS numbers; a
  * feature's outputs, row by row; sums (ROWS, columns) of what listed inputs gave to the first layer, and to the
  * outputs. */
@@ -176,14 +173,15 @@ static void end_block(const walk_state *s) {
         else
             for (int64_t d = s->d0; d < s->d1; d++)
                 count += change_of(&w->inputs, d, code[d], rows + count, values + count);
+        for (int32_t i = 0; i < count; i++)
+            rows[i] -= (int32_t)w->inputs.offsets[s->d0];
         s->counts[r] = count;
     }
     const SAMPLED *edges[2] = {&w->layers[0], w->direct};
     const int64_t next[2] = {w->n_layers ? w->final[0][s->d1] : 0, w->outputs[s->d1]};
     for (int e = 0; e < 2; e++)
         if (s->sums[e])
-            push(s->n, w->block, s->counts, s->rows, s->values, next[e], pushed_stride(edges[e]), edges[e]->packed,
-                 s->sums[e]);
+            push(s->n, w->block, s->counts, s->rows, s->values, edges[e], s->number, next[e], s->sums[e]);
 }
 
 /* Whether some row draws or weighs a feature from d0 to d1 - 1. */
