@@ -64,6 +64,7 @@ KINDS = [
     "negative_binomial",
     "gaussian_mixture",
     "laplace",
+    "number",
 ]
 
 
