@@ -37,6 +37,11 @@ def reals(n, D, seed=0):
     return 100 + np.cumsum(steps, axis=1) * 10.0 ** -(np.arange(D) % 3)
 
 
+def differences(n, D, seed=0):
+    # of both signs, so that `Number` takes them as they are: its density is as curved as its map
+    return reals(n, D, seed) - 100
+
+
 def counts(n, D, seed=0):
     rng = np.random.default_rng(seed)
     rates = rng.gamma(2.0, 1.5, (n, D)).cumsum(axis=1) / np.sqrt(np.arange(1, D + 1))
@@ -59,6 +64,7 @@ KINDS = [
     "negative_binomial",
     "gaussian_mixture",
     "laplace",
+    "number",
 ]
 
 
@@ -77,11 +83,12 @@ DATA = {
     "logistic_mixture": shades,
     "poisson": counts,
     "negative_binomial": counts,
+    "number": differences,
     "mixed": mixed,
 }
 CONDITIONALS = list(DATA)
 DISCRETE = ["bernoulli", "categorical", "logistic_mixture"]  # of so many values
-REAL = ["gaussian", "laplace", "gaussian_mixture", "laplace_mixture"]
+REAL = ["gaussian", "laplace", "gaussian_mixture", "laplace_mixture", "number"]
 COUNTS = ["poisson", "negative_binomial"]
 
 
@@ -104,6 +111,7 @@ def unfitted(conditional, D, **settings):
 OUTPUTS = {"bernoulli": 1, "categorical": 3, "gaussian": 2, "laplace": 2}
 OUTPUTS |= {"poisson": 1, "negative_binomial": 2}
 OUTPUTS |= {f"{name}_mixture": 30 for name in ("gaussian", "laplace", "logistic")}
+OUTPUTS["number"] = 30
 
 
 def sizes(conditional, D):
@@ -160,6 +168,7 @@ COMPOSITIONS = [
     ],
     ("RNADE", "laplace"),
     ("RNADE", "gaussian_mixture"),
+    ("NADE", "number"),
     ("MADE", "laplace_mixture"),
     ("NADE", "logistic_mixture"),
     ("FVSBN", "poisson"),

@@ -376,6 +376,8 @@ def twin_of(conditional, d):
         low, high = ((learnt[end] - learnt["centre"]) / learnt["spread"] for end in ("low", "high"))
         part = LogisticLevels(0.5 / learnt["spread"], low, high, settings["scale_floor"])
         return Mixture(part, settings["n_components"])
+    if name == "number":  # of columns without atoms
+        return Mixture(Gaussian(settings["variance_floor"]), settings["n_components"])
     part = {"gaussian": Gaussian, "laplace": Laplace}[name.removesuffix("_mixture")]
     part = part(settings["variance_floor"])
     return Mixture(part, settings["n_components"]) if name.endswith("_mixture") else part

@@ -103,6 +103,10 @@ def scipys(conditional, raw):
     return Blend(softmax(z), parts) if name.endswith("mixture") else parts[0]
 
 
+# The map of a number bends: test_number.py has its laws.
+STANDARDISED = [name for name in REAL if name != "number"]
+
+
 def raw_of(conditional, seed=0):
     """Return raw outputs (P,) that spread a mixture's components."""
     return np.random.default_rng(seed).standard_normal(conditional.output_offsets[-1])
@@ -114,7 +118,7 @@ def column_of(name):
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("name", [*REAL, *COUNTS])
+@pytest.mark.parametrize("name", [*STANDARDISED, *COUNTS])
 def test_densities_moments_and_quantiles_are_scipys(name, seed):
     conditional = one(name, column_of(name))
     raw = raw_of(conditional, seed)
@@ -136,7 +140,7 @@ def test_densities_moments_and_quantiles_are_scipys(name, seed):
             assert law.cdf(quantile) == pytest.approx(share, abs=1e-12)
 
 
-@pytest.mark.parametrize("name", REAL)
+@pytest.mark.parametrize("name", STANDARDISED)
 def test_a_density_integrates_to_one(name):
     conditional = one(name, column_of(name))
     raw = raw_of(conditional)
@@ -367,7 +371,9 @@ def test_no_density_is_narrower_than_its_floor(name, floor, dtype):
     raw[:, -K:] = -1e4
     codes = np.linspace(0, 3 * np.sqrt(floor), 5).astype(dtype)[:, None]
     logp, _ = conditional.kernel.log_prob(raw, codes, 1)
-    law = {"g": stats.norm(0, np.sqrt(floor)), "l": stats.laplace(0, np.sqrt(floor / 2))}[name[0]]
+    law = stats.norm(0, np.sqrt(floor))
+    if name.startswith("laplace"):
+        law = stats.laplace(0, np.sqrt(floor / 2))
     np.testing.assert_allclose(logp[:, 0], law.logpdf(codes[:, 0]), rtol=1e-5, atol=1e-5)
     _, graw = conditional.kernel.gradient(raw, codes, np.ones(5, dtype), 1)
     np.testing.assert_allclose(graw[:, -K:], 0, atol=1e-28)  # a floor is not learnt
@@ -418,7 +424,7 @@ def hand_set(name, X, raw, **settings):
     return model
 
 
-@pytest.mark.parametrize("name", REAL)
+@pytest.mark.parametrize("name", STANDARDISED)
 def test_draws_follow_scipys_distribution(name):
     settings = {"n_components": 3} if name.endswith("mixture") else {}
     X = column_of(name)

@@ -90,13 +90,14 @@ def members_scores(model, X):
     inner = model._model()
     codes = inner.codes(np.ascontiguousarray(X[:, model.order_])).astype(float)
     params = {name: array.astype(float) for name, array in inner.params.items()}
-    law, scale = reference.conditional_of(model.distribution_), model.distribution_.log_scale()
+    law = reference.conditional_of(model.distribution_)
+    jacobian = model.distribution_.log_jacobian(codes)
     twins = [
         reference.Masked.of(model.network_, member) for member in range(model.network_.n_members)
     ]
     input_flags = model.distribution_.inputs.input_flags
     scores = np.stack([twin.score_features(params, codes, law, input_flags) for twin in twins])
-    return scores if scale is None else scores + scale
+    return scores if jacobian is None else scores + jacobian
 
 
 # ---- densities

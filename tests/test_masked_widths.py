@@ -107,7 +107,7 @@ def test_scores_are_the_textbooks(variant, order):
         twin = reference.Masked.of(model.network_, member)
         raw = twin.raw_outputs(params, twin.inputs(codes, inner.network.inputs.input_flags))
         logp = law.log_prob(twin.by_feature(raw), np.nan_to_num(codes))
-        scores.append(np.where(np.isnan(codes), 0, logp + model.distribution_.log_scale()))
+        scores.append(np.where(np.isnan(codes), 0, logp + model.distribution_.log_jacobian(codes)))
     expected = logsumexp(np.sum(scores, axis=2), axis=0) - np.log(len(scores))
     np.testing.assert_allclose(model.score_samples(X), expected, rtol=1e-9, atol=1e-9)
 

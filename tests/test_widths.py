@@ -287,7 +287,7 @@ def test_scores_are_the_textbooks(name, variant, order):
     )
     x = twin.inputs(codes, inner.network.inputs.input_flags)
     raw = twin.by_feature(twin.raw_outputs(reference.as_double(inner.params), x))
-    logp = law.log_prob(raw, np.nan_to_num(codes)) + inner.conditional.log_scale()
+    logp = law.log_prob(raw, np.nan_to_num(codes)) + inner.conditional.log_jacobian(codes)
     expected = np.where(np.isnan(codes), 0, logp)
     features = model.score_features(X)[:, model.order_]
     np.testing.assert_allclose(features, expected, rtol=1e-9, atol=1e-9)
@@ -309,11 +309,12 @@ def test_a_context_is_more_biases(name):
     assert params["B"].shape == (2, P.sum())
     scores = model.score_features(X, context=context)
     given = model._encoded(context, len(X))
-    x, scale = twin.inputs(codes, inner.network.inputs.input_flags), inner.conditional.log_scale()
+    x = twin.inputs(codes, inner.network.inputs.input_flags)
+    jacobian = inner.conditional.log_jacobian(codes)
     for r in range(0, 400, 37):
         own = params | {key: params[key] + given[r] @ params[of] for key, of in ("cU", "bB")}
         raw = twin.by_feature(twin.raw_outputs(own, x[r : r + 1]))
-        logp = law.log_prob(raw, np.nan_to_num(codes[r : r + 1]))[0] + scale
+        logp = law.log_prob(raw, np.nan_to_num(codes[r : r + 1]))[0] + jacobian[r]
         expected = np.where(np.isnan(codes[r]), 0, logp)
         np.testing.assert_allclose(scores[r], expected, rtol=1e-9, atol=1e-9)
 

@@ -164,9 +164,9 @@ def _advance(
         weight=weight,
     )
     state.codes[rows] = codes
-    scale = model.conditional.log_scale()
-    if scale is not None:
-        weight += np.where((flags == WEIGHTED) & ~np.isnan(codes), scale, 0).sum(axis=1)
+    log_jacobian = model.conditional.log_jacobian(codes)
+    if log_jacobian is not None:
+        weight += np.where(flags == WEIGHTED, log_jacobian, 0).sum(axis=1)
     state.log_weight[rows] += weight
 
 

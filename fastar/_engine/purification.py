@@ -58,7 +58,7 @@ def _by_member(model: Model, table: Table, radius: Array, n_threads: int, member
             values = np.where(missing[:, conditional.column_offsets[:-1]], np.nan, values)
         else:
             values = conditional.decode(codes)
-        if conditional.log_scale() is not None:
+        if conditional.log_jacobian(codes) is not None:
             # a code in single precision may lie beyond its bound by half a place
             values = np.clip(values, block - radius, block + radius)
         parts.append(model.to_columns(values))
@@ -66,7 +66,9 @@ def _by_member(model: Model, table: Table, radius: Array, n_threads: int, member
 
 
 def _missing(model: Model, block: Array, low: Array, high: Array, start: int) -> Array | None:
-    """Return where (n, D) features of missing values are, None if nowhere.
+    """Return where (n, D) features are that do not apply, as those of missing values.
+
+    None if nowhere.
 
     Raises
     ------
@@ -77,7 +79,7 @@ def _missing(model: Model, block: Array, low: Array, high: Array, start: int) ->
     if there.all():
         return None
     missing = np.isnan(low)
-    wrong = ~there & ~(missing & model.conditional.by_feature(model.conditional.missing))
+    wrong = ~there & ~(missing & model.conditional.may_miss)
     if not wrong.any():
         return missing
     row, d = np.argwhere(wrong)[0]

@@ -146,7 +146,6 @@ def step_particles(
         n_particles, begun.rows, begun.start, np.repeat(begun.log_weight, n_particles)
     )
     capsule = kernel.draw(model.dtype, temperature)
-    scale = conditional.log_scale()
     weighs = (begun.flags == WEIGHTED).any(axis=(0, 2))
     first = 0
     while first < S:
@@ -167,9 +166,10 @@ def step_particles(
             context=None if context is None else context[alive], weight=weight,
             state=[(h[alive], s[alive]) for h, s in state],
         )  # fmt: skip
-        if scale is not None:
-            counted = (flags == WEIGHTED) & ~np.isnan(codes)
-            weight += np.where(counted, np.tile(scale, T), 0).sum(axis=1)
+        log_jacobian = conditional.log_jacobian(codes.reshape(-1, F))
+        if log_jacobian is not None:
+            terms = np.where(flags == WEIGHTED, log_jacobian.reshape(codes.shape), 0)
+            weight += terms.sum(axis=1)
         found.log_weight[alive] += weight
         stretch = _Stretch(codes.reshape(-1, T, F))
         if not marginal:

@@ -10,6 +10,7 @@ from fastar.conditionals._discrete import Bernoulli, Categorical
 from fastar.conditionals._integer import LogisticMixture, NegativeBinomial, Poisson
 from fastar.conditionals._mixed import Mixed
 from fastar.conditionals._names import BY_NAME, from_name
+from fastar.conditionals._number import Number
 from fastar.conditionals._real import Gaussian, GaussianMixture, Laplace, LaplaceMixture
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "LogisticMixture",
     "Mixed",
     "NegativeBinomial",
+    "Number",
     "Poisson",
     "from_name",
 ]

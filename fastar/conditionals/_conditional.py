@@ -235,16 +235,9 @@ class Conditional(ABC):
         """
         return self.encode(block - radius, dtype), self.encode(block + radius, dtype)
 
-    def log_scale(self) -> Array | None:
-        """Return log |d code / d value| (D,), or None where values are discrete."""
+    def log_jacobian(self, codes: Array) -> Array | None:
+        """Return log |d code / d value| at codes (n, D), 0 where NaN; None of discrete values."""
         return None
-
-    def _log_scale_of(self, codes: Array) -> Array | None:
-        """Return the term to add to log-densities of codes (n, D): (D,), (n, D) or None."""
-        scale = self.log_scale()
-        if scale is None or not self.may_miss.any():
-            return scale
-        return np.where(np.isnan(codes), 0, scale)  # a missing value has no term
 
     # ---- what networks need to know
 
@@ -306,10 +299,10 @@ class Conditional(ABC):
     def log_prob(self, raw: Array, codes: Array, n_threads: int) -> tuple[Array, Array]:
         """Return log-densities (n, D) of the values of codes (n, D), and row sums (n,)."""
         logp, total = self.kernel.log_prob(raw, codes, _threads(raw, n_threads))
-        scale = self._log_scale_of(codes)
-        if scale is not None:
-            logp = logp + scale
-            total += scale.sum(axis=-1)
+        log_jacobian = self.log_jacobian(codes)
+        if log_jacobian is not None:
+            logp = logp + log_jacobian
+            total += log_jacobian.sum(axis=1)
         return logp, total
 
     def gradient(
@@ -317,9 +310,9 @@ class Conditional(ABC):
     ) -> tuple[Array, Array]:
         """Return row sums of log-densities (n,) and scale[r] times their gradient by raw."""
         total, graw = self.kernel.gradient(raw, codes, scale, _threads(raw, n_threads))
-        log_scale = self._log_scale_of(codes)
-        if log_scale is not None:
-            total += log_scale.sum(axis=-1)
+        log_jacobian = self.log_jacobian(codes)
+        if log_jacobian is not None:
+            total += log_jacobian.sum(axis=1)
         return total, graw
 
     # ---- draws

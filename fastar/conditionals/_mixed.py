@@ -184,12 +184,12 @@ class Mixed(Conditional):
             low[:, features], high[:, features] = group.interval(block[:, d], radius[d], dtype)
         return low, high
 
-    def log_scale(self) -> Array:
-        """Return log |d code / d value| (D,), 0 for discrete features."""
-        out = np.zeros(self.n_features)
+    def log_jacobian(self, codes: Array) -> Array:
+        """Return log |d code / d value| at codes (n, D), 0 of NaN and of discrete features."""
+        out = np.zeros(codes.shape)
         for (group, _), features in zip(self.groups, self.features_of_groups, strict=True):
-            scale = group.log_scale()
-            out[features] = 0 if scale is None else scale
+            own = group.log_jacobian(codes[:, features])
+            out[:, features] = 0 if own is None else own
         return out
 
     @property

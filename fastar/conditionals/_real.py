@@ -15,7 +15,7 @@ from fastar._data.table import Table
 from fastar._kernels import _conditionals
 from fastar.conditionals._conditional import QUANTILES, Conditional, sampled_columns
 
-_NEEDLE = 0.003
+NEEDLE = 0.003
 """First deviation of a component at a common value, as a share of the column's."""
 
 
@@ -151,9 +151,9 @@ class Standardised(Conditional):
         values: Array = self.location + self.scale * codes
         return values
 
-    def log_scale(self) -> Array:
-        """Return -log scale."""
-        return -np.log(self.scale)
+    def log_jacobian(self, codes: Array) -> Array:
+        """Return -log scale, 0 where a code is NaN."""
+        return np.where(np.isnan(codes), 0, -np.log(self.scale))
 
     @property
     @abstractmethod
@@ -312,7 +312,7 @@ class LocationMixture(Standardised):
     def constant(self, table: Table, weight: Array) -> Array:
         """Return components at common values and over the quantiles of the others."""
         codes = self.encode(sampled_columns(table, weight), np.dtype(np.float64))
-        narrow = np.full(self.n_features, max(_NEEDLE, 2 * np.sqrt(self.variance_floor)))
+        narrow = np.full(self.n_features, max(NEEDLE, 2 * np.sqrt(self.variance_floor)))
         log_weight, mean, width = spread_components(codes, self.n_components, narrow)
         return np.concatenate([log_weight, mean, self._raw_scale(width)], axis=1).ravel()
 

@@ -1,0 +1,518 @@
+"""The conditional of real columns as people have them: atoms, a support, heavy tails, steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.special import ndtr, ndtri, softmax
+
+from fastar._core.inputs import MAY_MISS, ONE_HOT, Inputs
+from fastar._core.lazy import lazy
+from fastar._core.offsets import offsets_of
+from fastar._core.parameters import Array
+from fastar._core.schema import FLAG, SMALLEST, ArrayOf, Rule, require
+from fastar._data.table import Table
+from fastar._kernels import _conditionals
+from fastar.conditionals._conditional import QUANTILES, Conditional, sampled_columns
+from fastar.conditionals._levels import LevelEncoder
+from fastar.conditionals._maps import LEAST, MAPS, Maps, fitted_maps
+from fastar.conditionals._real import (
+    COMPONENTS,
+    FLOOR,
+    NEEDLE,
+    check_components,
+    check_floor,
+    spread_components,
+)
+
+_ATOM_SHARE, _ATOM_ROWS = 0.02, 10
+"""Share of the rows, and rows, that have a value exactly which is an atom."""
+
+_MOST_DECIMALS = 4
+_LOOKED_AT = 1 << 22
+"""Numbers of a table that are looked at; at least `_LEAST_ROWS` rows of it."""
+_LEAST_ROWS = 2000
+
+_MOST = float(np.finfo(np.float64).max)
+
+_NODES = ndtri((np.arange(32) + 0.5) / 32)
+_NODES = _NODES / np.sqrt((_NODES**2).mean())
+
+
+class Number(Conditional):
+    r"""Atoms, and a mixture of K Gaussians on a scale on which a real column is smooth.
+
+    A value that 2 % of the rows, and at least 10, have exactly is an atom; 0 is one wherever it
+    occurs in a column that is never negative. A column with atoms is two features: which atom or
+    none, and the number where it is none. Its density is with respect to counting measure at the
+    atoms and to length elsewhere.
+
+    A column that is never negative has the support x > 0 beside the atom 0. There t(x) is log x or
+    s log(expm1(x / s)), the inverse of softplus, s a robust deviation of the column, whichever
+    gives the column the higher likelihood if it is Gaussian then; elsewhere t(x) = x. With
+    u = (t(x) - median) / robust deviation, the mixture is one in y = u for \|u\| up to c = 6, and
+    in y = sign(u) (c + c log(\|u\| / c)) beyond. The density is that of x, by the chain rule.
+
+    Where all numbers of a column are multiples of 10^-p, p = 0 .. 4, and some are repeated, samples
+    are rounded to such multiples that are no atom. The density is still one of real numbers.
+
+    Parameters
+    ----------
+    n_components : int, default=10
+        K.
+    atoms : bool, default=True
+        Whether columns may have atoms. Without them a column that has zeros may be negative.
+    variance_floor : float, default=1e-6
+        Smallest variance of a component, as a share of the column's on the mapped scale. Where a
+        column goes in steps, a component is at least as wide as a step at the median.
+
+    Notes
+    -----
+    Atoms, maps and steps are learnt from all rows, or from some that are spread evenly over them
+    where a table has more than four million numbers. A temperature raises the weights' and each
+    component's density to its power, on the mapped scale. So does `purify` look for the most
+    probable number there, and keeps atoms.
+    """
+
+    name = "number"
+    noise = ("uniform", "normal")
+    zero_init_output = True
+    moves_with_values = False  # zero is where the support ends
+    support = (
+        "finite numbers, and none below those of fit where they show that the column is positive"
+    )
+
+    def __init__(
+        self, n_components: int = 10, atoms: bool = True, variance_floor: float = 1e-6
+    ) -> None:
+        self.n_components = n_components
+        self.atoms = atoms
+        self.variance_floor = variance_floor
+
+    def settings(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {
+            "n_components": self.n_components,
+            "atoms": self.atoms,
+            "variance_floor": self.variance_floor,
+        }
+
+    @classmethod
+    def _settings_rules(cls) -> dict[str, Rule]:
+        return {"n_components": COMPONENTS, "atoms": FLAG, "variance_floor": FLOOR}
+
+    def unsplit(self) -> Number:
+        """Return a conditional that makes each column one feature."""
+        return Number(self.n_components, False, self.variance_floor)
+
+    # ---- learning from the data
+
+    def _learn(self, table: Table, weight: Array) -> dict[str, Array]:
+        check_components(self, self.n_components)
+        check_floor("variance_floor", self, self.variance_floor)
+        lowest = np.full(len(table.order), np.inf)
+        for _, block in table.blocks():
+            lowest = np.fmin(lowest, np.fmin.reduce(block.astype(np.float64), axis=0))
+        positive = lowest >= 0 if self.atoms else lowest > 0
+        rows, weight = _looked_at(table, weight)
+        atoms, decimals, rest = [], [], []
+        for column, low in zip(rows.T, lowest, strict=True):
+            there = ~np.isnan(column)
+            values, mass = column[there].astype(np.float64), weight[there]
+            own = _atoms(values, mass, low) if self.atoms else np.empty(0)
+            atoms.append(own)
+            decimals.append(_decimals(values))
+            free = ~np.isin(values, own)
+            if not free.any():  # the numbers beyond the atoms are like these
+                free = values > 0 if low >= 0 else np.ones_like(free)
+            rest.append((values[free], mass[free]))
+        maps = fitted_maps(rest, positive)
+        return {
+            "map": maps.kind,
+            "spread": maps.spread,
+            "location": maps.location,
+            "scale": maps.scale,
+            "decimals": np.array(decimals, np.int32),
+            "atoms": np.concatenate(atoms),
+            "n_atoms": np.array([len(each) for each in atoms], np.int32),
+        }
+
+    def _learnt_rules(self, n_columns: int) -> dict[str, ArrayOf]:
+        size = ArrayOf("f", (n_columns,), SMALLEST)
+        return {
+            "map": ArrayOf("i", (n_columns,), 0, len(MAPS) - 1),
+            "spread": size,
+            "location": ArrayOf("f", (n_columns,)),
+            "scale": size,
+            "decimals": ArrayOf("i", (n_columns,), -1, _MOST_DECIMALS),
+            "atoms": ArrayOf("f", (None,)),
+            "n_atoms": ArrayOf("i", (n_columns,), 0),
+        }
+
+    def check_arrays(self, arrays: dict[str, Array], n_columns: int) -> None:
+        """Raise EntryError unless these are what `arrays` gives of so many columns."""
+        super().check_arrays(arrays, n_columns)
+        atoms, counted = arrays["atoms"], arrays["n_atoms"].astype(np.int64)
+        require("atoms", len(atoms) == counted.sum(), "must be as many as n_atoms counts.")
+        owner = np.repeat(np.arange(n_columns), counted)
+        rises = (atoms[1:] > atoms[:-1]) | (owner[1:] > owner[:-1])
+        require("atoms", rises.all(), "must be sorted and different in each column.")
+        inside = (atoms >= 0) | (arrays["map"][owner] == 0)
+        require("atoms", inside.all(), "must not be negative in a column that is never negative.")
+
+    @lazy
+    def maps(self) -> Maps:
+        """The map of each column."""
+        learnt = self._learnt
+        return Maps(learnt["map"], learnt["spread"], learnt["location"], learnt["scale"])
+
+    @property
+    def n_atoms(self) -> Array:
+        """How many atoms each column (C,) has."""
+        return self._learnt["n_atoms"]
+
+    @lazy
+    def atoms_of_columns(self) -> list[Array]:
+        """The atoms of each column, sorted."""
+        return np.split(self._learnt["atoms"], np.cumsum(self.n_atoms)[:-1])
+
+    @property
+    def decimals(self) -> Array:
+        """Of how many decimals the numbers of each column (C,) are; -1: of any."""
+        return self._learnt["decimals"]
+
+    # ---- columns and their features
+
+    def _feature_counts(self) -> Array:
+        """Return how many features each column (C,) is."""
+        return np.where(self.n_atoms > 0, 2, 1)
+
+    @lazy
+    def _with_atoms(self) -> Array:
+        """The columns that have atoms."""
+        return np.flatnonzero(self.n_atoms)
+
+    @lazy
+    def _choices(self) -> Array:
+        """The features that say which atom a value is, or none: of the columns that have atoms."""
+        return self.column_offsets[self._with_atoms]
+
+    @lazy
+    def _numbers(self) -> Array:
+        """The feature that is the number of each column (C,)."""
+        return self.column_offsets[1:] - 1
+
+    @lazy
+    def may_miss(self) -> Array:
+        """Which features (D,) may have NaN for a code: numbers where a value is an atom."""
+        may_miss = self.by_feature(self.missing).copy()
+        may_miss[self._choices + 1] = True
+        return may_miss
+
+    @property
+    def n_levels(self) -> Array:
+        """Return how many rows of input weights each feature (D,) uses when it is there."""
+        counted = np.ones(self.n_features, np.int32)
+        counted[self._choices] = self.n_atoms[self._with_atoms] + 1
+        return counted
+
+    @lazy
+    def inputs(self) -> Inputs:
+        """How codes enter a network."""
+        flags = (MAY_MISS * self.may_miss).astype(np.uint8)
+        flags[self._choices] |= ONE_HOT
+        return self._inputs(flags, False)
+
+    def features(self) -> Array:
+        """Return the record of each feature (D,) for the kernels."""
+        features = np.zeros(self.n_features, _conditionals.FEATURE)
+        numbers, choices = self._numbers, self._choices
+        features["unit"] = features["floor"] = 1.0
+        features["kind"][numbers] = _conditionals.KINDS.index("gaussian_mixture")
+        features["count"][numbers] = self.n_components
+        features["floor"][numbers] = self._floor
+        features["kind"][choices] = _conditionals.KINDS.index("categorical")
+        features["count"][choices] = self.n_levels[choices]
+        features["low"][choices] = -np.inf  # nothing but atoms and numbers
+        features["parent"][choices + 1] = 1  # and applies is 0: it is no atom
+        return features
+
+    @lazy
+    def _floor(self) -> Array:
+        """Smallest variance (C,) of a component."""
+        middle = np.zeros((1, self.n_columns))
+        with np.errstate(over="ignore"):
+            step = np.exp(self.maps.log_slope(middle)[0] + np.log(10.0) * -self.decimals)
+        # uniform numbers over a step; where it is wider than the column, all is one value
+        cell = np.where(self.decimals >= 0, np.minimum(step, 1.0) ** 2 / 12, 0)
+        return np.maximum(cell, self.variance_floor)
+
+    def normal_noise(self) -> Array:
+        """Return which (D, m) of the numbers that draws use up are normal, not uniform."""
+        normal = super().normal_noise()
+        normal[self._choices] = False
+        return normal
+
+    # ---- values and codes
+
+    @lazy
+    def _has_zero(self) -> Array:
+        """Which columns (C,) are never negative and have the atom 0."""
+        first = [len(atoms) > 0 and atoms[0] == 0 for atoms in self.atoms_of_columns]
+        return np.array(first) & self.maps.is_positive
+
+    def _outside(self, block: Array) -> Array:
+        positive = self.maps.is_positive
+        below = positive & np.where(self._has_zero, block < 0, block <= 0)
+        outside: Array = below | ~np.isfinite(block)
+        return outside
+
+    @lazy
+    def _encoder(self) -> LevelEncoder:
+        return LevelEncoder(self._learnt["atoms"], offsets_of(self.n_atoms[self._with_atoms]))
+
+    def _places(self, block: Array) -> Array:
+        """Return 0 where a value (n, columns with atoms) is none, else the atom's place from 1."""
+        own = np.ascontiguousarray(block[:, self._with_atoms])
+        places: Array = self._encoder.encode(own, np.float64)[0] + 1
+        return places
+
+    def encode(self, block: Array, dtype: np.dtype[Any]) -> Array:
+        """Return y, NaN for atoms; before it of a column with atoms 0, or the place of the atom."""
+        codes = np.empty((len(block), self.n_features), dtype)
+        y = self.maps.codes(block)
+        if len(self._with_atoms):
+            places = self._places(block)
+            codes[:, self._choices] = places
+            y[:, self._with_atoms] = np.where(places == 0, y[:, self._with_atoms], np.nan)
+        codes[:, self._numbers] = y
+        return codes
+
+    def decode(self, codes: Array) -> Array:
+        """Return atoms, and the numbers of other codes, in the column's steps."""
+        values = self.maps.values(codes[:, self._numbers])
+        for c in np.flatnonzero(self.decimals >= 0):
+            values[:, c] = self._in_steps(values[:, c], c)
+        for c, choice in zip(self._with_atoms, self._choices, strict=True):
+            places = np.nan_to_num(codes[:, choice]).astype(np.int64)
+            atoms = np.concatenate([[0.0], self.atoms_of_columns[c]])
+            values[:, c] = np.where(places > 0, atoms[places], values[:, c])
+        return values
+
+    def _in_steps(self, values: Array, c: Any) -> Array:
+        """Return the nearest multiples of a column's step that are numbers of it and no atom."""
+        per_one = 10.0 ** self.decimals[c]
+        least = 1.0 if self.maps.is_positive[c] else -np.inf
+        atoms = np.rint(self.atoms_of_columns[c] * per_one)
+        steps = values * per_one
+        nearest = np.maximum(np.rint(steps), least)
+        onward = np.where((steps < nearest) & (nearest > least), -1.0, 1.0)
+        exact = np.abs(nearest) < 2.0**52
+        for _ in range(2 * len(atoms)):
+            taken = np.isin(nearest, atoms)
+            if not taken.any():
+                break
+            nearest[taken] += onward[taken]
+            turned = nearest < least
+            nearest[turned], onward[turned] = least, 1.0
+        return np.where(exact, nearest / per_one, values)
+
+    def interval(self, block: Array, radius: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+        """Return the lowest and highest codes (n, D) within radius (C,) of the values.
+
+        An atom has no other one near it.
+        """
+        x = block.astype(np.float64)
+        per_one = 10.0 ** np.maximum(self.decimals, 0)
+        ends = []
+        for side, whole in ((-1, np.ceil), (1, np.floor)):
+            end = np.clip(x + side * radius, -_MOST, _MOST)
+            step = whole(end * per_one + side * 1e-6) / per_one
+            beyond = (step - x) * side >= 0  # the value itself is within reach, step or not
+            end = np.where(self.decimals >= 0, np.where(beyond, step, x), end)
+            ends.append(np.where(self.maps.is_positive, np.maximum(end, LEAST), end))
+        codes = [self.encode(x, dtype) for _ in ends]
+        for own, end in zip(codes, ends, strict=True):
+            numbers = own[:, self._numbers]
+            own[:, self._numbers] = np.where(np.isnan(numbers), np.nan, self.maps.codes(end))
+        return codes[0], codes[1]
+
+    def log_jacobian(self, codes: Array) -> Array:
+        """Return log dy / dx at codes (n, D), 0 of atoms and where a code is NaN."""
+        out = np.zeros(codes.shape)
+        slope = self.maps.log_slope(codes[:, self._numbers])
+        out[:, self._numbers] = np.where(np.isnan(slope), 0, slope)
+        return out
+
+    # ---- densities
+
+    def constant(self, table: Table, weight: Array) -> Array:
+        """Return the log of each atom's share, and components over the quantiles of the numbers."""
+        mass = [np.full(K, 0.5) for K in self.n_levels[self._choices]]
+        for where, block in table.blocks():
+            if not mass:
+                break
+            places = self._places(block)
+            for own, column in zip(mass, places.T, strict=True):
+                there = ~np.isnan(column)
+                own += np.bincount(
+                    column[there].astype(np.int64), weight[where][there], minlength=len(own)
+                )
+        codes = self.encode(sampled_columns(table, weight), np.dtype(np.float64))
+        narrow = np.maximum(NEEDLE, 2 * np.sqrt(self._floor))
+        log_weight, mean, width = spread_components(
+            codes[:, self._numbers], self.n_components, narrow
+        )
+        parts: list[Any] = [None] * self.n_features
+        for d, own in zip(self._choices, mass, strict=True):
+            parts[d] = np.log(own / own.sum())
+        s = 2 * np.log(width)
+        for d, *raw in zip(self._numbers, log_weight, mean, s, strict=True):
+            parts[d] = np.concatenate(raw)
+        return np.concatenate(parts)
+
+    def distribution_params(self, raw: Array, codes: Array) -> dict[str, Array]:
+        """Return mean, variance, cdf (n, C) and quantiles (n, C, 3) in the user's units.
+
+        They count the atoms. atoms (n, C, A): the probability of each atom of a column, 0 beyond
+        its last one. Moments are those of 32 nodes a component that have equal shares, and the
+        component's mean and variance on the mapped scale: log-normal mixtures may have none.
+        """
+        by_feature = np.split(raw.astype(np.float64), self.output_offsets[1:-1], axis=1)
+        found = [self._column_params(c, by_feature, codes) for c in range(self.n_columns)]
+        said = {key: np.stack([each[key] for each in found], axis=1) for key in found[0]}
+        most = int(self.n_atoms.max())
+        return said | {"atoms": said["atoms"][:, :, :most]}
+
+    def _column_params(self, c: int, by_feature: list[Array], codes: Array) -> dict[str, Array]:
+        law = _Law.of(self, c, by_feature)
+        y = codes[:, self._numbers[c]].astype(np.float64)
+        if self.n_atoms[c]:
+            place = np.nan_to_num(codes[:, self._numbers[c] - 1]).astype(np.int64)
+            y = np.where(place > 0, law.at[place - 1], y)
+        mean, variance = law.moments()
+        atoms = np.zeros((len(y), max(1, int(self.n_atoms.max()))))
+        atoms[:, : self.n_atoms[c]] = law.atom_share
+        return {
+            "mean": mean,
+            "variance": variance,
+            "cdf": law.cdf(y),
+            "quantiles": np.stack([law.quantile(q) for q in QUANTILES], axis=1),
+            "atoms": atoms,
+        }
+
+
+class _Law:
+    """The distributions of one column in n rows.
+
+    Parameters
+    ----------
+    share : array (n, K)
+        Mass of each component.
+    mean, deviation : array (n, K)
+        Of y.
+    maps : Maps
+        Of the column.
+    atoms : array (A,)
+    atom_share : array (n, A)
+    """
+
+    def __init__(
+        self,
+        share: Array,
+        mean: Array,
+        deviation: Array,
+        maps: Maps,
+        atoms: Array,
+        atom_share: Array,
+    ) -> None:
+        self.share, self.mean, self.deviation = share, mean, deviation
+        self.maps, self.atoms, self.atom_share = maps, atoms, atom_share
+        at = maps.codes(atoms[:, None])[:, 0]
+        self.at = np.where((atoms == 0) & maps.is_positive, -np.inf, at)
+
+    @classmethod
+    def of(cls, conditional: Number, c: int, by_feature: list[Array]) -> _Law:
+        """Return that of column c by the raw outputs (n, P) of each feature."""
+        number = conditional._numbers[c]
+        z, mean, s = np.split(by_feature[number], 3, axis=1)
+        share, atoms = softmax(z, axis=1), np.zeros((len(z), 0))
+        if conditional.n_atoms[c]:
+            choice = softmax(by_feature[number - 1], axis=1)
+            share, atoms = share * choice[:, :1], choice[:, 1:]
+        deviation = np.sqrt(np.exp(s) + conditional._floor[c])
+        own = conditional.atoms_of_columns[c]
+        return cls(share, mean, deviation, conditional.maps.of_column(c), own, atoms)
+
+    def cdf(self, y: Array) -> Array:
+        """Return P(at most y) (n,)."""
+        smooth = self.share * ndtr((y[:, None] - self.mean) / self.deviation)
+        reached = np.where(self.at <= y[:, None], self.atom_share, 0)
+        total: Array = smooth.sum(axis=1) + reached.sum(axis=1)
+        return total
+
+    def quantile(self, probability: float) -> Array:
+        """Return the value (n,) at which the CDF reaches a probability, to rounding."""
+        ends = self.at[np.isfinite(self.at)]
+        low = np.minimum((self.mean - 40 * self.deviation).min(axis=1), ends.min(initial=np.inf))
+        high = np.maximum((self.mean + 40 * self.deviation).max(axis=1), ends.max(initial=-np.inf))
+        for _ in range(60):
+            middle = (low + high) / 2
+            below = self.cdf(middle) < probability
+            low, high = np.where(below, middle, low), np.where(below, high, middle)
+        value = self.maps.values(high[:, None])[:, 0]
+        for atom, at, mass in zip(self.atoms, self.at, self.atom_share.T, strict=True):
+            reached = self.cdf(np.full(len(value), at))
+            value = np.where((reached - mass < probability) & (probability <= reached), atom, value)
+        return value
+
+    def moments(self) -> tuple[Array, Array]:
+        """Return mean and variance (n,)."""
+
+        def expected(of: Any) -> Array:
+            total: Array = (self.atom_share * of(self.atoms)).sum(axis=1)
+            for node in _NODES:
+                x = self.maps.values((self.mean + node * self.deviation).reshape(-1, 1))
+                total += (self.share * of(x.reshape(self.mean.shape))).sum(axis=1) / len(_NODES)
+            return total
+
+        with np.errstate(over="ignore"):
+            mean = expected(lambda x: x)
+            centre = mean[:, None]
+            return mean, expected(lambda x: (x - centre) ** 2)
+
+
+def _looked_at(table: Table, weight: Array) -> tuple[Array, Array]:
+    """Return the rows (m, C) from which maps are learnt, and their weights (m,)."""
+    most = max(_LEAST_ROWS, _LOOKED_AT // len(table.order))
+    if len(table) <= most:
+        return table.take(slice(None)), weight
+    return sampled_columns(table, weight, most), np.ones(most)
+
+
+def _atoms(values: Array, weight: Array, lowest: float) -> Array:
+    """Return the values that many rows have, sorted; with 0 if it is the lowest of a column."""
+    levels, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    mass = np.bincount(place, weight, minlength=len(levels))
+    is_atom = (mass >= _ATOM_SHARE * weight.sum()) & (counts >= _ATOM_ROWS)
+    found = levels[is_atom]
+    return np.union1d(found, [0.0]) if lowest == 0 else found
+
+
+def _decimals(values: Array) -> int:
+    """Return p, up to 4, if all values are multiples of 10^-p and one is repeated; else -1."""
+    levels = np.unique(values)
+    if len(levels) == len(values):
+        return -1
+    single = np.array_equal(levels.astype(np.float32), levels)
+    for p in range(_MOST_DECIMALS + 1):
+        with np.errstate(over="ignore"):
+            scaled = levels * 10.0**p
+        # what a multiple may be off by rounding, which must be less than any number may be
+        reach = 8 * np.finfo(np.float32 if single and p else np.float64).eps * np.abs(scaled)
+        if reach.max() > 0.05:
+            return -1
+        if (np.abs(scaled - np.rint(scaled)) <= reach).all():
+            return p
+    return -1
