@@ -188,7 +188,7 @@ class Conditional(ABC):
         return self.encode(block - radius, dtype), self.encode(block + radius, dtype)
 
     def log_scale(self) -> Array | None:
-        """Return log |d code / d value| (D,), or None where values are discrete."""
+        """Return log ``|d code / d value|`` (D,), or None where values are discrete."""
         return None
 
     def _log_scale_of(self, codes: Array) -> Array | None:

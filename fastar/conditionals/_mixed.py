@@ -157,7 +157,7 @@ class Mixed(Conditional):
         return low, high
 
     def log_scale(self) -> Array:
-        """Return log |d code / d value| (D,), 0 for discrete columns."""
+        """Return log ``|d code / d value|`` (D,), 0 for discrete columns."""
         out = np.zeros(self.n_features)
         for group, d in self.groups:
             scale = group.log_scale()
