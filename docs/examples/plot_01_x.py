@@ -1,8 +1,0 @@
-"""
-Title
-=====
-
-Text.
-"""
-from matplotlib import pyplot as plt
-plt.plot([1,2])
