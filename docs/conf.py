@@ -1,6 +1,10 @@
 """Settings of the documentation: ``sphinx-build -W docs build/site``."""
 
+import os
 import warnings
+
+# Read when the kernels are loaded: small models gain nothing from a second thread.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import matplotlib
 from sklearn.exceptions import ConvergenceWarning

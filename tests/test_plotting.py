@@ -23,7 +23,7 @@ def closed():
 
 
 def shown(ax):
-    return np.asarray(ax.get_images()[0].get_array())
+    return ax.get_images()[0].get_array()
 
 
 def test_images_stand_in_rows_with_lines_between():
@@ -34,7 +34,8 @@ def test_images_stand_in_rows_with_lines_between():
         top, left = n // 2 * 3, n % 2 * 4
         np.testing.assert_array_equal(page[top : top + 2, left : left + 3], images[n])
     assert (page[6:, 4:] == 0).all()
-    assert (page[2] == images.max()).all()
+    assert page.mask[2].all()
+    assert page.mask.sum() == 2 * 7 + 6
 
 
 @pytest.mark.parametrize("channels", [(), (3,)])
@@ -46,7 +47,8 @@ def test_completions_stand_between_what_is_seen_and_the_image(channels):
     page = shown(plotting.completion_grid(images, hidden, drawn))
     assert page.shape[:2] == (2 * 5 - 1, 7 * 4 - 1)
     np.testing.assert_array_equal(page[5:7, :3], images[1, :2])
-    assert len(np.unique(page[7:9, :3])) == 1
+    behind = page[7:9, :3]
+    assert (len(np.unique(behind)) == 1) if channels else behind.mask.all()
     np.testing.assert_array_equal(page[:4, 4:7], drawn[0, 0])
     np.testing.assert_array_equal(page[:4, 24:], images[0])
 

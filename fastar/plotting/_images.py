@@ -6,12 +6,16 @@ from math import isqrt
 from typing import Any, Self
 
 import numpy as np
+from matplotlib import colormaps
 from sklearn.utils.validation import check_is_fitted
 
 from fastar._core.parameters import Array
 from fastar.plotting._axes import axes_or_new
 
 __all__ = ["CompletionsDisplay", "SampleGridDisplay", "completion_grid", "image_grid"]
+
+_LINE = "steelblue"
+"""The colour between images, and of hidden pixels."""
 
 
 def image_grid(images: Any, *, n_columns: int | None = None, ax: Any = None, **how: Any) -> Any:
@@ -52,7 +56,8 @@ def completion_grid(images: Any, mask: Any, completions: Any, *, ax: Any = None,
     ----------
     images : array of shape (n, height, width) or (n, height, width, channels)
     mask : bool array of shape (height, width), or of images
-        Where they were hidden; drawn half between the darkest and the brightest value.
+        Where they were hidden; drawn in the colour of the lines between images, or, with channels,
+        half between the darkest and the brightest value.
     completions : array of shape (n, n_draws, height, width), or with channels
         As `PixelRNN.complete` returns them.
     ax : matplotlib Axes or None, default=None
@@ -73,9 +78,12 @@ def completion_grid(images: Any, mask: Any, completions: Any, *, ax: Any = None,
     hidden = np.asarray(mask, bool)
     if array.ndim == 4 and hidden.shape in (array.shape[1:3], array.shape[:3]):
         hidden = hidden[..., None]
-    middle = (array.min() / 2 + array.max() / 2).astype(array.dtype)
-    seen = np.where(np.broadcast_to(hidden, array.shape), middle, array)
-    return _draw(np.concatenate([seen[:, None], drawn, array[:, None]], axis=1), ax, how)
+    hidden = np.broadcast_to(hidden, array.shape)
+    seen: Array = np.ma.masked_where(hidden, array)
+    if array.ndim == 4:  # no colour map gives masked pixels a colour
+        seen = np.where(hidden, (array.min() / 2 + array.max() / 2).astype(array.dtype), array)
+    whole: Array = np.ma.concatenate([seen[:, None], drawn, array[:, None]], axis=1)
+    return _draw(whole, ax, how)
 
 
 def _checked(images: Any, name: str, axes: tuple[int, ...]) -> Array:
@@ -87,14 +95,18 @@ def _checked(images: Any, name: str, axes: tuple[int, ...]) -> Array:
 
 def _draw(whole: Array, ax: Any, how: dict[str, Any]) -> Any:
     """Draw images (rows, columns, height, width, ..) with a line between them."""
-    rows, columns, height, width = whole.shape[:4]
-    line = np.pad(whole, [(0, 0), (0, 0), (0, 1), (0, 1)] + [(0, 0)] * (whole.ndim - 4))
-    line[:, :, height:] = line[:, :, :, width:] = whole.max()
-    page = np.moveaxis(line, 2, 1).reshape(
-        rows * (height + 1), columns * (width + 1), *whole.shape[4:]
-    )
+    rows, columns, height, width, *channels = whole.shape
+    shape = rows, columns, height + 1, width + 1, *channels
+    line: Array = np.ma.masked_all(shape, whole.dtype)
+    if channels:
+        line = np.full(shape, whole.max())
+    line[:, :, :height, :width] = whole
+    page = np.moveaxis(line, 2, 1).reshape(rows * (height + 1), columns * (width + 1), *channels)
+    if not channels:
+        shade = colormaps.get_cmap(how.get("cmap", "gray")).with_extremes(bad=_LINE)
+        how = how | {"cmap": shade}
     ax = axes_or_new(ax, (columns, rows))
-    ax.imshow(page[:-1, :-1], **({"cmap": "gray"} if whole.ndim == 4 else {}) | how)
+    ax.imshow(page[:-1, :-1], **{"interpolation": "nearest"} | how)
     ax.set(xticks=[], yticks=[])
     return ax
 

@@ -100,7 +100,7 @@ class MasksDisplay:
         self.axes_ = axes_array(axes, (1, len(panels)), size)[0]
         self.figure_ = self.axes_[0].figure
         for ax, (title, (matrix, before, after)) in zip(self.axes_, panels.items(), strict=True):
-            ax.imshow(matrix.T, **{"cmap": "Greys", "vmin": 0, "vmax": 1.4} | how)
+            ax.imshow(matrix.T, **{"cmap": "Greys", "vmin": 0, "vmax": 1.4, "aspect": "auto"} | how)
             ax.set(title=title, xlabel=before, ylabel=after)
             self._label(ax.xaxis, before, matrix.shape[0])
             self._label(ax.yaxis, after, matrix.shape[1])
@@ -130,7 +130,7 @@ class MasksDisplay:
     def _label(self, axis: Any, layer: str, units: int) -> None:
         """Name the features along an axis, or number the units, where there is room."""
         axis.set_ticks(np.arange(units + 1) - 0.5, minor=True)
-        axis.set_tick_params(which="both", length=0)
+        axis.set_tick_params(which="both", length=0, labelsize="small")
         if units > 32:
             return
         named = layer in ("inputs", "outputs")
