@@ -81,6 +81,12 @@ def is_foreign(app, what, name, member, skip, options):
     return skip or not (module or "fastar").startswith("fastar")
 
 
+def without_blank_ends(app, page, source):
+    """Drop the blank line after an example, which doctest wants before the fence."""
+    source[0] = source[0].replace("\n\n```\n", "\n```\n")
+
+
 def setup(app):
-    """Register the event."""
+    """Register the events."""
     app.connect("autodoc-skip-member", is_foreign)
+    app.connect("source-read", without_blank_ends)
