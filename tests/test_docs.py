@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,11 @@ def test_every_example_of_the_gallery_says_what_to_see():
 def test_every_page_of_the_guide_is_in_its_table_of_contents():
     pages = {path.stem for path in (DOCS / "guide").glob("*.md")} - {"index"}
     assert pages == set(re.findall(r"^(\w+)$", (DOCS / "guide/index.md").read_text(), re.MULTILINE))
+
+
+def test_every_page_with_examples_is_tested():
+    settings = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())
+    tested = [DOCS.parent / path for path in settings["tool"]["pytest"]["ini_options"]["testpaths"]]
+    pages = [path for path in DOCS.rglob("*.md") if ">>> " in path.read_text()]
+    assert pages
+    assert [page.name for page in pages if not {page, *page.parents} & set(tested)] == []
