@@ -46,7 +46,7 @@ def image_grid(images: Any, *, n_columns: int | None = None, ax: Any = None, **h
     rows = -(-n // columns)
     blank = np.zeros((rows * columns - n, *array.shape[1:]), array.dtype)
     whole = np.concatenate([array, blank]).reshape(rows, columns, *array.shape[1:])
-    return _draw(whole, ax, how)
+    return _draw(whole, np.zeros(whole.shape, bool), ax, how)
 
 
 def completion_grid(images: Any, mask: Any, completions: Any, *, ax: Any = None, **how: Any) -> Any:
@@ -78,12 +78,10 @@ def completion_grid(images: Any, mask: Any, completions: Any, *, ax: Any = None,
     hidden = np.asarray(mask, bool)
     if array.ndim == 4 and hidden.shape in (array.shape[1:3], array.shape[:3]):
         hidden = hidden[..., None]
-    hidden = np.broadcast_to(hidden, array.shape)
-    seen: Array = np.ma.masked_where(hidden, array)
-    if array.ndim == 4:  # no colour map gives masked pixels a colour
-        seen = np.where(hidden, (array.min() / 2 + array.max() / 2).astype(array.dtype), array)
-    whole: Array = np.ma.concatenate([seen[:, None], drawn, array[:, None]], axis=1)
-    return _draw(whole, ax, how)
+    whole = np.concatenate([array[:, None], drawn, array[:, None]], axis=1)
+    blank = np.zeros(whole.shape, bool)
+    blank[:, 0] = hidden
+    return _draw(whole, blank, ax, how)
 
 
 def _checked(images: Any, name: str, axes: tuple[int, ...]) -> Array:
@@ -93,18 +91,21 @@ def _checked(images: Any, name: str, axes: tuple[int, ...]) -> Array:
     return array
 
 
-def _draw(whole: Array, ax: Any, how: dict[str, Any]) -> Any:
-    """Draw images (rows, columns, height, width, ..) with a line between them."""
+def _draw(whole: Array, blank: Array, ax: Any, how: dict[str, Any]) -> Any:
+    """Draw images (rows, columns, height, width, ..) but what is blank, lines between them."""
     rows, columns, height, width, *channels = whole.shape
     shape = rows, columns, height + 1, width + 1, *channels
-    line: Array = np.ma.masked_all(shape, whole.dtype)
-    if channels:
-        line = np.full(shape, whole.max())
-    line[:, :, :height, :width] = whole
-    page = np.moveaxis(line, 2, 1).reshape(rows * (height + 1), columns * (width + 1), *channels)
-    if not channels:
-        shade = colormaps.get_cmap(how.get("cmap", "gray")).with_extremes(bad=_LINE)
-        how = how | {"cmap": shade}
+    lined, page = np.ones(shape, bool), np.zeros(shape, whole.dtype)
+    lined[:, :, :height, :width], page[:, :, :height, :width] = blank, whole
+    lined, page = (
+        np.moveaxis(each, 2, 1).reshape(rows * (height + 1), columns * (width + 1), *channels)
+        for each in (lined, page)
+    )
+    if channels:  # no colour map
+        page[lined] = (whole.min() / 2 + whole.max() / 2).astype(whole.dtype)
+    else:
+        page = np.ma.masked_array(page, lined)
+        how = how | {"cmap": colormaps.get_cmap(how.get("cmap", "gray")).with_extremes(bad=_LINE)}
     ax = axes_or_new(ax, (columns, rows))
     ax.imshow(page[:-1, :-1], **{"interpolation": "nearest"} | how)
     ax.set(xticks=[], yticks=[])
