@@ -63,8 +63,7 @@ class MasksDisplay:
 
         Parameters
         ----------
-        estimator : fitted MADE or FVSBN
-            Whatever has `masks_` and `order_`.
+        estimator : fitted MADE
         member : int, default=0
             Which of several sets of masks.
         axes : array of matplotlib Axes or None, default=None
