@@ -44,8 +44,7 @@ PairPlotDisplay.from_estimator(model, table, random_state=0)
 # The gaps of bmi filled, fifty draws for each, against the values that were removed. The bars
 # cover 80 % of the draws. They follow the truth only loosely: the other columns do not determine
 # bmi, and the bars are as wide as that. Four in five of the removed values should lie within
-# them. It is a little less, since the model knows neither skewness nor how unsure it is of its
-# own parameters.
+# them. The share below is somewhat smaller: the bars are a little too narrow.
 
 holes = table[gaps]
 draws = np.stack([model.impute(holes, random_state=k)["bmi"].to_numpy() for k in range(50)])
