@@ -1,4 +1,4 @@
-"""Which model answers which question: the README's table, and a law for each of its cells."""
+"""Which model answers which question: the guide's table, and a law for each of its cells."""
 
 import copy
 import inspect
@@ -14,7 +14,7 @@ from common import fit
 import fastar
 from fastar import DensityImputer, DensityOutlierDetector, GenerativeClassifier, models
 
-README = Path(__file__).parents[1] / "README.md"
+GUIDE = Path(__file__).parents[1] / "docs/guide/models.md"
 BEGIN, END = "<!-- faces: printed by tests/test_faces.py -->", "<!-- end of faces -->"
 
 TOOLS = [GenerativeClassifier, DensityOutlierDetector, DensityImputer]
@@ -138,8 +138,8 @@ def listed(names):
     return ", ".join(f"`{name}`" for name in names)
 
 
-def test_the_readme_has_the_table():
-    text = README.read_text()
+def test_the_guide_has_the_table():
+    text = GUIDE.read_text()
     assert text[text.index(BEGIN) + len(BEGIN) : text.index(END)].strip() == table()
 
 

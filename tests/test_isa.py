@@ -34,6 +34,7 @@ UNMARKED = {
     "test_containers.py",
     "test_design.py",
     "test_detection.py",
+    "test_docs.py",
     "test_entrances.py",
     "test_estimators.py",
     "test_evidence.py",

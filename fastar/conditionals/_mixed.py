@@ -185,7 +185,7 @@ class Mixed(Conditional):
         return low, high
 
     def log_jacobian(self, codes: Array) -> Array:
-        """Return log |d code / d value| at codes (n, D), 0 of NaN and of discrete features."""
+        """Return log ``|d code / d value|`` at codes (n, D), 0 of NaN and of discrete features."""
         out = np.zeros(codes.shape)
         for (group, _), features in zip(self.groups, self.features_of_groups, strict=True):
             own = group.log_jacobian(codes[:, features])

@@ -251,7 +251,7 @@ def _laplace_cdf(deviation: Array) -> Array:
 
 
 class Laplace(Single):
-    """exp(-|x - mu| / b) / 2 b, b = exp(s) + sqrt(variance_floor / 2), for real columns.
+    """``exp(-|x - mu| / b) / 2 b``, b = exp(s) + sqrt(variance_floor / 2), for real columns.
 
     The variance is 2 b^2. Columns are shifted and scaled inside; densities are those of the user's
     own units.

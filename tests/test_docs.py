@@ -1,0 +1,59 @@
+"""The documentation against the package: every public name has a place in the API reference."""
+
+import importlib
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from test_structure import PUBLIC
+
+import fastar
+from fastar import datasets
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+PAGES = [path.read_text() for path in (DOCS / "api").glob("*.rst") if path.stem != "index"]
+LISTED = re.findall(r"^   ([\w.]+)$", "".join(PAGES), re.MULTILINE)
+
+
+def listed_objects():
+    found = []
+    for name in LISTED:
+        module, _, attribute = f"fastar.{name}".rpartition(".")
+        found.append(getattr(importlib.import_module(module), attribute, None))
+    return found
+
+
+@pytest.mark.parametrize("module", [fastar, *PUBLIC, datasets], ids=lambda each: each.__name__)
+def test_every_public_name_is_in_the_api_reference(module):
+    listed = listed_objects()
+    names = set(module.__all__) - {"BY_NAME", "__version__"}
+    assert [name for name in sorted(names) if getattr(module, name) not in listed] == []
+
+
+def test_the_api_reference_lists_what_there_is_once():
+    listed = listed_objects()
+    assert None not in listed
+    assert len(listed) == len(set(listed))
+
+
+def test_every_example_of_the_gallery_says_what_to_see():
+    scripts = sorted((DOCS / "examples").glob("*.py"))
+    assert scripts
+    for script in scripts:
+        title, line, *_ = script.read_text().removeprefix('"""\n').splitlines()
+        assert line == "=" * len(title), script.name
+        assert "\n# %%\n# " in script.read_text(), script.name
+
+
+def test_every_page_of_the_guide_is_in_its_table_of_contents():
+    pages = {path.stem for path in (DOCS / "guide").glob("*.md")} - {"index"}
+    assert pages == set(re.findall(r"^(\w+)$", (DOCS / "guide/index.md").read_text(), re.MULTILINE))
+
+
+def test_every_page_with_examples_is_tested():
+    settings = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())
+    tested = [DOCS.parent / path for path in settings["tool"]["pytest"]["ini_options"]["testpaths"]]
+    pages = [path for path in DOCS.rglob("*.md") if ">>> " in path.read_text()]
+    assert pages
+    assert [page.name for page in pages if not {page, *page.parents} & set(tested)] == []
