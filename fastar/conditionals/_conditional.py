@@ -236,7 +236,7 @@ class Conditional(ABC):
         return self.encode(block - radius, dtype), self.encode(block + radius, dtype)
 
     def log_jacobian(self, codes: Array) -> Array | None:
-        """Return log ``|d code / d value|`` at codes (n, D), 0 where NaN; None of discrete values."""
+        """Return log ``|d code / d value|`` at codes (n, D), 0 where NaN; None if discrete."""
         return None
 
     # ---- what networks need to know

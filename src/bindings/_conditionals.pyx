@@ -91,7 +91,7 @@ cdef class Kernel:
         if ((parent < 0) | (parent > np.arange(len(features)))).any() or (features["last_count"] < 0).any() or (
             (parent > 0) & (features["last_count"] > features["count"])
         ).any():
-            raise ValueError("the parents of features must come before them, and leave no more levels than count")
+            raise ValueError("a parent must come before its feature, and leave it no more levels than count")
         count = np.where(is_counted, features["count"].astype(np.int64), 1)
         widths = np.array(OUTPUTS)[features["kind"]] * count
         self.output_offsets = np.concatenate([[0], np.cumsum(widths)]).astype(np.int64)

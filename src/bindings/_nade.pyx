@@ -89,7 +89,8 @@ cdef int kernel_activation(int activation, bint binary_inputs, bint rescaled) no
     return activation
 
 
-cdef nade_sizes sizes_of(const int64_t[::1] outputs, int64_t H, int64_t stride, V, int activation, dtype) except *:
+cdef nade_sizes sizes_of(const int64_t[::1] outputs, int64_t H, int64_t stride, V, int activation,
+                         dtype) except *:
     """Return the sizes of a network in which feature d has the outputs outputs[d] .. outputs[d + 1] - 1."""
     cdef int64_t D = outputs.shape[0] - 1, widest = 0, d
     if D < 1 or outputs[0] != 0 or V.shape != (outputs[D] - outputs[1], H) or stride != hidden_stride(H, dtype):
@@ -275,7 +276,8 @@ def backward(changes, const floating[:, ::1] W, const floating[:, ::1] V, const 
     dtype = np.float32 if floating is float else np.float64
     cdef nade_sizes sizes = sizes_of(outputs, H, stride, V,
                                      kernel_activation(activation, binary_inputs, rho is not None), dtype)
-    if (graw.shape[1] != outputs[D] or count.shape[0] != n or units.shape[0] != n or gW.shape[0] != W.shape[0] or gW.shape[1] != H
+    if (graw.shape[1] != outputs[D] or count.shape[0] != n or units.shape[0] != n
+            or gW.shape[0] != W.shape[0] or gW.shape[1] != H
             or gV.shape[0] != V.shape[0] or gV.shape[1] != H):
         raise ValueError("the shapes of the changes, the state, graw and the gradients do not fit together")
     cdef const floating[::1] factor = checked_rho(rho, D)
@@ -318,7 +320,8 @@ def backward(changes, const floating[:, ::1] W, const floating[:, ::1] V, const 
 def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, weight,
            const uint8_t[::1] input_flags, const int64_t[::1] input_offsets, int64_t markov_order,
            const floating[:, ::1] W, const floating[:, ::1] V, const floating[::1] b,
-           const int64_t[::1] outputs, rho, const floating[:, ::1] initial, shift, int activation, bint binary_inputs, int n_threads):
+           const int64_t[::1] outputs, rho, const floating[:, ::1] initial, shift, int activation,
+           bint binary_inputs, int n_threads):
     """Fill codes (n, D) feature by feature, but for those with held (n, D) not SAMPLED.
 
     draw: the conditional's capsule. noise (n, D, m). weight (n,): log p of codes that are WEIGHTED is added.
@@ -334,7 +337,8 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
     cdef const uint8_t[:, ::1] is_held = held
     cdef double[::1] log_weight = np.zeros(n) if weight is None else weight
     cdef const floating[:, ::1] shifts = shift
-    if (sizes.D != D or b.shape[0] != outputs[D] or initial.shape[0] not in (1, n) or noise.shape[0] != n or noise.shape[1] != D
+    if (sizes.D != D or b.shape[0] != outputs[D] or initial.shape[0] not in (1, n)
+            or noise.shape[0] != n or noise.shape[1] != D
             or noise.shape[2] != how.n_noise or input_flags.shape[0] != D or log_weight.shape[0] != n
             or (held is not None and (is_held.shape[0] != n or is_held.shape[1] != D))
             or (shift is not None and (shifts.shape[0] != n or shifts.shape[1] != outputs[D]))):
