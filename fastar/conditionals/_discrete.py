@@ -157,7 +157,9 @@ class Categorical(Conditional):
 
     def check_arrays(self, arrays: dict[str, Array], n_columns: int) -> None:
         """Raise EntryError unless these are what `arrays` gives of so many columns."""
-        digits = {name: arrays[name] for name in ("base", "number") if name in arrays}
+        digits: dict[str, Array] = {
+            name: arrays[name] for name in ("base", "number") if name in arrays
+        }
         super().check_arrays({k: v for k, v in arrays.items() if k not in digits}, n_columns)
         levels, counted = arrays["levels"], arrays["n_levels"].astype(np.int64)
         require("levels", len(levels) == counted.sum(), "must be as many as n_levels counts.")
@@ -170,7 +172,7 @@ class Categorical(Conditional):
             require("levels", fits, f"must be 0 to {self.cardinality - 1}, by cardinality.")
         if digits:
             rules = {"base": ArrayOf("i", (n_columns,), 0), "number": ArrayOf("i", (None,), 0)}
-            check_arrays(dict[str, Array](digits), rules)
+            check_arrays(digits, rules)
             self._check_digits(counted, **digits)
 
     @staticmethod
