@@ -397,7 +397,8 @@ class Categorical(Conditional):
 
         They sum to one less what is left for other values. A column that is split has a dict:
         "first" (n, K'), the probabilities of the first digits, "second" (n, K''), those of the
-        second digits that go with the first one of the value, and "probability" (n,) of the value.
+        second digits that go with the first one of the value, and "probability" (n,) of the value,
+        NaN where it is missing.
         """
         known = 1 - self._other
         if self._digits is not None:
@@ -423,6 +424,6 @@ class Categorical(Conditional):
             z = by_feature[start + 1].copy()
             is_last = codes[:, start] == second["last"][start + 1]
             z[is_last, second["last_count"][start + 1] :] = -np.inf
-            values = {"first": first, "second": softmax(z, axis=1)}
-            found.append({**values, "probability": probability[:, c]})
+            own = np.where(np.isnan(codes[:, start]), np.nan, probability[:, c])
+            found.append({"first": first, "second": softmax(z, axis=1), "probability": own})
         return found

@@ -253,7 +253,7 @@ class FittedDensity:
             column of very many levels, which is two digits, has a dict: "first" (n, K'), the
             probabilities of the first digit, "second" (n, K''), those of the second one after the
             value's own first one (not of the mean over several sets of masks), and "probability"
-            (n,) of the value.
+            (n,) of the value, NaN where it is missing.
         """
         said = scoring.describe(*self._rows(X, context), effective_n_threads(self.n_jobs))
         names = getattr(self, "feature_names_in_", range(self.n_features_in_))
