@@ -100,7 +100,8 @@ class Categorical(Conditional):
     A level enters the network by a row of weights of its own. A column of very many levels is two
     features, the digits of its level's number: p(x) = p(first digit) p(second digit | first), each
     a softmax over about sqrt(K) values, so that a row costs sqrt(K) instead of K. The number of a
-    level is its place by falling frequency; numbers beyond K - 1 have no probability.
+    level is its place by falling frequency; numbers beyond K - 1 have no probability. A
+    temperature applies to each digit.
 
     Parameters
     ----------
