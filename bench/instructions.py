@@ -41,8 +41,7 @@ def work(case: dict[str, int], repeats: int) -> None:
     rng = np.random.default_rng(0)
     conditional = Bernoulli().restored({}, D)
     network = SharedHidden(
-        D,
-        1,
+        conditional.output_offsets,
         conditional.inputs,
         n_hidden=H,
         activation="sigmoid",

@@ -138,18 +138,16 @@ static void gather(int64_t r0, int64_t r1, int64_t j0, int64_t j1, STAIRS stairs
         const int32_t *edge = x.edges + k / REACH * x.n, *past = x.edges + (high + REACH - 1) / REACH * x.n;
         if (copied && low < high)
             pack(low, high - low, j0, j1, WIDE, stairs, packed);
-        for (int64_t r = r0; r < r1; r++) {
-            const int64_t i = edge[r], last = past[r];
-            const int32_t *row = x.row + r * x.capacity;
-            const real *value = x.value + r * x.capacity;
+        for (int64_t r = r0; r < r1 && copied; r++) {
             real *to = out + r * N + j0;
-            const real *start = begins && !add ? bias + j0 : to;
-            if (i == last && !begins && !ends)
-                continue;
-            if (copied)
-                add_entries(i, last, row, value, low, high, packed, j1 - j0, start, ends ? activation : -1, to);
-            else
-                add_directly(i, last, row, value, low, high, j0, j1, stairs, start, ends ? activation : -1, to);
+            add_entries(edge[r], past[r], x.row + r * x.capacity, x.value + r * x.capacity, low, high, packed, j1 - j0,
+                        begins && !add ? bias + j0 : to, ends ? activation : -1, to);
+        }
+        for (int64_t r = r0; r < r1 && !copied; r++) {
+            real *to = out + r * N + j0;
+            if (edge[r] < past[r] || begins || ends)
+                add_directly(edge[r], past[r], x.row + r * x.capacity, x.value + r * x.capacity, low, high, j0, j1,
+                             stairs, begins && !add ? bias + j0 : to, ends ? activation : -1, to);
         }
     }
 }
