@@ -200,8 +200,8 @@ print((peak() - before) / (T * H * 4))
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has other units elsewhere")
 def test_memory_of_a_long_sequence_is_bounded_by_where_gradients_are_cut():
-    # the states of all steps alone, without what gradients need of them, would be 1
-    assert float(run_python(MILLION)) < 1.5
+    # the states of all steps would be 1, what gradients need of them and their own 6 more
+    assert float(run_python(MILLION)) < 3.5
 
 
 @pytest.mark.parametrize("kind", ["labels", "numbers"])

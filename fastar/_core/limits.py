@@ -21,6 +21,8 @@ MOST_LEVELS = 1 << 16
 MOST_STEPS = 1 << 31
 """Steps of a sequence, and values of a step."""
 
+_FITS = 1 << 26
+"""Bytes for which the system is not asked: that takes as long as a small call."""
 _OF_CONTAINERS = (
     "/sys/fs/cgroup/memory.max",
     "/sys/fs/cgroup/memory/memory.limit_in_bytes",
@@ -53,7 +55,7 @@ def memory_bytes() -> int | None:
 
 def check_memory(name: str, value: Any, n_bytes: int) -> None:
     """Raise ValueError if what the argument asks for does not fit into memory."""
-    most = memory_bytes()
+    most = memory_bytes() if n_bytes > _FITS else None
     if most is not None and n_bytes > most:
         raise ValueError(
             f"{name} must be so small that the call fits into memory. Got {value!r} instead, for "

@@ -52,8 +52,8 @@ def read(
         )
     if len(getattr(X, "shape", ())) > 2:
         raise ValueError(
-            f"{name} must be a table, with an axis of rows and one of columns. Got an array of "
-            f"shape {X.shape} instead: {name}.reshape(len({name}), -1) has a row for each image, "
+            f"{name} must be a table of rows and columns. Got an array of {X.ndim} dimensions, "
+            f"{X.shape}, instead: {name}.reshape(len({name}), -1) has a row for each image, "
             "and PixelRNN(image_shape=...) knows its shape."
         )
     is_frame = frame_kind(X) is not None

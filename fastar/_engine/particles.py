@@ -268,8 +268,7 @@ def impute(
     propose(rows): for each of some models an offset of the log-weights, and the particles of rows
     of X; n_particles a row in all. Completions are drawn from them by weight.
     """
-    completed = np.empty((n_draws, *X.shape), X.dtype)
-    completed[:] = X
+    completed = copies(X, n_draws)
     ess = np.full(len(X), float(n_particles))
     incomplete = np.flatnonzero(missing.any(axis=1))
     for rows in particle_blocks(incomplete, X.shape[1], n_particles):
@@ -287,6 +286,14 @@ def impute(
                 draw[rows[mine]] = np.where(missing[rows[mine]], drawn, draw[rows[mine]])
                 start += each.number
     return completed, ess
+
+
+def copies(X: Array, number: int) -> Array:
+    """Return X so many times (number, ..), one after the other: they may fill the memory."""
+    found = np.empty((number, *X.shape), X.dtype)
+    for each in found:
+        each[...] = X
+    return found
 
 
 PARTICLES = 64

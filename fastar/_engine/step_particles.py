@@ -12,6 +12,7 @@ from fastar._data.packed import Steps
 from fastar._data.sequences import Block, Sequences, SequenceTable
 from fastar._data.table import BLOCK_ROWS
 from fastar._engine.particles import (
+    copies,
     draw_by_weight,
     effective_sample_size,
     normalise_log_weights,
@@ -332,7 +333,7 @@ def complete_steps(
     sequences, ends = table.sequences, int(table.ends)
     conditional = model.conditional.conditional
     missing = ~missing_to_held(sequences.values)
-    completed = np.repeat(sequences.values[None], n_draws, axis=0)
+    completed = copies(sequences.values, n_draws)
     ess = np.full(len(table), float(n_particles))
     for rows in _blocks(model, table, n_particles):
         found = step_particles(
