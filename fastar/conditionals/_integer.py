@@ -108,8 +108,8 @@ class Poisson(Count):
 
     def distribution_params(self, raw: Array, codes: Array) -> dict[str, Array]:
         """Return mean, variance, cdf (n, D) and quantiles (n, D, 3)."""
-        log_mean = raw[:, :, 0].astype(np.float64)
-        mean = np.exp(np.clip(log_mean, -_LOG_MEAN_LIMIT, _LOG_MEAN_LIMIT))
+        raw = raw.astype(np.float64)
+        mean = np.exp(np.clip(raw[:, :, 0], -_LOG_MEAN_LIMIT, _LOG_MEAN_LIMIT))
         law = stats.poisson(mean)
         cdf, quantiles = law.cdf(self.decode(codes)), _quantiles(law)
         return {"mean": mean, "variance": mean.copy(), "cdf": cdf, "quantiles": quantiles}
@@ -132,9 +132,9 @@ class NegativeBinomial(Count):
 
     def distribution_params(self, raw: Array, codes: Array) -> dict[str, Array]:
         """Return mean, variance, cdf (n, D) and quantiles (n, D, 3)."""
-        log_mean, log_r = np.moveaxis(raw.astype(np.float64), 2, 0)
-        mean = np.exp(np.clip(log_mean, -_LOG_MEAN_LIMIT, _LOG_MEAN_LIMIT))
-        r = np.exp(np.clip(log_r, -_LOG_R_LIMIT, _LOG_R_LIMIT))
+        raw = raw.astype(np.float64)
+        mean = np.exp(np.clip(raw[:, :, 0], -_LOG_MEAN_LIMIT, _LOG_MEAN_LIMIT))
+        r = np.exp(np.clip(raw[:, :, 1], -_LOG_R_LIMIT, _LOG_R_LIMIT))
         x, total = self.decode(codes), r + mean
         # SciPy's law knows r / total alone, whose distance from 1 is rounded off where r is large
         cdf = np.where(mean < r, betaincc(x + 1, r, mean / total), betainc(r, x + 1, r / total))
