@@ -149,6 +149,14 @@ def test_outliers_are_found_with_the_column_that_makes_them_so(folder, tmp_path)
     assert (found["p_value"] <= 0.02).all()
 
 
+def test_where_there_are_no_outliers_there_are_no_rows(folder, tmp_path, capsys):
+    out = tmp_path / "none.csv"
+    asked = ["outliers", f"{folder}/detector", f"{folder}/data.csv", "--level", "1e-9"]
+    assert main([*asked, "-o", str(out)]) == 0
+    assert out.read_text() == "row,p_value,log_density,column,column_share\n"
+    assert "warning: No p-value is below" in capsys.readouterr().err
+
+
 def test_probabilities_of_the_values_of_a_column_sum_to_one(folder, capsys):
     total = 0
     for colour in ("red", "green", "blue"):

@@ -134,7 +134,7 @@ def outliers(asked: Namespace) -> None:
         "row": rows,
         "p_value": p[rows],
         "log_density": scores[rows],
-        "column": np.array(schema_of(detector).names, object)[least],
+        "column": [schema_of(detector).names[d] for d in least],
         "column_share": shares[rows, least],
     }
     _write(asked, table[rows.tolist(), :] if asked.append else None, found)
