@@ -235,6 +235,10 @@ class Conditional(ABC):
         """
         return self.encode(block - radius, dtype), self.encode(block + radius, dtype)
 
+    def levels_of(self, d: int) -> Array | None:
+        """Return all values that column d can have, in order; None where they are too many."""
+        return None
+
     def log_scale(self) -> Array | None:
         """Return log |d code / d value| (D,), or None where values are discrete."""
         return None
