@@ -497,7 +497,6 @@ QUESTIONS = [
     (lambda model, X: model.predict(X, target=0, kind="best"), "kind must be one of .* 'best'"),
     (lambda model, X: model.predict(X, quantile=2), "quantile must be a number from 0 to 1. Got 2"),
     (lambda model, X: model.predict(X, n_particles=0), "n_particles must be"),
-    (lambda model, X: model.predict_proba(X), "must be about a column of levels, and column 3"),
     (lambda model, X: model.levels(0), "must be about a column of levels"),
     (lambda model, X: model.predict(X, kind="mode"), "must be about a column of levels"),
     (lambda model, X: model.complete(X, width=0), "width must be"),
@@ -512,6 +511,19 @@ def test_bad_questions_are_refused(kind, question, message):
     model, X = mixture("gaussian") if kind == "mixture" else fitted("NADE", "gaussian", D=D)
     with pytest.raises(ValueError, match=message):
         question(model, X[:3])
+
+
+def test_probabilities_are_of_columns_that_have_levels(framed):
+    model, frame = framed
+    with pytest.raises(ValueError, match="must be about a column of levels, and column 'price'"):
+        model.predict_proba(frame, target="price")
+    head = frame.head(5)
+    last = model.predict_proba(head, target="rich")
+    np.testing.assert_array_equal(model.predict_proba(head), last)
+    assert model.levels().tolist() == [False, True]
+    numbers, X = fitted("NADE", "gaussian", D=D)
+    assert not hasattr(numbers, "predict_proba")
+    assert numbers.predict(X[:3]).shape == (3,)
 
 
 def test_categories_have_no_mean(framed):

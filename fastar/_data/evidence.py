@@ -7,6 +7,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.utils.validation import _check_feature_names
 
 from fastar._core.parameters import Array
@@ -17,18 +18,22 @@ from fastar._data.frames import Schema
 from fastar._data.reading import table_like
 
 
+def _is_mapping(row: Any) -> bool:
+    return isinstance(row, Mapping) and not issparse(row)  # a DOK matrix is a mapping, too
+
+
 def is_named(evidence: Any) -> bool:
     """Return whether evidence is a mapping from columns to values, or a list of them."""
-    listed = isinstance(evidence, list | tuple) and len(evidence) > 0
-    rows = evidence if listed else [evidence]
-    return all(isinstance(row, Mapping) for row in rows)
+    if isinstance(evidence, list | tuple):
+        return len(evidence) > 0 and all(map(_is_mapping, evidence))
+    return _is_mapping(evidence)
 
 
 def is_one_row(evidence: Any) -> bool:
     """Return whether evidence is of one row: a mapping, or the values of D columns."""
-    if isinstance(evidence, Mapping):
-        return True
-    return not is_named(evidence) and not hasattr(evidence, "columns") and np.ndim(evidence) < 2
+    if is_named(evidence):
+        return _is_mapping(evidence)
+    return not hasattr(evidence, "columns") and np.ndim(evidence) < 2
 
 
 def n_rows(evidence: Any) -> int:
@@ -66,7 +71,7 @@ def read_evidence(estimator: Any, evidence: Any, n: int, name: str = "evidence")
         return np.concatenate([read_evidence(estimator, row, 1, name) for row in evidence])
     if evidence is not None and isinstance(container, Schema):
         return container.rows(evidence, n, name)
-    if isinstance(evidence, Mapping):
+    if _is_mapping(evidence):
         evidence = _cells(estimator, evidence, name)
     if hasattr(evidence, "columns"):
         _check_feature_names(estimator, evidence, reset=False)
@@ -123,7 +128,7 @@ def find_column(estimator: Any, target: Any, name: str = "target") -> int:
 def without_column(estimator: Any, X: Any, column: int) -> Any:
     """Return X with a column free, whatever X holds in it; X may also be without the column."""
     columns = column_names(estimator)
-    if isinstance(X, Mapping):
+    if _is_mapping(X):
         return {key: value for key, value in X.items() if key != columns[column]}
     if is_named(X):
         return [without_column(estimator, row, column) for row in X]

@@ -8,6 +8,7 @@ from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from fastar._core.integers import add
@@ -42,6 +43,24 @@ class Expectation(NamedTuple):
 
     value: Any
     standard_error: Any
+
+
+def _answers(density: Any) -> bool:
+    """Return whether a fitted density has models to ask: a mixture of others has none."""
+    if not hasattr(density, "n_features_in_"):
+        raise AttributeError("Questions need a fitted model.")
+    try:
+        density._models("a question")
+    except TypeError as error:
+        raise AttributeError(str(error)) from error
+    return True
+
+
+def _has_levels(density: Any) -> bool:
+    """Return whether some column of a fitted density has levels."""
+    if _answers(density) and density._last_of_levels() is None:
+        raise AttributeError("predict_proba needs a column of levels, and no column has any.")
+    return True
 
 
 class AnswersQuestions:
@@ -104,6 +123,7 @@ class AnswersQuestions:
 
     # ---- one column
 
+    @available_if(_has_levels)
     def predict_proba(
         self,
         X: Any,
@@ -128,8 +148,8 @@ class AnswersQuestions:
             NaN (None in a DataFrame) where a value is not known. What X holds in the target is
             ignored; a table may also be without that column.
         target : str or int, default=None
-            The name of a column, or its place where columns have no names. None: the last one, and
-            X is read as `score_samples` reads it.
+            The name of a column, or its place where columns have no names. None: the last one that
+            has levels, and X is read as `score_samples` reads it.
         context : array-like or DataFrame of shape (n, C), optional
         n_particles : int, default=64
         random_state : int, RandomState instance or None
@@ -138,20 +158,20 @@ class AnswersQuestions:
         Returns
         -------
         ndarray of shape (n, K), float64
-            Rows sum to one; the levels are `levels(target)`. `answer_ess_` (n,) has the effective
-            number of particles of each row, `n_particles` where the answer is exact.
+            Rows sum to one; the levels are `levels(target)`. Where a target is named, `answer_ess_`
+            (n,) has the effective number of particles of each row, `n_particles` where the answer
+            is exact.
 
         Raises
         ------
         ValueError
             The column has no list of levels, or an argument breaks a rule that the message names.
         """
-        column = self._column(target)
+        column = self._column_of_levels(target, "predict_proba")
         answer = self._ask(X, column, target is None, context, n_particles, random_state)
-        if answer.values.ndim == 2:
-            raise ValueError(self._no_levels(column, "predict_proba"))
         return answer.share
 
+    @available_if(_answers)
     def predict(
         self,
         X: Any,
@@ -175,7 +195,7 @@ class AnswersQuestions:
         X : array-like, DataFrame, mapping or list of mappings of shape (n, D)
             As in `predict_proba`.
         target : str or int, default=None
-            As in `predict_proba`.
+            As in `predict_proba`; None: the last column.
         kind : {"auto", "mean", "median", "quantile", "mode"}, default="auto"
             "mode" is the most probable level, and needs levels; the others need numbers. "auto":
             "mode" of categories, bools and what has a Bernoulli or categorical conditional, and
@@ -239,10 +259,9 @@ class AnswersQuestions:
         ValueError
             The column has no list of levels.
         """
-        column = self._column(target)
+        column = self._column_of_levels(target, "levels")
         found = asking.levels_of(self._parts("levels"), column)
-        if found is None:
-            raise ValueError(self._no_levels(column, "levels"))
+        assert found is not None
         return self._as_users(found, column)
 
     def explain(
@@ -368,6 +387,22 @@ class AnswersQuestions:
         self._models("a question")
         return self.n_features_in_ - 1 if target is None else find_column(self, target)
 
+    def _last_of_levels(self) -> int | None:
+        """Return the last column that has levels."""
+        parts = self._parts("a question")
+        columns = range(self.n_features_in_ - 1, -1, -1)
+        return next((c for c in columns if asking.levels_of(parts, c) is not None), None)
+
+    def _column_of_levels(self, target: Any, what: str) -> int:
+        """Return the place of a column that has levels, by default the last one."""
+        column = self._column(target)
+        if target is None:
+            last = self._last_of_levels()
+            column = column if last is None else last
+        if asking.levels_of(self._parts(what), column) is None:
+            raise ValueError(self._no_levels(column, what))
+        return column
+
     def _n_particles(self, n_particles: Any) -> int:
         return check_count("n_particles", n_particles, numbers=2 * self.n_features_in_)
 
@@ -386,7 +421,8 @@ class AnswersQuestions:
         query = self._query(X, context, "predict", column, strict=strict)
         rng, n_threads = generator(random_state), effective_n_threads(self.n_jobs)
         answer = asking.ask(*query, column, n_particles, rng, n_threads)
-        self._report(answer.ess, n_particles)
+        if not strict:  # scikit-learn's own calls leave an estimator as it is
+            self._report(answer.ess, n_particles)
         return answer
 
     def _report(self, ess: Array, n_particles: int) -> None:
