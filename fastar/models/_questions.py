@@ -123,7 +123,7 @@ class AnswersQuestions:
 
     # ---- one column
 
-    @available_if(_has_levels)
+    @available_if(_has_levels)  # type: ignore[untyped-decorator]
     def predict_proba(
         self,
         X: Any,
@@ -171,7 +171,7 @@ class AnswersQuestions:
         answer = self._ask(X, column, target is None, context, n_particles, random_state)
         return answer.share
 
-    @available_if(_answers)
+    @available_if(_answers)  # type: ignore[untyped-decorator]
     def predict(
         self,
         X: Any,
