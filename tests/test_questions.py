@@ -101,8 +101,10 @@ def test_a_context_is_given_to_every_level(name):
     context = X[:, :1] + np.random.default_rng(0).normal(size=(300, 1))
     model = fit(make(name), X, context=context)
     given = {"context": context[:20]}
+    for column in range(D):
+        found = model.predict_proba(X[:20], target=column, **given)
+        np.testing.assert_allclose(found, by_bayes(model, X[:20], column, **given), rtol=1e-4)
     found = model.predict_proba(X[:20], target=1, **given)
-    np.testing.assert_allclose(found, by_bayes(model, X[:20], 1, **given), rtol=1e-5)
     other = model.predict_proba(X[:20], target=1, context=context[:20] + 1)
     assert (np.abs(other - found) > 1e-6).any()
 
@@ -287,6 +289,43 @@ def test_cells_beside_gaps_are_explained_by_what_is_known(conditional):
             agree, p = shares(model, free, conditional)
             exact = p[agree[:, column] == row[column]].sum()
             assert np.exp(found[i, column]) == pytest.approx(exact, abs=0.03)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", MODELS)
+def test_levels_among_numbers_are_explained(name, dtype):
+    model, X = fitted(name, "mixed", D=8, dtype=dtype)
+    found = model.explain(X[:10], n_particles=2)
+    for column in (0, 3, 6):  # bits, levels and ordinal levels, with densities after them
+        p = by_bayes(model, X[:10], column)
+        at = model.levels(column).searchsorted(X[:10, column])
+        np.testing.assert_allclose(found[:, column], np.log(p[np.arange(10), at]), atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["NADE", "RNADE"])
+def test_a_pass_that_begins_at_a_feature_is_the_end_of_a_whole_one(name):
+    X = DATA["mixed"](300, 8)
+    context = X[:, :1] + np.random.default_rng(0).normal(size=(300, 1))
+    for given in ({}, {"context": context}):
+        estimator = fit(make(name, dtype="float64"), pd.DataFrame(X), **given)
+        model = estimator._model()
+        codes = model.codes(X[:, model.order])
+        encoded = estimator._encoded(given.get("context"), 300)
+        raw = model.raw(model.params, codes, 1, encoded)
+        for start in range(1, 8):
+            other = codes.copy()
+            other[:, start:] = codes[::-1, start:]
+            tail = model.network.forward_from(model.params, codes, start, 1, context=encoded)
+            later = model.conditional.output_offsets[start + 1]
+            own = int(later - model.conditional.output_offsets[start])
+            expected = model.raw(model.params, other, 1, encoded)[:, later:]
+            found = tail(np.ascontiguousarray(other[:, start:]))[:, own:]
+            np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+            assert start == 7 or (expected != raw[:, later:]).any()
+        assert model.network.forward_from(model.params, codes, 0, 1, context=encoded) is None
+    window, X = fitted(name, D=D, markov_order=1)
+    model = window._model()
+    assert model.network.forward_from(model.params, model.codes(X), 2, 1) is None
 
 
 def test_a_category_that_fit_has_not_seen_is_improbable():

@@ -224,8 +224,9 @@ def score_levels(
 ) -> Array:
     """Return log weight + log p(x) (n, K) of rows with the column at each of K levels.
 
-    A forward pass of each member a level; rows are encoded once. unknown (n, C): cells that stay
-    unknown to a network of all orders. A level that the part does not know is impossible.
+    K forward passes of each member, or K + 1 passes of which K start at the column where a network
+    can start there; rows are encoded once. unknown (n, C): cells that stay unknown to a network of
+    all orders. A level that the part does not know is impossible.
     """
     model, conditional = part.model, part.model.conditional
     place, features = part.place(column), part.features(column)
@@ -234,20 +235,56 @@ def score_levels(
     possible = np.flatnonzero(~conditional.unsupported(rows[:, model.order])[:, place])
     at_levels = model.codes(rows[possible][:, model.order])[:, features].copy()
     scores, M = np.full((len(values), len(levels)), -np.inf), model.network.n_members
-    free = conditional.by_feature(unknown[:, model.order])
+    free = conditional.by_feature(unknown[:, model.order]) if unknown.any() else None
     table = Table(values, model.order, context=part.context)
     for member in range(M):
         weights = model.network.materialise_weights(model.params, n_threads, member)
         for where, block, context in coded_blocks(model, table):
             codes = block.copy()
-            if free[where].any():
+            if free is not None:
                 codes[free[where]] = np.nan
-            for k, code in zip(possible, at_levels, strict=True):
-                codes[:, features] = code
-                _, total = model.log_prob(weights, codes, n_threads, context)
+            rescored = _rescored(model, weights, codes, features, at_levels, context, n_threads)
+            for k, total in zip(possible, rescored, strict=True):
                 scores[where, k] = np.logaddexp(scores[where, k], total) if M > 1 else total
     scores += part.log_weight - np.log(M)
     return scores
+
+
+def _rescored(
+    model: Model,
+    weights: object,
+    codes: Array,
+    features: slice,
+    at_levels: Array,
+    context: Array | None,
+    n_threads: int,
+) -> Iterator[Array]:
+    """Yield log p (n,) of one member with the features of a column at each level. Changes codes."""
+    conditional, start, D = model.conditional, features.start, model.n_features
+    tail = None
+    # from the column on, K passes are (D - start) / D of whole ones; one more finds what is before
+    if len(at_levels) * start > D:
+        tail = model.network.forward_from(weights, codes, start, n_threads, context=context)
+    if tail is None:
+        for code in at_levels:
+            codes[:, features] = code
+            yield model.log_prob(weights, codes, n_threads, context)[1]
+        return
+    codes[:, features] = at_levels[0]
+    raw = model.raw(weights, codes, n_threads, context)
+    logp, _ = conditional.log_prob(raw, codes, n_threads)
+    before = logp[:, :start].sum(axis=1, dtype=np.float64)
+    first, end = conditional.output_offsets[start : start + 2]
+    kernel = conditional.kernel_from(start)
+    later = np.ascontiguousarray(codes[:, start:])
+    scale = conditional.log_scale()
+    if scale is not None:
+        before += np.where(np.isnan(later), 0, scale[start:]).sum(axis=1)
+    for code in at_levels:
+        later[:, : features.stop - start] = code
+        own = tail(later)
+        own[:, : end - first] = raw[:, first:end]
+        yield before + kernel.log_prob(own, later, n_threads)[1]
 
 
 def points(

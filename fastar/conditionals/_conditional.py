@@ -307,6 +307,11 @@ class Conditional(ABC):
             self.features(), self.normal_noise().shape[1], bool(self.may_miss.any())
         )
 
+    def kernel_from(self, start: int) -> _conditionals.Kernel:
+        """Return the kernel of the features from `start`, the first of a column, on."""
+        noise, missing = self.normal_noise().shape[1], bool(self.may_miss.any())
+        return _conditionals.Kernel(self.features()[start:].copy(), noise, missing)
+
     def log_prob(self, raw: Array, codes: Array, n_threads: int) -> tuple[Array, Array]:
         """Return log-densities (n, D) of the values of codes (n, D), and row sums (n,)."""
         logp, total = self.kernel.log_prob(raw, codes, _threads(raw, n_threads))

@@ -63,6 +63,19 @@ def _has_levels(density: Any) -> bool:
     return True
 
 
+def _without(array: Array, column: int, models: list[Any]) -> Array:
+    """Return a copy of rows that holds no value of a column: NaN, or among integers any value."""
+    if array.dtype.kind in "biu" and len(models) == 1:
+        value = models[0]._model().placeholder()[0, column]
+        if array.dtype.type(value) == value:  # integers are faster to read
+            array = array.copy()
+            array[:, column] = value
+            return array
+    array = array.astype(np.float64)
+    array[:, column] = np.nan
+    return array
+
+
 class AnswersQuestions:
     """Mixin of models of rows, and of mixtures of them."""
 
@@ -111,15 +124,17 @@ class AnswersQuestions:
                 check_known(model.distribution_, table, model.order_)
             array, n = dense(table), table.shape[0]
             if column is not None:
-                array = array.astype(np.float64)
-                array[:, column] = np.nan
+                array = _without(array, column, [model for _, model in models])
         parts = self._parts(purpose, context, n)
         for part in parts:
             values, held = check_evidence(array, n, part.model, name)
         assert values is not None
         assert held is not None
         shape = (n, self.n_features_in_)
-        return parts, np.broadcast_to(values, shape), ~np.broadcast_to(held, shape)
+        missing = ~np.broadcast_to(held, shape)
+        if column is not None:
+            missing[:, column] = True
+        return parts, np.broadcast_to(values, shape), missing
 
     # ---- one column
 

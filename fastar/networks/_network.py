@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -166,6 +166,23 @@ class Network(ABC):
 
         context (n, C). rng: in training, for its random numbers.
         """
+
+    def forward_from(
+        self,
+        weights: Any,
+        codes: Array,
+        start: int,
+        n_threads: int,
+        *,
+        context: Array | None = None,
+    ) -> Callable[[Array], Array] | None:
+        """Return how later features depend on those from `start` on; None: no pass is saved.
+
+        The function gets the codes (n, D - start) of the features from `start` on, which follow the
+        first ones of codes (n, D), and returns the raw outputs of the features after `start`. What
+        it returns first, in place of the raw outputs of `start`, has no meaning.
+        """
+        return None
 
     def loss_targets(self, cache: Any, codes: Array) -> tuple[Array, Array | None]:
         """Return the codes (n, D) whose log-densities training sums, NaN elsewhere, and factors.
