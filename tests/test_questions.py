@@ -302,30 +302,37 @@ def test_levels_among_numbers_are_explained(name, dtype):
         np.testing.assert_allclose(found[:, column], np.log(p[np.arange(10), at]), atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["NADE", "RNADE"])
-def test_a_pass_that_begins_at_a_feature_is_the_end_of_a_whole_one(name):
-    X = DATA["mixed"](300, 8)
-    context = X[:, :1] + np.random.default_rng(0).normal(size=(300, 1))
+@pytest.mark.parametrize("kind", ["mixed", "bernoulli", "categorical", "gaussian"])
+@pytest.mark.parametrize("name", MODELS)
+def test_a_pass_that_begins_at_a_feature_is_the_end_of_a_whole_one(name, kind):
+    X = DATA[kind](200, 8)
+    context = X[:, :1] + np.random.default_rng(0).normal(size=(200, 1))
     for given in ({}, {"context": context}):
-        estimator = fit(make(name, dtype="float64"), pd.DataFrame(X), **given)
+        estimator = fit(make(name, dtype="float64", max_iter=3), pd.DataFrame(X), **given)
         model = estimator._model()
-        codes = model.codes(X[:, model.order])
-        encoded = estimator._encoded(given.get("context"), 300)
-        raw = model.raw(model.params, codes, 1, encoded)
+        network, codes = model.network, model.codes(X[:, model.order])
+        encoded = {"context": estimator._encoded(given.get("context"), 200)}
+        weights = network.materialise_weights(model.params, 1)
+        raw = network.forward(weights, codes, 1, **encoded)[0]
         for start in range(1, 8):
             other = codes.copy()
             other[:, start:] = codes[::-1, start:]
-            tail = model.network.forward_from(model.params, codes, start, 1, context=encoded)
-            later = model.conditional.output_offsets[start + 1]
-            own = int(later - model.conditional.output_offsets[start])
-            expected = model.raw(model.params, other, 1, encoded)[:, later:]
-            found = tail(np.ascontiguousarray(other[:, start:]))[:, own:]
+            whole, tail = network.forward_from(weights, codes, start, 1, **encoded)
+            np.testing.assert_array_equal(whole, raw)
+            own, later = model.conditional.output_offsets[start : start + 2]
+            expected = network.forward(weights, other, 1, **encoded)[0][:, later:]
+            found = tail(np.ascontiguousarray(other[:, start:]))[:, later - own :]
             np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
             assert start == 7 or (expected != raw[:, later:]).any()
-        assert model.network.forward_from(model.params, codes, 0, 1, context=encoded) is None
-    window, X = fitted(name, D=D, markov_order=1)
-    model = window._model()
-    assert model.network.forward_from(model.params, model.codes(X), 2, 1) is None
+        assert network.forward_from(weights, codes, 0, 1, **encoded) is None
+
+
+def test_a_window_and_several_masks_are_rescored_whole():
+    for name, settings in (("NADE", {"markov_order": 1}), ("MADE", {"n_masks": 2})):
+        model, X = fitted(name, D=D, **settings)
+        model = model._model()
+        weights = model.network.materialise_weights(model.params, 1)
+        assert model.network.forward_from(weights, model.codes(X), 2, 1) is None
 
 
 def test_a_category_that_fit_has_not_seen_is_improbable():

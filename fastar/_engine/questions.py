@@ -261,17 +261,17 @@ def _rescored(
 ) -> Iterator[Array]:
     """Yield log p (n,) of one member with the features of a column at each level. Changes codes."""
     conditional, start, D = model.conditional, features.start, model.n_features
-    tail = None
+    begun = None
     # from the column on, K passes are (D - start) / D of whole ones; one more finds what is before
     if len(at_levels) * start > D:
-        tail = model.network.forward_from(weights, codes, start, n_threads, context=context)
-    if tail is None:
+        codes[:, features] = at_levels[0]
+        begun = model.network.forward_from(weights, codes, start, n_threads, context=context)
+    if begun is None:
         for code in at_levels:
             codes[:, features] = code
             yield model.log_prob(weights, codes, n_threads, context)[1]
         return
-    codes[:, features] = at_levels[0]
-    raw = model.raw(weights, codes, n_threads, context)
+    raw, tail = begun
     logp, _ = conditional.log_prob(raw, codes, n_threads)
     before = logp[:, :start].sum(axis=1, dtype=np.float64)
     first, end = conditional.output_offsets[start : start + 2]

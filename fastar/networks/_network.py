@@ -175,12 +175,12 @@ class Network(ABC):
         n_threads: int,
         *,
         context: Array | None = None,
-    ) -> Callable[[Array], Array] | None:
-        """Return how later features depend on those from `start` on; None: no pass is saved.
+    ) -> tuple[Array, Callable[[Array], Array]] | None:
+        """Return raw (n, sum of P) for codes (n, D), and a function that changes some of them.
 
-        The function gets the codes (n, D - start) of the features from `start` on, which follow the
-        first ones of codes (n, D), and returns the raw outputs of the features after `start`. What
-        it returns first, in place of the raw outputs of `start`, has no meaning.
+        The function gets other codes (n, D - start) of the features from `start` on, and returns
+        the raw outputs of these features; those of `start` itself, which do not change, have no
+        meaning there. None: a network cannot begin in the middle.
         """
         return None
 

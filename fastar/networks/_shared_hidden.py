@@ -194,14 +194,15 @@ class SharedHidden(Network):
         n_threads: int,
         *,
         context: Array | None = None,
-    ) -> Callable[[Array], Array] | None:
-        """Return how later features depend on those from `start` on, with one hidden layer before.
+    ) -> tuple[Array, Callable[[Array], Array]] | None:
+        """Return raw (n, sum of P), and a function from other codes on to their raw outputs.
 
         Not with a Markov order, by which features of the past leave the hidden layer.
         """
         D = self.n_features
         if self.markov_order < D - 1 or start == 0:
             return None
+        whole, _ = self.forward(params, codes, n_threads, context=context)
         n_threads = self._threads(len(codes), n_threads)
         W, V = self._matrices(params)
         hidden = self._initial(params, len(codes), context, n_threads)
@@ -238,7 +239,7 @@ class SharedHidden(Network):
                 add_product(context, shift, raw, n_threads)
             return raw
 
-        return forward
+        return whole, forward
 
     def backward(
         self, params: Params, cache: Cache, graw: Array, grads: Params, n_threads: int
