@@ -18,6 +18,7 @@ from fastar.persistence import load
 from fastar.tools.classification import GenerativeClassifier
 from fastar.tools.detection import DensityOutlierDetector
 from fastar.tools.imputation import DensityImputer
+from fastar.tools.prediction import as_classifier, as_regressor
 
 __all__ = [
     "FVSBN",
@@ -33,6 +34,8 @@ __all__ = [
     "PixelRNN",
     "SequenceLabeller",
     "__version__",
+    "as_classifier",
+    "as_regressor",
     "load",
     "show_versions",
 ]

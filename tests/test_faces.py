@@ -33,12 +33,13 @@ OF_DENSITIES = [
     "purify",
 ]
 OF_CLASSES = ["predict", "predict_proba", "predict_log_proba"]
+QUESTIONS = ["predict", "predict_proba", "levels", "explain", "complete", "expectation"]
 
 # Which methods these classes do not have, and why.
 ABSENT = [
     (
         ["SequenceLabeller"],
-        [each for each in OF_DENSITIES if each != "score"],
+        [*(each for each in OF_DENSITIES if each != "score"), *QUESTIONS[2:]],
         "It is a classifier: it learns p(label given a sequence), and no density of sequences.",
     ),
     (
@@ -47,23 +48,33 @@ ABSENT = [
         "Its kernels draw and weigh steps, and do not look for the most probable value near one.",
     ),
     (
+        ["GenerativeRNN"],
+        QUESTIONS,
+        "They are about columns, which sequences do not have.",
+    ),
+    (
+        ["PixelRNN"],
+        [each for each in QUESTIONS if each != "complete"],
+        "They are about columns; its `complete` draws what a mask hides of an image.",
+    ),
+    (
         ["Mixture"],
         ["partial_fit"],
         "Its weights may need rows that no member has seen, so `fit` takes all rows at once.",
     ),
     (
         ["GenerativeClassifier"],
-        ["score_features", "conditionals", "sample", "log_marginal", "impute", "purify"],
+        [*OF_DENSITIES[2:], *QUESTIONS[2:]],
         "Its densities, in `densities_`, answer these for each class.",
     ),
     (
         ["DensityOutlierDetector"],
-        [*OF_DENSITIES[1:], *OF_CLASSES[1:]],
+        [*OF_DENSITIES[1:], *OF_CLASSES[1:], "levels", "complete", "expectation"],
         "Its density, in `density_`, answers these; its own answers are p-values.",
     ),
     (
         ["DensityImputer"],
-        [*OF_DENSITIES, *OF_CLASSES],
+        [*OF_DENSITIES, *OF_CLASSES, *QUESTIONS[2:]],
         "It is a transformer: its density, in `density_`, answers these.",
     ),
     (
@@ -71,7 +82,11 @@ ABSENT = [
         ["partial_fit"],
         "They count classes, set rows aside or read columns in all rows at once.",
     ),
-    (DENSITIES, OF_CLASSES, "They learn from rows without labels."),
+    (
+        DENSITIES,
+        ["predict_log_proba"],
+        "`predict_proba` of a column has zeros where a level is impossible.",
+    ),
 ]
 NO_CONTEXT = [
     (["SequenceLabeller"], "All that a label depends on belongs to the steps."),
@@ -94,7 +109,9 @@ def own_methods():
 
 METHODS = sorted(
     own_methods(),
-    key=lambda name: ["fit", "partial_fit", *OF_DENSITIES, *OF_CLASSES, "save", name].index(name),
+    key=lambda name: [
+        *("fit", "partial_fit", *OF_DENSITIES, *OF_CLASSES, *QUESTIONS, "save", name)
+    ].index(name),
 )
 SHARED = [name for name in METHODS if sum(hasattr(kind, name) for kind in CLASSES.values()) > 1]
 CELLS = [(kind, name) for kind in CLASSES for name in METHODS if hasattr(CLASSES[kind], name)]
@@ -157,7 +174,7 @@ def test_every_density_takes_a_context_wherever_it_looks_at_rows():
     without = [
         (kind, name)
         for kind, name in CELLS
-        if "context" not in keywords(kind, name) and name not in ("save", "with_orders")
+        if "context" not in keywords(kind, name) and name not in ("save", "with_orders", "levels")
     ]
     assert {kind for kind, _ in without} == {kind for kinds, _ in NO_CONTEXT for kind in kinds}
     assert all("evidence" in keywords(kind, "sample") for kind in DENSITIES)
@@ -296,6 +313,10 @@ def law_purify(kind):
 
 
 def law_predict(kind):
+    if kind in DENSITIES:
+        p = ask(kind, "predict_proba", rows(kind), target=2)
+        np.testing.assert_array_equal(ask(kind, "predict", rows(kind), target=2), p.argmax(axis=1))
+        return
     classes = [-1, 1] if kind == "DensityOutlierDetector" else fitted(kind).classes_
     assert np.isin(ask(kind, "predict", rows(kind)), classes).all()
     assert len(ask(kind, "predict", rows(kind))) == 60
@@ -304,6 +325,12 @@ def law_predict(kind):
 def law_predict_proba(kind):
     p = ask(kind, "predict_proba", rows(kind))
     np.testing.assert_allclose(p.sum(axis=-1), 1, rtol=1e-5)
+    if kind in DENSITIES:
+        zeros, ones = X.copy(), X.copy()
+        zeros[:, -1], ones[:, -1] = 0, 1
+        odds = ask(kind, "score_samples", ones) - ask(kind, "score_samples", zeros)
+        np.testing.assert_allclose(np.log(p[:, 1] / p[:, 0]), odds, rtol=1e-3, atol=1e-5)
+        return
     best = fitted(kind).classes_[p.argmax(axis=-1)]
     assert (best == ask(kind, "predict", rows(kind))).all()
 
@@ -334,7 +361,25 @@ def law_score_stream(kind):
     np.testing.assert_array_equal(np.hstack([head, tail]), ask(kind, "score_features", X))
 
 
+def law_levels(kind):
+    assert fitted(kind).levels(0).tolist() == [0, 1]
+
+
+def law_expectation(kind):
+    value, error = ask(kind, "expectation", 0, given=X[0], n=1)
+    assert (value, error) == (X[0, 0], 0)
+    value, error = ask(kind, "expectation", 0, given={1: 1}, n=1, random_state=0)
+    assert 0 < value < 1
+    assert 0 < error < 0.1
+
+
 def law_complete(kind):
+    if kind != "PixelRNN":
+        full = ask(kind, "complete", with_gaps())
+        known = ~np.isnan(with_gaps())
+        assert (full[known] == X[known]).all()
+        assert np.isin(full, [0, 1]).all()
+        return
     hidden = np.array([[False, True, False], [True, True, True]])
     drawn = ask(kind, "complete", rows(kind), hidden, n_draws=2, random_state=0)
     assert drawn.shape == (60, 2, 2, 3)
@@ -379,7 +424,11 @@ def law_p_values(kind):
 
 
 def law_explain(kind):
-    assert ask(kind, "explain", X).shape == X.shape
+    found = ask(kind, "explain", X)
+    assert found.shape == X.shape
+    if kind in DENSITIES:
+        p = ask(kind, "predict_proba", X, target=1)
+        np.testing.assert_allclose(np.exp(found[:, 1]), p[np.arange(60), X[:, 1]], rtol=1e-4)
 
 
 def law_transform(kind):

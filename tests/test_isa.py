@@ -56,6 +56,8 @@ UNMARKED = {
     "test_mixture.py",
     "test_persistence.py",
     "test_plotting.py",
+    "test_prediction.py",
+    "test_questions.py",
     "test_random_calls.py",
     "test_spread.py",
     "test_structure.py",

@@ -155,18 +155,6 @@ def read_numbers(estimator: Any, X: Any, **how: Any) -> Any:
     return table if isinstance(container, Schema) else container.to_numbers(table)
 
 
-def read_evidence(estimator: Any, evidence: Any, n: int) -> Any:
-    """Return the evidence of n samples of a fitted estimator, as its models see it."""
-    container, evidence = estimator._container, as_frame(unmask(evidence, "evidence", gaps=True))
-    if evidence is not None and isinstance(container, Schema):
-        return container.rows(evidence, n)
-    if hasattr(evidence, "columns"):
-        _check_feature_names(estimator, evidence, reset=False)
-    if evidence is None or container.offsets is None:
-        return evidence
-    return container.to_numbers(np.atleast_2d(np.asarray(evidence)))
-
-
 def dense(table: Any) -> Array:
     """Return what `read` returned as an array."""
     whole: Array = table.toarray() if sparse.issparse(table) else table[:]

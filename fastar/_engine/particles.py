@@ -104,7 +104,7 @@ def particles(
     stages = _stages(model, state, marginal)
     for stage, wanted in enumerate(stages):
         for weights, rows, _ in blocks_by_member(model, state.members, n_threads):
-            _advance(model, state, weights, rows, wanted, capsule, noise, n_threads)
+            advance(model, state, weights, rows, wanted, capsule, noise, n_threads)
         if stage + 1 < len(stages):
             _resample(state, rng)
     return state
@@ -138,7 +138,7 @@ def _stages(model: Model, state: Particles, marginal: bool) -> list[Array]:
     return found
 
 
-def _advance(
+def advance(
     model: Model,
     state: Particles,
     weights: Any,

@@ -15,7 +15,7 @@ _BLOCK_OUTPUTS, _LEAST_ROWS = 1 << 24, 32
 """Raw outputs of a block of scoring, unless it has no more rows than so many."""
 
 
-def _coded_blocks(model: Composition, table: Examples) -> Iterator[tuple[slice, Any, Array | None]]:
+def coded_blocks(model: Composition, table: Examples) -> Iterator[tuple[slice, Any, Array | None]]:
     """Yield (rows, codes, context) of a table whose values lie in the support."""
     rows = max(_LEAST_ROWS, _BLOCK_OUTPUTS // model.network.n_outputs)
     for where, block in table.blocks(rows):
@@ -28,7 +28,7 @@ def log_probs(
 ) -> Iterator[tuple[slice, Array, Array]]:
     """Yield (rows, log p(x_d | x_<d) (m, D), row sums (m,)) in model order, of one member."""
     weights = model.network.materialise_weights(model.params, n_threads, member)
-    for where, codes, context in _coded_blocks(model, table):
+    for where, codes, context in coded_blocks(model, table):
         yield where, *model.log_prob(weights, codes, n_threads, context)
 
 
@@ -59,7 +59,7 @@ _ESTIMATES = 4
 def _mean_over_orders(model: Composition, table: Examples, weight: Array, n_threads: int) -> float:
     network, total = model.network, 0.0
     weights = network.materialise_weights(model.params, n_threads)
-    for where, codes, context in _coded_blocks(model, table):
+    for where, codes, context in coded_blocks(model, table):
         for k in range(_ESTIMATES):
             # the same parts each time, so that scores of one training can be compared
             rng = np.random.default_rng([where.start, k])
@@ -98,7 +98,7 @@ def _blocks_of_members(
         network.materialise_weights(model.params, n_threads, member)
         for member in range(network.n_members)
     ]
-    for where, codes, context in _coded_blocks(model, table):
+    for where, codes, context in coded_blocks(model, table):
         raws = [network.forward(each, codes, n_threads, context=context)[0] for each in weights]
         prefixes = np.zeros((len(raws), len(codes), model.n_columns + 1))
         for raw, prefix in zip(raws, prefixes, strict=True):
@@ -138,7 +138,7 @@ def _descriptions(model: Composition, table: Examples, n_threads: int) -> Iterat
             )
         return
     weights = model.network.materialise_weights(model.params, n_threads)
-    for _, codes, context in _coded_blocks(model, table):
+    for _, codes, context in coded_blocks(model, table):
         raw = model.raw(weights, codes, n_threads, context)
         yield conditional.distribution_params(raw, codes)
 

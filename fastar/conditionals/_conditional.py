@@ -235,6 +235,10 @@ class Conditional(ABC):
         """
         return self.encode(block - radius, dtype), self.encode(block + radius, dtype)
 
+    def levels_of(self, d: int) -> Array | None:
+        """Return all values that column d can have, in order; None where they are too many."""
+        return None
+
     def log_jacobian(self, codes: Array) -> Array | None:
         """Return log ``|d code / d value|`` at codes (n, D), 0 where NaN; None if discrete."""
         return None
@@ -295,6 +299,11 @@ class Conditional(ABC):
         return _conditionals.Kernel(
             self.features(), self.normal_noise().shape[1], bool(self.may_miss.any())
         )
+
+    def kernel_from(self, start: int) -> _conditionals.Kernel:
+        """Return the kernel of the features from `start`, the first of a column, on."""
+        noise, missing = self.normal_noise().shape[1], bool(self.may_miss.any())
+        return _conditionals.Kernel(self.features()[start:].copy(), noise, missing)
 
     def log_prob(self, raw: Array, codes: Array, n_threads: int) -> tuple[Array, Array]:
         """Return log-densities (n, D) of the values of codes (n, D), and row sums (n,)."""

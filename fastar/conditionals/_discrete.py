@@ -78,6 +78,10 @@ class Bernoulli(Conditional):
         low, high = whole_near(block.astype(dtype), radius)
         return np.maximum(low, 0, out=low), np.minimum(high, 1, out=high)
 
+    def levels_of(self, d: int) -> Array:
+        """Return 0 and 1."""
+        return np.arange(2.0)
+
     def constant(self, table: Table, weight: Array) -> Array:
         """Return the log-odds of each column's mean, kept away from 0 and 1."""
         edge = min(0.5 / (weight.sum() + 1), 0.01)
@@ -280,6 +284,10 @@ class Categorical(Conditional):
     def levels(self) -> list[Array]:
         """The levels of each column, sorted."""
         return np.split(self._learnt["levels"], np.cumsum(self.n_levels_of_columns)[:-1])
+
+    def levels_of(self, d: int) -> Array:
+        """Return the levels of column d."""
+        return self.levels[d]
 
     @property
     def n_levels_of_columns(self) -> Array:

@@ -33,6 +33,8 @@ LARGEST_COUNT = 2**24
 
 MOST_LEVELS = 2**22
 """float32 tells the ends of so many levels apart."""
+MOST_LISTED = 1024
+"""A column of no more levels is asked about level by level."""
 
 _LARGEST_LEVEL = 1e300
 
@@ -284,6 +286,13 @@ class LogisticMixture(Conditional):
         features = self._features(self.n_components, unit, 2 * unit * self.scale_floor)
         features["low"], features["high"] = self._code("low"), self._code("high")
         return features
+
+    def levels_of(self, d: int) -> Array | None:
+        """Return the levels of column d, unless they are very many."""
+        low, high = (int(self._learnt[name][d]) for name in ("low", "high"))
+        if high - low >= MOST_LISTED:
+            return None
+        return self._values(np.arange(low, high + 1.0))
 
     def _code(self, name: str) -> Array:
         """Return the code of each column's lowest or highest level."""

@@ -184,6 +184,11 @@ class Mixed(Conditional):
             low[:, features], high[:, features] = group.interval(block[:, d], radius[d], dtype)
         return low, high
 
+    def levels_of(self, d: int) -> Array | None:
+        """Return all values that column d can have; None where they are too many."""
+        group, place = self.of_column(d)
+        return group.levels_of(place)
+
     def log_jacobian(self, codes: Array) -> Array:
         """Return log ``|d code / d value|`` at codes (n, D), 0 of NaN and of discrete features."""
         out = np.zeros(codes.shape)

@@ -20,8 +20,9 @@ from fastar._core.validation import (
 from fastar._data.column_labels import ColumnLabels
 from fastar._data.containers import Container
 from fastar._data.context import Context, encode_context
+from fastar._data.evidence import as_given, is_named, n_rows, read_evidence
 from fastar._data.frames import Schema
-from fastar._data.reading import dense, read_evidence, read_numbers, table_like
+from fastar._data.reading import dense, read_numbers, table_like
 from fastar._data.table import Table
 from fastar._engine import scores as scoring
 from fastar._engine.model import Model
@@ -184,9 +185,12 @@ class FittedDensity:
 
     def _gapped(self, X: Any, model: Model) -> tuple[Any, Array, Array, Array]:
         """Return X as it is, as an array, where it is missing, and with values in all gaps."""
-        table = self._read_table(X, gaps=True)
-        check_known(model.conditional, table, model.order)
-        array = dense(table)
+        if is_named(X):
+            array = read_evidence(self, X, n_rows(X), "X")
+        else:
+            table = self._read_table(X, gaps=True)
+            check_known(model.conditional, table, model.order)
+            array = dense(table)
         values, held = check_evidence(array, len(array), model, name="X")
         assert values is not None
         assert held is not None
@@ -363,7 +367,7 @@ class FittedDensity:
         completed, self.impute_ess_ = impute(propose, values, missing, n_draws, rng, n_particles)
         if n_draws > 1:
             return self._wrap_draws(completed)
-        return table_like(given, self._container, completed[0], ~missing)
+        return as_given(given, self._container, completed[0], ~missing)
 
     def _wrap_draws(self, draws: Array) -> Array:
         """Return draws (n_draws, n, D) in the user's numbers, but of frames in their coding."""

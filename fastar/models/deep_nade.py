@@ -14,6 +14,7 @@ from fastar.conditionals import Conditional
 from fastar.models._base import AutoregressiveDensity
 from fastar.models._documentation import documented
 from fastar.models._parameters import COUNT, MEMBERS, OrderParameter, parameter, parameters
+from fastar.models._questions import AnswersQuestions
 from fastar.networks import Orderless
 from fastar.networks._orderless import ACTIVATIONS
 
@@ -22,7 +23,7 @@ __all__ = ["DeepNADE"]
 
 @documented
 @parameters
-class DeepNADE(AutoregressiveDensity, OrderParameter):
+class DeepNADE(AnswersQuestions, AutoregressiveDensity, OrderParameter):
     r"""Order-agnostic autoregressive density estimator of any depth [1]_.
 
     .. math::

@@ -19,13 +19,14 @@ from fastar.models._parameters import (
     parameter,
     parameters,
 )
+from fastar.models._questions import AnswersQuestions
 from fastar.networks import Masked
 from fastar.networks._shared_hidden import ACTIVATIONS
 
 
 @documented
 @parameters
-class MADE(AutoregressiveDensity, OrderParameter, MarkovOrderParameter):
+class MADE(AnswersQuestions, AutoregressiveDensity, OrderParameter, MarkovOrderParameter):
     r"""Masked autoencoder for distribution estimation [1]_.
 
     .. math::
@@ -132,7 +133,7 @@ class MADE(AutoregressiveDensity, OrderParameter, MarkovOrderParameter):
 
 @documented
 @parameters
-class FVSBN(AutoregressiveDensity, OrderParameter, MarkovOrderParameter):
+class FVSBN(AnswersQuestions, AutoregressiveDensity, OrderParameter, MarkovOrderParameter):
     r"""Fully visible sigmoid belief network [1]_ [2]_: one linear model a feature.
 
     .. math::

@@ -46,9 +46,10 @@ from fastar._core.validation import (
 )
 from fastar._data.columns import Columns
 from fastar._data.containers import Container
+from fastar._data.evidence import as_given, is_named, n_rows, read_evidence
 from fastar._data.frame_types import as_frame, frame_kind
 from fastar._data.frames import Schema
-from fastar._data.reading import dense, read, read_evidence, read_numbers, table_like
+from fastar._data.reading import dense, read, read_numbers, table_like
 from fastar._engine.particles import (
     PARTICLES,
     Particles,
@@ -65,6 +66,7 @@ from fastar.models._base import AutoregressiveDensity, FitData
 from fastar.models._em import best_weights
 from fastar.models._fitting import fit_arguments
 from fastar.models._parallel import call_each, fit_each, on_threads
+from fastar.models._questions import AnswersQuestions
 from fastar.persistence import (
     COMMON,
     NUMBERS,
@@ -86,7 +88,7 @@ from fastar.persistence import (
 _DEFAULT_MEMBERS = 8
 
 
-class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[misc]
+class Mixture(AnswersQuestions, Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # type: ignore[misc]
     r"""Mixture of density estimators that are trained independently of each other.
 
     .. math::
@@ -600,6 +602,8 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
 
     def _known_values(self, models: list[tuple[float, AutoregressiveDensity]], X: Any) -> Array:
         """Return X as numbers, NaN where missing, whose categories all models take."""
+        if is_named(X):
+            return np.atleast_2d(read_evidence(self, X, n_rows(X), "X"))
         table = read_numbers(self, X, gaps=True)
         for _, model in models:
             check_known(model.distribution_, table, model.order_)
@@ -798,7 +802,7 @@ class Mixture(Persistent, MetaEstimatorMixin, DensityMixin, BaseEstimator):  # t
         if n_draws > 1:
             return completed
         kept = np.broadcast_to(held, completed[0].shape)
-        return table_like(given, self._container, completed[0], kept)
+        return as_given(given, self._container, completed[0], kept)
 
     def _complete(
         self,

@@ -19,13 +19,14 @@ from fastar.models._parameters import (
     parameter,
     parameters,
 )
+from fastar.models._questions import AnswersQuestions
 from fastar.networks import SharedHidden
 from fastar.networks._shared_hidden import ACTIVATIONS
 
 
 @documented
 @parameters
-class NADE(AutoregressiveDensity, OrderParameter, MarkovOrderParameter):
+class NADE(AnswersQuestions, AutoregressiveDensity, OrderParameter, MarkovOrderParameter):
     r"""Neural autoregressive density estimator [1]_.
 
     .. math::
@@ -90,7 +91,7 @@ class NADE(AutoregressiveDensity, OrderParameter, MarkovOrderParameter):
 
 @documented
 @parameters
-class RNADE(AutoregressiveDensity, OrderParameter, MarkovOrderParameter):
+class RNADE(AnswersQuestions, AutoregressiveDensity, OrderParameter, MarkovOrderParameter):
     r"""Real-valued neural autoregressive density estimator [1]_.
 
     .. math::

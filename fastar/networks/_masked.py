@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -487,6 +487,116 @@ class Masked(Network):
             raw[:, wiring.outputs] = source
         return raw, Cache(inputs, hidden, given, chances, context)
 
+    def forward_from(
+        self,
+        weights: Weights,
+        codes: Array,
+        start: int,
+        n_threads: int,
+        *,
+        context: Array | None = None,
+    ) -> tuple[Array, Callable[[Array], Array]] | None:
+        """Return raw (n, sum of P), and a function from other codes on to their raw outputs.
+
+        Units are sorted by degree: those that see a feature from `start` on come last in their
+        layer. The function computes them alone, from sums over the others that are made once.
+        """
+        if self.n_masks != 1 or start == 0:
+            return None
+        raw, cache = self.forward(weights, codes, n_threads, context=context)
+        n, wiring = len(codes), weights.wiring
+        n_threads = self._threads(n, n_threads)
+        first_row = int(self.inputs.offsets[start]) if self._sparse else start
+        firsts = [first_row]  # of each layer the first unit that changes
+        for each in wiring.layers[:-1]:
+            begin = each.stairs.limits()[0][firsts[-1]]
+            firsts.append(min(int(begin), each.stairs.columns - 1))
+        own = int(self.output_offsets[start])
+        before = [self._listed_inputs(codes, 0, start, n_threads), *cache.hidden]
+        layers = []
+        for layer, each in enumerate(wiring.layers):
+            last = each is wiring.layers[-1]
+            column = own if last else firsts[layer + 1]
+            sums = self._sums_before(weights, layer, each, before[layer], firsts[layer], column, n,
+                                     context, n_threads)  # fmt: skip
+            W = weights.matrices[each.name]
+            layers.append((sums, *_corner(W, each.stairs, slice(firsts[layer], None), column)))
+        direct = None
+        if wiring.direct is not None:
+            L, stairs = weights.matrices["L"], wiring.direct.stairs
+            if not layers:
+                sums = self._sums_before(weights, -1, wiring.direct, before[0], first_row, own, n,
+                                         context, n_threads)  # fmt: skip
+            else:
+                sums = layers[-1][0]
+                if first_row:
+                    entering = _corner(L, stairs, slice(first_row), own)
+                    enter = _masked.gather if self._sparse else _masked.forward
+                    enter(before[0], entering[1], entering[0], None, sums, _LINEAR, n_threads)
+            direct = (sums, *_corner(L, stairs, slice(first_row, None), own))
+
+        def forward(tail: Array) -> Array:
+            inputs = self._listed_inputs(tail, start, self.n_features, n_threads)
+            source: Any = inputs
+            for layer, (sums, W, stairs) in enumerate(layers):
+                out = sums.copy()
+                enter = _masked.gather if layer == 0 and self._sparse else _masked.forward
+                kind = _LINEAR if layer == len(layers) - 1 else self._activation
+                enter(source, stairs, W, None, out, kind, n_threads)
+                source = out
+            if direct is not None:
+                sums, L, stairs = direct
+                out = source if layers else sums.copy()
+                enter = _masked.gather if self._sparse else _masked.forward
+                enter(inputs, stairs, L, None, out, _LINEAR, n_threads)
+                source = out
+            return np.asarray(source)
+
+        return raw, forward
+
+    def _sums_before(
+        self,
+        weights: Weights,
+        layer: int,
+        each: Connection,
+        before: Any,
+        row: int,
+        column: int,
+        n: int,
+        context: Array | None,
+        n_threads: int,
+    ) -> Array:
+        """Return what the rows before `row` add to the columns from `column` on, and the bias."""
+        bias = weights.biases[layer][column:]
+        if context is None:
+            out = np.tile(bias, (n, 1))
+        else:
+            whole = product(context, weights.context[layer], weights.biases[layer], n_threads)
+            out = np.ascontiguousarray(whole[:, column:])
+        if row == 0:
+            return out
+        W, stairs = _corner(weights.matrices[each.name], each.stairs, slice(row), column)
+        if isinstance(before, tuple):
+            _masked.gather(before, stairs, W, None, out, _LINEAR, n_threads)
+        else:
+            first = np.ascontiguousarray(before[:, :row])
+            _masked.forward(first, stairs, W, None, out, _LINEAR, n_threads)
+        return out
+
+    def _listed_inputs(self, codes: Array, start: int, end: int, n_threads: int) -> Any:
+        """Return the inputs of the features from `start` to before `end`, from codes from there."""
+        if not self._sparse:
+            return np.ascontiguousarray(codes[:, : end - start])
+        # the last feature of those that are given is left out, as the last of all has no weights
+        some = np.ascontiguousarray(codes[:, : min(end + 1, self.n_features) - start])
+        stop = start + some.shape[1]
+        offsets = self.inputs.offsets[start : stop + 1] - self.inputs.offsets[start]
+        flags = self.inputs.input_flags[start:stop]
+        changes = _inputs.changes(some, flags, offsets, some.shape[1], n_threads)
+        return _masked.listed(
+            changes, int(self.inputs.offsets[end] - self.inputs.offsets[start]), n_threads
+        )
+
     def _started(
         self, weights: Weights, layer: int, n: int, context: Array | None, n_threads: int
     ) -> tuple[Array, Array | None]:
@@ -651,3 +761,13 @@ class Masked(Network):
 
     def _threads(self, n_rows: int, n_threads: int) -> int:
         return useful_n_threads(n_threads, n_rows * self._size // 2)
+
+
+def _corner(
+    W: Array, stairs: _masked.Staircase, rows: slice, column: int
+) -> tuple[Array, _masked.Staircase]:
+    """Return some rows of a matrix from a column on, and their staircase."""
+    begin, end = (np.maximum(each[rows] - column, 0) for each in stairs.limits()[:2])
+    return np.ascontiguousarray(W[rows, column:]), _masked.Staircase(
+        begin, end, W.shape[1] - column
+    )

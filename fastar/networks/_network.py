@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -171,6 +171,23 @@ class Network(ABC):
 
         context (n, C). rng: in training, for its random numbers.
         """
+
+    def forward_from(
+        self,
+        weights: Any,
+        codes: Array,
+        start: int,
+        n_threads: int,
+        *,
+        context: Array | None = None,
+    ) -> tuple[Array, Callable[[Array], Array]] | None:
+        """Return raw (n, sum of P) for codes (n, D), and a function that changes some of them.
+
+        The function gets other codes (n, D - start) of the features from `start` on, and returns
+        the raw outputs of these features; those of `start` itself, which do not change, have no
+        meaning there. None: a network cannot begin in the middle.
+        """
+        return None
 
     def loss_targets(self, cache: Any, codes: Array) -> tuple[Array, Array | None]:
         """Return the codes (n, D) whose log-densities training sums, NaN elsewhere, and factors.

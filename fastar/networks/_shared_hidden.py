@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,14 @@ from fastar._core.offsets import common_width, output_axes
 from fastar._core.parameters import Array, Params
 from fastar._core.schema import FLAG, OneOf, Rule, Whole
 from fastar._core.threads import useful_n_threads
-from fastar._kernels import _cpu, _inputs, _nade
-from fastar.networks._dense import add_product, product, transposed_product, weight_gradient
+from fastar._kernels import _cpu, _inputs, _masked, _nade
+from fastar.networks._dense import (
+    add_product,
+    full_stairs,
+    product,
+    transposed_product,
+    weight_gradient,
+)
 from fastar.networks._network import Network
 
 ACTIVATIONS: tuple[str, ...] = _nade.ACTIVATIONS
@@ -179,6 +185,61 @@ class SharedHidden(Network):
         if context is not None:
             add_product(context, params["B"], raw, n_threads)
         return raw, Cache(changes, state, context)
+
+    def forward_from(
+        self,
+        params: Params,
+        codes: Array,
+        start: int,
+        n_threads: int,
+        *,
+        context: Array | None = None,
+    ) -> tuple[Array, Callable[[Array], Array]] | None:
+        """Return raw (n, sum of P), and a function from other codes on to their raw outputs.
+
+        Not with a Markov order, by which features of the past leave the hidden layer.
+        """
+        D = self.n_features
+        if self.markov_order < D - 1 or start == 0:
+            return None
+        whole, _ = self.forward(params, codes, n_threads, context=context)
+        n_threads = self._threads(len(codes), n_threads)
+        W, V = self._matrices(params)
+        hidden = self._initial(params, len(codes), context, n_threads)
+        entered = np.ascontiguousarray(hidden[:, : self.n_hidden])
+        # the last feature of those given adds no change
+        begun = np.ascontiguousarray(codes[:, : start + 1])
+        offsets, flags = self.inputs.offsets, self.inputs.input_flags
+        changes = _inputs.changes(
+            begun, flags[: start + 1], offsets[: start + 2], start + 1, n_threads
+        )
+        before = np.ascontiguousarray(W[: offsets[start]])
+        listed = _masked.listed(changes, len(before), n_threads)
+        _masked.gather(listed, full_stairs(*before.shape), before, None, entered, -1, n_threads)
+        hidden[:, : self.n_hidden] = entered
+        outputs = self.output_offsets[start:] - self.output_offsets[start]
+        later = offsets[start:] - offsets[start]
+        own = W[offsets[start] :], V[self.output_offsets[start + 1] - self.output_offsets[1] :]
+        b = params["b"].reshape(-1)[self.output_offsets[start] :]
+        rho = params["rho"][start:] if self.rescaled else None
+        shift = None
+        if context is not None:
+            shift = np.ascontiguousarray(
+                params["B"].reshape(self.n_context, -1)[:, self.output_offsets[start] :]
+            )
+
+        def forward(tail: Array) -> Array:
+            changes = _inputs.changes(tail, flags[start:], later, D - start, n_threads)
+            raw: Array = _cpu.aligned_empty((len(tail), len(b)), self.dtype)
+            _nade.forward(
+                changes, *own, b, outputs, rho, hidden, raw,
+                self._activation, self.inputs.binary_inputs, n_threads,
+            )  # fmt: skip
+            if shift is not None and context is not None:
+                add_product(context, shift, raw, n_threads)
+            return raw
+
+        return whole, forward
 
     def backward(
         self, params: Params, cache: Cache, graw: Array, grads: Params, n_threads: int

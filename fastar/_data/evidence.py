@@ -1,0 +1,160 @@
+"""What is known of rows, in every form in which users say it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.utils.validation import _check_feature_names
+
+from fastar._core.parameters import Array
+from fastar._core.validation import unmask
+from fastar._data.containers import Container
+from fastar._data.frame_types import as_frame, frame_kind, is_missing
+from fastar._data.frames import Schema
+from fastar._data.reading import table_like
+
+
+def _is_mapping(row: Any) -> bool:
+    return isinstance(row, Mapping) and not issparse(row)  # a DOK matrix is a mapping, too
+
+
+def is_named(evidence: Any) -> bool:
+    """Return whether evidence is a mapping from columns to values, or a list of them."""
+    if isinstance(evidence, list | tuple):
+        return len(evidence) > 0 and all(map(_is_mapping, evidence))
+    return _is_mapping(evidence)
+
+
+def is_one_row(evidence: Any) -> bool:
+    """Return whether evidence is of one row: a mapping, or the values of D columns."""
+    if is_named(evidence):
+        return _is_mapping(evidence)
+    return not hasattr(evidence, "columns") and np.ndim(evidence) < 2
+
+
+def n_rows(evidence: Any) -> int:
+    """Return how many rows evidence tells of."""
+    return 1 if is_one_row(evidence) else len(evidence)
+
+
+def read_evidence(estimator: Any, evidence: Any, n: int, name: str = "evidence") -> Any:
+    """Return evidence about n rows of a fitted estimator, as its models see it.
+
+    Parameters
+    ----------
+    estimator : object
+        As in `read`.
+    evidence : mapping, list of mappings, DataFrame, array-like or None
+        A mapping from columns (their names, or their places where they have none) to values tells
+        of one row, a list of mappings of one row each; columns that are not named are free. Else a
+        table of 1 or n rows, or the D values of one; NaN or None is free.
+    n : int
+        Rows that are asked about; evidence of one row is that of all.
+    name : str
+        What errors call it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        The columns or the shape do not agree, or a value is none that a column can hold.
+    """
+    container, evidence = estimator._container, as_frame(unmask(evidence, name, gaps=True), name)
+    if isinstance(evidence, list | tuple) and is_named(evidence):
+        if len(evidence) not in (1, n):
+            raise ValueError(
+                f"{name} must be one mapping, or {n} of them. Got {len(evidence)} instead."
+            )
+        return np.concatenate([read_evidence(estimator, row, 1, name) for row in evidence])
+    if evidence is not None and isinstance(container, Schema):
+        return container.rows(evidence, n, name)
+    if _is_mapping(evidence):
+        evidence = _cells(estimator, evidence, name)
+    if hasattr(evidence, "columns"):
+        _check_feature_names(estimator, evidence, reset=False)
+    if evidence is None or container.offsets is None:
+        return evidence
+    return container.to_numbers(np.atleast_2d(np.asarray(evidence)))
+
+
+def _cells(estimator: Any, evidence: Mapping[Any, Any], name: str) -> Array:
+    """Return the cells (1, D) that a mapping tells of, None where free."""
+    columns = column_names(estimator)
+    unseen = [each for each in evidence if each not in columns]
+    if unseen:
+        raise ValueError(f"{name} must name columns of fit. Got {unseen[0]!r} instead.")
+    cells = np.array([[None] * len(columns)], object)
+    for place, column in enumerate(columns):
+        value = evidence.get(column)
+        if value is None or is_missing(value):
+            continue
+        if not isinstance(value, Real | np.bool_):
+            raise ValueError(
+                f"{name} must hold a number in column {column!r}. Got {value!r} instead."
+            )
+        cells[0, place] = value
+    return cells
+
+
+def column_names(estimator: Any) -> list[Any]:
+    """Return what a fitted estimator's columns are called: their places if they have no names."""
+    container = estimator._container
+    if isinstance(container, Schema):
+        return container.names
+    return list(getattr(estimator, "feature_names_in_", range(estimator.n_features_in_)))
+
+
+def find_column(estimator: Any, target: Any, name: str = "target") -> int:
+    """Return the place of the column that a user calls `target`.
+
+    Raises
+    ------
+    ValueError
+        There is no such column.
+    """
+    columns = column_names(estimator)
+    if not isinstance(target, list | dict | set | np.ndarray) and target in columns:
+        return columns.index(target)
+    D, unnamed = len(columns), columns == list(range(len(columns)))
+    if unnamed and isinstance(target, Integral) and -D <= int(target) < 0:
+        return int(target) + D
+    rule = f"a place from 0 to {D - 1}" if unnamed else "the name of a column of fit"
+    raise ValueError(f"{name} must be {rule}. Got {target!r} instead.")
+
+
+def without_column(estimator: Any, X: Any, column: int) -> Any:
+    """Return X with a column free, whatever X holds in it; X may also be without the column."""
+    columns = column_names(estimator)
+    if _is_mapping(X):
+        return {key: value for key, value in X.items() if key != columns[column]}
+    if is_named(X):
+        return [without_column(estimator, row, column) for row in X]
+    X = as_frame(unmask(X, "X", gaps=True))
+    kind, others = frame_kind(X), [each for each in columns if each != columns[column]]
+    if kind is not None and isinstance(estimator._container, Schema):
+        if [each for each in X.columns if each != columns[column]] != others:
+            return X  # for the reader to refuse
+        if kind == "pandas":
+            return X[others].reindex(columns=columns)
+        import polars
+
+        return X.with_columns(polars.lit(None).alias(columns[column])).select(columns)
+    array = X if isinstance(X, np.ndarray) else None
+    if array is None or array.ndim != 2 or array.dtype.kind not in "biuf" or X.shape[1] == 0:
+        return X
+    if array.shape[1] == len(columns) - 1:
+        return np.insert(array.astype(np.float64), column, np.nan, axis=1)
+    if array.shape[1] == len(columns) and array.dtype.kind == "f":
+        array = array.copy()
+        array[:, column] = np.nan
+    return array
+
+
+def as_given(
+    X: Any, container: Container | Schema, values: Array, kept: Array | None = None
+) -> Any:
+    """Return values as `table_like` does, or in the container of fit where X is named evidence."""
+    return container.wrap(values) if is_named(X) else table_like(X, container, values, kept)

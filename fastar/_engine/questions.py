@@ -1,0 +1,445 @@
+"""Questions about one column given the others: p(x_c | x_known) in one form for all models.
+
+The answer is a set of values of the column with weights, whose sum is p(x_known). A column of
+levels has each of them, scored with the row around it. Another column has points drawn from
+p(x_c | those before it), weighed by the probability of those after it: self-normalised importance
+sampling, exact in the limit of many points. Other gaps of a row are filled by particles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import logsumexp, ndtri
+
+from fastar._core.parameters import Array
+from fastar._data.table import Table
+from fastar._engine.model import Model
+from fastar._engine.particles import (
+    Particles,
+    advance,
+    effective_sample_size,
+    marginals,
+    normalise_log_weights,
+    particle_blocks,
+    particles,
+)
+from fastar._engine.sampling import blocks_by_member
+from fastar._engine.scores import coded_blocks, score_rows
+from fastar._kernels import _cpu
+from fastar._kernels._conditionals import OBSERVED, SAMPLED, WEIGHTED
+
+
+@dataclass(frozen=True)
+class Part:
+    """One model of a mixture, or the only one, with the context of the rows that are asked about.
+
+    Parameters
+    ----------
+    log_weight : float
+        The logarithm of its weight in the mixture.
+    model : Model
+    context : array (n, C) or None
+    """
+
+    log_weight: float
+    model: Model
+    context: Array | None = None
+
+    def take(self, rows: Array) -> Part:
+        """Return the part for some of the rows."""
+        context = None if self.context is None else self.context[rows]
+        return Part(self.log_weight, self.model, context)
+
+    def repeat(self, number: int) -> Part:
+        """Return the part for each row so many times, one after the other."""
+        context = None if self.context is None else np.repeat(self.context, number, axis=0)
+        return Part(self.log_weight, self.model, context)
+
+    def place(self, column: int) -> int:
+        """Return the place of a column in the model's order."""
+        return int(np.flatnonzero(self.model.order == column)[0])
+
+    def features(self, column: int) -> slice:
+        """Return the features that a column is."""
+        place = self.place(column)
+        return slice(*self.model.conditional.column_offsets[place : place + 2])
+
+    def levels(self, column: int) -> Array | None:
+        """Return all values that a column can have, None where they are too many."""
+        place = self.place(column)
+        own, at = self.model.conditional.of_column(place)
+        return own.levels_of(at)
+
+    def score(self, values: Array, n_threads: int) -> Array:
+        """Return log weight + log p(x) of whole rows (n, C)."""
+        table = Table(values, self.model.order, context=self.context)
+        return self.log_weight + score_rows(self.model, table, n_threads)
+
+
+@dataclass
+class Answer:
+    """Values of a column, (n, G) or (G,) for all rows, and log p(value, x_known) (n, G)."""
+
+    values: Array
+    log_joint: Array
+    ess: Array
+    """Effective numbers (n,) of points or particles; the number asked for where exact."""
+
+    @property
+    def share(self) -> Array:
+        """The probabilities (n, G) of the values given x_known; equal where nothing is possible."""
+        return normalise_log_weights(self.log_joint)[0]
+
+
+def levels_of(parts: list[Part], column: int) -> Array | None:
+    """Return all values that a column can have in some part; None where they are too many."""
+    found = [part.levels(column) for part in parts]
+    known = [each for each in found if each is not None]
+    return np.unique(np.concatenate(known)) if len(known) == len(found) else None
+
+
+def ask(
+    parts: list[Part],
+    values: Array,
+    missing: Array,
+    column: int,
+    n_particles: int,
+    rng: np.random.Generator,
+    n_threads: int,
+) -> Answer:
+    """Return what a column can be given the cells (n, C) of values that are not missing.
+
+    What values hold in the column, which is missing everywhere, is a placeholder.
+    """
+    levels = levels_of(parts, column)
+    answers = [
+        _of_part(part, values, missing, column, levels, n_particles, rng, n_threads)
+        for part in parts
+    ]
+    if levels is not None:
+        joint = logsumexp([each.log_joint for each in answers], axis=0)
+        weight = logsumexp([each.log_joint for each in answers], axis=2).T
+        ess = (normalise_log_weights(weight)[0] * np.stack([a.ess for a in answers], 1)).sum(axis=1)
+        return Answer(levels, joint, ess)
+    width = max(each.values.shape[1] for each in answers)
+    whole = Answer(
+        np.concatenate([each.values for each in answers], axis=1),
+        np.concatenate([each.log_joint for each in answers], axis=1),
+        np.full(len(values), float(width)),
+    )
+    whole.ess = effective_sample_size(whole.share)
+    return whole
+
+
+def _of_part(
+    part: Part,
+    values: Array,
+    missing: Array,
+    column: int,
+    levels: Array | None,
+    n_particles: int,
+    rng: np.random.Generator,
+    n_threads: int,
+) -> Answer:
+    """Return the answer of one part."""
+    n, model = len(values), part.model
+    others = np.arange(missing.shape[1]) != column
+    gapped = (missing & others).sum(axis=1) > 0
+    if model.network.any_evidence:  # gaps stay unknown: no sample is needed
+        gapped[:] = False
+    number = n_particles * (model.network.n_members if levels is None else 1)
+    width = number if levels is None else len(levels)
+    values_at = np.empty((n, width)) if levels is None else levels
+    answer = Answer(values_at, np.empty((n, width)), np.full(n, float(n_particles)))
+    whole, incomplete = np.flatnonzero(~gapped), np.flatnonzero(gapped)
+    if levels is not None:
+        own = missing[whole] & others
+        answer.log_joint[whole] = score_levels(
+            part.take(whole), values[whole], own, column, levels, n_threads
+        )
+    else:
+        for rows in particle_blocks(whole, model.n_features, number):
+            own = missing[rows] & others
+            found = points(part.take(rows), values[rows], own, column, n_particles, n_threads)
+            _take_points(answer, found, part, column, rows)
+    per_row = model.n_features * (1 if levels is None else 2)
+    for rows in particle_blocks(incomplete, per_row, number):
+        here = part.take(rows)
+        found = particles(
+            model,
+            values[rows],
+            missing[rows],
+            n_particles=number,
+            rng=rng,
+            n_threads=n_threads,
+            context=here.context,
+        )
+        if levels is None:
+            _take_points(answer, found, part, column, rows)
+            continue
+        # the particles' own values of the column give way to its probabilities given the rest
+        completed = _completed(found, values[rows], missing[rows])
+        none = np.zeros(completed.shape, bool)
+        scores = score_levels(here.repeat(number), completed, none, column, levels, n_threads)
+        scores -= np.where(np.isfinite(top := _log_sum(scores)), top, 0)[:, None]
+        log_weights = found.log_weights()
+        answer.log_joint[rows] = (
+            logsumexp(scores.reshape(len(rows), number, -1) + log_weights[:, :, None], axis=1)
+            - np.log(number)
+            + part.log_weight
+        )
+        answer.ess[rows] = effective_sample_size(normalise_log_weights(log_weights)[0])
+    return answer
+
+
+def _log_sum(scores: Array) -> Array:
+    total: Array = np.logaddexp.reduce(scores, axis=1)
+    return total
+
+
+def _decoded(found: Particles) -> Array:
+    """Return all particles as values (n N, C) in the order of the columns."""
+    model = found.model
+    return model.to_columns(model.conditional.decode(found.codes))
+
+
+def _completed(found: Particles, values: Array, missing: Array) -> Array:
+    """Return rows (n N, C) that hold values where these are not missing."""
+    held, given = (np.repeat(each, found.number, axis=0) for each in (~missing, values))
+    return np.where(held, given, _decoded(found))
+
+
+def _take_points(answer: Answer, found: Particles, part: Part, column: int, rows: Array) -> None:
+    """Write particles' values of a column, and their weights, as the answer about some rows."""
+    answer.values[rows] = _decoded(found)[:, column].reshape(len(rows), -1)
+    log_weights = found.log_weights()
+    answer.log_joint[rows] = log_weights - np.log(found.number) + part.log_weight
+
+
+def score_levels(
+    part: Part, values: Array, unknown: Array, column: int, levels: Array, n_threads: int
+) -> Array:
+    """Return log weight + log p(x) (n, K) of rows with the column at each of K levels.
+
+    K forward passes of each member, or K + 1 passes of which K start at the column where a network
+    can start there; rows are encoded once. unknown (n, C): cells that stay unknown to a network of
+    all orders. A level that the part does not know is impossible.
+    """
+    model, conditional = part.model, part.model.conditional
+    place, features = part.place(column), part.features(column)
+    rows = np.repeat(model.placeholder().astype(conditional.value_dtype), len(levels), axis=0)
+    rows[:, column] = levels
+    possible = np.flatnonzero(~conditional.unsupported(rows[:, model.order])[:, place])
+    at_levels = model.codes(rows[possible][:, model.order])[:, features].copy()
+    scores, M = np.full((len(values), len(levels)), -np.inf), model.network.n_members
+    free = conditional.by_feature(unknown[:, model.order]) if unknown.any() else None
+    table = Table(values, model.order, context=part.context)
+    for member in range(M):
+        weights = model.network.materialise_weights(model.params, n_threads, member)
+        for where, block, context in coded_blocks(model, table):
+            codes = block.copy()
+            if free is not None:
+                codes[free[where]] = np.nan
+            rescored = _rescored(model, weights, codes, features, at_levels, context, n_threads)
+            for k, total in zip(possible, rescored, strict=True):
+                scores[where, k] = np.logaddexp(scores[where, k], total) if M > 1 else total
+    scores += part.log_weight - np.log(M)
+    return scores
+
+
+def _rescored(
+    model: Model,
+    weights: object,
+    codes: Array,
+    features: slice,
+    at_levels: Array,
+    context: Array | None,
+    n_threads: int,
+) -> Iterator[Array]:
+    """Yield log p (n,) of one member with the features of a column at each level. Changes codes."""
+    conditional, start, D = model.conditional, features.start, model.n_features
+    begun = None
+    # from the column on, K passes are (D - start) / D of whole ones; one more finds what is before
+    if len(at_levels) * start > D:
+        codes[:, features] = at_levels[0]
+        begun = model.network.forward_from(weights, codes, start, n_threads, context=context)
+    if begun is None:
+        for code in at_levels:
+            codes[:, features] = code
+            yield model.log_prob(weights, codes, n_threads, context)[1]
+        return
+    raw, tail = begun
+    logp, _ = conditional.log_prob(raw, codes, n_threads)
+    before = logp[:, :start].sum(axis=1, dtype=np.float64)
+    first, end = conditional.output_offsets[start : start + 2]
+    kernel = conditional.kernel_from(start)
+    later = np.ascontiguousarray(codes[:, start:])
+    jacobian = conditional.log_jacobian(codes)
+    if jacobian is not None:
+        before += np.broadcast_to(jacobian, codes.shape)[:, start:].sum(axis=1)
+    for code in at_levels:
+        later[:, : features.stop - start] = code
+        own = tail(later)
+        own[:, : end - first] = raw[:, first:end]
+        yield before + kernel.log_prob(own, later, n_threads)[1]
+
+
+def points(
+    part: Part,
+    values: Array,
+    unknown: Array,
+    column: int,
+    n_points: int,
+    n_threads: int,
+    *,
+    leading: bool = False,
+) -> Particles:
+    """Return particles that hold all cells but one column, and n_points draws of that.
+
+    So many by every member, all from the same evenly spread noise for every row: the answer about
+    a row does not depend on the rows beside it. unknown: as in `score_levels`. leading: whether
+    the cells before the column alone are known, and nothing is weighed.
+    """
+    model = part.model
+    M, n, D = model.network.n_members, len(values), model.n_features
+    number, features = M * n_points, part.features(column)
+    codes = model.codes(values[:, model.order]).copy()
+    codes[model.conditional.by_feature(unknown[:, model.order])] = np.nan
+    flags = np.full((n * number, D), OBSERVED if leading else WEIGHTED, np.uint8)
+    flags[:, features] = SAMPLED
+    codes[:, features] = 0
+    state = Particles(
+        model,
+        number,
+        np.repeat(codes, number, axis=0),
+        flags,
+        np.tile(np.repeat(np.arange(M), n_points), n),
+        np.zeros(n * number),
+        part.repeat(number).context,
+    )
+    own = np.full((number, D, model.conditional.kernel.n_noise), 0.5, model.dtype)
+    own[:, features] = np.tile(even_noise(model, features, n_points), (M, 1, 1))
+    noise = _cpu.aligned_empty((n * number, *own.shape[1:]), model.dtype)
+    noise.reshape(n, *own.shape)[...] = own
+    capsule = model.conditional.kernel.draw(model.dtype, 1.0)
+    everywhere = np.ones((M, D), bool)
+    for weights, rows, _ in blocks_by_member(model, state.members, n_threads):
+        advance(model, state, weights, rows, everywhere, capsule, noise, n_threads)
+    return state
+
+
+_GOLDEN = (np.sqrt(5) - 1) / 2
+
+
+def even_noise(model: Model, features: slice, n_points: int) -> Array:
+    """Return noise (n_points, features, m) that fills the cube evenly, without chance."""
+    normal = model.conditional.normal_noise()[features]
+    j = np.arange(n_points)
+    axes = np.arange(normal.size).reshape(normal.shape)
+    # the first axis in equal steps; of the others each a Kronecker sequence of its own
+    spread = (0.5 + j[:, None, None] * _GOLDEN ** np.maximum(axes, 1)) % 1
+    uniform = np.where(axes == 0, ((j + 0.5) / n_points)[:, None, None], spread)
+    uniform = np.clip(uniform, 1e-6, 1 - 1e-6)
+    return np.where(normal, ndtri(uniform), uniform).astype(model.dtype)
+
+
+def explain(
+    parts: list[Part],
+    values: Array,
+    missing: Array,
+    n_particles: int,
+    rng: np.random.Generator,
+    n_threads: int,
+) -> Array:
+    """Return log p(x_c | all other known cells) (n, C), NaN where a cell is missing."""
+    scores = np.full(values.shape, np.nan)
+    known = [
+        part.log_weight
+        + marginals(part.model, values, missing, n_particles, rng, n_threads, part.context)[0]
+        for part in parts
+    ]
+    total = logsumexp(known, axis=0)
+    gapped = missing.sum(axis=1) > 0
+    for column in range(values.shape[1]):
+        rows = np.flatnonzero(~missing[:, column])
+        free = missing[rows].copy()
+        free[:, column] = True
+        own = [part.take(rows) for part in parts]
+        answer = ask(own, values[rows], free, column, n_particles, rng, n_threads)
+        without = _log_sum(answer.log_joint)
+        if answer.values.ndim == 2:
+            scores[rows, column] = total[rows] - without
+            continue
+        at = answer.values == values[rows, column][:, None]
+        # what is no level has a probability beside theirs
+        unlisted = ~at.any(axis=1)
+        log_p = np.where(at, answer.log_joint, -np.inf).max(axis=1)
+        exact = unlisted | ~gapped[rows]
+        log_p = np.where(exact, total[rows], log_p)
+        without = np.where(unlisted, np.logaddexp(without, total[rows]), without)
+        possible = np.isfinite(log_p)
+        scores[rows, column] = np.where(possible, log_p - np.where(possible, without, 0), -np.inf)
+    return scores
+
+
+def draws(
+    parts: list[Part],
+    values: Array,
+    missing: Array,
+    n_draws: int,
+    rng: np.random.Generator,
+    n_threads: int,
+) -> Iterator[tuple[Array, Array, Array]]:
+    """Yield (rows, n_draws or more completions of each (m, N, C), and their shares (m, N))."""
+    number = -(-n_draws // len(parts))
+    for rows in particle_blocks(np.arange(len(values)), values.shape[1], n_draws):
+        found = [
+            particles(
+                part.model,
+                values[rows],
+                missing[rows],
+                n_particles=number,
+                rng=rng,
+                n_threads=n_threads,
+                context=part.take(rows).context,
+            )
+            for part in parts
+        ]
+        share, _ = normalise_log_weights(
+            np.concatenate(
+                [each.log_weights() + p.log_weight for each, p in zip(found, parts, strict=True)],
+                axis=1,
+            )
+        )
+        drawn = [_completed(each, values[rows], missing[rows]) for each in found]
+        by_row = [each.reshape(len(rows), number, -1) for each in drawn]
+        yield rows, np.concatenate(by_row, axis=1), share
+
+
+# ---- what an answer says
+
+
+def mean(answer: Answer) -> Array:
+    """Return the mean (n,) of the column."""
+    found: Array = (answer.share * answer.values).sum(axis=1)
+    return found
+
+
+def quantile(answer: Answer, probability: float) -> Array:
+    """Return the least value (n,) up to which there is so much probability."""
+    values = np.broadcast_to(answer.values, answer.log_joint.shape)
+    order = np.argsort(values, axis=1, kind="stable")
+    below = np.cumsum(np.take_along_axis(answer.share, order, axis=1), axis=1)
+    # sums of shares are 1 but for rounding
+    first = np.minimum((below < probability * (1 - 1e-12)).sum(axis=1), values.shape[1] - 1)
+    found: Array = np.take_along_axis(values, np.take_along_axis(order, first[:, None], 1), 1)[:, 0]
+    return found
+
+
+def mode(answer: Answer) -> Array:
+    """Return the most probable level (n,)."""
+    found: Array = answer.values[answer.log_joint.argmax(axis=1)]
+    return found

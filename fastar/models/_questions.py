@@ -1,0 +1,508 @@
+"""Questions that every model of rows, and every mixture of them, answers about some columns."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from numbers import Real
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from fastar._core.integers import add
+from fastar._core.parameters import Array
+from fastar._core.random import generator
+from fastar._core.threads import effective_n_threads
+from fastar._core.validation import check_count
+from fastar._data.containers import Container
+from fastar._data.evidence import (
+    as_given,
+    column_names,
+    find_column,
+    is_named,
+    is_one_row,
+    n_rows,
+    read_evidence,
+    without_column,
+)
+from fastar._data.frames import Schema
+from fastar._data.reading import dense, read_numbers
+from fastar._engine import beam
+from fastar._engine import questions as asking
+from fastar._engine.particles import FEW_EFFECTIVE, effective_sample_size
+from fastar._engine.questions import Answer, Part
+from fastar._engine.support import check_evidence, check_known
+
+_KINDS = ("auto", "mean", "median", "quantile", "mode")
+
+
+class Expectation(NamedTuple):
+    """An expectation and its standard error: numbers, or arrays with an entry a query."""
+
+    value: Any
+    standard_error: Any
+
+
+def _answers(density: Any) -> bool:
+    """Return whether a fitted density has models to ask: a mixture of others has none."""
+    if not hasattr(density, "n_features_in_"):
+        raise AttributeError("Questions need a fitted model.")
+    try:
+        density._models("a question")
+    except TypeError as error:
+        raise AttributeError(str(error)) from error
+    return True
+
+
+def _has_levels(density: Any) -> bool:
+    """Return whether some column of a fitted density has levels."""
+    if _answers(density) and density._last_of_levels() is None:
+        raise AttributeError("predict_proba needs a column of levels, and no column has any.")
+    return True
+
+
+def _without(array: Array, column: int, models: list[Any]) -> Array:
+    """Return a copy of rows that holds no value of a column: NaN, or among integers any value."""
+    if array.dtype.kind in "biu" and len(models) == 1:
+        value = models[0]._model().placeholder()[0, column]
+        if array.dtype.type(value) == value:  # integers are faster to read
+            array = array.copy()
+            array[:, column] = value
+            return array
+    array = array.astype(np.float64)
+    array[:, column] = np.nan
+    return array
+
+
+class AnswersQuestions:
+    """Mixin of models of rows, and of mixtures of them."""
+
+    n_features_in_: int
+    n_jobs: int | None
+    _container: Container | Schema
+
+    def _models(self, purpose: str) -> list[tuple[float, Any]]:
+        """Return (weight, model) of all models of which the density is the mixture."""
+        check_is_fitted(self, "theta_")
+        return [(1.0, self)]
+
+    def _parts(self, purpose: str, context: Any = None, n: int = 0) -> list[Part]:
+        """Return what answers about n rows."""
+        return [
+            Part(
+                float(np.log(weight)),
+                model._model(),
+                model._encoded(context, n) if n else None,
+            )
+            for weight, model in self._models(purpose)
+        ]
+
+    def _query(
+        self,
+        X: Any,
+        context: Any,
+        purpose: str,
+        column: int | None = None,
+        *,
+        strict: bool = False,
+        is_evidence: bool = False,
+    ) -> tuple[list[Part], Array, Array]:
+        """Return what answers, the rows as numbers (n, C), and where they are missing.
+
+        column: is missing whatever X holds in it. strict: X is read as `score_samples` reads it.
+        is_evidence: X need not be a table.
+        """
+        models, name = self._models(purpose), "given" if is_evidence else "X"
+        if is_evidence or is_named(X):
+            n = n_rows(X)
+            array = read_evidence(self, X, n, name)
+        else:
+            table = read_numbers(self, X, gaps=None if strict else True)
+            for _, model in models:
+                check_known(model.distribution_, table, model.order_)
+            array, n = dense(table), table.shape[0]
+            if column is not None:
+                array = _without(array, column, [model for _, model in models])
+        parts = self._parts(purpose, context, n)
+        for part in parts:
+            values, held = check_evidence(array, n, part.model, name)
+        assert values is not None
+        assert held is not None
+        shape = (n, self.n_features_in_)
+        missing = ~np.broadcast_to(held, shape)
+        if column is not None:
+            missing[:, column] = True
+        return parts, np.broadcast_to(values, shape), missing
+
+    # ---- one column
+
+    @available_if(_has_levels)  # type: ignore[untyped-decorator]
+    def predict_proba(
+        self,
+        X: Any,
+        *,
+        target: Any = None,
+        context: Any = None,
+        n_particles: int = 64,
+        random_state: Any = None,
+    ) -> Array:
+        r"""Return the probabilities of the levels of a column given the other columns.
+
+        .. math::
+            p(x_c = k \mid x_others) = p(x_c = k, x_others) / \sum_l p(x_c = l, x_others)
+
+        Exact where the others are known: each of K levels is scored with the row around it, which
+        takes K forward passes. What else is missing is drawn by `n_particles` particles, one set
+        for all levels, each of which answers exactly.
+
+        Parameters
+        ----------
+        X : array-like, DataFrame, mapping or list of mappings of shape (n, D)
+            NaN (None in a DataFrame) where a value is not known. What X holds in the target is
+            ignored; a table may also be without that column.
+        target : str or int, default=None
+            The name of a column, or its place where columns have no names. None: the last one that
+            has levels, and X is read as `score_samples` reads it.
+        context : array-like or DataFrame of shape (n, C), optional
+        n_particles : int, default=64
+        random_state : int, RandomState instance or None
+            Decides on the particles.
+
+        Returns
+        -------
+        ndarray of shape (n, K), float64
+            Rows sum to one; the levels are `levels(target)`. Where a target is named, `answer_ess_`
+            (n,) has the effective number of particles of each row, `n_particles` where the answer
+            is exact.
+
+        Raises
+        ------
+        ValueError
+            The column has no list of levels, or an argument breaks a rule that the message names.
+        """
+        column = self._column_of_levels(target, "predict_proba")
+        answer = self._ask(X, column, target is None, context, n_particles, random_state)
+        return answer.share
+
+    @available_if(_answers)  # type: ignore[untyped-decorator]
+    def predict(
+        self,
+        X: Any,
+        *,
+        target: Any = None,
+        kind: str = "auto",
+        quantile: float = 0.5,
+        context: Any = None,
+        n_particles: int = 256,
+        random_state: Any = None,
+    ) -> Array:
+        """Return a column's value, given what a row holds in the others.
+
+        A column of levels is answered as by `predict_proba`. Another one has `n_particles` points
+        drawn from p(x_c | those before it), evenly and without chance, and weighed by the
+        probability of what comes after it (self-normalised importance sampling): the more points,
+        the more exact. Where more is missing, particles of it and the column are drawn together.
+
+        Parameters
+        ----------
+        X : array-like, DataFrame, mapping or list of mappings of shape (n, D)
+            As in `predict_proba`.
+        target : str or int, default=None
+            As in `predict_proba`; None: the last column.
+        kind : {"auto", "mean", "median", "quantile", "mode"}, default="auto"
+            "mode" is the most probable level, and needs levels; the others need numbers. "auto":
+            "mode" of categories, bools and what has a Bernoulli or categorical conditional, and
+            "mean" of all else.
+        quantile : float, default=0.5
+            The probability below the value of kind="quantile".
+        context : array-like or DataFrame of shape (n, C), optional
+        n_particles : int, default=256
+        random_state : int, RandomState instance or None
+            Decides on the particles; without other gaps nothing is left to chance.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Levels as the user has them, and float64 for a mean. `answer_ess_` as in
+            `predict_proba`.
+
+        Raises
+        ------
+        ValueError
+            An argument breaks a rule that the message names.
+        """
+        column = self._column(target)
+        if kind not in _KINDS:
+            raise ValueError(
+                f"kind must be one of {', '.join(map(repr, _KINDS))}. Got {kind!r} instead."
+            )
+        if not isinstance(quantile, Real) or not 0 <= float(quantile) <= 1:
+            raise ValueError(f"quantile must be a number from 0 to 1. Got {quantile!r} instead.")
+        answer = self._ask(X, column, target is None, context, n_particles, random_state)
+        if kind == "auto":
+            kind = "mode" if self._is_nominal(column) else "mean"
+        if kind == "mode":
+            if answer.values.ndim == 2:
+                raise ValueError(self._no_levels(column, "kind='mode'"))
+            return self._as_users(asking.mode(answer), column)
+        if self._has_categories(column):
+            raise ValueError(
+                f"kind must be 'mode' for the categories of column "
+                f"{column_names(self)[column]!r}. Got {kind!r} instead."
+            )
+        if kind == "mean":
+            return asking.mean(answer) + self._offset(column)
+        probability = 0.5 if kind == "median" else float(quantile)
+        return self._as_users(asking.quantile(answer, probability), column)
+
+    def levels(self, target: Any = None) -> Array:
+        """Return the values of a column, in the order of `predict_proba`.
+
+        Parameters
+        ----------
+        target : str or int, default=None
+            As in `predict_proba`.
+
+        Returns
+        -------
+        ndarray of shape (K,)
+
+        Raises
+        ------
+        ValueError
+            The column has no list of levels.
+        """
+        column = self._column_of_levels(target, "levels")
+        found = asking.levels_of(self._parts("levels"), column)
+        assert found is not None
+        return self._as_users(found, column)
+
+    def explain(
+        self, X: Any, *, context: Any = None, n_particles: int = 64, random_state: Any = None
+    ) -> Array:
+        """Return log p(x_d | all other cells) of each cell: which one does not fit its row.
+
+        Not only given those before it in the order, as by `score_features`. A column of K levels
+        takes K forward passes; another one `n_particles` points a row, as in `predict`.
+
+        Parameters
+        ----------
+        X : array-like, DataFrame, mapping or list of mappings of shape (n, D)
+            NaN (None in a DataFrame) where a value is not known: it is integrated out.
+        context : array-like or DataFrame of shape (n, C), optional
+        n_particles : int, default=64
+        random_state : int, RandomState instance or None
+
+        Returns
+        -------
+        ndarray of shape (n, D), float64
+            Nats, densities in the units of X; NaN where a cell is missing.
+        """
+        n_particles = self._n_particles(n_particles)
+        query = self._query(X, context, "explain")
+        rng, n_threads = generator(random_state), effective_n_threads(self.n_jobs)
+        return asking.explain(*query, n_particles, rng, n_threads)
+
+    # ---- several columns
+
+    def complete(self, X: Any, *, context: Any = None, width: int = 16) -> Any:
+        """Return X with its missing values replaced by their most probable joint values.
+
+        By beam search: along the order, the `width` best completions so far are kept, judged by all
+        that is known before the next gap. A column of up to 64 levels is tried level by level; of
+        another one 64 points of p(x_d | those before it) are tried. With `width` completions or
+        more to keep, that is, for few gaps of few levels, the result is exact. `impute` draws
+        completions instead.
+
+        Parameters
+        ----------
+        X : array-like, DataFrame, mapping or list of mappings of shape (n, D)
+            NaN (None in a DataFrame) where a value is missing.
+        context : array-like or DataFrame of shape (n, C), optional
+        width : int, default=16
+
+        Returns
+        -------
+        ndarray or DataFrame of shape (n, D)
+            In the container of X.
+        """
+        width = check_count("width", width, numbers=beam.MOST_CANDIDATES * self.n_features_in_)
+        parts, values, missing = self._query(X, context, "complete")
+        n_threads = effective_n_threads(self.n_jobs)
+        completed, _ = beam.complete(parts, values, missing, width, n_threads)
+        return as_given(X, self._container, completed, ~missing)
+
+    def expectation(
+        self,
+        function: Callable[[Any], Any] | str | int,
+        *,
+        given: Any = None,
+        context: Any = None,
+        n_draws: int = 1000,
+        random_state: Any = None,
+    ) -> Expectation:
+        r"""Return E[f(x) | given], with its standard error.
+
+        Of `n_draws` rows x_i that hold what is given, with weights w_i that sum to one, it is
+        sum w_i f(x_i) with the error (sum w_i^2 (f(x_i) - E)^2)^(1/2). Weights are equal where what
+        is given comes first in the order; elsewhere rows are drawn as by `impute`.
+
+        Parameters
+        ----------
+        function : callable, str or int
+            Gets rows in the container of `fit`, and returns a number for each; or the name of a
+            column of numbers, or its place where columns have no names.
+        given : mapping, list of mappings, DataFrame or array-like, optional
+            What is known, NaN (or None) where a column is free: of one row, or of n.
+        context : array-like or DataFrame of shape (n, C), optional
+        n_draws : int, default=1000
+        random_state : int, RandomState instance or None
+
+        Returns
+        -------
+        Expectation
+            (value, standard_error): floats where one row is given or nothing, else arrays (n,).
+            `answer_ess_` has the effective numbers of draws.
+        """
+        of_column = None if callable(function) else self._column_of_numbers(function)
+        n_draws = check_count("n_draws", n_draws, numbers=2 * self.n_features_in_)
+        given = {} if given is None else given
+        query = self._query(given, context, "expectation", is_evidence=True)
+        rng, n_threads = generator(random_state), effective_n_threads(self.n_jobs)
+        value, error, ess = np.empty((3, len(query[1])))
+        for rows, drawn, share in asking.draws(*query, n_draws, rng, n_threads):
+            flat = drawn.reshape(-1, self.n_features_in_)
+            outcome = self._outcome(function, of_column, flat).reshape(share.shape)
+            value[rows] = (share * outcome).sum(axis=1)
+            deviation = outcome - value[rows][:, None]
+            error[rows] = np.sqrt((share**2 * deviation**2).sum(axis=1))
+            ess[rows] = effective_sample_size(share)
+        self._report(ess, n_draws)
+        if is_one_row(given):
+            return Expectation(float(value[0]), float(error[0]))
+        return Expectation(value, error)
+
+    def _outcome(self, function: Any, of_column: int | None, rows: Array) -> Array:
+        """Return f(x) of each row of numbers, as float64."""
+        if of_column is not None:
+            return rows[:, of_column].astype(np.float64) + self._offset(of_column)
+        found = np.asarray(function(self._container.wrap(rows)))
+        if found.shape != (len(rows),) or found.dtype.kind not in "biuf":
+            raise ValueError(
+                f"function must return one number for each of {len(rows)} rows. "
+                f"Got {found.dtype} of shape {found.shape} instead."
+            )
+        return found.astype(np.float64)
+
+    # ---- what the questions share
+
+    def _column(self, target: Any) -> int:
+        self._models("a question")
+        return self.n_features_in_ - 1 if target is None else find_column(self, target)
+
+    def _last_of_levels(self) -> int | None:
+        """Return the last column that has levels."""
+        parts = self._parts("a question")
+        columns = range(self.n_features_in_ - 1, -1, -1)
+        return next((c for c in columns if asking.levels_of(parts, c) is not None), None)
+
+    def _column_of_levels(self, target: Any, what: str) -> int:
+        """Return the place of a column that has levels, by default the last one."""
+        column = self._column(target)
+        if target is None:
+            last = self._last_of_levels()
+            column = column if last is None else last
+        if asking.levels_of(self._parts(what), column) is None:
+            raise ValueError(self._no_levels(column, what))
+        return column
+
+    def _n_particles(self, n_particles: Any) -> int:
+        return check_count("n_particles", n_particles, numbers=2 * self.n_features_in_)
+
+    def _ask(
+        self,
+        X: Any,
+        column: int,
+        strict: bool,
+        context: Any,
+        n_particles: Any,
+        random_state: Any,
+    ) -> Answer:
+        n_particles = self._n_particles(n_particles)
+        if not strict:
+            X = without_column(self, X, column)
+        query = self._query(X, context, "predict", column, strict=strict)
+        rng, n_threads = generator(random_state), effective_n_threads(self.n_jobs)
+        answer = asking.ask(*query, column, n_particles, rng, n_threads)
+        if not strict:  # scikit-learn's own calls leave an estimator as it is
+            self._report(answer.ess, n_particles)
+        return answer
+
+    def _report(self, ess: Array, n_particles: int) -> None:
+        """Keep effective sample sizes, and warn where few particles are effective."""
+        self.answer_ess_ = ess
+        few = int((ess < FEW_EFFECTIVE * n_particles).sum())
+        if few:
+            warnings.warn(
+                f"{few} of {len(ess)} rows hold what hardly any of their {n_particles} particles "
+                "agrees with: their answers are rough. More particles, or an `order` that puts "
+                "known columns first, make them exact.",
+                UserWarning,
+                stacklevel=4,
+            )
+
+    def _is_nominal(self, column: int) -> bool:
+        """Return whether a column's values are names, not numbers."""
+        container = self._container
+        if isinstance(container, Schema) and container.columns[column].type in ("category", "bool"):
+            return True
+        part = self._parts("predict")[0]
+        kind = part.model.conditional.of_column(part.place(column))[0].name
+        return kind in ("bernoulli", "categorical")
+
+    def _offset(self, column: int) -> int:
+        """Return what the column's numbers are less than the user's."""
+        container = self._container
+        if isinstance(container, Schema):
+            return container.columns[column].offset
+        return 0 if container.offsets is None else int(container.offsets[column])
+
+    def _has_categories(self, column: int) -> bool:
+        container = self._container
+        return isinstance(container, Schema) and container.columns[column].type == "category"
+
+    def _column_of_numbers(self, name: Any) -> int:
+        """Return the place of the column that `function` names."""
+        self._models("expectation")
+        column = find_column(self, name, "function")
+        if self._has_categories(column):
+            raise ValueError(
+                "function must be the name of a column of numbers, or a callable. "
+                f"Got {name!r}, which has categories."
+            )
+        return column
+
+    def _as_users(self, numbers: Array, column: int) -> Array:
+        """Return values (m,) of a column as the user has them."""
+        container = self._container
+        if not isinstance(container, Schema):
+            dtype = np.dtype(container.dtype)
+            own = None if container.offsets is None else (container.offsets[column],)
+            found: Array = add(numbers[:, None], own, dtype)[:, 0]
+            return found
+        described = container.columns[column]
+        if described.type == "category":
+            return np.array(described.categories)[numbers.astype(np.intp)]
+        if described.type == "bool":
+            return numbers.astype(bool)
+        if described.type == "integer":
+            return np.rint(numbers).astype(np.int64) + described.offset
+        return numbers.astype(np.float64)
+
+    def _no_levels(self, column: int, what: str) -> str:
+        return (
+            f"{what} must be about a column of levels, and column {column_names(self)[column]!r} "
+            "has none, or too many: predict gives its mean, median and quantiles."
+        )
