@@ -167,10 +167,8 @@ def test_what_is_in_the_target_is_ignored():
 
 def on_a_grid(model, X, column, n=2401):
     """Return a grid (n,) of a column's values, and p(value | the other cells) (len(X), n)."""
-    one = getattr(model, "estimators_", [model])[0]
-    middle, scale = one.distribution_.location, one.distribution_.scale
-    at = list(one.order_).index(column)
-    grid = middle[at] + scale[at] * np.linspace(-12, 12, n)
+    drawn = model.sample(1000, random_state=0)[:, column]
+    grid = drawn.mean() + drawn.std() * np.linspace(-12, 12, n)
     rows = np.repeat(X, n, axis=0)
     rows[:, column] = np.tile(grid, len(X))
     log_p = model.score_samples(rows).reshape(len(X), n)

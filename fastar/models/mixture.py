@@ -734,6 +734,7 @@ class Mixture(AnswersQuestions, Persistent, MetaEstimatorMixin, DensityMixin, Ba
             if isinstance(self._container, Schema) and frame_kind(drawn) is not None:
                 return self._container.read(drawn, "a member's sample")[:]
             table = check_array(drawn, accept_sparse="csr", ensure_all_finite=False)
+            assert isinstance(self._container, Container)
             return dense(self._container.to_numbers(table))
 
         drawn = call_each(draw, self.estimators_, effective_n_threads(self.n_jobs), n)
