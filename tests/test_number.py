@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from common import fit, make
-from scipy import stats
+from scipy import sparse, stats
 
 import fastar
-from fastar import DeepNADE, GenerativeRNN
+from fastar import DeepNADE, GenerativeRNN, PixelRNN
 from fastar._core.schema import EntryError
 from fastar._data.table import Table
 from fastar.conditionals import Number
@@ -508,3 +508,70 @@ def test_a_column_with_one_value_among_gaps():
     assert np.isfinite(own.score_samples(X)).all()
     drawn = own.sample(50, random_state=0)
     np.testing.assert_allclose(drawn[:, 0], X[0, 0], rtol=0.05)
+
+
+# ---- defaults
+
+
+def people(n=500):
+    rng = np.random.default_rng(0)
+    return {
+        "income": rng.lognormal(0, 2, n),
+        "claims": claims(n, rng),
+        "children": rng.poisson(1.5, n).astype(float),
+        "heaped": np.where(rng.random(n) < 0.96, rng.integers(0, 9, n), rng.integers(0, 500, n)),
+        "age": rng.integers(0, 400, n).astype(float),
+        "inhabitants": rng.integers(0, 10**9, n).astype(float),
+    }
+
+
+DECIDED = ["number", "number", "categorical", "categorical", "logistic_mixture", "number"]
+
+
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_matrix, pd.DataFrame])
+def test_each_column_is_judged_for_itself(container):
+    X = np.column_stack(list(people().values()))
+    own = fit(make(distribution="auto", max_iter=1), container(X))
+    assert [each["kind"] for each in own.schema_] == DECIDED
+    assert [each["column"] for each in own.schema_] == list(range(6))
+    assert own.schema_[1]["atoms"] == [0]
+    assert [each["map"] for each in own.schema_][:3] == ["log", "inverse softplus", None]
+    levels = [len(np.unique(X[:, 2])), len(np.unique(X[:, 3]))]
+    assert [each["levels"] for each in own.schema_][2:4] == levels
+
+
+def test_the_schema_says_what_was_asked_for():
+    frame = pd.DataFrame(people())
+    own = fit(make(distribution={"income": "gaussian"}, max_iter=1, order="random"), frame)
+    assert [each["column"] for each in own.schema_] == list(frame.columns)
+    assert [each["kind"] for each in own.schema_] == ["gaussian", *DECIDED[1:]]
+    assert own.schema_[0]["why"] == "by `distribution`"
+    assert own.schema_[1]["why"] == "real numbers, never negative"
+
+
+def test_whole_numbers_with_gaps_stay_whole():
+    frame = pd.DataFrame(people())
+    frame.loc[::7, "children"] = np.nan
+    own = fit(make(distribution="auto"), frame)
+    filled = own.impute(frame, random_state=0)
+    np.testing.assert_array_equal(filled["children"], filled["children"].round())
+    assert (own.sample(500, random_state=0)[["income", "claims"]] >= 0).all(axis=None)
+
+
+@pytest.mark.parametrize("given", [["a", "b"], [0.0, 1.0], ["a", "b", "c"], [0.0, 3.0]])
+def test_a_value_that_fit_has_not_seen_has_a_small_probability(given):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": rng.choice(given, 300), "y": rng.normal(size=300)})
+    X = frame if isinstance(given[0], str) else frame.to_numpy()
+    own = fit(make(distribution="auto"), X)
+    other = frame[:1].copy()
+    other["x"] = "else" if isinstance(given[0], str) else 9.0
+    score = own.score_features(other if isinstance(given[0], str) else other.to_numpy())[0, 0]
+    assert -12 < score < -5
+
+
+def test_sequences_and_pixels_stay_gaussian():
+    X = np.random.default_rng(0).lognormal(0, 1, (20, 4))
+    rnn = fit(GenerativeRNN(n_hidden=3, max_iter=1), [each[:, None] for each in X])
+    assert "Gaussian(" in repr(rnn.distribution_)
+    assert "Gaussian(" in repr(fit(PixelRNN(n_hidden=3, max_iter=1), X).distribution_)
