@@ -124,13 +124,10 @@ def _inferred_conditional(columns: _ColumnReader, column: int, is_moved: bool) -
         # levels beyond 2**53 are names: another one is not among them
         return Categorical("impossible") if described.holds_integers else Categorical()
     values = columns.values(column)
-    is_binary = bool(((values == 0) | (values == 1)).all())
-    if is_binary and not is_moved:
-        # an array's type says nothing of one column: another one may have a 2 yet
-        return Categorical() if described is None and values.dtype != bool else Bernoulli()
+    if values.dtype == bool or (described is not None and described.type == "bool"):
+        return Bernoulli()
     if values.dtype.kind == "f":
-        low, high = values.min(), values.max()
-        exact = low >= -LARGEST_EXACT and high <= LARGEST_EXACT
+        exact = values.min() >= -LARGEST_EXACT and values.max() <= LARGEST_EXACT
         if not (exact and bool((np.rint(values) == values).all())):
             return Number()
     return _of_integers(values, is_moved)
@@ -139,6 +136,8 @@ def _inferred_conditional(columns: _ColumnReader, column: int, is_moved: bool) -
 def _of_integers(values: Array, is_moved: bool) -> Conditional:
     """Return the conditional that fits whole numbers."""
     levels, counts = np.unique(values, return_counts=True)
+    if not is_moved and np.array_equal(levels, [0, 1]):
+        return Bernoulli()
     common = np.sort(counts)[-MANY_LEVELS:].sum()
     if len(levels) <= MANY_LEVELS:
         return Categorical("impossible") if is_moved else Categorical()
