@@ -97,9 +97,9 @@ def test_an_estimator_is_a_density_that_repr_shows(estimator):
         (levels(30, 3), "categorical"),
         (levels(30, 3).astype(np.uint8), "categorical"),
         (-levels(30, 3), "categorical"),
-        (levels(30, 3).astype(float), "gaussian"),
-        (reals(30, 3), "gaussian"),
-        (reals(30, 3).astype(np.float32), "gaussian"),
+        (levels(30, 3).astype(float), "categorical"),
+        (reals(30, 3), "number"),
+        (reals(30, 3).astype(np.float32), "number"),
     ],
     ids=lambda value: value if isinstance(value, str) else value.dtype.name,
 )

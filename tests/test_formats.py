@@ -36,10 +36,12 @@ PADDED = {
     "rnn_nade",
 }
 PADDED = {f"format_1/{name}" for name in PADDED}
-# What a fit learns otherwise since: levels that it does not see have a probability by default.
+# What a fit learns otherwise since: levels that it does not see have a probability by default, and
+# whole floats are levels.
 OTHER_FITS = {
     "classifier_shared",
     "detector_pandas",
+    "imputer_mixture",
     "made_unlimited",
     "mixture_pandas",
     "nade_objects",

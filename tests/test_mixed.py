@@ -68,7 +68,7 @@ def test_objects_and_names_may_be_mixed_and_keep_their_settings(order):
 def test_a_dict_by_number_or_name_leaves_other_columns_to_the_data():
     X = np.column_stack([bits(60, 2), reals(60, 2)])
     model = fit(make(distribution={2: "laplace"}), X)
-    assert kinds_of(model) == ["bernoulli", "bernoulli", "laplace", "gaussian"]
+    assert kinds_of(model) == ["bernoulli", "bernoulli", "laplace", "number"]
     whole = levels(60, 3)
     assert kinds_of(fit(make(distribution={0: "poisson"}), whole)) == [
         *["poisson", "categorical", "categorical"]
@@ -86,7 +86,7 @@ def test_one_conditional_for_all_columns_is_no_mixed_one():
         model = fit(make(distribution=chosen), X)
         assert model.distribution_.name == "laplace"
         assert_same_bits(model.theta_, plain.theta_)
-    assert fit(make(distribution=["auto"] * 3), X).distribution_.name == "gaussian"
+    assert fit(make(distribution=["auto"] * 3), X).distribution_.name == "number"
 
 
 def test_names_in_a_list_have_the_number_of_components_of_rnade():

@@ -127,27 +127,11 @@ class Columns:
         seen = self._columns[d][:0]
         start, size = 0, _FIRST_CHUNK
         while start < len(self) and (limit is None or len(seen) <= limit):
-            seen = np.union1d(seen, self._present(d, slice(start, start + size)))
+            seen = np.union1d(seen, self.present(d, slice(start, start + size)))
             start, size = start + size, 2 * size
         return len(seen) if limit is None else min(len(seen), limit + 1)
 
-    def extent(self, d: int) -> float:
-        """Return the distance from the smallest to the largest value of column d, 0 of none."""
-        present = self._present(d, slice(None))
-        return float(present.max()) - float(present.min()) if present.size else 0.0
-
-    def is_binary(self, d: int) -> bool:
-        """Return whether column d holds 0 and 1 alone, in the coding and missing ones aside.
-
-        A category column does if it has no more than two categories.
-        """
-        if self.described[d].type == "category":
-            return len(self.described[d].categories) <= 2
-        chunks = range(0, len(self), 1 << 16)
-        present = (self._present(d, slice(start, start + (1 << 16))) for start in chunks)
-        return all(bool(((part == 0) | (part == 1)).all()) for part in present)
-
-    def _present(self, d: int, rows: slice) -> Array:
+    def present(self, d: int, rows: slice = slice(None)) -> Array:
         """Return the values of a part of column d that are not missing, as they are stored."""
         part = self._columns[d][rows]
         if not self.missing[d]:

@@ -73,16 +73,17 @@ def read(
             f"categories. Got {type(X).__name__} instead."
         )
     X = _exact_integers(X)
-    checked = validate_data(
-        estimator,
-        X,
-        accept_sparse=False if gaps else "csr",
-        dtype="numeric",
-        # in C order, for training takes rows in random order many times
-        order="C",
-        ensure_all_finite="allow-nan",
-        reset=reset,
-    )
+    with np.errstate(invalid="ignore"):  # it adds up large numbers of both signs
+        checked = validate_data(
+            estimator,
+            X,
+            accept_sparse=False if gaps else "csr",
+            dtype="numeric",
+            # in C order, for training takes rows in random order many times
+            order="C",
+            ensure_all_finite="allow-nan",
+            reset=reset,
+        )
     if checked.dtype.kind not in "biuf":
         raise ValueError(f"{name} must hold numbers in an array. Got {checked.dtype} instead.")
     if not marked:
@@ -93,9 +94,15 @@ def read(
 
 
 def _check_no_nan(table: Any, name: str) -> None:
-    if table.dtype.kind != "f" or not np.isnan(np.sum(table.data)):
+    if table.dtype.kind != "f":
         return
-    row, column = np.argwhere(np.isnan(dense(table)))[0]
+    with np.errstate(over="ignore", invalid="ignore"):  # of large numbers of both signs
+        if not np.isnan(np.sum(table.data)):
+            return
+    found = np.argwhere(np.isnan(dense(table)))
+    if not len(found):
+        return
+    row, column = found[0]
     raise ValueError(
         f"Input {name} contains NaN in row {row}, column {column}. NaN in an array is a missing "
         "value to models with missing='marked' alone; in a DataFrame it always is."

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
+from fastar._core.integers import LARGEST_EXACT
+from fastar._core.parameters import Array
 from fastar._data.columns import MANY_LEVELS, Columns
 from fastar._data.table import Table
 from fastar.conditionals import (
@@ -17,23 +20,42 @@ from fastar.conditionals import (
     Gaussian,
     LogisticMixture,
     Mixed,
+    Number,
 )
 from fastar.conditionals._integer import MOST_LEVELS
+
+_MOST_COUNTED, _COMMON_SHARE = 1000, 0.95
+"""Levels of integers of which the 100 most common have so much of the rows, at most."""
 
 
 def choose_conditional(
     distribution: Any,
     table: Table,
     names: Any,
-    is_frame: bool,
     by_name: Callable[[str], Conditional],
+    *,
+    by_column: bool = True,
+    offsets: Sequence[int] = (),
     parameter: str = "distribution",
 ) -> Conditional:
     """Return the conditional that `distribution` stands for; "auto" looks at the data.
 
-    names: of the columns, or None. is_frame: whether each column gets a conditional of its own.
-    by_name: makes a conditional from its name. parameter: what errors call it.
+    names: of the columns, or None. by_name: makes a conditional from its name. by_column: whether
+    "auto" judges each column of an array for itself. offsets: what the table's numbers are less
+    than the user's, by column. parameter: what errors call it.
     """
+
+    def of_columns(entries: list[Any]) -> Conditional:
+        """Return one conditional if all columns have the same, or a mixed one."""
+        columns = _ColumnReader(table)
+        found = [
+            _inferred_conditional(columns, column, bool(offsets and offsets[column]))
+            if isinstance(entries[column], str) and entries[column] == "auto"
+            else _checked_conditional(entries[column], by_name, parameter)
+            for column in table.order.tolist()
+        ]
+        return found[0] if len({repr(each) for each in found}) == 1 else Mixed(found)
+
     D = len(table.order)
     if isinstance(distribution, list | tuple):
         if len(distribution) != D:
@@ -41,7 +63,7 @@ def choose_conditional(
                 f"A list as '{parameter}' must have an entry for each of {D} columns. "
                 f"Got {len(distribution)} instead."
             )
-        return _of_columns(list(distribution), table, is_frame, by_name, parameter)
+        return of_columns(list(distribution))
     if isinstance(distribution, dict):
         columns = list(range(D)) if names is None else list(names)
         strange = [each for each in distribution if each not in columns]
@@ -50,17 +72,16 @@ def choose_conditional(
                 "A dict as 'distribution' must have columns of X as its keys. "
                 f"Got {strange[0]!r}, which is none."
             )
-        entries = [distribution.get(each, "auto") for each in columns]
-        return _of_columns(entries, table, is_frame, by_name)
+        return of_columns([distribution.get(each, "auto") for each in columns])
     if distribution != "auto":
         return _checked_conditional(distribution, by_name)
     if not isinstance(table.X, Columns):
         bernoulli = Bernoulli().restored({"missing": table.missing}, D)
         if not any(bernoulli.unsupported(block).any() for _, block in table.blocks()):
             return bernoulli
-        if not is_frame:
+        if not by_column:
             return by_name("categorical") if table.dtype.kind in "iu" else Gaussian()
-    return _of_columns(["auto"] * D, table, is_frame, by_name)
+    return of_columns(["auto"] * D)
 
 
 def _checked_conditional(
@@ -77,45 +98,51 @@ def _checked_conditional(
     return by_name(given)
 
 
-def _of_columns(
-    entries: list[Any],
-    table: Table,
-    is_frame: bool,
-    by_name: Callable[[str], Conditional],
-    parameter: str = "distribution",
-) -> Conditional:
-    """Return one conditional if all columns, entry by entry, have the same, or a mixed one."""
-    found = [
-        _inferred_conditional(table.columns(np.array([place])), is_frame)
-        if isinstance(entries[column], str) and entries[column] == "auto"
-        else _checked_conditional(entries[column], by_name, parameter)
-        for place, column in enumerate(table.order)
-    ]
-    return found[0] if len({repr(each) for each in found}) == 1 else Mixed(found)
+class _ColumnReader:
+    """The values of a table's columns, one at a time."""
+
+    def __init__(self, table: Table) -> None:
+        self.X = table.X.tocsc() if sparse.issparse(table.X) else table.X
+
+    def described(self, column: int) -> Any:
+        """Return what the column is in a frame, None of an array."""
+        return self.X.described[column] if isinstance(self.X, Columns) else None
+
+    def values(self, column: int) -> Array:
+        """Return its values that are not missing."""
+        if isinstance(self.X, Columns):
+            return self.X.present(column)
+        picked: Any = self.X[:, [column]]
+        values: Array = (picked.toarray() if sparse.issparse(picked) else picked).ravel()
+        return values[~np.isnan(values)] if values.dtype.kind == "f" else values
 
 
-def _inferred_conditional(column: Table, is_frame: bool) -> Conditional:
-    """Return the conditional that fits the values of one column."""
-    X, d = column.X, int(column.order[0])
-    if isinstance(X, Columns):
-        kind = X.described[d].type
-        if kind == "category" and not X.described[d].holds_integers:
-            return Categorical()
-        is_binary, is_integer = X.is_binary(d), kind == "integer"
-        is_long = is_integer and X.n_distinct(d, MANY_LEVELS) > MANY_LEVELS
-        extent = X.extent(d) if is_long else 0
-        if not is_long and (X.described[d].offset or X.described[d].holds_integers):
-            # levels beyond 2**53 are names: another one is not among them
-            return Bernoulli() if is_binary else Categorical("impossible")
-    else:
-        values = np.unique(column.take(slice(None)))
-        values = values[values == values]  # not NaN
-        is_binary = bool(((values == 0) | (values == 1)).all())
-        is_integer = column.dtype.kind in "iu"
-        is_long = is_integer and is_frame and len(values) > MANY_LEVELS
-        extent = float(values[-1]) - float(values[0]) if is_long else 0
-    if is_binary:
+def _inferred_conditional(columns: _ColumnReader, column: int, is_moved: bool) -> Conditional:
+    """Return the conditional that fits the values of one column, which may be less an offset."""
+    described = columns.described(column)
+    if described is not None and described.type == "category":
+        # levels beyond 2**53 are names: another one is not among them
+        return Categorical("impossible") if described.holds_integers else Categorical()
+    values = columns.values(column)
+    if values.dtype == bool or (described is not None and described.type == "bool"):
         return Bernoulli()
-    if is_long and extent <= MOST_LEVELS / 2:
+    if values.dtype.kind == "f":
+        exact = values.min() >= -LARGEST_EXACT and values.max() <= LARGEST_EXACT
+        if not (exact and bool((np.rint(values) == values).all())):
+            return Number()
+    return _of_integers(values, is_moved)
+
+
+def _of_integers(values: Array, is_moved: bool) -> Conditional:
+    """Return the conditional that fits whole numbers."""
+    levels, counts = np.unique(values, return_counts=True)
+    if not is_moved and np.array_equal(levels, [0, 1]):
+        return Bernoulli()
+    common = np.sort(counts)[-MANY_LEVELS:].sum()
+    if len(levels) <= MANY_LEVELS:
+        return Categorical("impossible") if is_moved else Categorical()
+    if len(levels) <= _MOST_COUNTED and common >= _COMMON_SHARE * len(values):
+        return Categorical()
+    if float(levels[-1]) - float(levels[0]) <= MOST_LEVELS / 2:
         return LogisticMixture(margin=0.5)
-    return Categorical() if is_integer and not is_long else Gaussian()
+    return Gaussian() if is_moved else Number()

@@ -243,6 +243,20 @@ class Conditional(ABC):
         """Return log ``|d code / d value|`` at codes (n, D), 0 where NaN; None if discrete."""
         return None
 
+    def decided(self, c: int, offset: int = 0) -> dict[str, Any]:
+        """Return what was decided on column c, whose numbers are less by an offset than the user's.
+
+        kind, map, atoms, levels (their number), support, why.
+        """
+        return {
+            "kind": self.name,
+            "map": None,
+            "atoms": [],
+            "levels": None,
+            "support": self.support,
+            "why": "",
+        }
+
     # ---- what networks need to know
 
     @property

@@ -73,6 +73,10 @@ class Bernoulli(Conditional):
         """Return the codes as bytes."""
         return (codes > 0).view(np.uint8)
 
+    def decided(self, c: int, offset: int = 0) -> dict[str, Any]:
+        """Return what was decided on column c."""
+        return super().decided(c) | {"levels": 2, "why": "0 and 1 alone"}
+
     def interval(self, block: Array, radius: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
         """Return the lowest and highest codes (n, D) within radius (D,) of the values."""
         low, high = whole_near(block.astype(dtype), radius)
@@ -288,6 +292,11 @@ class Categorical(Conditional):
     def levels_of(self, d: int) -> Array:
         """Return the levels of column d."""
         return self.levels[d]
+
+    def decided(self, c: int, offset: int = 0) -> dict[str, Any]:
+        """Return what was decided on column c."""
+        said = super().decided(c) | {"levels": int(self.n_levels_of_columns[c])}
+        return said | {"why": "categories, or whole numbers most of which are common"}
 
     @property
     def n_levels_of_columns(self) -> Array:

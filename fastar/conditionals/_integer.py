@@ -257,6 +257,16 @@ class LogisticMixture(Conditional):
         levels = "whole numbers" if self.step == 1 else f"multiples of {self.step}"
         return f"{levels} between the lowest and the highest level"
 
+    def decided(self, c: int, offset: int = 0) -> dict[str, Any]:
+        """Return what was decided on column c."""
+        low, high = (int(self._learnt[end][c]) for end in ("low", "high"))
+        ends = [each if self.step == 1 else each * self.step for each in (low, high)]
+        return super().decided(c) | {
+            "levels": high - low + 1,
+            "support": f"from {ends[0] + offset} to {ends[1] + offset} in steps of {self.step:g}",
+            "why": "whole numbers, few of which are common",
+        }
+
     def _steps(self, block: Array) -> Array:
         """Return values as numbers of steps, whole ones where they are levels."""
         steps: Array = block.astype(np.float64)

@@ -20,7 +20,8 @@ TAIL = 6.0
 LEAST = float(np.finfo(np.float64).smallest_subnormal)
 _MOST = float(np.finfo(np.float64).max)
 _TINY = float(np.finfo(np.float64).tiny)
-_MOST_EXPONENT = 700.0
+_WIDEST = _MOST / 2000  # so much a scale is multiplied by at most
+_LOG_MOST = float(np.log(_MOST))
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,10 @@ class Maps:
         if softplus.size:
             t, s = x[:, softplus], self.spread[softplus]
             with np.errstate(over="ignore"):
-                x[:, softplus] = np.maximum(t, 0) + s * np.log1p(np.exp(-np.abs(t) / s))
+                v = t / s
+                above = np.maximum(t, 0) + s * np.log1p(np.exp(-np.abs(v)))
+                # softplus of v far below zero is exp(v), which may be too small itself
+                x[:, softplus] = np.where(v < -40, np.exp(np.minimum(v, 0) + np.log(s)), above)
             x[:, softplus] = np.clip(x[:, softplus], LEAST, _MOST)
         return x
 
@@ -120,12 +124,13 @@ class Maps:
 
     def _unscaled(self, y: Array) -> Array:
         """Return t of y (n, C)."""
-        u = np.clip(y, -TAIL, TAIL)
-        far = np.nonzero(np.abs(y) > TAIL)
-        if far[0].size:
-            u[far] *= np.exp(np.minimum(np.abs(y[far]) / TAIL - 1, _MOST_EXPONENT))
         with np.errstate(over="ignore"):
-            t: Array = np.clip(self.location + self.scale * u, -_MOST, _MOST)
+            deviation = self.scale * np.clip(y, -TAIL, TAIL)
+            far = np.nonzero(np.abs(y) > TAIL)
+            if far[0].size:
+                size = np.log(TAIL) + np.log(self.scale[far[1]]) + np.abs(y[far]) / TAIL - 1
+                deviation[far] = np.sign(y[far]) * np.exp(np.minimum(size, _LOG_MOST))
+            t: Array = np.clip(self.location + deviation, -_MOST, _MOST)
         return t
 
 
@@ -199,5 +204,6 @@ def _location_and_scale(t: Array, weight: Array) -> tuple[float, float] | None:
         at = np.searchsorted(below, np.array([share, 0.5, 1 - share]) * below[-1])
         low, middle, high = t[order][np.minimum(at, len(t) - 1)]
         if not does_not_vary(low, high):
-            return float(middle), float(max(high / width - low / width, _TINY))
+            with np.errstate(over="ignore"):
+                return float(middle), float(np.clip(high / width - low / width, _TINY, _WIDEST))
     return None

@@ -112,6 +112,11 @@ class Mixed(Conditional):
                 return group, int(place[0])
         raise IndexError(d)
 
+    def decided(self, c: int, offset: int = 0) -> dict[str, Any]:
+        """Return what was decided on column c, as its own conditional says."""
+        group, place = self.of_column(c)
+        return group.decided(place, offset)
+
     def _feature_counts(self) -> Array:
         """Return how many features each column (C,) is."""
         return self._of_columns(lambda group: np.diff(group.column_offsets))

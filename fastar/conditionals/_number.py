@@ -182,6 +182,20 @@ class Number(Conditional):
         """Of how many decimals the numbers of each column (C,) are; -1: of any."""
         return self._learnt["decimals"]
 
+    def decided(self, c: int, offset: int = 0) -> dict[str, Any]:
+        """Return what was decided on column c."""
+        positive = bool(self.maps.is_positive[c])
+        why = ["real numbers", *["never negative"] * positive]
+        if self.decimals[c] >= 0:
+            why.append(f"in steps of {10.0 ** -self.decimals[c]:g}")
+        support = ("above 0, and 0" if self._has_zero[c] else "above 0") if positive else "all"
+        return super().decided(c) | {
+            "map": MAPS[self.maps.kind[c]],
+            "atoms": self.atoms_of_columns[c].tolist(),
+            "support": support,
+            "why": ", ".join(why),
+        }
+
     # ---- columns and their features
 
     def _feature_counts(self) -> Array:

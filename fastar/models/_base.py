@@ -30,7 +30,6 @@ from fastar._core.schema import (
 from fastar._core.threads import effective_n_threads
 from fastar._core.validation import check_order, check_weight, unchanged_on_error
 from fastar._data.context import Context
-from fastar._data.frame_types import as_frame, frame_kind
 from fastar._data.frames import Schema
 from fastar._data.table import Examples, Table
 from fastar._engine.model import Composition
@@ -473,7 +472,12 @@ class AutoregressiveDensity(
                 f"none in column {empty[0] if names is None else names[empty[0]]!r}."
             )
         chosen = choose_conditional(
-            self.distribution, whole, names, frame_kind(as_frame(X)) is not None, self._conditional
+            self.distribution,
+            whole,
+            names,
+            self._conditional,
+            by_column=self._judges_columns,
+            offsets=self._offsets(),
         )
         own = chosen.fitted(whole, weight, split=self._splits_columns)
         fitted = self._fit_conditional(own)
@@ -491,6 +495,9 @@ class AutoregressiveDensity(
         offsets = self.distribution_.column_offsets
         column = self.order_[np.searchsorted(offsets, d, side="right") - 1]
         return f"column {self._labels().column(int(column))}"
+
+    _judges_columns: ClassVar[bool] = True
+    """Whether the columns of an array get conditionals of their own by default."""
 
     @property
     def _splits_columns(self) -> bool:

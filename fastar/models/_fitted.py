@@ -91,6 +91,28 @@ class FittedDensity:
         return self._model().network.inputs.offsets
 
     @property
+    def schema_(self) -> list[dict[str, Any]]:
+        """What `fit` decided on each column, for a DataFrame of it.
+
+        column; kind, the conditional; map, the scale on which a `Number` is modelled; atoms, values
+        that have a probability of their own; levels, how many; support, the other values that have
+        a density; why.
+        """
+        asked = self.distribution
+        names = list(getattr(self, "feature_names_in_", range(self.n_features_in_)))
+        if isinstance(asked, list | tuple):
+            asked = dict(zip(names, asked, strict=True))
+        found: list[dict[str, Any]] = [{} for _ in names]
+        for place, column in enumerate(self.order_.tolist()):
+            name = names[column]
+            own = asked.get(name, "auto") if isinstance(asked, dict) else asked
+            said = self.distribution_.decided(place, self._offsets()[column])
+            if not (isinstance(own, str) and own == "auto"):
+                said["why"] = "by `distribution`"
+            found[column] = {"column": name, **said}
+        return found
+
+    @property
     def n_parameters_(self) -> int:
         """The number of parameters in use."""
         return self._model().n_parameters

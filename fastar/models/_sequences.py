@@ -115,7 +115,9 @@ class SequenceEstimator(TrainableModel, abstract=True):
         """Return the conditional of a step's values that the parameter `what` asks for."""
         values = sequences.values
         plain = Table(values, np.arange(values.shape[1]))
-        return choose_conditional(given, plain, None, False, self._conditional, what)
+        return choose_conditional(
+            given, plain, None, self._conditional, by_column=False, parameter=what
+        )
 
     def _check_support(self, table: SequenceTable, name: str) -> None:
         check_steps(self._entering, table, name)

@@ -181,7 +181,7 @@ class PixelRNN(AutoregressiveDensity):
         return super()._conditional(name)
 
     _network_kinds = (PixelRecurrent, *_GRIDS.values())
-    _splits_columns = False  # pixels share their weights
+    _splits_columns = _judges_columns = False  # pixels share their weights
 
     def _network(self, sizes: dict[str, Any], seed: int) -> Network:
         if self.network in _GRIDS:
