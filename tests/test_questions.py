@@ -239,6 +239,37 @@ def test_gaps_beside_a_number_are_integrated_out():
     assert found == pytest.approx(exact, abs=0.03 * X[:, 1].std())
 
 
+def test_a_network_of_all_orders_integrates_gaps_beside_a_number_exactly():
+    X = DATA["gaussian"](300, 3)
+    model = fit(DeepNADE(**DEEP, dtype="float64", distribution="gaussian"), X)
+    grid, p = on_a_grid(model, X[:5], 1)
+    found = model.predict(X[:5], target=1, n_particles=4000)
+    np.testing.assert_allclose(found, p @ grid, atol=0.05 * X[:, 1].std())
+    rows = gapped(X[:5], 0)
+    beside = np.repeat(rows, len(grid), axis=0)
+    beside[:, 1] = np.tile(grid, 5)
+    log_p = model.log_marginal(beside, n_particles=1).reshape(5, -1)
+    p = np.exp(log_p - np.logaddexp.reduce(log_p, axis=1, keepdims=True))
+    found = model.predict(rows, target=1, n_particles=4000)
+    np.testing.assert_allclose(found, p @ grid, atol=0.05 * X[:, 1].std())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_gap_is_integrated_out_even_where_fit_had_a_mark_for_it(name):
+    X = DATA["categorical"](300, D)
+    holes = X.astype(float)
+    holes[np.random.default_rng(0).random(X.shape) < 0.1] = nan
+    model = fit(make(name, missing="marked", distribution=Categorical("error")), holes)
+    whole = X[:10].astype(float)
+    found = model.predict_proba(whole, target=1)
+    np.testing.assert_allclose(found, by_bayes(model, whole, 1), rtol=1e-5)
+    row = gapped(X[:1], 0, 1)[0]
+    agree, p = shares(model, row, "categorical")
+    exact = [p[agree[:, 1] == level].sum() for level in range(3)]
+    found = model.predict_proba([row], target=1, n_particles=4000, random_state=0)[0]
+    np.testing.assert_allclose(found, exact, atol=0.03)
+
+
 def test_answers_of_whole_rows_do_not_depend_on_the_rows_beside_them():
     model, X = fitted("RNADE", "gaussian_mixture", D=D)
     whole = model.predict(X[:30], target=1)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logsumexp, ndtri
 
+from fastar._core.limits import check_memory
 from fastar._core.parameters import Array
 from fastar._data.table import Table
 from fastar._engine.model import Model
@@ -115,23 +116,20 @@ def ask(
     What values hold in the column, which is missing everywhere, is a placeholder.
     """
     levels = levels_of(parts, column)
+    width = n_particles if levels is None else len(levels)
+    check_memory("X", f"{len(values)} rows", 16 * len(parts) * len(values) * width)
     answers = [
         _of_part(part, values, missing, column, levels, n_particles, rng, n_threads)
         for part in parts
     ]
     if levels is not None:
-        joint = logsumexp([each.log_joint for each in answers], axis=0)
-        weight = logsumexp([each.log_joint for each in answers], axis=2).T
+        joint = np.logaddexp.reduce([each.log_joint for each in answers], axis=0)
+        weight = np.stack([_log_sum(each.log_joint) for each in answers], axis=1)
         ess = (normalise_log_weights(weight)[0] * np.stack([a.ess for a in answers], 1)).sum(axis=1)
         return Answer(levels, joint, ess)
-    width = max(each.values.shape[1] for each in answers)
-    whole = Answer(
-        np.concatenate([each.values for each in answers], axis=1),
-        np.concatenate([each.log_joint for each in answers], axis=1),
-        np.full(len(values), float(width)),
-    )
-    whole.ess = effective_sample_size(whole.share)
-    return whole
+    joint = np.concatenate([each.log_joint for each in answers], axis=1)
+    ess = effective_sample_size(normalise_log_weights(joint)[0])
+    return Answer(np.concatenate([each.values for each in answers], axis=1), joint, ess)
 
 
 def _of_part(

@@ -177,9 +177,10 @@ class FittedDensity:
 
         Parameters
         ----------
-        X : array-like or DataFrame of shape (n, D)
+        X : array-like, DataFrame, mapping or list of mappings of shape (n, D)
             NaN (None in a DataFrame) where a value is to be integrated out. Here it is an unknown
-            value, not the mark of a missing value that the model learns in `fit`.
+            value, not the mark of a missing value that the model learns in `fit`. A mapping goes
+            from columns to the values of a row, here as in other methods.
         context : array-like or DataFrame of shape (n, C), optional
         n_particles : int, default=64
         random_state : int, RandomState instance or None
@@ -301,7 +302,7 @@ class FittedDensity:
         ----------
         n_samples : int, default=1
         context : array-like or DataFrame of shape (n_samples, C) or (1, C), optional
-        evidence : array-like of shape (D,) or (n_samples, D), optional
+        evidence : mapping, array-like of shape (D,) or (n_samples, D), or DataFrame, optional
             Values to hold, NaN (or None) where free. Exact where the held columns come first in
             `order_`; else each row is drawn from 64 particles, weighed by the probability that they
             give to what is held, as in `impute`, with a warning where few of them agree with it.
@@ -350,7 +351,7 @@ class FittedDensity:
 
         Parameters
         ----------
-        X : array-like or DataFrame of shape (n, D)
+        X : array-like, DataFrame, mapping or list of mappings of shape (n, D)
         context : array-like or DataFrame of shape (n, C), optional
         n_draws : int, default=1
             Completions of each row.

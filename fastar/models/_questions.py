@@ -154,8 +154,9 @@ class AnswersQuestions:
             p(x_c = k \mid x_others) = p(x_c = k, x_others) / \sum_l p(x_c = l, x_others)
 
         Exact where the others are known: each of K levels is scored with the row around it, which
-        takes K forward passes. What else is missing is drawn by `n_particles` particles, one set
-        for all levels, each of which answers exactly.
+        takes K forward passes, or one and K parts of one from the column on where that is less.
+        What else is missing is drawn by `n_particles` particles, one set for all levels, each of
+        which answers exactly.
 
         Parameters
         ----------

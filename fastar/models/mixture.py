@@ -618,7 +618,7 @@ class Mixture(AnswersQuestions, Persistent, MetaEstimatorMixin, DensityMixin, Ba
 
         Parameters
         ----------
-        X : array-like or DataFrame of shape (n, D)
+        X : array-like, DataFrame, mapping or list of mappings of shape (n, D)
         context : array-like or DataFrame of shape (n, C), optional
         n_particles : int, default=64
             Samples of each member for each row.
@@ -665,7 +665,7 @@ class Mixture(AnswersQuestions, Persistent, MetaEstimatorMixin, DensityMixin, Ba
         ----------
         n_samples : int, default=1
         context : array-like or DataFrame of shape (n_samples, C) or (1, C), optional
-        evidence : array-like of shape (D,) or (n_samples, D), optional
+        evidence : mapping, array-like of shape (D,) or (n_samples, D), or DataFrame, optional
             Values to hold, NaN (or None) where free. Every member draws the free values of a row
             given those before them in its order, and of these draws one is taken in proportion to
             the member's weight times the probability that it gives to what is held. Exact where
@@ -762,7 +762,7 @@ class Mixture(AnswersQuestions, Persistent, MetaEstimatorMixin, DensityMixin, Ba
 
         Parameters
         ----------
-        X : array-like or DataFrame of shape (n, D)
+        X : array-like, DataFrame, mapping or list of mappings of shape (n, D)
         context : array-like or DataFrame of shape (n, C), optional
         n_draws : int, default=1
             Completions of each row.
