@@ -12,6 +12,7 @@ from fastar._core.lazy import lazy
 from fastar._core.offsets import offsets_of
 from fastar._core.parameters import Array
 from fastar._core.schema import FLAG, SMALLEST, ArrayOf, Rule, require
+from fastar._core.spread import does_not_vary
 from fastar._data.table import Table
 from fastar._kernels import _conditionals
 from fastar.conditionals._conditional import QUANTILES, Conditional, sampled_columns
@@ -34,6 +35,7 @@ _LOOKED_AT = 1 << 22
 """Numbers of a table that are looked at; at least `_LEAST_ROWS` rows of it."""
 _LEAST_ROWS = 2000
 
+_LARGEST = 1e300
 _MOST = float(np.finfo(np.float64).max)
 
 _NODES = ndtri((np.arange(32) + 0.5) / 32)
@@ -113,6 +115,7 @@ class Number(Conditional):
         check_floor("variance_floor", self, self.variance_floor)
         lowest = np.full(len(table.order), np.inf)
         for _, block in table.blocks():
+            _check_largest(block, table)
             lowest = np.fmin(lowest, np.fmin.reduce(block.astype(np.float64), axis=0))
         positive = lowest >= 0 if self.atoms else lowest > 0
         rows, weight = _looked_at(table, weight)
@@ -505,8 +508,25 @@ def _looked_at(table: Table, weight: Array) -> tuple[Array, Array]:
     return sampled_columns(table, weight, most), np.ones(most)
 
 
+def _check_largest(block: Array, table: Table) -> None:
+    """Raise ValueError where numbers come near the end of float64."""
+    wrong = np.abs(block) > _LARGEST
+    if wrong.any():
+        row, d = np.argwhere(wrong)[0]
+        raise ValueError(
+            f"X must hold numbers of at most {_LARGEST:g} in size. Got {block[row, d]!s} in column "
+            f"{int(table.order[d])}: mend it, or choose other units."
+        )
+
+
 def _atoms(values: Array, weight: Array, lowest: float) -> Array:
-    """Return the values that many rows have, sorted; with 0 if it is the lowest of a column."""
+    """Return the values that many rows have, sorted; with 0 if it is the lowest of a column.
+
+    A column that does not vary, but at 0, has none: what differs from its value by rounding is no
+    other one.
+    """
+    if lowest != 0 and values.size and does_not_vary(values.min(), values.max()):
+        return np.empty(0)
     levels, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     mass = np.bincount(place, weight, minlength=len(levels))
     is_atom = (mass >= _ATOM_SHARE * weight.sum()) & (counts >= _ATOM_ROWS)
