@@ -291,6 +291,8 @@ def _polars_dtype(column: Column) -> Any:
         return getattr(polars, described)
     if "ordering" in described:
         return polars.Categorical(described["ordering"])
+    if not hasattr(polars, "Categories"):  # before 1.32: all categories of a process are one list
+        return polars.Categorical("lexical")
     physical = getattr(polars, described["physical"])
     return polars.Categorical(
         polars.Categories(described["categories"], described["namespace"], physical)
