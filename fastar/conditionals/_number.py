@@ -29,6 +29,10 @@ from fastar.conditionals._real import (
 
 _ATOM_SHARE, _ATOM_ROWS = 0.02, 10
 """Share of the rows, and rows, that have a value exactly which is an atom."""
+_ATOM_EXCESS, _AROUND = 5, 5
+"""How often an atom is as common as so many values on either side, which steps alone are not."""
+_FEW_VALUES = 10
+"""Values of a column that may all be atoms."""
 
 _MOST_DECIMALS = 4
 _LOOKED_AT = 1 << 22
@@ -45,10 +49,11 @@ _NODES = _NODES / np.sqrt((_NODES**2).mean())
 class Number(Conditional):
     r"""Atoms, and a mixture of K Gaussians on a scale on which a real column is smooth.
 
-    A value that 2 % of the rows, and at least 10, have exactly is an atom; 0 is one wherever it
-    occurs in a column that is never negative. A column with atoms is two features: which atom or
-    none, and the number where it is none. Its density is with respect to counting measure at the
-    atoms and to length elsewhere.
+    An atom is a value that 2 % of the rows, and at least 10, have exactly, and that is five times
+    as common as the five values on either side of it are on average, or one of no more than ten.
+    0 is one wherever it occurs in a column that is never negative. A column with atoms is two
+    features: which atom or none, and the number where it is none. Its density is with respect to
+    counting measure at the atoms and to length elsewhere.
 
     A column that is never negative has the support x > 0 beside the atom 0. There t(x) is log x or
     s log(expm1(x / s)), the inverse of softplus, s a robust deviation of the column, whichever
@@ -520,7 +525,7 @@ def _check_largest(block: Array, table: Table) -> None:
 
 
 def _atoms(values: Array, weight: Array, lowest: float) -> Array:
-    """Return the values that many rows have, sorted; with 0 if it is the lowest of a column.
+    """Return the values that stand out, sorted; with 0 if it is the lowest of the column.
 
     A column that does not vary, but at 0, has none: what differs from its value by rounding is no
     other one.
@@ -530,6 +535,12 @@ def _atoms(values: Array, weight: Array, lowest: float) -> Array:
     levels, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     mass = np.bincount(place, weight, minlength=len(levels))
     is_atom = (mass >= _ATOM_SHARE * weight.sum()) & (counts >= _ATOM_ROWS)
+    if len(levels) > _FEW_VALUES:
+        at = np.arange(len(levels))
+        low, high = np.maximum(at - _AROUND, 0), np.minimum(at + _AROUND + 1, len(levels))
+        below = np.concatenate([[0.0], np.cumsum(mass)])
+        usual = (below[high] - below[low] - mass) / (high - low - 1)
+        is_atom &= mass >= _ATOM_EXCESS * usual
     found = levels[is_atom]
     return np.union1d(found, [0.0]) if lowest == 0 else found
 
