@@ -98,7 +98,7 @@ class FittedDensity:
         that have a probability of their own; levels, how many; support, the other values that have
         a density; why.
         """
-        asked = self.distribution
+        asked = vars(self)["distribution"]
         names = list(getattr(self, "feature_names_in_", range(self.n_features_in_)))
         if isinstance(asked, list | tuple):
             asked = dict(zip(names, asked, strict=True))
