@@ -129,9 +129,7 @@ def one(options: argparse.Namespace) -> None:
     print(json.dumps(measured(name, rows, is_level, levels, options)))
 
 
-def run(
-    python: str, name: str, table: str, K: int, options: argparse.Namespace, torch: bool
-) -> Any:
+def run(python: str, name: str, table: str, K: int, options: argparse.Namespace, torch: bool) -> Any:
     """Return a measurement of its own process, under an interpreter."""
     command = [python, __file__, "--one", name, table, str(K), "--threads", str(options.threads)]
     command += ["--repeat", str(options.repeat)] + (["--torch"] if torch else [])
@@ -174,20 +172,12 @@ def main() -> None:
             if "error" in ours:
                 lines.append([*line, ours["error"], *[""] * 8])
                 continue
-            line += [
-                f"{ours['parameters']:,}",
-                f"{ours['memory']:.0f}",
-                f"{ours['step'] * 1e3:.2f}",
-            ]
+            line += [f"{ours['parameters']:,}", f"{ours['memory']:.0f}", f"{ours['step'] * 1e3:.2f}"]
             line += [f"{ours[each] * 1e6:.1f}" for each in ("score", "sample")]
             torch = ours.get("torch step", "")
             line.append(f"{torch / ours['step']:.1f}" if isinstance(torch, float) else torch)
-            small = which == "adult" or (options.levels and K <= 2000)
-            other = (
-                run(options.other, name, which, K, options, False)
-                if options.other and small
-                else {}
-            )
+            small = which == "adult" or options.levels and K <= 2000
+            other = run(options.other, name, which, K, options, False) if options.other and small else {}
             for each in ("step", "score", "sample"):
                 line.append(f"{other[each] / ours[each]:.1f}" if each in other else "")
             lines.append(line)
