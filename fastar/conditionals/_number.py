@@ -57,7 +57,9 @@ class Number(Conditional):
 
     A column that is never negative has the support x > 0 beside the atom 0. There t(x) is log x or
     s log(expm1(x / s)), the inverse of softplus, s a robust deviation of the column, whichever
-    gives the column the higher likelihood if it is Gaussian then; elsewhere t(x) = x. With
+    gives the column the higher likelihood if it is Gaussian then; elsewhere t(x) = x. All values
+    outside of it share the probability 1 / (2 n + 2) of n rows, and are never drawn: which atom a
+    value is, or none, is a feature of such a column, too. With
     u = (t(x) - median) / robust deviation, the mixture is one in y = u for \|u\| up to c = 6, and
     in y = sign(u) (c + c log(\|u\| / c)) beyond. The density is that of x, by the chain rule.
 
@@ -123,6 +125,7 @@ class Number(Conditional):
             _check_largest(block, table)
             lowest = np.fmin(lowest, np.fmin.reduce(block.astype(np.float64), axis=0))
         positive = lowest >= 0 if self.atoms else lowest > 0
+        total = weight.sum()
         rows, weight = _looked_at(table, weight)
         atoms, decimals, rest = [], [], []
         for column, low in zip(rows.T, lowest, strict=True):
@@ -136,7 +139,9 @@ class Number(Conditional):
                 free = values > 0 if low >= 0 else np.ones_like(free)
             rest.append((values[free], mass[free]))
         maps = fitted_maps(rest, positive)
+        other = np.where(positive & self.atoms, 0.5 / (total + 1), 0)
         return {
+            "other": other,
             "map": maps.kind,
             "spread": maps.spread,
             "location": maps.location,
@@ -154,6 +159,7 @@ class Number(Conditional):
             "location": ArrayOf("f", (n_columns,)),
             "scale": size,
             "decimals": ArrayOf("i", (n_columns,), -1, _MOST_DECIMALS),
+            "other": ArrayOf("f", (n_columns,), 0, 1),
             "atoms": ArrayOf("f", (None,)),
             "n_atoms": ArrayOf("i", (n_columns,), 0),
         }
@@ -208,17 +214,24 @@ class Number(Conditional):
 
     def _feature_counts(self) -> Array:
         """Return how many features each column (C,) is."""
-        return np.where(self.n_atoms > 0, 2, 1)
+        counts = np.ones(self.n_columns, np.int64)
+        counts[self._with_choice] = 2
+        return counts
+
+    @property
+    def _other(self) -> Array:
+        """Return the probability (C,) of all values outside the support."""
+        return self._learnt["other"]
 
     @lazy
-    def _with_atoms(self) -> Array:
-        """The columns that have atoms."""
-        return np.flatnonzero(self.n_atoms)
+    def _with_choice(self) -> Array:
+        """The columns that have atoms, or values outside their support."""
+        return np.flatnonzero((self.n_atoms > 0) | (self._other > 0))
 
     @lazy
     def _choices(self) -> Array:
-        """The features that say which atom a value is, or none: of the columns that have atoms."""
-        return self.column_offsets[self._with_atoms]
+        """The features that say which atom a value is, or none."""
+        return self.column_offsets[self._with_choice]
 
     @lazy
     def _numbers(self) -> Array:
@@ -236,7 +249,7 @@ class Number(Conditional):
     def n_levels(self) -> Array:
         """Return how many rows of input weights each feature (D,) uses when it is there."""
         counted = np.ones(self.n_features, np.int32)
-        counted[self._choices] = self.n_atoms[self._with_atoms] + 1
+        counted[self._choices] = self.n_atoms[self._with_choice] + 1
         return counted
 
     @lazy
@@ -256,7 +269,9 @@ class Number(Conditional):
         features["floor"][numbers] = self._floor
         features["kind"][choices] = _conditionals.KINDS.index("categorical")
         features["count"][choices] = self.n_levels[choices]
-        features["low"][choices] = -np.inf  # nothing but atoms and numbers
+        other = self._other[self._with_choice]
+        with np.errstate(divide="ignore"):
+            features["low"][choices], features["high"][choices] = np.log(other), np.log1p(-other)
         features["parent"][choices + 1] = 1  # and applies is 0: it is no atom
         return features
 
@@ -284,30 +299,45 @@ class Number(Conditional):
         first = [len(atoms) > 0 and atoms[0] == 0 for atoms in self.atoms_of_columns]
         return np.array(first) & self.maps.is_positive
 
+    def _below(self, block: Array) -> Array:
+        """Return where (n, C) values lie below a support."""
+        below: Array = self.maps.is_positive & np.where(self._has_zero, block < 0, block <= 0)
+        return below
+
     def _outside(self, block: Array) -> Array:
-        positive = self.maps.is_positive
-        below = positive & np.where(self._has_zero, block < 0, block <= 0)
-        outside: Array = below | ~np.isfinite(block)
+        outside: Array = (self._below(block) & (self._other == 0)) | ~np.isfinite(block)
         return outside
+
+    def takes_unknown(self) -> Array:
+        """Return which columns (C,) may hold values that `fit` has not seen."""
+        return self._other > 0
 
     @lazy
     def _encoder(self) -> LevelEncoder:
-        return LevelEncoder(self._learnt["atoms"], offsets_of(self.n_atoms[self._with_atoms]))
+        counted = self.n_atoms[self.n_atoms > 0]
+        return LevelEncoder(self._learnt["atoms"], offsets_of(counted))
 
     def _places(self, block: Array) -> Array:
-        """Return 0 where a value (n, columns with atoms) is none, else the atom's place from 1."""
-        own = np.ascontiguousarray(block[:, self._with_atoms])
-        places: Array = self._encoder.encode(own, np.float64)[0] + 1
+        """Return the place of the atom from 1 (n, columns with a choice), 0 where it is none.
+
+        -1 for values outside the support.
+        """
+        columns = self._with_choice
+        places = np.where(np.isnan(block[:, columns]), np.nan, 0.0)
+        if (own := self.n_atoms[columns] > 0).any():
+            with_atoms = np.ascontiguousarray(block[:, columns[own]])
+            places[:, own] = self._encoder.encode(with_atoms, np.float64)[0] + 1
+        places[self._below(block)[:, columns]] = -1
         return places
 
     def encode(self, block: Array, dtype: np.dtype[Any]) -> Array:
         """Return y, NaN for atoms; before it of a column with atoms 0, or the place of the atom."""
         codes = np.empty((len(block), self.n_features), dtype)
         y = self.maps.codes(block)
-        if len(self._with_atoms):
+        if len(self._with_choice):
             places = self._places(block)
             codes[:, self._choices] = places
-            y[:, self._with_atoms] = np.where(places == 0, y[:, self._with_atoms], np.nan)
+            y[:, self._with_choice] = np.where(places == 0, y[:, self._with_choice], np.nan)
         codes[:, self._numbers] = y
         return codes
 
@@ -316,7 +346,7 @@ class Number(Conditional):
         values = self.maps.values(codes[:, self._numbers])
         for c in np.flatnonzero(self.decimals >= 0):
             values[:, c] = self._in_steps(values[:, c], c)
-        for c, choice in zip(self._with_atoms, self._choices, strict=True):
+        for c, choice in zip(self._with_choice, self._choices, strict=True):
             places = np.nan_to_num(codes[:, choice]).astype(np.int64)
             atoms = np.concatenate([[0.0], self.atoms_of_columns[c]])
             values[:, c] = np.where(places > 0, atoms[places], values[:, c])
@@ -355,9 +385,13 @@ class Number(Conditional):
             end = np.where(self.decimals >= 0, np.where(beyond, step, x), end)
             ends.append(np.where(self.maps.is_positive, np.maximum(end, LEAST), end))
         codes = [self.encode(x, dtype) for _ in ends]
+        # a value outside the support has no other near it
+        wrong = self.by_feature(self._below(x))
+        codes[0][wrong], codes[1][wrong] = 1, 0
         for own, end in zip(codes, ends, strict=True):
             numbers = own[:, self._numbers]
-            own[:, self._numbers] = np.where(np.isnan(numbers), np.nan, self.maps.codes(end))
+            inside = ~(np.isnan(numbers) | wrong[:, self._numbers])
+            own[:, self._numbers] = np.where(inside, self.maps.codes(end), numbers)
         return codes[0], codes[1]
 
     def log_jacobian(self, codes: Array) -> Array:
