@@ -549,7 +549,7 @@ def _looked_at(table: Table, weight: Array) -> tuple[Array, Array]:
 
 def _check_largest(block: Array, table: Table) -> None:
     """Raise ValueError where numbers come near the end of float64."""
-    wrong = np.abs(block) > _LARGEST
+    wrong = np.abs(block.astype(np.float64)) > _LARGEST
     if wrong.any():
         row, d = np.argwhere(wrong)[0]
         raise ValueError(
