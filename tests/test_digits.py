@@ -656,7 +656,7 @@ def test_frames_have_columns_of_many_strings(library, kind, tmp_path, monkeypatc
     name, own = MODELS[kind]
     X = frame_of(library, words())
     model = fit(make(name, missing="marked", order=[1, 0, 2], **own), X)
-    assert model.network_.n_features == 4
+    assert model.network_.n_features == 5  # two digits; which atom of size, and its number
     assert model.score_features(X).shape == (300, 3)
     assert list(model.conditionals(X)) == ["word", "flag", "size"]
     drawn = model.sample(400, random_state=0)
