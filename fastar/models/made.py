@@ -118,7 +118,7 @@ class MADE(AnswersQuestions, AutoregressiveDensity, OrderParameter, MarkovOrderP
             order_agnostic=self.order_agnostic,
             dropout=self.dropout,
             seed=seed,
-            markov_order=self.markov_order or len(self.order_),
+            markov_order=self.markov_order or self.distribution_.n_features,
             **sizes,
         )
 
@@ -176,6 +176,6 @@ class FVSBN(AnswersQuestions, AutoregressiveDensity, OrderParameter, MarkovOrder
 
     def _network(self, sizes: dict[str, Any], seed: int) -> Masked:
         return Masked(
-            markov_order=self.markov_order or len(self.order_),
+            markov_order=self.markov_order or self.distribution_.n_features,
             **sizes,
         )

@@ -84,7 +84,7 @@ class NADE(AnswersQuestions, AutoregressiveDensity, OrderParameter, MarkovOrderP
         return SharedHidden(
             n_hidden=self.n_hidden,
             activation=self.activation,
-            markov_order=self.markov_order or len(self.order_),
+            markov_order=self.markov_order or self.distribution_.n_features,
             **sizes,
         )
 
@@ -156,6 +156,6 @@ class RNADE(AnswersQuestions, AutoregressiveDensity, OrderParameter, MarkovOrder
             n_hidden=self.n_hidden,
             activation=self.activation,
             rescaled=True,
-            markov_order=self.markov_order or len(self.order_),
+            markov_order=self.markov_order or self.distribution_.n_features,
             **sizes,
         )
