@@ -281,7 +281,7 @@ class CompletionsDisplay:
         array, hidden = np.asarray(images), np.asarray(mask, bool)
         array = array.reshape(len(array), *hidden.shape) if array.ndim == 2 else array
         draws = {"n_draws": n_draws, "n_particles": n_particles, "random_state": random_state}
-        if hasattr(estimator, "complete"):
+        if hasattr(estimator, "image_shape_"):  # `complete` of rows is the most probable one
             return cls(array, hidden, estimator.complete(array, hidden, **draws)).plot(ax, **how)
         rows = np.where(hidden, np.nan, array.astype(float)).reshape(len(array), -1)
         draws["n_particles"] = max(n_particles, n_draws)
