@@ -115,6 +115,34 @@ MASKS += [
     [],
     np.ones((3, 2)),
 ]
+
+
+def row_sums(rows):
+    return np.asarray(rows).sum(axis=1)
+
+
+TARGETS = [
+    None,
+    0,
+    1,
+    D - 1,
+    -1,
+    np.int64(2),
+    D,
+    -D - 1,
+    1.5,
+    "a",
+    nan,
+    [1],
+    (),
+    {},
+    np.ones(2),
+    len,
+]
+KNOWN_CELLS = [None, {0: 1}, {0: 1, 3: None}, [{0: 1}, {1: 0, 2: nan}], {9: 1}, {"a": 1}, {0: "x"}]
+KNOWN_CELLS += [{0: 1 + 1j}, {0: [1]}, {0: np.inf}, [{}, 3], *EVIDENCE]
+FUNCTIONS = [row_sums, 0, -1, D, "a", None, 1.5, [], {}, nan, len, sum, str, lambda: 1]
+FUNCTIONS += [lambda rows: None, lambda rows: "x", lambda rows: rows, lambda rows: 1j * rows[:, 0]]
 NUMBERS = [1.0, 0.5, 0, -1, nan, np.inf, "a", None, [1], np.ones(D), np.ones(D - 1), {}, 2 + 1j]
 POOLS = {
     **dict.fromkeys(["context", "context_val"], CONTEXTS),
@@ -130,6 +158,12 @@ POOLS = {
     "prefix": [None, *EVIDENCE],
     "mask": MASKS,
     "state": [None, "s", 3, [], {}, [(1, 2)], [(np.zeros((60, 1)), np.zeros((60, 1)))], [None]],
+    "target": TARGETS,
+    "given": KNOWN_CELLS,
+    "function": FUNCTIONS,
+    "width": COUNTS,
+    "kind": ["auto", "mean", "median", "quantile", "mode", "max", None, 1, [], {}],
+    "quantile": NUMBERS,
     "classes": [None, ["even", "odd"], [0, 1], [], "c", 3, [[1]], [None], {}],
     "path": [None, 3, "", b"\0", [], "/no/such/folder/at all", "."],
 }

@@ -11,7 +11,7 @@ from scipy.sparse import issparse
 from sklearn.utils.validation import _check_feature_names
 
 from fastar._core.parameters import Array
-from fastar._core.validation import unmask
+from fastar._core.validation import as_array, unmask
 from fastar._data.containers import Container
 from fastar._data.frame_types import as_frame, frame_kind, is_missing
 from fastar._data.frames import Schema
@@ -29,16 +29,16 @@ def is_named(evidence: Any) -> bool:
     return _is_mapping(evidence)
 
 
-def is_one_row(evidence: Any) -> bool:
+def is_one_row(evidence: Any, name: str) -> bool:
     """Return whether evidence is of one row: a mapping, or the values of D columns."""
     if is_named(evidence):
         return _is_mapping(evidence)
-    return not hasattr(evidence, "columns") and np.ndim(evidence) < 2
+    return not hasattr(evidence, "columns") and as_array(evidence, name).ndim < 2
 
 
-def n_rows(evidence: Any) -> int:
+def n_rows(evidence: Any, name: str) -> int:
     """Return how many rows evidence tells of."""
-    return 1 if is_one_row(evidence) else len(evidence)
+    return 1 if is_one_row(evidence, name) else len(evidence)
 
 
 def read_evidence(estimator: Any, evidence: Any, n: int, name: str = "evidence") -> Any:

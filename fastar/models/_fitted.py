@@ -209,7 +209,7 @@ class FittedDensity:
     def _gapped(self, X: Any, model: Model) -> tuple[Any, Array, Array, Array]:
         """Return X as it is, as an array, where it is missing, and with values in all gaps."""
         if is_named(X):
-            array = read_evidence(self, X, n_rows(X), "X")
+            array = read_evidence(self, X, n_rows(X, "X"), "X")
         else:
             table = self._read_table(X, gaps=True)
             check_known(model.conditional, table, model.order)

@@ -116,7 +116,7 @@ class AnswersQuestions:
         """
         models, name = self._models(purpose), "given" if is_evidence else "X"
         if is_evidence or is_named(X):
-            n = n_rows(X)
+            n = n_rows(X, name)
             array = read_evidence(self, X, n, name)
         else:
             table = read_numbers(self, X, gaps=None if strict else True)
@@ -381,7 +381,7 @@ class AnswersQuestions:
             error[rows] = np.sqrt((share**2 * deviation**2).sum(axis=1))
             ess[rows] = effective_sample_size(share)
         self._report(ess, n_draws)
-        if is_one_row(given):
+        if is_one_row(given, "given"):
             return Expectation(float(value[0]), float(error[0]))
         return Expectation(value, error)
 

@@ -603,7 +603,7 @@ class Mixture(AnswersQuestions, Persistent, MetaEstimatorMixin, DensityMixin, Ba
     def _known_values(self, models: list[tuple[float, AutoregressiveDensity]], X: Any) -> Array:
         """Return X as numbers, NaN where missing, whose categories all models take."""
         if is_named(X):
-            return np.atleast_2d(read_evidence(self, X, n_rows(X), "X"))
+            return np.atleast_2d(read_evidence(self, X, n_rows(X, "X"), "X"))
         table = read_numbers(self, X, gaps=True)
         for _, model in models:
             check_known(model.distribution_, table, model.order_)
