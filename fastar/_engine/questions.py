@@ -329,7 +329,15 @@ def points(
     return state
 
 
-_GOLDEN = (np.sqrt(5) - 1) / 2
+def _irrational(n_axes: int) -> float:
+    """Return 1 / g, where g^(n + 1) = g + 1: no sum of whole multiples of its n powers is whole.
+
+    As g^(n + 1) - g - 1 is irreducible [E. S. Selmer, Math. Scand. 4, 1956].
+    """
+    g = 1.5
+    for _ in range(50):  # each step takes at least two thirds of the error
+        g = (1 + g) ** (1 / (n_axes + 1))
+    return 1 / g
 
 
 def even_noise(model: Model, features: slice, n_points: int) -> Array:
@@ -337,8 +345,9 @@ def even_noise(model: Model, features: slice, n_points: int) -> Array:
     normal = model.conditional.normal_noise()[features]
     j = np.arange(n_points)
     axes = np.arange(normal.size).reshape(normal.shape)
-    # the first axis in equal steps; of the others each a Kronecker sequence of its own
-    spread = (0.5 + j[:, None, None] * _GOLDEN ** np.maximum(axes, 1)) % 1
+    # the first axis in equal steps; the others are a Kronecker sequence
+    ratio = _irrational(max(normal.size - 1, 1))
+    spread = (0.5 + j[:, None, None] * ratio ** np.maximum(axes, 1)) % 1
     uniform = np.where(axes == 0, ((j + 0.5) / n_points)[:, None, None], spread)
     uniform = np.clip(uniform, 1e-6, 1 - 1e-6)
     return np.where(normal, ndtri(uniform), uniform).astype(model.dtype)
