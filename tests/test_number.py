@@ -340,6 +340,15 @@ def test_terms_by_column_add_up_to_the_score(model):
     np.testing.assert_allclose(own.score_features(X).sum(axis=1), own.score_samples(X), rtol=1e-5)
 
 
+@pytest.mark.parametrize("model", ["NADE", "RNADE", "MADE", "FVSBN"])
+def test_the_last_column_sees_the_first_one_where_columns_are_several_features(model):
+    X = np.random.default_rng(0).lognormal(size=(300, 4))
+    model = fit(make(model, distribution="number"), X)
+    assert model.network_.n_features > X.shape[1]
+    other = np.column_stack([X[:, 0] * 2, X[:, 1:]])
+    assert (model.score_features(X)[:, 3] != model.score_features(other)[:, 3]).mean() > 0.9
+
+
 def test_a_change_of_units_is_a_jacobian():
     X = np.random.default_rng(0).lognormal(0, 1, (500, 2))
     one, other = (fit(make(distribution="number", dtype="float64"), X * unit) for unit in (1, 8))
