@@ -278,12 +278,12 @@ def test_the_gradient_is_finite_differences(kind):
     rng = np.random.default_rng(2)
     for _ in range(4):
         direction, ends = rng.standard_normal(start.size), []
-        for step in (1e-6, -1e-6):
+        for step in (1e-7, -1e-7):
             inner.theta[:] = start + step * direction
             ends.append(loss()[0])
         inner.theta[:] = start
         np.testing.assert_allclose(
-            gradient @ direction, (ends[0] - ends[1]) / 2e-6, rtol=1e-5, atol=1e-5
+            gradient @ direction, (ends[0] - ends[1]) / 2e-7, rtol=1e-5, atol=1e-5
         )
 
 
