@@ -86,7 +86,7 @@ class PixelRNN(AutoregressiveDensity):
     >>> from fastar import PixelRNN
     >>> rng = np.random.default_rng(0)
     >>> X = (np.arange(6)[:, None] < rng.integers(1, 6, (300, 1, 5))).astype(np.uint8)  # bars
-    >>> model = PixelRNN(n_hidden=16, learning_rate_init=0.02, max_iter=30, random_state=0).fit(X)
+    >>> model = PixelRNN(n_hidden=16, learning_rate_init=0.02, max_iter=60, random_state=0).fit(X)
     >>> hidden = np.arange(6)[:, None] >= np.array([3] * 5)  # the lower half
     >>> model.complete(X[:2], hidden, n_draws=4, random_state=0).shape
     (2, 4, 6, 5)
