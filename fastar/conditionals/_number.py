@@ -123,8 +123,9 @@ class Number(Conditional):
         check_floor("variance_floor", self, self.variance_floor)
         lowest = np.full(len(table.order), np.inf)
         for _, block in table.blocks():
+            block = block.astype(np.float64)
             _check_largest(block, table)
-            lowest = np.fmin(lowest, np.fmin.reduce(block.astype(np.float64), axis=0))
+            lowest = np.fmin(lowest, np.fmin.reduce(block, axis=0))
         positive = lowest >= 0 if self.atoms else lowest > 0
         other = 0.5 / (weight.sum() + 1)
         rows, weight = _looked_at(table, weight)
