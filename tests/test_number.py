@@ -157,11 +157,19 @@ def test_a_zero_of_a_column_that_is_never_negative_is_an_atom_wherever_it_occurs
     X[7, 0] = 0
     own = fitted(X)
     assert [list(each) for each in own.atoms_of_columns] == [[0], []]
-    assert own.unsupported(np.array([[0.0, 0.0], [-1.0, 3.0], [np.inf, np.nan]])).tolist() == [
-        [False, True],
-        [True, False],
-        [True, True],
-    ]
+    block = np.array([[0.0, 0.0], [-1.0, 3.0], [0.0, -5e-324], [2.0, 1e-300]])
+    choices = own.encode(block, F8)[:, ::2]
+    np.testing.assert_array_equal(choices, [[1, -1], [-1, 0], [1, -1], [0, 0]])
+
+
+def test_what_a_column_takes_depends_on_whether_it_can_say_that_a_value_is_below():
+    X = np.random.default_rng(0).gamma(2, 1, (500, 1))
+    block = np.array([[3.0], [0.0], [-1.0], [np.inf], [-np.inf], [np.nan]])
+    wrong = [False, False, False, True, True, True]
+    assert fitted(X).unsupported(block)[:, 0].tolist() == wrong
+    assert fitted(X - 5).unsupported(block)[:, 0].tolist() == wrong
+    wrong[1] = wrong[2] = True
+    assert fitted(X, atoms=False).unsupported(block)[:, 0].tolist() == wrong
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -203,6 +211,11 @@ def log_prob(own, raw, x):
     return own.log_prob(np.tile(raw, (len(x), 1)), codes, 1)[1]
 
 
+def below_support(name, n=2000):
+    """Return the probability of all values below the support, which columns have from 0 on."""
+    return 1 / (2 * n + 2) if KINDS[name] else 0.0
+
+
 def integral(own, density, points=400):
     """Return the integral of density(x) over all numbers."""
     y = np.linspace(-30, 30, points + 1)
@@ -225,7 +238,10 @@ def test_a_density_is_normalised_over_atoms_and_length(name, seed):
     def density(x):  # what rounding makes of an end may be an atom
         return np.exp(np.where(np.isin(x, atoms), -np.inf, log_prob(own, raw, x)))
 
-    assert mass + integral(own, density) == pytest.approx(1, abs=1e-6)
+    assert mass + integral(own, density) == pytest.approx(1 - below_support(name), abs=1e-6)
+    if KINDS[name]:
+        wrong = np.array([-1e300, -1.0, -5e-324])
+        np.testing.assert_allclose(np.exp(log_prob(own, raw, wrong)), below_support(name))
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -236,6 +252,7 @@ def test_what_is_said_of_a_distribution_is_that_of_its_density(name, seed):
     x = np.quantile(column(name), np.linspace(0.02, 0.98, 9))
     codes = own.encode(x[:, None], F8)
     said = own.distribution_params(np.tile(raw, (9, 1)), codes)
+    other = below_support(name)
     mass = np.exp(log_prob(own, raw, atoms)) if len(atoms) else np.zeros(0)
     np.testing.assert_allclose(said["atoms"][0, 0], mass, atol=1e-12)
     for value, cdf in zip(x, said["cdf"][:, 0], strict=True):
@@ -244,15 +261,18 @@ def test_what_is_said_of_a_distribution_is_that_of_its_density(name, seed):
             inside = (t <= value) & ~np.isin(t, atoms)
             return np.where(inside, np.exp(log_prob(own, raw, t)), 0)
 
-        expected = mass[atoms <= value].sum() + integral(own, below, 1000)
+        expected = other + mass[atoms <= value].sum() + integral(own, below, 1000)
         assert cdf == pytest.approx(expected, abs=5e-3)
     quantiles = said["quantiles"][0, 0]
     assert (np.diff(quantiles) >= 0).all()
     at = own.distribution_params(np.tile(raw, (3, 1)), own.encode(quantiles[:, None], F8))["cdf"]
     before = at[:, 0] - np.array([mass[atoms == q].sum() for q in quantiles])
-    share = np.array([0.05, 0.5, 0.95])
+    share = other + (1 - other) * np.array([0.05, 0.5, 0.95])
     assert (before <= share + 1e-9).all()
     assert (at[:, 0] >= share - 1e-9).all()
+    ends = np.array([[-1e300], [1e300], [np.nan]])
+    cdf = own.distribution_params(np.tile(raw, (3, 1)), own.encode(ends, F8))["cdf"][:, 0]
+    np.testing.assert_allclose(cdf, [other, 1, np.nan], atol=1e-9)
 
 
 def test_moments_without_tails_are_the_mixtures():
@@ -374,7 +394,7 @@ def test_weights_of_particles_are_those_of_densities(model):
         row = np.array([[np.nan, second]])
         found = own.log_marginal(row, n_particles=20_000, random_state=0)[0]
         assert found == pytest.approx(np.log(exact), abs=0.05)
-    assert conditional.n_features == 3
+    assert conditional.n_features == 4
 
 
 def test_evidence_is_held_and_what_is_missing_is_drawn_from_the_support():
@@ -449,6 +469,8 @@ def test_gaps_contexts_frames_and_files(tmp_path):
         ("atoms", lambda arrays: arrays["atoms"].__setitem__(0, -5.0)),
         ("atoms", lambda arrays: arrays["n_atoms"].__setitem__(0, 3)),
         ("map", lambda arrays: arrays["map"].__setitem__(0, 3)),
+        ("other", lambda arrays: arrays["other"].__setitem__(0, 1.5)),
+        ("other", lambda arrays: arrays["other"].__setitem__(4, 0.1)),
         ("scale", lambda arrays: arrays["scale"].__setitem__(1, 0.0)),
         ("decimals", lambda arrays: arrays["decimals"].__setitem__(1, 7)),
     ],
@@ -462,12 +484,54 @@ def test_arrays_of_damaged_files_are_refused(entry, damage):
         own.check_arrays(arrays, 5)
 
 
-def test_values_outside_the_support_are_named():
+def outside():
+    """Return rows of which the second and the last have values below the support."""
+    X = table(4)
+    X[1, 0], X[3, :3] = -2.5, [0.0, -1e300, -0.1]
+    return X
+
+
+@pytest.mark.parametrize("model", ["NADE", "MADE", "FVSBN"])
+def test_values_below_the_support_share_a_small_probability(model):
+    X = table(300)
+    own = fit(make(model, distribution="number", dtype="float64"), X)
+    score, terms = own.score_samples(outside()), own.score_features(outside())
+    assert np.isfinite(score).all()
+    np.testing.assert_allclose(terms.sum(axis=1), score)
+    np.testing.assert_allclose(np.exp(terms[[1, 3, 3, 3], [0, 0, 1, 2]]), 1 / 602)
+    np.testing.assert_allclose(own.conditionals(outside())["cdf"][3, :3], 1 / 602)
+    weighted = fit(
+        make(model, distribution="number", dtype="float64"), X, sample_weight=np.full(300, 0.5)
+    )
+    np.testing.assert_allclose(np.exp(weighted.score_features(outside())[1, 0]), 1 / 302)
+
+
+def test_values_below_the_support_are_held_and_others_are_drawn_above_it():
+    own = fit(make("NADE", distribution="number"), table(300))
+    given = outside()
+    given[:, 3:] = np.nan
+    given[1, 1] = np.nan
+    for drawn in (own.sample(4, evidence=given, random_state=0), own.impute(given)):
+        held = ~np.isnan(given)
+        np.testing.assert_array_equal(drawn[held], given[held])
+        assert np.isfinite(drawn).all()
+        assert drawn[1, 1] >= 0
+    assert np.isfinite(own.log_marginal(given, n_particles=50, random_state=0)).all()
+
+
+def test_validation_rows_below_the_support_do_not_stop_training():
+    own = fit(make("NADE", distribution="number"), table(300), X_val=outside())
+    assert np.isfinite(own.score_samples(outside())).all()
+
+
+def test_values_that_have_nothing_of_the_support_near_are_named():
     own = fit(make(distribution="number"), pd.DataFrame(table(300), columns=list(COLUMNS)))
-    wrong = pd.DataFrame(table(3), columns=list(COLUMNS))
-    wrong.loc[1, "incomes"] = -2.5
-    with pytest.raises(ValueError, match=r"Got -2.5 in row 1, column 'incomes'"):
-        own.score_samples(wrong)
+    wrong = pd.DataFrame(outside(), columns=list(COLUMNS))
+    with pytest.raises(ValueError, match=r"none below.* Got -2.5 in row 1, column 'incomes'"):
+        own.purify(wrong, 0.1)
+    unsplit = fit(make(distribution=Number(atoms=False)), table(300)[:, :1])
+    with pytest.raises(ValueError, match=r"none below.* Got -2.5 in row 1, column 0"):
+        unsplit.score_samples(outside()[:, :1])
 
 
 # ---- extreme columns
@@ -522,8 +586,8 @@ def test_one_cell_does_not_flatten_its_column():
     X[0] = 999_999_999
     own = fit(make(distribution="number", max_iter=30), X)
     codes = own.distribution_.encode(X, F8)
-    assert 0.5 < codes[1:].std() < 2
-    assert codes[0] < 150
+    assert 0.5 < codes[1:, -1].std() < 2
+    assert codes[0, -1] < 150
     assert own.score(X[1:]) > plain - 0.1
     assert own.score_samples(X[:1])[0] > -500
 

@@ -58,8 +58,8 @@ class Number(Conditional):
     A column that is never negative has the support x > 0 beside the atom 0. There t(x) is log x or
     s log(expm1(x / s)), the inverse of softplus, s a robust deviation of the column, whichever
     gives the column the higher likelihood if it is Gaussian then; elsewhere t(x) = x. All values
-    outside of it share the probability 1 / (2 n + 2) of n rows, and are never drawn: which atom a
-    value is, or none, is a feature of such a column, too. With
+    below the support share the probability 1 / (2 n + 2), n the rows of fit, and are never drawn:
+    which atom a value is, none, or below the support, is a feature of such a column, too. With
     u = (t(x) - median) / robust deviation, the mixture is one in y = u for \|u\| up to c = 6, and
     in y = sign(u) (c + c log(\|u\| / c)) beyond. The density is that of x, by the chain rule.
 
@@ -71,7 +71,8 @@ class Number(Conditional):
     n_components : int, default=10
         K.
     atoms : bool, default=True
-        Whether columns may have atoms. Without them a column that has zeros may be negative.
+        Whether columns may have atoms. Without them a column that has zeros may be negative, and
+        values below the support are an error.
     variance_floor : float, default=1e-6
         Smallest variance of a component, as a share of the column's on the mapped scale. Where a
         column goes in steps, a component is at least as wide as a step at the median.
@@ -122,10 +123,11 @@ class Number(Conditional):
         check_floor("variance_floor", self, self.variance_floor)
         lowest = np.full(len(table.order), np.inf)
         for _, block in table.blocks():
+            block = block.astype(np.float64)
             _check_largest(block, table)
-            lowest = np.fmin(lowest, np.fmin.reduce(block.astype(np.float64), axis=0))
+            lowest = np.fmin(lowest, np.fmin.reduce(block, axis=0))
         positive = lowest >= 0 if self.atoms else lowest > 0
-        total = weight.sum()
+        other = 0.5 / (weight.sum() + 1)
         rows, weight = _looked_at(table, weight)
         atoms, decimals, rest = [], [], []
         for column, low in zip(rows.T, lowest, strict=True):
@@ -139,14 +141,14 @@ class Number(Conditional):
                 free = values > 0 if low >= 0 else np.ones_like(free)
             rest.append((values[free], mass[free]))
         maps = fitted_maps(rest, positive)
-        other = np.where(positive & self.atoms, 0.5 / (total + 1), 0)
         return {
-            "other": other,
             "map": maps.kind,
             "spread": maps.spread,
             "location": maps.location,
             "scale": maps.scale,
             "decimals": np.array(decimals, np.int32),
+            # without atoms a column is one feature, which cannot say that a value is below
+            "other": np.where(maps.is_positive & self.atoms, other, 0),
             "atoms": np.concatenate(atoms),
             "n_atoms": np.array([len(each) for each in atoms], np.int32),
         }
@@ -172,6 +174,8 @@ class Number(Conditional):
         owner = np.repeat(np.arange(n_columns), counted)
         rises = (atoms[1:] > atoms[:-1]) | (owner[1:] > owner[:-1])
         require("atoms", rises.all(), "must be sorted and different in each column.")
+        below = (arrays["other"] == 0) | (arrays["map"] > 0)
+        require("other", below.all(), "must be 0 in a column that may be negative.")
         inside = (atoms >= 0) | (arrays["map"][owner] == 0)
         require("atoms", inside.all(), "must not be negative in a column that is never negative.")
 
@@ -220,17 +224,17 @@ class Number(Conditional):
 
     @property
     def _other(self) -> Array:
-        """Return the probability (C,) of all values outside the support."""
+        """Return the probability (C,) of all values below the support."""
         return self._learnt["other"]
 
     @lazy
     def _with_choice(self) -> Array:
-        """The columns that have atoms, or values outside their support."""
+        """The columns that have atoms, or some probability below their support."""
         return np.flatnonzero((self.n_atoms > 0) | (self._other > 0))
 
     @lazy
     def _choices(self) -> Array:
-        """The features that say which atom a value is, or none."""
+        """The features that say which atom a value is, none, or below the support."""
         return self.column_offsets[self._with_choice]
 
     @lazy
@@ -308,10 +312,6 @@ class Number(Conditional):
         outside: Array = (self._below(block) & (self._other == 0)) | ~np.isfinite(block)
         return outside
 
-    def takes_unknown(self) -> Array:
-        """Return which columns (C,) may hold values that `fit` has not seen."""
-        return self._other > 0
-
     @lazy
     def _encoder(self) -> LevelEncoder:
         counted = self.n_atoms[self.n_atoms > 0]
@@ -320,7 +320,7 @@ class Number(Conditional):
     def _places(self, block: Array) -> Array:
         """Return the place of the atom from 1 (n, columns with a choice), 0 where it is none.
 
-        -1 for values outside the support.
+        -1 of values below the support, NaN of missing ones.
         """
         columns = self._with_choice
         places = np.where(np.isnan(block[:, columns]), np.nan, 0.0)
@@ -331,7 +331,10 @@ class Number(Conditional):
         return places
 
     def encode(self, block: Array, dtype: np.dtype[Any]) -> Array:
-        """Return y, NaN for atoms; before it of a column with atoms 0, or the place of the atom."""
+        """Return y, NaN of atoms and below the support, after the choice where a column has one.
+
+        A choice is the place of the atom from 1, 0 where it is none, or -1 below the support.
+        """
         codes = np.empty((len(block), self.n_features), dtype)
         y = self.maps.codes(block)
         if len(self._with_choice):
@@ -342,7 +345,7 @@ class Number(Conditional):
         return codes
 
     def decode(self, codes: Array) -> Array:
-        """Return atoms, and the numbers of other codes, in the column's steps."""
+        """Return atoms, and the numbers of other codes, in the column's steps; NaN of no number."""
         values = self.maps.values(codes[:, self._numbers])
         for c in np.flatnonzero(self.decimals >= 0):
             values[:, c] = self._in_steps(values[:, c], c)
@@ -373,7 +376,7 @@ class Number(Conditional):
     def interval(self, block: Array, radius: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
         """Return the lowest and highest codes (n, D) within radius (C,) of the values.
 
-        An atom has no other one near it.
+        An atom has no other one near it, and a value below the support has nothing.
         """
         x = block.astype(np.float64)
         per_one = 10.0 ** np.maximum(self.decimals, 0)
@@ -385,7 +388,6 @@ class Number(Conditional):
             end = np.where(self.decimals >= 0, np.where(beyond, step, x), end)
             ends.append(np.where(self.maps.is_positive, np.maximum(end, LEAST), end))
         codes = [self.encode(x, dtype) for _ in ends]
-        # a value outside the support has no other near it
         wrong = self.by_feature(self._below(x))
         codes[0][wrong], codes[1][wrong] = 1, 0
         for own, end in zip(codes, ends, strict=True):
@@ -432,8 +434,10 @@ class Number(Conditional):
         """Return mean, variance, cdf (n, C) and quantiles (n, C, 3) in the user's units.
 
         They count the atoms. atoms (n, C, A): the probability of each atom of a column, 0 beyond
-        its last one. Moments are those of 32 nodes a component that have equal shares, and the
-        component's mean and variance on the mapped scale: log-normal mixtures may have none.
+        its last one. The CDF also counts the probability of all values below the support, and at
+        one of these is that probability. Moments and quantiles are those of values in the support.
+        Moments are those of 32 nodes a component that have equal shares, and the component's mean
+        and variance on the mapped scale: log-normal mixtures may have none.
         """
         by_feature = np.split(raw.astype(np.float64), self.output_offsets[1:-1], axis=1)
         found = [self._column_params(c, by_feature, codes) for c in range(self.n_columns)]
@@ -442,25 +446,26 @@ class Number(Conditional):
         return said | {"atoms": said["atoms"][:, :, :most]}
 
     def _column_params(self, c: int, by_feature: list[Array], codes: Array) -> dict[str, Array]:
-        law = _Law.of(self, c, by_feature)
+        law, other = _Law.of(self, c, by_feature), self._other[c]
         y = codes[:, self._numbers[c]].astype(np.float64)
-        if self.n_atoms[c]:
+        place = np.zeros(len(y), np.int64)
+        if c in self._with_choice:
             place = np.nan_to_num(codes[:, self._numbers[c] - 1]).astype(np.int64)
-            y = np.where(place > 0, law.at[place - 1], y)
+            y = np.where(place > 0, np.concatenate([[np.nan], law.at])[np.maximum(place, 0)], y)
         mean, variance = law.moments()
         atoms = np.zeros((len(y), max(1, int(self.n_atoms.max()))))
-        atoms[:, : self.n_atoms[c]] = law.atom_share
+        atoms[:, : self.n_atoms[c]] = (1 - other) * law.atom_share
         return {
             "mean": mean,
             "variance": variance,
-            "cdf": law.cdf(y),
+            "cdf": np.where(place < 0, other, other + (1 - other) * law.cdf(y)),
             "quantiles": np.stack([law.quantile(q) for q in QUANTILES], axis=1),
             "atoms": atoms,
         }
 
 
 class _Law:
-    """The distributions of one column in n rows.
+    """The distributions of one column in n rows, of values in the support.
 
     Parameters
     ----------
