@@ -30,13 +30,15 @@ gaps = rng.random(len(table)) < 0.2
 table.loc[gaps, "bmi"] = np.nan
 table.loc[rng.random(len(table)) < 0.1, "sex"] = None
 
-model = RNADE(n_hidden=20, distribution="auto", learning_rate_init=0.002, random_state=0).fit(table)
+# whole numbers would have levels: a number has a density
+kinds = {"sex": "auto", "age": "auto", "bmi": "auto", "pressure": "auto", "progress": "number"}
+model = RNADE(n_hidden=20, distribution=kinds, learning_rate_init=0.002, random_state=0).fit(table)
 print(model.sample(3, random_state=0))
 
 # %%
 # Below the diagonal the patients, above it as many samples. The upper triangle mirrors the lower
-# one: age is whole, sex has two levels, and bmi, pressure and progress rise together. Some
-# samples of progress are below zero: each conditional is one Gaussian, which knows no bound.
+# one: age is whole, sex has two levels, and bmi, pressure and progress rise together. No sample
+# of progress is below zero, as no patient is: its numbers are modelled on a scale that has none.
 
 PairPlotDisplay.from_estimator(model, table, random_state=0)
 
@@ -67,7 +69,7 @@ asked = pd.DataFrame(
         "age": [40, 55],
         "bmi": [21.0, 33.0],
         "pressure": [80.0, 110.0],
-        "progress": 0.0,
+        "progress": 150.0,
     }
 )
 labels = ["bmi 21, pressure 80", "bmi 33, pressure 110"]

@@ -174,7 +174,9 @@ def _support(sample: Array) -> Array:
         return levels
     low, high = levels[0], levels[-1]
     margin = (high - low) / 10
-    return np.linspace(low - margin, high + margin, _N_POINTS)
+    # below a column that is never negative lies what has a probability and no density
+    least = min(low, 1e-3 * high) if low >= 0 else low - margin
+    return np.linspace(max(low - margin, least), high + margin, _N_POINTS)
 
 
 def _with_column(X: Any, rows: Array, place: int, values: Array) -> Any:
