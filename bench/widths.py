@@ -31,7 +31,7 @@ LEVELS = (10, 2000, 20_000, 200_000)
 N_ROWS, N_COLUMNS, BATCH = 20_000, 21, 100
 
 #: An older version that pads columns takes minutes with more levels, and gigabytes.
-MOST_OF_OTHER = 2000
+MOST_OF_OTHER = 10
 
 
 def narrow_and_wide(K: int) -> tuple[np.ndarray, list[bool]]:

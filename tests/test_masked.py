@@ -182,7 +182,9 @@ def test_the_variance_of_a_mean_of_gaussians_does_not_drown_in_a_large_mean():
     # dyadic numbers, so that moving them rounds none
     X = np.round(np.random.default_rng(0).standard_normal((60, 3)) * 2**10) / 2**10
     near, far = (
-        shaken(masked((1, "3 sets"), dtype="float64"), X + shift).conditionals(X + shift)
+        shaken(
+            masked((1, "3 sets"), dtype="float64", distribution="gaussian"), X + shift
+        ).conditionals(X + shift)
         for shift in (0, 2.0**30)
     )
     np.testing.assert_allclose(far["variance"], near["variance"], rtol=1e-4)
