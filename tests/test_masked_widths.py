@@ -3,29 +3,23 @@
 import numpy as np
 import pytest
 import reference
-from common import DTYPES, all_states, assert_same, assert_same_bits, fit, make, walked
+import uneven_tables
+from common import DTYPES, all_states, assert_same, assert_same_bits, fit, walked
 from scipy.special import logsumexp
 from test_conditionals import draw
 from test_masked_kernels import close
+from uneven_tables import DISTRIBUTION, ORDERS, K, P, Q, table
 
 from fastar._core import threads
 from fastar._core.inputs import MAY_MISS, Inputs
 from fastar._core.offsets import offsets_of, positions
 from fastar._core.parameters import ParamLayout
 from fastar._kernels import _masked
-from fastar.conditionals import Categorical, GaussianMixture
+from fastar.conditionals import Categorical
 from fastar.networks import Masked
 
 pytestmark = pytest.mark.kernels
 
-K = 300
-P = np.array([1, 2, K, 3, 1, 9])
-Q = np.array([2, 1, K, 4, 1, 2])
-GAPS = [0, 3, 5]  # columns that have some
-DISTRIBUTION = ["bernoulli", "gaussian", Categorical("error"), Categorical("error"), "poisson"]
-DISTRIBUTION += [GaussianMixture(3)]
-# Where the column of many levels comes: amid the others, before them and behind them.
-ORDERS = {"amid": [3, 0, 2, 5, 4, 1], "first": [2, 4, 0, 1, 5, 3], "last": [5, 1, 3, 0, 4, 2]}
 VARIANTS = {
     "linear": ("FVSBN", {}),
     "deep": ("MADE", {"hidden_layer_sizes": (40, 21)}),
@@ -45,28 +39,11 @@ def threads_for_small_work(monkeypatch):
     monkeypatch.setattr(threads, "_WORTH_A_THREAD", 1)
 
 
-def table(n=400):
-    """Return n rows, every level of every column among them, and gaps in some columns."""
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((n, 3))
-    columns = [x[:, 0] > 0, x[:, 1] + x[:, 0], np.arange(n) % K, np.arange(n) % 3]
-    columns += [rng.poisson(np.exp(x[:, 0])), x[:, 2] * 3 - x[:, 1]]
-    X = np.column_stack(columns).astype(float)
-    for column in GAPS:
-        X[3:, column][rng.random(n - 3) < 0.3] = np.nan
-    return X
-
-
 def shaken(variant, X, **settings):
     """Return a model after a short fit, with larger random parameters."""
     name, chosen = VARIANTS[variant]
-    settings = {"missing": "marked", "max_iter": 1, "dtype": "float64"} | settings
-    if name == "MADE":
-        settings["activation"] = "tanh"
-    model = fit(make(name, **chosen, **settings), X)
-    rng = np.random.default_rng(1)
-    model.theta_ += rng.standard_normal(model.theta_.size).astype(model.theta_.dtype) * 0.3
-    return model
+    smooth = {"activation": "tanh"} if name == "MADE" else {}
+    return uneven_tables.shaken(name, X, **chosen | settings | smooth)
 
 
 def mixed(variant, order, **settings):

@@ -9,12 +9,13 @@ import reference
 from common import ACTIVATIONS, DTYPES, all_states, assert_same, assert_same_bits, fit, make, walked
 from test_conditionals import draw
 from test_kernels import KINDS, RESCALED, close, problem, results, textbook
+from uneven_tables import DISTRIBUTION, ORDERS, K, P, Q, shaken, table
 
 from fastar._core import threads
 from fastar._core.inputs import MAY_MISS, Inputs
 from fastar._core.offsets import offsets_of
 from fastar._core.parameters import ParamLayout
-from fastar.conditionals import Categorical, GaussianMixture
+from fastar.conditionals import Categorical
 from fastar.networks import SharedHidden
 
 pytestmark = pytest.mark.kernels
@@ -193,13 +194,6 @@ def test_a_network_padded_to_the_widest_feature_agrees(shape, gaps, activation, 
 
 # ---- models of a table: categorical columns beside mixtures beside counts, gaps in some
 
-K = 300
-P = np.array([1, 2, K, 3, 1, 9])
-Q = np.array([2, 1, K, 4, 1, 2])
-GAPS = [0, 3, 5]
-DISTRIBUTION = ["bernoulli", "gaussian", Categorical("error"), Categorical("error"), "poisson"]
-DISTRIBUTION += [GaussianMixture(3)]
-ORDERS = {"amid": [3, 0, 2, 5, 4, 1], "first": [2, 4, 0, 1, 5, 3], "last": [5, 1, 3, 0, 4, 2]}
 VARIANTS = [
     *[("NADE", {"activation": activation}) for activation in ACTIVATIONS],
     ("RNADE", {}),
@@ -207,27 +201,6 @@ VARIANTS = [
 ]
 every_order = pytest.mark.parametrize("order", ORDERS)
 every_variant = pytest.mark.parametrize(("name", "variant"), VARIANTS, ids=str)
-
-
-def table(n=400):
-    """Return n rows, every level of every column among them, and gaps in some columns."""
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((n, 3))
-    columns = [x[:, 0] > 0, x[:, 1] + x[:, 0], np.arange(n) % K, np.arange(n) % 3]
-    columns += [rng.poisson(np.exp(x[:, 0])), x[:, 2] * 3 - x[:, 1]]
-    X = np.column_stack(columns).astype(float)
-    for column in GAPS:
-        X[3:, column][rng.random(n - 3) < 0.3] = np.nan
-    return X
-
-
-def shaken(name, X, **settings):
-    """Return a model after a short fit, with larger random parameters."""
-    settings = {"missing": "marked", "max_iter": 1, "dtype": "float64"} | settings
-    model = fit(make(name, **settings), X)
-    rng = np.random.default_rng(1)
-    model.theta_ += rng.standard_normal(model.theta_.size).astype(model.theta_.dtype) * 0.3
-    return model
 
 
 def mixed(name, order, **settings):

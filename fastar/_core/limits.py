@@ -53,11 +53,18 @@ def memory_bytes() -> int | None:
     return min((each for each in found if each > 0), default=None)
 
 
+def beyond_memory(n_bytes: int) -> str | None:
+    """Return how many bytes these are of those that there are; None where they fit."""
+    most = memory_bytes() if n_bytes > _FITS else None
+    if most is None or n_bytes <= most:
+        return None
+    return f"{n_bytes / 1e9:.3g} GB of {most / 1e9:.3g} GB"
+
+
 def check_memory(name: str, value: Any, n_bytes: int) -> None:
     """Raise ValueError if what the argument asks for does not fit into memory."""
-    most = memory_bytes() if n_bytes > _FITS else None
-    if most is not None and n_bytes > most:
+    if beyond := beyond_memory(n_bytes):
         raise ValueError(
             f"{name} must be so small that the call fits into memory. Got {value!r} instead, for "
-            f"which it takes {n_bytes / 1e9:.3g} GB of {most / 1e9:.3g} GB."
+            f"which it takes {beyond}."
         )

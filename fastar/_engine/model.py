@@ -94,7 +94,7 @@ class Composition:
         self, weights: Any, codes: Any, n_threads: int, context: Array | None = None
     ) -> tuple[Array, Array]:
         """Return log p(x_d | x_<d) (n, D), and row sums (n,). weights: prepared by the network."""
-        raw, _ = self.network.forward(weights, codes, n_threads, context=context)
+        raw = self.raw(weights, codes, n_threads, context)
         return self.conditional.log_prob(raw, codes, n_threads)
 
     def by_column(self, logp: Array) -> Array:

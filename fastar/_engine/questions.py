@@ -70,9 +70,7 @@ class Part:
 
     def levels(self, column: int) -> Array | None:
         """Return all values that a column can have, None where they are too many."""
-        place = self.place(column)
-        own, at = self.model.conditional.of_column(place)
-        return own.levels_of(at)
+        return self.model.conditional.levels_of(self.place(column))
 
     def score(self, values: Array, n_threads: int) -> Array:
         """Return log weight + log p(x) of whole rows (n, C)."""

@@ -155,7 +155,7 @@ class SequenceModel(Composition):
         return logp, codes.sums(total)
 
     def raw(self, weights: Any, codes: Any, n_threads: int, context: Array | None = None) -> Array:
-        """Return the raw outputs (N, F, P) of all `Steps`."""
+        """Return the raw outputs (N, sum of P) of all `Steps`."""
         parts = self.network.bptt_segments(weights, codes, n_threads, context)
         return np.concatenate([raw for _, raw in parts])
 

@@ -382,6 +382,18 @@ def whole_near(block: Array, radius: Array) -> tuple[Array, Array]:
     return np.ceil(block - wide), np.floor(block + wide)
 
 
+def share_of_others(weight: Array) -> float:
+    """Return the probability of all values that `fit` did not see, by rows of weight (n,)."""
+    share: float = 0.5 / (weight.sum() + 1)
+    return share
+
+
+def log_masses(other: Array) -> tuple[Array, Array]:
+    """Return the logarithms of the probabilities of other values, and of those that are known."""
+    with np.errstate(divide="ignore"):
+        return np.log(other), np.log1p(-other)
+
+
 def _threads(raw: Array, n_threads: int) -> int:
     return useful_n_threads(n_threads, 20 * raw.size)
 

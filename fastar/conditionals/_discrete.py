@@ -28,7 +28,13 @@ from fastar._core.schema import (
 from fastar._data.table import Table
 from fastar._kernels._cpu import aligned_empty
 from fastar._kernels._levels import UNKNOWN
-from fastar.conditionals._conditional import Conditional, weighted_mean, whole_near
+from fastar.conditionals._conditional import (
+    Conditional,
+    log_masses,
+    share_of_others,
+    weighted_mean,
+    whole_near,
+)
 from fastar.conditionals._digits import MOST_WHOLE, Digits, base_of, numbers_by_frequency
 from fastar.conditionals._levels import LevelEncoder, distinct_values
 
@@ -238,7 +244,7 @@ class Categorical(Conditional):
             "n_levels": np.array([len(each) for each in known], np.int32),
         }
         if self.unknown == "other":
-            learnt["other"] = np.where(declared > 0, 0, 0.5 / (weight.sum() + 1))
+            learnt["other"] = np.where(declared > 0, 0, share_of_others(weight))
         return self._with_digits(learnt, table, weight)
 
     def _with_digits(
@@ -327,8 +333,7 @@ class Categorical(Conditional):
             other[second] = 0  # the first digit says whether a value is a level
             features["parent"][second], features["applies"][second] = 1, -1
             features["last"][second], features["last_count"][second] = self._digits.last
-        with np.errstate(divide="ignore"):
-            features["low"], features["high"] = np.log(other), np.log1p(-other)
+        features["low"], features["high"] = log_masses(other)
         return features
 
     @property

@@ -15,7 +15,13 @@ from fastar._core.schema import FLAG, SMALLEST, ArrayOf, Rule, require
 from fastar._core.spread import does_not_vary
 from fastar._data.table import Table
 from fastar._kernels import _conditionals
-from fastar.conditionals._conditional import QUANTILES, Conditional, sampled_columns
+from fastar.conditionals._conditional import (
+    QUANTILES,
+    Conditional,
+    log_masses,
+    sampled_columns,
+    share_of_others,
+)
 from fastar.conditionals._levels import LevelEncoder
 from fastar.conditionals._maps import LEAST, MAPS, Maps, fitted_maps
 from fastar.conditionals._real import (
@@ -127,7 +133,7 @@ class Number(Conditional):
             _check_largest(block, table)
             lowest = np.fmin(lowest, np.fmin.reduce(block, axis=0))
         positive = lowest >= 0 if self.atoms else lowest > 0
-        other = 0.5 / (weight.sum() + 1)
+        other = share_of_others(weight)
         rows, weight = _looked_at(table, weight)
         atoms, decimals, rest = [], [], []
         for column, low in zip(rows.T, lowest, strict=True):
@@ -273,9 +279,9 @@ class Number(Conditional):
         features["floor"][numbers] = self._floor
         features["kind"][choices] = _conditionals.KINDS.index("categorical")
         features["count"][choices] = self.n_levels[choices]
-        other = self._other[self._with_choice]
-        with np.errstate(divide="ignore"):
-            features["low"][choices], features["high"][choices] = np.log(other), np.log1p(-other)
+        features["low"][choices], features["high"][choices] = log_masses(
+            self._other[self._with_choice]
+        )
         features["parent"][choices + 1] = 1  # and applies is 0: it is no atom
         return features
 
@@ -554,7 +560,7 @@ def _looked_at(table: Table, weight: Array) -> tuple[Array, Array]:
 
 def _check_largest(block: Array, table: Table) -> None:
     """Raise ValueError where numbers come near the end of float64."""
-    wrong = np.abs(block.astype(np.float64)) > _LARGEST
+    wrong = np.abs(block) > _LARGEST
     if wrong.any():
         row, d = np.argwhere(wrong)[0]
         raise ValueError(

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastar import conditionals, networks, optimizers, schedules
 from fastar._core.estimators import BaseEstimator, DensityMixin
-from fastar._core.limits import memory_bytes
+from fastar._core.limits import beyond_memory
 from fastar._core.parameters import Array, ParamLayout, zeros_aligned
 from fastar._core.random import generator
 from fastar._core.schema import (
@@ -208,15 +208,15 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
         n_parameters = ParamLayout(network.shapes, 0).size
         # the parameters, the best ones, the gradient, what the optimizer keeps, and the result
         n_bytes = (4 + len(self._solver().slots)) * n_parameters * network.dtype.itemsize
-        most = memory_bytes()
-        if most is None or n_bytes <= most:
+        beyond = beyond_memory(n_bytes)
+        if beyond is None:
             return
         widths = np.diff(network.output_offsets)
         wide = [d for d in np.argsort(-widths, kind="stable")[:3] if widths[d] >= 100]
         asks = ", ".join(f"{self._feature_name(d)} with {widths[d]} outputs" for d in wide)
         raise ValueError(
-            f"The model must fit into memory. Its {n_parameters:,} parameters take "
-            f"{n_bytes / 1e9:.3g} GB in training, of {most / 1e9:.3g} GB. "
+            f"The model must fit into memory. Its {n_parameters:,} parameters take {beyond} in "
+            "training. "
             + (f"Most is asked for by {asks}. " if asks else "")
             + "Give it fewer hidden units, components or levels, or leave columns out."
         )
