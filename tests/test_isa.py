@@ -54,6 +54,7 @@ UNMARKED = {
     "test_missing_arrays.py",
     "test_mixed.py",
     "test_mixture.py",
+    "test_onnx.py",
     "test_persistence.py",
     "test_plotting.py",
     "test_prediction.py",
