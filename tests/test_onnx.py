@@ -143,6 +143,13 @@ def test_columns_of_frames_are_inputs_of_their_types(model, scored):
     assert_same(scored(trained, new), trained.score_samples(new))
 
 
+def test_inputs_and_other_values_have_names_of_their_own(scored):
+    names = [f"v{k}" for k in range(120)]
+    X = pl.DataFrame(reals(60, 120), schema=names)
+    trained = fitted("NADE", X)
+    assert_same(scored(trained, X), trained.score_samples(X))
+
+
 def test_a_mixture_of_frames_reads_them_once(scored):
     mixture = Mixture(NADE(max_iter=2), n_members=2, random_state=0).fit(frame())
     assert_same(scored(mixture, frame()), mixture.score_samples(frame()))
@@ -234,6 +241,7 @@ REFUSED = [
     (lambda: NADE().fit(bits(50, 4), context=reals(50, 2)), ValueError, "context"),
     (lambda: DensityOutlierDetector(NADE()).fit(bits(50, 4)), TypeError, "DensityOutlierDetector"),
     (lambda: MADE(), NotFittedError, "not fitted"),
+    (lambda: NADE().fit(reals(50, 2).astype(np.uint64) + 2**60), ValueError, "Got uint64"),
     (
         lambda: NADE(max_iter=1).fit(pl.DataFrame({"c": ["", "a", None, "a"]})),
         ValueError,

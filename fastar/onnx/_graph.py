@@ -28,20 +28,20 @@ class Graph:
 
     Parameters
     ----------
-    names : iterator of int, optional
-        Numbers for the names of values, shared by a graph and the bodies within it.
+    outer : Graph, optional
+        The graph that this is a body of: no name is in both.
     """
 
-    def __init__(self, names: Iterator[int] | None = None) -> None:
+    def __init__(self, outer: Graph | None = None) -> None:
         self._onnx = library()
-        self._names = count() if names is None else names
+        self._numbers: Iterator[int] = outer._numbers if outer else count()
+        self._taken: set[str] = outer._taken if outer else set()
         self._nodes: list[Any] = []
         self._constants: list[Any] = []
         self._inputs: list[Any] = []
-        self._taken: set[str] = set()
 
     def _name(self) -> str:
-        return self._free(map("v{}".format, self._names))
+        return self._free(map("v{}".format, self._numbers))
 
     def _free(self, names: Iterator[str]) -> str:
         return next(name for name in names if name not in self._taken)
@@ -121,7 +121,7 @@ class Graph:
 
     def body(self) -> Graph:
         """Return an empty graph for what a node repeats."""
-        return Graph(self._names)
+        return Graph(self)
 
     def closed(self, name: str, outputs: dict[str, tuple[Any, list[Any]]]) -> Any:
         """Return ONNX's graph with these outputs, each of a type and shape."""

@@ -25,7 +25,8 @@ def numbers(g: Graph, container: Container | Schema, n_columns: int) -> str:
         return g.cast(X, np.float64)
     if dtype != np.int64:
         raise ValueError(
-            f"The graph must hold integers in int64. Got columns of {dtype} beyond 2**53."
+            f"X of fit must be int64 to be exported, as it has integers beyond 2**53. Got {dtype} "
+            "instead."
         )
     return g.cast(g("Sub", X, np.array(container.offsets, np.int64)), np.float64)
 
