@@ -209,6 +209,67 @@ def test_who_stops_reading_gets_no_error(folder):
     assert running.returncode == 0
 
 
+SIGNATURES = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}
+
+
+def test_figures_are_drawn_by_a_process(folder, tmp_path):
+    model, data = folder / "model", folder / "data.csv"
+    asked = ["plot", model, "density", data, "--columns", "weight", "--rows", "0,4"]
+    for form in ("pdf", "svg"):
+        path = tmp_path / f"density.{form}"
+        ended = process(*asked, "-o", path)
+        assert (ended.returncode, ended.stderr, ended.stdout) == (0, b"", b"")
+        assert path.read_bytes().startswith(SIGNATURES[form])
+    assert process("plot", model, "loss", "-o", "-").stdout.startswith(SIGNATURES["png"])
+
+
+@pytest.mark.parametrize(
+    ("model", "asked"),
+    [
+        ("model", ["loss"]),
+        ("detector", ["loss"]),
+        ("masked", ["masks"]),
+        ("model", ["pairs", "--columns", "size,weight"]),
+        ("model", ["density", "--columns", "colour"]),
+        ("given", ["pairs"]),
+        ("given", ["density", "--columns", "weight", "--rows", "2"]),
+        ("detector", ["explanation", "--rows", "3"]),
+        ("detector", ["calibration"]),
+    ],
+)
+def test_every_figure_can_be_drawn(model, asked, folder, tmp_path, capsys):
+    data = str(folder / "data.csv")
+    if model == "masked":
+        given = ["fit", data, "-o", f"{folder}/masked", "--model", "MADE", "--drop", "id", "-q"]
+        assert main([*given, "--set", "max_iter=1"]) == 0
+    name, *options = asked
+    rows = [] if name in ("loss", "masks") else [data]
+    path = tmp_path / "figure.PNG"
+    assert main(["plot", f"{folder}/{model}", name, *rows, *options, "-o", str(path)]) == 0
+    assert path.read_bytes().startswith(SIGNATURES["png"])
+    assert capsys.readouterr().out == ""
+
+
+def test_figures_that_cannot_be_drawn_are_refused(folder, tmp_path, capsys):
+    model, data, path = folder / "model", folder / "data.csv", tmp_path / "figure.png"
+    wrong = {
+        "plot pairs needs DATA": ["pairs", "-o", path],
+        "plot loss takes no DATA": ["loss", data, "-o", path],
+        "plot loss takes no --rows": ["loss", "--rows", "1", "-o", path],
+        "plot density needs one column": ["density", data, "-o", path],
+        "plot explanation takes one row": ["explanation", data, "--rows", "1,2", "-o", path],
+        "must end in .png, .pdf, .svg": ["loss", "-o", tmp_path / "figure.doc"],
+        "which has no masks_": ["masks", "-o", path],
+        "which has no p_values": ["calibration", data, "-o", path],
+        "has no row 300, but 300": ["density", data, "--columns", "size", "--rows", "300",
+                                    "-o", path],
+        "there is no column 'length'": ["pairs", data, "--columns", "length", "-o", path],
+    }  # fmt: skip
+    for message, arguments in wrong.items():
+        assert message in refused(capsys, "plot", model, *arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
 # ---- errors
 
 

@@ -232,6 +232,19 @@ def test_connectivity_is_what_the_order_and_its_window_allow(settings):
     np.testing.assert_array_equal(display.connectivity_, window)
 
 
+@pytest.mark.parametrize("direct_connections", [True, False])
+def test_features_of_different_widths_have_a_cell_each(direct_connections):
+    rng = np.random.default_rng(0)
+    size = np.where(rng.random(80) < 0.4, 0, rng.gamma(2, 1, 80))
+    table = pd.DataFrame({"colour": rng.choice(["a", "b", "c"], 80), "size": size})
+    model = MADE(hidden_layer_sizes=(40,), direct_connections=direct_connections, **QUICK)
+    display = plotting.MasksDisplay.from_estimator(fitted(model, table))
+    assert display.names == ["colour", "size", "size, 2"]  # which atom, and the number
+    np.testing.assert_array_equal(display.connectivity_, np.tri(3, k=-1, dtype=bool))
+    assert shown(display.axes_[0]).shape == (40, 3)
+    assert not display.axes_[0].yaxis.get_minorticklocs().size
+
+
 def test_pairs_are_of_data_below_and_of_samples_above_the_diagonal():
     model = fitted(RNADE(n_hidden=5, n_components=2, **QUICK), REAL)
     display = plotting.PairPlotDisplay.from_estimator(model, REAL, columns=[2, 0], random_state=0)

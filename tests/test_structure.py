@@ -11,7 +11,16 @@ import pytest
 from common import ACTIVATIONS, CONDITIONALS, DATA, KINDS, MODELS, OUTPUTS, SMALL, run_python
 
 import fastar
-from fastar import callbacks, conditionals, models, optimizers, persistence, plotting, schedules
+from fastar import (
+    callbacks,
+    conditionals,
+    models,
+    onnx,
+    optimizers,
+    persistence,
+    plotting,
+    schedules,
+)
 from fastar.networks import _shared_hidden
 
 PACKAGE = Path(fastar.__file__).parent
@@ -25,7 +34,7 @@ FLOORS = [
     {"_engine", "persistence"},
     {"callbacks"},
     {"models"},
-    {"tools", "demo"},
+    {"tools", "demo", "onnx"},
     {"cli"},
     {"fastar"},  # the package's own __init__
 ]
@@ -177,13 +186,13 @@ def test_only_plotting_imports_matplotlib_where_a_module_begins(module):
     if room(module) == "plotting":
         pytest.skip("this is the one that may")
     early = {name.split(".")[0] for name, late in imports(modules(PACKAGE)[module]) if not late}
-    assert not early & {"matplotlib", "pandas", "polars", "torch", "jax"}
+    assert not early & {"matplotlib", "onnx", "pandas", "polars", "torch", "jax"}
 
 
 def test_importing_fastar_imports_no_optional_library():
     code = "import sys, fastar; print(*{name.split('.')[0] for name in sys.modules})"
     loaded = set(run_python(code).split())
-    assert not loaded & {"matplotlib", "polars", "torch", "jax", "pytest"}
+    assert not loaded & {"matplotlib", "onnx", "polars", "torch", "jax", "pytest"}
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -191,7 +200,7 @@ def test_every_module_can_be_imported_and_has_a_docstring(module):
     assert importlib.import_module(module).__doc__
 
 
-PUBLIC = [callbacks, conditionals, models, optimizers, persistence, plotting, schedules]
+PUBLIC = [callbacks, conditionals, models, onnx, optimizers, persistence, plotting, schedules]
 NAMES = [(module, name) for module in PUBLIC for name in module.__all__ if name != "BY_NAME"]
 
 

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from fastar.cli import _commands
+from fastar.cli._figures import FIGURES, FORMATS
 from fastar.cli._models import TABLE_MODELS
 from fastar.cli._tables import NULLS, TYPES
 
@@ -24,6 +25,7 @@ Strings are categories. Rows are counted from 0.
   fastar fit data.csv --detector -o detector.fastar
   fastar outliers detector.fastar new.csv
   fastar ask model.fastar colour=red --given size=3
+  fastar plot model.fastar pairs data.csv -o pairs.png
 
 The exit code is 0, or 1 after an error of data or files, or 2 after one of the command line.
 """
@@ -74,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
         "--particles", type=_count, default=1024, help="samples, where no sum is exact", metavar="N"
     )
     _seed(ask)
+    _plot(_of_model(command(_commands.plot, "draw a figure of a model")))
     info = _of_model(command(_commands.info, "what a file of a model holds"))
     info.add_argument("--json", action="store_true", help="print JSON")
     return whole
@@ -112,6 +115,19 @@ def _fit(own: Any) -> None:
         "--max-time", type=_positive, metavar="SECONDS", help="stop after an epoch that ends later"
     )
     own.add_argument("--n-jobs", type=int, metavar="N", help="threads, by default all cores")
+    _separator(own)
+    _seed(own)
+
+
+def _plot(own: Any) -> None:
+    told = "; ".join(f"{name}: {figure.summary}" for name, figure in FIGURES.items())
+    own.add_argument("figure", choices=FIGURES, help=told)
+    own.add_argument("data", nargs="?", metavar="DATA", help="table, for a figure of rows")
+    own.add_argument(
+        "-o", "--output", required=True, metavar="FILE", help=f"to write, {', '.join(FORMATS)}"
+    )
+    own.add_argument("--columns", type=_names, metavar="A,B", help="columns to draw")
+    own.add_argument("--rows", type=_row_numbers, metavar="N,M", help="rows to draw, by default 0")
     _separator(own)
     _seed(own)
 
@@ -166,6 +182,12 @@ def _given(own: Any, summary: str) -> None:
 
 def _names(text: str) -> list[str]:
     return text.split(",")
+
+
+def _row_numbers(text: str) -> list[int]:
+    if not all(each.isdecimal() for each in text.split(",")):
+        raise argparse.ArgumentTypeError(f"must be whole numbers, as 0,5. Got {text!r} instead.")
+    return [int(each) for each in text.split(",")]
 
 
 def _character(text: str) -> str:

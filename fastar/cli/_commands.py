@@ -15,6 +15,7 @@ import numpy as np
 from sklearn.utils._param_validation import InvalidParameterError
 
 from fastar._data.frames import Schema
+from fastar.cli._figures import FIGURES, check_options, drawn, subject
 from fastar.cli._models import (
     CommandError,
     context_schema,
@@ -37,6 +38,7 @@ from fastar.cli._tables import (
     check_writable,
     frame_library,
     read_table,
+    write_bytes,
     write_table,
 )
 from fastar.tools.detection import DensityOutlierDetector
@@ -170,6 +172,33 @@ def info(asked: Namespace) -> None:
     print("columns:")
     for column in columns:
         print(f"  {column['name']!s:<{width}}  {column['holds']}")
+
+
+def plot(asked: Namespace) -> None:
+    """Draw a figure of a model, and write it as PNG, PDF or SVG."""
+    check_options(asked)
+    check_writable(asked.output)
+    model = load_model(asked.model)
+    of = subject(asked, model)
+    if not FIGURES[asked.figure].of_rows:
+        write_bytes(drawn(asked, of, None, {}), asked.output)
+        return
+    source, table, X, context = _rows(asked, model)
+    if "rows" in FIGURES[asked.figure].options:
+        rows = asked.rows or [0]
+        if max(rows) >= len(table):
+            raise CommandError(f"--rows: {source.name} has no row {max(rows)}, but {len(table)}.")
+        X, context = (
+            nw.from_native(X, eager_only=True)[rows].to_native(),
+            {
+                name: nw.from_native(each, eager_only=True)[rows].to_native()
+                for name, each in context.items()
+            },
+        )
+    check_columns(source, schema_of(model).names, asked.columns or ())
+    with source_named(source):
+        content = drawn(asked, of, X, context)
+    write_bytes(content, asked.output)
 
 
 def _rows(asked: Namespace, model: Any) -> tuple[Source, nw.DataFrame[Any], Any, dict[str, Any]]:

@@ -316,6 +316,11 @@ def write_table(frame: Any, path: str) -> None:
     else:
         tab = path.lower().endswith((".tsv", ".tab"))
         data = _to_csv(table, "\t" if tab else ",").encode()
+    write_bytes(data, path)
+
+
+def write_bytes(data: bytes, path: str) -> None:
+    """Write a file, whole or not at all; "-": standard output."""
     if path == "-":
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()

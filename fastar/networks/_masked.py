@@ -44,6 +44,12 @@ class Connection:
     """Stored row of each sorted row."""
     columns: Array
 
+    def mask(self) -> Array:
+        """Return which weights of the matrix, as it is stored, are in use."""
+        mask = np.zeros((self.stairs.rows, self.stairs.columns), bool)
+        mask[np.ix_(self.rows, self.columns)] = self.stairs.mask()
+        return mask
+
 
 @dataclass(frozen=True)
 class Wiring:
@@ -373,11 +379,8 @@ class Masked(Network):
         return [self._mask_arrays(member) for member in range(self.n_members)]
 
     def _mask_arrays(self, member: int) -> Params:
-        arrays = {}
-        for each in self.wiring(member).all:
-            mask = np.zeros((each.stairs.rows, each.stairs.columns), bool)
-            mask[np.ix_(each.rows, each.columns)] = each.stairs.mask()
-            arrays[each.name] = mask.reshape(self.shapes[each.name])
+        connections = self.wiring(member).all
+        arrays = {each.name: each.mask().reshape(self.shapes[each.name]) for each in connections}
         return self.params_in_paper_layout(arrays)
 
     def initialise(self, params: Params, rng: np.random.Generator) -> None:

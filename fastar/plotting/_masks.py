@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from fastar._core.offsets import common_width
 from fastar._core.parameters import Array
 from fastar.plotting._axes import axes_array, column_names
 
@@ -77,8 +78,16 @@ class MasksDisplay:
         """
         check_is_fitted(estimator)
         masks = estimator.masks_[member] if isinstance(estimator.masks_, list) else estimator.masks_
-        names = column_names(estimator)
-        return cls(masks, [names[d] for d in estimator.order_]).plot(axes=axes, **how)
+        columns, features = column_names(estimator), np.diff(estimator.distribution_.column_offsets)
+        names = [
+            columns[d] if k == 0 else f"{columns[d]}, {k + 1}"
+            for d, count in zip(estimator.order_, features, strict=True)
+            for k in range(count)
+        ]
+        offsets = estimator.input_offsets_, estimator.output_offsets_
+        if any(common_width(each) is None for each in offsets):
+            masks = _by_feature(masks, *offsets)
+        return cls(masks, names).plot(axes=axes, **how)
 
     def plot(self, axes: Any = None, **how: Any) -> Self:
         """Draw the masks.
@@ -128,9 +137,24 @@ class MasksDisplay:
 
     def _label(self, axis: Any, layer: str, units: int) -> None:
         """Name the features along an axis, or number the units, where there is room."""
-        axis.set_ticks(np.arange(units + 1) - 0.5, minor=True)
         axis.set_tick_params(which="both", length=0, labelsize="small")
-        if units > 32:
+        if units > 32:  # lines between so many would cover the mask
             return
+        axis.set_ticks(np.arange(units + 1) - 0.5, minor=True)
         named = layer in ("inputs", "outputs")
         axis.set_ticks(np.arange(units), self.names if named else np.arange(1, units + 1))
+
+
+def _by_feature(masks: Mapping[str, Array], inputs: Array, outputs: Array) -> dict[str, Array]:
+    """Return masks in which features that differ in their rows and outputs have one of each."""
+    found, last = dict(masks), f"W{sum(name != 'L' for name in masks) - 1}"
+    if "W0" in found:
+        first = found["W0"].reshape(int(inputs[-1]), -1)
+        found["W0"] = np.logical_or.reduceat(first, inputs[:-1], axis=0)
+        before = found[last].reshape(-1, int(outputs[-1]))
+        found[last] = np.logical_or.reduceat(before, outputs[:-1], axis=1)
+    if "L" in found:
+        direct = found["L"].reshape(int(outputs[-1]), -1)
+        direct = np.logical_or.reduceat(direct, outputs[:-1], axis=0)
+        found["L"] = np.logical_or.reduceat(direct, inputs[:-1], axis=1)[:, None]
+    return found

@@ -1,0 +1,189 @@
+"""From values to codes, as each conditional's `encode` does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import singledispatch
+
+import numpy as np
+
+from fastar._core.parameters import Array
+from fastar.conditionals import Bernoulli, Categorical, Conditional, LogisticMixture, Mixed, Number
+from fastar.conditionals._maps import LEAST, MAPS, TAIL, Maps
+from fastar.conditionals._real import Standardised
+from fastar.onnx._graph import Graph
+
+_NAN = np.array(np.nan)
+
+
+@dataclass
+class Coded:
+    """Codes (n, D), and what they add to log p(x) beside the densities of codes.
+
+    Parameters
+    ----------
+    codes : str
+    terms : list of str
+        Values (n, any): logarithms of the slopes of maps, and -inf outside the support.
+    """
+
+    codes: str
+    terms: list[str] = field(default_factory=list)
+
+
+@singledispatch
+def coded(conditional: Conditional, g: Graph, values: str) -> Coded:
+    """Return the codes of values (n, C), both in model order."""
+    raise ValueError(
+        f"The conditional {conditional!r} cannot be exported. Bernoulli, Categorical, Gaussian, "
+        "Laplace, their mixtures, LogisticMixture and Number can."
+    )
+
+
+def _outside(g: Graph, wrong: str) -> str:
+    """Return -inf (n, C) where values are wrong, 0 elsewhere."""
+    return g("Where", wrong, np.array(-np.inf), np.array(0.0))
+
+
+def _concatenated(g: Graph, parts: list[str], places: list[Array]) -> str:
+    """Return matrices (n, m_i) whose columns go to these places as one (n, sum of m)."""
+    whole = parts[0] if len(parts) == 1 else g("Concat", *parts, axis=1)
+    order = np.argsort(np.concatenate(places))
+    return whole if (order == np.arange(len(order))).all() else g.columns(whole, order)
+
+
+@coded.register
+def _(conditional: Mixed, g: Graph, values: str) -> Coded:
+    found = [coded(group, g, g.columns(values, columns)) for group, columns in conditional.groups]
+    codes = _concatenated(g, [each.codes for each in found], conditional.features_of_groups)
+    return Coded(codes, [term for each in found for term in each.terms])
+
+
+@coded.register
+def _(conditional: Bernoulli, g: Graph, values: str) -> Coded:
+    zero, one = (g("Equal", values, np.array(each)) for each in (0.0, 1.0))
+    wrong = g("Not", g("Or", g("Or", zero, one), g("IsNaN", values)))
+    return Coded(values, [_outside(g, wrong)])
+
+
+@coded.register
+def _(conditional: Standardised, g: Graph, values: str) -> Coded:
+    centred = g("Sub", values, conditional.location)
+    # as `encode` does, where squares would overflow
+    codes = g("Clip", g("Div", centred, conditional.scale), np.array(-1e18), np.array(1e18))
+    slope = g("Where", g("IsNaN", codes), np.array(0.0), -np.log(conditional.scale))
+    return Coded(codes, [slope, _outside(g, g("IsInf", values))])
+
+
+@coded.register
+def _(conditional: LogisticMixture, g: Graph, values: str) -> Coded:
+    learnt = conditional.arrays()
+    steps = values
+    if conditional.step != 1:
+        steps = g("Div", values, np.array(conditional.step))
+        nearest = g("Round", steps)
+        reach = g("Mul", g("Max", g("Abs", steps), np.array(1.0)), np.array(1e-6))
+        near = g("LessOrEqual", g("Abs", g("Sub", steps, nearest)), reach)
+        steps = g("Where", near, nearest, steps)
+    whole = g("Equal", steps, g("Floor", steps))
+    wide = g("And", g("GreaterOrEqual", steps, learnt["low"]), whole)
+    inside = g("And", wide, g("LessOrEqual", steps, learnt["high"]))
+    wrong = g("Not", g("Or", inside, g("IsNaN", steps)))
+    codes = g("Div", g("Sub", steps, learnt["centre"]), learnt["spread"])
+    return Coded(codes, [_outside(g, wrong)])
+
+
+@coded.register
+def _(conditional: Categorical, g: Graph, values: str) -> Coded:
+    if conditional.value_dtype.kind != "f":
+        raise ValueError(
+            "A categorical column of integers beyond 2**53 cannot be exported: use a DataFrame, in "
+            "which they are categories."
+        )
+    alike: dict[bytes, list[int]] = {}
+    for c, levels in enumerate(conditional.levels):
+        alike.setdefault(levels.astype(np.float64).tobytes(), []).append(c)
+    parts, places = [], []
+    for columns in alike.values():
+        levels = conditional.levels[columns[0]].astype(np.float64)
+        own = g.columns(values, np.array(columns))
+        keys = np.append(levels, np.nan)
+        parts.append(g.looked_up(own, keys, np.append(np.arange(len(levels)), np.nan), -1.0))
+        places.append(np.array(columns))
+    levels_found = _concatenated(g, parts, places)
+    learnt = conditional.arrays()
+    if "base" not in learnt:
+        return Coded(levels_found)
+    numbers = np.split(learnt["number"], np.cumsum(conditional.n_levels_of_columns)[:-1])
+    digits = []
+    for c, (base, number) in enumerate(zip(learnt["base"], numbers, strict=True)):
+        place = g.columns(levels_found, np.array([c]))
+        digits += _digits(g, place, float(base), number) if base else [place]
+    return Coded(g("Concat", *digits, axis=1))
+
+
+def _digits(g: Graph, place: str, base: float, number: Array) -> list[str]:
+    """Return the two digits (n, 1) of a level's number: NaN where missing, -1 and NaN of others."""
+    known = g("GreaterOrEqual", place, np.array(0.0))
+    at = g.cast(g("Where", known, place, np.array(0.0)), np.int64)
+    own = g("Gather", number.astype(np.float64), at)
+    first = g("Floor", g("Div", own, np.array(base)))
+    second = g("Sub", own, g("Mul", first, np.array(base)))
+    return [g("Where", known, first, place), g("Where", known, second, _NAN)]
+
+
+@coded.register
+def _(conditional: Number, g: Graph, values: str) -> Coded:
+    learnt, maps, C = conditional.arrays(), conditional.maps, conditional.n_columns
+    atoms, counts = conditional.atoms_of_columns, np.diff(conditional.column_offsets)
+    has_zero = np.array([len(each) > 0 and each[0] == 0 for each in atoms])
+    negative = g("Less", values, np.array(0.0))
+    zero = g("And", g("Equal", values, np.array(0.0)), ~has_zero)
+    below = g("And", g("Or", negative, zero), maps.is_positive)
+    wrong = g("Or", g("And", below, learnt["other"] == 0), g("IsInf", values))
+    # the place of the atom from 1, 0 of other numbers, -1 below a support, NaN where missing
+    choices = [
+        g.looked_up(
+            g.columns(values, np.array([c])),
+            np.append(own, np.nan),
+            np.append(np.arange(1.0, len(own) + 1), np.nan),
+            0.0,
+        )
+        for c, own in enumerate(atoms)
+    ]
+    chosen = g("Where", g("And", below, counts == 2), np.array(-1.0), g("Concat", *choices, axis=1))
+    is_number = g("Equal", chosen, np.array(0.0))
+    y, log_slope = _mapped(g, maps, values)
+    y = g("Where", is_number, y, _NAN)
+    log_slope = g("Where", is_number, log_slope, np.array(0.0))
+    features = [[c, C + c] if counts[c] == 2 else [C + c] for c in range(C)]
+    codes = g.columns(g("Concat", chosen, y, axis=1), np.concatenate(features))
+    return Coded(codes, [log_slope, _outside(g, wrong)])
+
+
+def _mapped(g: Graph, maps: Maps, values: str) -> tuple[str, str]:
+    """Return y (n, C) of values and log dy / dx, as `Maps` does."""
+    t, log_slope = values, None
+    x = g("Max", values, np.array(LEAST))
+    if (is_log := maps.kind == MAPS.index("log")).any():
+        log_x = g("Log", x)
+        t = g("Where", is_log, log_x, t)
+        log_slope = g("Where", is_log, g("Neg", log_x), np.array(0.0))
+    if (is_softplus := maps.kind == MAPS.index("inverse softplus")).any():
+        v = g("Div", x, maps.spread)
+        log_v = g("Sub", g("Log", x), np.log(maps.spread))
+        # log(1 - exp(-v)), by its series where v is small
+        small = g("Add", g("Mul", v, np.array(-0.5)), log_v)
+        large = g("Log", g("Sub", np.array(1.0), g("Exp", g("Neg", v))))
+        rest = g("Where", g("Less", v, np.array(1e-6)), small, large)
+        t = g("Where", is_softplus, g("Add", x, g("Mul", rest, maps.spread)), t)
+        # log(1 + exp(-t / s)) is -log(1 - exp(-x / s))
+        own = g("Where", is_softplus, g("Neg", rest), np.array(0.0))
+        log_slope = own if log_slope is None else g("Add", log_slope, own)
+    u = g("Div", g("Sub", t, maps.location), maps.scale)
+    size = g("Div", g("Abs", u), np.array(TAIL))
+    is_far = g("Greater", size, np.array(1.0))
+    log_size = g("Log", g("Max", size, np.array(1.0)))
+    far = g("Mul", g("Sign", u), g("Add", g("Mul", log_size, np.array(TAIL)), np.array(TAIL)))
+    bend = g("Sub", g("Neg", log_size), np.log(maps.scale))
+    return g("Where", is_far, far, u), bend if log_slope is None else g("Add", bend, log_slope)
