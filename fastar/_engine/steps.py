@@ -206,11 +206,20 @@ class SequenceModel(Composition):
 
     def _parts(self, steps: Steps) -> list[tuple[int, int]]:
         """Return the times (begin, end) of parts through which gradients do not flow back."""
-        T, bptt = len(steps.counts), self.network.bptt
-        if bptt is None or len(steps.codes) <= _PART_STEPS:
-            return [(0, T)]
-        times = max(1, _PART_STEPS // (len(steps) * bptt)) * bptt
+        T, times = len(steps.counts), self._part_times(len(steps), len(steps.codes))
         return [(begin, min(begin + times, T)) for begin in range(0, max(1, T - 1), times)]
+
+    def _part_times(self, n: int, n_steps: int) -> int:
+        """Return how many times n sequences of so many steps in all pass together at most."""
+        bptt = self.network.bptt
+        if bptt is None or n_steps <= _PART_STEPS:
+            return n_steps
+        return max(1, _PART_STEPS // (n * bptt)) * bptt
+
+    def training_bytes(self, lengths: Array) -> int:
+        """Return the memory that a training step of sequences of these lengths takes at least."""
+        times = self._part_times(len(lengths), int(lengths.sum()))
+        return int(np.minimum(lengths, times).sum()) * self.network.step_bytes
 
 
 class LabelConditional(StepwiseConditional):

@@ -112,6 +112,12 @@ class RecurrentNetwork(Network):
 
     # ---- computing
 
+    @property
+    def step_bytes(self) -> int:
+        """Bytes that a step of training keeps at least: the layers', raw outputs, gradients."""
+        above = self.hidden_layer_sizes[-1] + 2 * self.n_outputs
+        return (self.layers.n_kept + above) * self.dtype.itemsize
+
     def start(self, n: int) -> State:
         """Return the state of n sequences before their first step."""
         return self.layers.start(n)
