@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from common import fit, make
 
@@ -33,3 +34,31 @@ def test_messages_name_the_value_and_the_column(method):
         with pytest.raises(ValueError, match=rf"{shown} in row 4|column '{name}'.*{shown}") as told:
             (ask or getattr(model, method))(rows)
         assert f"'{name}'" in str(told.value)
+
+
+@pytest.mark.filterwarnings("ignore:.* values are no level")
+@pytest.mark.parametrize("unknown", ["other", "impossible"])
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+@pytest.mark.parametrize("order", ["natural", [2, 1, 0]])
+def test_a_repair_names_the_category_that_nothing_is_near(unknown, library, order):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({
+        "x": rng.normal(size=60), "l": rng.choice(["lo", "hi"], 60), "id": 2**60 + np.arange(60) % 3
+    })  # fmt: skip
+    convert = pl.from_pandas if library == "polars" else lambda frame: frame
+    settings = {name: conditionals.Categorical(unknown) for name in ("l", "id")}
+    model = fit(make("NADE", distribution=settings, order=order, max_iter=2), convert(frame))
+    for column, value in [("l", "zzz"), ("id", 2**60 + 7)]:
+        for threshold in (None, np.inf):
+            rows = frame.copy()
+            rows.loc[[9, 11], column] = [value, rows.loc[0, column]]
+            message = f"one of the levels .*{value!r} in row 9, column '{column}'"
+            with pytest.raises(ValueError, match=message):
+                model.purify(convert(rows), 0.1, threshold=threshold)
+    # rows that stay as they are count, too
+    scores = model.score_samples(convert(frame))
+    worst = int(np.argmin(scores))
+    rows = frame.copy()
+    rows.loc[worst, "l"] = "zzz"
+    with pytest.raises(ValueError, match=rf"'zzz' in row {worst}, column 'l'"):
+        model.purify(convert(rows), 0.1, threshold=np.sort(scores)[1])
