@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from numbers import Integral
 from typing import Any
 
@@ -10,7 +11,7 @@ from scipy import sparse
 from sklearn.utils.validation import _check_feature_names, _check_n_features, validate_data
 
 from fastar._core.parameters import Array
-from fastar._core.validation import unmask
+from fastar._core.validation import as_array, unmask
 from fastar._data.columns import Columns
 from fastar._data.containers import Container
 from fastar._data.frame_types import UNKNOWN, as_frame, frame_kind
@@ -56,6 +57,7 @@ def read(
             f"{X.shape}, instead: {name}.reshape(len({name}), -1) has a row for each image, "
             "and PixelRNN(image_shape=...) knows its shape."
         )
+    _check_numbers(X, name)
     is_frame = frame_kind(X) is not None
     known = None if reset else getattr(estimator, "_container", None)
     if is_frame and (reset or isinstance(known, Schema)):
@@ -91,6 +93,38 @@ def read(
     if reset:
         estimator._container = Container.of(X, checked)
     return checked
+
+
+def _check_numbers(X: Any, name: str) -> None:
+    """Raise ValueError if X holds columns by name, or text, and is no DataFrame."""
+    got = None
+    if isinstance(X, Mapping):
+        got = "a mapping"
+    elif isinstance(X, np.ndarray | list | tuple):
+        array = as_array(X, name)
+        if array.dtype.names is not None:
+            got = "an array with named fields"
+        elif array.dtype.kind in "USO":
+            is_text = array.dtype.kind != "O"
+            cells = (each for each in array.ravel().tolist() if is_text or _is_words(each))
+            text = next(cells, None)
+            got = None if text is None else f"the text {text!r:.80}"
+    if got is not None:
+        raise ValueError(
+            f"{name} must hold numbers, or be a DataFrame, whose columns have names and may hold "
+            f"text. Got {got} instead."
+        )
+
+
+def _is_words(value: Any) -> bool:
+    """Return whether a value is text that is no number."""
+    if not isinstance(value, str | bytes):
+        return False
+    try:
+        float(value)
+    except ValueError:
+        return True
+    return False
 
 
 def _check_no_nan(table: Any, name: str) -> None:

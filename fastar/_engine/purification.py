@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from fastar._core.parameters import Array
-from fastar._data.columns import Columns
-from fastar._data.frame_types import UNKNOWN
 from fastar._data.table import Table
 from fastar._engine.model import Model
 from fastar._engine.sampling import walk
@@ -89,12 +87,8 @@ def _missing(
     row, d = np.argwhere(wrong)[0]
     c = int(np.searchsorted(model.conditional.column_offsets, d, side="right")) - 1
     own, _ = model.conditional.of_column(c)
-    place = start + row if table.rows is None else int(table.rows[start + row])
-    column = int(model.order[c])
-    value, name = told(model.labels, column, block[row, c])
-    if block[row, c] == UNKNOWN and isinstance(table.X, Columns) and table.X.unknown[column]:
-        value = repr(table.X.value_of_unknown(place, column))
+    got = told(model.labels, int(model.order[c]), block[row, c], start + row, table)
     raise ValueError(
         f"X must have a value of the support ({own.support}) within epsilon of each value. "
-        f"Got {value} in row {place}, column {name}."
+        f"Got {got}."
     )

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from fastar._core.parameters import Array, Params
+from fastar._data.column_labels import users_number
 from fastar._data.labels import LabelledBlock, LabelledTable
 from fastar._data.packed import Steps
-from fastar._data.sequences import Block, SequenceTable
+from fastar._data.sequences import Block, SequenceLayout, SequenceTable
 from fastar._engine.model import Composition
 from fastar.conditionals import Bernoulli, Conditional
 from fastar.networks._recurrent_network import SequenceNetwork
@@ -73,8 +74,13 @@ def _mapped(said: Any, change: Callable[[Array], Array]) -> Any:
     return change(said)
 
 
-def check_steps(conditional: Conditional, table: SequenceTable, name: str) -> None:
-    """Raise ValueError where a value leaves the support, naming sequence and step."""
+def check_steps(
+    conditional: Conditional, table: SequenceTable, name: str, layout: SequenceLayout
+) -> None:
+    """Raise ValueError where a value leaves the support, naming sequence and step.
+
+    layout: of the sequences of `fit`.
+    """
     for where, block in table.blocks():
         wrong = conditional.unsupported(block.values)
         if wrong.any():
@@ -83,9 +89,14 @@ def check_steps(conditional: Conditional, table: SequenceTable, name: str) -> No
             place = int(np.searchsorted(ends, row, side="right"))
             step = int(row - ends[place] + block.lengths[place])
             own, _ = conditional.of_column(int(d))
+            column = int(d) - table.ends
+            value = users_number(
+                block.values[row, d], layout.dtype, (layout.offsets or {column: 0})[column]
+            )
+            which = f"value {column} of step {step}" if layout.width > 1 else f"step {step}"
             raise ValueError(
                 f"{name} must hold {own.support} for a {own.name} conditional. "
-                f"Got {block.values[row, d]} in step {step} of sequence {where.start + place}."
+                f"Got {value} in {which} of sequence {where.start + place}."
             )
 
 

@@ -122,7 +122,7 @@ class SequenceEstimator(TrainableModel, abstract=True):
         )
 
     def _check_support(self, table: SequenceTable, name: str) -> None:
-        check_steps(self._entering, table, name)
+        check_steps(self._entering, table, name, self._container)
 
     def _prepare(self, data: FitData, keep: bool, one_pass: bool) -> Training:
         """Return the training to run; ValueError if a step of it would not fit into memory."""
