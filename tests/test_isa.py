@@ -59,6 +59,7 @@ UNMARKED = {
     "test_prediction.py",
     "test_questions.py",
     "test_random_calls.py",
+    "test_rare_levels.py",
     "test_spread.py",
     "test_structure.py",
     "test_training.py",

@@ -254,7 +254,7 @@ def test_what_is_said_of_a_distribution_is_that_of_its_density(name, seed):
     said = own.distribution_params(np.tile(raw, (9, 1)), codes)
     other = below_support(name)
     mass = np.exp(log_prob(own, raw, atoms)) if len(atoms) else np.zeros(0)
-    np.testing.assert_allclose(said["atoms"][0, 0], mass, atol=1e-12)
+    np.testing.assert_allclose(said["atoms"][0][0], mass, atol=1e-12)
     for value, cdf in zip(x, said["cdf"][:, 0], strict=True):
 
         def below(t, value=value):
@@ -295,7 +295,7 @@ def test_samples_follow_the_density(model):
         jump = np.zeros(len(drawn))
         for a, atom in enumerate(atoms):
             is_atom = drawn[:, c] == atom
-            mass = said["atoms"][:, c, a]
+            mass = said["atoms"][c][:, a]
             jump[is_atom] = mass[is_atom]
             spread = np.sqrt((mass * (1 - mass)).sum())
             assert abs(is_atom.sum() - mass.sum()) < 5 * spread + 1, (c, atom)

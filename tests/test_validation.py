@@ -38,6 +38,8 @@ BAD_PARAMETERS = [
     ("distribution", conditionals.Bernoulli),
     ("order", "reversed"),
     ("order", 5),
+    ("min_count", 0),
+    ("min_count", 2.5),
     ("markov_order", 0),
     ("markov_order", 1.5),
     ("solver", "lbfgs"),

@@ -190,7 +190,8 @@ class Columns:
         """Translate codes of `values`, -1 where missing, to numbers of the categories of fit."""
         column, stored = self.described[d], self._columns[d]
         gap = _missing_code(stored.dtype)
-        numbers = [column.numbers.get(value, gap - 1) for value in values]
+        found = [column.number(value) for value in values]
+        numbers = [gap - 1 if number is None else number for number in found]
         stored[:] = np.array([*numbers, gap], stored.dtype)[codes]
         self.missing[d] = bool((codes < 0).any())
         if gap - 1 in numbers:

@@ -14,7 +14,7 @@ from fastar._core.parameters import Array
 from fastar._core.validation import as_array, unmask
 from fastar._data.columns import Columns
 from fastar._data.containers import Container
-from fastar._data.frame_types import UNKNOWN, as_frame, frame_kind
+from fastar._data.frame_types import UNKNOWN, as_frame, frame_kind, to_python_scalar
 from fastar._data.frames import Schema, keep_cells
 
 
@@ -26,8 +26,9 @@ def read(
     Parameters
     ----------
     estimator : object
-        Its `_container` tells what `fit` was given, its attributes the names of the columns, and
-        `_marks_missing` whether NaN in an array is a missing value.
+        Its `_container` tells what `fit` was given, its attributes the names of the columns,
+        `_marks_missing` whether NaN in an array is a missing value, and `_least_counts` how often
+        categories must occur to stay ones of their own.
     X : array-like, DataFrame or CSR matrix
     reset : bool
         Whether this is what `fit` is given, to be remembered.
@@ -61,7 +62,7 @@ def read(
     is_frame = frame_kind(X) is not None
     known = None if reset else getattr(estimator, "_container", None)
     if is_frame and (reset or isinstance(known, Schema)):
-        schema = Schema.of(X, name) if reset else known
+        schema = Schema.of(X, name, _least_counts(estimator, X)) if reset else known
         assert isinstance(schema, Schema)
         if reset or list(X.columns) != schema.names:  # scikit-learn takes its time
             _check_feature_names(estimator, X, reset=reset)
@@ -93,6 +94,12 @@ def read(
     if reset:
         estimator._container = Container.of(X, checked)
     return checked
+
+
+def _least_counts(estimator: Any, frame: Any) -> Mapping[Any, int]:
+    """Return how often a category must occur in the columns of a frame, by their names."""
+    ask = getattr(estimator, "_least_counts", None)
+    return {} if ask is None else ask([to_python_scalar(each) for each in frame.columns])
 
 
 def _check_numbers(X: Any, name: str) -> None:
