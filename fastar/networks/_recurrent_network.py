@@ -80,9 +80,7 @@ class RecurrentNetwork(Network):
         """Axes of the raw outputs of a step."""
         return output_axes(self.output_offsets)
 
-    @property
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Name and shape of every parameter, weights first."""
+    def _shapes(self) -> Mapping[str, tuple[int, ...]]:
         return {
             **self.layers.weight_shapes,
             "V": (self.hidden_layer_sizes[-1], *self._step_outputs),
