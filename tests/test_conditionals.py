@@ -21,6 +21,7 @@ from test_kernels import LIMIT, SIZES, WIDER, problem, textbook, wide_range
 from fastar import conditionals
 from fastar._core import threads
 from fastar._data.table import Table
+from fastar.networks import SharedHidden
 
 pytestmark = pytest.mark.kernels
 
@@ -193,7 +194,7 @@ def sampling_problem(name, D, H, n, markov_order, activation, dtype="float64"):
     network, params, _ = problem(D, H, P, 1, n, markov_order, activation, dtype)
     if name not in ("bernoulli", "categorical", "gaussian"):
         params["V"] *= 0.1  # numbers that grow from feature to feature would overflow
-    network.inputs = conditional.inputs
+    network = SharedHidden(network.output_offsets, conditional.inputs, **network.settings())
     if conditional.inputs.n_rows > D:
         W = np.random.default_rng(0).standard_normal(network.shapes["W"])
         params = dict(params, W=W.astype(dtype))

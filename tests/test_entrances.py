@@ -71,7 +71,8 @@ def test_sequences_in_arrays_of_objects_and_series(model, labelled):
     known = np.asarray(ask(X))
     objects = np.empty(40, object)
     objects[:] = X
-    for given in (objects, pd.Series(X), pl.Series([each.tolist() for each in X]), tuple(X)):
+    lists = pl.Series([each.tolist() for each in X])
+    for given in (objects, pd.Series(X), lists, lists.to_arrow(), tuple(X)):
         again = model.fit(given, **y)
         found = again.predict(given) if labelled else again.score_samples(given)
         assert_same_bits(np.asarray(found), known)
@@ -100,7 +101,7 @@ def test_tools_over_rows_refuse_sequences(tool):
         tool(GenerativeRNN(**QUICK) if tool is not DensityImputer else None).fit(X, [0, 1] * 20)
 
 
-@pytest.mark.parametrize("gap", [None, pd.NA, np.nan])
+@pytest.mark.parametrize("gap", [None, pd.NA, pd.NaT, np.nan])
 def test_missing_labels_are_named(gap):
     X, y = np.random.default_rng(0).normal(size=(30, 2)), np.array(["a", "b", gap] * 10, object)
     with pytest.raises(
@@ -111,3 +112,11 @@ def test_missing_labels_are_named(gap):
         ValueError, match=r"y must have a label everywhere\. Got a missing one.*row 2"
     ):
         SequenceLabeller(**QUICK).fit([each[:, None] for each in X], y)
+
+
+@pytest.mark.parametrize("kind", [pd.Series, np.asarray, pl.Series])
+def test_missing_dates_are_no_labels(kind):
+    X = np.random.default_rng(0).normal(size=(30, 2))
+    y = kind(np.array(["2020-01-01", "2020-01-02", "NaT"] * 10, "M8[us]"))
+    with pytest.raises(ValueError, match=r"y must have a label everywhere\. .*row 2"):
+        GenerativeClassifier(make()).fit(X, y)

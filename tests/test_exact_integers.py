@@ -146,6 +146,8 @@ def test_symbols_and_labels_near_2_to_60(tmp_path):
     assert set(drawn.tolist()) == {BIG, BIG + 1, BIG + 2, BIG + 3}
     begun = model.sample(3, prefix=np.array([BIG + 3, BIG + 1]), random_state=0)
     assert all(each[:2].tolist() == [BIG + 3, BIG + 1] for each in begun)
+    kept = model.sample(3, evidence=X[:3], random_state=0)
+    assert [each.tolist() for each in kept] == [each.tolist() for each in X[:3]]
     y = [each % 2 + BIG for each in X]
     labeller = SequenceLabeller(**QUICK).fit(X, y)
     assert labeller.classes_.tolist() == [BIG, BIG + 1]

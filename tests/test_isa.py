@@ -60,6 +60,7 @@ UNMARKED = {
     "test_prediction.py",
     "test_questions.py",
     "test_random_calls.py",
+    "test_rare_levels.py",
     "test_recipes.py",
     "test_spread.py",
     "test_structure.py",

@@ -460,3 +460,9 @@ def test_two_changes_at_one_feature_are_taken_back_in_turn(sign):
     single, double = gradients(np.float32), gradients(np.float64)
     for name in double:
         np.testing.assert_allclose(single[name], double[name], rtol=1e-4, atol=1e-7)
+
+
+def test_work_space_that_is_not_there_is_said_with_its_size():
+    error = _cpu.no_memory(3_000_000_000)
+    assert isinstance(error, MemoryError)
+    assert str(error).startswith("Unable to allocate 3 GB of work space. A smaller batch_size, ")

@@ -1,10 +1,12 @@
 """Limits: sizes that nothing else bounds, what does not fit into memory, long sequences."""
 
+import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
-from common import assert_same_bits, bits, fit, make, reals, run_python, snapshot
+from common import assert_same, assert_same_bits, bits, fit, make, reals, run_python, snapshot
 
 import fastar
 from fastar import DeepNADE, GenerativeRNN, Mixture, PixelRNN, SequenceLabeller
@@ -146,7 +148,55 @@ def test_work_space_that_is_not_there_is_an_error_with_a_text():
         _cpu.aligned_empty((10**14,), np.float32)
 
 
+def test_every_memory_error_of_the_bindings_has_a_text():
+    files = [*(Path(__file__).parent.parent / "src/bindings").glob("*.pyx")]
+    assert files
+    raised = [
+        re.findall("raise (MemoryError|no_memory)\\b(.*)", path.read_text()) for path in files
+    ]
+    assert {kind for found in raised for kind, _ in found} == {"no_memory"}
+    assert all("sizeof(" in size or size == "(size)" for found in raised for _, size in found)
+
+
 # ---- long sequences
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize("kind", [GenerativeRNN, SequenceLabeller])
+def test_a_step_that_does_not_fit_into_memory_is_refused(kind, method, small_memory):
+    x = bits(1, 100_000)[0]
+    X = [x, x[:10]]
+    arguments = {"X": X, "y": X} if kind is SequenceLabeller else {"X": X}
+    match = "up to 100000 steps, and 2 of them take .* GB. Set bptt"
+    model = kind(n_hidden=256, early_stopping=False, **QUICK)
+    with pytest.raises(ValueError, match=match):
+        getattr(model, method)(**arguments)
+    assert not hasattr(model, "theta_")
+    fit(model, **{name: given[1:] for name, given in arguments.items()})
+    before = snapshot(model)
+    with pytest.raises(ValueError, match=match):
+        getattr(model, method)(**arguments)
+    assert_same(before, snapshot(model))
+
+
+@pytest.mark.parametrize("dropout", [0, 0.5])
+@pytest.mark.parametrize("cell", ["tanh", "gru", "lstm"])
+def test_the_bytes_of_a_training_step_are_those_of_its_arrays(cell, dropout, monkeypatch):
+    X = [bits(1, length)[0] for length in (300, 200, 10)]
+    fitted = fit(GenerativeRNN(n_hidden=40, cell=cell, n_layers=2, dropout=dropout, **QUICK), X)
+    model, table = fitted._model(), fitted._table(X, None)
+    steps, rng = model.codes(table.take(slice(None))), np.random.default_rng(0)
+    raw, cache = model.network.forward(model.params, steps, 1, rng=rng)
+    arrays = [array for each in cache.layers for array in (each.h, each.s, each.slots, each.mask)]
+    unique = {id(array): array.nbytes for array in arrays if array is not None}
+    gradients = raw.nbytes + cache.layers[-1].h.nbytes
+    total = sum(unique.values()) + raw.nbytes + gradients
+    lengths = table.sequences.lengths + table.ends
+    assert total < model.training_bytes(lengths) < 1.02 * total  # first steps have no slots
+    cut = fit(fitted.set_params(bptt=5), X)._model()
+    assert cut.training_bytes(lengths) == model.training_bytes(lengths)
+    monkeypatch.setattr(engine_steps, "_PART_STEPS", 30)
+    assert cut.training_bytes(lengths) == model.training_bytes(np.full(3, 10))
 
 
 def long_ones(kind):

@@ -2,13 +2,18 @@
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from common import fit, make
 
-from fastar import conditionals
+import fastar
+from fastar import GenerativeRNN, PixelRNN, conditionals
+
+METHODS = ["score_samples", "score_features", "conditionals", "impute", "log_marginal", "explain"]
+METHODS += ["complete", "purify", "fit", "partial_fit"]
 
 
-@pytest.mark.parametrize("method", ["score_samples", "impute", "log_marginal", "purify", "fit"])
+@pytest.mark.parametrize("method", METHODS)
 def test_messages_name_the_value_and_the_column(method):
     kind = pd.CategoricalDtype(["lo", "mid", "hi", "max"], ordered=True)
     rng = np.random.default_rng(0)
@@ -33,3 +38,117 @@ def test_messages_name_the_value_and_the_column(method):
         with pytest.raises(ValueError, match=rf"{shown} in row 4|column '{name}'.*{shown}") as told:
             (ask or getattr(model, method))(rows)
         assert f"'{name}'" in str(told.value)
+
+
+@pytest.mark.filterwarnings("ignore:.* values are no level")
+@pytest.mark.parametrize("unknown", ["other", "impossible"])
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+@pytest.mark.parametrize("order", ["natural", [2, 1, 0]])
+def test_a_repair_names_the_category_that_nothing_is_near(unknown, library, order):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({
+        "x": rng.normal(size=60), "l": rng.choice(["lo", "hi"], 60), "id": 2**60 + np.arange(60) % 3
+    })  # fmt: skip
+    convert = pl.from_pandas if library == "polars" else lambda frame: frame
+    settings = {name: conditionals.Categorical(unknown) for name in ("l", "id")}
+    model = fit(make("NADE", distribution=settings, order=order, max_iter=2), convert(frame))
+    for column, value in [("l", "zzz"), ("id", 2**60 + 7)]:
+        for threshold in (None, np.inf):
+            rows = frame.copy()
+            rows.loc[[9, 11], column] = [value, rows.loc[0, column]]
+            message = f"one of the levels .*{value!r} in row 9, column '{column}'"
+            with pytest.raises(ValueError, match=message):
+                model.purify(convert(rows), 0.1, threshold=threshold)
+    # rows that stay as they are count, too
+    scores = model.score_samples(convert(frame))
+    worst = int(np.argmin(scores))
+    rows = frame.copy()
+    rows.loc[worst, "l"] = "zzz"
+    with pytest.raises(ValueError, match=rf"'zzz' in row {worst}, column 'l'"):
+        model.purify(convert(rows), 0.1, threshold=np.sort(scores)[1])
+
+
+@pytest.mark.parametrize("unknown", ["other", "error"])
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_a_further_pass_names_the_category_that_fit_has_not_seen(unknown, library):
+    convert = pl.from_pandas if library == "polars" else lambda frame: frame
+    frame = pd.DataFrame({"x": np.arange(40) / 8, "l": ["lo", "hi"] * 20})
+    settings = {"l": conditionals.Categorical(unknown)}
+    model = fit(make("NADE", distribution=settings, max_iter=2), convert(frame))
+    frame.loc[7, "l"] = "zzz"
+    if unknown == "error":
+        with pytest.raises(ValueError, match="'zzz' in row 7, column 'l'"):
+            model.partial_fit(convert(frame))
+    else:
+        assert np.isfinite(model.partial_fit(convert(frame)).theta_).all()
+
+
+BIG = 2**60
+STEPS = {
+    "with ends": ({}, 0, [(1, "9 in step 1 of sequence 5")]),
+    "without ends": ({"end_symbol": False}, 0, [(1, "9 in step 1 of sequence 5")]),
+    "large": ({}, BIG, [(1, f"{BIG + 9} in step 1 of sequence 5")]),
+    "frames": ({}, 0, [((1, 0), "9 in value 0 of step 1 of sequence 5")]),
+    "large frames": ({}, BIG, [((2, 1), f"{BIG + 9} in value 1 of step 2 of sequence 5")]),
+}
+
+
+@pytest.mark.parametrize("method", [*METHODS[:5], "sample with a prefix", "sample with evidence"])
+@pytest.mark.parametrize("case", STEPS)
+def test_messages_name_the_value_and_the_step(case, method):
+    settings, offset, places = STEPS[case]
+    rng, shape = np.random.default_rng(0), (2,) if "frames" in case else ()
+    X = [offset + rng.integers(0, 3, (length, *shape)) for length in rng.integers(3, 6, 30)]
+    quick = {"n_hidden": 3, "max_iter": 2, "random_state": 0, "n_jobs": 1}
+    model = fit(
+        GenerativeRNN(distribution=conditionals.Categorical("error"), **quick, **settings), X
+    )
+    ask = {
+        "sample with a prefix": lambda X: model.sample(len(X), prefix=X),
+        "sample with evidence": lambda X: model.sample(len(X), evidence=X),
+    }.get(method) or getattr(model, method)
+    for place, said in places:
+        wrong = [each.copy() for each in X]
+        wrong[5][place] = offset + 9
+        with pytest.raises(ValueError, match=f"Got {said}"):
+            ask(wrong)
+
+
+def test_messages_name_the_value_of_an_image():
+    X = np.random.default_rng(0).integers(0, 3, (30, 2, 2))
+    quick = {"n_hidden": 3, "max_iter": 2, "random_state": 0, "n_jobs": 1}
+    model = fit(PixelRNN(distribution=conditionals.Categorical("error"), **quick), X)
+    X[7, 1, 0] = 9
+    for ask in (model.score_samples, model.impute, lambda X: model.complete(X, [[0, 1], [0, 1]])):
+        with pytest.raises(ValueError, match="Got 9 in row 7, column 2"):
+            ask(X)
+
+
+@pytest.mark.parametrize(
+    ("X", "said"),
+    [
+        ([["a", "b"], ["c", "d"]], "the text 'a'"),
+        (np.array([["1", "2"]]), "the text '1'"),
+        (np.array([[b"a", b"b"]]), "the text b'a'"),
+        (np.array([[1.0, "much"]], object), "the text 'much'"),
+        ({"a": [1, 2, 3]}, "a mapping"),
+        (np.zeros(3, [("a", int), ("b", float)]), "an array with named fields"),
+    ],
+)
+@pytest.mark.parametrize("tool", ["density", "detector", "classifier", "imputer", "mixture"])
+def test_what_only_a_frame_can_hold_is_refused_with_what_to_do(X, said, tool):
+    density = make("NADE")
+    model = {
+        "density": density,
+        "detector": fastar.DensityOutlierDetector(density),
+        "classifier": fastar.GenerativeClassifier(density),
+        "imputer": fastar.DensityImputer(density),
+        "mixture": fastar.Mixture(density),
+    }[tool]
+    with pytest.raises(ValueError, match=f"numbers, or be a DataFrame.* Got {said} instead"):
+        model.fit(X, [0, 1, 0][: len(X)])
+
+
+def test_numbers_among_objects_are_taken():
+    X = np.array([["1", 2.0], [0.5, "0.25"], [1, 3]], object)
+    assert np.isfinite(fit(make("NADE"), X).score(X))

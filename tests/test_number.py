@@ -254,7 +254,7 @@ def test_what_is_said_of_a_distribution_is_that_of_its_density(name, seed):
     said = own.distribution_params(np.tile(raw, (9, 1)), codes)
     other = below_support(name)
     mass = np.exp(log_prob(own, raw, atoms)) if len(atoms) else np.zeros(0)
-    np.testing.assert_allclose(said["atoms"][0, 0], mass, atol=1e-12)
+    np.testing.assert_allclose(said["atoms"][0][0], mass, atol=1e-12)
     for value, cdf in zip(x, said["cdf"][:, 0], strict=True):
 
         def below(t, value=value):
@@ -283,6 +283,29 @@ def test_moments_without_tails_are_the_mixtures():
     assert said["variance"][0, 0] == pytest.approx((np.exp(-1) + 1e-6) * scale**2)
 
 
+@pytest.mark.parametrize("order", ["natural", [2, 0, 1]])
+@pytest.mark.parametrize("names", [None, list("abc")])
+def test_the_atoms_of_columns_are_told_by_column(names, order):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 3))
+    X[:200, 0], X[:, 2] = (
+        0.5,
+        np.where(rng.random(400) < 0.5, [0.25] * 400, rng.choice([1, 2], 400)),
+    )
+    frame = X if names is None else pd.DataFrame(X, columns=names)
+    own = fit(make("NADE", distribution="number", order=order, max_iter=3), frame)
+    said = own.conditionals(frame)
+    keys = names or [0, 1, 2]
+    assert list(said["atoms"]) == keys
+    assert [said["atoms"][key].shape for key in keys] == [(400, 1), (400, 0), (400, 3)]
+    assert said["mean"].shape == (400, 3)
+    scores = own.score_features(frame)
+    at = X[:, 2] == 0.25
+    np.testing.assert_allclose(np.log(said["atoms"][keys[2]][at, 0]), scores[at, 2], rtol=1e-4)
+    mixed = fit(make("NADE", distribution=["number", "gaussian", "number"], order=order), frame)
+    assert mixed.conditionals(frame)[keys[2]]["atoms"].shape == (400, 3)
+
+
 @pytest.mark.parametrize("model", ["NADE", "MADE", "FVSBN"])
 def test_samples_follow_the_density(model):
     X = table(1500)
@@ -295,7 +318,7 @@ def test_samples_follow_the_density(model):
         jump = np.zeros(len(drawn))
         for a, atom in enumerate(atoms):
             is_atom = drawn[:, c] == atom
-            mass = said["atoms"][:, c, a]
+            mass = said["atoms"][c][:, a]
             jump[is_atom] = mass[is_atom]
             spread = np.sqrt((mass * (1 - mass)).sum())
             assert abs(is_atom.sum() - mass.sum()) < 5 * spread + 1, (c, atom)

@@ -38,6 +38,8 @@ BAD_PARAMETERS = [
     ("distribution", conditionals.Bernoulli),
     ("order", "reversed"),
     ("order", 5),
+    ("min_count", 0),
+    ("min_count", 2.5),
     ("markov_order", 0),
     ("markov_order", 1.5),
     ("solver", "lbfgs"),
@@ -178,7 +180,7 @@ BAD_X = {
     "no columns": (np.zeros((5, 0)), r"0 feature\(s\).* while a minimum of 1 is required"),
     "NaN": (spoil(bits(30, 5), float("nan")), "contains NaN"),
     "infinity": (spoil(bits(30, 5), float("inf")), "contains infinity"),
-    "words": (np.array([["a"] * 5] * 3), "could not convert string to float|dtype='numeric'"),
+    "words": (np.array([["a"] * 5] * 3), "must hold (sequences of )?numbers.* Got (the text )?'a'"),
     "complex": (bits(30, 5) * 1j, "Complex data not supported"),
     "sparse NaN": (sparse.csr_array(spoil(bits(30, 5), float("nan"))), "contains NaN"),
 }

@@ -175,7 +175,9 @@ def test_a_network_padded_to_the_widest_feature_agrees(shape, gaps, activation, 
         codes[np.random.default_rng(2).random(codes.shape) < 0.3] = np.nan
         codes[:, 1:2] = np.nan_to_num(codes[:, 1:2])
         widths = np.diff(network.inputs.offsets) + (flags & MAY_MISS > 0)
-        network.inputs = Inputs(offsets_of(widths), flags)
+        network = SharedHidden(
+            network.output_offsets, Inputs(offsets_of(widths), flags), **network.settings()
+        )
         params = dict(params, W=np.random.default_rng(3).standard_normal(network.shapes["W"]))
     wide, of_wide, places = padded(network, params)
     raw, graw, grads = results(network, params, codes, 2)

@@ -36,5 +36,11 @@ class ColumnLabels:
         """Return the value that a number of models stands for in a column."""
         if isinstance(self.container, Schema):
             return str(self.container.columns[d].value(number))
-        offset = (self.container.offsets or {d: 0})[d]
-        return str(int(number) + offset if offset and np.isfinite(number) else number)
+        return users_number(number, self.container.dtype, (self.container.offsets or {d: 0})[d])
+
+
+def users_number(number: Any, dtype: str, offset: int = 0) -> str:
+    """Return as text a number of models, less by an offset than that of the user's type."""
+    is_whole = np.isfinite(number) and float(number).is_integer()
+    is_integer = np.dtype(dtype).kind in "iub"
+    return str(int(number) + offset if is_whole and (is_integer or offset) else number)

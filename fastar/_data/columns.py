@@ -47,7 +47,7 @@ class Columns:
     missing, unknown : bool arrays (D,)
         Whether the column has a missing value, and whether it has a category that fit did not see.
     first_unknown : dict from column's place to (row, value)
-        The first such category of each column.
+        The first such category of each column; `value_of_unknown` tells those of all rows.
     """
 
     dtype: np.dtype[Any] = np.dtype(np.float64)
@@ -61,6 +61,7 @@ class Columns:
         self.missing = np.zeros(D, bool)
         self.unknown = np.zeros(D, bool)
         self.first_unknown: dict[int, tuple[int, Any]] = {}
+        self._given: dict[int, tuple[Array, list[Any]]] = {}
         self._columns: list[Array] = [np.empty(0)] * D
         self._plain = [d for d, column in enumerate(described) if column.storage is None]
         self._groups: list[_Group] = []
@@ -152,6 +153,11 @@ class Columns:
             row, value = self.first_unknown[d]
             self.described[d].raise_unknown(value, self.name, f" in row {row}")
 
+    def value_of_unknown(self, row: int, d: int) -> Any:
+        """Return what a row has in column d, which has a category that fit did not see."""
+        codes, values = self._given[d]
+        return values[codes[row]]
+
     # ---- filling
 
     def load_column(self, d: int, series: Any) -> None:
@@ -184,7 +190,8 @@ class Columns:
         """Translate codes of `values`, -1 where missing, to numbers of the categories of fit."""
         column, stored = self.described[d], self._columns[d]
         gap = _missing_code(stored.dtype)
-        numbers = [column.numbers.get(value, gap - 1) for value in values]
+        found = [column.number(value) for value in values]
+        numbers = [gap - 1 if number is None else number for number in found]
         stored[:] = np.array([*numbers, gap], stored.dtype)[codes]
         self.missing[d] = bool((codes < 0).any())
         if gap - 1 in numbers:
@@ -193,6 +200,7 @@ class Columns:
             if self.unknown[d]:
                 row = int(np.argmax(wrong))
                 self.first_unknown[d] = (row, values[codes[row]])
+                self._given[d] = codes, values
         group = self._group_of[d]
         group.has_gaps |= bool(self.missing[d])
         group.has_unknown |= bool(self.unknown[d])

@@ -15,6 +15,8 @@ from fastar._core.parameters import Array
 
 UNKNOWN = -1.0
 """The code of a category that fit did not see."""
+OTHER = "other"
+"""The category that rare ones become."""
 SHOWN = 5
 COLUMN_RULE = "bool, integer, float or category columns (strings are categories)"
 
@@ -35,6 +37,8 @@ class Column:
         Whether any value was missing.
     offset : int
         What is taken from integers in the coding, where float64 does not hold them.
+    has_other : bool
+        Whether the last category is `OTHER`, which stands for every value that is none of them.
     """
 
     name: Any
@@ -43,11 +47,17 @@ class Column:
     categories: tuple[Any, ...]
     missing: bool
     offset: int = 0
+    has_other: bool = False
 
     @lazy
     def numbers(self) -> dict[Any, int]:
         """Number of each category."""
         return {category: number for number, category in enumerate(self.categories)}
+
+    def number(self, value: Any) -> int | None:
+        """Return the number of a category, None if it is none of the column."""
+        rest = len(self.categories) - 1 if self.has_other else None
+        return self.numbers.get(value, rest)
 
     def value(self, number: Any) -> Any:
         """Return what a number of the coding stands for, as text can show it."""
@@ -58,8 +68,15 @@ class Column:
 
     @property
     def is_declared(self) -> bool:
-        """Whether the type has a list of categories, which no other value can be among."""
-        return self.dtype == "Enum" or (isinstance(self.dtype, dict) and "ordered" in self.dtype)
+        """Whether the categories are all that there is, for the type lists them or one is the rest.
+
+        No other value can be among them.
+        """
+        return (
+            self.has_other
+            or self.dtype == "Enum"
+            or (isinstance(self.dtype, dict) and "ordered" in self.dtype)
+        )
 
     @property
     def holds_integers(self) -> bool:
@@ -98,7 +115,7 @@ class Column:
 
     def _category_code(self, value: Any, name: str) -> float:
         try:
-            number = self.numbers.get(to_python_scalar(value))
+            number = self.number(to_python_scalar(value))
         except TypeError:  # a list or another value without a hash
             number = None
         if number is None:

@@ -36,6 +36,7 @@ from fastar._data.columns import (
 )
 from fastar._data.frame_types import (
     COLUMN_RULE,
+    OTHER,
     SHOWN,
     Column,
     dtype_name,
@@ -58,7 +59,7 @@ _COLUMN = Record(
         "categories": Listed(Anything(SCALAR_TYPES)),
         "missing": FLAG,
     },
-    {"offset": Whole()},
+    {"offset": Whole(), "has_other": FLAG},
 )
 _DESCRIBED = Record({"kind": OneOf(("pandas", "polars")), "columns": Listed(_COLUMN)})
 
@@ -77,7 +78,9 @@ class Schema:
     columns: tuple[Column, ...]
 
     @classmethod
-    def of(cls, frame: Any, name: str = "X") -> Schema:
+    def of(
+        cls, frame: Any, name: str = "X", least_counts: Mapping[Any, int] | None = None
+    ) -> Schema:
         """Return the schema of a pandas or polars DataFrame.
 
         Parameters
@@ -85,6 +88,8 @@ class Schema:
         frame : DataFrame
         name : str
             What errors call it.
+        least_counts : mapping from names of columns to int, optional
+            How often a category of strings must occur; rarer ones become one category, "other".
 
         Returns
         -------
@@ -105,7 +110,9 @@ class Schema:
         names = _check_names(frame, name)
         opened = _open(frame, name)
         pairs = zip(opened, names, strict=True)
-        return cls(kind, tuple(_column(series, each, name) for series, each in pairs))
+        least = least_counts or {}
+        columns = [_column(series, each, name, least.get(each, 1)) for series, each in pairs]
+        return cls(kind, tuple(columns))
 
     @property
     def names(self) -> list[Any]:
@@ -137,6 +144,8 @@ class Schema:
         kinds = {type(each) for each in column.categories}
         alike = len(kinds) <= 1 and len(set(column.categories)) == len(column.categories)
         require("categories", alike, "must be different ones of one type.")
+        named = not column.has_other or column.categories[-1:] == (OTHER,)
+        require("categories", named, f"must end with {OTHER!r}, which is the rest.")
         value = 0.0 if column.type != "category" or column.categories else np.nan
         try:
             frame = Schema(self.kind, (column,)).wrap(np.array([[value]]))
@@ -313,7 +322,9 @@ def keep_cells(given: Any, filled: Any, kept: Array) -> Any:
             lost = before.notna().to_numpy() & after.isna().to_numpy() & stays
         else:
             lost = (before.is_not_null() & after.is_null()).to_numpy() & stays
-        if lost.any():  # the type of fit has no place for a category that fit has not seen
+        if not lost.any() and before.dtype != after.dtype:
+            before, after = _with_all_values(before, after, stays, is_pandas_frame)
+        elif lost.any():  # the type of fit has no place for a category that fit has not seen
             if is_pandas_frame:
                 before, after = before.astype(object), after.astype(object)
             else:
@@ -327,6 +338,37 @@ def keep_cells(given: Any, filled: Any, kept: Array) -> Any:
 
             filled = filled.with_columns(before.zip_with(polars.Series(stays), after))
     return filled
+
+
+def _with_all_values(
+    before: Any, after: Any, stays: Array, is_pandas_frame: bool
+) -> tuple[Any, Any]:
+    """Return two series in a type that holds the values of both, if one of `before` is to stay.
+
+    They are returned as they are unless a text in `after` is another one.
+    """
+    texts = [each.astype(object) if is_pandas_frame else each.cast(str) for each in (before, after)]
+    there = (before.notna() if is_pandas_frame else before.is_not_null()).to_numpy()
+    given, filled = (np.asarray(each, object) for each in texts)
+    differ = [i for i in np.flatnonzero(stays & there) if given[i] != filled[i]]
+    if not any(isinstance(filled[i], str) for i in differ):
+        return before, after
+    if is_pandas_frame:
+        import pandas
+
+        kinds = [each.dtype for each in (before, after)]
+        if all(isinstance(kind, pandas.CategoricalDtype) for kind in kinds):
+            values = list(dict.fromkeys([*kinds[0].categories, *kinds[1].categories]))
+            both = pandas.CategoricalDtype(values, kinds[0].ordered)
+            return before.astype(both), after.astype(both)
+        return texts[0], texts[1]
+    import polars
+
+    if all(isinstance(each.dtype, polars.Enum) for each in (before, after)):
+        values = [each.dtype.categories.to_list() for each in (before, after)]
+        both = polars.Enum(list(dict.fromkeys(values[0] + values[1])))
+        return before.cast(both), after.cast(both)
+    return texts[0], texts[1]
 
 
 def to_library(frame: Any, kind: str) -> Any:
@@ -360,8 +402,8 @@ def _check_names(frame: Any, name: str) -> list[Any]:
     return names
 
 
-def _column(series: Any, name: Any, frame_name: str) -> Column:
-    """Return the description of a narwhals series."""
+def _column(series: Any, name: Any, frame_name: str, least_count: int = 1) -> Column:
+    """Return the description of a narwhals series; rarer categories of strings become one."""
     type_ = column_type(series)
     if type_ is None:
         raise TypeError(
@@ -374,6 +416,13 @@ def _column(series: Any, name: Any, frame_name: str) -> Column:
         declared = is_declared(series)
         categories = tuple(values) if declared else tuple(sorted(set(values)))
         missing = bool((codes < 0).any())
+        if least_count > 1 and _kinds_of(values) <= {str}:
+            counts = np.bincount(codes[codes >= 0], minlength=len(values)).tolist()
+            common = {value for value, n in zip(values, counts, strict=True) if n >= least_count}
+            kept = tuple(each for each in categories if each in common and each != OTHER)
+            if len(common) < len(categories):
+                dtype, categories = dtype_to_json(series), (*kept, OTHER)
+                return Column(name, dtype, type_, categories, missing, has_other=True)
     else:
         categories, missing = (), has_missing(series)
     if type_ == "integer":
@@ -407,8 +456,12 @@ def _inferred_dtype(series: Any) -> Any:
     return series
 
 
+def _kinds_of(values: list[Any]) -> set[type]:
+    return {type(each) for each in values}
+
+
 def _check_categories(values: list[Any], name: Any, frame_name: str) -> None:
-    kinds = {type(each) for each in values}
+    kinds = _kinds_of(values)
     if len(kinds) > 1 or not kinds <= {str, int, float, bool}:
         raise TypeError(
             f"{frame_name} must hold categories that are all str, all int, all float or all bool. "

@@ -27,15 +27,18 @@ def check_labels(y: Any, name: str = "y") -> Any:
     """
     y = unmask(y, name)
     array = as_array(y, name)
-    if y is None or array.dtype != object:
+    if y is None or array.dtype.kind not in "OmM":
         return y
-    missing = [i for i, each in enumerate(array.ravel()) if is_missing(each)]
+    if array.dtype.kind == "O":
+        missing = [i for i, each in enumerate(array.ravel()) if is_missing(each)]
+    else:
+        missing = np.flatnonzero(np.isnat(array.ravel())).tolist()
     if missing:
         raise ValueError(
             f"{name} must have a label everywhere. Got a missing one, "
             f"{array.ravel()[missing[0]]!r}, in row {missing[0]}."
         )
-    if len({isinstance(each, str) for each in array.ravel()}) > 1:
+    if array.dtype.kind == "O" and len({isinstance(each, str) for each in array.ravel()}) > 1:
         kinds = sorted({type(each).__name__ for each in array.ravel()})
         raise ValueError(
             f"{name} must hold labels that are all str or all numbers. Got {', '.join(kinds)}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from numbers import Integral
 from typing import Any
 
@@ -10,10 +11,10 @@ from scipy import sparse
 from sklearn.utils.validation import _check_feature_names, _check_n_features, validate_data
 
 from fastar._core.parameters import Array
-from fastar._core.validation import unmask
+from fastar._core.validation import as_array, unmask
 from fastar._data.columns import Columns
 from fastar._data.containers import Container
-from fastar._data.frame_types import UNKNOWN, as_frame, frame_kind
+from fastar._data.frame_types import UNKNOWN, as_frame, frame_kind, to_python_scalar
 from fastar._data.frames import Schema, keep_cells
 
 
@@ -25,8 +26,9 @@ def read(
     Parameters
     ----------
     estimator : object
-        Its `_container` tells what `fit` was given, its attributes the names of the columns, and
-        `_marks_missing` whether NaN in an array is a missing value.
+        Its `_container` tells what `fit` was given, its attributes the names of the columns,
+        `_marks_missing` whether NaN in an array is a missing value, and `_least_counts` how often
+        categories must occur to stay ones of their own.
     X : array-like, DataFrame or CSR matrix
     reset : bool
         Whether this is what `fit` is given, to be remembered.
@@ -56,10 +58,11 @@ def read(
             f"{X.shape}, instead: {name}.reshape(len({name}), -1) has a row for each image, "
             "and PixelRNN(image_shape=...) knows its shape."
         )
+    _check_numbers(X, name)
     is_frame = frame_kind(X) is not None
     known = None if reset else getattr(estimator, "_container", None)
     if is_frame and (reset or isinstance(known, Schema)):
-        schema = Schema.of(X, name) if reset else known
+        schema = Schema.of(X, name, _least_counts(estimator, X)) if reset else known
         assert isinstance(schema, Schema)
         if reset or list(X.columns) != schema.names:  # scikit-learn takes its time
             _check_feature_names(estimator, X, reset=reset)
@@ -91,6 +94,44 @@ def read(
     if reset:
         estimator._container = Container.of(X, checked)
     return checked
+
+
+def _least_counts(estimator: Any, frame: Any) -> Mapping[Any, int]:
+    """Return how often a category must occur in the columns of a frame, by their names."""
+    ask = getattr(estimator, "_least_counts", None)
+    return {} if ask is None else ask([to_python_scalar(each) for each in frame.columns])
+
+
+def _check_numbers(X: Any, name: str) -> None:
+    """Raise ValueError if X holds columns by name, or text, and is no DataFrame."""
+    got = None
+    if isinstance(X, Mapping):
+        got = "a mapping"
+    elif isinstance(X, np.ndarray | list | tuple):
+        array = as_array(X, name)
+        if array.dtype.names is not None:
+            got = "an array with named fields"
+        elif array.dtype.kind in "USO":
+            is_text = array.dtype.kind != "O"
+            cells = (each for each in array.ravel().tolist() if is_text or _is_words(each))
+            text = next(cells, None)
+            got = None if text is None else f"the text {text!r:.80}"
+    if got is not None:
+        raise ValueError(
+            f"{name} must hold numbers, or be a DataFrame, whose columns have names and may hold "
+            f"text. Got {got} instead."
+        )
+
+
+def _is_words(value: Any) -> bool:
+    """Return whether a value is text that is no number."""
+    if not isinstance(value, str | bytes):
+        return False
+    try:
+        float(value)
+    except ValueError:
+        return True
+    return False
 
 
 def _check_no_nan(table: Any, name: str) -> None:

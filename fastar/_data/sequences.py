@@ -86,7 +86,9 @@ class Sequences:
 
 
 def listed(X: Any, name: str = "X") -> Any:
-    """Return sequences in an array of objects or a Series as a list, others as they are.
+    """Return sequences in an array of objects or of Arrow, or a Series, as a list.
+
+    Others are returned as they are.
 
     Raises
     ------
@@ -94,6 +96,8 @@ def listed(X: Any, name: str = "X") -> Any:
         There are none, or they are text: what a symbol is, its number says.
     """
     is_series = type(X).__name__ == "Series" and hasattr(X, "to_list")
+    if type(X).__module__.partition(".")[0] == "pyarrow" and hasattr(X, "to_pylist"):
+        X = X.to_pylist()
     if is_series or (isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1):
         X = list(X)
     if isinstance(X, list | tuple) and not len(X):

@@ -43,7 +43,7 @@ def _by_member(model: Model, table: Table, radius: Array, n_threads: int, member
     for where, block in table.blocks():
         with np.errstate(over="ignore"):  # what is beyond a code's type is outside the support
             low, high = conditional.interval(block, radius, model.dtype)
-        missing = _missing(model, block, low, high, where.start)
+        missing = _missing(model, table, where.start, block, low, high)
         codes = _cpu.aligned_empty(low.shape, model.dtype)
         bounds = _cpu.aligned_empty((*low.shape, 2), model.dtype)
         bounds[:, :, 0], bounds[:, :, 1] = low, high
@@ -65,10 +65,12 @@ def _by_member(model: Model, table: Table, radius: Array, n_threads: int, member
     return np.concatenate(parts)
 
 
-def _missing(model: Model, block: Array, low: Array, high: Array, start: int) -> Array | None:
+def _missing(
+    model: Model, table: Table, start: int, block: Array, low: Array, high: Array
+) -> Array | None:
     """Return where (n, D) features are that do not apply, as those of missing values.
 
-    None if nowhere.
+    None if nowhere. start: the row of the table with which the block begins.
 
     Raises
     ------
@@ -85,8 +87,8 @@ def _missing(model: Model, block: Array, low: Array, high: Array, start: int) ->
     row, d = np.argwhere(wrong)[0]
     c = int(np.searchsorted(model.conditional.column_offsets, d, side="right")) - 1
     own, _ = model.conditional.of_column(c)
-    value, column = told(model.labels, int(model.order[c]), block[row, c])
+    got = told(model.labels, int(model.order[c]), block[row, c], start + row, table)
     raise ValueError(
         f"X must have a value of the support ({own.support}) within epsilon of each value. "
-        f"Got {value} in row {start + row}, column {column}."
+        f"Got {got}."
     )

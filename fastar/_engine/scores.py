@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -112,18 +112,23 @@ def describe(model: Composition, table: Examples, n_threads: int) -> Any:
 
     A list with an entry for each column if the columns have conditionals of their own.
     """
-    parts = list(_descriptions(model, table, n_threads))
-    if not isinstance(parts[0], list):
-        return _joined(parts, model.to_columns)
-    by_column = [_joined(list(each), lambda values: values) for each in zip(*parts, strict=True)]
-    return [by_column[place] for place in np.argsort(model.order)]
+    places = np.argsort(model.order)
+    natural = np.array_equal(places, np.arange(len(places)))
+    return _joined(list(_descriptions(model, table, n_threads)), None if natural else places)
 
 
-def _joined(parts: list[Any], arrange: Callable[[Array], Array]) -> Any:
-    """Return what was said of blocks of rows in one."""
+def _joined(parts: list[Any], places: Array | None) -> Any:
+    """Return what was said of blocks of rows in one.
+
+    places: of the columns in lists or second axes; None: they stay where they are.
+    """
     if isinstance(parts[0], dict):
-        return {key: arrange(np.concatenate([part[key] for part in parts])) for key in parts[0]}
-    return arrange(np.concatenate(parts))
+        return {key: _joined([part[key] for part in parts], places) for key in parts[0]}
+    if isinstance(parts[0], list):
+        columns = [_joined(list(each), None) for each in zip(*parts, strict=True)]
+        return columns if places is None else [columns[place] for place in places]
+    whole = np.concatenate(parts)
+    return whole if places is None else whole[:, places]
 
 
 def _descriptions(model: Composition, table: Examples, n_threads: int) -> Iterator[Any]:

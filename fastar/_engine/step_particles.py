@@ -9,7 +9,7 @@ import numpy as np
 
 from fastar._core.parameters import Array
 from fastar._data.packed import Steps
-from fastar._data.sequences import Block, Sequences, SequenceTable
+from fastar._data.sequences import Block, SequenceLayout, Sequences, SequenceTable
 from fastar._data.table import BLOCK_ROWS
 from fastar._engine.particles import (
     copies,
@@ -34,14 +34,15 @@ _WALKED_STEPS = 32
 # ---- sequences with gaps
 
 
-def check_known_steps(conditional: Conditional, table: SequenceTable, name: str) -> None:
+def check_known_steps(
+    conditional: Conditional, table: SequenceTable, name: str, layout: SequenceLayout
+) -> None:
     """Raise ValueError where a value that is not missing leaves the support."""
     values = table.sequences.values
     neutral = _placeholder(conditional, np.dtype(np.float64))[:, int(table.ends) :]
     filled = np.where(missing_to_held(values), values, neutral)
-    check_steps(
-        conditional, SequenceTable(Sequences(filled, table.sequences.offsets), table.ends), name
-    )
+    whole = SequenceTable(Sequences(filled, table.sequences.offsets), table.ends)
+    check_steps(conditional, whole, name, layout)
 
 
 def incomplete_sequences(sequences: Sequences) -> Array:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from fastar._core.parameters import Array, Params
+from fastar._data.column_labels import users_number
 from fastar._data.labels import LabelledBlock, LabelledTable
 from fastar._data.packed import Steps
-from fastar._data.sequences import Block, SequenceTable
+from fastar._data.sequences import Block, SequenceLayout, SequenceTable
 from fastar._engine.model import Composition
 from fastar.conditionals import Bernoulli, Conditional
 from fastar.networks._recurrent_network import SequenceNetwork
@@ -73,8 +74,13 @@ def _mapped(said: Any, change: Callable[[Array], Array]) -> Any:
     return change(said)
 
 
-def check_steps(conditional: Conditional, table: SequenceTable, name: str) -> None:
-    """Raise ValueError where a value leaves the support, naming sequence and step."""
+def check_steps(
+    conditional: Conditional, table: SequenceTable, name: str, layout: SequenceLayout
+) -> None:
+    """Raise ValueError where a value leaves the support, naming sequence and step.
+
+    layout: of the sequences of `fit`.
+    """
     for where, block in table.blocks():
         wrong = conditional.unsupported(block.values)
         if wrong.any():
@@ -83,9 +89,14 @@ def check_steps(conditional: Conditional, table: SequenceTable, name: str) -> No
             place = int(np.searchsorted(ends, row, side="right"))
             step = int(row - ends[place] + block.lengths[place])
             own, _ = conditional.of_column(int(d))
+            column = int(d) - table.ends
+            value = users_number(
+                block.values[row, d], layout.dtype, (layout.offsets or {column: 0})[column]
+            )
+            which = f"value {column} of step {step}" if layout.width > 1 else f"step {step}"
             raise ValueError(
                 f"{name} must hold {own.support} for a {own.name} conditional. "
-                f"Got {block.values[row, d]} in step {step} of sequence {where.start + place}."
+                f"Got {value} in {which} of sequence {where.start + place}."
             )
 
 
@@ -206,11 +217,20 @@ class SequenceModel(Composition):
 
     def _parts(self, steps: Steps) -> list[tuple[int, int]]:
         """Return the times (begin, end) of parts through which gradients do not flow back."""
-        T, bptt = len(steps.counts), self.network.bptt
-        if bptt is None or len(steps.codes) <= _PART_STEPS:
-            return [(0, T)]
-        times = max(1, _PART_STEPS // (len(steps) * bptt)) * bptt
+        T, times = len(steps.counts), self._part_times(len(steps), len(steps.codes))
         return [(begin, min(begin + times, T)) for begin in range(0, max(1, T - 1), times)]
+
+    def _part_times(self, n: int, n_steps: int) -> int:
+        """Return how many times n sequences of so many steps in all pass together at most."""
+        bptt = self.network.bptt
+        if bptt is None or n_steps <= _PART_STEPS:
+            return n_steps
+        return max(1, _PART_STEPS // (n * bptt)) * bptt
+
+    def training_bytes(self, lengths: Array) -> int:
+        """Return the memory that a training step of sequences of these lengths takes at least."""
+        times = self._part_times(len(lengths), int(lengths.sum()))
+        return int(np.minimum(lengths, times).sum()) * self.network.step_bytes
 
 
 class LabelConditional(StepwiseConditional):

@@ -9,6 +9,7 @@ import numpy as np
 from fastar._core.parameters import Array
 from fastar._data.column_labels import ColumnLabels
 from fastar._data.columns import Columns
+from fastar._data.frame_types import UNKNOWN
 from fastar._data.table import Table
 from fastar.conditionals import Conditional
 
@@ -20,10 +21,12 @@ def check_support(
     first_row: int = 0,
     name: str = "X",
     labels: ColumnLabels | None = None,
+    table: Table | None = None,
 ) -> None:
     """Raise ValueError where a block in model order leaves the support.
 
-    first_row: the place of its first row in the array. labels: how columns and values are called.
+    first_row: the place of its first row in the array, or in the table that it is of. labels: how
+    columns and values are called.
     """
     wrong = conditional.unsupported(block)
     if wrong.any():
@@ -31,18 +34,28 @@ def check_support(
         columns = order[wrong[row]]
         position = int(np.flatnonzero(wrong[row])[np.argmin(columns)])
         own, _ = conditional.of_column(position)
-        value = told(labels, int(columns.min()), block[row, position])
+        got = told(labels, int(columns.min()), block[row, position], first_row + row, table)
         raise ValueError(
-            f"{name} must hold {own.support} for a {own.name} conditional. "
-            f"Got {value[0]} in row {first_row + row}, column {value[1]} instead."
+            f"{name} must hold {own.support} for a {own.name} conditional. Got {got} instead."
         )
 
 
-def told(labels: ColumnLabels | None, column: int, number: Any) -> tuple[str, str]:
-    """Return how a number in a column, and the column, are called."""
-    if labels is None:
-        return str(number), str(column)
-    return labels.value(column, number), labels.column(column)
+def told(
+    labels: ColumnLabels | None, column: int, number: Any, row: int, table: Table | None = None
+) -> str:
+    """Return how a number, its row, and its column are called, as 'value in row r, column c'.
+
+    row: its place in the table, if there is one, or else among all rows.
+    """
+    value, name = str(number), str(column)
+    if labels is not None:
+        value, name = labels.value(column, number), labels.column(column)
+    if table is not None:
+        row = row if table.rows is None else int(table.rows[row])
+        X = table.X
+        if isinstance(X, Columns) and X.unknown[column] and number == UNKNOWN:
+            value = repr(X.value_of_unknown(row, column))
+    return f"{value} in row {row}, column {name}"
 
 
 def check_table_support(
@@ -50,7 +63,7 @@ def check_table_support(
 ) -> None:
     """Check every row of a table."""
     for where, block in table.blocks():
-        check_support(conditional, block, table.order, where.start, name, labels)
+        check_support(conditional, block, table.order, where.start, name, labels, table)
 
 
 def impossible_rows(conditional: Conditional, table: Table) -> Array:

@@ -132,6 +132,11 @@ class Categorical(Conditional):
     digits : "auto" or bool, default="auto"
         Whether a column is two features. "auto": where it has more than 4,096 levels, and the model
         takes columns one after the other, without a Markov order.
+    min_count : int, default=1
+        How many rows of `fit` must have a string of a DataFrame's column for it to be a level of
+        its own. Rarer ones become one level, "other", as does whatever `fit` has not seen, so that
+        `unknown` has no say: such a value has the probability of all of them together, and a sample
+        shows it as "other". What is called "other" in the data is one of them.
     """
 
     name = "categorical"
@@ -143,15 +148,18 @@ class Categorical(Conditional):
         unknown: str = "other",
         cardinality: int | None = None,
         digits: str | bool = "auto",
+        min_count: int = 1,
     ) -> None:
         self.unknown = unknown
         self.cardinality = cardinality
         self.digits = digits
+        self.min_count = min_count
 
     def settings(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         settings = {"unknown": self.unknown, "cardinality": self.cardinality}
-        return settings if self.digits == "auto" else {**settings, "digits": self.digits}
+        settings |= {} if self.digits == "auto" else {"digits": self.digits}
+        return settings | ({} if self.min_count == 1 else {"min_count": self.min_count})
 
     @classmethod
     def _settings_rules(cls) -> dict[str, Rule]:
@@ -159,6 +167,7 @@ class Categorical(Conditional):
             "unknown": OneOf(_UNKNOWN),
             "cardinality": Maybe(Whole(1)),
             "digits": Either(FLAG, OneOf(("auto",))),
+            "min_count": Whole(1),
         }
 
     def unsplit(self) -> Categorical:
@@ -168,7 +177,7 @@ class Categorical(Conditional):
                 "digits of Categorical must not be True for a model that sees columns in several "
                 "orders, by a Markov order, or as steps. Got True instead."
             )
-        return Categorical(self.unknown, self.cardinality, digits=False)
+        return Categorical(self.unknown, self.cardinality, digits=False, min_count=self.min_count)
 
     def check_arrays(self, arrays: dict[str, Array], n_columns: int) -> None:
         """Raise EntryError unless these are what `arrays` gives of so many columns."""
@@ -218,6 +227,7 @@ class Categorical(Conditional):
                 "unknown of Categorical must be 'other', 'error' or 'impossible'. "
                 f"Got {self.unknown!r} instead."
             )
+        self._check_min_count(table)
         if self.cardinality is not None:
             K, D = self.cardinality, len(table.order)
             if not isinstance(K, Integral) or K < 1:
@@ -246,6 +256,31 @@ class Categorical(Conditional):
         if self.unknown == "other":
             learnt["other"] = np.where(declared > 0, 0, share_of_others(weight))
         return self._with_digits(learnt, table, weight)
+
+    def _check_min_count(self, table: Table) -> None:
+        least = self.min_count
+        if isinstance(least, bool) or not isinstance(least, Integral) or least < 1:
+            raise ValueError(
+                f"min_count of Categorical must be an int of at least 1. Got {least!r} instead."
+            )
+        if least == 1:
+            return
+        if self.unknown != "other" or self.cardinality is not None:
+            raise ValueError(
+                "min_count of Categorical must be 1 beside a cardinality, or unknown='error' or "
+                f"'impossible': what is rare and what is unknown are one level. Got {least!r} "
+                "instead."
+            )
+        described = getattr(table.X, "described", None)
+        for column in table.order.tolist():
+            texts = None if described is None else described[column].categories
+            if texts is None or not all(isinstance(each, str) for each in texts) or not texts:
+                name = column if described is None else described[column].name
+                raise ValueError(
+                    "min_count of Categorical must be 1 for all but columns of strings in a "
+                    "DataFrame, where rare levels can be called 'other'. Got "
+                    f"{least!r} for column {name!r} instead."
+                )
 
     def _with_digits(
         self, learnt: dict[str, Array], table: Table, weight: Array

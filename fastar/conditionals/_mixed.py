@@ -242,7 +242,10 @@ class Mixed(Conditional):
             said = group.distribution_params(own, codes[:, features])
             for place, column in enumerate(d):
                 if isinstance(said, dict):
-                    out[column] = {key: value[:, place] for key, value in said.items()}
+                    out[column] = {
+                        key: value[place] if isinstance(value, list) else value[:, place]
+                        for key, value in said.items()
+                    }
                 else:
                     out[column] = said[place] if isinstance(said, list) else said[:, place]
         return out

@@ -436,20 +436,22 @@ class Number(Conditional):
             parts[d] = np.concatenate(raw)
         return np.concatenate(parts)
 
-    def distribution_params(self, raw: Array, codes: Array) -> dict[str, Array]:
+    def distribution_params(self, raw: Array, codes: Array) -> dict[str, Any]:
         """Return mean, variance, cdf (n, C) and quantiles (n, C, 3) in the user's units.
 
-        They count the atoms. atoms (n, C, A): the probability of each atom of a column, 0 beyond
-        its last one. The CDF also counts the probability of all values below the support, and at
-        one of these is that probability. Moments and quantiles are those of values in the support.
-        Moments are those of 32 nodes a component that have equal shares, and the component's mean
-        and variance on the mapped scale: log-normal mixtures may have none.
+        They count the atoms. atoms, where columns may have some: the probabilities (n, A) of the A
+        atoms of each column, in a list. The CDF also counts the probability of all values below the
+        support, and at one of these is that probability. Moments and quantiles are those of values
+        in the support. Moments are those of 32 nodes a component that have equal shares, and the
+        component's mean and variance on the mapped scale: log-normal mixtures may have none.
         """
         by_feature = np.split(raw.astype(np.float64), self.output_offsets[1:-1], axis=1)
         found = [self._column_params(c, by_feature, codes) for c in range(self.n_columns)]
-        said = {key: np.stack([each[key] for each in found], axis=1) for key in found[0]}
-        most = int(self.n_atoms.max())
-        return said | {"atoms": said["atoms"][:, :, :most]}
+        atoms = [each.pop("atoms") for each in found]
+        said: dict[str, Any] = {
+            key: np.stack([each[key] for each in found], axis=1) for key in found[0]
+        }
+        return said | {"atoms": atoms} if self.atoms else said
 
     def _column_params(self, c: int, by_feature: list[Array], codes: Array) -> dict[str, Array]:
         law, other = _Law.of(self, c, by_feature), self._other[c]
@@ -459,14 +461,12 @@ class Number(Conditional):
             place = np.nan_to_num(codes[:, self._numbers[c] - 1]).astype(np.int64)
             y = np.where(place > 0, np.concatenate([[np.nan], law.at])[np.maximum(place, 0)], y)
         mean, variance = law.moments()
-        atoms = np.zeros((len(y), max(1, int(self.n_atoms.max()))))
-        atoms[:, : self.n_atoms[c]] = (1 - other) * law.atom_share
         return {
             "mean": mean,
             "variance": variance,
             "cdf": np.where(place < 0, other, other + (1 - other) * law.cdf(y)),
             "quantiles": np.stack([law.quantile(q) for q in QUANTILES], axis=1),
-            "atoms": atoms,
+            "atoms": (1 - other) * law.atom_share,
         }
 
 

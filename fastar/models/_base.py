@@ -39,7 +39,12 @@ from fastar.callbacks import ProgressBar
 from fastar.conditionals import Categorical, Conditional
 from fastar.conditionals._auto import choose_conditional
 from fastar.models._fitted import FittedDensity
-from fastar.models._parameters import DistributionParameter, MissingParameter, TrainingParameters
+from fastar.models._parameters import (
+    DistributionParameter,
+    LevelsParameter,
+    MissingParameter,
+    TrainingParameters,
+)
 from fastar.networks import Network
 from fastar.networks._padding import padded_size, without_padding
 from fastar.optimizers import Optimizer
@@ -368,7 +373,12 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
 
 
 class AutoregressiveDensity(
-    FittedDensity, DistributionParameter, MissingParameter, TrainableModel, abstract=True
+    FittedDensity,
+    DistributionParameter,
+    LevelsParameter,
+    MissingParameter,
+    TrainableModel,
+    abstract=True,
 ):
     """Base of all models of rows: p(x) = prod_d p(x_d | x_<d)."""
 
@@ -489,6 +499,20 @@ class AutoregressiveDensity(
                     f"column {column if names is None else names[column]!r} instead."
                 )
         return fitted
+
+    def _least_counts(self, names: list[Any]) -> dict[Any, int]:
+        """Return how often a level must occur to be one of its own, by the columns' names."""
+        given = self.distribution
+        if isinstance(given, dict):
+            entries = [given.get(each, "auto") for each in names]
+        else:
+            is_list = isinstance(given, list | tuple) and len(given) == len(names)
+            entries = list(given) if is_list else [given] * len(names)
+        return {
+            name: entry.min_count if isinstance(entry, Categorical) else self.min_count
+            for name, entry in zip(names, entries, strict=True)
+            if isinstance(entry, Categorical) or entry in ("auto", Categorical.name)
+        }
 
     def _feature_name(self, d: int) -> str:
         """Return how errors call the column of a feature."""

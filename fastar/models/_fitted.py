@@ -20,7 +20,7 @@ from fastar._core.validation import (
 from fastar._data.column_labels import ColumnLabels
 from fastar._data.containers import Container
 from fastar._data.context import Context, encode_context
-from fastar._data.evidence import as_given, is_named, n_rows, read_evidence
+from fastar._data.evidence import as_given, column_names, is_named, n_rows, read_evidence
 from fastar._data.frames import Schema
 from fastar._data.reading import dense, read_numbers, table_like
 from fastar._data.table import Table
@@ -273,7 +273,8 @@ class FittedDensity:
             Bernoulli: probabilities of one (n, D). Categorical: probabilities (n, D, K) of the
             levels, in sorted order. Others: a dict of named arrays (n, D) or (n, D, K): mean and
             variance, the CDF at the values of X (NaN where missing), quantiles (5, 50 and 95 %),
-            and of mixtures what their components are; of logistic levels no variance and quantiles;
+            and of mixtures what their components are; of `Number` columns "atoms", a dict by column
+            of the probabilities (n, A) of its atoms; of logistic levels no variance and quantiles;
             of the mean over several sets of masks the mean, variance and CDF alone. In the order of
             the columns of X. If columns have conditionals of their own, or differ in their number
             of levels, a dict with each column's, by name or place, without the axis of columns. A
@@ -282,10 +283,12 @@ class FittedDensity:
             value's own first one (not of the mean over several sets of masks), and "probability"
             (n,) of the value, NaN where it is missing.
         """
+        return by_name(self._described(X, context), column_names(self))
+
+    def _described(self, X: Any, context: Any = None) -> Any:
+        """Return what `conditionals` does, what is said of each column in a list."""
         said = scoring.describe(*self._rows(X, context), effective_n_threads(self.n_jobs))
-        names = getattr(self, "feature_names_in_", range(self.n_features_in_))
-        said = _from_offsets(said, self._offsets())
-        return dict(zip(names, said, strict=True)) if isinstance(said, list) else said
+        return _from_offsets(said, self._offsets())
 
     def sample(
         self,
@@ -459,6 +462,15 @@ class FittedDensity:
         kept = np.ones(values.shape, bool)
         kept[low] = False
         return table_like(X, self._container, values, kept)
+
+
+def by_name(said: Any, names: list[Any]) -> Any:
+    """Return a description with dicts by column where it has lists."""
+    if isinstance(said, list):
+        return dict(zip(names, said, strict=True))
+    if isinstance(said, dict) and "atoms" in said:
+        return said | {"atoms": dict(zip(names, said["atoms"], strict=True))}
+    return said
 
 
 _PLACES = ("mean", "means", "quantiles")

@@ -211,6 +211,22 @@ class DistributionParameter(TrainingParameters):
 
 
 @parameters
+class LevelsParameter(TrainingParameters):
+    """Which levels are levels of their own."""
+
+    min_count: int = parameter(
+        default=1,
+        constraint=COUNT,
+        doc="""int, default=1
+        Strings of a DataFrame's column that fewer rows of `fit` have become one level, "other", and
+        so does any string that `fit` has not seen: such a value has the probability of them all
+        together. Samples show it as "other"; `impute` keeps the cells that are there. It holds for
+        columns that `distribution` leaves to "auto" or calls "categorical"; columns of numbers
+        keep all their levels.""",
+    )
+
+
+@parameters
 class MissingParameter(TrainingParameters):
     """What NaN in an array means."""
 

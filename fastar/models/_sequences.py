@@ -9,16 +9,18 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastar._core.integers import find_offsets
+from fastar._core.limits import beyond_memory
 from fastar._core.parameters import Array, Params
 from fastar._core.validation import as_array, unmask
 from fastar._data.context import Context
 from fastar._data.sequences import SequenceLayout, Sequences, SequenceTable, is_ragged
 from fastar._data.table import Table
 from fastar._engine.model import Composition
-from fastar._engine.steps import check_steps
+from fastar._engine.steps import SequenceModel, check_steps
+from fastar._engine.training import Training
 from fastar.conditionals import Conditional
 from fastar.conditionals._auto import choose_conditional
-from fastar.models._base import TrainableModel
+from fastar.models._base import FitData, TrainableModel
 from fastar.networks._recurrent_layers import State
 from fastar.networks._recurrent_network import SequenceNetwork
 
@@ -120,7 +122,23 @@ class SequenceEstimator(TrainableModel, abstract=True):
         )
 
     def _check_support(self, table: SequenceTable, name: str) -> None:
-        check_steps(self._entering, table, name)
+        check_steps(self._entering, table, name, self._container)
+
+    def _prepare(self, data: FitData, keep: bool, one_pass: bool) -> Training:
+        """Return the training to run; ValueError if a step of it would not fit into memory."""
+        training = super()._prepare(data, keep, one_pass)
+        table, model = training.table, training.model
+        assert isinstance(table, SequenceTable)
+        assert isinstance(model, SequenceModel)
+        batch = np.sort(table.sequences.lengths[table.rows])[-training.batch_size :]
+        if beyond := beyond_memory(model.training_bytes(batch)):
+            raise ValueError(
+                f"The sequences of a batch must fit into memory in training. Those of X have up to "
+                f"{batch[-1]} steps, and {len(batch)} of them take {beyond}. Set bptt, which cuts "
+                "gradients, so that parts of a sequence pass one after the other, or lower "
+                "batch_size or n_hidden."
+            )
+        return training
 
     def _sizes(self) -> dict[str, Any]:
         return {

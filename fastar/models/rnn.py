@@ -522,7 +522,7 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
 
     def _gapped(self, X: Any, context: Any) -> SequenceTable:
         table = self._sequences(X, reset=False, gaps=True)
-        check_known_steps(self.distribution_, table, "X")
+        check_known_steps(self.distribution_, table, "X", self._container)
         return table.given(self._encoded(context, len(table)))
 
     def _particle_size(self, table: SequenceTable) -> int:
@@ -618,7 +618,7 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
     ) -> Any:
         """Return n samples that keep their evidence."""
         layout = self._container
-        found = read_prefix(evidence, n, layout, "evidence", gaps=True)
+        found = layout.to_numbers(read_prefix(evidence, n, layout, "evidence", gaps=True))
         is_array = layout.length is not None and not is_ragged(evidence)
         if is_array and (found.lengths != layout.length).any():
             raise ValueError(
@@ -631,7 +631,7 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
         values, lengths = np.tile(found.values, (times, 1)), np.tile(found.lengths, times)
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         table = SequenceTable(Sequences(values, offsets, gaps=True), layout.ends)
-        check_known_steps(self.distribution_, table, "evidence")
+        check_known_steps(self.distribution_, table, "evidence", layout)
         table = table.given(self._encoded(context, n))
         n_threads = effective_n_threads(self.n_jobs)
         values = sample_steps(self._model(), table, temperature, generator(random_state), n_threads)

@@ -190,9 +190,7 @@ class GridLSTM(Network):
         """Multiply-adds that a sample takes, about: all values share the weights."""
         return self.n_features * super().row_work
 
-    @property
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Name and shape of every parameter, weights first."""
+    def _shapes(self) -> Mapping[str, tuple[int, ...]]:
         H = self.n_hidden
         weights: dict[str, tuple[int, ...]] = {}
         biases: dict[str, tuple[int, ...]] = {}

@@ -17,13 +17,15 @@ from fastar._core.offsets import input_axes, output_axes, positions
 from fastar._core.parameters import Array, Params
 from fastar._core.schema import FLAG, Either, Listed, Number, OneOf, Rule, Whole
 from fastar._core.threads import useful_n_threads
-from fastar._kernels import _cpu, _inputs, _masked
+from fastar._kernels import _cpu, _masked
 from fastar.networks._dense import product, weight_gradient
+from fastar.networks._masked_tail import Tail
+from fastar.networks._masked_walk import Walk
+from fastar.networks._masked_weights import LINEAR, Connection, Weights, Wiring, enter, listed
 from fastar.networks._masks import MaskSet, even_degrees, random_degrees
 from fastar.networks._network import DROPOUT, SEED, Network
 
 ACTIVATIONS: tuple[str, ...] = _masked.ACTIVATIONS
-_LINEAR = -1
 _CHANCES = 1 << 16
 
 
@@ -32,70 +34,6 @@ def _random_uint16(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     size = math.prod(shape)
     chances: Array = rng.bit_generator.random_raw(-(-size // 4)).view(np.uint16)
     return chances[:size].reshape(shape)
-
-
-@dataclass(frozen=True)
-class Connection:
-    """Where the weights between two layers lie, once sorted by degree and as they are stored."""
-
-    name: str
-    stairs: _masked.Staircase
-    rows: Array
-    """Stored row of each sorted row."""
-    columns: Array
-
-    def mask(self) -> Array:
-        """Return which weights of the matrix, as it is stored, are in use."""
-        mask = np.zeros((self.stairs.rows, self.stairs.columns), bool)
-        mask[np.ix_(self.rows, self.columns)] = self.stairs.mask()
-        return mask
-
-
-@dataclass(frozen=True)
-class Wiring:
-    """One member's connections."""
-
-    masks: MaskSet
-    layers: list[Connection]
-    """Into each hidden layer, and from the last of them into the outputs."""
-    direct: Connection | None
-    outputs: Array
-    """Stored position of each sorted output."""
-
-    @lazy
-    def all(self) -> list[Connection]:
-        """Every connection."""
-        return [*self.layers, *([self.direct] if self.direct else [])]
-
-
-@dataclass(frozen=True)
-class Walk:
-    """The blocks in which sampling takes a member's features."""
-
-    begin: Array
-    """First feature of each block, and D."""
-    inputs: Inputs
-    """How the codes enter, in the member's order."""
-    finals: list[Array]
-    """For each hidden layer how many units are final after so many features (D + 1,)."""
-    feature: Array
-    """The feature that comes k-th (D,)."""
-    layers: list[_masked.Blocks]
-    direct: _masked.Blocks | None
-
-
-@dataclass
-class Weights:
-    """One member's weights: sorted by degree, and zero where a mask hides them."""
-
-    wiring: Wiring
-    matrices: dict[str, Array]
-    biases: list[Array]
-    """Biases of each hidden layer and of the outputs."""
-    context: list[Array]
-    """Weights of a context into each of them (C, columns); none without one."""
-    sampled: tuple[Walk, list[Any]] | None = None
-    """The weights as sampling packs them at its first use: each layer, and the direct one."""
 
 
 @dataclass(frozen=True)
@@ -310,9 +248,7 @@ class Masked(Network):
 
     # ---- parameters
 
-    @property
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Name and shape of every parameter, weights first."""
+    def _shapes(self) -> Mapping[str, tuple[int, ...]]:
         inputs, outputs = input_axes(self.inputs.offsets), output_axes(self.output_offsets)
         layers = [inputs, *((H,) for H in self.hidden_layer_sizes), outputs]
         shapes = {}
@@ -450,23 +386,17 @@ class Masked(Network):
             codes = np.ascontiguousarray(codes[:, order])
         inputs: Any = codes
         if self._sparse:
-            entering = self._inputs(order)
-            changes = _inputs.changes(
-                codes, entering.input_flags, entering.offsets, self.n_features, n_threads
-            )
-            inputs = _masked.listed(changes, entering.n_rows, n_threads)
+            ways = self._inputs(order)
+            inputs = listed(codes, ways.input_flags, ways.offsets, ways.n_rows, n_threads)
         hidden: list[Array] = []
         given: list[Array] = []
         chances: list[Array] = []
         source = inputs
         for layer, each in enumerate(wiring.layers):
             last = each is wiring.layers[-1]
-            out, bias = self._started(weights, layer, n, context, n_threads)
-            enter = _masked.gather if layer == 0 and self._sparse else _masked.forward
-            enter(
-                source, each.stairs, weights.matrices[each.name], bias, out,
-                _LINEAR if last else self._activation, n_threads,
-            )  # fmt: skip
+            out, bias = weights.started(layer, n, context, n_threads)
+            kind = LINEAR if last else self._activation
+            enter(source, each.stairs, weights.matrices[each.name], bias, out, kind, n_threads)
             source = out
             if not last:
                 hidden.append(out)
@@ -478,12 +408,9 @@ class Masked(Network):
         if wiring.direct is not None:
             bias = None
             if not wiring.layers:
-                source, bias = self._started(weights, -1, n, context, n_threads)
-            enter = _masked.gather if self._sparse else _masked.forward
-            enter(
-                inputs, wiring.direct.stairs, weights.matrices["L"], bias, source, _LINEAR,
-                n_threads,
-            )  # fmt: skip
+                source, bias = weights.started(-1, n, context, n_threads)
+            L, stairs = weights.matrices["L"], wiring.direct.stairs
+            enter(inputs, stairs, L, bias, source, LINEAR, n_threads)
         raw = source
         if self.order_agnostic:
             raw = np.empty_like(source)
@@ -499,115 +426,15 @@ class Masked(Network):
         *,
         context: Array | None = None,
     ) -> tuple[Array, Callable[[Array], Array]] | None:
-        """Return raw (n, sum of P), and a function from other codes on to their raw outputs.
-
-        Units are sorted by degree: those that see a feature from `start` on come last in their
-        layer. The function computes them alone, from sums over the others that are made once.
-        """
+        """Return raw (n, sum of P), and a function from other codes on to their raw outputs."""
         if self.n_masks != 1 or start == 0:
             return None
         raw, cache = self.forward(weights, codes, n_threads, context=context)
-        n, wiring = len(codes), weights.wiring
-        n_threads = self._threads(n, n_threads)
-        first_row = int(self.inputs.offsets[start]) if self._sparse else start
-        firsts = [first_row]  # of each layer the first unit that changes
-        for each in wiring.layers[:-1]:
-            begin = each.stairs.limits()[0][firsts[-1]]
-            firsts.append(min(int(begin), each.stairs.columns - 1))
-        own = int(self.output_offsets[start])
-        before = [self._listed_inputs(codes, 0, start, n_threads), *cache.hidden]
-        layers = []
-        for layer, each in enumerate(wiring.layers):
-            last = each is wiring.layers[-1]
-            column = own if last else firsts[layer + 1]
-            sums = self._sums_before(weights, layer, each, before[layer], firsts[layer], column, n,
-                                     context, n_threads)  # fmt: skip
-            W = weights.matrices[each.name]
-            layers.append((sums, *_corner(W, each.stairs, slice(firsts[layer], None), column)))
-        direct = None
-        if wiring.direct is not None:
-            L, stairs = weights.matrices["L"], wiring.direct.stairs
-            if not layers:
-                sums = self._sums_before(weights, -1, wiring.direct, before[0], first_row, own, n,
-                                         context, n_threads)  # fmt: skip
-            else:
-                sums = layers[-1][0]
-                if first_row:
-                    entering = _corner(L, stairs, slice(first_row), own)
-                    enter = _masked.gather if self._sparse else _masked.forward
-                    enter(before[0], entering[1], entering[0], None, sums, _LINEAR, n_threads)
-            direct = (sums, *_corner(L, stairs, slice(first_row, None), own))
-
-        def forward(tail: Array) -> Array:
-            inputs = self._listed_inputs(tail, start, self.n_features, n_threads)
-            source: Any = inputs
-            for layer, (sums, W, stairs) in enumerate(layers):
-                out = sums.copy()
-                enter = _masked.gather if layer == 0 and self._sparse else _masked.forward
-                kind = _LINEAR if layer == len(layers) - 1 else self._activation
-                enter(source, stairs, W, None, out, kind, n_threads)
-                source = out
-            if direct is not None:
-                sums, L, stairs = direct
-                out = source if layers else sums.copy()
-                enter = _masked.gather if self._sparse else _masked.forward
-                enter(inputs, stairs, L, None, out, _LINEAR, n_threads)
-                source = out
-            return np.asarray(source)
-
-        return raw, forward
-
-    def _sums_before(
-        self,
-        weights: Weights,
-        layer: int,
-        each: Connection,
-        before: Any,
-        row: int,
-        column: int,
-        n: int,
-        context: Array | None,
-        n_threads: int,
-    ) -> Array:
-        """Return what the rows before `row` add to the columns from `column` on, and the bias."""
-        bias = weights.biases[layer][column:]
-        if context is None:
-            out = np.tile(bias, (n, 1))
-        else:
-            whole = product(context, weights.context[layer], weights.biases[layer], n_threads)
-            out = np.ascontiguousarray(whole[:, column:])
-        if row == 0:
-            return out
-        W, stairs = _corner(weights.matrices[each.name], each.stairs, slice(row), column)
-        if isinstance(before, tuple):
-            _masked.gather(before, stairs, W, None, out, _LINEAR, n_threads)
-        else:
-            first = np.ascontiguousarray(before[:, :row])
-            _masked.forward(first, stairs, W, None, out, _LINEAR, n_threads)
-        return out
-
-    def _listed_inputs(self, codes: Array, start: int, end: int, n_threads: int) -> Any:
-        """Return the inputs of the features from `start` to before `end`, from codes from there."""
-        if not self._sparse:
-            return np.ascontiguousarray(codes[:, : end - start])
-        # the last feature of those that are given is left out, as the last of all has no weights
-        some = np.ascontiguousarray(codes[:, : min(end + 1, self.n_features) - start])
-        stop = start + some.shape[1]
-        offsets = self.inputs.offsets[start : stop + 1] - self.inputs.offsets[start]
-        flags = self.inputs.input_flags[start:stop]
-        changes = _inputs.changes(some, flags, offsets, some.shape[1], n_threads)
-        return _masked.listed(
-            changes, int(self.inputs.offsets[end] - self.inputs.offsets[start]), n_threads
-        )
-
-    def _started(
-        self, weights: Weights, layer: int, n: int, context: Array | None, n_threads: int
-    ) -> tuple[Array, Array | None]:
-        """Return a layer's units (n, columns) and the bias that is still to be added to them."""
-        bias = weights.biases[layer]
-        if context is not None:
-            return product(context, weights.context[layer], bias, n_threads), None
-        return _cpu.aligned_empty((n, len(bias)), self.dtype), bias
+        tail = Tail(
+            weights, self.inputs, self._sparse, self._activation, start, codes, cache.hidden,
+            context, self._threads(len(codes), n_threads),
+        )  # fmt: skip
+        return raw, tail.raw
 
     def backward(
         self, weights: Weights, cache: Cache, graw: Array, grads: Params, n_threads: int
@@ -721,37 +548,16 @@ class Masked(Network):
             codes[:, order] = inner
 
     def _sampled(self, weights: Weights, n_threads: int) -> tuple[Walk, list[Any]]:
-        """Return the walk, and each connection, the direct one last, as the kernel wants it."""
-        wiring = weights.wiring
-        walk = self._only_walk if self.n_masks == 1 else self._walk(wiring)
-
-        def packed(each: Connection, blocks: _masked.Blocks) -> tuple[Any, ...]:
-            W = weights.matrices[each.name]
-            return each.stairs, blocks, _masked.pack(each.stairs, blocks, W, n_threads)
-
-        layers: list[Any] = [*map(packed, wiring.layers, walk.layers)]
-        direct = packed(wiring.direct, walk.direct) if wiring.direct and walk.direct else None
-        return walk, [*(layers or [None]), direct]
+        """Return the walk, and the connections as the kernel wants them."""
+        walk = self._only_walk if self.n_masks == 1 else self._walk(weights.wiring)
+        return walk, walk.packed(weights, n_threads)
 
     @lazy
     def _only_walk(self) -> Walk:
         return self._walk(self._only_wiring)
 
     def _walk(self, wiring: Wiring) -> Walk:
-        masks, finals = wiring.masks, wiring.masks.finals()
-        begin = _masked.sample_blocks(self.dtype, masks.outputs)
-        # rows that are known, and columns that begin, before so many features
-        inputs, outputs = masks.inputs[begin], masks.outputs[begin]
-        known = [inputs, *(final[begin] for final in finals), outputs]
-
-        def blocks(each: Connection, rows: Array, columns: Array) -> _masked.Blocks:
-            listed = rows is inputs and self._sparse
-            return _masked.Blocks(each.stairs, rows, columns, listed, self.dtype)
-
-        layers = [*map(blocks, wiring.layers, known, known[1:])]
-        direct = blocks(wiring.direct, inputs, outputs) if wiring.direct else None
-        entering, feature = self._inputs(masks.order), masks.order.astype(np.int32)
-        return Walk(begin, entering, finals, feature, layers, direct)
+        return Walk.of(wiring, self._inputs(wiring.masks.order), self._sparse, self.dtype)
 
     # ----
 
@@ -764,13 +570,3 @@ class Masked(Network):
 
     def _threads(self, n_rows: int, n_threads: int) -> int:
         return useful_n_threads(n_threads, n_rows * self._size // 2)
-
-
-def _corner(
-    W: Array, stairs: _masked.Staircase, rows: slice, column: int
-) -> tuple[Array, _masked.Staircase]:
-    """Return some rows of a matrix from a column on, and their staircase."""
-    begin, end = (np.maximum(each[rows] - column, 0) for each in stairs.limits()[:2])
-    return np.ascontiguousarray(W[rows, column:]), _masked.Staircase(
-        begin, end, W.shape[1] - column
-    )

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastar._core.inputs import Inputs
-from fastar._core.lazy import state_without_lazy
+from fastar._core.lazy import lazy, state_without_lazy
 from fastar._core.parameters import Array, ParamLayout, Params, zeros_aligned
 from fastar._core.schema import Number, OneOf, Record, Rule, Whole
 
@@ -91,10 +91,14 @@ class Network(ABC):
 
     # ---- parameters
 
-    @property
-    @abstractmethod
+    @lazy
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         """Name and shape of every parameter, weights first."""
+        return self._shapes()
+
+    @abstractmethod
+    def _shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Return the shapes of the parameters."""
 
     @property
     @abstractmethod

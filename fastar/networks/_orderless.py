@@ -159,9 +159,7 @@ class Orderless(Network):
 
     # ---- parameters
 
-    @property
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Name and shape of every parameter, weights first."""
+    def _shapes(self) -> Mapping[str, tuple[int, ...]]:
         inputs, outputs = output_axes(self.inputs.offsets), output_axes(self.output_offsets)
         layers = [inputs, *((H,) for H in self.hidden_layer_sizes), outputs]
         shapes: dict[str, tuple[int, ...]] = {

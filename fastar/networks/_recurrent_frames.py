@@ -83,9 +83,7 @@ class RecurrentFrames(SequenceNetwork):
 
     # ---- parameters: those of the layers have numbers in their names
 
-    @property
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Name and shape of every parameter, weights first."""
+    def _shapes(self) -> Mapping[str, tuple[int, ...]]:
         frame = self.frame.shapes
         weights = {name: frame[name] for name in self.frame.decayed}
         return {

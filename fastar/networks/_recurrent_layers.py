@@ -135,6 +135,11 @@ class RecurrentLayers:
                 # R. Jozefowicz, W. Zaremba, I. Sutskever, ICML 2015
                 params[f"c{layer}"][H : 2 * H] = 1
 
+    @property
+    def n_kept(self) -> int:
+        """Numbers of a step in `Kept` of all layers."""
+        return sum(self.sizes) * (1 + (self.cell == "lstm") + self.n_slots + (self.dropout > 0))
+
     # ---- forward
 
     def start(self, n: int) -> State:

@@ -80,9 +80,7 @@ class RecurrentNetwork(Network):
         """Axes of the raw outputs of a step."""
         return output_axes(self.output_offsets)
 
-    @property
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Name and shape of every parameter, weights first."""
+    def _shapes(self) -> Mapping[str, tuple[int, ...]]:
         return {
             **self.layers.weight_shapes,
             "V": (self.hidden_layer_sizes[-1], *self._step_outputs),
@@ -111,6 +109,12 @@ class RecurrentNetwork(Network):
             params["B"][...] = 0
 
     # ---- computing
+
+    @property
+    def step_bytes(self) -> int:
+        """Bytes that a step of training keeps at least: the layers', raw outputs, gradients."""
+        above = self.hidden_layer_sizes[-1] + 2 * self.n_outputs
+        return (self.layers.n_kept + above) * self.dtype.itemsize
 
     def start(self, n: int) -> State:
         """Return the state of n sequences before their first step."""

@@ -118,9 +118,7 @@ class SharedHidden(Network):
             "rescaled": FLAG,
         }
 
-    @property
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Name and shape of every parameter, weights first."""
+    def _shapes(self) -> Mapping[str, tuple[int, ...]]:
         D, H, outputs = self.n_features, self.n_hidden, output_axes(self.output_offsets)
         Q, P = common_width(self.inputs.offsets), common_width(self.output_offsets)
         rows = (D - 1,) if Q == 1 else (D - 1, Q) if Q else (int(self.inputs.offsets[D - 1]),)

@@ -9,7 +9,8 @@ import numpy as np
 
 from fastar._core.inputs import MAY_MISS, ONE_HOT, Inputs
 from fastar._core.parameters import Params
-from fastar.networks._masked import Connection, Masked
+from fastar.networks._masked import Masked
+from fastar.networks._masked_weights import Connection
 from fastar.networks._shared_hidden import SharedHidden
 from fastar.onnx._graph import Graph
 

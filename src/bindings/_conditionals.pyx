@@ -16,7 +16,7 @@ from conditionals cimport (
 
 import numpy as np
 
-from fastar._kernels._cpu import aligned_empty, isa
+from fastar._kernels._cpu import aligned_empty, isa, no_memory
 
 cdef extern from "conditionals.h" nogil:
     int FASTAR_COMPONENTS, FASTAR_OBSERVED, FASTAR_SAMPLED, FASTAR_WEIGHTED
@@ -166,7 +166,7 @@ cdef class Kernel:
         cdef const conditionals_table* kernels = f64 if is_double else f32
         cdef draw_spec* draw = <draw_spec*>PyMem_Malloc(sizeof(draw_spec))
         if draw == NULL:
-            raise MemoryError()
+            raise no_memory(sizeof(draw_spec))
         draw[0] = draw_spec(kernels.draw, kernels.weigh, n_noise, self.spec(temperature))
         if mode:
             draw.function = kernels.mode

@@ -118,6 +118,13 @@ cdef void keep(void* data, size_t size) noexcept:
                 return
 
 
+def no_memory(size):
+    """Return the error that so many bytes of work space are not to be had."""
+    return MemoryError(
+        f"Unable to allocate {size / 1e9:.3g} GB of work space. A smaller batch_size, fewer rows in a "
+        "call and n_jobs=1 need less.")
+
+
 cdef class Block:
     """Memory that begins on a cache line; it is kept for the next one when its last array is gone."""
 
@@ -136,9 +143,7 @@ cdef class Block:
             if self.data != NULL and self.size >= LARGE:
                 fastar_prefer_large_pages(self.data, self.size)
         if self.data == NULL:
-            raise MemoryError(
-                f"Unable to allocate {size / 1e9:.3g} GB of work space. A smaller batch_size, fewer rows in a "
-                "call and n_jobs=1 need less.")
+            raise no_memory(size)
 
     def __dealloc__(self):
         if self.data != NULL:

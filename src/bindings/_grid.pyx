@@ -10,7 +10,7 @@ from inputs cimport input_spec, spec_of
 
 import numpy as np
 
-from fastar._kernels._cpu import aligned_empty, isa
+from fastar._kernels._cpu import aligned_empty, isa, no_memory
 
 cdef extern from "grid.h" nogil:
     ctypedef struct grid_pass:
@@ -202,7 +202,7 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
     cdef bint any_held = held is not None, any_own = own is not None
     try:
         if structs == NULL:
-            raise MemoryError()
+            raise no_memory(total * sizeof(grid_walk_pass))
         for i in range(n_shares):
             for k, each in enumerate(passes):
                 x, c = each.x, each.c

@@ -11,7 +11,7 @@ from inputs cimport input_spec, spec_of
 
 import numpy as np
 
-from fastar._kernels._cpu import aligned_empty, isa
+from fastar._kernels._cpu import aligned_empty, isa, no_memory
 
 cdef extern from "masked.h" nogil:
     ctypedef struct masked_blocks:
@@ -513,7 +513,7 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
     cdef double* weight_row
     try:
         if layers == NULL or b == NULL or f == NULL:
-            raise MemoryError()
+            raise no_memory((n_layers + 2) * sizeof(sampled_weights))
         for i in range(n_layers + 1):
             bias = biases[i] if own_bias else biases[i][None]
             check(bias.shape[0] == (n if own_bias else 1))

@@ -11,7 +11,7 @@ from inputs cimport changes_by_feature, changes_by_row, input_spec, spec_of
 
 import numpy as np
 
-from fastar._kernels._cpu import aligned_empty, isa
+from fastar._kernels._cpu import aligned_empty, isa, no_memory
 from fastar._kernels._inputs import by_feature
 
 cdef extern from "nade.h" nogil:
@@ -192,7 +192,7 @@ cdef class Blocks:
         self.plans = <nade_plan*>PyMem_Malloc(n_blocks * sizeof(nade_plan))
         self.lists = <changes_by_feature*>PyMem_Malloc(n_blocks * sizeof(changes_by_feature))
         if self.plans == NULL or self.lists == NULL:
-            raise MemoryError()
+            raise no_memory(n_blocks * (sizeof(nade_plan) + sizeof(changes_by_feature)))
 
     def __dealloc__(self):
         PyMem_Free(self.plans)

@@ -10,7 +10,7 @@ from inputs cimport input_spec, spec_of
 
 import numpy as np
 
-from fastar._kernels._cpu import aligned_empty, isa
+from fastar._kernels._cpu import aligned_empty, isa, no_memory
 
 cdef extern from "recurrent.h" nogil:
     enum:
@@ -235,7 +235,7 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
     cdef const uint8_t* held_row = NULL
     try:
         if structs == NULL or at == NULL:
-            raise MemoryError()
+            raise no_memory(L * sizeof(recurrent_layer) + n_shares * 2 * L * sizeof(void*))
         for k in range(L):
             h, m = states[k]
             structs[k] = struct_of(<Weights?>layers[k], inputs, <const floating*>NULL)
