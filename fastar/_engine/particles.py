@@ -12,6 +12,7 @@ import numpy as np
 
 from fastar._core.parameters import Array
 from fastar._data.table import Table, block_rows
+from fastar._engine.bounds import Bounds
 from fastar._engine.model import Model
 from fastar._engine.sampling import (
     blocks_by_member,
@@ -22,7 +23,8 @@ from fastar._engine.sampling import (
     walk,
 )
 from fastar._engine.scores import score_rows
-from fastar._kernels._conditionals import OBSERVED, SAMPLED, WEIGHTED
+from fastar._kernels import _cpu
+from fastar._kernels._conditionals import BOUNDED, OBSERVED, SAMPLED, WEIGHTED
 
 _STAGES = 3
 """Parts of the order after each of which particles may be resampled."""
@@ -42,10 +44,12 @@ class Particles:
     """N."""
     codes: Array
     flags: Array
-    """Which (n N, D) are SAMPLED, OBSERVED and WEIGHTED."""
+    """Which (n N, D) are SAMPLED, OBSERVED, WEIGHTED and BOUNDED."""
     members: Array
     log_weight: Array
     context: Array | None
+    bounds: Bounds | None = None
+    """Of the n rows."""
 
     def log_weights(self) -> Array:
         """Return the log-weights (n, N)."""
@@ -53,8 +57,14 @@ class Particles:
 
     def values(self, rows: Array, which: Array) -> Array:
         """Return sample which[i] of row rows[i], as values (m, D) in the order of the columns."""
-        model = self.model
-        return model.to_columns(model.conditional.decode(self.codes[rows * self.number + which]))
+        codes = self.codes[rows * self.number + which]
+        values = self.model.to_columns(self.model.conditional.decode(codes))
+        return values if self.bounds is None else self.bounds.clip(values, rows)
+
+    def all_values(self) -> Array:
+        """Return all samples as values (n N, D) in the order of the columns."""
+        n = len(self.codes) // self.number
+        return self.values(np.repeat(np.arange(n), self.number), np.tile(np.arange(self.number), n))
 
 
 def particles(
@@ -67,13 +77,15 @@ def particles(
     n_threads: int,
     temperature: float = 1.0,
     context: Array | None = None,
+    bounds: Bounds | None = None,
     marginal: bool = False,
 ) -> Particles:
     """Return n_particles samples for each of n rows that hold X where not `missing`.
 
     The mean of a row's weights estimates the probability of what is held, without bias: that of
     what has nothing free before it exactly, and that of the rest by sequential Monte Carlo. A
-    sample is weighed by p(x_d | those before it) of what it holds, by the member that drew it. In
+    sample is weighed by p(x_d | those before it) of what it holds, by the member that drew it. A
+    cell of `bounds`, which is missing, is drawn within its region, whose probability weighs. In
     between, where the effective number of a row's samples falls below half of them, samples are
     drawn anew from them by weight (systematic resampling), and all get their mean weight.
 
@@ -89,17 +101,24 @@ def particles(
         leading = leading_evidence(model, ~missing, member)
         by_member[member][~missing] = WEIGHTED
         by_member[member][leading] = OBSERVED
+    codes = _first_codes(model, evidence, missing, bounds, marginal)
+    if marginal and model.network.any_evidence:  # what is not asked for stays unknown
+        by_member[:, missing] = OBSERVED
+    if bounds is not None:
+        by_member[:, bounds.bounded] = BOUNDED
     flags = by_member[members, np.repeat(np.arange(len(X)), n_particles)]
     state = Particles(
         model,
         n_particles,
-        np.repeat(model.codes(evidence[:, order]), n_particles, axis=0),
+        np.repeat(codes, n_particles, axis=0),
         np.ascontiguousarray(model.conditional.by_feature(flags[:, order])),
         members,
         np.repeat(log_weight, n_particles),
         None if context is None else np.repeat(context, n_particles, axis=0),
+        bounds,
     )
-    capsule = model.conditional.kernel.draw(model.dtype, temperature)
+    regions = None if bounds is None else bounds.regions
+    capsule = model.conditional.kernel.draw(model.dtype, temperature, regions)
     noise = draw_noise(model, rng, len(members), n_threads)
     stages = _stages(model, state, marginal)
     for stage, wanted in enumerate(stages):
@@ -110,13 +129,25 @@ def particles(
     return state
 
 
+def _first_codes(
+    model: Model, evidence: Array, missing: Array, bounds: Bounds | None, marginal: bool
+) -> Array:
+    """Return the codes (n, D) with which the particles of n rows begin, in model order."""
+    codes, by_feature = model.codes(evidence[:, model.order]), model.conditional.by_feature
+    if marginal and model.network.any_evidence:
+        codes = np.where(by_feature(missing[:, model.order]), np.nan, codes)
+    if bounds is not None:
+        codes = np.where(by_feature(bounds.bounded[:, model.order]), bounds.numbers, codes)
+    return codes.astype(model.dtype, copy=False)
+
+
 def _stages(model: Model, state: Particles, marginal: bool) -> list[Array]:
     """Return for each stage where (M, D), in members' networks, it draws and weighs features.
 
     Stages end after equal shares of the features that some row weighs.
     """
     orders = [model.network.member_order(member) for member in range(model.network.n_members)]
-    weighed = state.flags == WEIGHTED
+    weighed = (state.flags == WEIGHTED) | (state.flags == BOUNDED)
     n_weighed = weighed.sum(axis=1).max(initial=0)
     if n_weighed == 0 and marginal:
         return []
@@ -126,6 +157,8 @@ def _stages(model: Model, state: Particles, marginal: bool) -> list[Array]:
         some |= weighed[state.members == member].any(axis=0)[orders[member]]
     done = np.cumsum(some)
     n_stages = int(min(_STAGES, max(1, n_weighed)))
+    if model.network.any_evidence:  # to which the codes of later stages would be known
+        n_stages = 1
     ends = [int(np.searchsorted(done, done[-1] * k / n_stages)) + 1 for k in range(1, n_stages)]
     last = int(np.flatnonzero(some)[-1]) + 1 if marginal else D
     limits = np.unique([0, *ends, last])
@@ -232,14 +265,22 @@ def marginals(
     rng: np.random.Generator,
     n_threads: int,
     context: Array | None = None,
+    bounds: Bounds | None = None,
 ) -> tuple[Array, Array]:
-    """Return log p of the known values of each row of X, and effective sample sizes (n,)."""
+    """Return log p of what is known of each row of X, and effective sample sizes (n,).
+
+    bounds: regions of some of the cells that are missing.
+    """
     scores, ess = np.zeros(len(X)), np.full(len(X), float(n_particles))
     complete = np.flatnonzero(~missing.any(axis=1))
     table = Table(X, model.order, complete, context)
     scores[complete] = score_rows(model, table, n_threads)
-    incomplete = np.flatnonzero(missing.any(axis=1))
-    for rows in particle_blocks(incomplete, X.shape[1], n_particles):
+    incomplete = missing.any(axis=1)
+    if bounds is not None:
+        last = only_last(model, ~missing, bounds.bounded)
+        of_regions(model, X, missing, bounds, last, scores, n_threads, context)
+        incomplete &= ~last
+    for rows in particle_blocks(np.flatnonzero(incomplete), X.shape[1], n_particles):
         found = particles(
             model,
             X[rows],
@@ -248,11 +289,81 @@ def marginals(
             rng=rng,
             n_threads=n_threads,
             context=None if context is None else context[rows],
+            bounds=None if bounds is None else bounds.take(rows),
             marginal=True,
         )
         share, scores[rows] = normalise_log_weights(found.log_weights())
         ess[rows] = effective_sample_size(share)
     return scores, ess
+
+
+def only_last(model: Model, held: Array, bounded: Array) -> Array:
+    """Return which rows (n,) have one bounded cell, and nothing free before it and what is held."""
+    found: Array = bounded.sum(axis=1) == 1
+    for member in range(model.network.n_members):
+        for known in (held, held | bounded):
+            found &= (leading_evidence(model, known, member) == known).all(axis=1)
+    return found
+
+
+def of_regions(
+    model: Model,
+    X: Array,
+    missing: Array,
+    bounds: Bounds,
+    which: Array,
+    scores: Array,
+    n_threads: int,
+    context: Array | None,
+) -> None:
+    """Write log p of what is known of rows of which `only_last` is true into scores (n,), exactly.
+
+    Each member has a particle, or one for each code of the first of two features of the column.
+    """
+    cells, M = bounds.cells.max(axis=1), model.network.n_members
+    for cell in np.unique(cells[which]):
+        mine = np.flatnonzero(which & (cells == cell))
+        column = int(np.argmax(bounds.cells[mine[0]]))
+        place = int(np.flatnonzero(model.order == column)[0])
+        first, end = model.conditional.column_offsets[place : place + 2]
+        codes_of_first = np.array([bounds.numbers[mine[0], first]])
+        if end > first + 1:
+            runs = bounds.first_codes[cell]
+            codes_of_first = np.concatenate([np.empty(0), *(np.arange(a, b + 1) for a, b in runs)])
+        number = M * len(codes_of_first)
+        if number == 0:
+            scores[mine] = -np.inf
+        for rows in particle_blocks(mine if number else mine[:0], model.n_features, number):
+            own = bounds.take(rows)
+            evidence = np.where(missing[rows], model.placeholder(), X[rows])
+            given = None if context is None else context[rows]
+            share, total = posterior_over_members(model, evidence, ~missing[rows], n_threads, given)
+            with np.errstate(divide="ignore"):
+                joint = np.log(share) + total
+            codes = np.repeat(
+                _first_codes(model, evidence, missing[rows], own, True), number, axis=0
+            )
+            codes[:, first] = np.tile(codes_of_first, M * len(rows))
+            flags = np.full(codes.shape, OBSERVED, np.uint8)
+            flags[:, first] = WEIGHTED
+            flags[:, end - 1] = BOUNDED
+            state = Particles(
+                model,
+                number,
+                codes,
+                flags,
+                np.tile(np.repeat(np.arange(M), len(codes_of_first)), len(rows)),
+                np.repeat(joint.T, len(codes_of_first), axis=1).ravel(),
+                None if given is None else np.repeat(given, number, axis=0),
+            )
+            shape = (len(codes), model.n_features, model.conditional.kernel.n_noise)
+            noise = _cpu.aligned_empty(shape, model.dtype)
+            noise[...] = 0.5
+            capsule = model.conditional.kernel.draw(model.dtype, 1.0, own.regions)
+            for weights, some, _ in blocks_by_member(model, state.members, n_threads):
+                everywhere = np.ones((M, model.n_features), bool)
+                advance(model, state, weights, some, everywhere, capsule, noise, n_threads)
+            scores[rows] = np.logaddexp.reduce(state.log_weights(), axis=1)
 
 
 def impute(
@@ -311,6 +422,7 @@ def sample_given(
     rng: np.random.Generator,
     n_threads: int,
     context: Array | None = None,
+    bounds: Bounds | None = None,
 ) -> Array:
     """Return n rows given what is `held` of evidence (n, D), wherever it stands in the order."""
 
@@ -324,6 +436,7 @@ def sample_given(
             n_threads=n_threads,
             temperature=temperature,
             context=None if context is None else context[rows],
+            bounds=None if bounds is None else bounds.take(rows),
         )
         return [(0.0, found)]
 
@@ -344,10 +457,19 @@ def warn_of_few(ess: Array, n_particles: int) -> None:
         )
 
 
-def is_exact(model: Model, held: Array) -> bool:
-    """Return whether all that is held has nothing free before it, in the orders of all members."""
+def is_exact(model: Model, held: Array, bounds: Bounds | None = None) -> bool:
+    """Return whether all that is held has nothing free before it, in the orders of all members.
+
+    With bounds, whether each row also has one bounded cell after it, of one feature.
+    """
     members = range(model.network.n_members)
-    return all((leading_evidence(model, held, member) == held).all() for member in members)
+    if bounds is None:
+        return all((leading_evidence(model, held, member) == held).all() for member in members)
+    one_feature = np.diff(model.conditional.column_offsets)[np.argsort(model.order)] == 1
+    return bool(
+        only_last(model, held, bounds.bounded).all()
+        and one_feature[bounds.bounded.any(axis=0)].all()
+    )
 
 
 def particle_blocks(rows: Array, n_numbers: int, n_particles: int) -> Iterator[Array]:

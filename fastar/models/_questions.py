@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -24,13 +25,14 @@ from fastar._data.evidence import (
     is_named,
     is_one_row,
     n_rows,
-    read_evidence,
+    read_query,
     without_column,
 )
 from fastar._data.frames import Schema
 from fastar._data.reading import dense, read_numbers
 from fastar._engine import beam
 from fastar._engine import questions as asking
+from fastar._engine.bounds import bounds_of
 from fastar._engine.particles import FEW_EFFECTIVE, effective_sample_size
 from fastar._engine.questions import Answer, Part
 from fastar._engine.support import check_evidence, check_known
@@ -107,17 +109,19 @@ class AnswersQuestions:
         column: int | None = None,
         *,
         strict: bool = False,
-        is_evidence: bool = False,
+        evidence: str | None = None,
+        drawn: bool = True,
     ) -> tuple[list[Part], Array, Array]:
         """Return what answers, the rows as numbers (n, C), and where they are missing.
 
         column: is missing whatever X holds in it. strict: X is read as `score_samples` reads it.
-        is_evidence: X need not be a table.
+        evidence: what errors call X if it need not be a table. drawn: as in `bounds_of`.
         """
-        models, name = self._models(purpose), "given" if is_evidence else "X"
-        if is_evidence or is_named(X):
+        models, name = self._models(purpose), evidence or "X"
+        regions = None
+        if evidence or is_named(X):
             n = n_rows(X, name)
-            array = read_evidence(self, X, n, name)
+            array, regions = read_query(self, X, n, name)
         else:
             table = read_numbers(self, X, gaps=None if strict else True)
             for _, model in models:
@@ -126,8 +130,10 @@ class AnswersQuestions:
             if column is not None:
                 array = _without(array, column, [model for _, model in models])
         parts = self._parts(purpose, context, n)
-        for part in parts:
+        for place, part in enumerate(parts):
             values, held = check_evidence(array, n, part.model, name)
+            bounds = bounds_of(part.model, regions, n, name, drawn=drawn)
+            parts[place] = replace(part, bounds=bounds)
         assert values is not None
         assert held is not None
         shape = (n, self.n_features_in_)
@@ -308,6 +314,82 @@ class AnswersQuestions:
 
     # ---- several columns
 
+    def log_probability(
+        self,
+        evidence: Any,
+        *,
+        context: Any = None,
+        n_particles: int = 1000,
+        random_state: Any = None,
+    ) -> Array:
+        r"""Return log P(evidence): of values, sets and intervals, whatever the other columns hold.
+
+        .. math::
+            \log P = \log \int 1[x_S \in R_S] \, p(x_S, x_V) \, dx_S,
+
+        a density over the columns V that are given by a value, a probability over those S that are
+        given by a set or an interval. All others are integrated out. With sets and intervals alone
+        it is the share of rows that fall into a box: the selectivity of a query.
+
+        Exact where the values come first in `order_` and one set or interval after them, or only
+        values. Elsewhere the logarithm of an unbiased estimate of P by sequential Monte Carlo:
+        along the order, each of `n_particles` particles is weighed by the probability that its
+        conditional gives to the region, and drawn within it; what is free is drawn, and what comes
+        after all that is named is left out (progressive sampling [1]_).
+
+        Parameters
+        ----------
+        evidence : mapping, list of mappings, DataFrame or array-like
+            A mapping goes from columns (their names, or their places where they have none) to what
+            is known of them: a value, a set of values, or a tuple (low, high) for the half-open
+            interval low <= x < high, with None or an infinity for an open end. A list of mappings
+            has a query each; so has a DataFrame a row, whose cells may hold the same. NaN or None
+            is free.
+        context : array-like or DataFrame of shape (n, C), optional
+        n_particles : int, default=1000
+        random_state : int, RandomState instance or None
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            Nats; -inf of what cannot be, such as an empty set. `answer_ess_` (n,) has the effective
+            numbers of particles, `n_particles` where the answer is exact.
+
+        Raises
+        ------
+        ValueError
+            A value, a set or an interval is none that its column can have: low is above high, a
+            member of a set is unknown or has a density but no probability, or an interval is of
+            categories without an order.
+
+        Notes
+        -----
+        An interval of a column of levels has those levels that lie in it, and what is left for
+        values that `fit` did not see lies in no interval and in no set. Where all numbers of a real
+        column are multiples of a step, an interval has the numbers that are rounded to its steps.
+
+        References
+        ----------
+        .. [1] Z. Yang, E. Liang, A. Kamsetty, C. Wu, Y. Duan, X. Chen, P. Abbeel, J. M.
+           Hellerstein, S. Krishnan, I. Stoica, "Deep unsupervised cardinality estimation", VLDB
+           2019.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastar import NADE
+        >>> X = np.array([[1, 0], [0, 1], [1, 1], [1, 0]] * 25)
+        >>> model = NADE(distribution="bernoulli", random_state=0).fit(X)
+        >>> np.exp(model.log_probability([{0: {0, 1}}, {0: (0, 1)}, {0: (2, 5)}])).round(1)
+        array([1. , 0.3, 0. ])
+        """
+        n_particles = self._n_particles(n_particles)
+        query = self._query(evidence, context, "log_probability", evidence="evidence", drawn=False)
+        rng, n_threads = generator(random_state), effective_n_threads(self.n_jobs)
+        log_p, ess = asking.log_probabilities(*query, n_particles, rng, n_threads)
+        self._report(ess, n_particles)
+        return log_p
+
     def complete(self, X: Any, *, context: Any = None, width: int = 16) -> Any:
         """Return X with its missing values replaced by their most probable joint values.
 
@@ -370,7 +452,7 @@ class AnswersQuestions:
         of_column = None if callable(function) else self._column_of_numbers(function)
         n_draws = check_count("n_draws", n_draws, numbers=2 * self.n_features_in_)
         given = {} if given is None else given
-        query = self._query(given, context, "expectation", is_evidence=True)
+        query = self._query(given, context, "expectation", evidence="given")
         rng, n_threads = generator(random_state), effective_n_threads(self.n_jobs)
         value, error, ess = np.empty((3, len(query[1])))
         for rows, drawn, share in asking.draws(*query, n_draws, rng, n_threads):
