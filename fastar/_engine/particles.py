@@ -94,11 +94,15 @@ def particles(
     order = model.order
     # any value of the support may stand where nothing is held
     evidence = np.where(missing, model.placeholder(), X)
-    share, log_weight = posterior_over_members(model, evidence, ~missing, n_threads, context)
+    # a marginal is to be the sum of those of values, which are known one after the other
+    bounded = bounds.bounded if bounds is not None and marginal else None
+    share, log_weight = posterior_over_members(
+        model, evidence, ~missing, n_threads, context, bounded
+    )
     members = draw_members(np.repeat(share, n_particles, axis=1), rng)
     by_member = np.full((model.network.n_members, *X.shape), SAMPLED, np.uint8)
     for member in np.unique(members):
-        leading = leading_evidence(model, ~missing, member)
+        leading = leading_evidence(model, ~missing, member, bounded)
         by_member[member][~missing] = WEIGHTED
         by_member[member][leading] = OBSERVED
     codes = _first_codes(model, evidence, missing, bounds, marginal)
@@ -301,7 +305,9 @@ def only_last(model: Model, held: Array, bounded: Array) -> Array:
     """Return which rows (n,) have one bounded cell, and nothing free before it and what is held."""
     found: Array = bounded.sum(axis=1) == 1
     for member in range(model.network.n_members):
-        for known in (held, held | bounded):
+        found &= (leading_evidence(model, held, member, bounded) == held).all(axis=1)
+        if not model.network.any_evidence:
+            known = held | bounded
             found &= (leading_evidence(model, known, member) == known).all(axis=1)
     return found
 
@@ -337,7 +343,9 @@ def of_regions(
             own = bounds.take(rows)
             evidence = np.where(missing[rows], model.placeholder(), X[rows])
             given = None if context is None else context[rows]
-            share, total = posterior_over_members(model, evidence, ~missing[rows], n_threads, given)
+            share, total = posterior_over_members(
+                model, evidence, ~missing[rows], n_threads, given, own.bounded
+            )
             with np.errstate(divide="ignore"):
                 joint = np.log(share) + total
             codes = np.repeat(

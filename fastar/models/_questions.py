@@ -110,18 +110,21 @@ class AnswersQuestions:
         *,
         strict: bool = False,
         evidence: str | None = None,
+        regions: bool = True,
         drawn: bool = True,
     ) -> tuple[list[Part], Array, Array]:
         """Return what answers, the rows as numbers (n, C), and where they are missing.
 
         column: is missing whatever X holds in it. strict: X is read as `score_samples` reads it.
-        evidence: what errors call X if it need not be a table. drawn: as in `bounds_of`.
+        evidence: what errors call X if it need not be a table. regions: whether X may hold sets and
+        intervals. drawn: as in `bounds_of`.
         """
-        models, name = self._models(purpose), evidence or "X"
-        regions = None
+        models, name, given = self._models(purpose), evidence or "X", None
         if evidence or is_named(X):
             n = n_rows(X, name)
-            array, regions = read_query(self, X, n, name)
+            array, given = read_query(self, X, n, name)
+            if given is not None and not regions:
+                raise ValueError(f"{name} of {purpose} must hold values, no sets or intervals.")
         else:
             table = read_numbers(self, X, gaps=None if strict else True)
             for _, model in models:
@@ -132,7 +135,7 @@ class AnswersQuestions:
         parts = self._parts(purpose, context, n)
         for place, part in enumerate(parts):
             values, held = check_evidence(array, n, part.model, name)
-            bounds = bounds_of(part.model, regions, n, name, drawn=drawn)
+            bounds = bounds_of(part.model, given, n, name, drawn=drawn)
             parts[place] = replace(part, bounds=bounds)
         assert values is not None
         assert held is not None
@@ -308,7 +311,7 @@ class AnswersQuestions:
             Nats, densities in the units of X; NaN where a cell is missing.
         """
         n_particles = self._n_particles(n_particles)
-        query = self._query(X, context, "explain")
+        query = self._query(X, context, "explain", regions=False)
         rng, n_threads = generator(random_state), effective_n_threads(self.n_jobs)
         return asking.explain(*query, n_particles, rng, n_threads)
 
@@ -412,7 +415,7 @@ class AnswersQuestions:
             In the container of X.
         """
         width = check_count("width", width, numbers=beam.MOST_CANDIDATES * self.n_features_in_)
-        parts, values, missing = self._query(X, context, "complete")
+        parts, values, missing = self._query(X, context, "complete", regions=False)
         n_threads = effective_n_threads(self.n_jobs)
         completed, _ = beam.complete(parts, values, missing, width, n_threads)
         return as_given(X, self._container, completed, ~missing)

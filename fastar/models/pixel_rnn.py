@@ -15,6 +15,7 @@ from fastar._core.parameters import Array
 from fastar._core.random import generator
 from fastar._core.validation import as_array, check_count, unmask
 from fastar._data.containers import Container
+from fastar._data.regions import Regions
 from fastar._engine.support import check_evidence
 from fastar.conditionals import Categorical, Conditional, LogisticMixture
 from fastar.models._base import AutoregressiveDensity
