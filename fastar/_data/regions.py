@@ -152,7 +152,9 @@ class _Column:
 
     def _number(self, value: Any, rule: str, said: Any) -> float:
         """Return a number of the user's as the table has it."""
-        if not isinstance(value, Real | np.bool_) or np.isnan(float(value)):
+        if isinstance(value, np.bool_):
+            value = bool(value)
+        if not isinstance(value, Real) or value != value:
             raise self._error(rule, said)
         described = self._described
         if described is not None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastar._core.parameters import Array
-from fastar._data.table import Table, block_rows
+from fastar._data.table import block_rows
 from fastar._engine.bounds import Bounds
 from fastar._engine.model import Model
 from fastar._engine.sampling import (
@@ -22,8 +22,6 @@ from fastar._engine.sampling import (
     posterior_over_members,
     walk,
 )
-from fastar._engine.scores import score_rows
-from fastar._kernels import _cpu
 from fastar._kernels._conditionals import BOUNDED, OBSERVED, SAMPLED, WEIGHTED
 
 _STAGES = 3
@@ -105,7 +103,7 @@ def particles(
         leading = leading_evidence(model, ~missing, member, bounded)
         by_member[member][~missing] = WEIGHTED
         by_member[member][leading] = OBSERVED
-    codes = _first_codes(model, evidence, missing, bounds, marginal)
+    codes = first_codes(model, evidence, missing, bounds, marginal)
     if marginal and model.network.any_evidence:  # what is not asked for stays unknown
         by_member[:, missing] = OBSERVED
     if bounds is not None:
@@ -133,7 +131,7 @@ def particles(
     return state
 
 
-def _first_codes(
+def first_codes(
     model: Model, evidence: Array, missing: Array, bounds: Bounds | None, marginal: bool
 ) -> Array:
     """Return the codes (n, D) with which the particles of n rows begin, in model order."""
@@ -142,7 +140,8 @@ def _first_codes(
         codes = np.where(by_feature(missing[:, model.order]), np.nan, codes)
     if bounds is not None:
         codes = np.where(by_feature(bounds.bounded[:, model.order]), bounds.numbers, codes)
-    return codes.astype(model.dtype, copy=False)
+    started: Array = codes.astype(model.dtype, copy=False)
+    return started
 
 
 def _stages(model: Model, state: Particles, marginal: bool) -> list[Array]:
@@ -261,46 +260,6 @@ def effective_sample_size(share: Array) -> Array:
     return number
 
 
-def marginals(
-    model: Model,
-    X: Array,
-    missing: Array,
-    n_particles: int,
-    rng: np.random.Generator,
-    n_threads: int,
-    context: Array | None = None,
-    bounds: Bounds | None = None,
-) -> tuple[Array, Array]:
-    """Return log p of what is known of each row of X, and effective sample sizes (n,).
-
-    bounds: regions of some of the cells that are missing.
-    """
-    scores, ess = np.zeros(len(X)), np.full(len(X), float(n_particles))
-    complete = np.flatnonzero(~missing.any(axis=1))
-    table = Table(X, model.order, complete, context)
-    scores[complete] = score_rows(model, table, n_threads)
-    incomplete = missing.any(axis=1)
-    if bounds is not None:
-        last = only_last(model, ~missing, bounds.bounded)
-        of_regions(model, X, missing, bounds, last, scores, n_threads, context)
-        incomplete &= ~last
-    for rows in particle_blocks(np.flatnonzero(incomplete), X.shape[1], n_particles):
-        found = particles(
-            model,
-            X[rows],
-            missing[rows],
-            n_particles=n_particles,
-            rng=rng,
-            n_threads=n_threads,
-            context=None if context is None else context[rows],
-            bounds=None if bounds is None else bounds.take(rows),
-            marginal=True,
-        )
-        share, scores[rows] = normalise_log_weights(found.log_weights())
-        ess[rows] = effective_sample_size(share)
-    return scores, ess
-
-
 def only_last(model: Model, held: Array, bounded: Array) -> Array:
     """Return which rows (n,) have one bounded cell, and nothing free before it and what is held."""
     found: Array = bounded.sum(axis=1) == 1
@@ -310,68 +269,6 @@ def only_last(model: Model, held: Array, bounded: Array) -> Array:
             known = held | bounded
             found &= (leading_evidence(model, known, member) == known).all(axis=1)
     return found
-
-
-def of_regions(
-    model: Model,
-    X: Array,
-    missing: Array,
-    bounds: Bounds,
-    which: Array,
-    scores: Array,
-    n_threads: int,
-    context: Array | None,
-) -> None:
-    """Write log p of what is known of rows of which `only_last` is true into scores (n,), exactly.
-
-    Each member has a particle, or one for each code of the first of two features of the column.
-    """
-    cells, M = bounds.cells.max(axis=1), model.network.n_members
-    for cell in np.unique(cells[which]):
-        mine = np.flatnonzero(which & (cells == cell))
-        column = int(np.argmax(bounds.cells[mine[0]]))
-        place = int(np.flatnonzero(model.order == column)[0])
-        first, end = model.conditional.column_offsets[place : place + 2]
-        codes_of_first = np.array([bounds.numbers[mine[0], first]])
-        if end > first + 1:
-            runs = bounds.first_codes[cell]
-            codes_of_first = np.concatenate([np.empty(0), *(np.arange(a, b + 1) for a, b in runs)])
-        number = M * len(codes_of_first)
-        if number == 0:
-            scores[mine] = -np.inf
-        for rows in particle_blocks(mine if number else mine[:0], model.n_features, number):
-            own = bounds.take(rows)
-            evidence = np.where(missing[rows], model.placeholder(), X[rows])
-            given = None if context is None else context[rows]
-            share, total = posterior_over_members(
-                model, evidence, ~missing[rows], n_threads, given, own.bounded
-            )
-            with np.errstate(divide="ignore"):
-                joint = np.log(share) + total
-            codes = np.repeat(
-                _first_codes(model, evidence, missing[rows], own, True), number, axis=0
-            )
-            codes[:, first] = np.tile(codes_of_first, M * len(rows))
-            flags = np.full(codes.shape, OBSERVED, np.uint8)
-            flags[:, first] = WEIGHTED
-            flags[:, end - 1] = BOUNDED
-            state = Particles(
-                model,
-                number,
-                codes,
-                flags,
-                np.tile(np.repeat(np.arange(M), len(codes_of_first)), len(rows)),
-                np.repeat(joint.T, len(codes_of_first), axis=1).ravel(),
-                None if given is None else np.repeat(given, number, axis=0),
-            )
-            shape = (len(codes), model.n_features, model.conditional.kernel.n_noise)
-            noise = _cpu.aligned_empty(shape, model.dtype)
-            noise[...] = 0.5
-            capsule = model.conditional.kernel.draw(model.dtype, 1.0, own.regions)
-            for weights, some, _ in blocks_by_member(model, state.members, n_threads):
-                everywhere = np.ones((M, model.n_features), bool)
-                advance(model, state, weights, some, everywhere, capsule, noise, n_threads)
-            scores[rows] = np.logaddexp.reduce(state.log_weights(), axis=1)
 
 
 def impute(

@@ -18,12 +18,12 @@ from fastar._core.limits import check_memory
 from fastar._core.parameters import Array
 from fastar._data.table import Table
 from fastar._engine.bounds import Bounds
+from fastar._engine.marginals import marginals
 from fastar._engine.model import Model
 from fastar._engine.particles import (
     Particles,
     advance,
     effective_sample_size,
-    marginals,
     normalise_log_weights,
     particle_blocks,
     particles,

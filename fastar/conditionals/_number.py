@@ -454,10 +454,8 @@ class Number(Conditional):
             first, end = (np.ceil(each * per_one - 1e-6) for each in (low, high))
 
         def edge(step: float) -> float:  # below this step, above the one before it
-            if not abs(step) < 2.0**52:
-                return step / per_one
             shift = 0.0 if step in atoms else 1.0 if step - 1 in atoms else 0.5
-            return (step - shift) / per_one
+            return float((step - shift if abs(step) < 2.0**52 else step) / per_one)
 
         least = -np.inf if self.maps.is_positive[c] and first <= 1 else edge(first)
         return least, edge(end), first / per_one, (end - 1) / per_one

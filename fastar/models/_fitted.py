@@ -27,13 +27,13 @@ from fastar._data.regions import Regions
 from fastar._data.table import Table
 from fastar._engine import scores as scoring
 from fastar._engine.bounds import bounds_of
+from fastar._engine.marginals import marginals
 from fastar._engine.model import Model
 from fastar._engine.particles import (
     PARTICLES,
     Particles,
     impute,
     is_exact,
-    marginals,
     particles,
     sample_given,
 )

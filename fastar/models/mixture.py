@@ -52,12 +52,12 @@ from fastar._data.frames import Schema
 from fastar._data.reading import dense, read, read_numbers, table_like
 from fastar._data.regions import Regions
 from fastar._engine.bounds import bounds_of
+from fastar._engine.marginals import marginals
 from fastar._engine.particles import (
     PARTICLES,
     Particles,
     impute,
     is_exact,
-    marginals,
     particles,
     warn_of_few,
 )
