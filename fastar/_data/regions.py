@@ -152,9 +152,8 @@ class _Column:
 
     def _number(self, value: Any, rule: str, said: Any) -> float:
         """Return a number of the user's as the table has it."""
-        if isinstance(value, np.bool_):
-            value = bool(value)
-        if not isinstance(value, Real) or value != value:
+        number: Any = bool(value) if isinstance(value, np.bool_) else value
+        if not isinstance(number, Real) or number != number:
             raise self._error(rule, said)
         described = self._described
         if described is not None:
@@ -162,7 +161,7 @@ class _Column:
         else:
             assert isinstance(self.container, Container)
             offset = int((self.container.offsets or {self.place: 0})[self.place])
-        return float(value - offset) if isinstance(value, Integral) else float(value) - offset
+        return float(int(number) - offset) if isinstance(number, Integral) else float(number) - offset
 
     def _interval(self, said: tuple[Any, ...]) -> Region | None:
         if len(said) != 2:
