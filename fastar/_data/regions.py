@@ -161,7 +161,9 @@ class _Column:
         else:
             assert isinstance(self.container, Container)
             offset = int((self.container.offsets or {self.place: 0})[self.place])
-        return float(int(number) - offset) if isinstance(number, Integral) else float(number) - offset
+        return (
+            float(int(number) - offset) if isinstance(number, Integral) else float(number) - offset
+        )
 
     def _interval(self, said: tuple[Any, ...]) -> Region | None:
         if len(said) != 2:

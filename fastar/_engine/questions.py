@@ -410,6 +410,33 @@ def explain(
     return scores
 
 
+def suggestions(
+    parts: list[Part],
+    values: Array,
+    missing: Array,
+    k: int,
+    n_particles: int,
+    rng: np.random.Generator,
+    n_threads: int,
+) -> Iterator[tuple[Array, Array]]:
+    """Yield for each column k values (n, k) given all other known cells, and their log p (n, k).
+
+    The most probable levels, or so many quantiles of a column of numbers, whose log p is NaN.
+    """
+    for column in range(values.shape[1]):
+        free = missing.copy()
+        free[:, column] = True
+        answer = ask(parts, values, free, column, n_particles, rng, n_threads)
+        if answer.values.ndim == 2:
+            found = [quantile(answer, (i + 0.5) / k) for i in range(k)]
+            yield np.stack(found, axis=1), np.full((len(values), k), np.nan)
+            continue
+        share = answer.share
+        best = np.argsort(-share, axis=1, kind="stable")[:, :k]
+        with np.errstate(divide="ignore"):
+            yield answer.values[best], np.log(np.take_along_axis(share, best, axis=1))
+
+
 def draws(
     parts: list[Part],
     values: Array,

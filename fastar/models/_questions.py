@@ -47,6 +47,13 @@ class Expectation(NamedTuple):
     standard_error: Any
 
 
+class Suggestions(NamedTuple):
+    """Values of a column beside which a cell can be held, (n, k), and their log p (n, k)."""
+
+    values: Any
+    log_probability: Any
+
+
 def _answers(density: Any) -> bool:
     """Return whether a fitted density has models to ask: a mixture of others has none."""
     if not hasattr(density, "n_features_in_"):
@@ -315,6 +322,48 @@ class AnswersQuestions:
         rng, n_threads = generator(random_state), effective_n_threads(self.n_jobs)
         return asking.explain(*query, n_particles, rng, n_threads)
 
+    def repair_suggestions(
+        self,
+        X: Any,
+        k: int = 3,
+        *,
+        context: Any = None,
+        n_particles: int = 64,
+        random_state: Any = None,
+    ) -> dict[Any, Suggestions]:
+        """Return what each cell might rather hold: its most probable values given all other cells.
+
+        Beside `explain`, which says of the values that are there how probable they are.
+
+        Parameters
+        ----------
+        X : array-like, DataFrame, mapping or list of mappings of shape (n, D)
+            NaN (None in a DataFrame) where a value is not known: it is suggested, too.
+        k : int, default=3
+            Suggestions a cell.
+        context : array-like or DataFrame of shape (n, C), optional
+        n_particles : int, default=64
+            As in `explain`.
+        random_state : int, RandomState instance or None
+
+        Returns
+        -------
+        dict
+            For each column, by its name or place, (values, log_probability), both (n, k): the most
+            probable levels, the best first, in nats, as many as there are; or of a column of
+            numbers the quantiles (i + 1/2) / k for i = 0 .. k - 1, whose log_probability is NaN.
+        """
+        n_particles = self._n_particles(n_particles)
+        k = check_count("k", k, numbers=2 * self.n_features_in_)
+        query = self._query(X, context, "repair_suggestions", regions=False)
+        rng, n_threads = generator(random_state), effective_n_threads(self.n_jobs)
+        found = {}
+        each = asking.suggestions(*query, k, n_particles, rng, n_threads)
+        for column, (values, log_p) in enumerate(each):
+            own = self._as_users(values.ravel(), column).reshape(values.shape)
+            found[column_names(self)[column]] = Suggestions(own, log_p)
+        return found
+
     # ---- several columns
 
     def log_probability(
@@ -381,10 +430,10 @@ class AnswersQuestions:
         --------
         >>> import numpy as np
         >>> from fastar import NADE
-        >>> X = np.array([[1, 0], [0, 1], [1, 1], [1, 0]] * 25)
+        >>> X = np.array([[1, 0], [0, 1], [1, 1], [1, 0], [1, 0]] * 20)
         >>> model = NADE(distribution="bernoulli", random_state=0).fit(X)
-        >>> np.exp(model.log_probability([{0: {0, 1}}, {0: (0, 1)}, {0: (2, 5)}])).round(1)
-        array([1. , 0.3, 0. ])
+        >>> np.exp(model.log_probability([{0: {0, 1}}, {0: (1, None)}, {0: (2, 5)}])).round(1)
+        array([1. , 0.8, 0. ])
         """
         n_particles = self._n_particles(n_particles)
         query = self._query(evidence, context, "log_probability", evidence="evidence", drawn=False)
