@@ -33,7 +33,16 @@ OF_DENSITIES = [
     "purify",
 ]
 OF_CLASSES = ["predict", "predict_proba", "predict_log_proba"]
-QUESTIONS = ["predict", "predict_proba", "levels", "explain", "complete", "expectation"]
+QUESTIONS = [
+    "predict",
+    "predict_proba",
+    "log_probability",
+    "levels",
+    "explain",
+    "repair_suggestions",
+    "complete",
+    "expectation",
+]
 
 # Which methods these classes do not have, and why.
 ABSENT = [
@@ -69,7 +78,11 @@ ABSENT = [
     ),
     (
         ["DensityOutlierDetector"],
-        [*OF_DENSITIES[1:], *OF_CLASSES[1:], "levels", "complete", "expectation"],
+        [
+            *OF_DENSITIES[1:],
+            *OF_CLASSES[1:],
+            *(each for each in QUESTIONS[2:] if each != "explain"),
+        ],
         "Its density, in `density_`, answers these; its own answers are p-values.",
     ),
     (
@@ -363,6 +376,21 @@ def law_score_stream(kind):
 
 def law_levels(kind):
     assert fitted(kind).levels(0).tolist() == [0, 1]
+
+
+def law_log_probability(kind):
+    boxes = [{0: {0, 1}}, {1: {1}, 2: (0, 1)}, {1: 1, 2: 0}]
+    found = ask(kind, "log_probability", boxes, n=3, n_particles=4000, random_state=0)
+    np.testing.assert_allclose(found[0], 0, atol=1e-6)
+    np.testing.assert_allclose(found[1], found[2], atol=0.1)
+
+
+def law_repair_suggestions(kind):
+    found = ask(kind, "repair_suggestions", rows(kind), 2)
+    for column, (values, log_p) in found.items():
+        p = ask(kind, "predict_proba", rows(kind), target=column)
+        np.testing.assert_allclose(np.exp(log_p), np.sort(p, axis=1)[:, ::-1], rtol=1e-5)
+        np.testing.assert_array_equal(values[:, 0], p.argmax(axis=1))
 
 
 def law_expectation(kind):

@@ -16,6 +16,7 @@ from fastar._data.containers import Container
 from fastar._data.frame_types import as_frame, frame_kind, is_missing
 from fastar._data.frames import Schema
 from fastar._data.reading import table_like
+from fastar._data.regions import Regions, take_regions, with_regions
 
 
 def _is_mapping(row: Any) -> bool:
@@ -78,6 +79,29 @@ def read_evidence(estimator: Any, evidence: Any, n: int, name: str = "evidence")
     if evidence is None or container.offsets is None:
         return evidence
     return container.to_numbers(np.atleast_2d(np.asarray(evidence)))
+
+
+def read_query(
+    estimator: Any, evidence: Any, n: int, name: str = "evidence"
+) -> tuple[Any, Regions | None]:
+    """Return the values of evidence as `read_evidence` does, and the regions that it names.
+
+    A cell may also be a set of values, or a tuple (low, high): low <= value < high, with None or an
+    infinity for an open end. Regions are None where no cell is either.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `read_evidence` does; or a set or an interval is none that the column can have.
+    """
+    rows = with_regions(as_frame(unmask(evidence, name, gaps=True), name), column_names(estimator))
+    if rows is None:
+        return read_evidence(estimator, evidence, n, name), None
+    if len(rows) not in (1, n):
+        raise ValueError(f"{name} must have 1 row or {n}. Got {len(rows)} instead.")
+    regions = take_regions(rows, estimator._container, column_names(estimator), name)
+    values = [np.atleast_2d(read_evidence(estimator, row, 1, name)) for row in rows]
+    return np.concatenate(values), regions
 
 
 def _cells(estimator: Any, evidence: Mapping[Any, Any], name: str) -> Array:

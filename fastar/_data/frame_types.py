@@ -79,6 +79,12 @@ class Column:
         )
 
     @property
+    def is_ordered(self) -> bool:
+        """Whether the type declares an order of the categories."""
+        described = self.dtype if isinstance(self.dtype, dict) else {}
+        return self.dtype == "Enum" or bool(described.get("ordered"))
+
+    @property
     def holds_integers(self) -> bool:
         """Whether the categories are those of a column of integers."""
         return self.type == "category" and str(self.dtype).lower().startswith(("int", "uint"))

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from fastar._core.parameters import Array
-from fastar._data.table import Table, block_rows
+from fastar._data.table import block_rows
+from fastar._engine.bounds import Bounds
 from fastar._engine.model import Model
 from fastar._engine.sampling import (
     blocks_by_member,
@@ -21,8 +22,7 @@ from fastar._engine.sampling import (
     posterior_over_members,
     walk,
 )
-from fastar._engine.scores import score_rows
-from fastar._kernels._conditionals import OBSERVED, SAMPLED, WEIGHTED
+from fastar._kernels._conditionals import BOUNDED, OBSERVED, SAMPLED, WEIGHTED
 
 _STAGES = 3
 """Parts of the order after each of which particles may be resampled."""
@@ -42,10 +42,12 @@ class Particles:
     """N."""
     codes: Array
     flags: Array
-    """Which (n N, D) are SAMPLED, OBSERVED and WEIGHTED."""
+    """Which (n N, D) are SAMPLED, OBSERVED, WEIGHTED and BOUNDED."""
     members: Array
     log_weight: Array
     context: Array | None
+    bounds: Bounds | None = None
+    """Of the n rows."""
 
     def log_weights(self) -> Array:
         """Return the log-weights (n, N)."""
@@ -53,8 +55,14 @@ class Particles:
 
     def values(self, rows: Array, which: Array) -> Array:
         """Return sample which[i] of row rows[i], as values (m, D) in the order of the columns."""
-        model = self.model
-        return model.to_columns(model.conditional.decode(self.codes[rows * self.number + which]))
+        codes = self.codes[rows * self.number + which]
+        values = self.model.to_columns(self.model.conditional.decode(codes))
+        return values if self.bounds is None else self.bounds.clip(values, rows)
+
+    def all_values(self) -> Array:
+        """Return all samples as values (n N, D) in the order of the columns."""
+        n = len(self.codes) // self.number
+        return self.values(np.repeat(np.arange(n), self.number), np.tile(np.arange(self.number), n))
 
 
 def particles(
@@ -67,13 +75,15 @@ def particles(
     n_threads: int,
     temperature: float = 1.0,
     context: Array | None = None,
+    bounds: Bounds | None = None,
     marginal: bool = False,
 ) -> Particles:
     """Return n_particles samples for each of n rows that hold X where not `missing`.
 
     The mean of a row's weights estimates the probability of what is held, without bias: that of
     what has nothing free before it exactly, and that of the rest by sequential Monte Carlo. A
-    sample is weighed by p(x_d | those before it) of what it holds, by the member that drew it. In
+    sample is weighed by p(x_d | those before it) of what it holds, by the member that drew it. A
+    cell of `bounds`, which is missing, is drawn within its region, whose probability weighs. In
     between, where the effective number of a row's samples falls below half of them, samples are
     drawn anew from them by weight (systematic resampling), and all get their mean weight.
 
@@ -82,24 +92,35 @@ def particles(
     order = model.order
     # any value of the support may stand where nothing is held
     evidence = np.where(missing, model.placeholder(), X)
-    share, log_weight = posterior_over_members(model, evidence, ~missing, n_threads, context)
+    # a marginal is to be the sum of those of values, which are known one after the other
+    bounded = bounds.bounded if bounds is not None and marginal else None
+    share, log_weight = posterior_over_members(
+        model, evidence, ~missing, n_threads, context, bounded
+    )
     members = draw_members(np.repeat(share, n_particles, axis=1), rng)
     by_member = np.full((model.network.n_members, *X.shape), SAMPLED, np.uint8)
     for member in np.unique(members):
-        leading = leading_evidence(model, ~missing, member)
+        leading = leading_evidence(model, ~missing, member, bounded)
         by_member[member][~missing] = WEIGHTED
         by_member[member][leading] = OBSERVED
+    codes = first_codes(model, evidence, missing, bounds, marginal)
+    if marginal and model.network.any_evidence:  # what is not asked for stays unknown
+        by_member[:, missing] = OBSERVED
+    if bounds is not None:
+        by_member[:, bounds.bounded] = BOUNDED
     flags = by_member[members, np.repeat(np.arange(len(X)), n_particles)]
     state = Particles(
         model,
         n_particles,
-        np.repeat(model.codes(evidence[:, order]), n_particles, axis=0),
+        np.repeat(codes, n_particles, axis=0),
         np.ascontiguousarray(model.conditional.by_feature(flags[:, order])),
         members,
         np.repeat(log_weight, n_particles),
         None if context is None else np.repeat(context, n_particles, axis=0),
+        bounds,
     )
-    capsule = model.conditional.kernel.draw(model.dtype, temperature)
+    regions = None if bounds is None else bounds.regions
+    capsule = model.conditional.kernel.draw(model.dtype, temperature, regions)
     noise = draw_noise(model, rng, len(members), n_threads)
     stages = _stages(model, state, marginal)
     for stage, wanted in enumerate(stages):
@@ -110,13 +131,26 @@ def particles(
     return state
 
 
+def first_codes(
+    model: Model, evidence: Array, missing: Array, bounds: Bounds | None, marginal: bool
+) -> Array:
+    """Return the codes (n, D) with which the particles of n rows begin, in model order."""
+    codes, by_feature = model.codes(evidence[:, model.order]), model.conditional.by_feature
+    if marginal and model.network.any_evidence:
+        codes = np.where(by_feature(missing[:, model.order]), np.nan, codes)
+    if bounds is not None:
+        codes = np.where(by_feature(bounds.bounded[:, model.order]), bounds.numbers, codes)
+    started: Array = codes.astype(model.dtype, copy=False)
+    return started
+
+
 def _stages(model: Model, state: Particles, marginal: bool) -> list[Array]:
     """Return for each stage where (M, D), in members' networks, it draws and weighs features.
 
     Stages end after equal shares of the features that some row weighs.
     """
     orders = [model.network.member_order(member) for member in range(model.network.n_members)]
-    weighed = state.flags == WEIGHTED
+    weighed = (state.flags == WEIGHTED) | (state.flags == BOUNDED)
     n_weighed = weighed.sum(axis=1).max(initial=0)
     if n_weighed == 0 and marginal:
         return []
@@ -126,6 +160,8 @@ def _stages(model: Model, state: Particles, marginal: bool) -> list[Array]:
         some |= weighed[state.members == member].any(axis=0)[orders[member]]
     done = np.cumsum(some)
     n_stages = int(min(_STAGES, max(1, n_weighed)))
+    if model.network.any_evidence:  # to which the codes of later stages would be known
+        n_stages = 1
     ends = [int(np.searchsorted(done, done[-1] * k / n_stages)) + 1 for k in range(1, n_stages)]
     last = int(np.flatnonzero(some)[-1]) + 1 if marginal else D
     limits = np.unique([0, *ends, last])
@@ -224,35 +260,15 @@ def effective_sample_size(share: Array) -> Array:
     return number
 
 
-def marginals(
-    model: Model,
-    X: Array,
-    missing: Array,
-    n_particles: int,
-    rng: np.random.Generator,
-    n_threads: int,
-    context: Array | None = None,
-) -> tuple[Array, Array]:
-    """Return log p of the known values of each row of X, and effective sample sizes (n,)."""
-    scores, ess = np.zeros(len(X)), np.full(len(X), float(n_particles))
-    complete = np.flatnonzero(~missing.any(axis=1))
-    table = Table(X, model.order, complete, context)
-    scores[complete] = score_rows(model, table, n_threads)
-    incomplete = np.flatnonzero(missing.any(axis=1))
-    for rows in particle_blocks(incomplete, X.shape[1], n_particles):
-        found = particles(
-            model,
-            X[rows],
-            missing[rows],
-            n_particles=n_particles,
-            rng=rng,
-            n_threads=n_threads,
-            context=None if context is None else context[rows],
-            marginal=True,
-        )
-        share, scores[rows] = normalise_log_weights(found.log_weights())
-        ess[rows] = effective_sample_size(share)
-    return scores, ess
+def only_last(model: Model, held: Array, bounded: Array) -> Array:
+    """Return which rows (n,) have one bounded cell, and nothing free before it and what is held."""
+    found: Array = bounded.sum(axis=1) == 1
+    for member in range(model.network.n_members):
+        found &= (leading_evidence(model, held, member, bounded) == held).all(axis=1)
+        if not model.network.any_evidence:
+            known = held | bounded
+            found &= (leading_evidence(model, known, member) == known).all(axis=1)
+    return found
 
 
 def impute(
@@ -311,6 +327,7 @@ def sample_given(
     rng: np.random.Generator,
     n_threads: int,
     context: Array | None = None,
+    bounds: Bounds | None = None,
 ) -> Array:
     """Return n rows given what is `held` of evidence (n, D), wherever it stands in the order."""
 
@@ -324,6 +341,7 @@ def sample_given(
             n_threads=n_threads,
             temperature=temperature,
             context=None if context is None else context[rows],
+            bounds=None if bounds is None else bounds.take(rows),
         )
         return [(0.0, found)]
 
@@ -344,10 +362,19 @@ def warn_of_few(ess: Array, n_particles: int) -> None:
         )
 
 
-def is_exact(model: Model, held: Array) -> bool:
-    """Return whether all that is held has nothing free before it, in the orders of all members."""
+def is_exact(model: Model, held: Array, bounds: Bounds | None = None) -> bool:
+    """Return whether all that is held has nothing free before it, in the orders of all members.
+
+    With bounds, whether each row also has one bounded cell after it, of one feature.
+    """
     members = range(model.network.n_members)
-    return all((leading_evidence(model, held, member) == held).all() for member in members)
+    if bounds is None:
+        return all((leading_evidence(model, held, member) == held).all() for member in members)
+    one_feature = np.diff(model.conditional.column_offsets)[np.argsort(model.order)] == 1
+    return bool(
+        only_last(model, held, bounds.bounded).all()
+        and one_feature[bounds.bounded.any(axis=0)].all()
+    )
 
 
 def particle_blocks(rows: Array, n_numbers: int, n_particles: int) -> Iterator[Array]:

@@ -17,12 +17,13 @@ from scipy.special import logsumexp, ndtri
 from fastar._core.limits import check_memory
 from fastar._core.parameters import Array
 from fastar._data.table import Table
+from fastar._engine.bounds import Bounds
+from fastar._engine.marginals import marginals
 from fastar._engine.model import Model
 from fastar._engine.particles import (
     Particles,
     advance,
     effective_sample_size,
-    marginals,
     normalise_log_weights,
     particle_blocks,
     particles,
@@ -43,19 +44,23 @@ class Part:
         The logarithm of its weight in the mixture.
     model : Model
     context : array (n, C) or None
+    bounds : Bounds or None
+        Of the rows.
     """
 
     log_weight: float
     model: Model
     context: Array | None = None
+    bounds: Bounds | None = None
 
     def take(self, rows: Array) -> Part:
         """Return the part for some of the rows."""
         context = None if self.context is None else self.context[rows]
-        return Part(self.log_weight, self.model, context)
+        bounds = None if self.bounds is None else self.bounds.take(rows)
+        return Part(self.log_weight, self.model, context, bounds)
 
     def repeat(self, number: int) -> Part:
-        """Return the part for each row so many times, one after the other."""
+        """Return the part for each row so many times, one after the other, without bounds."""
         context = None if self.context is None else np.repeat(self.context, number, axis=0)
         return Part(self.log_weight, self.model, context)
 
@@ -145,7 +150,7 @@ def _of_part(
     others = np.arange(missing.shape[1]) != column
     gapped = (missing & others).sum(axis=1) > 0
     if model.network.any_evidence:  # gaps stay unknown: no sample is needed
-        gapped[:] = False
+        gapped[:] = False if part.bounds is None else part.bounds.bounded.any(axis=1)
     number = n_particles * (model.network.n_members if levels is None else 1)
     width = number if levels is None else len(levels)
     values_at = np.empty((n, width)) if levels is None else levels
@@ -172,6 +177,7 @@ def _of_part(
             rng=rng,
             n_threads=n_threads,
             context=here.context,
+            bounds=here.bounds,
         )
         if levels is None:
             _take_points(answer, found, part, column, rows)
@@ -196,21 +202,15 @@ def _log_sum(scores: Array) -> Array:
     return total
 
 
-def _decoded(found: Particles) -> Array:
-    """Return all particles as values (n N, C) in the order of the columns."""
-    model = found.model
-    return model.to_columns(model.conditional.decode(found.codes))
-
-
 def _completed(found: Particles, values: Array, missing: Array) -> Array:
     """Return rows (n N, C) that hold values where these are not missing."""
     held, given = (np.repeat(each, found.number, axis=0) for each in (~missing, values))
-    return np.where(held, given, _decoded(found))
+    return np.where(held, given, found.all_values())
 
 
 def _take_points(answer: Answer, found: Particles, part: Part, column: int, rows: Array) -> None:
     """Write particles' values of a column, and their weights, as the answer about some rows."""
-    answer.values[rows] = _decoded(found)[:, column].reshape(len(rows), -1)
+    answer.values[rows] = found.all_values()[:, column].reshape(len(rows), -1)
     log_weights = found.log_weights()
     answer.log_joint[rows] = log_weights - np.log(found.number) + part.log_weight
 
@@ -351,6 +351,31 @@ def even_noise(model: Model, features: slice, n_points: int) -> Array:
     return np.where(normal, ndtri(uniform), uniform).astype(model.dtype)
 
 
+def log_probabilities(
+    parts: list[Part],
+    values: Array,
+    missing: Array,
+    n_particles: int,
+    rng: np.random.Generator,
+    n_threads: int,
+) -> tuple[Array, Array]:
+    """Return log p (n,) of all that is known of rows, and effective sample sizes (n,)."""
+    found = [
+        marginals(
+            part.model, values, missing, n_particles, rng, n_threads, part.context, part.bounds
+        )
+        for part in parts
+    ]
+    log_p = np.stack(
+        [part.log_weight + own for part, (own, _) in zip(parts, found, strict=True)], axis=1
+    )
+    ess = (normalise_log_weights(log_p)[0] * np.stack([own for _, own in found], axis=1)).sum(
+        axis=1
+    )
+    total: Array = np.logaddexp.reduce(log_p, axis=1)
+    return total, ess
+
+
 def explain(
     parts: list[Part],
     values: Array,
@@ -361,12 +386,7 @@ def explain(
 ) -> Array:
     """Return log p(x_c | all other known cells) (n, C), NaN where a cell is missing."""
     scores = np.full(values.shape, np.nan)
-    known = [
-        part.log_weight
-        + marginals(part.model, values, missing, n_particles, rng, n_threads, part.context)[0]
-        for part in parts
-    ]
-    total = logsumexp(known, axis=0)
+    total, _ = log_probabilities(parts, values, missing, n_particles, rng, n_threads)
     gapped = missing.sum(axis=1) > 0
     for column in range(values.shape[1]):
         rows = np.flatnonzero(~missing[:, column])
@@ -390,6 +410,33 @@ def explain(
     return scores
 
 
+def suggestions(
+    parts: list[Part],
+    values: Array,
+    missing: Array,
+    k: int,
+    n_particles: int,
+    rng: np.random.Generator,
+    n_threads: int,
+) -> Iterator[tuple[Array, Array]]:
+    """Yield for each column k values (n, k) given all other known cells, and their log p (n, k).
+
+    The most probable levels, or so many quantiles of a column of numbers, whose log p is NaN.
+    """
+    for column in range(values.shape[1]):
+        free = missing.copy()
+        free[:, column] = True
+        answer = ask(parts, values, free, column, n_particles, rng, n_threads)
+        if answer.values.ndim == 2:
+            found = [quantile(answer, (i + 0.5) / k) for i in range(k)]
+            yield np.stack(found, axis=1), np.full((len(values), k), np.nan)
+            continue
+        share = answer.share
+        best = np.argsort(-share, axis=1, kind="stable")[:, :k]
+        with np.errstate(divide="ignore"):
+            yield answer.values[best], np.log(np.take_along_axis(share, best, axis=1))
+
+
 def draws(
     parts: list[Part],
     values: Array,
@@ -409,9 +456,10 @@ def draws(
                 n_particles=number,
                 rng=rng,
                 n_threads=n_threads,
-                context=part.take(rows).context,
+                context=own.context,
+                bounds=own.bounds,
             )
-            for part in parts
+            for part, own in ((part, part.take(rows)) for part in parts)
         ]
         share, _ = normalise_log_weights(
             np.concatenate(

@@ -133,22 +133,35 @@ def _held_codes(
 # ---- members: networks that share the parameters
 
 
-def leading_evidence(model: Model, held: Array, member: int) -> Array:
-    """Return where (n, D) held values have no free one before them in the member's order."""
-    if model.network.any_evidence:
+def leading_evidence(model: Model, held: Array, member: int, bounded: Array | None = None) -> Array:
+    """Return where (n, D) held values have no free one before them in the member's order.
+
+    bounded (n, D): cells that a network of all orders, to which free ones may stay unknown, is to
+    take before the held values that come after them.
+    """
+    if model.network.any_evidence and bounded is None:
         return held
     order = model.member_columns(member)
     leading = np.empty_like(held)
+    if model.network.any_evidence and bounded is not None:
+        leading[:, order] = ~np.logical_or.accumulate(bounded[:, order], axis=1)
+        return leading & held
     leading[:, order] = np.logical_and.accumulate(held[:, order], axis=1)
     return leading
 
 
 def posterior_over_members(
-    model: Model, evidence: Array, held: Array, n_threads: int, context: Array | None
+    model: Model,
+    evidence: Array,
+    held: Array,
+    n_threads: int,
+    context: Array | None,
+    bounded: Array | None = None,
 ) -> tuple[Array, Array]:
     """Return the members' shares (M, n) given the evidence that comes first in their orders.
 
-    Return also the logarithm (n,) of its mean probability over the members.
+    Return also the logarithm (n,) of its mean probability over the members. bounded: as in
+    `leading_evidence`.
     """
     n = max(len(evidence), 1 if context is None else len(context))
     held = np.broadcast_to(held, (n, held.shape[1]))
@@ -157,7 +170,7 @@ def posterior_over_members(
     if model.network.any_evidence:  # neither free values nor placeholders are evidence
         evidence = np.where(held, evidence, np.nan)
     for member in range(M):
-        leading = leading_evidence(model, held, member)[:, model.order]
+        leading = leading_evidence(model, held, member, bounded)[:, model.order]
         if leading.any():
             table = Table(np.broadcast_to(evidence, held.shape), model.order, context=context)
             for where, logp, _ in log_probs(model, table, n_threads, member):

@@ -11,6 +11,7 @@ FEATURE: np.dtype[Any]
 SAMPLED: int
 OBSERVED: int
 WEIGHTED: int
+BOUNDED: int
 
 class Kernel:
     """The compiled side of a table's conditionals."""
@@ -29,7 +30,12 @@ class Kernel:
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return the row sums of logp (n,) and scale[r] * d logp / d raw (n, sum P)."""
 
-    def draw(self, dtype: DTypeLike, temperature: float) -> object:
+    def draw(
+        self,
+        dtype: DTypeLike,
+        temperature: float,
+        regions: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None,
+    ) -> object:
         """Return the capsule with which a network draws values; it keeps this object."""
 
     def mode(self, dtype: DTypeLike) -> object:
@@ -44,4 +50,4 @@ def choose(
     codes: NDArray[Any],
     weight: NDArray[Any],
 ) -> None:
-    """Draw feature d's codes (n,) where SAMPLED, and add log p of WEIGHTED ones to weight (n,)."""
+    """Draw codes (n,) of feature d where SAMPLED or BOUNDED; add log p of what is weighed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
@@ -14,11 +15,30 @@ from fastar._core.offsets import offsets_of
 from fastar._core.parameters import Array
 from fastar._core.schema import ArrayOf, Record, Rule, check_arrays
 from fastar._core.threads import ThreadPool, useful_n_threads
+from fastar._data.regions import Region
 from fastar._data.table import Table
 from fastar._kernels import _conditionals, _uniforms
 
 QUANTILES = (0.05, 0.5, 0.95)
 """What `distribution_params` gives the quantiles of."""
+
+
+@dataclass(frozen=True)
+class CodedRegion:
+    """The codes of a column that a region allows.
+
+    Parameters
+    ----------
+    runs : list of list of array (m, 2)
+        For each of the column's features its runs of codes, first and last, rising; of a feature
+        that applies where its parent's code is a level, one array for each of these.
+    least, most : float
+        The ends of what drawn values may be, where they are not whole numbers of codes.
+    """
+
+    runs: list[list[Array]]
+    least: float = -np.inf
+    most: float = np.inf
 
 
 class Likelihood(Protocol):
@@ -239,6 +259,21 @@ class Conditional(ABC):
         """Return all values that column d can have, in order; None where they are too many."""
         return None
 
+    def has_mass(self, c: int, values: Array) -> Array:
+        """Return which values (m,) of column c have a probability, not only a density or none."""
+        levels = self.levels_of(c)
+        if levels is not None:
+            return np.isin(values, levels)
+        block = np.repeat(self.decode(np.zeros((1, self.n_features))), len(values), axis=0)
+        block[:, c] = values
+        return ~self._outside(block)[:, c]
+
+    def region(self, c: int, region: Region) -> CodedRegion:
+        """Return the codes that column c may have in a region."""
+        levels = self.levels_of(c)
+        assert levels is not None
+        return CodedRegion([[runs_of(np.flatnonzero(region.holds(levels)))]])
+
     def log_jacobian(self, codes: Array) -> Array | None:
         """Return log ``|d code / d value|`` at codes (n, D), 0 where NaN; None if discrete."""
         return None
@@ -374,6 +409,20 @@ class Conditional(ABC):
             return
         with ThreadPool(n_threads) as pool:  # NumPy draws without the interpreter's lock
             pool.map(fill, range(n_blocks))
+
+
+def runs_of(whole: Array) -> Array:
+    """Return the runs (m, 2), first and last, of sorted whole numbers (n,)."""
+    whole = np.asarray(whole, np.float64)
+    if not len(whole):
+        return np.empty((0, 2))
+    gap = np.flatnonzero(np.diff(whole) > 1)
+    return np.stack([whole[np.append(0, gap + 1)], whole[np.append(gap, len(whole) - 1)]], axis=1)
+
+
+def run_of(first: float, last: float) -> Array:
+    """Return the run (1, 2) from first to last, (0, 2) if the last one comes before the first."""
+    return np.array([[first, last]]) if first <= last else np.empty((0, 2))
 
 
 def whole_near(block: Array, radius: Array) -> tuple[Array, Array]:

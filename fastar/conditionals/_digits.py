@@ -9,6 +9,7 @@ import numpy as np
 from fastar._core.lazy import lazy
 from fastar._core.offsets import offsets_of
 from fastar._core.parameters import Array
+from fastar.conditionals._conditional import runs_of
 
 MOST_WHOLE = 4096
 """Levels up to which a column is one feature by default."""
@@ -113,6 +114,15 @@ class Digits:
             codes[known, first], codes[known, first + 1] = np.divmod(number, self.base[c])
             codes[~known, first + 1] = np.nan
         return codes
+
+    def runs(self, c: int, places: Array) -> list[list[Array]]:
+        """Return the runs of codes of each feature of column c for levels with these places."""
+        if not self.base[c]:
+            return [[runs_of(places)]]
+        first, second = np.divmod(self.number[self._levels[c] + places], self.base[c])
+        n_first = int(self.n_digits[self._first[c]])
+        by_first = [runs_of(np.sort(second[first == digit])) for digit in range(n_first)]
+        return [[runs_of(np.unique(first))], by_first]
 
     def join(self, codes: Array) -> Array:
         """Return the places of levels (n, C) that codes (n, F) stand for."""

@@ -25,10 +25,12 @@ from fastar._core.schema import (
     check_arrays,
     require,
 )
+from fastar._data.regions import Region
 from fastar._data.table import Table
 from fastar._kernels._cpu import aligned_empty
 from fastar._kernels._levels import UNKNOWN
 from fastar.conditionals._conditional import (
+    CodedRegion,
     Conditional,
     log_masses,
     share_of_others,
@@ -333,6 +335,13 @@ class Categorical(Conditional):
     def levels_of(self, d: int) -> Array:
         """Return the levels of column d."""
         return self.levels[d]
+
+    def region(self, c: int, region: Region) -> CodedRegion:
+        """Return the codes that column c may have in a region: those of levels."""
+        if self._digits is None:
+            return super().region(c, region)
+        places = np.flatnonzero(region.holds(self.levels[c]))
+        return CodedRegion(self._digits.runs(c, places))
 
     def decided(self, c: int, offset: int = 0) -> dict[str, Any]:
         """Return what was decided on column c."""

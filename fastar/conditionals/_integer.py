@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,14 @@ from scipy.special import betainc, betaincc, expit, softmax
 
 from fastar._core.parameters import Array
 from fastar._core.schema import SMALLEST, ArrayOf, Maybe, Number, Rule, require
+from fastar._data.regions import Region
 from fastar._data.table import Table
 from fastar.conditionals._conditional import (
     QUANTILES,
+    CodedRegion,
     Conditional,
+    run_of,
+    runs_of,
     sampled_columns,
     weighted_mean,
     whole_near,
@@ -70,6 +75,10 @@ class Count(Conditional):
         inside: Array = (block >= 0) & (block <= LARGEST_COUNT) & (block == np.floor(block))
         return ~inside
 
+    def region(self, c: int, region: Region) -> CodedRegion:
+        """Return the codes that column c may have in a region: those of counts."""
+        return CodedRegion([[_whole_runs(region, 0, LARGEST_COUNT) / self.unit[c]]])
+
     def encode(self, block: Array, dtype: np.dtype[Any]) -> Array:
         """Return x / unit."""
         return np.ascontiguousarray(block / self.unit, dtype)
@@ -93,6 +102,14 @@ class Count(Conditional):
 def _quantiles(law: Any) -> Array:
     """Return the quantiles (n, D, 3) of a distribution of SciPy's."""
     return np.stack([law.ppf(q) for q in QUANTILES], axis=2)
+
+
+def _whole_runs(region: Region, least: float, most: float) -> Array:
+    """Return the runs (m, 2) of whole numbers from least to most that a region holds."""
+    if region.values is not None:
+        return runs_of(np.unique(region.values))
+    first = np.clip(np.ceil(region.low), least, most + 1)
+    return run_of(first, np.clip(np.ceil(region.high) - 1, least - 1, most))
 
 
 _LOG_MEAN_LIMIT, _LOG_R_LIMIT = 25.0, 15.0  # as in src/kernels/conditionals/counts.h
@@ -303,6 +320,18 @@ class LogisticMixture(Conditional):
         if high - low >= MOST_LISTED:
             return None
         return self._values(np.arange(low, high + 1.0))
+
+    def region(self, c: int, region: Region) -> CodedRegion:
+        """Return the codes that column c may have in a region: those of levels."""
+        low, high, *values = self._steps(
+            np.array([region.low, region.high, *(region.values or ())])
+        ).tolist()
+        in_steps = replace(
+            region, low=low, high=high, values=None if region.values is None else tuple(values)
+        )
+        learnt = self._learnt
+        runs = _whole_runs(in_steps, learnt["low"][c], learnt["high"][c])
+        return CodedRegion([[(runs - learnt["centre"][c]) / learnt["spread"][c]]])
 
     def _code(self, name: str) -> Array:
         """Return the code of each column's lowest or highest level."""

@@ -13,9 +13,10 @@ from fastar._core.lazy import lazy
 from fastar._core.offsets import positions
 from fastar._core.parameters import Array
 from fastar._core.schema import EntryError, Listed, Rule, inside
+from fastar._data.regions import Region
 from fastar._data.table import Table
 from fastar._kernels._cpu import aligned_empty
-from fastar.conditionals._conditional import Conditional
+from fastar.conditionals._conditional import CodedRegion, Conditional
 from fastar.conditionals._names import SETTINGS, from_name
 
 
@@ -193,6 +194,16 @@ class Mixed(Conditional):
         """Return all values that column d can have; None where they are too many."""
         group, place = self.of_column(d)
         return group.levels_of(place)
+
+    def has_mass(self, c: int, values: Array) -> Array:
+        """Return which values of column c have a probability, as its own conditional says."""
+        group, place = self.of_column(c)
+        return group.has_mass(place, values)
+
+    def region(self, c: int, region: Region) -> CodedRegion:
+        """Return the codes that column c may have in a region."""
+        group, place = self.of_column(c)
+        return group.region(place, region)
 
     def log_jacobian(self, codes: Array) -> Array:
         """Return log ``|d code / d value|`` at codes (n, D), 0 of NaN and of discrete features."""

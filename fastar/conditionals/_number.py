@@ -13,12 +13,16 @@ from fastar._core.offsets import offsets_of
 from fastar._core.parameters import Array
 from fastar._core.schema import FLAG, SMALLEST, ArrayOf, Rule, require
 from fastar._core.spread import does_not_vary
+from fastar._data.regions import Region
 from fastar._data.table import Table
 from fastar._kernels import _conditionals
 from fastar.conditionals._conditional import (
     QUANTILES,
+    CodedRegion,
     Conditional,
     log_masses,
+    run_of,
+    runs_of,
     sampled_columns,
     share_of_others,
 )
@@ -401,6 +405,60 @@ class Number(Conditional):
             inside = ~(np.isnan(numbers) | wrong[:, self._numbers])
             own[:, self._numbers] = np.where(inside, self.maps.codes(end), numbers)
         return codes[0], codes[1]
+
+    def has_mass(self, c: int, values: Array) -> Array:
+        """Return which values are atoms of column c."""
+        return np.isin(values, self.atoms_of_columns[c])
+
+    def region(self, c: int, region: Region) -> CodedRegion:
+        """Return the codes that column c may have in a region: atoms, and numbers of an interval.
+
+        In a column of steps an interval has the numbers that samples round to its steps.
+        """
+        numbers, least, most = np.empty((0, 2)), -np.inf, np.inf
+        if region.values is None:
+            least, most = region.low, float(np.nextafter(region.high, -np.inf))
+            low, high = region.low, region.high
+            if self.decimals[c] >= 0:
+                low, high, least, most = self._ends_of_steps(c, low, high)
+            if low < high and (high > 0 or not self.maps.is_positive[c]):
+                numbers = self._run_of_numbers(c, low, high)
+        if c not in self._with_choice:
+            return CodedRegion([[numbers]], least, most)
+        allowed = np.flatnonzero(region.holds(self.atoms_of_columns[c])) + 1
+        below = [-1] if self._other[c] > 0 and self._has_below(c, region) else []
+        places = np.array([*below, *[0] * len(numbers), *allowed])
+        # what is below the support is a run of its own
+        runs = [runs_of(places[places < 0]), runs_of(places[places >= 0])]
+        return CodedRegion([[np.concatenate(runs)], [numbers]], least, most)
+
+    def _has_below(self, c: int, region: Region) -> bool:
+        """Return whether a region has all that is below a column's support."""
+        reached = region.high >= 0 if self._has_zero[c] else region.high > 0
+        return region.values is None and region.low == -np.inf and reached
+
+    def _run_of_numbers(self, c: int, low: float, high: float) -> Array:
+        ends = self.maps.of_column(c).codes(np.clip([[low], [high]], -_MOST, _MOST))[:, 0]
+        none_below = low == -np.inf or (self.maps.is_positive[c] and low <= 0)
+        first = -np.inf if none_below else ends[0]
+        return run_of(first, np.inf if high == np.inf else ends[1])
+
+    def _ends_of_steps(self, c: int, low: float, high: float) -> tuple[float, float, float, float]:
+        """Return what of the line is rounded to steps of [low, high), and the outer ones of these.
+
+        What is nearest to an atom is rounded to the steps beside it.
+        """
+        per_one = 10.0 ** self.decimals[c]
+        atoms = np.rint(self.atoms_of_columns[c] * per_one)
+        with np.errstate(over="ignore"):
+            first, end = (np.ceil(each * per_one - 1e-6) for each in (low, high))
+
+        def edge(step: float) -> float:  # below this step, above the one before it
+            shift = 0.0 if step in atoms else 1.0 if step - 1 in atoms else 0.5
+            return float((step - shift if abs(step) < 2.0**52 else step) / per_one)
+
+        least = -np.inf if self.maps.is_positive[c] and first <= 1 else edge(first)
+        return least, edge(end), first / per_one, (end - 1) / per_one
 
     def log_jacobian(self, codes: Array) -> Array:
         """Return log dy / dx at codes (n, D), 0 of atoms and where a code is NaN."""

@@ -11,9 +11,16 @@ from scipy.special import ndtr, ndtri, softmax
 from fastar._core.parameters import Array
 from fastar._core.schema import SMALLEST, ArrayOf, Number, Rule, Whole
 from fastar._core.spread import location_and_scale
+from fastar._data.regions import Region
 from fastar._data.table import Table
 from fastar._kernels import _conditionals
-from fastar.conditionals._conditional import QUANTILES, Conditional, sampled_columns
+from fastar.conditionals._conditional import (
+    QUANTILES,
+    CodedRegion,
+    Conditional,
+    run_of,
+    sampled_columns,
+)
 
 NEEDLE = 0.003
 """First deviation of a component at a common value, as a share of the column's."""
@@ -135,6 +142,17 @@ class Standardised(Conditional):
     def scale(self) -> Array:
         """Standard deviation of each column; a share of its value if it is constant."""
         return self._learnt["scale"]
+
+    def has_mass(self, c: int, values: Array) -> Array:
+        """Return that no value has a probability."""
+        return np.zeros(len(values), bool)
+
+    def region(self, c: int, region: Region) -> CodedRegion:
+        """Return the codes that column c may have in an interval; nothing in an empty one."""
+        if not region.low < region.high:
+            return CodedRegion([[np.empty((0, 2))]])
+        ends = [(end - self.location[c]) / self.scale[c] for end in (region.low, region.high)]
+        return CodedRegion([[run_of(*ends)]], region.low, np.nextafter(region.high, -np.inf))
 
     def _outside(self, block: Array) -> Array:
         return ~np.isfinite(block)

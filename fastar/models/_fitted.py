@@ -20,18 +20,20 @@ from fastar._core.validation import (
 from fastar._data.column_labels import ColumnLabels
 from fastar._data.containers import Container
 from fastar._data.context import Context, encode_context
-from fastar._data.evidence import as_given, column_names, is_named, n_rows, read_evidence
+from fastar._data.evidence import as_given, column_names, is_named, n_rows, read_query
 from fastar._data.frames import Schema
 from fastar._data.reading import dense, read_numbers, table_like
+from fastar._data.regions import Regions
 from fastar._data.table import Table
 from fastar._engine import scores as scoring
+from fastar._engine.bounds import bounds_of
+from fastar._engine.marginals import marginals
 from fastar._engine.model import Model
 from fastar._engine.particles import (
     PARTICLES,
     Particles,
     impute,
     is_exact,
-    marginals,
     particles,
     sample_given,
 )
@@ -128,9 +130,9 @@ class FittedDensity:
             return [column.offset for column in container.columns]
         return list(container.offsets or [0] * self.n_features_in_)
 
-    def _read_evidence(self, evidence: Any, n: int) -> Any:
-        """Return the evidence of n samples as `read_evidence` does."""
-        return read_evidence(self, evidence, n)
+    def _read_evidence(self, evidence: Any, n: int) -> tuple[Any, Regions | None]:
+        """Return the evidence of n samples as `read_query` does."""
+        return read_query(self, evidence, n)
 
     def _rows(self, X: Any, context: Any) -> tuple[Model, Table]:
         model = self._model()
@@ -198,18 +200,20 @@ class FittedDensity:
         """
         model = self._model()
         n_particles = check_count("n_particles", n_particles, numbers=2 * model.n_features)
-        _, X, missing, values = self._gapped(X, model)
-        encoded = self._encoded(context, len(X))
+        array, missing, values, regions = self._gapped(X, model)
+        encoded = self._encoded(context, len(array))
         rng, n_threads = generator(random_state), effective_n_threads(self.n_jobs)
+        bounds = bounds_of(model, regions, len(array), "X", drawn=False)
         scores, self.marginal_ess_ = marginals(
-            model, values, missing, n_particles, rng, n_threads, encoded
+            model, values, missing, n_particles, rng, n_threads, encoded, bounds
         )
         return scores
 
-    def _gapped(self, X: Any, model: Model) -> tuple[Any, Array, Array, Array]:
-        """Return X as it is, as an array, where it is missing, and with values in all gaps."""
+    def _gapped(self, X: Any, model: Model) -> tuple[Array, Array, Array, Regions | None]:
+        """Return X as an array, where it is missing, with values in all gaps, and its regions."""
+        regions = None
         if is_named(X):
-            array = read_evidence(self, X, n_rows(X, "X"), "X")
+            array, regions = read_query(self, X, n_rows(X, "X"), "X")
         else:
             table = self._read_table(X, gaps=True)
             check_known(model.conditional, table, model.order)
@@ -217,7 +221,7 @@ class FittedDensity:
         values, held = check_evidence(array, len(array), model, name="X")
         assert values is not None
         assert held is not None
-        return X, array, ~held, values
+        return array, ~held, values, regions
 
     def score(
         self, X: Any, y: Any = None, *, context: Any = None, sample_weight: Any = None
@@ -306,9 +310,11 @@ class FittedDensity:
         n_samples : int, default=1
         context : array-like or DataFrame of shape (n_samples, C) or (1, C), optional
         evidence : mapping, array-like of shape (D,) or (n_samples, D), or DataFrame, optional
-            Values to hold, NaN (or None) where free. Exact where the held columns come first in
-            `order_`; else each row is drawn from 64 particles, weighed by the probability that they
-            give to what is held, as in `impute`, with a warning where few of them agree with it.
+            Values to hold, NaN (or None) where free; of a mapping also sets and half-open intervals
+            (low, high), as in `log_probability`. Exact where the held columns come first in
+            `order_`, and no more than one set or interval after them; else each row is drawn from
+            64 particles, weighed by the probability that they give to what is held, as in `impute`,
+            with a warning where few of them agree with it.
         temperature : float, default=1
             Each conditional is raised to the power 1 / temperature and normalised.
         random_state : int, RandomState instance or None
@@ -321,18 +327,20 @@ class FittedDensity:
         model = self._model()
         n_samples = check_count("n_samples", n_samples, numbers=model.n_features)
         temperature = check_temperature(temperature)
-        evidence = self._read_evidence(evidence, n_samples)
+        evidence, regions = self._read_evidence(evidence, n_samples)
         values, held = check_evidence(evidence, n_samples, model)
+        bounds = bounds_of(model, regions, n_samples, "evidence", drawn=True)
         encoded = self._encoded(context, n_samples)
         n_threads = effective_n_threads(self.n_jobs)
         rng = generator(random_state)
-        if values is None or held is None or is_exact(model, held):
+        if values is None or held is None or (bounds is None and is_exact(model, held)):
             drawn = sample(model, n_samples, values, held, temperature, rng, n_threads, encoded)
         else:
             shape = (n_samples, model.n_columns)
             values, held = np.broadcast_to(values, shape), np.broadcast_to(held, shape)
+            n_particles = 1 if is_exact(model, held, bounds) else PARTICLES
             drawn = sample_given(
-                model, values, held, PARTICLES, temperature, rng, n_threads, encoded
+                model, values, held, n_particles, temperature, rng, n_threads, encoded, bounds
             )
         return self._container.wrap(drawn)
 
@@ -373,9 +381,10 @@ class FittedDensity:
         """
         model = self._model()
         n_particles = check_count("n_particles", n_particles, numbers=2 * model.n_features)
-        given, X, missing, values = self._gapped(X, model)
-        n_draws = check_count("n_draws", n_draws, numbers=X.size)
-        encoded = self._encoded(context, len(X))
+        array, missing, values, regions = self._gapped(X, model)
+        n_draws = check_count("n_draws", n_draws, numbers=array.size)
+        encoded = self._encoded(context, len(array))
+        bounds = bounds_of(model, regions, len(array), "X", drawn=True)
         rng, n_threads = generator(random_state), effective_n_threads(self.n_jobs)
 
         def propose(rows: Array) -> list[tuple[float, Particles]]:
@@ -387,13 +396,14 @@ class FittedDensity:
                 rng=rng,
                 n_threads=n_threads,
                 context=None if encoded is None else encoded[rows],
+                bounds=None if bounds is None else bounds.take(rows),
             )
             return [(0.0, found)]
 
         completed, self.impute_ess_ = impute(propose, values, missing, n_draws, rng, n_particles)
         if n_draws > 1:
             return self._wrap_draws(completed)
-        return as_given(given, self._container, completed[0], ~missing)
+        return as_given(X, self._container, completed[0], ~missing)
 
     def _wrap_draws(self, draws: Array) -> Array:
         """Return draws (n_draws, n, D) in the user's numbers, but of frames in their coding."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -24,13 +25,14 @@ from fastar._data.evidence import (
     is_named,
     is_one_row,
     n_rows,
-    read_evidence,
+    read_query,
     without_column,
 )
 from fastar._data.frames import Schema
 from fastar._data.reading import dense, read_numbers
 from fastar._engine import beam
 from fastar._engine import questions as asking
+from fastar._engine.bounds import bounds_of
 from fastar._engine.particles import FEW_EFFECTIVE, effective_sample_size
 from fastar._engine.questions import Answer, Part
 from fastar._engine.support import check_evidence, check_known
@@ -43,6 +45,13 @@ class Expectation(NamedTuple):
 
     value: Any
     standard_error: Any
+
+
+class Suggestions(NamedTuple):
+    """Values of a column beside which a cell can be held, (n, k), and their log p (n, k)."""
+
+    values: Any
+    log_probability: Any
 
 
 def _answers(density: Any) -> bool:
@@ -107,17 +116,22 @@ class AnswersQuestions:
         column: int | None = None,
         *,
         strict: bool = False,
-        is_evidence: bool = False,
+        evidence: str | None = None,
+        regions: bool = True,
+        drawn: bool = True,
     ) -> tuple[list[Part], Array, Array]:
         """Return what answers, the rows as numbers (n, C), and where they are missing.
 
         column: is missing whatever X holds in it. strict: X is read as `score_samples` reads it.
-        is_evidence: X need not be a table.
+        evidence: what errors call X if it need not be a table. regions: whether X may hold sets and
+        intervals. drawn: as in `bounds_of`.
         """
-        models, name = self._models(purpose), "given" if is_evidence else "X"
-        if is_evidence or is_named(X):
+        models, name, given = self._models(purpose), evidence or "X", None
+        if evidence or is_named(X):
             n = n_rows(X, name)
-            array = read_evidence(self, X, n, name)
+            array, given = read_query(self, X, n, name)
+            if given is not None and not regions:
+                raise ValueError(f"{name} of {purpose} must hold values, no sets or intervals.")
         else:
             table = read_numbers(self, X, gaps=None if strict else True)
             for _, model in models:
@@ -126,8 +140,10 @@ class AnswersQuestions:
             if column is not None:
                 array = _without(array, column, [model for _, model in models])
         parts = self._parts(purpose, context, n)
-        for part in parts:
+        for place, part in enumerate(parts):
             values, held = check_evidence(array, n, part.model, name)
+            bounds = bounds_of(part.model, given, n, name, drawn=drawn)
+            parts[place] = replace(part, bounds=bounds)
         assert values is not None
         assert held is not None
         shape = (n, self.n_features_in_)
@@ -302,11 +318,129 @@ class AnswersQuestions:
             Nats, densities in the units of X; NaN where a cell is missing.
         """
         n_particles = self._n_particles(n_particles)
-        query = self._query(X, context, "explain")
+        query = self._query(X, context, "explain", regions=False)
         rng, n_threads = generator(random_state), effective_n_threads(self.n_jobs)
         return asking.explain(*query, n_particles, rng, n_threads)
 
+    def repair_suggestions(
+        self,
+        X: Any,
+        k: int = 3,
+        *,
+        context: Any = None,
+        n_particles: int = 64,
+        random_state: Any = None,
+    ) -> dict[Any, Suggestions]:
+        """Return what each cell might rather hold: its most probable values given all other cells.
+
+        Beside `explain`, which says of the values that are there how probable they are.
+
+        Parameters
+        ----------
+        X : array-like, DataFrame, mapping or list of mappings of shape (n, D)
+            NaN (None in a DataFrame) where a value is not known: it is suggested, too.
+        k : int, default=3
+            Suggestions a cell.
+        context : array-like or DataFrame of shape (n, C), optional
+        n_particles : int, default=64
+            As in `explain`.
+        random_state : int, RandomState instance or None
+
+        Returns
+        -------
+        dict
+            For each column, by its name or place, (values, log_probability), both (n, k): the most
+            probable levels, the best first, in nats, as many as there are; or of a column of
+            numbers the quantiles (i + 1/2) / k for i = 0 .. k - 1, whose log_probability is NaN.
+        """
+        n_particles = self._n_particles(n_particles)
+        k = check_count("k", k, numbers=2 * self.n_features_in_)
+        query = self._query(X, context, "repair_suggestions", regions=False)
+        rng, n_threads = generator(random_state), effective_n_threads(self.n_jobs)
+        found = {}
+        each = asking.suggestions(*query, k, n_particles, rng, n_threads)
+        for column, (values, log_p) in enumerate(each):
+            own = self._as_users(values.ravel(), column).reshape(values.shape)
+            found[column_names(self)[column]] = Suggestions(own, log_p)
+        return found
+
     # ---- several columns
+
+    def log_probability(
+        self,
+        evidence: Any,
+        *,
+        context: Any = None,
+        n_particles: int = 1000,
+        random_state: Any = None,
+    ) -> Array:
+        r"""Return log P(evidence): of values, sets and intervals, whatever the other columns hold.
+
+        .. math::
+            \log P = \log \int 1[x_S \in R_S] \, p(x_S, x_V) \, dx_S,
+
+        a density over the columns V that are given by a value, a probability over those S that are
+        given by a set or an interval. All others are integrated out. With sets and intervals alone
+        it is the share of rows that fall into a box: the selectivity of a query.
+
+        Exact where the values come first in `order_` and one set or interval after them, or only
+        values. Elsewhere the logarithm of an unbiased estimate of P by sequential Monte Carlo:
+        along the order, each of `n_particles` particles is weighed by the probability that its
+        conditional gives to the region, and drawn within it; what is free is drawn, and what comes
+        after all that is named is left out (progressive sampling [1]_).
+
+        Parameters
+        ----------
+        evidence : mapping, list of mappings, DataFrame or array-like
+            A mapping goes from columns (their names, or their places where they have none) to what
+            is known of them: a value, a set of values, or a tuple (low, high) for the half-open
+            interval low <= x < high, with None or an infinity for an open end. A list of mappings
+            has a query each; so has a DataFrame a row, whose cells may hold the same. NaN or None
+            is free.
+        context : array-like or DataFrame of shape (n, C), optional
+        n_particles : int, default=1000
+        random_state : int, RandomState instance or None
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            Nats; -inf of what cannot be, such as an empty set. `answer_ess_` (n,) has the effective
+            numbers of particles, `n_particles` where the answer is exact.
+
+        Raises
+        ------
+        ValueError
+            A value, a set or an interval is none that its column can have: low is above high, a
+            member of a set is unknown or has a density but no probability, or an interval is of
+            categories without an order.
+
+        Notes
+        -----
+        An interval of a column of levels has those levels that lie in it, and what is left for
+        values that `fit` did not see lies in no interval and in no set. Where all numbers of a real
+        column are multiples of a step, an interval has the numbers that are rounded to its steps.
+
+        References
+        ----------
+        .. [1] Z. Yang, E. Liang, A. Kamsetty, C. Wu, Y. Duan, X. Chen, P. Abbeel, J. M.
+           Hellerstein, S. Krishnan, I. Stoica, "Deep unsupervised cardinality estimation", VLDB
+           2019.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastar import NADE
+        >>> X = np.array([[1, 0], [0, 1], [1, 1], [1, 0], [1, 0]] * 20)
+        >>> model = NADE(distribution="bernoulli", random_state=0).fit(X)
+        >>> np.exp(model.log_probability([{0: {0, 1}}, {0: (1, None)}, {0: (2, 5)}])).round(1)
+        array([1. , 0.8, 0. ])
+        """
+        n_particles = self._n_particles(n_particles)
+        query = self._query(evidence, context, "log_probability", evidence="evidence", drawn=False)
+        rng, n_threads = generator(random_state), effective_n_threads(self.n_jobs)
+        log_p, ess = asking.log_probabilities(*query, n_particles, rng, n_threads)
+        self._report(ess, n_particles)
+        return log_p
 
     def complete(self, X: Any, *, context: Any = None, width: int = 16) -> Any:
         """Return X with its missing values replaced by their most probable joint values.
@@ -330,7 +464,7 @@ class AnswersQuestions:
             In the container of X.
         """
         width = check_count("width", width, numbers=beam.MOST_CANDIDATES * self.n_features_in_)
-        parts, values, missing = self._query(X, context, "complete")
+        parts, values, missing = self._query(X, context, "complete", regions=False)
         n_threads = effective_n_threads(self.n_jobs)
         completed, _ = beam.complete(parts, values, missing, width, n_threads)
         return as_given(X, self._container, completed, ~missing)
@@ -370,7 +504,7 @@ class AnswersQuestions:
         of_column = None if callable(function) else self._column_of_numbers(function)
         n_draws = check_count("n_draws", n_draws, numbers=2 * self.n_features_in_)
         given = {} if given is None else given
-        query = self._query(given, context, "expectation", is_evidence=True)
+        query = self._query(given, context, "expectation", evidence="given")
         rng, n_threads = generator(random_state), effective_n_threads(self.n_jobs)
         value, error, ess = np.empty((3, len(query[1])))
         for rows, drawn, share in asking.draws(*query, n_draws, rng, n_threads):

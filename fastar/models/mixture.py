@@ -46,19 +46,22 @@ from fastar._core.validation import (
 )
 from fastar._data.columns import Columns
 from fastar._data.containers import Container
-from fastar._data.evidence import as_given, is_named, n_rows, read_evidence
+from fastar._data.evidence import as_given, is_named, n_rows, read_query
 from fastar._data.frame_types import as_frame, frame_kind
 from fastar._data.frames import Schema
 from fastar._data.reading import dense, read, read_numbers, table_like
+from fastar._data.regions import Regions
+from fastar._engine.bounds import bounds_of
+from fastar._engine.marginals import marginals
 from fastar._engine.particles import (
     PARTICLES,
     Particles,
     impute,
     is_exact,
-    marginals,
     particles,
     warn_of_few,
 )
+from fastar._engine.questions import Part
 from fastar._engine.scores import average_conditionals
 from fastar._engine.support import check_evidence, check_known
 from fastar.conditionals import Mixed
@@ -600,14 +603,17 @@ class Mixture(AnswersQuestions, Persistent, MetaEstimatorMixin, DensityMixin, Ba
 
     # ---- marginals, samples and completions
 
-    def _known_values(self, models: list[tuple[float, AutoregressiveDensity]], X: Any) -> Array:
-        """Return X as numbers, NaN where missing, whose categories all models take."""
+    def _known_values(
+        self, models: list[tuple[float, AutoregressiveDensity]], X: Any
+    ) -> tuple[Array, Regions | None]:
+        """Return X as numbers, NaN where missing, whose categories all models take; its regions."""
         if is_named(X):
-            return np.atleast_2d(read_evidence(self, X, n_rows(X, "X"), "X"))
+            values, regions = read_query(self, X, n_rows(X, "X"), "X")
+            return np.atleast_2d(values), regions
         table = read_numbers(self, X, gaps=True)
         for _, model in models:
             check_known(model.distribution_, table, model.order_)
-        return dense(table)
+        return dense(table), None
 
     def log_marginal(
         self, X: Any, *, context: Any = None, n_particles: int = 64, random_state: Any = None
@@ -631,7 +637,7 @@ class Mixture(AnswersQuestions, Persistent, MetaEstimatorMixin, DensityMixin, Ba
         """
         models = self._models("log_marginal")
         n_particles = check_count("n_particles", n_particles, numbers=2 * self.n_features_in_)
-        X = self._known_values(models, X)
+        X, regions = self._known_values(models, X)
         values, held = _checked_evidence(models, X, len(X), "X")
         rng, n_threads = generator(random_state), effective_n_threads(self.n_jobs)
         parts = [
@@ -644,6 +650,7 @@ class Mixture(AnswersQuestions, Persistent, MetaEstimatorMixin, DensityMixin, Ba
                 rng,
                 n_threads,
                 model._encoded(context, len(X)),
+                bounds_of(model._model(), regions, len(X), "X", drawn=False),
             )[0]
             for weight, model in models
         ]
@@ -666,10 +673,12 @@ class Mixture(AnswersQuestions, Persistent, MetaEstimatorMixin, DensityMixin, Ba
         n_samples : int, default=1
         context : array-like or DataFrame of shape (n_samples, C) or (1, C), optional
         evidence : mapping, array-like of shape (D,) or (n_samples, D), or DataFrame, optional
-            Values to hold, NaN (or None) where free. Every member draws the free values of a row
+            Values to hold, NaN (or None) where free; of a mapping also sets and half-open intervals
+            (low, high), as in `log_probability`. Every member draws the free values of a row
             given those before them in its order, and of these draws one is taken in proportion to
             the member's weight times the probability that it gives to what is held. Exact where
-            the held columns come first in the orders of all members; where they do not, members
+            the held columns come first in the orders of all members; where they do not, or in sets
+            and intervals, members
             draw 64 particles together, and a warning says where few of them agree with it.
         temperature : float, default=1
             Each conditional of each member is raised to the power 1 / temperature and normalised;
@@ -695,10 +704,10 @@ class Mixture(AnswersQuestions, Persistent, MetaEstimatorMixin, DensityMixin, Ba
         if evidence is None:
             return self._container.wrap(self._draw(n_samples, temperature, rng, context))
         models = self._models("sample with evidence")
-        evidence = read_evidence(self, evidence, n_samples)
+        evidence, regions = read_query(self, evidence, n_samples)
         values, held = _checked_evidence(models, evidence, n_samples, "evidence")
         shape = (n_samples, self.n_features_in_)
-        exact = all(is_exact(model._model(), held) for _, model in models)
+        exact = regions is None and all(is_exact(model._model(), held) for _, model in models)
         number = 1 if exact else -(-PARTICLES // len(models))
         completed, ess = self._complete(
             models,
@@ -709,6 +718,8 @@ class Mixture(AnswersQuestions, Persistent, MetaEstimatorMixin, DensityMixin, Ba
             rng,
             temperature,
             context,
+            regions,
+            "evidence",
         )
         if not exact:
             warn_of_few(ess, number * len(models))
@@ -788,7 +799,8 @@ class Mixture(AnswersQuestions, Persistent, MetaEstimatorMixin, DensityMixin, Ba
         """
         models = self._models("impute")
         n_particles = check_count("n_particles", n_particles, numbers=2 * self.n_features_in_)
-        given, X = X, self._known_values(models, X)
+        given = X
+        X, regions = self._known_values(models, X)
         n_draws = check_count("n_draws", n_draws, numbers=X.size)
         values, held = _checked_evidence(models, X, len(X), "X")
         completed, self.impute_ess_ = self._complete(
@@ -799,6 +811,7 @@ class Mixture(AnswersQuestions, Persistent, MetaEstimatorMixin, DensityMixin, Ba
             n_particles,
             generator(random_state),
             context=context,
+            regions=regions,
         )
         if n_draws > 1:
             return completed
@@ -815,6 +828,8 @@ class Mixture(AnswersQuestions, Persistent, MetaEstimatorMixin, DensityMixin, Ba
         rng: np.random.Generator,
         temperature: float = 1.0,
         context: Any = None,
+        regions: Regions | None = None,
+        name: str = "X",
     ) -> tuple[Array, Array]:
         """Return completions (n_draws, n, D) of X where `missing`, and effective sample sizes (n,).
 
@@ -822,24 +837,34 @@ class Mixture(AnswersQuestions, Persistent, MetaEstimatorMixin, DensityMixin, Ba
         each member's samples weigh together, on average, as much as its posterior probability.
         """
         n_threads = effective_n_threads(self.n_jobs)
-        encoded = [model._encoded(context, len(X)) for _, model in models]
+        n = len(X)
+        parts = [
+            Part(
+                float(np.log(weight)),
+                model._model(),
+                model._encoded(context, n),
+                bounds_of(model._model(), regions, n, name, drawn=True),
+            )
+            for weight, model in models
+        ]
 
         def propose(rows: Array) -> list[tuple[float, Particles]]:
             return [
                 (
-                    float(np.log(weight)),
+                    part.log_weight,
                     particles(
-                        model._model(),
+                        part.model,
                         X[rows],
                         missing[rows],
                         n_particles=n_particles,
                         rng=rng,
                         n_threads=n_threads,
                         temperature=temperature,
-                        context=None if given is None else given[rows],
+                        context=part.context,
+                        bounds=part.bounds,
                     ),
                 )
-                for (weight, model), given in zip(models, encoded, strict=True)
+                for part in (each.take(rows) for each in parts)
             ]
 
         return impute(propose, X, missing, n_draws, rng, n_particles * len(models))

@@ -15,6 +15,7 @@ from fastar._core.parameters import Array
 from fastar._core.random import generator
 from fastar._core.validation import as_array, check_count, unmask
 from fastar._data.containers import Container
+from fastar._data.regions import Regions
 from fastar._engine.support import check_evidence
 from fastar.conditionals import Categorical, Conditional, LogisticMixture
 from fastar.models._base import AutoregressiveDensity
@@ -158,7 +159,7 @@ class PixelRNN(AutoregressiveDensity):
         height, width, *channels = found
         return height, width, *(channels or [1])  # type: ignore[return-value]
 
-    def _read_evidence(self, evidence: Any, n: int) -> Any:
+    def _read_evidence(self, evidence: Any, n: int) -> tuple[Any, Regions | None]:
         if evidence is not None and as_array(evidence, "evidence").ndim >= 2:
             array = as_array(evidence, "evidence").astype(np.float64)
             for shape in {self.image_shape_, self.image_shape_[:2]}:
@@ -242,7 +243,7 @@ class PixelRNN(AutoregressiveDensity):
         n_particles = check_count("n_particles", n_particles, numbers=2 * model.n_features)
         hidden = self._hidden(array, mask)
         values = np.where(hidden, np.nan, array.reshape(len(array), -1).astype(np.float64))
-        given = self._read_evidence(values, len(values))
+        given, _ = self._read_evidence(values, len(values))
         check_evidence(given, len(values), model, name="images")
         rng = generator(random_state)
         if (np.diff(hidden.astype(np.int8), axis=1) >= 0).all():

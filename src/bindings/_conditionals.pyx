@@ -10,8 +10,8 @@ from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from conditionals cimport (
-    conditional_spec, draw_function, draw_name, draw_of, draw_spec, earlier_codes, feature_spec, walked_rows,
-    weigh_function,
+    code_run, conditional_spec, draw_function, draw_name, draw_of, draw_spec, earlier_codes, feature_spec, region_spec,
+    walked_rows, weigh_function,
 )
 
 import numpy as np
@@ -19,7 +19,7 @@ import numpy as np
 from fastar._kernels._cpu import aligned_empty, isa, no_memory
 
 cdef extern from "conditionals.h" nogil:
-    int FASTAR_COMPONENTS, FASTAR_OBSERVED, FASTAR_SAMPLED, FASTAR_WEIGHTED
+    int FASTAR_COMPONENTS, FASTAR_OBSERVED, FASTAR_SAMPLED, FASTAR_WEIGHTED, FASTAR_BOUNDED
     ctypedef struct conditionals_table:
         void (*log_prob)(int64_t, int64_t, conditional_spec, const void*, const void*, void*,
                          double*) noexcept nogil
@@ -39,7 +39,7 @@ OUTPUTS = (1, 1, 2, 2, 3, 3, 3, 1, 2)  # of a feature of each kind, of each of i
 MIXTURES = [place for place, kind in enumerate(KINDS) if kind.endswith("_mixture")]
 MAX_COMPONENTS = FASTAR_COMPONENTS
 # What a walk does with a code; OBSERVED is 0.
-OBSERVED, SAMPLED, WEIGHTED = FASTAR_OBSERVED, FASTAR_SAMPLED, FASTAR_WEIGHTED
+OBSERVED, SAMPLED, WEIGHTED, BOUNDED = FASTAR_OBSERVED, FASTAR_SAMPLED, FASTAR_WEIGHTED, FASTAR_BOUNDED
 FEATURE = np.dtype([("kind", np.int32), ("count", np.int32), ("unit", np.float64), ("floor", np.float64),
                     ("low", np.float64), ("high", np.float64), ("parent", np.int32), ("applies", np.int32),
                     ("last", np.int32), ("last_count", np.int32)])
@@ -108,7 +108,8 @@ cdef class Kernel:
     cdef conditional_spec spec(self, double temperature):
         cdef const unsigned char[::1] features = self.features.view(np.uint8)
         return conditional_spec(<const feature_spec*>&features[0], &self.outputs[0],
-                                self.stretches.shape[0] - 1, &self.stretches[0], self.may_miss, temperature)
+                                self.stretches.shape[0] - 1, &self.stretches[0], self.may_miss, temperature,
+                                region_spec(NULL, NULL, self.n_noise))
 
     cdef check(self, int64_t n, int64_t width, codes):
         cdef int64_t D = len(self.features)
@@ -147,21 +148,23 @@ cdef class Kernel:
                              &logp[threadid(), 0], &total[r], &graw[r, 0])
         return total.base, graw.base
 
-    def draw(self, dtype, double temperature):
+    def draw(self, dtype, double temperature, regions=None):
         """Return the capsule with which a network draws values of this conditional.
 
-        It points into this object, which lives as long as the capsule.
+        It points into this object, which lives as long as the capsule. regions: (begin (R + 1,), runs (m, 2)) of the
+        regions whose numbers are the codes that are BOUNDED: region i is the codes runs[j, 0] to runs[j, 1] for j from
+        begin[i] to begin[i + 1] - 1, rising.
         """
-        return self.capsule(dtype, temperature, self.n_noise, 0)
+        return self.capsule(dtype, temperature, self.n_noise, 0, regions)
 
     def mode(self, dtype):
         """Return the capsule with which a network takes the most probable code between two.
 
         These bounds stand in for the noise of each feature. It points into this object, which lives as long.
         """
-        return self.capsule(dtype, 1, 2, 1)
+        return self.capsule(dtype, 1, 2, 1, None)
 
-    cdef capsule(self, dtype, double temperature, int64_t n_noise, bint mode):
+    cdef capsule(self, dtype, double temperature, int64_t n_noise, bint mode, regions):
         cdef bint is_double = dtype != np.float32
         cdef const conditionals_table* kernels = f64 if is_double else f32
         cdef draw_spec* draw = <draw_spec*>PyMem_Malloc(sizeof(draw_spec))
@@ -171,17 +174,32 @@ cdef class Kernel:
         if mode:
             draw.function = kernels.mode
         capsule = PyCapsule_New(draw, draw_name(is_double), free_draw)
-        Py_INCREF(self)  # what the draw points to lives as long as the capsule
-        PyCapsule_SetContext(capsule, <void*>self)
+        owners = (self, regions)  # what the draw points to lives as long as the capsule
+        Py_INCREF(owners)
+        PyCapsule_SetContext(capsule, <void*>owners)
+        if regions is not None:
+            begin, runs = regions
+            draw.spec.regions = regions_of(begin, runs, n_noise)
         return capsule
+
+
+cdef region_spec regions_of(const int64_t[::1] begin, const double[:, ::1] runs, int64_t n_noise) except *:
+    cdef int64_t R = begin.shape[0] - 1
+    if R < 1 or runs.shape[1] != 2 or begin[0] != 0 or begin[R] != runs.shape[0] or (np.diff(begin) < 0).any():
+        raise ValueError("regions must be offsets that rise from 0 to the number of runs, and runs of two codes each")
+    cdef const code_run* first = NULL  # of none
+    if runs.shape[0]:
+        first = <const code_run*>&runs[0, 0]
+    return region_spec(first, &begin[0], n_noise)
 
 
 def choose(draw, int64_t d, floating[:, ::1] raw, const floating[:, ::1] noise, held, floating[::1] codes,
            double[::1] weight):
     """Draw feature d's codes (n,) by its outputs raw (n, P), which are used up, and noise (n, m).
 
-    draw: what a `Kernel` gave. held (n,): where not SAMPLED a code stays, and where WEIGHTED log p of it is
-    added to weight (n,); None for SAMPLED everywhere.
+    draw: what a `Kernel` gave. held (n,): where OBSERVED or WEIGHTED a code stays, and where WEIGHTED log p of it is
+    added to weight (n,); a BOUNDED code is drawn within the region whose number it is, and log p of the region is
+    added. None for SAMPLED everywhere.
     """
     cdef int64_t n = raw.shape[0], P = raw.shape[1], m = noise.shape[1], r
     cdef const uint8_t[::1] flag = held

@@ -11,6 +11,12 @@ cdef extern from "conditionals.h" nogil:
     ctypedef struct earlier_codes:
         const void* x
         int64_t row, feature
+    ctypedef struct code_run:
+        double first, last
+    ctypedef struct region_spec:
+        const code_run* runs
+        const int64_t* begin
+        int64_t n_noise
     ctypedef struct conditional_spec:
         const feature_spec* features
         const int64_t* outputs
@@ -18,6 +24,7 @@ cdef extern from "conditionals.h" nogil:
         const int32_t* stretches
         int may_miss
         double temperature
+        region_spec regions
     ctypedef struct walked_rows:
         int64_t first
         const void* noise
@@ -26,7 +33,7 @@ cdef extern from "conditionals.h" nogil:
         double* weight
     ctypedef void (*draw_function)(int64_t, int64_t, conditional_spec, void*, int64_t, const void*, int64_t,
                                    earlier_codes, void*) noexcept nogil
-    ctypedef void (*weigh_function)(int64_t, int64_t, int64_t, int64_t, conditional_spec, const void*, int64_t,
+    ctypedef void (*weigh_function)(int64_t, int64_t, int64_t, int64_t, conditional_spec, void*, int64_t,
                                     walked_rows) noexcept nogil
     ctypedef struct draw_spec:
         draw_function function

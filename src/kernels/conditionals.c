@@ -1,4 +1,5 @@
 #include "conditionals/bernoulli.h"
+#include "conditionals/bounded.h"
 #include "conditionals/categorical.h"
 #include "conditionals/counts.h"
 #include "conditionals/location_scale.h"
@@ -78,13 +79,16 @@ static void gradient(int64_t n, int64_t D, conditional_spec spec, const real *ra
     rows(1, n, D, spec, raw, codes, scale, logp, total, graw);
 }
 
+/* Whether a feature applies where its parent's code is this. */
+INLINE int applies(const feature_spec *f, real parent) {
+    return f->applies < 0 ? parent >= 0 : parent == (real)f->applies;
+}
+
 /* NaN for the codes (n,) of a feature in the rows in which its parent says that it does not apply. */
 static void clear_inapplicable(int64_t n, const feature_spec *f, earlier_codes earlier, real *codes) {
-    for (int64_t r = 0; r < n; r++) {
-        const real parent = earlier.x[r * earlier.row - f->parent * earlier.feature];
-        if (f->applies < 0 ? !(parent >= 0) : parent != (real)f->applies)
+    for (int64_t r = 0; r < n; r++)
+        if (!applies(f, earlier.x[r * earlier.row - f->parent * earlier.feature]))
             codes[r] = (real)NAN;
-    }
 }
 
 /* raw (n, raw_stride), noise (n, noise_stride) -> codes (n,) of feature d. raw is overwritten. */
@@ -162,20 +166,43 @@ static void weigh_bernoulli(int64_t n, int64_t D, int64_t d, const real *raw, in
     }
 }
 
-/* raw (n, raw_stride), rows.codes (n, D) -> rows.weight (n,), to which log p of the codes that are weighed is added. */
-static void weigh(int64_t n, int64_t D, int64_t d, int64_t feature, conditional_spec spec, const real *raw,
+/* Row r's code of feature d, drawn within its region, whose log mass is added to the row's weight. */
+static void draw_within(int64_t r, int64_t D, int64_t d, const feature_spec *f, const conditional_spec *spec, real *raw,
+                        walked_rows rows) {
+    real *x_d = rows.codes + r * D + d;
+    const region_spec *all = &spec->regions;
+    int64_t number = (int64_t)*x_d;
+    if (f->parent) {
+        const real parent = *(x_d - f->parent);
+        if (!applies(f, parent)) {
+            *x_d = (real)NAN;
+            return;
+        }
+        number += f->applies < 0 ? (int64_t)parent : 0;
+    }
+    const region own = {all->runs + all->begin[number], all->begin[number + 1] - all->begin[number]};
+    const real *noise = rows.noise + (r * D + d) * all->n_noise;
+    const bounded_code found = draw_bounded(f, own, spec->temperature, raw, noise, x_d);
+    *x_d = (real)found.code;
+    rows.weight[r] += found.log_mass;
+}
+
+/* raw (n, raw_stride), rows.codes (n, D) -> rows.weight (n,), to which log p of the codes that are weighed is added, and
+ * rows.codes that are bounded. */
+static void weigh(int64_t n, int64_t D, int64_t d, int64_t feature, conditional_spec spec, real *raw,
                   int64_t raw_stride, walked_rows rows) {
     const feature_spec *f = spec.features + feature;
-    if (f->kind == FASTAR_BERNOULLI) {
+    if (f->kind == FASTAR_BERNOULLI)
         weigh_bernoulli(n, D, d, raw, raw_stride, rows);
-        return;
-    }
-    for (int64_t r = 0; r < n; r++)
-        if (rows.held[r * D + d] == FASTAR_WEIGHTED) {
+    for (int64_t r = 0; r < n; r++) {
+        if (rows.held[r * D + d] == FASTAR_WEIGHTED && f->kind != FASTAR_BERNOULLI) {
             real logp;
             stretch_with_gaps(0, 1, 0, f, raw + r * raw_stride, rows.codes + r * D + d, 0, &logp, NULL);
             rows.weight[r] += logp;
         }
+        if (rows.held[r * D + d] == FASTAR_BOUNDED)
+            draw_within(r, D, d, f, &spec, raw + r * raw_stride, rows);
+    }
 }
 
 const conditionals_table FASTAR_TABLE(conditionals) = {log_prob, gradient, draw, mode, weigh};

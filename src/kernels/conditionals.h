@@ -43,8 +43,22 @@ typedef struct {
     int64_t row, feature;
 } earlier_codes;
 
-/* What a walk from feature to feature does with a code: keeps it, draws it, or keeps it and weighs it. */
-enum { FASTAR_OBSERVED, FASTAR_SAMPLED, FASTAR_WEIGHTED };
+/* What a walk from feature to feature does with a code: keeps it, draws it, keeps it and weighs it, or draws it within a
+ * region and weighs the region. */
+enum { FASTAR_OBSERVED, FASTAR_SAMPLED, FASTAR_WEIGHTED, FASTAR_BOUNDED };
+
+/* Codes from first to last. */
+typedef struct {
+    double first, last;
+} code_run;
+
+/* Region i is the runs begin[i] .. begin[i + 1] - 1, rising. A code that is to be BOUNDED is the number of its region;
+ * of a feature that applies where its parent's code is a level, the region is as many further as that code says. */
+typedef struct {
+    const code_run *runs;
+    const int64_t *begin;
+    int64_t n_noise; /* numbers that one draw uses up */
+} region_spec;
 
 typedef struct {
     const feature_spec *features; /* (D,) */
@@ -53,6 +67,7 @@ typedef struct {
     const int32_t *stretches; /* (n_stretches + 1,) first features of stretches of one kind and width, and D */
     int may_miss;             /* codes may be NaN: they have no density, log p = 0 */
     double temperature;       /* of a draw: from density^(1 / temperature), normalised */
+    region_spec regions;
 } conditional_spec;
 
 /* One value for each of n rows of feature d. Row r's outputs are raw[r * raw_stride ..], which may be
@@ -63,13 +78,14 @@ typedef void (*draw_function)(int64_t n, int64_t d, conditional_spec spec, real 
 typedef struct {
     int64_t first;       /* the number of the first one */
     const real *noise;   /* (n, D, n_noise) */
-    const uint8_t *held; /* (n, D) FASTAR_SAMPLED, _OBSERVED or _WEIGHTED; NULL: all are sampled */
+    const uint8_t *held; /* (n, D) FASTAR_SAMPLED, _OBSERVED, _WEIGHTED or _BOUNDED; NULL: all are sampled */
     real *codes;         /* (n, D) IN what is held, OUT what is drawn */
-    double *weight;      /* (n,) to which log p of the codes that are weighed is added */
+    double *weight;      /* (n,) to which log p of the codes, or of the regions, that are weighed is added */
 } walked_rows;
 
-/* Add to weight[r] log p of feature d's codes that are weighed, by their outputs raw[r * raw_stride ..]. */
-typedef void (*weigh_function)(int64_t n, int64_t D, int64_t d, int64_t feature, conditional_spec spec, const real *raw,
+/* Add to weight[r] log p of feature d's codes that are weighed, by their outputs raw[r * raw_stride ..]; draw those that
+ * are bounded, and overwrite their outputs. */
+typedef void (*weigh_function)(int64_t n, int64_t D, int64_t d, int64_t feature, conditional_spec spec, real *raw,
                                int64_t raw_stride, walked_rows rows);
 typedef struct {
     draw_function function;

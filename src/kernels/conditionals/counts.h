@@ -158,24 +158,26 @@ INLINE double log_mass(count_law law, double k) {
 
 INLINE double raised(double ratio, double power) { return power == 1 ? ratio : pow(ratio, power); }
 
-/* Walk from the mode, up and then down, over counts that carry all of the mass but 1e-16 of it. Returns the sum of
- * p(k) / p(mode), or the count at which this sum passes `target` if it is positive. */
-INLINE double walk(count_law law, double power, double target) {
+/* Walk from the most probable count of those from `low` to `high`, up and then down, over counts that carry all of
+ * their mass but 1e-16 of it. Returns the sum of p(k) over p at the start, or the count at which this sum passes
+ * `target` if it is positive. */
+INLINE double walk(count_law law, double low, double high, double power, double target) {
+    const double from = fmin(fmax(law.mode, low), high);
     double sum = 1;
     if (target > 0 && sum > target)
-        return law.mode;
+        return from;
     for (int up = 1; up >= -1; up -= 2) {
-        const double end = up > 0 ? LARGEST_COUNT : 0;
-        double weight = 1, k = law.mode;
+        const double end = up > 0 ? high : low;
+        double weight = 1, k = from;
         while (k != end) {
-            const double distance = fabs(k - law.mode);
+            const double distance = fabs(k - from);
             const int one = distance < ONE_BY_ONE;
             const double cell = one ? 1 : fmin(floor(distance / CELLS), fabs(end - k));
             if (one) {
                 const double below = up > 0 ? k : k - 1, ratio = (below * law.slope + law.start) / (below + 1);
                 weight *= raised(up > 0 ? ratio : 1 / ratio, power);
             } else /* as high as in its middle */
-                weight = exp(power * (log_mass(law, k + up * (cell + 1) / 2) - log_mass(law, law.mode)));
+                weight = exp(power * (log_mass(law, k + up * (cell + 1) / 2) - log_mass(law, from)));
             const double before = sum;
             sum += weight * cell;
             if (target > 0 && sum > target)
@@ -185,7 +187,7 @@ INLINE double walk(count_law law, double power, double target) {
                 break;
         }
     }
-    return target > 0 ? law.mode : sum;
+    return target > 0 ? from : sum;
 }
 
 INLINE void count_draw(int kind, int64_t n, const feature_spec *f, double temperature, const real *raw,
@@ -193,8 +195,8 @@ INLINE void count_draw(int kind, int64_t n, const feature_spec *f, double temper
     const double power = fmin(1 / temperature, 1e30);
     for (int64_t r = 0; r < n; r++) {
         const count_law law = law_of(kind, raw + r * raw_stride);
-        const double target = fmax(noise[r * noise_stride] * walk(law, power, 0), 1e-300);
-        codes[r] = (real)(walk(law, power, target) / f->unit);
+        const double target = fmax(noise[r * noise_stride] * walk(law, 0, LARGEST_COUNT, power, 0), 1e-300);
+        codes[r] = (real)(walk(law, 0, LARGEST_COUNT, power, target) / f->unit);
     }
 }
 

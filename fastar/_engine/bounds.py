@@ -1,0 +1,128 @@
+"""Regions of columns as the codes of a model's features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fastar._core.inputs import ONE_HOT
+from fastar._core.offsets import offsets_of
+from fastar._core.parameters import Array
+from fastar._data.regions import Region, Regions
+from fastar._engine.model import Model
+from fastar._engine.support import told
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What regions allow the features of n rows.
+
+    Parameters
+    ----------
+    cells : int array (n, C)
+        Place of each cell's region in `ends`, -1 where it has none; in the order of the columns.
+    numbers : int array (n, D)
+        Number of each feature's region in model order; anything where it has none.
+    begin, runs : arrays (R + 1,), (m, 2)
+        Region i of a feature is the codes runs[begin[i]] to runs[begin[i + 1] - 1].
+    first_codes : list of array
+        Of each of the regions of `ends`, the runs of codes of the column's first feature.
+    ends : array (.., 2)
+        The least and the largest value that may be drawn.
+    """
+
+    cells: Array
+    numbers: Array
+    begin: Array
+    runs: Array
+    first_codes: list[Array]
+    ends: Array
+
+    @property
+    def bounded(self) -> Array:
+        """Which cells (n, C) are held to a region."""
+        found: Array = self.cells >= 0
+        return found
+
+    @property
+    def regions(self) -> tuple[Array, Array]:
+        """What kernels are told of all regions."""
+        return self.begin, self.runs
+
+    def take(self, rows: Array) -> Bounds:
+        """Return the bounds of some of the rows."""
+        return replace(self, cells=self.cells[rows], numbers=self.numbers[rows])
+
+    def clip(self, values: Array, rows: Array) -> Array:
+        """Return values (m, C) of rows (m,), which are overwritten, within their regions.
+
+        A code in single precision may lie beyond the end of its region by half a place.
+        """
+        cells = self.cells[rows]
+        low, high = np.moveaxis(self.ends[cells], 2, 0)
+        real = (cells >= 0) & ((low > -np.inf) | (high < np.inf))
+        if real.any():
+            values[real] = np.clip(values[real], low[real], high[real])
+        return values
+
+
+def bounds_of(
+    model: Model, regions: Regions | None, n: int, name: str, *, drawn: bool
+) -> Bounds | None:
+    """Return the bounds of n rows.
+
+    drawn: whether values are to be drawn, so that no region may be empty.
+
+    Raises
+    ------
+    ValueError
+        A member of a set has no probability, or nothing is left to draw.
+    """
+    if regions is None or not regions.regions:
+        return None
+    conditional = model.conditional
+    runs: list[Array] = []
+    feature_numbers = np.zeros((len(regions.regions), model.n_features), np.int64)
+    first_codes, ends = [], []
+    for i, region in enumerate(regions.regions):
+        place = int(np.flatnonzero(model.order == region.column)[0])
+        _check_set(model, region, place, name)
+        coded = conditional.region(place, region)
+        start = conditional.column_offsets[place]
+        for f, of_feature in enumerate(coded.runs):
+            own = of_feature
+            if drawn and conditional.inputs.input_flags[start + f] & ONE_HOT:
+                own = [each[each[:, 0] >= 0] for each in own]  # -1 stands for no value
+            feature_numbers[i, start + f] = len(runs)
+            runs += own
+            if f == 0:
+                first_codes.append(own[0])
+        if drawn and not len(first_codes[-1]):
+            _, column = told(model.labels, region.column, 0.0)
+            raise ValueError(
+                f"{name} must leave something to draw in column {column}. "
+                f"Got {region.said} instead."
+            )
+        ends.append((coded.least, coded.most))
+    cells = np.broadcast_to(regions.number, (n, model.n_columns))
+    number = conditional.by_feature(cells[:, model.order])
+    numbers = np.take_along_axis(feature_numbers, np.maximum(number, 0), axis=0)
+    begin = offsets_of(np.array([len(each) for each in runs]))
+    return Bounds(cells, numbers, begin, np.concatenate(runs), first_codes, np.array(ends))
+
+
+def _check_set(model: Model, region: Region, place: int, name: str) -> None:
+    """Raise ValueError where a member of a set has no probability."""
+    if not region.values:
+        return
+    values = np.array(region.values)
+    alien = values[~model.conditional.has_mass(place, values)]
+    if len(alien):
+        own, _ = model.conditional.of_column(place)
+        value, column = told(model.labels, region.column, alien[0])
+        raise ValueError(
+            f"{name} must hold sets of values that have a probability of their own, "
+            f"in column {column}, of which the conditional is {own.name}: levels, or the atoms of "
+            f"real numbers. Got {value} in {region.said} instead; an interval is (low, high)."
+        )
