@@ -1,0 +1,597 @@
+"""The conditional of moments and times of day: a trend, then the parts of a calendar."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.special import softmax
+
+from fastar._core.inputs import MAY_MISS, ONE_HOT, Inputs
+from fastar._core.lazy import lazy
+from fastar._core.parameters import Array
+from fastar._core.schema import SMALLEST, ArrayOf, Rule, require
+from fastar._data.clocks import (
+    CALENDAR_UNITS,
+    LARGEST_NUMBER,
+    NANOSECONDS,
+    Clock,
+    changes,
+)
+from fastar._data.table import Table
+from fastar._kernels import _conditionals
+from fastar.conditionals._conditional import (
+    Conditional,
+    log_masses,
+    sampled_columns,
+    share_of_others,
+)
+from fastar.conditionals._number import Number
+from fastar.conditionals._real import COMPONENTS, check_components, spread_components
+
+PARTS = ("month", "quarter", "week", "weekday", "hour", "minute", "second")
+PARTS += tuple(f"digit {place}" for place in range(1, 10))
+"""Of a calendar, by number; digits are those of a fraction of a second."""
+
+_SEASONS = 104
+"""Weeks beyond which a column's trend goes by years of 52 weeks."""
+_SCALE_FLOOR = {"year": 0.1, "week": 0.3, "": 0.3}
+_MOST = 2**62
+_DAYS = (-719_162, 2_932_896)  # of the years 1 and 9999, from 1970
+_MONDAY = 3  # days from the Monday before it to 1970-01-01
+
+
+class _Scale(NamedTuple):
+    """The parts of a column's calendar, from coarse to fine, over the ticks that it counts.
+
+    radix: how many values each part has. shift: what is added to a clock's ticks so that the
+    first tick of every part is a multiple. day: ticks a day, 0 of what has none.
+    """
+
+    parts: list[int]
+    radix: list[int]
+    shift: int
+    day: int
+
+
+class Calendar(Conditional):
+    r"""Moments and times of day, part by part as calendars have them.
+
+    A moment is several features: the week, counted on and on, then weekday, hour, minute, second
+    and decimal digits of a second, as fine as its column is. Where a column reaches over more than
+    104 weeks, the week is two features, the number of a year of 52 weeks and the week in it. The
+    trend, that is, the week or the year, has a mixture of K logistic densities over whole numbers
+    [1]_, with tails over all years from 1 to 9999; every other part is a softmax over its values. A
+    time of day has no trend. Months, quarters and years of periods go likewise.
+
+    .. math::
+        p(x) = p(on) p(week) p(weekday \mid week) p(hour \mid week, weekday) \ldots
+
+    p(x) is a probability, of one tick: the longest of a day, whole hours, minutes, seconds and
+    powers of ten of a second of which all values of `fit` are multiples. Parts at the end that do
+    not vary in `fit`, such as the hour of daily rows, are no features. Values off the ticks, or
+    with another value of these parts, share the probability 1 / (2 n + 2), n the rows of fit, and
+    are never drawn: whether a value is *on* is the first feature.
+
+    With a zone, the clock on its wall decides on all parts. Of an hour that a clock shows twice,
+    both times share the probability of the reading equally, and the first is drawn; readings that
+    a clock skips keep the probability that the model gives them, and are drawn as the moments one
+    hour on.
+
+    Parameters
+    ----------
+    n_components : int, default=10
+        K.
+
+    References
+    ----------
+    .. [1] T. Salimans, A. Karpathy, X. Chen, D. P. Kingma, "PixelCNN++", ICLR 2017.
+    """
+
+    name = "calendar"
+    noise = ("uniform", "uniform")
+    zero_init_output = True
+    support = "moments or times of day, as in fit"
+
+    def __init__(self, n_components: int = 10) -> None:
+        self.n_components = n_components
+
+    def settings(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {"n_components": self.n_components}
+
+    @classmethod
+    def _settings_rules(cls) -> dict[str, Rule]:
+        return {"n_components": COMPONENTS}
+
+    def unsplit(self) -> Number:
+        """Return a conditional that makes each column one feature: a density over its ticks."""
+        return Number(self.n_components, atoms=False)
+
+    # ---- learning from the data
+
+    def _learn(self, table: Table, weight: Array) -> dict[str, Array]:
+        check_components(self, self.n_components)
+        columns = []
+        for place, described in enumerate(table.described()):
+            if described is None or described.type not in ("moment", "time"):
+                raise ValueError(
+                    "Calendar must be the conditional of moments or times of day, in a DataFrame. "
+                    f"Got it for column {int(table.order[place])} instead."
+                )
+            columns.append(_learnt_column(table, place, described))
+        trend = self._trend_of(table, columns, weight)
+        other = np.full(len(columns), share_of_others(weight))
+        return {**_joined(columns), **trend, "other": other}
+
+    def _trend_of(
+        self, table: Table, columns: list[dict[str, Any]], weight: Array
+    ) -> dict[str, Array]:
+        """Return centre and spread (C,) of the trends."""
+        n_columns = len(columns)
+        neutral = {"centre": np.zeros(n_columns), "spread": np.ones(n_columns)}
+        draft = self.restored(
+            {**_joined(columns), **neutral, "other": np.zeros(n_columns), "missing": table.missing},
+            n_columns,
+        )
+        codes = draft.encode(sampled_columns(table, weight).astype(float), np.dtype(float))
+        for c in np.flatnonzero(draft._has_trend):
+            trend = codes[:, draft._trends[c]]
+            trend = trend[~np.isnan(trend)]
+            if trend.size:
+                neutral["centre"][c] = np.rint(trend.mean())
+                neutral["spread"][c] = max(float(trend.std()), 0.5)
+        return neutral
+
+    def _learnt_rules(self, n_columns: int) -> dict[str, ArrayOf]:
+        whole = ArrayOf("i", (n_columns,), -_MOST, _MOST)
+        return {
+            "shift": whole,
+            "grid": ArrayOf("i", (n_columns,), 1, _MOST),
+            "phase": ArrayOf("i", (n_columns,), 0, _MOST),
+            "low": whole,
+            "high": whole,
+            "trend": ArrayOf("i", (n_columns,), 0, len(_TRENDS)),
+            "n_parts": ArrayOf("i", (n_columns,), 0, len(PARTS)),
+            "part": ArrayOf("i", (None,), 0, len(PARTS) - 1),
+            "radix": ArrayOf("i", (None,), 2, 60),
+            "n_changes": ArrayOf("i", (n_columns,), 0),
+            "change": ArrayOf("f", (None,), -(2.0**53) * 2**10, 2.0**53 * 2**10),
+            "ahead": ArrayOf("f", (None,), -(2.0**53), 2.0**53),
+            "centre": ArrayOf("f", (n_columns,)),
+            "spread": ArrayOf("f", (n_columns,), SMALLEST),
+            "other": ArrayOf("f", (n_columns,), 0, 1),
+        }
+
+    def check_arrays(self, arrays: dict[str, Array], n_columns: int) -> None:
+        """Raise EntryError unless these are what `arrays` gives of so many columns."""
+        super().check_arrays(arrays, n_columns)
+        for name, counted in (("part", "n_parts"), ("radix", "n_parts"), ("change", "n_changes")):
+            fits = len(arrays[name]) == arrays[counted].astype(np.int64).sum()
+            require(name, fits, f"must be as many as {counted} counts.")
+        require("ahead", len(arrays["ahead"]) == len(arrays["change"]), "must be as many as change.")
+        require("phase", (arrays["phase"] < arrays["grid"]).all(), "must be below grid.")
+        require("high", (arrays["low"] <= arrays["high"]).all(), "must not be below low.")
+        some = (arrays["trend"] > 0) | (arrays["n_parts"] > 0)
+        require("n_parts", some.all(), "must not be 0 in a column without a trend.")
+        for own in np.split(arrays["change"], np.cumsum(arrays["n_changes"])[:-1]):
+            require("change", (np.diff(own) > 0).all(), "must be sorted in each column.")
+        restored = self.restored(arrays, n_columns)
+        for c in range(n_columns):
+            product = int(arrays["grid"][c])
+            for radix in restored._radix[c].tolist():
+                product *= radix
+            ends = (abs(int(arrays[name][c])) + 1 for name in ("low", "high"))
+            require("radix", product * max(ends) < _MOST, "must not count beyond int64.")
+
+    # ---- columns and their features
+
+    @lazy
+    def _radix(self) -> list[Array]:
+        """How many values each part of each column has."""
+        return np.split(self._learnt["radix"], np.cumsum(self._learnt["n_parts"])[:-1])
+
+    @lazy
+    def _parts(self) -> list[Array]:
+        """Which of `PARTS` each part of each column is."""
+        return np.split(self._learnt["part"], np.cumsum(self._learnt["n_parts"])[:-1])
+
+    @lazy
+    def _zones(self) -> list[_Zone | None]:
+        """How the clock on the wall of each column goes; None where it shows the ticks."""
+        ends = np.cumsum(self._learnt["n_changes"])[:-1]
+        pairs = zip(
+            np.split(self._learnt["change"], ends),
+            np.split(self._learnt["ahead"], ends),
+            strict=True,
+        )
+        return [_Zone(change, ahead) if len(change) else None for change, ahead in pairs]
+
+    @property
+    def _has_trend(self) -> Array:
+        return self._learnt["trend"] > 0
+
+    @lazy
+    def _has_fold(self) -> Array:
+        """Which columns (C,) have a zone that shows some times twice."""
+        return np.array([zone is not None and zone.has_folds for zone in self._zones], bool)
+
+    def _feature_counts(self) -> Array:
+        """Return how many features each column (C,) is: on, trend, parts, fold."""
+        counts: Array = 1 + self._has_trend + self._learnt["n_parts"] + self._has_fold
+        return counts.astype(np.int64)
+
+    @property
+    def _choices(self) -> Array:
+        """The feature of each column (C,) that says whether a value is on the ticks."""
+        return self.column_offsets[:-1]
+
+    @property
+    def _trends(self) -> Array:
+        """The feature of each column (C,) that is its trend, where it has one."""
+        return self.column_offsets[:-1] + 1
+
+    def _part_features(self, c: int) -> slice:
+        """Return the features that are the parts of column c."""
+        start = int(self.column_offsets[c]) + 1 + int(self._has_trend[c])
+        return slice(start, start + len(self._radix[c]))
+
+    @lazy
+    def may_miss(self) -> Array:
+        """Which features (D,) may have NaN for a code: all that only values on the ticks have."""
+        may_miss = np.ones(self.n_features, bool)
+        may_miss[self._choices] = self.missing
+        return may_miss
+
+    @property
+    def n_levels(self) -> Array:
+        """Return how many rows of input weights each feature (D,) uses when it is there."""
+        counted = np.ones(self.n_features, np.int32)
+        for c in range(self.n_columns):
+            counted[self._part_features(c)] = self._radix[c]
+        return counted
+
+    @lazy
+    def inputs(self) -> Inputs:
+        """How codes enter a network."""
+        flags = (MAY_MISS * self.may_miss + ONE_HOT).astype(np.uint8)
+        flags[self._trends[self._has_trend]] &= ~np.uint8(ONE_HOT)
+        return self._inputs(flags, False)
+
+    def features(self) -> Array:
+        """Return the record of each feature (D,) for the kernels."""
+        features = np.zeros(self.n_features, _conditionals.FEATURE)
+        features["kind"] = _conditionals.KINDS.index("categorical")
+        features["count"] = features["last_count"] = self.n_levels
+        features["unit"] = features["floor"] = 1.0
+        features["low"], features["high"] = -np.inf, 0.0
+        choices, own = self._choices, self._learnt
+        features["low"][choices], features["high"][choices] = log_masses(own["other"])
+        place = np.arange(self.n_features) - self.by_feature(choices)
+        features["parent"], features["applies"] = place, -1
+        # of a reading that is shown once the code is 0; else each has half of the probability
+        features["low"][self.column_offsets[1:][self._has_fold] - 1] = np.log(0.5)
+        with_trend = np.flatnonzero(self._has_trend)
+        trends, unit = self._trends[with_trend], 0.5 / own["spread"][with_trend]
+        floors = np.array([_SCALE_FLOOR[_TRENDS[k]] for k in own["trend"][with_trend] - 1])
+        features["kind"][trends] = _conditionals.KINDS.index("logistic_mixture")
+        features["count"][trends] = self.n_components
+        features["unit"][trends], features["floor"][trends] = unit, 2 * unit * floors
+        for name in ("low", "high"):
+            features[name][trends] = self._trend_code(own[name], with_trend)
+        return features
+
+    def _trend_code(self, trend: Array, columns: Any) -> Array:
+        code: Array = trend[columns] - self._learnt["centre"][columns]
+        return code / self._learnt["spread"][columns]
+
+    def decided(self, c: int, offset: int = 0) -> dict[str, Any]:
+        """Return what was decided on column c."""
+        kind = int(self._learnt["trend"][c])
+        trend = [f"{_TRENDS[kind - 1]} as a number"] if _TRENDS[kind - 1] else ["a number"]
+        parts = (trend if kind else []) + [PARTS[k] for k in self._parts[c]]
+        return super().decided(c) | {"why": "dates or times: " + ", ".join(parts)}
+
+    # ---- values and codes
+
+    def _outside(self, block: Array) -> Array:
+        return ~np.isfinite(block)
+
+    def encode(self, block: Array, dtype: np.dtype[Any]) -> Array:
+        """Return codes (n, D): 0 on the ticks and -1 off them; the trend; the parts; the fold.
+
+        The fold is 0 of a reading that a clock shows once, -1 and -2 of the first and the second of
+        two.
+        """
+        codes = np.empty((len(block), self.n_features))
+        own = self._learnt
+        for c, column in enumerate(block.T):
+            start, end = self.column_offsets[c : c + 2]
+            on = (column == np.rint(column)) & (np.abs(column) <= LARGEST_NUMBER)
+            ticks = np.where(on, column, 0)
+            wall = ticks.astype(np.int64)
+            if (zone := self._zones[c]) is not None:
+                ahead, fold = zone.reading(ticks)
+                on &= ahead == np.rint(ahead)
+                wall += np.rint(ahead).astype(np.int64)
+                codes[:, end - 1] = fold
+            rest, phase = np.divmod(wall + own["shift"][c], own["grid"][c])
+            on &= phase == own["phase"][c]
+            features = self._part_features(c)
+            for d, radix in zip(
+                range(features.stop - 1, features.start - 1, -1),
+                self._radix[c][::-1].tolist(),
+                strict=True,
+            ):
+                rest, codes[:, d] = np.divmod(rest, radix)
+            on &= (rest >= own["low"][c]) & (rest <= own["high"][c])
+            if self._has_trend[c]:
+                codes[:, start + 1] = (rest - own["centre"][c]) / own["spread"][c]
+            codes[~on, start + 1 : end] = np.nan
+            codes[:, start] = np.where(np.isnan(column), np.nan, np.where(on, 0.0, -1.0))
+        return np.ascontiguousarray(codes, dtype)
+
+    def decode(self, codes: Array) -> Array:
+        """Return the numbers of codes, NaN of what is off the ticks."""
+        values = np.empty((len(codes), self.n_columns))
+        own, codes = self._learnt, codes.astype(np.float64)
+        for c in range(self.n_columns):
+            start, end = self.column_offsets[c : c + 2]
+            there = codes[:, start] >= 0
+            found = np.where(there[:, None], np.nan_to_num(codes[:, start:end]), 0)
+            whole = np.zeros(len(codes), np.int64)
+            if self._has_trend[c]:
+                trend = np.rint(found[:, 1] * own["spread"][c] + own["centre"][c])
+                whole = np.clip(trend, own["low"][c], own["high"][c]).astype(np.int64)
+            features = self._part_features(c)
+            for d, radix in zip(
+                range(features.start, features.stop), self._radix[c].tolist(), strict=True
+            ):
+                whole = whole * radix + found[:, d - start].astype(np.int64)
+            wall = whole * own["grid"][c] + own["phase"][c] - own["shift"][c]
+            zone = self._zones[c]
+            ticks = wall if zone is None else zone.ticks(wall, found[:, -1] == -2)
+            values[:, c] = np.where(there, ticks, np.nan)
+        return values
+
+    def interval(self, block: Array, radius: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+        """Return the codes (n, D) of the values twice: parts do not go by distance.
+
+        What is off the ticks has nothing.
+        """
+        low = self.encode(block, dtype)
+        high, off = low.copy(), self.by_feature(low[:, self._choices] < 0)
+        low[off], high[off] = 1, 0
+        return low, high
+
+    # ---- densities
+
+    def constant(self, table: Table, weight: Array) -> Array:
+        """Return the log of each part's shares, and components over the quantiles of trends."""
+        parts = [np.zeros(1) for _ in range(self.n_features)]
+        levels = self.n_levels
+        digits = [d for c in range(self.n_columns) for d in range(*self._bounds(c))]
+        mass = {d: np.full(levels[d], 0.5) for d in digits}
+        for where, block in table.blocks():
+            codes = self.encode(block.astype(np.float64), np.dtype(np.float64))
+            for d, own in mass.items():
+                there = ~np.isnan(codes[:, d])
+                found = codes[there, d].astype(np.int64)
+                own += np.bincount(found, weight[where][there], minlength=len(own))
+        for d, own in mass.items():
+            parts[d] = np.log(own / own.sum())
+        with_trend = np.flatnonzero(self._has_trend)
+        if len(with_trend):
+            rows = sampled_columns(table, weight).astype(np.float64)
+            codes = self.encode(rows, np.dtype(np.float64))[:, self._trends[with_trend]]
+            narrow = 0.5 / self._learnt["spread"][with_trend]
+            log_weight, mean, width = spread_components(codes, self.n_components, narrow / 2)
+            # a logistic density of scale b is as wide as a Gaussian of deviation 1.8 b
+            s = np.log(np.maximum(width, narrow[:, None] / 2) / 1.8)
+            for d, *raw in zip(self._trends[with_trend], log_weight, mean, s, strict=True):
+                parts[d] = np.concatenate(raw)
+        return np.concatenate(parts)
+
+    def _bounds(self, c: int) -> tuple[int, int]:
+        features = self._part_features(c)
+        return features.start, features.stop
+
+    def distribution_params(self, raw: Array, codes: Array) -> list[dict[str, Array]]:
+        """Return a dict by column: "probability" (n,), and (n, K) of each part by its name.
+
+        The probability is that of the value, NaN where it is missing; those of a part are given
+        the value's own coarser parts, NaN where it has none.
+        """
+        logp, _ = self.log_prob(np.ascontiguousarray(raw), np.ascontiguousarray(codes), 1)
+        probability = np.exp(self.by_column(logp.astype(np.float64)))
+        by_feature = np.split(raw.astype(np.float64), self.output_offsets[1:-1], axis=1)
+        found = []
+        for c in range(self.n_columns):
+            choice = codes[:, self._choices[c]]
+            own = np.where(np.isnan(choice), np.nan, probability[:, c])
+            said = {"probability": own}
+            for k, d in zip(self._parts[c], range(*self._bounds(c)), strict=True):
+                shares = softmax(by_feature[d], axis=1)
+                said[PARTS[k]] = np.where((choice >= 0)[:, None], shares, np.nan)
+            found.append(said)
+        return found
+
+
+_TRENDS = ("year", "week", "")
+"""What a trend counts, by number from 1 on."""
+
+
+class _Zone:
+    """The clock on the wall of a zone.
+
+    Parameters
+    ----------
+    change : array (m,)
+        Numbers of ticks from which on the clock goes differently; the first entry holds before it,
+        too.
+    ahead : array (m,)
+        Ticks that it is ahead of UTC from then on.
+    """
+
+    def __init__(self, change: Array, ahead: Array) -> None:
+        self.change, self.ahead = change[1:], ahead
+        before, after = ahead[:-1], ahead[1:]
+        # readings from which on a clock is surely, or possibly, in the time after a change
+        self.surely = self.change + np.maximum(before, after)
+        self.possibly = self.change + np.minimum(before, after)
+        self.back = np.maximum(before - after, 0)
+
+    @property
+    def has_folds(self) -> bool:
+        """Whether some readings are shown twice."""
+        return bool((self.back > 0).any())
+
+    def reading(self, ticks: Array) -> tuple[Array, Array]:
+        """Return how far the clock is ahead at ticks (n,), and the fold of its reading.
+
+        0 where the reading is shown once, -1 and -2 the first and the second time.
+        """
+        at = np.searchsorted(self.change, ticks, side="right")
+        fold = np.zeros(len(ticks))
+        if len(self.change):
+            last, following = np.maximum(at - 1, 0), np.minimum(at, len(self.change) - 1)
+            second = (at > 0) & (ticks < self.change[last] + self.back[last])
+            first = (at < len(self.change)) & (
+                ticks >= self.change[following] - self.back[following]
+            )
+            fold = np.where(second, -2.0, np.where(first, -1.0, 0.0))
+        return self.ahead[at], fold
+
+    def ticks(self, wall: Array, is_second: Array) -> Array:
+        """Return the numbers of ticks at which the clock shows readings (n,)."""
+        surely = np.searchsorted(self.surely, wall, side="right")
+        possibly = np.searchsorted(self.possibly, wall, side="right")
+        ticks: Array = wall - self.ahead[np.where(is_second, possibly, surely)]
+        return np.rint(ticks)
+
+
+def _joined(columns: list[dict[str, Any]]) -> dict[str, Array]:
+    """Return what was learnt of columns in one dict of arrays."""
+    whole = ("shift", "grid", "phase", "low", "high", "trend")
+    found = {name: np.array([each[name] for each in columns], np.int64) for name in whole}
+    for counted, names in (("n_parts", ("part", "radix")), ("n_changes", ("change", "ahead"))):
+        found[counted] = np.array([len(each[names[0]]) for each in columns], np.int64)
+        for name in names:
+            dtype = np.int64 if counted == "n_parts" else np.float64
+            found[name] = np.concatenate([np.array(each[name], dtype) for each in columns])
+    return found
+
+
+def _learnt_column(table: Table, place: int, described: Any) -> dict[str, Any]:
+    """Return what depends on the data of one column, but for its trend's centre and spread."""
+    clock: Clock = described.clock
+    scale = _scale_of(clock, described.type)
+    change, ahead = _changes_of(clock)
+    zone = _Zone(np.array(change), np.array(ahead)) if change else None
+    radix = np.array(scale.radix, np.int64)
+    lowest, highest = _MOST, -_MOST
+    varies = np.zeros(len(radix), bool)
+    kept: Array | None = None
+    for _, block in table.columns(np.array([place])).blocks():
+        values = block[:, 0].astype(np.float64)
+        ticks = np.rint(values[~np.isnan(values)])
+        if not len(ticks):
+            continue
+        wall = ticks.astype(np.int64) + scale.shift
+        if zone is not None:
+            wall += np.rint(zone.reading(ticks)[0]).astype(np.int64)
+        digits, rest = np.empty((len(wall), len(radix)), np.int64), wall
+        for k in range(len(radix) - 1, -1, -1):
+            rest, digits[:, k] = np.divmod(rest, radix[k])
+        kept = digits[0] if kept is None else kept
+        varies |= (digits != kept).any(axis=0)
+        lowest, highest = min(lowest, int(rest.min())), max(highest, int(rest.max()))
+    kept = np.zeros(len(radix), np.int64) if kept is None else kept
+    n_free = int(np.flatnonzero(varies)[-1]) + 1 if varies.any() else 0
+    if described.type == "time":
+        n_free = max(n_free, 1)
+    grid, phase = 1, 0
+    for k in range(n_free, len(radix)):
+        grid, phase = grid * int(radix[k]), phase * int(radix[k]) + int(kept[k])
+    parts, radices, shift = scale.parts[:n_free], scale.radix[:n_free], scale.shift
+    per_week = 7 * scale.day if scale.day else int(clock.unit == "W")
+    kind = 0 if described.type == "time" else 3
+    if kind and per_week:
+        kind = 2
+        if highest - lowest > _SEASONS:
+            middle = (lowest + highest) // 2
+            shift -= (_first_week(middle) % 52) * per_week
+            parts, radices, kind = [PARTS.index("week"), *parts], [52, *radices], 1
+    elif kind and clock.unit in ("M", "Q", "Y"):
+        kind = 1
+    low, high = (0, 0)
+    if kind:
+        low, high = _limits(clock, shift, grid * int(np.prod(radices)), scale.day)
+    return {
+        "shift": shift,
+        "grid": grid,
+        "phase": phase,
+        "low": low,
+        "high": high,
+        "trend": kind,
+        "part": parts,
+        "radix": radices,
+        "change": change,
+        "ahead": ahead,
+    }
+
+
+def _scale_of(clock: Clock, type_: str) -> _Scale:
+    """Return the parts of the calendar of a column's ticks."""
+    if clock.unit in CALENDAR_UNITS:
+        radix = {"M": [12], "Q": [4], "B": [5]}.get(clock.unit, [])
+        name = {"M": "month", "Q": "quarter", "B": "weekday"}.get(clock.unit)
+        parts = [] if name is None else [PARTS.index(name)]
+        return _Scale(parts, radix, clock.origin + (_MONDAY if clock.unit == "B" else 0), 0)
+    left, tick = NANOSECONDS["D"], clock.nanoseconds
+    day = left // tick
+    names, radix = (["weekday"], [7]) if type_ == "moment" else ([], [])
+    for name, unit in (("hour", "h"), ("minute", "m"), ("second", "s")):
+        if left > tick:
+            shorter = max(NANOSECONDS[unit], tick)
+            names.append(name)
+            radix.append(left // shorter)
+            left = shorter
+    for place in range(1, 10):
+        if left > tick:
+            names.append(f"digit {place}")
+            radix.append(10)
+            left //= 10
+    if not radix:  # a time of day that is midnight alone
+        names, radix, day = ["hour"], [2], 1
+    shift = clock.origin + (_MONDAY * day if type_ == "moment" else 0)
+    return _Scale([PARTS.index(name) for name in names], radix, shift, day)
+
+
+def _changes_of(clock: Clock) -> tuple[list[float], list[float]]:
+    """Return (numbers of ticks, ticks that the zone is ahead from then on) of a column."""
+    if clock.zone is None:
+        return [], []
+    tick, second = clock.nanoseconds, 10**9
+    known = changes(clock.zone)
+    # in whole numbers as far as that goes: nanoseconds since 1970 are more than float64 holds
+    starts = [(start * second - clock.origin * tick) / tick for start, _ in known]
+    return starts, [ahead * second / tick for _, ahead in known]
+
+
+def _first_week(week: int) -> int:
+    """Return the first week, that of January 4th, of the year in the middle of a week."""
+    thursday = np.datetime64(week * 7 - _MONDAY + 3, "D")
+    fourth = thursday.astype("datetime64[Y]").astype("datetime64[D]") + 3
+    return int((fourth.astype(np.int64) + _MONDAY) // 7)
+
+
+def _limits(clock: Clock, shift: int, size: int, day: int) -> tuple[int, int]:
+    """Return the lowest and the highest trend, of so many ticks each, that a value may have."""
+    first, last = shift - LARGEST_NUMBER, shift + LARGEST_NUMBER
+    if day:
+        more = shift - clock.origin
+        first = max(first, (_DAYS[0] - 1) * day + more)
+        last = min(last, (_DAYS[1] + 2) * day + more)
+    return first // size, last // size
+
