@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from functools import lru_cache
+from itertools import pairwise
 from math import gcd
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -29,8 +30,8 @@ NANOSECONDS = {
     "ns": 1,
 }
 """By NumPy's name of a unit of time that divides a day."""
-CALENDAR_UNITS = ("Y", "Q", "M", "W", "B")
-"""Years, quarters, months, weeks and business days, which are only counted."""
+CALENDAR_UNITS = ("Y", "Q", "M", "W")
+"""Years, quarters, months and weeks, which are only counted."""
 
 LARGEST_NUMBER = 2**52
 """Numbers of ticks up to here are exact in float64, with a half of one beside them."""
@@ -127,7 +128,8 @@ class Clock:
         What lies between two ticks, or too far away, is no whole number.
         """
         more, less = _ratio(unit, 1, self.unit, self.tick)
-        is_near = np.abs(counts.astype(np.float64)) * more < 2.0**62
+        most = (2**63 - 1) // more
+        is_near = (counts >= -most) & (counts <= most)
         ticks, rest = np.divmod(np.where(is_near, counts, 0) * more, less)
         distance = ticks.astype(np.float64) - self.origin
         is_near &= np.abs(distance) < LARGEST_NUMBER
@@ -159,7 +161,7 @@ class Clock:
         return -(-first * _DAY // length), ((last + 1) * _DAY - 1) // length
 
 
-_SPOKEN = {"Y": "year", "Q": "quarter", "M": "month", "W": "week", "B": "business day", "D": "day"}
+_SPOKEN = {"Y": "year", "Q": "quarter", "M": "month", "W": "week", "D": "day"}
 _SPOKEN |= {"h": "hour", "m": "minute", "s": "second", "ms": "millisecond"}
 _SPOKEN |= {"us": "microsecond", "ns": "nanosecond"}
 
@@ -318,7 +320,9 @@ def _parsed(text: str) -> Any:
 
 def _naive(value: datetime) -> np.datetime64:
     """Return a datetime in UTC, or as it is if it has no zone, to the microsecond."""
-    return np.datetime64(value if value.tzinfo is None else value.astimezone(UTC).replace(tzinfo=None))
+    return np.datetime64(
+        value if value.tzinfo is None else value.astimezone(UTC).replace(tzinfo=None)
+    )
 
 
 def _to_utc(count: int, unit: str, zone: str) -> tuple[int, str]:
@@ -326,7 +330,7 @@ def _to_utc(count: int, unit: str, zone: str) -> tuple[int, str]:
     second = count * NANOSECONDS[unit] // 10**9
     known = changes(zone)
     ahead = known[0][1]
-    for (_, before), (start, after) in zip(known, known[1:], strict=False):
+    for (_, before), (start, after) in pairwise(known):
         if second >= start + max(before, after):
             ahead = after
     finer = unit if NANOSECONDS[unit] <= 10**9 else "s"
@@ -335,8 +339,7 @@ def _to_utc(count: int, unit: str, zone: str) -> tuple[int, str]:
 
 
 def _duration_count(value: Any) -> tuple[int, str]:
-    if hasattr(value, "asm8") and isinstance(value, timedelta):  # a Timedelta
-        value = value.asm8
+    value = getattr(value, "asm8", value)  # of a Timedelta
     if isinstance(value, timedelta):
         return value // timedelta(microseconds=1), "us"
     if isinstance(value, np.timedelta64):
@@ -346,31 +349,34 @@ def _duration_count(value: Any) -> tuple[int, str]:
     raise ValueError("must be a duration")
 
 
+_MONTHS = {"Y": 12, "Q": 3, "M": 1}
+
+
 def _period_count(value: Any, unit: str) -> int:
     """Return the ordinal of a Period, or of the year, month or week that holds a date."""
     if hasattr(value, "ordinal") and hasattr(value, "to_timestamp"):
-        if value.freq.name.partition("-")[0] == unit:
+        if value.freqstr.partition("-")[0] == unit:
             return int(value.ordinal)
     elif unit in ("Y", "M", "Q") and isinstance(value, str | date | np.datetime64):
-        months = int(np.datetime64(value, "M").astype(np.int64))
-        return months // {"Y": 12, "Q": 3, "M": 1}[unit]
+        months: Any = np.datetime64(value)
+        return int(months.astype("datetime64[M]").astype(np.int64)) // _MONTHS[unit]
     raise ValueError(f"must be a period of a {_SPOKEN[unit]}")
 
 
 def to_text(count: int, clock: Clock, type_: str) -> str:
     """Return a count in the clock's unit as text in ISO 8601, where there is one."""
+    unit = clock.unit
+    if unit in ("Q", "W"):
+        return f"{_SPOKEN[unit]} {count}"
+    whole = np.array(count)
     if type_ == "duration":
-        return str(np.timedelta64(count, clock.unit))
+        return str(whole.astype(f"timedelta64[{unit}]"))
+    if clock.zone is not None:
+        second, known = count * NANOSECONDS[unit] // 10**9, changes(clock.zone)
+        ahead = next((more for start, more in reversed(known) if start <= second), known[0][1])
+        unit = unit if NANOSECONDS[unit] <= 10**9 else "s"
+        whole = (whole * NANOSECONDS[clock.unit] + ahead * 10**9) // NANOSECONDS[unit]
+    text = str(whole.astype(f"datetime64[{unit}]"))
     if type_ == "time":
-        return str(np.datetime64(count, clock.unit)).partition("T")[2] or "00:00"
-    if clock.unit in ("Q", "B", "W"):
-        return f"{_SPOKEN[clock.unit]} {count}"
-    if clock.zone is None:
-        return str(np.datetime64(count, clock.unit))
-    second = count * NANOSECONDS[clock.unit] // 10**9
-    ahead = [more for start, more in changes(clock.zone) if start <= second] or [
-        changes(clock.zone)[0][1]
-    ]
-    finer = clock.unit if NANOSECONDS[clock.unit] <= 10**9 else "s"
-    wall = count * NANOSECONDS[clock.unit] + ahead[-1] * 10**9
-    return f"{np.datetime64(wall // NANOSECONDS[finer], finer)} {clock.zone}"
+        return text.partition("T")[2] or "00:00"
+    return text if clock.zone is None else f"{text} {clock.zone}"

@@ -9,7 +9,7 @@ import numpy as np
 from fastar._core.integers import subtract
 from fastar._core.parameters import Array
 from fastar._data.clocks import TIMES
-from fastar._data.frame_times import Unsupported, decimals, time_type, times
+from fastar._data.frame_times import UnsupportedError, decimals, time_type, times
 from fastar._data.frame_types import (
     COLUMN_RULE,
     UNKNOWN,
@@ -316,7 +316,7 @@ def told_by_name(read: Any, series: Any, name: Any, frame_name: str) -> Any:
     """Return what a function reads of a series; TypeError with the column's name if it cannot."""
     try:
         return read(series)
-    except Unsupported as error:
+    except UnsupportedError as error:
         raise TypeError(
             f"{frame_name} must {error}. Got {dtype_name(series)} in column {name!r} instead."
         ) from error

@@ -33,6 +33,21 @@ _OF_OBJECTS = {
     "decimal": "decimal",
 }
 """By what pandas infers of a column of objects: the type of the column."""
+_OF_POLARS = {
+    "Datetime": "moment",
+    "Date": "moment",
+    "Time": "time",
+    "Duration": "duration",
+    "Decimal": "decimal",
+}
+_OF_ARROW = {
+    "date": "moment",
+    "timestamp": "moment",
+    "time": "time",
+    "duration": "duration",
+    "decimal": "decimal",
+}
+"""By how the name of a type of Arrow begins, the first that fits."""
 
 
 def is_of_pandas(series: Any) -> bool:
@@ -42,22 +57,26 @@ def is_of_pandas(series: Any) -> bool:
 
 def time_type(series: Any) -> str | None:
     """Return "moment", "time", "duration" or "decimal" of such a series of narwhals, else None."""
-    name = type(series.dtype).__name__
-    known = {"Datetime": "moment", "Date": "moment", "Time": "time", "Duration": "duration"}
-    if name in known or name == "Decimal":
-        return known.get(name, "decimal")
-    if not is_of_pandas(series):
-        return None
     native = series.to_native()
-    if type(native.dtype).__name__ == "PeriodDtype":
+    name = type(native.dtype).__name__
+    if not is_of_pandas(series):
+        return _OF_POLARS.get(name)
+    if name in ("DatetimeTZDtype", "PeriodDtype"):
         return "moment"
-    if name != "Object":
+    if name == "ArrowDtype":
+        described = str(native.dtype.pyarrow_dtype)
+        return next((_OF_ARROW[each] for each in _OF_ARROW if described.startswith(each)), None)
+    if not isinstance(native.dtype, np.dtype) or native.dtype.kind not in "mMO":
+        return None
+    if native.dtype.kind != "O":
+        return "duration" if native.dtype.kind == "m" else "moment"
+    if type(series.dtype).__name__ != "Object":  # strings
         return None
     pandas = import_module("pandas")
     return _OF_OBJECTS.get(pandas.api.types.infer_dtype(native, skipna=True))
 
 
-class Unsupported(ValueError):
+class UnsupportedError(ValueError):
     """What a column holds that no model takes: "must be ..."."""
 
 
@@ -68,7 +87,7 @@ def times(series: Any) -> tuple[Array, Array, str, str | None]:
 
     Raises
     ------
-    Unsupported
+    UnsupportedError
         The zone or the unit is none that is known.
     """
     native = series.to_native()
@@ -101,7 +120,7 @@ def _checked_zone(zone: str | None) -> str | None:
         try:
             zone_of(zone)
         except ValueError as error:
-            raise Unsupported(f"have a zone that has a name: it {error}") from error
+            raise UnsupportedError(f"have a zone that has a name: it {error}") from error
     return zone
 
 
@@ -113,12 +132,12 @@ def _polars_unit(dtype: Any) -> tuple[str, str | None]:
 
 
 def _period_unit(dtype: Any) -> str:
-    """Return the unit of a type of periods."""
-    name = dtype.freq.name.partition("-")[0]
+    """Return the unit that a type of periods counts."""
+    name = str(dtype).removeprefix("period[").rstrip("]").partition("-")[0]
     unit = {"min": "m", "A": "Y"}.get(name, name)
-    if dtype.freq.n != 1 or unit not in (*NANOSECONDS, *CALENDAR_UNITS):
-        raise Unsupported(
-            "have periods of one year, quarter, month, week, business day, day or less"
+    if unit not in (*NANOSECONDS, *CALENDAR_UNITS):
+        raise UnsupportedError(
+            "have periods of one year, quarter, month, week, day or less"
         )
     return unit
 
@@ -140,27 +159,43 @@ def _of_objects(native: Any) -> tuple[Array, Array, str, str | None]:
     """Return the same of a series of Python's own dates, times and durations."""
     missing = native.isna().to_numpy()
     present = [each for each in native if not _is_gap(each)]
-    zone, unit, count = None, "us", _microseconds
+    zone, unit = None, "us"
+    count: Callable[[Any], int] = _microseconds
     first = present[0]
     if isinstance(first, datetime):
         zones = {None if each.tzinfo is None else zone_name(each.tzinfo) for each in present}
         if len(zones) > 1:
-            raise Unsupported("have one zone, or none")
+            raise UnsupportedError("have one zone, or none")
         zone = zones.pop()
         if any(getattr(each, "nanosecond", 0) for each in present):
-            unit, count = "ns", lambda each: int(each.as_unit("ns").asm8.astype(np.int64))
+            unit, count = "ns", _nanoseconds
     elif isinstance(first, date):
-        unit, count = "D", lambda each: each.toordinal() - date(1970, 1, 1).toordinal()
+        unit, count = "D", _days
     elif isinstance(first, np.datetime64 | np.timedelta64):
         unit = np.datetime_data(first.dtype)[0]
-        count = lambda each: int(each.astype(f"{each.dtype.kind}8[{unit}]").astype(np.int64))  # noqa: E731
+        if any(np.datetime_data(each.dtype)[0] != unit for each in present):
+            raise UnsupportedError("have moments or durations of one unit")
+        count = _numpy_count
     counts = np.zeros(len(native), np.int64)
     counts[~missing] = [count(each) for each in present]
     return counts, missing, unit, zone
 
 
+def _nanoseconds(value: Any) -> int:
+    return int(value.as_unit("ns").asm8.astype(np.int64))
+
+
+def _days(value: date) -> int:
+    return value.toordinal() - date(1970, 1, 1).toordinal()
+
+
+def _numpy_count(value: Any) -> int:
+    return int(value.astype(np.int64))
+
+
 def _is_gap(value: Any) -> bool:
-    return value is None or value != value or type(value).__name__ in ("NAType", "NaTType")
+    kind = type(value).__name__
+    return value is None or kind in ("NAType", "NaTType") or bool(value != value)
 
 
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1), timedelta(microseconds=1)
@@ -170,7 +205,7 @@ def _microseconds(value: Any) -> int:
     """Return the microseconds of a moment since 1970, of a time of day, or of a duration."""
     if isinstance(value, time):
         if value.tzinfo is not None:
-            raise Unsupported("have times of day without a zone")
+            raise UnsupportedError("have times of day without a zone")
         value = timedelta(
             hours=value.hour,
             minutes=value.minute,
@@ -368,20 +403,18 @@ def decimals(series: Any) -> tuple[Array, int]:
 
     Raises
     ------
-    Unsupported
+    UnsupportedError
         One has more digits than float64 holds.
     """
     listed = series.to_list()
     found = [None if _is_gap(each) else Decimal(each) for each in listed]
     present = [each for each in found if each is not None]
     if not all(each.is_finite() for each in present):
-        raise Unsupported("hold finite decimals")
+        raise UnsupportedError("hold finite decimals")
     scale = getattr(series.to_native().dtype, "scale", None)
     exponents = [int(each.as_tuple().exponent) for each in present]
     places = max([-each for each in exponents], default=0) if scale is None else int(scale)
     places = max(places, 0)
     if any(abs(each.scaleb(places)) > LARGEST_EXACT for each in present):
-        raise Unsupported(f"hold decimals of at most {LARGEST_EXACT} units of the last place")
+        raise UnsupportedError(f"hold decimals of at most {LARGEST_EXACT} units of the last place")
     return np.array([np.nan if each is None else float(each) for each in found]), places
-
-

@@ -29,13 +29,15 @@ from fastar.conditionals._conditional import (
 from fastar.conditionals._number import Number
 from fastar.conditionals._real import COMPONENTS, check_components, spread_components
 
-PARTS = ("month", "quarter", "week", "weekday", "hour", "minute", "second")
-PARTS += tuple(f"digit {place}" for place in range(1, 10))
+PARTS = (
+    *("month", "quarter", "week", "weekday", "hour", "minute", "second"),
+    *(f"digit {place}" for place in range(1, 10)),
+)
 """Of a calendar, by number; digits are those of a fraction of a second."""
 
 _SEASONS = 104
 """Weeks beyond which a column's trend goes by years of 52 weeks."""
-_SCALE_FLOOR = {"year": 0.1, "week": 0.3, "": 0.3}
+_SCALE_FLOOR = {"year": 0.1, "week": 0.3}
 _MOST = 2**62
 _DAYS = (-719_162, 2_932_896)  # of the years 1 and 9999, from 1970
 _MONDAY = 3  # days from the Monday before it to 1970-01-01
@@ -169,7 +171,8 @@ class Calendar(Conditional):
         for name, counted in (("part", "n_parts"), ("radix", "n_parts"), ("change", "n_changes")):
             fits = len(arrays[name]) == arrays[counted].astype(np.int64).sum()
             require(name, fits, f"must be as many as {counted} counts.")
-        require("ahead", len(arrays["ahead"]) == len(arrays["change"]), "must be as many as change.")
+        as_many = len(arrays["ahead"]) == len(arrays["change"])
+        require("ahead", as_many, "must be as many as change.")
         require("phase", (arrays["phase"] < arrays["grid"]).all(), "must be below grid.")
         require("high", (arrays["low"] <= arrays["high"]).all(), "must not be below low.")
         some = (arrays["trend"] > 0) | (arrays["n_parts"] > 0)
@@ -282,14 +285,15 @@ class Calendar(Conditional):
         return features
 
     def _trend_code(self, trend: Array, columns: Any) -> Array:
-        code: Array = trend[columns] - self._learnt["centre"][columns]
-        return code / self._learnt["spread"][columns]
+        centre, spread = self._learnt["centre"][columns], self._learnt["spread"][columns]
+        code: Array = (trend[columns] - centre) / spread
+        return code
 
     def decided(self, c: int, offset: int = 0) -> dict[str, Any]:
         """Return what was decided on column c."""
         kind = int(self._learnt["trend"][c])
-        trend = [f"{_TRENDS[kind - 1]} as a number"] if _TRENDS[kind - 1] else ["a number"]
-        parts = (trend if kind else []) + [PARTS[k] for k in self._parts[c]]
+        trend = [f"{_TRENDS[kind - 1]} as a number"] if kind else []
+        parts = trend + [PARTS[k] for k in self._parts[c]]
         return super().decided(c) | {"why": "dates or times: " + ", ".join(parts)}
 
     # ---- values and codes
@@ -417,7 +421,7 @@ class Calendar(Conditional):
         return found
 
 
-_TRENDS = ("year", "week", "")
+_TRENDS = ("year", "week")
 """What a trend counts, by number from 1 on."""
 
 
@@ -515,15 +519,13 @@ def _learnt_column(table: Table, place: int, described: Any) -> dict[str, Any]:
         grid, phase = grid * int(radix[k]), phase * int(radix[k]) + int(kept[k])
     parts, radices, shift = scale.parts[:n_free], scale.radix[:n_free], scale.shift
     per_week = 7 * scale.day if scale.day else int(clock.unit == "W")
-    kind = 0 if described.type == "time" else 3
+    kind = 0 if described.type == "time" else 1
     if kind and per_week:
         kind = 2
         if highest - lowest > _SEASONS:
             middle = (lowest + highest) // 2
             shift -= (_first_week(middle) % 52) * per_week
             parts, radices, kind = [PARTS.index("week"), *parts], [52, *radices], 1
-    elif kind and clock.unit in ("M", "Q", "Y"):
-        kind = 1
     low, high = (0, 0)
     if kind:
         low, high = _limits(clock, shift, grid * int(np.prod(radices)), scale.day)
@@ -544,10 +546,9 @@ def _learnt_column(table: Table, place: int, described: Any) -> dict[str, Any]:
 def _scale_of(clock: Clock, type_: str) -> _Scale:
     """Return the parts of the calendar of a column's ticks."""
     if clock.unit in CALENDAR_UNITS:
-        radix = {"M": [12], "Q": [4], "B": [5]}.get(clock.unit, [])
-        name = {"M": "month", "Q": "quarter", "B": "weekday"}.get(clock.unit)
-        parts = [] if name is None else [PARTS.index(name)]
-        return _Scale(parts, radix, clock.origin + (_MONDAY if clock.unit == "B" else 0), 0)
+        known = {"M": ("month", 12), "Q": ("quarter", 4)}
+        own = [known[clock.unit]] if clock.unit in known else []
+        return _Scale([PARTS.index(name) for name, _ in own], [k for _, k in own], clock.origin, 0)
     left, tick = NANOSECONDS["D"], clock.nanoseconds
     day = left // tick
     names, radix = (["weekday"], [7]) if type_ == "moment" else ([], [])
@@ -594,4 +595,3 @@ def _limits(clock: Clock, shift: int, size: int, day: int) -> tuple[int, int]:
         first = max(first, (_DAYS[0] - 1) * day + more)
         last = min(last, (_DAYS[1] + 2) * day + more)
     return first // size, last // size
-
