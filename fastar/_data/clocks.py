@@ -142,14 +142,15 @@ class Clock:
         return np.where(is_near, numbers, far)
 
     def counts(self, numbers: Array, unit: str, type_: str) -> Array:
-        """Return the int64 counts in a unit of the ticks nearest to numbers (n,) without NaN."""
+        """Return the int64 counts in a unit that are nearest to numbers (n,) without NaN."""
         more, less = _ratio(self.unit, self.tick, unit, 1)
         low, high = self._limits(type_)
         most = (2**63 - 1) // more
         low, high = max(low, -most), min(high, most)
-        numbers = np.clip(np.rint(numbers), -(2.0**53), 2.0**53).astype(np.int64)
-        ticks = np.clip(numbers, max(low - self.origin, -(2**53)), min(high - self.origin, 2**53))
-        found: Array = (ticks + self.origin) * more // less
+        low, high = max(low - self.origin, -(2**53)), min(high - self.origin, 2**53)
+        whole = np.clip(np.floor(numbers), low, high).astype(np.int64)
+        part = np.rint((numbers - np.floor(numbers)) * (more / less)).astype(np.int64)
+        found: Array = (whole + self.origin) * more // less + part
         return found
 
     def _limits(self, type_: str) -> tuple[int, int]:

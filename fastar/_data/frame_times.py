@@ -136,9 +136,7 @@ def _period_unit(dtype: Any) -> str:
     name = str(dtype).removeprefix("period[").rstrip("]").partition("-")[0]
     unit = {"min": "m", "A": "Y"}.get(name, name)
     if unit not in (*NANOSECONDS, *CALENDAR_UNITS):
-        raise UnsupportedError(
-            "have periods of one year, quarter, month, week, day or less"
-        )
+        raise UnsupportedError("have periods of one year, quarter, month, week, day or less")
     return unit
 
 

@@ -227,8 +227,8 @@ class AnswersQuestions:
         Returns
         -------
         ndarray of shape (n,)
-            Levels as the user has them, and float64 for a mean. `answer_ess_` as in
-            `predict_proba`.
+            Levels as the user has them, dates and times as their column's `to_numpy` gives them,
+            and float64 for a mean of numbers. `answer_ess_` as in `predict_proba`.
 
         Raises
         ------
@@ -507,7 +507,8 @@ class AnswersQuestions:
             return found
         described = container.columns[column]
         if described.type in NOT_NUMBERS:
-            only = Schema(container.kind, (described,)).wrap(numbers[:, None].astype(np.float64))
+            whole = numbers if described.clock is None else np.rint(numbers)  # a mean is no tick
+            only = Schema(container.kind, (described,)).wrap(whole[:, None].astype(np.float64))
             given: Array = only[described.name].to_numpy()
             return given
         if described.type == "category":
