@@ -254,7 +254,8 @@ def test_codes_are_one_to_one(name):
 
 
 def test_parts_that_do_not_vary_are_no_features():
-    assert calendar_of(pd.DataFrame({"when": RANGES["days"]}))[0].n_features == 4
+    days = calendar_of(pd.DataFrame({"when": RANGES["days"]}))[0]
+    assert days.n_features == 4  # year, week, weekday, on a tick
     morning = pd.DataFrame({"when": RANGES["nine in the morning"]})
     assert calendar_of(morning)[0].n_features == 3
     berlin = pd.DataFrame({"when": RANGES["Berlin's midnights"]})
@@ -265,7 +266,7 @@ def test_parts_are_those_of_the_clock_on_the_wall():
     when = RANGES["Berlin"]
     conditional, columns = calendar_of(pd.DataFrame({"when": when}))
     codes = conditional.encode(columns[:], np.float64)
-    _, _, week, weekday, hour, fold = codes.T
+    _, week, weekday, hour, fold, _ = codes.T
     assert_array_equal(weekday, when.day_of_week)
     assert_array_equal(hour, when.hour)
     twice = when.tz_localize(None).duplicated(keep=False)
@@ -274,6 +275,12 @@ def test_parts_are_those_of_the_clock_on_the_wall():
     assert twice.sum() == 8
     middle = when.isocalendar().year == 2020
     assert_array_equal(week[middle] % 52, (when.isocalendar().week[middle] - 1) % 52)
+
+
+def off_tick(on_tick, n, size):
+    """Return log p between two ticks from that of the tick before; size: values a tick."""
+    other = 0.5 / (n + 1)
+    return on_tick - np.log1p(-other) + np.log(other) - np.log(size - 1)
 
 
 def log_probabilities(model, when):
@@ -286,11 +293,11 @@ def test_probabilities_of_all_days_sum_to_one(years):
     when = pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 365 * years, 300), "D")
     model = fit(make(max_iter=3), pd.DataFrame({"when": when.astype("datetime64[s]")}))
     days = pd.date_range("1500-01-01", "2600-01-01", freq="D", unit="s")
-    total = np.exp(log_probabilities(model, days)).sum()
-    other = 0.5 / 301
-    assert_allclose(total, 1 - other, atol=2e-6)
-    off = log_probabilities(model, days[:1] + pd.Timedelta("1s"))
-    assert_allclose(off, np.log(other), rtol=1e-5)
+    logp = log_probabilities(model, days)
+    assert_allclose(np.exp(logp).sum(), 1 - 0.5 / 301, atol=2e-6)
+    off = log_probabilities(model, days + pd.Timedelta("1s"))
+    assert_allclose(off, off_tick(logp, 300, 86_400), rtol=1e-5)
+    assert_allclose(np.exp(logp).sum() + 86_399 * np.exp(off).sum(), 1, atol=2e-6)
 
 
 def test_probabilities_of_all_hours_of_a_zone_sum_to_one_but_for_those_that_it_skips():
@@ -303,7 +310,7 @@ def test_probabilities_of_all_hours_of_a_zone_sum_to_one_but_for_those_that_it_s
     wall = hours.tz_localize(None)
     local = pd.date_range(wall[0], wall[-1], freq="h", unit="s")
     n_skipped = len(local.difference(wall))
-    missing = 1 - 0.5 / 301 - np.exp(logp).sum()
+    missing = 1 - 0.5 / 301 - np.exp(logp).sum()  # of what lies between two hours
     assert n_skipped == 60
     assert 0 < missing < 20 / (7 * 24 * 9)  # a reading of some weeks of the data
     first, second = np.flatnonzero(wall.duplicated(keep=False))[:2]
@@ -316,8 +323,8 @@ def test_times_of_day_sum_to_one():
     pairs = itertools.product(range(24), range(0, 60, 15))
     every = pd.DataFrame({"at": [dt.time(hour, minute) for hour, minute in pairs]})
     assert_allclose(np.exp(model.score_samples(every)).sum(), 1 - 0.5 / (N + 1), rtol=1e-5)
-    off = pd.DataFrame({"at": [dt.time(3, 17)]})
-    assert_allclose(model.score_samples(off), np.log(0.5 / (N + 1)), rtol=1e-5)
+    on, off = model.score_samples(pd.DataFrame({"at": [dt.time(3, 15), dt.time(3, 17)]}))
+    assert_allclose(off, off_tick(on, N, 15 * 60 * 10**6), rtol=1e-5)
 
 
 # ---- what models learn
@@ -370,7 +377,23 @@ def test_a_later_date_is_improbable_not_impossible(office):
     known, next_year, last = model.score_features(later.assign(y=0.0))[:, 0]
     assert known > next_year > last > -np.inf
     between = moments(["2023-05-08T11:00:07"]).assign(y=0.0)
-    assert_allclose(model.score_features(between)[0, 0], np.log(0.5 / (len(frame) + 1)), rtol=1e-5)
+    off = model.score_features(between)[0, 0]
+    assert_allclose(off, off_tick(known, len(frame), 60 * 10**6), rtol=1e-5)
+    held = model.sample(2, evidence=moments(["2023-05-08T11:00:07"]).assign(y=None), random_state=0)
+    assert set(held["when"]) == {pd.Timestamp("2023-05-08 11:00:07")}
+
+
+def test_what_no_calendar_of_fit_can_hold_is_refused():
+    days = pd.DataFrame({"when": pd.Series(["2023-05-08", "2023-05-09"]).astype("datetime64[s]")})
+    model = quick(days)
+    far = pd.DataFrame({"when": np.array(["12023-01-01"], "datetime64[s]")})
+    with pytest.raises(ValueError, match=r"from the year 1 to 9999.*column 'when'"):
+        model.score_samples(far)
+    dates = quick(pl.DataFrame({"when": OF_POLARS.dt.date()}))
+    assert dates.distribution_.n_features == 2  # nothing is between two days
+    between = pl.DataFrame({"when": OF_POLARS})
+    with pytest.raises(ValueError, match=r"2023-\d\d-\d\d.*column 'when'"):
+        dates.score_samples(between)
 
 
 def test_questions_are_answered_in_the_users_terms(office):

@@ -67,13 +67,18 @@ class Calendar(Conditional):
     time of day has no trend. Months, quarters and years of periods go likewise.
 
     .. math::
-        p(x) = p(on) p(week) p(weekday \mid week) p(hour \mid week, weekday) \ldots
+        p(x) = p(week) p(weekday \mid week) p(hour \mid week, weekday) \ldots \cdot
+        \begin{cases}
+        1 - q & \text{on a tick} \\
+        q / (m - 1) & \text{off the ticks}
+        \end{cases}
 
-    p(x) is a probability, of one tick: the longest of a day, whole hours, minutes, seconds and
-    powers of ten of a second of which all values of `fit` are multiples. Parts at the end that do
-    not vary in `fit`, such as the hour of daily rows, are no features. Values off the ticks, or
-    with another value of these parts, share the probability 1 / (2 n + 2), n the rows of fit, and
-    are never drawn: whether a value is *on* is the first feature.
+    p(x) is a probability. A tick is the longest of a day, whole hours, minutes, seconds and powers
+    of ten of a second of which all values of `fit` are multiples. Parts at the end that do not vary
+    in `fit`, such as the hour of daily rows, are no features: there is a tick a day. Where the
+    column's type tells m > 1 values apart from one tick to the next, those between have
+    q = 1 / (2 n + 2) altogether, n the rows of fit, and are never drawn: whether a value is on a
+    tick is the last feature.
 
     With a zone, the clock on its wall decides on all parts. Of an hour that a clock shows twice,
     both times share the probability of the reading equally, and the first is drawn; readings that
@@ -93,7 +98,7 @@ class Calendar(Conditional):
     name = "calendar"
     noise = ("uniform", "uniform")
     zero_init_output = True
-    support = "moments or times of day, as in fit"
+    support = "moments from the year 1 to 9999, or times of day,"
 
     def __init__(self, n_components: int = 10) -> None:
         self.n_components = n_components
@@ -123,8 +128,9 @@ class Calendar(Conditional):
                 )
             columns.append(_learnt_column(table, place, described))
         trend = self._trend_of(table, columns, weight)
-        other = np.full(len(columns), share_of_others(weight))
-        return {**_joined(columns), **trend, "other": other}
+        learnt = _joined(columns)
+        other = np.where(learnt["size"] > 1, share_of_others(weight), 0)
+        return {**learnt, **trend, "other": other}
 
     def _trend_of(
         self, table: Table, columns: list[dict[str, Any]], weight: Array
@@ -132,10 +138,7 @@ class Calendar(Conditional):
         """Return centre and spread (C,) of the trends."""
         n_columns = len(columns)
         neutral = {"centre": np.zeros(n_columns), "spread": np.ones(n_columns)}
-        draft = self.restored(
-            {**_joined(columns), **neutral, "other": np.zeros(n_columns), "missing": table.missing},
-            n_columns,
-        )
+        draft = self.restored({**_joined(columns), **neutral, "missing": table.missing}, n_columns)
         codes = draft.encode(sampled_columns(table, weight).astype(float), np.dtype(float))
         for c in np.flatnonzero(draft._has_trend):
             trend = codes[:, draft._trends[c]]
@@ -150,6 +153,7 @@ class Calendar(Conditional):
         return {
             "shift": whole,
             "grid": ArrayOf("i", (n_columns,), 1, _MOST),
+            "size": ArrayOf("i", (n_columns,), 1, _MOST),
             "phase": ArrayOf("i", (n_columns,), 0, _MOST),
             "low": whole,
             "high": whole,
@@ -175,6 +179,8 @@ class Calendar(Conditional):
         require("ahead", as_many, "must be as many as change.")
         require("phase", (arrays["phase"] < arrays["grid"]).all(), "must be below grid.")
         require("high", (arrays["low"] <= arrays["high"]).all(), "must not be below low.")
+        between = (arrays["other"] == 0) | (arrays["size"] > 1)
+        require("other", between.all(), "must be 0 where nothing is between two ticks.")
         some = (arrays["trend"] > 0) | (arrays["n_parts"] > 0)
         require("n_parts", some.all(), "must not be 0 in a column without a trend.")
         for own in np.split(arrays["change"], np.cumsum(arrays["n_changes"])[:-1]):
@@ -211,6 +217,11 @@ class Calendar(Conditional):
         return [_Zone(change, ahead) if len(change) else None for change, ahead in pairs]
 
     @property
+    def _has_choice(self) -> Array:
+        """Which columns (C,) tell values apart that are on no tick."""
+        return self._learnt["size"] > 1
+
+    @property
     def _has_trend(self) -> Array:
         return self._learnt["trend"] > 0
 
@@ -220,31 +231,35 @@ class Calendar(Conditional):
         return np.array([zone is not None and zone.has_folds for zone in self._zones], bool)
 
     def _feature_counts(self) -> Array:
-        """Return how many features each column (C,) is: on, trend, parts, fold."""
-        counts: Array = 1 + self._has_trend + self._learnt["n_parts"] + self._has_fold
-        return counts.astype(np.int64)
+        """Return how many features each column (C,) is: trend, parts, fold, on a tick."""
+        flags = self._has_choice.astype(np.int64) + self._has_trend + self._has_fold
+        counts: Array = flags + self._learnt["n_parts"]
+        return counts
 
     @property
     def _choices(self) -> Array:
-        """The feature of each column (C,) that says whether a value is on the ticks."""
-        return self.column_offsets[:-1]
+        """The feature of each column (C,) that says whether a value is on a tick, if one does."""
+        return self.column_offsets[1:] - 1
+
+    @property
+    def _folds(self) -> Array:
+        """The feature of each column (C,) that tells equal readings apart, if one does."""
+        return self._choices - self._has_choice
 
     @property
     def _trends(self) -> Array:
         """The feature of each column (C,) that is its trend, where it has one."""
-        return self.column_offsets[:-1] + 1
+        return self.column_offsets[:-1]
 
     def _part_features(self, c: int) -> slice:
         """Return the features that are the parts of column c."""
-        start = int(self.column_offsets[c]) + 1 + int(self._has_trend[c])
+        start = int(self._trends[c]) + int(self._has_trend[c])
         return slice(start, start + len(self._radix[c]))
 
     @lazy
     def may_miss(self) -> Array:
-        """Which features (D,) may have NaN for a code: all that only values on the ticks have."""
-        may_miss = np.ones(self.n_features, bool)
-        may_miss[self._choices] = self.missing
-        return may_miss
+        """Which features (D,) may have NaN for a code: those of columns with missing values."""
+        return self.by_feature(self.missing)
 
     @property
     def n_levels(self) -> Array:
@@ -257,23 +272,25 @@ class Calendar(Conditional):
     @lazy
     def inputs(self) -> Inputs:
         """How codes enter a network."""
-        flags = (MAY_MISS * self.may_miss + ONE_HOT).astype(np.uint8)
-        flags[self._trends[self._has_trend]] &= ~np.uint8(ONE_HOT)
+        flags = (MAY_MISS * self.may_miss).astype(np.uint8)
+        for c in range(self.n_columns):
+            flags[self._part_features(c)] |= ONE_HOT
         return self._inputs(flags, False)
 
     def features(self) -> Array:
         """Return the record of each feature (D,) for the kernels."""
         features = np.zeros(self.n_features, _conditionals.FEATURE)
         features["kind"] = _conditionals.KINDS.index("categorical")
-        features["count"] = features["last_count"] = self.n_levels
+        features["count"] = self.n_levels
         features["unit"] = features["floor"] = 1.0
         features["low"], features["high"] = -np.inf, 0.0
-        choices, own = self._choices, self._learnt
-        features["low"][choices], features["high"][choices] = log_masses(own["other"])
-        place = np.arange(self.n_features) - self.by_feature(choices)
-        features["parent"], features["applies"] = place, -1
+        own, with_choice = self._learnt, self._has_choice
+        choices = self._choices[with_choice]
+        other, known = log_masses(own["other"][with_choice])
+        features["low"][choices] = other - np.log(own["size"][with_choice] - 1)
+        features["high"][choices] = known
         # of a reading that is shown once the code is 0; else each has half of the probability
-        features["low"][self.column_offsets[1:][self._has_fold] - 1] = np.log(0.5)
+        features["low"][self._folds[self._has_fold]] = np.log(0.5)
         with_trend = np.flatnonzero(self._has_trend)
         trends, unit = self._trends[with_trend], 0.5 / own["spread"][with_trend]
         floors = np.array([_SCALE_FLOOR[_TRENDS[k]] for k in own["trend"][with_trend] - 1])
@@ -299,53 +316,63 @@ class Calendar(Conditional):
     # ---- values and codes
 
     def _outside(self, block: Array) -> Array:
-        return ~np.isfinite(block)
+        wrong = np.empty(block.shape, bool)
+        for c, column in enumerate(block.T):
+            trend, _ = self._trend_and_parts(c, column)
+            far = np.abs(column) > LARGEST_NUMBER - 1
+            low, high = self._learnt["low"][c], self._learnt["high"][c]
+            wrong[:, c] = far | (trend < low) | (trend > high) | ~np.isfinite(column)
+            if not self._has_choice[c]:
+                wrong[:, c] |= column != np.rint(column)
+        return wrong
 
     def encode(self, block: Array, dtype: np.dtype[Any]) -> Array:
-        """Return codes (n, D): 0 on the ticks and -1 off them; the trend; the parts; the fold.
+        """Return codes (n, D): 0 on a tick and -1 off it; the trend; the parts; the fold.
 
         The fold is 0 of a reading that a clock shows once, -1 and -2 of the first and the second of
-        two.
+        two. A value off the ticks has the codes of the tick before it.
         """
         codes = np.empty((len(block), self.n_features))
-        own = self._learnt
         for c, column in enumerate(block.T):
             start, end = self.column_offsets[c : c + 2]
-            on = (column == np.rint(column)) & (np.abs(column) <= LARGEST_NUMBER)
-            ticks = np.where(on, column, 0)
-            wall = ticks.astype(np.int64)
-            if (zone := self._zones[c]) is not None:
-                ahead, fold = zone.reading(ticks)
-                on &= ahead == np.rint(ahead)
-                wall += np.rint(ahead).astype(np.int64)
-                codes[:, end - 1] = fold
-            rest, phase = np.divmod(wall + own["shift"][c], own["grid"][c])
-            on &= phase == own["phase"][c]
-            features = self._part_features(c)
-            for d, radix in zip(
-                range(features.stop - 1, features.start - 1, -1),
-                self._radix[c][::-1].tolist(),
-                strict=True,
-            ):
-                rest, codes[:, d] = np.divmod(rest, radix)
-            on &= (rest >= own["low"][c]) & (rest <= own["high"][c])
+            trend, codes[:, start:end] = self._trend_and_parts(c, column)
             if self._has_trend[c]:
-                codes[:, start + 1] = (rest - own["centre"][c]) / own["spread"][c]
-            codes[~on, start + 1 : end] = np.nan
-            codes[:, start] = np.where(np.isnan(column), np.nan, np.where(on, 0.0, -1.0))
+                own = trend - self._learnt["centre"][c]
+                codes[:, self._trends[c]] = own / self._learnt["spread"][c]
+            codes[np.isnan(column), start:end] = np.nan
         return np.ascontiguousarray(codes, dtype)
 
+    def _trend_and_parts(self, c: int, column: Array) -> tuple[Array, Array]:
+        """Return the trend (n,) of a column's numbers, and the codes of its other features."""
+        start, end = self.column_offsets[c : c + 2]
+        codes, own = np.zeros((len(column), end - start)), self._learnt
+        known = np.where(np.abs(column) <= LARGEST_NUMBER, column, 0)  # and where it is not NaN
+        ticks = np.floor(known)
+        wall, zone = ticks.astype(np.int64), self._zones[c]
+        if zone is not None:
+            ahead, fold = zone.reading(ticks)
+            wall += np.rint(ahead).astype(np.int64)
+            if self._has_fold[c]:
+                codes[:, self._folds[c] - start] = fold
+        rest, phase = np.divmod(wall + own["shift"][c], own["grid"][c])
+        if self._has_choice[c]:
+            codes[:, -1] = np.where((known == ticks) & (phase == own["phase"][c]), 0, -1)
+        first = self._part_features(c).start - int(start)
+        for k in range(len(self._radix[c]) - 1, -1, -1):
+            rest, codes[:, first + k] = np.divmod(rest, self._radix[c][k])
+        return rest, codes
+
     def decode(self, codes: Array) -> Array:
-        """Return the numbers of codes, NaN of what is off the ticks."""
+        """Return the numbers of codes: off the ticks, that of the tick before."""
         values = np.empty((len(codes), self.n_columns))
         own, codes = self._learnt, codes.astype(np.float64)
         for c in range(self.n_columns):
             start, end = self.column_offsets[c : c + 2]
-            there = codes[:, start] >= 0
-            found = np.where(there[:, None], np.nan_to_num(codes[:, start:end]), 0)
+            found = np.nan_to_num(codes[:, start:end])
             whole = np.zeros(len(codes), np.int64)
             if self._has_trend[c]:
-                trend = np.rint(found[:, 1] * own["spread"][c] + own["centre"][c])
+                code = found[:, self._trends[c] - start]
+                trend = np.rint(code * own["spread"][c] + own["centre"][c])
                 whole = np.clip(trend, own["low"][c], own["high"][c]).astype(np.int64)
             features = self._part_features(c)
             for d, radix in zip(
@@ -354,18 +381,18 @@ class Calendar(Conditional):
                 whole = whole * radix + found[:, d - start].astype(np.int64)
             wall = whole * own["grid"][c] + own["phase"][c] - own["shift"][c]
             zone = self._zones[c]
-            ticks = wall if zone is None else zone.ticks(wall, found[:, -1] == -2)
-            values[:, c] = np.where(there, ticks, np.nan)
+            fold = found[:, self._folds[c] - start]
+            values[:, c] = wall if zone is None else zone.ticks(wall, fold == -2)
         return values
 
     def interval(self, block: Array, radius: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
-        """Return the codes (n, D) of the values twice: parts do not go by distance.
+        """Return the codes (n, D) of the ticks of the values twice: parts do not go by distance.
 
-        What is off the ticks has nothing.
+        Nothing where the tick is not within radius (C,).
         """
         low = self.encode(block, dtype)
-        high, off = low.copy(), self.by_feature(low[:, self._choices] < 0)
-        low[off], high[off] = 1, 0
+        high, beyond = low.copy(), np.abs(block - self.decode(low)) > radius
+        low[self.by_feature(beyond)], high[self.by_feature(beyond)] = 1, 0
         return low, high
 
     # ---- densities
@@ -403,20 +430,19 @@ class Calendar(Conditional):
     def distribution_params(self, raw: Array, codes: Array) -> list[dict[str, Array]]:
         """Return a dict by column: "probability" (n,), and (n, K) of each part by its name.
 
-        The probability is that of the value, NaN where it is missing; those of a part are given
-        the value's own coarser parts, NaN where it has none.
+        The probability is that of the value; those of a part are given the value's own coarser
+        parts. NaN where the value is missing.
         """
         logp, _ = self.log_prob(np.ascontiguousarray(raw), np.ascontiguousarray(codes), 1)
         probability = np.exp(self.by_column(logp.astype(np.float64)))
         by_feature = np.split(raw.astype(np.float64), self.output_offsets[1:-1], axis=1)
         found = []
         for c in range(self.n_columns):
-            choice = codes[:, self._choices[c]]
-            own = np.where(np.isnan(choice), np.nan, probability[:, c])
-            said = {"probability": own}
+            is_missing = np.isnan(codes[:, self.column_offsets[c]])
+            said = {"probability": np.where(is_missing, np.nan, probability[:, c])}
             for k, d in zip(self._parts[c], range(*self._bounds(c)), strict=True):
                 shares = softmax(by_feature[d], axis=1)
-                said[PARTS[k]] = np.where((choice >= 0)[:, None], shares, np.nan)
+                said[PARTS[k]] = np.where(is_missing[:, None], np.nan, shares)
             found.append(said)
         return found
 
@@ -476,7 +502,7 @@ class _Zone:
 
 def _joined(columns: list[dict[str, Any]]) -> dict[str, Array]:
     """Return what was learnt of columns in one dict of arrays."""
-    whole = ("shift", "grid", "phase", "low", "high", "trend")
+    whole = ("shift", "grid", "phase", "size", "low", "high", "trend")
     found = {name: np.array([each[name] for each in columns], np.int64) for name in whole}
     for counted, names in (("n_parts", ("part", "radix")), ("n_changes", ("change", "ahead"))):
         found[counted] = np.array([len(each[names[0]]) for each in columns], np.int64)
@@ -533,6 +559,7 @@ def _learnt_column(table: Table, place: int, described: Any) -> dict[str, Any]:
         "shift": shift,
         "grid": grid,
         "phase": phase,
+        "size": grid if clock.is_rounded else grid * clock.tick,
         "low": low,
         "high": high,
         "trend": kind,
