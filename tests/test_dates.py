@@ -147,6 +147,8 @@ def test_arrow_tables_are_taken():
     ("text", "resolution"),
     [
         (["2020-01-01", "2020-05-03"], "day"),
+        (["2020-01-01", "2020-05-01", "2020-05-01"], "day"),
+        (["2020-01-01", "2020-05-01", "2021-05-01"], "month"),
         (["2020-01-01T06", "2020-05-03T12"], "6 hours"),
         (["2020-01-01T06:00", "2020-05-03T12:30"], "30 minutes"),
         (["2020-01-01T06:00", "2020-05-03T12:16"], "4 minutes"),
@@ -237,6 +239,8 @@ RANGES = {
     "half hours": pd.date_range("2020-01-01", "2020-02-01", freq="30min"),
     "milliseconds": pd.date_range("2020-01-01", periods=5000, freq="37ms"),
     "nine in the morning": pd.date_range("2020-01-01 09:00", "2020-12-31", freq="D"),
+    "first days of months": pd.date_range("1990-01-01", "2024-12-31", freq="MS"),
+    "first days of years": pd.date_range("1990-01-01", "2024-12-31", freq="YS"),
     "Berlin": pd.date_range("2018-01-01", "2021-12-31", freq="h", tz="Europe/Berlin"),
     "Berlin's midnights": pd.date_range("2018-01-01", "2021-12-31", freq="D", tz="Europe/Berlin"),
     "Lord Howe": pd.date_range("2020-01-01", "2021-12-31", freq="15min", tz="Australia/Lord_Howe"),
@@ -281,6 +285,19 @@ def off_tick(on_tick, n, size):
     """Return log p between two ticks from that of the tick before; size: values a tick."""
     other = 0.5 / (n + 1)
     return on_tick - np.log1p(-other) + np.log(other) - np.log(size - 1)
+
+
+def test_first_days_of_months_are_drawn_where_there_is_nothing_else():
+    frame = pd.DataFrame({"when": RANGES["first days of months"]})
+    model = fit(make(max_iter=3), frame)
+    assert model.schema_[0]["why"] == "dates or times: year as a number, month"
+    assert (model.sample(500, random_state=0)["when"].dt.day == 1).all()
+    other = pd.DataFrame({"when": pd.to_datetime(["2000-05-01 00:00:00", "2000-05-02 00:00:07"])})
+    on, off = model.score_samples(other)
+    size = 31 * 86_400 * (10**6 if frame["when"].dtype == "datetime64[us]" else 10**9)
+    assert_allclose(off, off_tick(on, len(frame), size), rtol=1e-5)
+    again = model.sample(evidence=other[1:], random_state=0)
+    assert again["when"].tolist() == other["when"][1:].tolist()
 
 
 def log_probabilities(model, when):
@@ -500,6 +517,7 @@ ENTRIES = {
     "origin": 1.5,
     "zone": "Mars/Olympus",
     "is_rounded": None,
+    "by_month": 2,
 }
 
 

@@ -36,9 +36,15 @@ CALENDAR_UNITS = ("Y", "Q", "M", "W")
 LARGEST_NUMBER = 2**52
 """Numbers of ticks up to here are exact in float64, with a half of one beside them."""
 
+MONTHS = {"M": 1, "Q": 3, "Y": 12}
+"""By unit: the months of a period."""
+
 _DAY = NANOSECONDS["D"]
-_FIRST_DAY, _LAST_DAY = -719_162, 2_932_896
-"""The days of the years 1 and 9999, counted from 1970."""
+_DAYS = -719_162, 2_932_896
+"""The first and the last day of the years 1 to 9999, counted from 1970."""
+_LAST_MONTH = 12 * (9999 - 1970 + 1) - 1
+_FEW_MONTHS = 3
+"""First days of so many months are months."""
 _YEARS = (1900, 2100)
 """Between which zones change their clocks."""
 
@@ -60,6 +66,8 @@ class Clock:
         Whose clock on the wall the column shows; moments are counted in UTC.
     is_rounded : bool
         Whether values lie too far apart for their own unit, and are known to the tick alone.
+    by_month : bool
+        Whether a tick is a month, for all values of `fit` are the first moments of months.
     """
 
     unit: str
@@ -67,10 +75,15 @@ class Clock:
     origin: int
     zone: str | None = None
     is_rounded: bool = False
+    by_month: bool = False
 
     @classmethod
     def of(cls, counts: Array, unit: str, zone: str | None, type_: str) -> Clock:
         """Return the clock of a column of `TIMES` with these counts, which are not missing."""
+        if type_ == "moment" and zone is None and unit in NANOSECONDS:
+            months, rest = _months(counts, unit)
+            if not rest.any() and len(np.unique(months)) >= _FEW_MONTHS:
+                return cls(unit, 1, int(months.min()), by_month=True)
         if unit in CALENDAR_UNITS or not len(counts):
             tick = 1
         else:
@@ -92,8 +105,10 @@ class Clock:
         """Return the clock that a file describes; EntryError if it is none."""
         _DESCRIBED.check(described, "")
         clock = cls(**described)
-        if clock.unit in CALENDAR_UNITS:
+        if clock.unit in CALENDAR_UNITS or clock.by_month:
             require("tick", clock.tick == 1, "must be 1 of what is only counted.")
+            own = clock.unit in NANOSECONDS and clock.zone is None and not clock.is_rounded
+            require("by_month", own or not clock.by_month, "must be false of such a column.")
         else:
             ends = _DAY % (clock.tick * NANOSECONDS[clock.unit]) == 0 or clock.is_rounded
             require("tick", ends, "must divide a day.")
@@ -108,10 +123,22 @@ class Clock:
         return self.tick * NANOSECONDS[self.unit]
 
     @property
+    def counted(self) -> str | None:
+        """Which of `CALENDAR_UNITS` a tick is, if it is one."""
+        return "M" if self.by_month else self.unit if self.unit in CALENDAR_UNITS else None
+
+    @property
+    def size(self) -> int:
+        """How many values of the column's type a tick has, at most."""
+        if self.by_month:
+            return 31 * _DAY // NANOSECONDS[self.unit]
+        return 1 if self.is_rounded else self.tick
+
+    @property
     def resolution(self) -> str:
         """What a tick is called."""
-        if self.unit in CALENDAR_UNITS:
-            return _SPOKEN[self.unit]
+        if self.counted is not None:
+            return _SPOKEN[self.counted]
         for unit, length in NANOSECONDS.items():
             number, rest = divmod(self.nanoseconds, length)
             if not rest:
@@ -127,6 +154,10 @@ class Clock:
 
         What lies between two ticks, or too far away, is no whole number.
         """
+        if self.by_month:
+            months, rest = _months(counts, unit)
+            part = rest / (31 * _DAY / NANOSECONDS[unit])
+            return months - float(self.origin) + part
         more, less = _ratio(unit, 1, self.unit, self.tick)
         most = (2**63 - 1) // more
         is_near = (counts >= -most) & (counts <= most)
@@ -143,8 +174,15 @@ class Clock:
 
     def counts(self, numbers: Array, unit: str, type_: str) -> Array:
         """Return the int64 counts in a unit that are nearest to numbers (n,) without NaN."""
+        if self.by_month:
+            first, last = _REPRESENTABLE.get(unit, self.limits(type_))
+            months = np.clip(np.floor(numbers) + self.origin, first, last).astype(np.int64)
+            part = (numbers - np.floor(numbers)) * (31 * _DAY / NANOSECONDS[unit])
+            start = months.astype("datetime64[M]").astype(f"datetime64[{unit}]").astype(np.int64)
+            whole: Array = start + np.rint(part).astype(np.int64)
+            return whole
         more, less = _ratio(self.unit, self.tick, unit, 1)
-        low, high = self._limits(type_)
+        low, high = self.limits(type_)
         most = (2**63 - 1) // more
         low, high = max(low, -most), min(high, most)
         low, high = max(low - self.origin, -(2**53)), min(high - self.origin, 2**53)
@@ -153,12 +191,14 @@ class Clock:
         found: Array = (whole + self.origin) * more // less + part
         return found
 
-    def _limits(self, type_: str) -> tuple[int, int]:
-        """Return the first and the last tick that values may have."""
-        if type_ == "duration" or self.unit in CALENDAR_UNITS:
+    def limits(self, type_: str) -> tuple[int, int]:
+        """Return the first and the last tick that values may have: of the years 1 to 9999."""
+        if type_ == "duration":
             return -(2**62), 2**62
-        first, last = (_FIRST_DAY, _LAST_DAY) if type_ == "moment" else (0, 0)
-        length = self.nanoseconds
+        if self.counted in MONTHS:
+            return -1969 * 12 // MONTHS[self.counted], _LAST_MONTH // MONTHS[self.counted]
+        first, last = _DAYS if type_ == "moment" else (0, 0)
+        length = 7 * _DAY if self.counted == "W" else self.nanoseconds
         return -(-first * _DAY // length), ((last + 1) * _DAY - 1) // length
 
 
@@ -173,8 +213,19 @@ _DESCRIBED = Record(
         "origin": Whole(),
         "zone": Maybe(Text()),
         "is_rounded": FLAG,
+        "by_month": FLAG,
     }
 )
+_REPRESENTABLE = {"ns": (-3507, 3506)}
+"""By unit: the first and the last month that int64 holds, where these are not those of years."""
+
+
+def _months(counts: Array, unit: str) -> tuple[Array, Array]:
+    """Return the months of counts, from 1970 on, and the counts from their beginning on."""
+    moments = counts.astype(f"datetime64[{unit}]")
+    months = moments.astype("datetime64[M]")
+    rest = counts - months.astype(moments.dtype).astype(np.int64)
+    return months.astype(np.int64), rest
 
 
 def _ratio(unit: str, number: int, other: str, other_number: int) -> tuple[int, int]:
@@ -350,17 +401,14 @@ def _duration_count(value: Any) -> tuple[int, str]:
     raise ValueError("must be a duration")
 
 
-_MONTHS = {"Y": 12, "Q": 3, "M": 1}
-
-
 def _period_count(value: Any, unit: str) -> int:
     """Return the ordinal of a Period, or of the year, month or week that holds a date."""
     if hasattr(value, "ordinal") and hasattr(value, "to_timestamp"):
         if value.freqstr.partition("-")[0] == unit:
             return int(value.ordinal)
-    elif unit in ("Y", "M", "Q") and isinstance(value, str | date | np.datetime64):
+    elif unit in MONTHS and isinstance(value, str | date | np.datetime64):
         months: Any = np.datetime64(value)
-        return int(months.astype("datetime64[M]").astype(np.int64)) // _MONTHS[unit]
+        return int(months.astype("datetime64[M]").astype(np.int64)) // MONTHS[unit]
     raise ValueError(f"must be a period of a {_SPOKEN[unit]}")
 
 

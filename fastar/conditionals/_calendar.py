@@ -11,13 +11,7 @@ from fastar._core.inputs import MAY_MISS, ONE_HOT, Inputs
 from fastar._core.lazy import lazy
 from fastar._core.parameters import Array
 from fastar._core.schema import SMALLEST, ArrayOf, Rule, require
-from fastar._data.clocks import (
-    CALENDAR_UNITS,
-    LARGEST_NUMBER,
-    NANOSECONDS,
-    Clock,
-    changes,
-)
+from fastar._data.clocks import LARGEST_NUMBER, NANOSECONDS, Clock, changes
 from fastar._data.table import Table
 from fastar._kernels import _conditionals
 from fastar.conditionals._conditional import (
@@ -37,9 +31,9 @@ PARTS = (
 
 _SEASONS = 104
 """Weeks beyond which a column's trend goes by years of 52 weeks."""
-_SCALE_FLOOR = {"year": 0.1, "week": 0.3}
+_SCALE_FLOOR = 0.1
+"""Smallest scale of a component, in weeks or years."""
 _MOST = 2**62
-_DAYS = (-719_162, 2_932_896)  # of the years 1 and 9999, from 1970
 _MONDAY = 3  # days from the Monday before it to 1970-01-01
 
 
@@ -64,7 +58,8 @@ class Calendar(Conditional):
     104 weeks, the week is two features, the number of a year of 52 weeks and the week in it. The
     trend, that is, the week or the year, has a mixture of K logistic densities over whole numbers
     [1]_, with tails over all years from 1 to 9999; every other part is a softmax over its values. A
-    time of day has no trend. Months, quarters and years of periods go likewise.
+    time of day has no trend. Periods of months and quarters are the year, then the month or quarter
+    in it, and so are moments that in `fit` all begin a month.
 
     .. math::
         p(x) = p(week) p(weekday \mid week) p(hour \mid week, weekday) \ldots \cdot
@@ -293,10 +288,9 @@ class Calendar(Conditional):
         features["low"][self._folds[self._has_fold]] = np.log(0.5)
         with_trend = np.flatnonzero(self._has_trend)
         trends, unit = self._trends[with_trend], 0.5 / own["spread"][with_trend]
-        floors = np.array([_SCALE_FLOOR[_TRENDS[k]] for k in own["trend"][with_trend] - 1])
         features["kind"][trends] = _conditionals.KINDS.index("logistic_mixture")
         features["count"][trends] = self.n_components
-        features["unit"][trends], features["floor"][trends] = unit, 2 * unit * floors
+        features["unit"][trends], features["floor"][trends] = unit, 2 * unit * _SCALE_FLOOR
         for name in ("low", "high"):
             features[name][trends] = self._trend_code(own[name], with_trend)
         return features
@@ -544,7 +538,7 @@ def _learnt_column(table: Table, place: int, described: Any) -> dict[str, Any]:
     for k in range(n_free, len(radix)):
         grid, phase = grid * int(radix[k]), phase * int(radix[k]) + int(kept[k])
     parts, radices, shift = scale.parts[:n_free], scale.radix[:n_free], scale.shift
-    per_week = 7 * scale.day if scale.day else int(clock.unit == "W")
+    per_week = 7 * scale.day if scale.day else int(clock.counted == "W")
     kind = 0 if described.type == "time" else 1
     if kind and per_week:
         kind = 2
@@ -559,7 +553,7 @@ def _learnt_column(table: Table, place: int, described: Any) -> dict[str, Any]:
         "shift": shift,
         "grid": grid,
         "phase": phase,
-        "size": grid if clock.is_rounded else grid * clock.tick,
+        "size": grid * clock.size,
         "low": low,
         "high": high,
         "trend": kind,
@@ -572,9 +566,9 @@ def _learnt_column(table: Table, place: int, described: Any) -> dict[str, Any]:
 
 def _scale_of(clock: Clock, type_: str) -> _Scale:
     """Return the parts of the calendar of a column's ticks."""
-    if clock.unit in CALENDAR_UNITS:
+    if clock.counted is not None:
         known = {"M": ("month", 12), "Q": ("quarter", 4)}
-        own = [known[clock.unit]] if clock.unit in known else []
+        own = [known[clock.counted]] if clock.counted in known else []
         return _Scale([PARTS.index(name) for name, _ in own], [k for _, k in own], clock.origin, 0)
     left, tick = NANOSECONDS["D"], clock.nanoseconds
     day = left // tick
@@ -616,9 +610,7 @@ def _first_week(week: int) -> int:
 
 def _limits(clock: Clock, shift: int, size: int, day: int) -> tuple[int, int]:
     """Return the lowest and the highest trend, of so many ticks each, that a value may have."""
-    first, last = shift - LARGEST_NUMBER, shift + LARGEST_NUMBER
-    if day:
-        more = shift - clock.origin
-        first = max(first, (_DAYS[0] - 1) * day + more)
-        last = min(last, (_DAYS[1] + 2) * day + more)
-    return first // size, last // size
+    first, last = (tick + shift - clock.origin for tick in clock.limits("moment"))
+    first, last = first - day, last + day  # a zone may be a day ahead, or behind
+    low, high = shift - LARGEST_NUMBER, shift + LARGEST_NUMBER
+    return max(first, low) // size, min(last, high) // size
