@@ -15,6 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import fastar
 from fastar import NADE, DeepNADE, DensityImputer, DensityOutlierDetector, Mixture
+from fastar._core.schema import EntryError
 from fastar._data.clocks import Clock, changes, count_of
 from fastar._data.frames import Schema
 from fastar._data.table import Table
@@ -583,3 +584,28 @@ def test_durations_are_never_negative_where_fit_saw_none():
     model = quick(frame)
     assert (model.sample(500, random_state=0)["x"] >= pd.Timedelta(0)).all()
     assert model.schema_[0]["kind"] == "number"
+
+
+@pytest.mark.parametrize(
+    ("entry", "damage"),
+    [
+        ("radix", lambda arrays: arrays["radix"].__setitem__(0, 1)),
+        ("part", lambda arrays: arrays["part"].__setitem__(0, 50)),
+        ("part", lambda arrays: arrays["n_parts"].__setitem__(0, 2)),
+        ("trend", lambda arrays: arrays["trend"].__setitem__(0, 3)),
+        ("phase", lambda arrays: arrays["phase"].__setitem__(0, 24)),
+        ("high", lambda arrays: arrays["high"].__setitem__(0, -(10**9))),
+        ("radix", lambda arrays: arrays["high"].__setitem__(0, 2**61)),
+        ("other", lambda arrays: arrays["size"].__setitem__(0, 1)),
+        ("spread", lambda arrays: arrays["spread"].__setitem__(0, 0.0)),
+        ("change", lambda arrays: arrays["change"].__setitem__(3, arrays["change"][2])),
+        ("change", lambda arrays: arrays["n_changes"].__setitem__(0, 3)),
+    ],
+)
+def test_arrays_of_damaged_files_are_refused(entry, damage):
+    conditional, _ = calendar_of(pd.DataFrame({"when": RANGES["Berlin"]}))
+    arrays = {key: array.copy() for key, array in conditional.arrays().items()}
+    conditional.check_arrays(arrays, 1)
+    damage(arrays)
+    with pytest.raises(EntryError, match=entry):
+        conditional.check_arrays(arrays, 1)
