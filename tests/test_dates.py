@@ -512,6 +512,21 @@ def test_contexts_may_have_dates(office):
     assert len(model.sample(3, context={"when": "2023-05-08"}, random_state=0)) == 3
 
 
+def test_contexts_show_weekday_and_hour(office):
+    when = pd.Series(RANGES["Berlin"][:2000], name="when")
+    y = np.where((when.dt.hour < 6) | (when.dt.day_of_week == 6), 10.0, 0.0)
+    frame = pd.DataFrame({"y": y + np.random.default_rng(0).normal(size=len(y))})
+    settings = {"n_hidden": 20, "activation": "relu", "learning_rate_init": 0.01}
+    model = fit(NADE(max_iter=30, random_state=0, **settings), frame, context=when.to_frame())
+    assert model.context_.size == 1 + 7 + 24
+    asked = {"when": "2018-02-07T03:00"}
+    assert model.sample(100, context=asked, random_state=0)["y"].mean() > 8
+    asked = {"when": "2018-02-07T09:00"}
+    assert model.sample(100, context=asked, random_state=0)["y"].mean() < 2
+    asked = {"when": "2018-02-11T09:00"}
+    assert model.sample(100, context=asked, random_state=0)["y"].mean() > 8
+
+
 ENTRIES = {
     "unit": "fortnight",
     "tick": 7,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy.special import softmax
@@ -11,7 +11,8 @@ from fastar._core.inputs import MAY_MISS, ONE_HOT, Inputs
 from fastar._core.lazy import lazy
 from fastar._core.parameters import Array
 from fastar._core.schema import SMALLEST, ArrayOf, Rule, require
-from fastar._data.clocks import LARGEST_NUMBER, NANOSECONDS, Clock, changes
+from fastar._data.calendars import MONDAY, PARTS, Zone, clock_changes, scale_of, split
+from fastar._data.clocks import LARGEST_NUMBER, Clock
 from fastar._data.table import Table
 from fastar._kernels import _conditionals
 from fastar.conditionals._conditional import (
@@ -23,31 +24,11 @@ from fastar.conditionals._conditional import (
 from fastar.conditionals._number import Number
 from fastar.conditionals._real import COMPONENTS, check_components, spread_components
 
-PARTS = (
-    *("month", "quarter", "week", "weekday", "hour", "minute", "second"),
-    *(f"digit {place}" for place in range(1, 10)),
-)
-"""Of a calendar, by number; digits are those of a fraction of a second."""
-
 _SEASONS = 104
 """Weeks beyond which a column's trend goes by years of 52 weeks."""
 _SCALE_FLOOR = 0.1
 """Smallest scale of a component, in weeks or years."""
 _MOST = 2**62
-_MONDAY = 3  # days from the Monday before it to 1970-01-01
-
-
-class _Scale(NamedTuple):
-    """The parts of a column's calendar, from coarse to fine, over the ticks that it counts.
-
-    radix: how many values each part has. shift: what is added to a clock's ticks so that the
-    first tick of every part is a multiple. day: ticks a day, 0 of what has none.
-    """
-
-    parts: list[int]
-    radix: list[int]
-    shift: int
-    day: int
 
 
 class Calendar(Conditional):
@@ -201,7 +182,7 @@ class Calendar(Conditional):
         return np.split(self._learnt["part"], np.cumsum(self._learnt["n_parts"])[:-1])
 
     @lazy
-    def _zones(self) -> list[_Zone | None]:
+    def _zones(self) -> list[Zone | None]:
         """How the clock on the wall of each column goes; None where it shows the ticks."""
         ends = np.cumsum(self._learnt["n_changes"])[:-1]
         pairs = zip(
@@ -209,7 +190,7 @@ class Calendar(Conditional):
             np.split(self._learnt["ahead"], ends),
             strict=True,
         )
-        return [_Zone(change, ahead) if len(change) else None for change, ahead in pairs]
+        return [Zone(change, ahead) if len(change) else None for change, ahead in pairs]
 
     @property
     def _has_choice(self) -> Array:
@@ -351,10 +332,10 @@ class Calendar(Conditional):
         rest, phase = np.divmod(wall + own["shift"][c], own["grid"][c])
         if self._has_choice[c]:
             codes[:, -1] = np.where((known == ticks) & (phase == own["phase"][c]), 0, -1)
-        first = self._part_features(c).start - int(start)
-        for k in range(len(self._radix[c]) - 1, -1, -1):
-            rest, codes[:, first + k] = np.divmod(rest, self._radix[c][k])
-        return rest, codes
+        features = self._part_features(c)
+        trend, parts = split(rest, self._radix[c].tolist())
+        codes[:, features.start - start : features.stop - start] = parts
+        return trend, codes
 
     def decode(self, codes: Array) -> Array:
         """Return the numbers of codes: off the ticks, that of the tick before."""
@@ -445,55 +426,6 @@ _TRENDS = ("year", "week")
 """What a trend counts, by number from 1 on."""
 
 
-class _Zone:
-    """The clock on the wall of a zone.
-
-    Parameters
-    ----------
-    change : array (m,)
-        Numbers of ticks from which on the clock goes differently; the first entry holds before it,
-        too.
-    ahead : array (m,)
-        Ticks that it is ahead of UTC from then on.
-    """
-
-    def __init__(self, change: Array, ahead: Array) -> None:
-        self.change, self.ahead = change[1:], ahead
-        before, after = ahead[:-1], ahead[1:]
-        # readings from which on a clock is surely, or possibly, in the time after a change
-        self.surely = self.change + np.maximum(before, after)
-        self.possibly = self.change + np.minimum(before, after)
-        self.back = np.maximum(before - after, 0)
-
-    @property
-    def has_folds(self) -> bool:
-        """Whether some readings are shown twice."""
-        return bool((self.back > 0).any())
-
-    def reading(self, ticks: Array) -> tuple[Array, Array]:
-        """Return how far the clock is ahead at ticks (n,), and the fold of its reading.
-
-        0 where the reading is shown once, -1 and -2 the first and the second time.
-        """
-        at = np.searchsorted(self.change, ticks, side="right")
-        fold = np.zeros(len(ticks))
-        if len(self.change):
-            last, following = np.maximum(at - 1, 0), np.minimum(at, len(self.change) - 1)
-            second = (at > 0) & (ticks < self.change[last] + self.back[last])
-            first = (at < len(self.change)) & (
-                ticks >= self.change[following] - self.back[following]
-            )
-            fold = np.where(second, -2.0, np.where(first, -1.0, 0.0))
-        return self.ahead[at], fold
-
-    def ticks(self, wall: Array, is_second: Array) -> Array:
-        """Return the numbers of ticks at which the clock shows readings (n,)."""
-        surely = np.searchsorted(self.surely, wall, side="right")
-        possibly = np.searchsorted(self.possibly, wall, side="right")
-        ticks: Array = wall - self.ahead[np.where(is_second, possibly, surely)]
-        return np.rint(ticks)
-
-
 def _joined(columns: list[dict[str, Any]]) -> dict[str, Array]:
     """Return what was learnt of columns in one dict of arrays."""
     whole = ("shift", "grid", "phase", "size", "low", "high", "trend")
@@ -509,9 +441,9 @@ def _joined(columns: list[dict[str, Any]]) -> dict[str, Array]:
 def _learnt_column(table: Table, place: int, described: Any) -> dict[str, Any]:
     """Return what depends on the data of one column, but for its trend's centre and spread."""
     clock: Clock = described.clock
-    scale = _scale_of(clock, described.type)
-    change, ahead = _changes_of(clock)
-    zone = _Zone(np.array(change), np.array(ahead)) if change else None
+    scale = scale_of(clock, described.type)
+    change, ahead = clock_changes(clock)
+    zone = Zone(np.array(change), np.array(ahead)) if change else None
     radix = np.array(scale.radix, np.int64)
     lowest, highest = _MOST, -_MOST
     varies = np.zeros(len(radix), bool)
@@ -524,9 +456,7 @@ def _learnt_column(table: Table, place: int, described: Any) -> dict[str, Any]:
         wall = ticks.astype(np.int64) + scale.shift
         if zone is not None:
             wall += np.rint(zone.reading(ticks)[0]).astype(np.int64)
-        digits, rest = np.empty((len(wall), len(radix)), np.int64), wall
-        for k in range(len(radix) - 1, -1, -1):
-            rest, digits[:, k] = np.divmod(rest, radix[k])
+        rest, digits = split(wall, scale.radix)
         kept = digits[0] if kept is None else kept
         varies |= (digits != kept).any(axis=0)
         lowest, highest = min(lowest, int(rest.min())), max(highest, int(rest.max()))
@@ -564,48 +494,11 @@ def _learnt_column(table: Table, place: int, described: Any) -> dict[str, Any]:
     }
 
 
-def _scale_of(clock: Clock, type_: str) -> _Scale:
-    """Return the parts of the calendar of a column's ticks."""
-    if clock.counted is not None:
-        known = {"M": ("month", 12), "Q": ("quarter", 4)}
-        own = [known[clock.counted]] if clock.counted in known else []
-        return _Scale([PARTS.index(name) for name, _ in own], [k for _, k in own], clock.origin, 0)
-    left, tick = NANOSECONDS["D"], clock.nanoseconds
-    day = left // tick
-    names, radix = (["weekday"], [7]) if type_ == "moment" else ([], [])
-    for name, unit in (("hour", "h"), ("minute", "m"), ("second", "s")):
-        if left > tick:
-            shorter = max(NANOSECONDS[unit], tick)
-            names.append(name)
-            radix.append(left // shorter)
-            left = shorter
-    for place in range(1, 10):
-        if left > tick:
-            names.append(f"digit {place}")
-            radix.append(10)
-            left //= 10
-    if not radix:  # a time of day that is midnight alone
-        names, radix, day = ["hour"], [2], 1
-    shift = clock.origin + (_MONDAY * day if type_ == "moment" else 0)
-    return _Scale([PARTS.index(name) for name in names], radix, shift, day)
-
-
-def _changes_of(clock: Clock) -> tuple[list[float], list[float]]:
-    """Return (numbers of ticks, ticks that the zone is ahead from then on) of a column."""
-    if clock.zone is None:
-        return [], []
-    tick, second = clock.nanoseconds, 10**9
-    known = changes(clock.zone)
-    # in whole numbers as far as that goes: nanoseconds since 1970 are more than float64 holds
-    starts = [(start * second - clock.origin * tick) / tick for start, _ in known]
-    return starts, [ahead * second / tick for _, ahead in known]
-
-
 def _first_week(week: int) -> int:
     """Return the first week, that of January 4th, of the year in the middle of a week."""
-    thursday = np.datetime64(week * 7 - _MONDAY + 3, "D")
+    thursday = np.datetime64(week * 7 - MONDAY + 3, "D")
     fourth = thursday.astype("datetime64[Y]").astype("datetime64[D]") + 3
-    return int((fourth.astype(np.int64) + _MONDAY) // 7)
+    return int((fourth.astype(np.int64) + MONDAY) // 7)
 
 
 def _limits(clock: Clock, shift: int, size: int, day: int) -> tuple[int, int]:
