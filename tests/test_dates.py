@@ -141,6 +141,20 @@ def test_arrow_tables_are_taken():
     assert np.isfinite(model.score_samples(table)).all()
 
 
+@pytest.mark.parametrize("unit", ["D", "h", "s", "ns", "object"])
+def test_arrays_of_times_become_frames(unit):
+    X = np.column_stack([MINUTES.to_numpy(), MINUTES.to_numpy() + np.timedelta64(5, "D")])
+    X = X.astype(object if unit == "object" else f"datetime64[{unit}]")
+    model = quick(X)
+    drawn = model.sample(3, random_state=0)
+    assert list(drawn.columns) == [0, 1]
+    assert (drawn.dtypes == pd.DataFrame(X).infer_objects().dtypes).all()
+    assert np.isfinite(model.score_samples(X)).all()
+    held = model.sample(2, evidence={1: X[0, 1]}, random_state=0)
+    assert (held[1] == pd.Timestamp(X[0, 1])).all()
+    assert np.isfinite(model.log_marginal(X[:3], random_state=0)).all()
+
+
 # ---- clocks
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import date, time, timedelta
 from decimal import Decimal
 from importlib import import_module
 from numbers import Integral, Real
@@ -157,6 +158,8 @@ def frame_kind(value: Any) -> str | None:
 def as_frame(value: Any, name: str = "X") -> Any:
     """Return a table of Arrow or a frame of narwhals as a DataFrame, others as they are.
 
+    So does an array of times become one, whose columns are called 0, 1, ..
+
     Raises
     ------
     TypeError
@@ -166,6 +169,12 @@ def as_frame(value: Any, name: str = "X") -> Any:
     kind = type(value).__name__
     if kind == "LazyFrame" and package in ("polars", "narwhals"):
         raise TypeError(f"{name} must have rows. Got a LazyFrame instead: call its collect().")
+    if isinstance(value, np.ndarray) and value.ndim == 2 and _holds_times(value):
+        try:
+            return import_module("pandas").DataFrame(value).infer_objects()
+        except ImportError:
+            columns = {str(d): column.tolist() for d, column in enumerate(value.T)}
+            return import_module("polars").DataFrame(columns)
     if package == "narwhals" and kind == "DataFrame":
         return as_frame(value.to_native(), name)
     if package != "pyarrow" or kind not in ("Table", "RecordBatch"):
@@ -175,6 +184,14 @@ def as_frame(value: Any, name: str = "X") -> Any:
     except ImportError:
         return value.to_pandas()
     return polars.from_arrow(value)
+
+
+def _holds_times(array: Array) -> bool:
+    """Return whether an array, or the first row of one of objects, has dates or times."""
+    if array.dtype.kind != "O" or not len(array):
+        return array.dtype.kind in "mM"
+    known = (date, time, timedelta, np.datetime64, np.timedelta64)
+    return any(isinstance(each, known) for each in array[0])
 
 
 def narwhals_module() -> Any:
