@@ -126,6 +126,16 @@ class Zone:
         return np.rint(ticks)
 
 
+def wall_parts(clock: Clock, scale: Scale, numbers: Array) -> tuple[Array, Array]:
+    """Return the trend (n,) of a column's numbers, and all parts (n, k), on the wall."""
+    ticks = np.floor(numbers)
+    change, ahead = clock_changes(clock)
+    wall = ticks.astype(np.int64) + scale.shift
+    if change:
+        wall += np.rint(Zone(np.array(change), np.array(ahead)).reading(ticks)[0]).astype(np.int64)
+    return split(wall, scale.radix)
+
+
 _COARSE = tuple(PARTS.index(name) for name in ("month", "quarter", "weekday", "hour"))
 
 
@@ -139,10 +149,6 @@ def coarse_radix(clock: Clock, type_: str) -> list[int]:
 
 def coarse_parts(clock: Clock, type_: str, numbers: Array) -> Array:
     """Return these parts (n, k) of a column's numbers (n,)."""
-    scale, ticks = scale_of(clock, type_), np.floor(numbers)
-    change, ahead = clock_changes(clock)
-    wall = ticks.astype(np.int64) + scale.shift
-    if change:
-        wall += np.rint(Zone(np.array(change), np.array(ahead)).reading(ticks)[0]).astype(np.int64)
-    digits = split(wall, scale.radix)[1]
+    scale = scale_of(clock, type_)
+    digits = wall_parts(clock, scale, numbers)[1]
     return digits[:, [part in _COARSE for part in scale.parts]]

@@ -278,12 +278,10 @@ def pandas_times(column: Any, values: Array) -> Any:
         return pandas.Series(_objects(column, values, gaps), dtype=object)
     if isinstance(dtype, dict):
         return _arrow_series(column, values, gaps)
+    made = pandas.api.types.pandas_dtype(dtype)
     if dtype.startswith("period"):
         counts = _counts(column, values, gaps, column.clock.unit)
-        ordinals = np.where(gaps, _MISSING, counts)
-        made = pandas.PeriodIndex.from_ordinals(ordinals, freq=dtype[len("period[") : -1])
-        return pandas.Series(made)
-    made = pandas.api.types.pandas_dtype(dtype)
+        return pandas.Series(pandas.arrays.PeriodArray(np.where(gaps, _MISSING, counts), made))
     unit = getattr(made, "unit", None) or np.datetime_data(made)[0]
     counts = np.where(gaps, _MISSING, _counts(column, values, gaps, unit))
     series = pandas.Series(counts.view(f"{'m' if column.type == 'duration' else 'M'}8[{unit}]"))

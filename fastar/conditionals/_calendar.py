@@ -11,7 +11,16 @@ from fastar._core.inputs import MAY_MISS, ONE_HOT, Inputs
 from fastar._core.lazy import lazy
 from fastar._core.parameters import Array
 from fastar._core.schema import SMALLEST, ArrayOf, Rule, require
-from fastar._data.calendars import MONDAY, PARTS, Zone, clock_changes, scale_of, split
+from fastar._data.calendars import (
+    MONDAY,
+    PARTS,
+    Scale,
+    Zone,
+    clock_changes,
+    scale_of,
+    split,
+    wall_parts,
+)
 from fastar._data.clocks import LARGEST_NUMBER, Clock
 from fastar._data.table import Table
 from fastar._kernels import _conditionals
@@ -227,10 +236,10 @@ class Calendar(Conditional):
         """The feature of each column (C,) that is its trend, where it has one."""
         return self.column_offsets[:-1]
 
-    def _part_features(self, c: int) -> slice:
+    def _part_features(self, c: int) -> Array:
         """Return the features that are the parts of column c."""
         start = int(self._trends[c]) + int(self._has_trend[c])
-        return slice(start, start + len(self._radix[c]))
+        return np.arange(start, start + len(self._radix[c]))
 
     @lazy
     def may_miss(self) -> Array:
@@ -334,7 +343,7 @@ class Calendar(Conditional):
             codes[:, -1] = np.where((known == ticks) & (phase == own["phase"][c]), 0, -1)
         features = self._part_features(c)
         trend, parts = split(rest, self._radix[c].tolist())
-        codes[:, features.start - start : features.stop - start] = parts
+        codes[:, features - start] = parts
         return trend, codes
 
     def decode(self, codes: Array) -> Array:
@@ -349,11 +358,8 @@ class Calendar(Conditional):
                 code = found[:, self._trends[c] - start]
                 trend = np.rint(code * own["spread"][c] + own["centre"][c])
                 whole = np.clip(trend, own["low"][c], own["high"][c]).astype(np.int64)
-            features = self._part_features(c)
-            for d, radix in zip(
-                range(features.start, features.stop), self._radix[c].tolist(), strict=True
-            ):
-                whole = whole * radix + found[:, d - start].astype(np.int64)
+            for d, radix in zip(self._part_features(c) - start, self._radix[c], strict=True):
+                whole = whole * radix + found[:, d].astype(np.int64)
             wall = whole * own["grid"][c] + own["phase"][c] - own["shift"][c]
             zone = self._zones[c]
             fold = found[:, self._folds[c] - start]
@@ -375,9 +381,8 @@ class Calendar(Conditional):
     def constant(self, table: Table, weight: Array) -> Array:
         """Return the log of each part's shares, and components over the quantiles of trends."""
         parts = [np.zeros(1) for _ in range(self.n_features)]
-        levels = self.n_levels
-        digits = [d for c in range(self.n_columns) for d in range(*self._bounds(c))]
-        mass = {d: np.full(levels[d], 0.5) for d in digits}
+        features = np.concatenate([self._part_features(c) for c in range(self.n_columns)])
+        mass = {d: np.full(self.n_levels[d], 0.5) for d in features.tolist()}
         for where, block in table.blocks():
             codes = self.encode(block.astype(np.float64), np.dtype(np.float64))
             for d, own in mass.items():
@@ -398,10 +403,6 @@ class Calendar(Conditional):
                 parts[d] = np.concatenate(raw)
         return np.concatenate(parts)
 
-    def _bounds(self, c: int) -> tuple[int, int]:
-        features = self._part_features(c)
-        return features.start, features.stop
-
     def distribution_params(self, raw: Array, codes: Array) -> list[dict[str, Array]]:
         """Return a dict by column: "probability" (n,), and (n, K) of each part by its name.
 
@@ -415,7 +416,7 @@ class Calendar(Conditional):
         for c in range(self.n_columns):
             is_missing = np.isnan(codes[:, self.column_offsets[c]])
             said = {"probability": np.where(is_missing, np.nan, probability[:, c])}
-            for k, d in zip(self._parts[c], range(*self._bounds(c)), strict=True):
+            for k, d in zip(self._parts[c], self._part_features(c), strict=True):
                 shares = softmax(by_feature[d], axis=1)
                 said[PARTS[k]] = np.where(is_missing[:, None], np.nan, shares)
             found.append(said)
@@ -443,37 +444,22 @@ def _learnt_column(table: Table, place: int, described: Any) -> dict[str, Any]:
     clock: Clock = described.clock
     scale = scale_of(clock, described.type)
     change, ahead = clock_changes(clock)
-    zone = Zone(np.array(change), np.array(ahead)) if change else None
-    radix = np.array(scale.radix, np.int64)
-    lowest, highest = _MOST, -_MOST
-    varies = np.zeros(len(radix), bool)
-    kept: Array | None = None
-    for _, block in table.columns(np.array([place])).blocks():
-        values = block[:, 0].astype(np.float64)
-        ticks = np.rint(values[~np.isnan(values)])
-        if not len(ticks):
-            continue
-        wall = ticks.astype(np.int64) + scale.shift
-        if zone is not None:
-            wall += np.rint(zone.reading(ticks)[0]).astype(np.int64)
-        rest, digits = split(wall, scale.radix)
-        kept = digits[0] if kept is None else kept
-        varies |= (digits != kept).any(axis=0)
-        lowest, highest = min(lowest, int(rest.min())), max(highest, int(rest.max()))
-    kept = np.zeros(len(radix), np.int64) if kept is None else kept
-    n_free = int(np.flatnonzero(varies)[-1]) + 1 if varies.any() else 0
-    if described.type == "time":
-        n_free = max(n_free, 1)
+    lowest, highest = _ends(table, place, clock, scale)
+    # parts at the end that do not vary
+    n_free = len(scale.radix)
+    least = 1 if described.type == "time" else 0
+    while n_free > least and lowest[n_free] == highest[n_free]:
+        n_free -= 1
     grid, phase = 1, 0
-    for k in range(n_free, len(radix)):
-        grid, phase = grid * int(radix[k]), phase * int(radix[k]) + int(kept[k])
+    for radix, value in zip(scale.radix[n_free:], lowest[n_free + 1 :], strict=True):
+        grid, phase = grid * radix, phase * radix + value
     parts, radices, shift = scale.parts[:n_free], scale.radix[:n_free], scale.shift
     per_week = 7 * scale.day if scale.day else int(clock.counted == "W")
     kind = 0 if described.type == "time" else 1
     if kind and per_week:
         kind = 2
-        if highest - lowest > _SEASONS:
-            middle = (lowest + highest) // 2
+        if highest[0] - lowest[0] > _SEASONS:
+            middle = (lowest[0] + highest[0]) // 2
             shift -= (_first_week(middle) % 52) * per_week
             parts, radices, kind = [PARTS.index("week"), *parts], [52, *radices], 1
     low, high = (0, 0)
@@ -492,6 +478,21 @@ def _learnt_column(table: Table, place: int, described: Any) -> dict[str, Any]:
         "change": change,
         "ahead": ahead,
     }
+
+
+def _ends(table: Table, place: int, clock: Clock, scale: Scale) -> tuple[list[int], list[int]]:
+    """Return the lowest and the highest trend of a column, and then those of each part."""
+    lowest = np.full(len(scale.radix) + 1, _MOST)
+    highest = -lowest
+    for _, block in table.columns(np.array([place])).blocks():
+        values = block[:, 0].astype(np.float64)
+        rest, digits = wall_parts(clock, scale, values[~np.isnan(values)])
+        found = np.column_stack([rest, digits])
+        lowest = np.minimum(lowest, found.min(axis=0, initial=_MOST))
+        highest = np.maximum(highest, found.max(axis=0, initial=-_MOST))
+    if lowest[0] > highest[0]:  # no value at all
+        lowest = highest = np.zeros_like(lowest)
+    return lowest.tolist(), highest.tolist()
 
 
 def _first_week(week: int) -> int:
