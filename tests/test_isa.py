@@ -60,6 +60,7 @@ UNMARKED = {
     "test_questions.py",
     "test_random_calls.py",
     "test_spread.py",
+    "test_streams.py",
     "test_structure.py",
     "test_training.py",
     "test_validation.py",

@@ -155,6 +155,15 @@ def _narrowest(frame: Any, columns: Columns) -> Any:
     return np.ascontiguousarray(array) if array.dtype.kind in "biuf" else columns
 
 
+def array_dtype(schema: Schema) -> np.dtype[Any] | None:
+    """Return the type of the array as which `read` returns a frame of these columns, if as one."""
+    if any(each.missing for each in schema.columns):
+        return None
+    row = schema.wrap(np.zeros((1, len(schema.columns))))
+    found = _narrowest(row, schema.read(row))
+    return found.dtype if isinstance(found, np.ndarray) else None
+
+
 def read_numbers(estimator: Any, X: Any, **how: Any) -> Any:
     """Return what `read` does, as models see it: without integers that float64 does not hold."""
     table = read(estimator, X, **how)

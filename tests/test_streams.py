@@ -1,0 +1,252 @@
+"""Tables that are read batch by batch: what a first pass finds out, training, scores, samples."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+from fastar._data import summary as summaries
+from fastar._data.frames import Schema
+from fastar._data.streams import Stream, is_stream
+from fastar._data.summary import Summary, row_hashes
+
+
+def uneven_frame(n=3000, seed=0):
+    """Return a pandas frame with a column of each kind, some with gaps."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {
+            "real": rng.normal(size=n),
+            "single": rng.normal(size=n).astype(np.float32),
+            "gaps": np.where(rng.random(n) < 0.1, np.nan, rng.normal(size=n)),
+            "whole": rng.integers(0, 9, n).astype(float),
+            "small": rng.integers(0, 50, n),
+            "huge": 2**60 + rng.integers(0, 2**40, n),
+            "apart": rng.choice([-(2**62), 5, 2**62], n),
+            "word": rng.choice(["no", "yes", "perhaps"], n, p=[0.7, 0.299, 0.001]),
+            "flag": rng.random(n) < 0.3,
+        }
+    )
+    frame["level"] = pd.Categorical(rng.choice(list("xyz"), n), categories=list("zyxw"))
+    counts = pd.array(rng.integers(0, 300, n), dtype="Int64")
+    counts[rng.random(n) < 0.2] = pd.NA
+    frame["count"] = counts
+    return frame
+
+
+LIBRARIES = {"pandas": lambda frame: frame, "polars": pl.from_pandas}
+
+
+def summarised(frame, cuts, **how):
+    summary = Summary(**how)
+    for start, stop in zip([0, *cuts], [*cuts, len(frame)], strict=True):
+        summary.update(frame[start:stop], start)
+    return summary
+
+
+def assert_same(summary, other):
+    assert summary.container() == other.container()
+    assert summary.n_rows == other.n_rows
+    assert summary.columns == other.columns
+    mine, theirs = summary.sample(), other.sample()
+    np.testing.assert_array_equal(mine.X[:], theirs.X[:])
+    np.testing.assert_array_equal(mine.rows, theirs.rows)
+    np.testing.assert_array_equal(mine.weight, theirs.weight)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("size", [1, 7, 300])
+def test_a_summary_does_not_depend_on_the_cut(library, size):
+    frame = LIBRARIES[library](uneven_frame(200 * min(size, 5)))
+    whole = summarised(frame, [], n_sampled=100)
+    assert_same(summarised(frame, range(size, len(frame), size), n_sampled=100), whole)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_summaries_merge_in_any_order(library):
+    frame = LIBRARIES[library](uneven_frame())
+    whole = summarised(frame, [], n_sampled=400)
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        ends = np.unique(rng.integers(1, len(frame), 6))
+        parts = []
+        for start, stop in zip([0, *ends], [*ends, len(frame)], strict=True):
+            part = Summary(n_sampled=400)
+            part.update(frame[int(start) : int(stop)], int(start))
+            parts.append(pickle.loads(pickle.dumps(part)))
+        parts.append(Summary(n_sampled=400))  # of a partition without rows
+        while len(parts) > 1:
+            one = parts.pop(rng.integers(len(parts)))
+            parts[rng.integers(len(parts))].merge(one)
+        assert_same(parts[0], whole)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_summary_of_few_rows_is_the_table(library):
+    frame = LIBRARIES[library](uneven_frame())
+    summary = summarised(frame, [1000])
+    schema = Schema.of(frame)
+    assert summary.container() == schema
+    found = summary.sample()
+    np.testing.assert_array_equal(found.X[:], schema.read(frame)[:])
+    np.testing.assert_array_equal(found.rows, np.arange(len(frame)))
+    assert (found.weight == 1).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32, bool])
+def test_a_summary_of_arrays(dtype):
+    X = np.random.default_rng(0).integers(0, 2, (500, 3)).astype(dtype)
+    summary = summarised(X, [100, 101])
+    assert summary.container().dtype == np.dtype(dtype).str
+    found = summary.sample().X
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, X)
+
+
+def test_counts_and_ranges_are_those_of_all_rows():
+    frame = uneven_frame()
+    columns = summarised(frame, [1000], n_sampled=10).columns
+    assert columns["word"].levels == frame["word"].value_counts().to_dict()
+    assert columns["whole"].levels == frame["whole"].value_counts().to_dict()
+    assert columns["small"].levels == frame["small"].value_counts().to_dict()
+    assert columns["real"].levels is None
+    for name in ("real", "gaps", "huge", "count"):
+        assert (columns[name].low, columns[name].high) == (frame[name].min(), frame[name].max())
+        assert columns[name].n_missing == frame[name].isna().sum()
+
+
+def test_a_sample_has_every_level_and_both_ends_of_ranges():
+    frame = uneven_frame()
+    summary = summarised(frame, [1000], n_sampled=50)
+    found = summary.sample()
+    assert (found.rows[:50] >= 0).all()
+    assert (found.rows[50:] == -1).all()
+    assert (found.weight[50:] == 0).all()
+    assert found.weight.sum() == pytest.approx(len(frame))
+    schema, values = summary.container(), found.X[:]
+    for d, column in enumerate(schema.columns):
+        expected = frame[column.name].dropna()
+        if column.type == "category":
+            expected = expected.map(column.numbers)
+        number = int if column.type == "integer" else float
+        there = {number(value) + column.offset for value in values[:, d] if value == value}
+        assert min(there) == expected.min()
+        assert max(there) == expected.max()
+        if column.name not in ("real", "single", "gaps"):
+            assert there == set(expected)
+
+
+def test_sampled_rows_have_the_smallest_hashes():
+    found = summarised(uneven_frame(), [10, 2000], n_sampled=100).sample()
+    expected = np.sort(np.argsort(row_hashes(np.arange(3000)))[:100])
+    np.testing.assert_array_equal(found.rows[found.rows >= 0], expected)
+
+
+def test_row_hashes_are_those_of_splitmix64():
+    # the first numbers of the generator that is seeded with 1234567, as its authors' code prints
+    expected = [6457827717110365317, 3203168211198807973, 9817491932198370423]
+    np.testing.assert_array_equal(row_hashes(np.arange(1, 4), seed=1234567), expected)
+    hashes = row_hashes(np.arange(10**5), seed=3)
+    assert len(np.unique(hashes)) == 10**5
+    share = np.bincount((hashes >> np.uint64(60)).astype(int), minlength=16) / 10**5
+    np.testing.assert_allclose(share, 1 / 16, atol=0.005)
+
+
+def test_levels_beyond_the_limit_are_those_of_the_sample(monkeypatch):
+    monkeypatch.setattr(summaries, "MOST_LEVELS", 20)
+    words = np.array([f"w{k:03}" for k in np.random.default_rng(0).integers(0, 300, 1000)])
+    frame = pd.DataFrame({"word": words, "whole": np.arange(1000.0)})
+    whole = summarised(frame, [], n_sampled=30)
+    assert whole.columns["word"].levels is None
+    rows = whole.sample().rows
+    known = whole.container().columns[0].categories
+    assert known == tuple(sorted(set(words[rows[rows >= 0]])))
+    assert_same(summarised(frame, [1, 500], n_sampled=30), whole)
+    apart = [summarised(frame, [], n_sampled=30), Summary(n_sampled=30)]
+    apart[1].merge(apart[0])
+    assert_same(apart[1], whole)
+
+
+def test_columns_without_values_in_a_batch_take_the_type_of_others():
+    frame = pl.DataFrame({"a": [None, None, 1, 2], "b": ["x", None, None, "y"]})
+    parts = [frame[:2].with_columns(a=pl.lit(None)), frame[2:3].with_columns(b=pl.lit(None))]
+    summary = Summary()
+    summary.update(parts[1], 2)
+    summary.update(parts[0], 0)
+    summary.update(frame[3:], 3)
+    assert summary.container() == Schema.of(frame)
+    np.testing.assert_array_equal(summary.sample().X[:], Schema.of(frame).read(frame)[:])
+
+
+def test_integers_with_gaps_in_some_batches_are_numbers():
+    whole = pd.DataFrame({"a": [1.0, np.nan, 3.0, 4.0]})
+    summary = Summary()
+    summary.update(whole[:2], 0)
+    summary.update(whole[2:].astype(np.int64), 2)
+    assert summary.container() == Schema.of(whole)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (pd.DataFrame({"a": [1.0]}), "column 'b' from row 0 on, but not in every other"),
+        (pd.DataFrame({"a": ["x"], "b": ["y"]}), r"one type in column 'a'. Got .* type float"),
+        (pd.DataFrame({"a": [np.inf], "b": ["y"]}), "Got inf in row 7"),
+        (pd.DataFrame({"a": [1j], "b": ["y"]}), "Got column 'a' of dtype complex128"),
+        (np.ones((1, 2)), "batches of one kind. Got pandas and array"),
+    ],
+)
+def test_batches_that_do_not_go_together_change_nothing(other, message):
+    frame = pd.DataFrame({"a": [0.5, 1.5], "b": ["x", "y"]})
+    summary = summarised(frame, [])
+    with pytest.raises((TypeError, ValueError), match=message):
+        summary.update(other, 7)
+    assert_same(summary, summarised(frame, []))
+
+
+# ---- streams
+
+
+def test_a_stream_gives_its_batches_again_and_again(monkeypatch):
+    frame = uneven_frame(100)
+    stream = Stream.of(lambda: (frame[k : k + 30] for k in range(0, 100, 30)))
+    for _ in range(2):
+        assert [(first, len(batch)) for first, batch in stream] == [
+            (0, 30),
+            (30, 30),
+            (60, 30),
+            (90, 10),
+        ]
+
+
+SOURCES = {
+    "path": lambda frame, path: path,
+    "string": lambda frame, path: str(path),
+    "dataset": lambda frame, path: __import__("pyarrow.dataset").dataset.dataset(path),
+    "callable of frames": lambda frame, path: lambda: iter([frame[:40], frame[40:]]),
+    "callable of tables": lambda frame, path: lambda: [frame.to_arrow()],
+    "callable of record batches": lambda frame, path: lambda: iter(frame.to_arrow().to_batches()),
+    "arrow stream": lambda frame, path: _ArrowStream(frame),
+}
+
+
+class _ArrowStream:
+    def __init__(self, frame):
+        self.frame = frame
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        return self.frame.to_arrow().__arrow_c_stream__(requested_schema)
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_sources(kind, tmp_path):
+    pytest.importorskip("pyarrow")
+    frame = pl.from_pandas(uneven_frame(100))
+    frame.write_parquet(tmp_path / "t.parquet", row_group_size=17)
+    source = SOURCES[kind](frame, tmp_path / "t.parquet")
+    assert is_stream(source)
+    for _ in range(2):
+        batches = [batch for _, batch in Stream.of(source)]
+        assert pl.concat(batches).equals(frame)
