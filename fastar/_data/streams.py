@@ -125,10 +125,12 @@ def is_stream(source: Any) -> bool:
     return hasattr(source, "__arrow_c_stream__") and package not in ("pandas", "polars", "narwhals")
 
 
-def arrow_module(name: str, what: str) -> Any:
-    """Return a module of pyarrow; ValueError that says how to install it for `what`."""
+def arrow_module(what: str) -> Any:
+    """Return pyarrow with its readers of files; ValueError that says what needs it."""
     try:
-        return import_module(name)
+        import_module("pyarrow.dataset")
+        import_module("pyarrow.parquet")
+        return import_module("pyarrow")
     except ImportError as error:
         raise ValueError(
             f"{what} needs the package pyarrow: pip install 'fastar-density[arrow]'."
@@ -160,14 +162,13 @@ def _of_array(array: Array) -> Iterator[Array]:
 
 
 def _of_arrow_stream(source: Any) -> Iterator[Any]:
-    arrow = arrow_module("pyarrow", "A stream of Arrow")
-    yield from arrow.RecordBatchReader.from_stream(source)
+    yield from arrow_module("A stream of Arrow").RecordBatchReader.from_stream(source)
 
 
 def _of_files(path: str) -> Iterator[Any]:
     if not os.path.exists(path):
         raise FileNotFoundError(2, "No such file or folder", path)
-    dataset = arrow_module("pyarrow.dataset", "A table in Parquet")
+    dataset = arrow_module("A table in Parquet").dataset
     yield from _of_dataset(dataset.dataset(path, format="parquet"))
 
 
@@ -187,8 +188,8 @@ def _of_dataset(dataset: Any) -> Iterator[Any]:
                 f"{path!r} must have the columns of the first file alone. Got {strange[0]!r}, too."
             )
         if type(fragment).__name__ == "ParquetFileFragment":
-            arrow = arrow_module("pyarrow.dataset", "A table in Parquet")
-            options["fragment_scan_options"] = arrow.ParquetFragmentScanOptions(
+            dataset_module = arrow_module("A table in Parquet").dataset
+            options["fragment_scan_options"] = dataset_module.ParquetFragmentScanOptions(
                 use_buffered_stream=True, pre_buffer=False
             )
         yield from fragment.to_batches(
@@ -202,5 +203,5 @@ def _of_dataset(dataset: Any) -> Iterator[Any]:
 
 def _of_folders(fragment: Any) -> set[str]:
     """Return the columns that the names of a file's folders give."""
-    keys = arrow_module("pyarrow.dataset", "A table in Parquet").get_partition_keys
+    keys = arrow_module("A table in Parquet").dataset.get_partition_keys
     return set(keys(fragment.partition_expression))
