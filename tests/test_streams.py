@@ -46,11 +46,15 @@ def summarised(frame, cuts, **how):
     return summary
 
 
+def sampled(summary):
+    return summary.sample(summary.container())
+
+
 def assert_same(summary, other):
     assert summary.container() == other.container()
     assert summary.n_rows == other.n_rows
     assert summary.columns == other.columns
-    mine, theirs = summary.sample(), other.sample()
+    mine, theirs = (each.sample(each.container()) for each in (summary, other))
     np.testing.assert_array_equal(mine.X[:], theirs.X[:])
     np.testing.assert_array_equal(mine.rows, theirs.rows)
     np.testing.assert_array_equal(mine.weight, theirs.weight)
@@ -89,7 +93,7 @@ def test_a_summary_of_few_rows_is_the_table(library):
     summary = summarised(frame, [1000])
     schema = Schema.of(frame)
     assert summary.container() == schema
-    found = summary.sample()
+    found = sampled(summary)
     np.testing.assert_array_equal(found.X[:], schema.read(frame)[:])
     np.testing.assert_array_equal(found.rows, np.arange(len(frame)))
     assert (found.weight == 1).all()
@@ -100,7 +104,7 @@ def test_a_summary_of_arrays(dtype):
     X = np.random.default_rng(0).integers(0, 2, (500, 3)).astype(dtype)
     summary = summarised(X, [100, 101])
     assert summary.container().dtype == np.dtype(dtype).str
-    found = summary.sample().X
+    found = sampled(summary).X
     assert found.dtype == dtype
     np.testing.assert_array_equal(found, X)
 
@@ -120,7 +124,7 @@ def test_counts_and_ranges_are_those_of_all_rows():
 def test_a_sample_has_every_level_and_both_ends_of_ranges():
     frame = uneven_frame()
     summary = summarised(frame, [1000], n_sampled=50)
-    found = summary.sample()
+    found = sampled(summary)
     assert (found.rows[:50] >= 0).all()
     assert (found.rows[50:] == -1).all()
     assert (found.weight[50:] == 0).all()
@@ -139,7 +143,7 @@ def test_a_sample_has_every_level_and_both_ends_of_ranges():
 
 
 def test_sampled_rows_have_the_smallest_hashes():
-    found = summarised(uneven_frame(), [10, 2000], n_sampled=100).sample()
+    found = sampled(summarised(uneven_frame(), [10, 2000], n_sampled=100))
     expected = np.sort(np.argsort(row_hashes(np.arange(3000)))[:100])
     np.testing.assert_array_equal(found.rows[found.rows >= 0], expected)
 
@@ -160,7 +164,7 @@ def test_levels_beyond_the_limit_are_those_of_the_sample(monkeypatch):
     frame = pd.DataFrame({"word": words, "whole": np.arange(1000.0)})
     whole = summarised(frame, [], n_sampled=30)
     assert whole.columns["word"].levels is None
-    rows = whole.sample().rows
+    rows = sampled(whole).rows
     known = whole.container().columns[0].categories
     assert known == tuple(sorted(set(words[rows[rows >= 0]])))
     assert_same(summarised(frame, [1, 500], n_sampled=30), whole)
@@ -177,7 +181,7 @@ def test_columns_without_values_in_a_batch_take_the_type_of_others():
     summary.update(parts[0], 0)
     summary.update(frame[3:], 3)
     assert summary.container() == Schema.of(frame)
-    np.testing.assert_array_equal(summary.sample().X[:], Schema.of(frame).read(frame)[:])
+    np.testing.assert_array_equal(sampled(summary).X[:], Schema.of(frame).read(frame)[:])
 
 
 def test_integers_with_gaps_in_some_batches_are_numbers():

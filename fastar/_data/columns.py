@@ -40,8 +40,6 @@ class Columns:
         Rows.
     name : str
         What errors call the frame.
-    first_row : int
-        What errors call its first row.
 
     Attributes
     ----------
@@ -55,14 +53,11 @@ class Columns:
     dtype: np.dtype[Any] = np.dtype(np.float64)
     ndim = 2
 
-    def __init__(
-        self, described: tuple[Column, ...], n: int, name: str = "X", first_row: int = 0
-    ) -> None:
+    def __init__(self, described: tuple[Column, ...], n: int, name: str = "X") -> None:
         D = len(described)
         self.described = described
         self.shape = (n, D)
         self.name = name
-        self.first_row = first_row
         self.missing = np.zeros(D, bool)
         self.unknown = np.zeros(D, bool)
         self.first_unknown: dict[int, tuple[int, Any]] = {}
@@ -155,7 +150,7 @@ class Columns:
         if wrong:
             d = min(wrong)
             row, value = self.first_unknown[d]
-            self.described[d].raise_unknown(value, self.name, f" in row {self.first_row + row}")
+            self.described[d].raise_unknown(value, self.name, f" in row {row}")
 
     # ---- filling
 
@@ -227,7 +222,7 @@ class Columns:
             row = int(np.argmin(right))
             raise ValueError(
                 f"{self.name} must hold {rule} in column {self.described[d].name!r}. "
-                f"Got {values[row]!s} in row {self.first_row + row} instead."
+                f"Got {values[row]!s} in row {row} instead."
             )
 
     # ---- as they are kept

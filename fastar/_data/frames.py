@@ -150,7 +150,7 @@ class Schema:
 
     # ---- from frames to numbers
 
-    def read(self, frame: Any, name: str = "X", first_row: int = 0) -> Columns:
+    def read(self, frame: Any, name: str = "X") -> Columns:
         """Return a frame's columns as numbers.
 
         Parameters
@@ -161,8 +161,6 @@ class Schema:
             with bools.
         name : str
             What errors call it.
-        first_row : int
-            What errors call its first row.
 
         Returns
         -------
@@ -181,7 +179,7 @@ class Schema:
             )
         self._check_same_names(list(frame.columns), name)
         opened = _open(frame, name)
-        columns = Columns(self.columns, len(frame), name, first_row)
+        columns = Columns(self.columns, len(frame), name)
         for d, series in enumerate(opened):
             columns.load_column(d, _inferred_dtype(series))
         return columns

@@ -15,6 +15,7 @@ from fastar._data.columns import Columns
 from fastar._data.containers import Container
 from fastar._data.frame_types import UNKNOWN, as_frame, frame_kind
 from fastar._data.frames import Schema, keep_cells
+from fastar._data.streams import is_stream
 
 
 def read(
@@ -45,6 +46,11 @@ def read(
     X = as_frame(unmask(X, name, gaps=marked), name)
     if not reset and _is_fit_for_use(estimator, X):
         return X
+    if is_stream(X) and not isinstance(X, np.ndarray):
+        raise ValueError(
+            f"{name} must be a table in memory. Got {X!r:.80} instead: fit, score_samples and "
+            "impute of models of rows read it batch by batch, and others need it whole."
+        )
     if is_ragged_list(X):
         raise ValueError(
             f"{name} must be a table, whose rows are as long as one another. Got sequences of "

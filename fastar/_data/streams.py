@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -113,6 +115,17 @@ class Stream:
         return ValueError(f"{self.name} cannot be read as Parquet: {reason}")
 
 
+@contextmanager
+def rows_told(name: str, first_row: int) -> Iterator[None]:
+    """Let errors about a batch, which call it X, name the table and the row in it."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        told = re.sub(r"\bX\b", lambda _: name, str(error), count=1)
+        told = re.sub(r"\brow (\d+)", lambda at: f"row {first_row + int(at[1])}", told, count=1)
+        raise (TypeError if isinstance(error, TypeError) else ValueError)(told) from error
+
+
 def is_stream(source: Any) -> bool:
     """Return whether a source is read batch by batch, and not a table in memory."""
     if isinstance(source, np.memmap):
@@ -140,6 +153,39 @@ def arrow_module(what: str) -> Any:
 def _is_dataset(source: Any) -> bool:
     package = type(source).__module__.partition(".")[0]
     return package == "pyarrow" and hasattr(source, "get_fragments")
+
+
+def arranged(batch: Any, names: list[Any]) -> Any:
+    """Return a frame that has columns of these names, in their order; any other as it is."""
+    if frame_kind(batch) is None or list(batch.columns) == names:
+        return batch
+    same = len(batch.columns) == len(names) and set(batch.columns) == set(names)
+    return batch[names] if same else batch
+
+
+def recut(batches: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+    """Yield the same rows in batches of `BATCH_ROWS`, but for the last one."""
+    waiting: list[Any] = []
+    n = start = 0
+    for _, batch in batches:
+        waiting.append(batch)
+        n += len(batch)
+        while n >= BATCH_ROWS:
+            whole = _joined(waiting)
+            yield start, _rows(whole, 0, BATCH_ROWS)
+            waiting, n, start = [_rows(whole, BATCH_ROWS, n)], n - BATCH_ROWS, start + BATCH_ROWS
+    if n:
+        yield start, _joined(waiting)
+
+
+def _joined(batches: list[Any]) -> Any:
+    kind = frame_kind(batches[0])
+    if len(batches) == 1:
+        return batches[0]
+    if kind is None:
+        return np.concatenate(batches)
+    library = import_module("polars") if kind == "polars" else import_module("pandas")
+    return library.concat(batches)
 
 
 def _rows(given: Any, start: int, stop: int) -> Any:

@@ -17,9 +17,10 @@ from fastar._core.integers import LARGEST_EXACT, subtract
 from fastar._core.parameters import Array
 from fastar._data.columns import Columns, n_missing
 from fastar._data.containers import Container
-from fastar._data.frame_types import Column, frame_kind, narwhals_module
+from fastar._data.frame_types import UNKNOWN, Column, frame_kind, narwhals_module
 from fastar._data.frames import Schema, exact_integers
 from fastar._data.reading import array_dtype
+from fastar._data.streams import rows_told
 
 SAMPLE_ROWS = 100_000
 """Rows that stand for all where distributions are learnt."""
@@ -181,7 +182,9 @@ class Summary:
             has not changed.
         """
         if len(batch):
-            self.merge(_summary_of(batch, first_row, self.name, self.n_sampled))
+            with rows_told(self.name, first_row):
+                one = _summary_of(batch, first_row, self.n_sampled)
+            self.merge(one)
 
     def merge(self, other: Summary) -> None:
         """Take in the summary of other rows.
@@ -274,10 +277,9 @@ class Summary:
         present: list[Any] = self._values[name][~self._gaps[name]].tolist()
         return present
 
-    def sample(self) -> Sample:
-        """Return rows from which to learn what the columns are like."""
+    def sample(self, container: Schema | Container) -> Sample:
+        """Return rows from which to learn what the columns are like, as `container` codes them."""
         order = np.argsort(self._rows)
-        container = self.container()
         D, n = len(self.columns), len(order)
         unsampled = [self._unsampled(name) for name in self.columns]
         m = max(map(len, unsampled))
@@ -306,36 +308,53 @@ class Summary:
 
     def _columns_of(self, schema: Schema, parts: list[tuple[Array, Array]]) -> Any:
         """Return values of columns, and where they are missing, as `read` returns a frame."""
-        dtype = array_dtype(schema)
+        dtype = self.array_dtype(schema)
         if dtype is not None:
             return np.stack([values.astype(dtype) for values, _ in parts], axis=1)
         columns = Columns(schema.columns, len(parts[0][0]), self.name)
-        types = self.stored_dtypes()
+        types = self.kept_dtypes(schema)
         for d, (column, (values, gaps)) in enumerate(zip(schema.columns, parts, strict=True)):
             if column.type == "category":
-                values = np.array([column.numbers.get(value, 0) for value in values.tolist()])
+                values = np.array([column.numbers.get(value, UNKNOWN) for value in values.tolist()])
             elif column.offset:
                 values = subtract(np.where(gaps, column.offset, values)[:, None], [column.offset])
                 values = values[:, 0]
             columns.put(d, np.where(gaps, 0, values).astype(types[d]), gaps)
-            columns.missing[d] = column.missing
+            columns.missing[d] = self.columns[column.name].n_missing > 0
         return columns
 
     def _unsampled(self, name: Any) -> list[Any]:
         """Return values of a column that no sampled row has: levels, or the ends of its range."""
         it = self.columns[name]
         known = it.levels if it.levels is not None else _known(it.low, it.high, *it.broken)
-        return sorted(set(known) - set(self._present(name)))
+        new = sorted(set(known) - set(self._present(name)))
+        # in an array only NaN tells that a column may be missing
+        is_hidden = self.kind == "array" and it.n_missing and not self._gaps[name].any()
+        return [*new, np.nan] if is_hidden else new
 
-    def stored_dtypes(self) -> list[np.dtype[Any]]:
+    def array_dtype(self, container: Schema | Container) -> np.dtype[Any] | None:
+        """Return the type of the array that the rows are in memory; None if they are `Columns`."""
+        if isinstance(container, Container):
+            return np.dtype(container.dtype if container.offsets is None else np.int64)
+        if any(each.n_missing for each in self.columns.values()):
+            return None
+        return array_dtype(container)
+
+    def kept_dtypes(self, schema: Schema) -> list[np.dtype[Any]]:
         """Return the smallest types that hold the numbers of each column of a frame.
 
-        Those of `Columns`, whose marks of missing and unknown values they have room for.
+        Those of `Columns`, with marks of missing and unknown values where these have them.
         """
-        container = self.container()
-        assert isinstance(container, Schema)
-        pairs = zip(self.columns.values(), container.columns, strict=True)
-        return [_stored_dtype(it, column) for it, column in pairs]
+        return [_kept_dtype(self.columns[column.name], column) for column in schema.columns]
+
+    def has_unknown(self, schema: Schema) -> Array:
+        """Return which columns (D,) may have values that are none of their categories."""
+        found = []
+        for column in schema.columns:
+            counted = self.columns[column.name].levels
+            known = counted is not None and counted.keys() <= column.numbers.keys()
+            found.append(column.type == "category" and not known)
+        return np.array(found)
 
 
 @dataclass(frozen=True)
@@ -381,15 +400,15 @@ def _of_one_type(values: list[Array], gaps: list[Array]) -> list[Array]:
 # ---- one batch
 
 
-def _summary_of(batch: Any, first_row: int, name: str, n_sampled: int) -> Summary:
+def _summary_of(batch: Any, first_row: int, n_sampled: int) -> Summary:
     """Return the summary of one batch."""
-    found = Summary(name, n_sampled)
+    found = Summary(n_sampled=n_sampled)
     found.n_rows, found._first = len(batch), first_row
     found.kind = frame_kind(batch) or "array"
     rows = np.arange(first_row, first_row + len(batch))
     kept = _smallest(rows, n_sampled)
     found._rows = rows[kept]
-    of_batch = _of_array(batch) if found.kind == "array" else _of_frame(batch, first_row, name)
+    of_batch = _of_array(batch) if found.kind == "array" else _of_frame(batch)
     for key, (column, values, gaps) in of_batch.items():
         found.columns[key] = column
         found._values[key], found._gaps[key] = values[kept], gaps[kept]
@@ -411,7 +430,7 @@ def _of_array(batch: Array) -> dict[Any, _Found]:
     return found
 
 
-def _of_frame(batch: Any, first_row: int, name: str) -> dict[Any, _Found]:
+def _of_frame(batch: Any) -> dict[Any, _Found]:
     n, names = len(batch), list(batch.columns)
     frame = narwhals_module().from_native(batch, eager_only=True)
     there = [
@@ -422,8 +441,8 @@ def _of_frame(batch: Any, first_row: int, name: str) -> dict[Any, _Found]:
     found: dict[Any, _Found] = {}
     if there:
         batch = batch if len(there) == len(names) else batch[there]
-        schema = Schema.of(batch, name)
-        columns = schema.read(batch, name, first_row)
+        schema = Schema.of(batch)
+        columns = schema.read(batch)
         for d, column in enumerate(schema.columns):
             found[column.name] = _of_column(column, columns.kept(d), columns.is_missing(d))
     nothing = ColumnSummary(n_missing=n), np.zeros(n), np.ones(n, bool)
@@ -496,14 +515,16 @@ def _array_offset(it: ColumnSummary) -> int:
     return int(it.low) if beyond and it.high - it.low <= LARGEST_EXACT else 0
 
 
-def _stored_dtype(it: ColumnSummary, column: Column) -> np.dtype[Any]:
+def _kept_dtype(it: ColumnSummary, column: Column) -> np.dtype[Any]:
     """Return the smallest type that holds a column's numbers."""
     if column.storage is not None:
         return column.storage
+    if it.low is None:
+        return np.dtype(np.float32)
     if column.type == "float":
         return np.promote_types(it.numpy, np.float32)
     low, high = it.low - column.offset, it.high - column.offset
-    if column.missing:
+    if it.n_missing:
         exact = max(abs(low), abs(high)) <= 1 << np.finfo(np.float32).nmant
         return np.dtype(np.float32 if exact else np.float64)
     kinds = (np.int8, np.int16, np.int32, np.int64)

@@ -31,6 +31,8 @@ from fastar._core.threads import effective_n_threads
 from fastar._core.validation import check_order, check_weight, unchanged_on_error
 from fastar._data.context import Context
 from fastar._data.frames import Schema
+from fastar._data.stores import StoredTable
+from fastar._data.streams import is_stream
 from fastar._data.table import Examples, Table
 from fastar._engine.model import Composition
 from fastar._engine.support import check_known, check_table_support
@@ -40,6 +42,7 @@ from fastar.conditionals import Categorical, Conditional
 from fastar.conditionals._auto import choose_conditional
 from fastar.models._fitted import FittedDensity
 from fastar.models._parameters import DistributionParameter, MissingParameter, TrainingParameters
+from fastar.models._streamed import StreamedTable, read_streamed, stored_tables
 from fastar.networks import Network
 from fastar.networks._padding import padded_size, without_padding
 from fastar.optimizers import Optimizer
@@ -161,7 +164,7 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
         """Return the training to run; keep: continue from the fitted model."""
         rng = generator(self.random_state)
         whole = self._read(data, keep, rng)
-        weight = check_weight(data.sample_weight, len(whole))
+        weight = self._weight(whole, data)
         if not keep:
             self.distribution_ = self._fitted_conditional(whole, weight, data.X)
             # spawned, so that networks without a random structure leave the stream as it is
@@ -181,6 +184,8 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
         model = self._composed(self.network_.zeros())
         if keep:
             model.theta[:] = self.theta_
+        elif isinstance(table, StoredTable):
+            model.initialise(*table.start, rng)
         else:
             model.initialise(table, weight, rng)
         solver, schedule = self._solver(), self.learning_rate
@@ -202,6 +207,10 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
             n_threads=effective_n_threads(self.n_jobs),
             is_warm=keep,
         )
+
+    def _weight(self, whole: Any, data: FitData) -> Array:
+        """Return the weights of the rows."""
+        return check_weight(data.sample_weight, len(whole))
 
     def _check_size(self, network: Network) -> None:
         """Raise ValueError if training would need more memory than there is."""
@@ -449,6 +458,8 @@ class AutoregressiveDensity(
 
     def _read(self, data: FitData, keep: bool, rng: np.random.Generator) -> Any:
         """Return the rows to train on, and remember what they are; keep: they are like the last."""
+        if is_stream(data.X):
+            return self._read_streamed(data, keep, rng)
         X = self._read_table(data.X, reset=not keep)
         if not keep:
             self.order_ = check_order(self.order, X.shape[1], rng)
@@ -456,8 +467,51 @@ class AutoregressiveDensity(
             self.context_ = None if given is None else Context.of(given, X.shape[0])
         return Table(X, self.order_, context=self._encoded(data.context, X.shape[0]))
 
+    def _read_streamed(self, data: FitData, keep: bool, rng: np.random.Generator) -> StreamedTable:
+        """Return what a pass over the rows finds, and remember what they are."""
+        for name in ("sample_weight", "context"):
+            if getattr(data, name) is not None:
+                raise ValueError(
+                    f"{name} must be None where X is read batch by batch. "
+                    f"Got {type(getattr(data, name)).__name__} instead."
+                )
+        found = read_streamed(self, data.X, "X", reset=not keep)
+        if not keep:
+            self.order_ = check_order(self.order, found.X.shape[1], rng)
+            self.context_ = None
+        self._encoded(None, len(found))
+        found.order = self.order_
+        return found
+
+    def _weight(self, whole: Any, data: FitData) -> Array:
+        """Return the weights of the rows, of a stream those of the rows that stand for all."""
+        return whole.weight if isinstance(whole, StreamedTable) else super()._weight(whole, data)
+
+    def _split(
+        self,
+        whole: Examples,
+        weight: Array,
+        data: FitData,
+        one_pass: bool,
+        rng: np.random.Generator,
+    ) -> tuple[Examples, Array, tuple[Examples, Array] | None]:
+        """Return the training rows, their weights, and the rows held out for early stopping."""
+        if not isinstance(whole, StreamedTable):
+            return super()._split(whole, weight, data, one_pass, rng)
+        is_split = self.early_stopping and not one_pass and data.X_val is None
+        share = self.validation_fraction if is_split else 0.0
+        table, held = stored_tables(self, whole, share, rng)
+        held_out: tuple[Examples, Array] | None = None if held is None else (held, held.weight)
+        if data.X_val is not None and not one_pass:
+            _, _, held_out = super()._split(whole, weight, data, one_pass, rng)
+        return table, table.weight, held_out
+
     def _read_held_out(self, data: FitData) -> Any:
         """Return the rows for early stopping."""
+        if is_stream(data.X_val):
+            found = read_streamed(self, data.X_val, "X_val", reset=False)
+            found.order = self.order_
+            return stored_tables(self, found, 0.0, np.random.default_rng(0))[0]
         X_val = self._read_table(data.X_val, name="X_val")
         check_known(self.distribution_, X_val, self.order_)
         context = self._encoded(data.context_val, X_val.shape[0], "context_val")
