@@ -1,16 +1,26 @@
 """Tables that are read batch by batch: what a first pass finds out, training, scores, samples."""
 
 import pickle
+import threading
+import tracemalloc
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
 
+from fastar import MADE, NADE, DeepNADE
+from fastar._data import stores, streams
 from fastar._data import summary as summaries
 from fastar._data.frames import Schema
+from fastar._data.stores import HeldOut
 from fastar._data.streams import Stream, is_stream
 from fastar._data.summary import Summary, row_hashes
+from fastar._data.table import Table
+from fastar._engine import scores
+from fastar.callbacks import Checkpoint
+from fastar.models import _streamed
 
 
 def uneven_frame(n=3000, seed=0):
@@ -254,3 +264,244 @@ def test_sources(kind, tmp_path):
     for _ in range(2):
         batches = [batch for _, batch in Stream.of(source)]
         assert pl.concat(batches).equals(frame)
+
+
+# ---- fits
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Shuffle few rows at a time, so that small tables fill several buffers."""
+    monkeypatch.setattr(stores, "BLOCK_ROWS", 16)
+    monkeypatch.setattr(stores, "BUFFER_ROWS", 64)
+
+
+@pytest.fixture
+def few_sampled(monkeypatch):
+    monkeypatch.setattr(_streamed, "Summary", partial(Summary, n_sampled=100))
+
+
+def cut(table, size):
+    """Return a callable that gives the table in batches of so many rows."""
+    return lambda: (table[k : k + size] for k in range(0, len(table), size))
+
+
+def nade(**how):
+    return NADE(**{"n_hidden": 4, "max_iter": 3, "batch_size": 50, "random_state": 0} | how)
+
+
+def assert_same_fit(model, other):
+    np.testing.assert_array_equal(model.theta_, other.theta_)
+    assert model.loss_curve_ == other.loss_curve_
+    assert model.validation_curve_ == other.validation_curve_
+    mine, theirs = model.distribution_.arrays(), other.distribution_.arrays()
+    assert mine.keys() == theirs.keys()
+    for name, array in mine.items():
+        np.testing.assert_array_equal(array, theirs[name])
+
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Training stopped at max_iter:sklearn.exceptions.ConvergenceWarning"
+)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("early_stopping", [True, False])
+@pytest.mark.usefixtures("small_blocks", "few_sampled")
+def test_a_fit_does_not_depend_on_the_cut(library, early_stopping, tmp_path):
+    frame = LIBRARIES[library](uneven_frame(400))
+    whole = nade(early_stopping=early_stopping).fit(lambda: [frame])
+    sources = [cut(frame, 7), cut(frame, 10_000), cut(frame, 133)]
+    if library == "polars":
+        frame.write_parquet(tmp_path / "t.parquet", row_group_size=61)
+        sources.append(tmp_path / "t.parquet")
+    for source in sources:
+        assert_same_fit(nade(early_stopping=early_stopping).fit(source), whole)
+
+
+@pytest.mark.usefixtures("small_blocks", "few_sampled")
+@pytest.mark.parametrize("size", [1, 100])
+def test_a_fit_of_arrays_does_not_depend_on_the_cut(size):
+    X = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
+    assert_same_fit(nade().fit(cut(X, size)), nade().fit(lambda: [X]))
+
+
+MODELS = {
+    "nade": nade,
+    "made": lambda **how: MADE(hidden_layer_sizes=(8,), max_iter=3, random_state=0, **how),
+    "deep nade": lambda **how: DeepNADE(
+        hidden_layer_sizes=(8,), max_iter=3, random_state=0, order="random", **how
+    ),
+}
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("model", MODELS)
+def test_a_small_table_is_fitted_as_in_memory(library, model):
+    frame = LIBRARIES[library](uneven_frame(400))
+    fitted = MODELS[model](early_stopping=False).fit(frame)
+    streamed = MODELS[model](early_stopping=False).fit(cut(frame, 90))
+    assert_same_fit(streamed, fitted)
+    assert streamed._container == fitted._container
+    np.testing.assert_array_equal(streamed.score_samples(frame), fitted.score_samples(frame))
+    held_out = LIBRARIES[library](uneven_frame(100, seed=1))
+    fitted = MODELS[model]().fit(frame, X_val=held_out)
+    assert_same_fit(MODELS[model]().fit(cut(frame, 90), X_val=held_out), fitted)
+    assert_same_fit(MODELS[model]().fit(cut(frame, 90), X_val=cut(held_out, 70)), fitted)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32, bool])
+def test_a_small_array_is_fitted_as_in_memory(dtype):
+    X = np.random.default_rng(0).integers(0, 2, (300, 4)).astype(dtype)
+    fitted = nade(early_stopping=False).fit(X)
+    assert_same_fit(nade(early_stopping=False).fit(cut(X, 70)), fitted)
+    assert fitted.sample(2).dtype == dtype
+
+
+def test_frames_of_one_type_are_fitted_as_in_memory():
+    frame = pl.DataFrame(np.random.default_rng(0).normal(size=(300, 3)).astype(np.float32))
+    fitted = nade(early_stopping=False).fit(frame)
+    assert_same_fit(nade(early_stopping=False).fit(cut(frame, 70)), fitted)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_rows_in_memory_that_are_visited_in_the_same_order_train_to_the_same_bits(monkeypatch):
+    frame = uneven_frame(400)
+    streamed = nade(early_stopping=False).fit(cut(frame, 90))
+    assert not np.array_equal(streamed.theta_, nade(early_stopping=False).fit(frame).theta_)
+
+    def batches(table, rng, size):
+        blocks = rng.permutation(25)
+        buffers = [
+            np.concatenate([16 * k + np.arange(16) for k in blocks[start : start + 4]])
+            for start in range(0, 25, 4)
+        ]
+        orders = [each.permutation(len(b)) for each, b in zip(rng.spawn(7), buffers, strict=True)]
+        rows = np.concatenate([b[order] for b, order in zip(buffers, orders, strict=True)])
+        for which in np.split(rows, range(size, 400, size)):
+            yield which, table.take(which), None
+
+    monkeypatch.setattr(Table, "batches", batches)
+    assert_same_fit(nade(early_stopping=False).fit(frame), streamed)
+
+
+@pytest.mark.usefixtures("few_sampled")
+def test_what_no_sampled_row_has_is_learnt():
+    frame = uneven_frame(3000).drop(columns=["huge", "apart"])
+    frame.loc[17, "real"], frame.loc[18, "small"] = -50.0, 99
+    model = nade(max_iter=1).fit(cut(frame, 1000))
+    assert np.isfinite(model.score_samples(frame)).all()
+    assert model.schema_[list(frame).index("word")]["levels"] == 3
+    assert model.schema_[list(frame).index("small")]["levels"] == 51
+    assert "above 0" not in model.schema_[0]["support"]
+
+
+@pytest.mark.parametrize("n", [2, 5, 1000, 30_000])
+def test_held_out_rows_depend_on_the_seed_and_their_numbers_alone(n):
+    rows = np.arange(n)
+    held = HeldOut(0.1, 3, n)(rows)
+    np.testing.assert_array_equal(HeldOut(0.1, 3, n)(rows[::-1])[::-1], held)
+    assert 1 <= held.sum() < n
+    assert abs(held.sum() - 0.1 * n) <= 1 + 4 * np.sqrt(0.09 * n)
+    assert n < 100 or not np.array_equal(HeldOut(0.1, 4, n)(rows), held)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_an_epoch_visits_every_row_once():
+    X = np.arange(400.0).reshape(-1, 1)
+    layout = stores.Layout.of_array(1, X.dtype)
+    store = stores.Store(layout)
+    for part in np.split(X, [3, 100, 101]):
+        store.append(layout.split(part))
+    store.close()
+    table = stores.StoredTable(store, np.arange(1), (Table(X, np.arange(1)), np.ones(400)))
+    for size in (1, 30, 64, 1000):
+        batches = list(table.batches(np.random.default_rng(0), size))
+        assert [len(block) for _, block, _ in batches[:-1]] == [size] * (len(batches) - 1)
+        seen = np.concatenate([block for _, block, _ in batches])[:, 0]
+        assert not np.array_equal(seen, X[:, 0])
+        np.testing.assert_array_equal(np.sort(seen), X[:, 0])
+        in_order = np.concatenate([block for _, block, _ in table.batches(None, size)])
+        np.testing.assert_array_equal(in_order, X)
+    np.testing.assert_array_equal(table.take(slice(30, 70)), X[30:70])
+    for most in (7, 16, 1000):
+        blocks = np.concatenate([block for _, block in table.blocks(most)])
+        np.testing.assert_array_equal(blocks, X)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_a_checkpoint_resumes_to_the_same_bits(tmp_path):
+    source = cut(uneven_frame(400), 90)
+    whole = nade(max_iter=4).fit(source)
+    for n_epochs in (2, 4):
+        model = nade(max_iter=n_epochs, callbacks=Checkpoint(str(tmp_path / "c")))
+        model.fit(source)
+    assert_same_fit(model, whole)
+    other = cut(uneven_frame(400, seed=1), 90)
+    with pytest.raises(ValueError, match="data"):
+        nade(max_iter=5, callbacks=Checkpoint(str(tmp_path / "c"))).fit(other)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_ctrl_c_keeps_the_best_model():
+    class Interrupt:
+        def on_epoch_end(self, training):
+            if training.progress.epoch == 2:
+                raise KeyboardInterrupt
+
+    source = cut(uneven_frame(400), 90)
+    with pytest.warns(match="interrupted in epoch 3"):
+        model = nade(max_iter=5, callbacks=Interrupt()).fit(source)
+    assert_same_fit(model, nade(max_iter=2).fit(source))
+
+
+def test_an_error_in_an_epoch_ends_the_thread_that_reads():
+    class Fail:
+        def on_epoch_end(self, training):
+            raise RuntimeError
+
+    before = threading.active_count()
+    with pytest.raises(RuntimeError):
+        nade(callbacks=Fail()).fit(cut(uneven_frame(400), 90))
+    assert threading.active_count() == before
+
+
+def test_partial_fit_and_warm_start_take_streams():
+    frame = uneven_frame(400)
+    fitted = nade().partial_fit(frame).partial_fit(frame)
+    streamed = nade().partial_fit(cut(frame, 90)).partial_fit(cut(frame, 70))
+    np.testing.assert_array_equal(streamed.theta_, fitted.theta_)
+    fitted = nade(warm_start=True, early_stopping=False)
+    streamed = nade(warm_start=True, early_stopping=False)
+    for _ in range(2):
+        fitted.fit(frame)
+        streamed.fit(cut(frame, 90))
+    np.testing.assert_array_equal(streamed.theta_, fitted.theta_)
+
+
+def test_peak_memory_does_not_grow_with_the_rows(monkeypatch, tmp_path):
+    monkeypatch.setattr(streams, "BATCH_ROWS", 2048)
+    monkeypatch.setattr(stores, "BLOCK_ROWS", 1024)
+    monkeypatch.setattr(stores, "BUFFER_ROWS", 4096)
+    monkeypatch.setattr(stores, "_HASHED", 4096)
+    monkeypatch.setattr(scores, "_BLOCK_OUTPUTS", 1 << 16)
+    monkeypatch.setattr(_streamed, "Summary", partial(Summary, n_sampled=2000))
+
+    def batches(n):
+        rng = np.random.default_rng(0)
+        for _ in range(0, n, 2048):
+            x = rng.normal(size=(2048, 12))
+            x[:, :4] = rng.integers(0, 9, (2048, 4))
+            yield pl.DataFrame(x).with_columns(pl.col("column_0").cast(pl.String))
+
+    def peak(n):
+        model = nade(max_iter=1, batch_size=1000, distribution="auto")
+        tracemalloc.start()
+        model.fit(lambda: batches(n))
+        model.score_samples(lambda: batches(n), out=tmp_path / "scores")
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    peak(4096)  # what is imported and kept
+    assert peak(20 * 4096) < 1.1 * peak(5 * 4096) + 20_000

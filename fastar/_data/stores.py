@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from threading import Lock
 from typing import Any
+from weakref import finalize
 
 import numpy as np
 
@@ -22,7 +23,7 @@ BLOCK_ROWS = 1 << 13
 """Consecutive rows that an epoch keeps together when it shuffles blocks."""
 BUFFER_ROWS, BUFFER_BYTES = 1 << 18, 1 << 26
 """Rows that are shuffled together at most, and the bytes that they may take."""
-_HASHED = 1 << 20
+_HASHED = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ class Store:
         self._waiting: list[list[Array]] = []
         self._n_waiting = 0
         self._file = tempfile.TemporaryFile(prefix="fastar-")  # noqa: SIM115, as long as the store
+        finalize(self, self._file.close)
         self._lock = Lock()
 
     @property

@@ -57,6 +57,8 @@ class Stream:
         """
         if isinstance(source, str | os.PathLike):
             path = os.fspath(source)
+            if not os.path.exists(path):
+                raise FileNotFoundError(2, "No such file or folder", path)
             return cls(partial(_of_files, path), f"{name} from {path!r}")
         if isinstance(source, np.memmap):
             return cls(partial(_of_array, source), name)
@@ -109,7 +111,9 @@ class Stream:
 
     def _told(self, error: Exception) -> Exception:
         """Return an error of Arrow's with the name of what it is about, others as they are."""
-        if not type(error).__module__.startswith("pyarrow"):
+        # an OSError of Arrow's about damaged contents has no number
+        is_arrow = type(error).__module__.startswith("pyarrow")
+        if not (is_arrow or (isinstance(error, OSError) and error.errno is None)):
             return error
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         return ValueError(f"{self.name} cannot be read as Parquet: {reason}")
@@ -212,8 +216,6 @@ def _of_arrow_stream(source: Any) -> Iterator[Any]:
 
 
 def _of_files(path: str) -> Iterator[Any]:
-    if not os.path.exists(path):
-        raise FileNotFoundError(2, "No such file or folder", path)
     dataset = arrow_module("A table in Parquet").dataset
     yield from _of_dataset(dataset.dataset(path, format="parquet"))
 

@@ -480,8 +480,7 @@ class AutoregressiveDensity(
             self.order_ = check_order(self.order, found.X.shape[1], rng)
             self.context_ = None
         self._encoded(None, len(found))
-        found.order = self.order_
-        return found
+        return found.in_order(self.order_)
 
     def _weight(self, whole: Any, data: FitData) -> Array:
         """Return the weights of the rows, of a stream those of the rows that stand for all."""
@@ -509,8 +508,7 @@ class AutoregressiveDensity(
     def _read_held_out(self, data: FitData) -> Any:
         """Return the rows for early stopping."""
         if is_stream(data.X_val):
-            found = read_streamed(self, data.X_val, "X_val", reset=False)
-            found.order = self.order_
+            found = read_streamed(self, data.X_val, "X_val", reset=False).in_order(self.order_)
             return stored_tables(self, found, 0.0, np.random.default_rng(0))[0]
         X_val = self._read_table(data.X_val, name="X_val")
         check_known(self.distribution_, X_val, self.order_)

@@ -61,14 +61,23 @@ class StreamedTable(Table):
     def subset(self, which: Array) -> StreamedTable:
         """Return the table of some of the rows."""
         rows = which if self.rows is None else self.rows[which]
+        return self._with(self.order, rows, self.weight[which], self.numbers[which])
+
+    def in_order(self, order: Array) -> StreamedTable:
+        """Return the table with its columns in another order."""
+        return self._with(order, self.rows, self.weight, self.numbers)
+
+    def _with(
+        self, order: Array, rows: Array | None, weight: Array, numbers: Array
+    ) -> StreamedTable:
         return StreamedTable(
             self.X,
-            self.order,
+            order,
             rows,
             stream=self.stream,
             summary=self.summary,
-            weight=self.weight[which],
-            numbers=self.numbers[which],
+            weight=weight,
+            numbers=numbers,
         )
 
 
