@@ -125,7 +125,8 @@ def rows_told(name: str, first_row: int) -> Iterator[None]:
     try:
         yield
     except (TypeError, ValueError) as error:
-        told = re.sub(r"\bX\b", lambda _: name, str(error), count=1)
+        told, n_named = re.subn(r"\bX\b", lambda _: name, str(error), count=1)
+        told = told if n_named else f"{name}: {told}"
         told = re.sub(r"\brow (\d+)", lambda at: f"row {first_row + int(at[1])}", told, count=1)
         raise (TypeError if isinstance(error, TypeError) else ValueError)(told) from error
 
