@@ -397,10 +397,13 @@ class AutoregressiveDensity(
 
         Parameters
         ----------
-        X : array-like, DataFrame or CSR matrix of shape (n, D)
+        X : array-like, DataFrame, CSR matrix of shape (n, D), or table read batch by batch
             The columns of a DataFrame, and with missing="marked" those of an array, may have
             missing values: they have no density, and the features after them see that they are
-            missing.
+            missing. Read batch by batch, in bounded memory, are: the path of a Parquet file or of a
+            folder of them, a Dataset of pyarrow, an object with `__arrow_c_stream__`, a callable
+            that returns an iterator of data frames, arrays or record batches, and a large memmap.
+            `sample_weight` and `context` are then None.
         y : ignored
         context : array-like or DataFrame of shape (n, C), optional
             Numbers, which are standardised inside, and categories (strings, objects or a
@@ -408,7 +411,7 @@ class AutoregressiveDensity(
             and every output.
         sample_weight : array-like of shape (n,), optional
             A row of weight 2 counts like two rows.
-        X_val : array-like of shape (m, D), optional
+        X_val : array-like of shape (m, D), or table read batch by batch, optional
             Rows for early stopping; without them `validation_fraction` of X is held out.
         context_val : array-like or DataFrame of shape (m, C), optional
             The context of X_val.
