@@ -11,7 +11,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from fastar import MADE, NADE, DeepNADE
+from fastar import MADE, NADE, DeepNADE, DensityOutlierDetector, Mixture, PixelRNN
 from fastar._data import stores, streams
 from fastar._data import summary as summaries
 from fastar._data.frames import Schema
@@ -688,7 +688,8 @@ def test_what_streams_do_not_have(frame, fitted, parquet, tmp_path):
         fitted.sample(3, context=np.ones((3, 1)), out=tmp_path / "o")
     with pytest.raises(ValueError, match="n_draws must be 1"):
         fitted.impute(parquet, out=tmp_path / "o", n_draws=2)
-    for ask in (fitted.score_features, fitted.impute, fitted.conditionals):
+    others = [PixelRNN(max_iter=1), Mixture(nade()), DensityOutlierDetector(nade())]
+    for ask in (fitted.score_features, fitted.impute, *(each.fit for each in others)):
         with pytest.raises(ValueError, match=r"X must be a table in memory. Got "):
             ask(parquet)
 

@@ -6,9 +6,8 @@ counts, ranges, and the rows whose numbers have the smallest hashes.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -80,6 +79,10 @@ class ColumnSummary:
     broken: list[float] = field(default_factory=list)
     levels: dict[Any, int] | None = field(default_factory=dict)
     declared: tuple[Any, ...] | None = None
+
+    def copy(self) -> ColumnSummary:
+        """Return one that can be changed by itself."""
+        return replace(self, levels=None if self.levels is None else dict(self.levels))
 
     def agrees(self, other: ColumnSummary) -> bool:
         """Return whether both can be of one column."""
@@ -197,7 +200,9 @@ class Summary:
         if not other.n_rows:
             return
         if not self.n_rows:
-            vars(self).update({**copy.deepcopy(vars(other)), "name": self.name})
+            columns = {name: it.copy() for name, it in other.columns.items()}
+            vars(self).update({**vars(other), "name": self.name, "columns": columns})
+            self._values, self._gaps = dict(other._values), dict(other._gaps)
             return
         self._check_alike(other)
         order = list((self if self._first < other._first else other).columns)
@@ -445,8 +450,9 @@ def _of_frame(batch: Any) -> dict[Any, _Found]:
         columns = schema.read(batch)
         for d, column in enumerate(schema.columns):
             found[column.name] = _of_column(column, columns.kept(d), columns.is_missing(d))
-    nothing = ColumnSummary(n_missing=n), np.zeros(n), np.ones(n, bool)
-    return {key: found[key] if key in found else copy.deepcopy(nothing) for key in names}
+    for key in names:
+        found.setdefault(key, (ColumnSummary(n_missing=n), np.zeros(n), np.ones(n, bool)))
+    return {key: found[key] for key in names}
 
 
 def _of_column(column: Column, kept: Array, gaps: Array) -> _Found:

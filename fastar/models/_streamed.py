@@ -175,7 +175,7 @@ def _layout(estimator: Any, summary: Summary) -> Layout:
 
 def is_batched(X: Any, out: Path | None) -> bool:
     """Return whether rows are read, or what is said of them is written, batch by batch."""
-    return out is not None or (is_stream(X) and not isinstance(X, np.ndarray))
+    return out is not None or (not isinstance(X, np.ndarray) and is_stream(X))
 
 
 def score_streamed(model: Any, X: Any, out: Path | None) -> Array | None:
