@@ -588,6 +588,25 @@ def test_types_come_back_from_parquet(frame, fitted, parquet):
     assert streamed.sample(3).dtypes == frame.dtypes
 
 
+@pytest.mark.parametrize("size", [61, 1000])
+def test_without_polars_frames_are_those_of_pandas(size, tmp_path, monkeypatch):
+    frame = uneven_frame(400).drop(columns="apart")
+    frame["flag"] = frame["flag"].astype("boolean").mask(frame["small"] == 3)
+    frame.to_parquet(tmp_path / "t.parquet", row_group_size=size)
+    monkeypatch.setattr(streams, "find_spec", lambda name: None)
+    model = nade(max_iter=1).fit(tmp_path / "t.parquet")
+    assert model._container.kind == "pandas"
+    by_name = {column.name: column for column in model._container.columns}
+    assert by_name["level"].categories == ("w", "x", "y", "z")
+    assert by_name["small"].dtype == "Int64"
+    assert by_name["flag"].dtype == "boolean"
+    given = frame.astype({"small": "Int64", "huge": "Int64"})
+    given["level"] = given["level"].cat.set_categories(list("wxyz"))
+    assert_same_fit(nade(max_iter=1).fit(cut(given, 1000)), model)
+    model.impute(tmp_path / "t.parquet", out=tmp_path / "o.parquet")
+    assert not pd.read_parquet(tmp_path / "o.parquet").isna().any(axis=None)
+
+
 # ---- errors
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ class Stream:
 
         Parameters
         ----------
-        source : path, Dataset of pyarrow, object with `__arrow_c_stream__`, memmap or callable
+        source : path, Dataset of pyarrow, `__arrow_c_stream__`, memmap, callable or Stream
             A path is that of a Parquet file, or of a folder of them. A callable returns an
             iterator, a new one each time.
         name : str
@@ -55,6 +56,8 @@ class Stream:
         ValueError, TypeError, OSError
             It cannot be read, or only once.
         """
+        if isinstance(source, Stream):
+            return source
         if isinstance(source, str | os.PathLike):
             path = os.fspath(source)
             if not os.path.exists(path):
@@ -79,11 +82,15 @@ class Stream:
         for given in self._given():
             for start in range(0, len(given), BATCH_ROWS):
                 check_stopped()
-                batch = as_frame(_rows(given, start, start + BATCH_ROWS), self.name)
+                batch = _frame(_rows(given, start, start + BATCH_ROWS))
                 yield first, batch
                 first += len(batch)
         if first == 0:
             raise ValueError(f"{self.name} must have rows. Got none.")
+
+    def columns(self, names: list[Any]) -> Stream:
+        """Return the stream of some columns of data frames."""
+        return Stream(lambda: (batch[names] for _, batch in self), self.name)
 
     def _given(self) -> Iterator[Any]:
         """Yield what the source gives; errors tell where it comes from."""
@@ -135,7 +142,7 @@ def is_stream(source: Any) -> bool:
     """Return whether a source is read batch by batch, and not a table in memory."""
     if isinstance(source, np.memmap):
         return source.ndim == 2 and source.nbytes >= LARGE_MAP
-    if isinstance(source, str | os.PathLike) or callable(source) or _is_dataset(source):
+    if isinstance(source, Stream | str | os.PathLike) or callable(source) or _is_dataset(source):
         return True
     package = type(source).__module__.partition(".")[0]
     if package == "pyarrow":
@@ -158,6 +165,24 @@ def arrow_module(what: str) -> Any:
 def _is_dataset(source: Any) -> bool:
     package = type(source).__module__.partition(".")[0]
     return package == "pyarrow" and hasattr(source, "get_fragments")
+
+
+def _frame(batch: Any) -> Any:
+    """Return a batch of Arrow as a data frame whose types no other batch changes."""
+    if frame_kind(batch) or isinstance(batch, np.ndarray):
+        return batch
+    if find_spec("polars") is not None:
+        return as_frame(batch)
+    pandas = import_module("pandas")
+    # without gaps pandas would have another type, and the order of categories is that of a batch
+    names = [f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)]
+    nullable = {name.lower(): pandas.api.types.pandas_dtype(name) for name in names}
+    nullable["bool"] = pandas.BooleanDtype()
+    frame = batch.to_pandas(types_mapper=lambda dtype: nullable.get(str(dtype)))
+    for name, dtype in frame.dtypes.items():
+        if isinstance(dtype, pandas.CategoricalDtype) and not dtype.ordered:
+            frame[name] = frame[name].cat.set_categories(sorted(dtype.categories))
+    return frame
 
 
 def arranged(batch: Any, names: list[Any]) -> Any:
