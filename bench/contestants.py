@@ -60,8 +60,12 @@ class Fastar:
         return self.model.score_samples(self.rows)
 
     def gradient(self) -> dict[str, np.ndarray]:
-        self.training.gradient(self.batch)
+        self._gradient()
         return self.inner.network.params_in_paper_layout(self.training._grads)
+
+    def _gradient(self) -> None:
+        rows = self.training.table.take(self.batch)
+        self.training.gradient((self.batch, rows, None))
 
     def sample(self) -> np.ndarray:
         self.seed += 1
@@ -84,7 +88,7 @@ class Fastar:
     def actions(self) -> dict[str, Any]:
         return {
             "score": self.log_likelihood,
-            "gradient": lambda: self.training.gradient(self.batch),
+            "gradient": self._gradient,
             "train": self.trained.epoch,
             "sample": self.sample,
             "score, kernels": self.kernel_score,

@@ -63,6 +63,7 @@ UNMARKED = {
     "test_rare_levels.py",
     "test_recipes.py",
     "test_spread.py",
+    "test_streams.py",
     "test_structure.py",
     "test_training.py",
     "test_validation.py",

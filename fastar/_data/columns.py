@@ -256,6 +256,63 @@ class Columns:
                 f"Got {values[row]!s} in row {row} instead."
             )
 
+    # ---- as they are kept
+
+    def kept(self, d: int) -> Array:
+        """Return column d in the type in which it is kept: with marks of its own where missing."""
+        return self._columns[d]
+
+    def is_missing(self, d: int) -> Array:
+        """Return where (n,) column d is missing."""
+        column = self._columns[d]
+        if column.dtype.kind == "f":
+            return np.isnan(column)
+        if self.described[d].storage is None:
+            return np.zeros(len(column), bool)
+        gaps: Array = column == _missing_code(column.dtype)
+        return gaps
+
+    def put(self, d: int, numbers: Array, gaps: Array) -> None:
+        """Fill column d with numbers of the coding, and say where (n,) it is missing."""
+        self.missing[d] = gaps.any()
+        if self.described[d].storage is None:
+            self._columns[d] = numbers
+            if gaps.any():
+                self._columns[d] = np.where(gaps, np.nan, numbers).astype(numbers.dtype, copy=False)
+            return
+        stored, group = self._columns[d], self._group_of[d]
+        wrong, gap = numbers == UNKNOWN, _missing_code(stored.dtype)
+        stored[:] = np.where(gaps, gap, np.where(wrong, gap - 1, numbers))
+        self.unknown[d] = (wrong & ~gaps).any()
+        group.has_gaps |= bool(self.missing[d])
+        group.has_unknown |= bool(self.unknown[d])
+
+    @classmethod
+    def of_parts(
+        cls,
+        described: tuple[Column, ...],
+        parts: list[tuple[list[int], Array]],
+        missing: Array,
+        unknown: Array,
+    ) -> Columns:
+        """Return columns as `kept` gave them, those of one type side by side.
+
+        parts: (places, matrix), those with a storage of their own by that and in order. missing,
+        unknown (D,): what may be among the numbers of each column.
+        """
+        columns = cls(described, 0)
+        columns.shape = (len(parts[0][1]), len(described))
+        columns.missing, columns.unknown = missing, unknown
+        for places, matrix in parts:
+            group = columns._group_of.get(places[0])
+            if group is not None:
+                group.codes = matrix
+                group.has_gaps = bool(missing[places].any())
+                group.has_unknown = bool(unknown[places].any())
+            for k, d in enumerate(places):
+                columns._columns[d] = matrix[:, k]
+        return columns
+
 
 class _Group:
     """Columns whose numbers have the same type, side by side so that a row is read at once.

@@ -6,7 +6,7 @@ the list of categories, NaN where it is missing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -460,12 +460,26 @@ def _exact_integers(series: Any) -> tuple[str, tuple[int, ...], int]:
     """
     if n_missing(series) == len(series):
         return "integer", (), 0
-    low, high = int(series.min()), int(series.max())
+
+    def levels() -> Iterable[Any]:
+        found: Iterable[Any] = series.drop_nulls().unique().to_list()
+        return found
+
+    return exact_integers(int(series.min()), int(series.max()), levels)
+
+
+def exact_integers(
+    low: int, high: int, values: Callable[[], Iterable[Any]]
+) -> tuple[str, tuple[int, ...], int]:
+    """Return type, categories and offset of a column of integers from low to high.
+
+    values: returns those that there are, once or more often.
+    """
     if max(abs(low), abs(high)) <= LARGEST_EXACT:
         return "integer", (), 0
     if high - low <= LARGEST_EXACT:
         return "integer", (), low
-    levels = sorted(map(int, series.drop_nulls().unique().to_list()))
+    levels = sorted({int(value) for value in values()})
     return ("category", tuple(levels), 0) if len(levels) <= MANY_LEVELS else ("integer", (), 0)
 
 

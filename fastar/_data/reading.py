@@ -16,6 +16,7 @@ from fastar._data.columns import Columns
 from fastar._data.containers import Container
 from fastar._data.frame_types import UNKNOWN, as_frame, frame_kind, to_python_scalar
 from fastar._data.frames import Schema, keep_cells
+from fastar._data.streams import is_stream
 
 
 def read(
@@ -47,6 +48,11 @@ def read(
     X = as_frame(unmask(X, name, gaps=marked), name)
     if not reset and _is_fit_for_use(estimator, X):
         return X
+    if not isinstance(X, np.ndarray) and is_stream(X):
+        raise ValueError(
+            f"{name} must be a table in memory. Got {X!r:.80} instead: fit, score_samples and "
+            "impute of models of rows read it batch by batch, and others need it whole."
+        )
     if is_ragged_list(X):
         raise ValueError(
             f"{name} must be a table, whose rows are as long as one another. Got sequences of "
@@ -194,6 +200,15 @@ def _narrowest(frame: Any, columns: Columns) -> Any:
         return columns
     array = frame.to_numpy()
     return np.ascontiguousarray(array) if array.dtype.kind in "biuf" else columns
+
+
+def array_dtype(schema: Schema) -> np.dtype[Any] | None:
+    """Return the type of the array as which `read` returns a frame of these columns, if as one."""
+    if any(each.missing for each in schema.columns):
+        return None
+    row = schema.wrap(np.zeros((1, len(schema.columns))))
+    found = _narrowest(row, schema.read(row))
+    return found.dtype if isinstance(found, np.ndarray) else None
 
 
 def read_numbers(estimator: Any, X: Any, **how: Any) -> Any:

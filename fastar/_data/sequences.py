@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from fastar._core.schema import FLAG, Maybe, Record, Whole, require
 from fastar._core.threads import check_stopped
 from fastar._core.validation import unmask
 from fastar._data.containers import DTYPE, OFFSETS, check_dtype
-from fastar._data.table import Table
+from fastar._data.table import BatchOfRows, Table, shuffled
 
 _BLOCK_STEPS = 1 << 15
 """Steps of one block of scoring, unless a sequence is longer."""
@@ -296,6 +296,10 @@ class SequenceTable:
             where = slice(start, max(start + 1, end))
             yield where, self.take(where)
             start = where.stop
+
+    def batches(self, rng: np.random.Generator | None, size: int) -> Generator[BatchOfRows]:
+        """Yield the batches of an epoch."""
+        return shuffled(self, rng, size)
 
     def steps(self, weight: Array) -> tuple[Table, Array]:
         """Return all steps as rows of a table, and their weights."""

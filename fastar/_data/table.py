@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,6 +24,10 @@ def block_rows(n_features: int) -> int:
     return max(BLOCK_ROWS, (1 << 20) // n_features)
 
 
+BatchOfRows = tuple[Any, Any, Array | None]
+"""The places of some examples' weights, a block of them, and their context."""
+
+
 class Examples(Protocol):
     """What training and scores ask of a table, of rows or of sequences: blocks are its own."""
 
@@ -40,6 +44,19 @@ class Examples(Protocol):
 
     def context(self, which: Array | slice) -> Array | None:
         """Return the context of some of them."""
+
+    def batches(self, rng: np.random.Generator | None, size: int) -> Generator[BatchOfRows]:
+        """Yield the batches of an epoch, in the order of the table without rng."""
+
+
+def shuffled(table: Examples, rng: np.random.Generator | None, size: int) -> Generator[BatchOfRows]:
+    """Yield the batches of an epoch over what is in memory, in an order that is drawn at once."""
+    rows = np.arange(len(table))
+    if rng is not None:
+        rows = rng.permutation(rows)
+    for start in range(0, len(rows), size):
+        which = rows[start : start + size]
+        yield which, table.take(which), table.context(which)
 
 
 class Table:
@@ -136,3 +153,7 @@ class Table:
             check_stopped()
             where = slice(start, min(start + size, len(self)))
             yield where, self.take(where)
+
+    def batches(self, rng: np.random.Generator | None, size: int) -> Generator[BatchOfRows]:
+        """Yield the batches of an epoch."""
+        return shuffled(self, rng, size)

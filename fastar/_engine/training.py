@@ -6,6 +6,7 @@ import hashlib
 import math
 import warnings
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,13 +15,14 @@ from sklearn.exceptions import ConvergenceWarning
 
 from fastar._core.parameters import Array, zeros_aligned
 from fastar._core.schema import ArrayOf, Listed, Number, Record, Rule, Text, Whole, check_arrays
-from fastar._data.table import BLOCK_ROWS, Examples
+from fastar._data.table import BLOCK_ROWS, BatchOfRows, Examples
 from fastar._engine.model import Composition
 from fastar._engine.scores import total_log_prob
 from fastar.optimizers import Optimizer, Stretches, clip_by_norm
 from fastar.schedules import Schedule
 
 _STEPS_TO_JUDGE = 20
+_DIGESTED = 1 << 16
 _LARGEST_POWER = 1 / 4
 """Of the largest number: products of few larger parameters are infinite."""
 
@@ -60,7 +62,8 @@ def _digest(table: Any, weight: Array, learnt: dict[str, Array] | None = None) -
 
     def add(part: Array) -> None:
         sha.update(f"{part.dtype.str}{part.shape}".encode())
-        sha.update(np.ascontiguousarray(part).data)
+        for start in range(0, len(part), _DIGESTED):  # the weights of rows on disk are one number
+            sha.update(np.ascontiguousarray(part[start : start + _DIGESTED]).data)
 
     for part in [weight, *(learnt or {}).values()]:
         add(part)
@@ -134,7 +137,8 @@ class Training:
         self.rate = learning_rate
         # The loss of a batch is the sum over its rows of weight / mean weight, divided by the size
         # of a batch: a row of weight 2 then counts like two rows, whichever batch it falls into.
-        self._share = weight / float(weight.mean())
+        mean = float(weight.mean())
+        self._share = weight if mean == 1 else weight / mean
         self._gradient = zeros_aligned(model.theta.size, model.dtype)
         self._layout = model.layout
         self._params = model.params
@@ -246,16 +250,15 @@ class Training:
     def epoch(self) -> None:
         """Visit every row once."""
         progress = self.progress
-        rows = np.arange(len(self.table))  # a single batch has no order
+        rng, total = None, 0.0  # a single batch has no order
         if self.n_batches > 1 or self.model.network.is_stochastic:
-            self._rng = np.random.default_rng([self.entropy, progress.epoch])
-            rows = self._rng.permutation(rows)
-        total = 0.0
-        for start in range(0, len(rows), self.batch_size):
-            total += self._step(rows[start : start + self.batch_size])
+            rng = self._rng = np.random.default_rng([self.entropy, progress.epoch])
+        with closing(self.table.batches(rng, self.batch_size)) as batches:
+            for batch in batches:
+                total += self._step(batch)
         self._check_parameters()
         progress.epoch += 1
-        progress.loss_curve.append(-total / len(rows))
+        progress.loss_curve.append(-total / len(self.table))
 
     def one_pass(self) -> None:
         """Visit every row once, outside of any run."""
@@ -267,20 +270,19 @@ class Training:
             self.model.theta[:] = self.best_theta
             raise
 
-    def gradient(self, rows: Array) -> float:
+    def gradient(self, batch: BatchOfRows) -> float:
         """Fill the gradient of the loss of a batch; return minus the loss times its rows."""
-        model = self.model
-        codes = model.codes(self.table.take(rows))
+        model, (rows, block, context) = self.model, batch
+        codes = model.codes(block)
         member = model.network.training_member(self.progress.step)
         weights = model.network.materialise_weights(self._params, self.n_threads, member)
-        context = self.table.context(rows)
         return model.gradient(
             weights, codes, self._share[rows], self._grads, self.n_threads, context, self._rng
         )
 
-    def _step(self, rows: Array) -> float:
+    def _step(self, batch: BatchOfRows) -> float:
         progress = self.progress
-        total = self.gradient(rows)
+        total = self.gradient(batch)
         self._check_finite(total, progress.epoch + 1)
         if self.max_gradient_norm is not None:
             clip_by_norm(self._gradient, self._stretches, self.max_gradient_norm, self.n_threads)

@@ -31,6 +31,8 @@ from fastar._core.threads import effective_n_threads
 from fastar._core.validation import check_order, check_weight, unchanged_on_error
 from fastar._data.context import Context
 from fastar._data.frames import Schema
+from fastar._data.stores import StoredTable
+from fastar._data.streams import is_stream
 from fastar._data.table import Examples, Table
 from fastar._engine.model import Composition
 from fastar._engine.support import check_known, check_table_support
@@ -45,6 +47,7 @@ from fastar.models._parameters import (
     MissingParameter,
     TrainingParameters,
 )
+from fastar.models._streamed import StreamedTable, read_streamed, stored_tables
 from fastar.networks import Network
 from fastar.networks._padding import padded_size, without_padding
 from fastar.optimizers import Optimizer
@@ -166,7 +169,7 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
         """Return the training to run; keep: continue from the fitted model."""
         rng = generator(self.random_state)
         whole = self._read(data, keep, rng)
-        weight = check_weight(data.sample_weight, len(whole))
+        weight = self._weight(whole, data)
         if not keep:
             self.distribution_ = self._fitted_conditional(whole, weight, data.X)
             # spawned, so that networks without a random structure leave the stream as it is
@@ -186,6 +189,8 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
         model = self._composed(self.network_.zeros())
         if keep:
             model.theta[:] = self.theta_
+        elif isinstance(table, StoredTable):
+            model.initialise(*table.start, rng)
         else:
             model.initialise(table, weight, rng)
         solver, schedule = self._solver(), self.learning_rate
@@ -207,6 +212,10 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
             n_threads=effective_n_threads(self.n_jobs),
             is_warm=keep,
         )
+
+    def _weight(self, whole: Any, data: FitData) -> Array:
+        """Return the weights of the rows."""
+        return check_weight(data.sample_weight, len(whole))
 
     def _check_size(self, network: Network) -> None:
         """Raise ValueError if training would need more memory than there is."""
@@ -398,10 +407,13 @@ class AutoregressiveDensity(
 
         Parameters
         ----------
-        X : array-like, DataFrame or CSR matrix of shape (n, D)
+        X : array-like, DataFrame, CSR matrix of shape (n, D), or table read batch by batch
             The columns of a DataFrame, and with missing="marked" those of an array, may have
             missing values: they have no density, and the features after them see that they are
-            missing.
+            missing. Read batch by batch, in bounded memory, are: the path of a Parquet file or of a
+            folder of them, a Dataset of pyarrow, an object with `__arrow_c_stream__`, a callable
+            that returns an iterator of data frames, arrays or record batches, and a large memmap.
+            `sample_weight` and `context` are then None.
         y : ignored
         context : array-like or DataFrame of shape (n, C), optional
             Numbers, which are standardised inside, and categories (strings, objects or a
@@ -409,7 +421,7 @@ class AutoregressiveDensity(
             and every output.
         sample_weight : array-like of shape (n,), optional
             A row of weight 2 counts like two rows.
-        X_val : array-like of shape (m, D), optional
+        X_val : array-like of shape (m, D), or table read batch by batch, optional
             Rows for early stopping; without them `validation_fraction` of X is held out.
         context_val : array-like or DataFrame of shape (m, C), optional
             The context of X_val.
@@ -459,6 +471,8 @@ class AutoregressiveDensity(
 
     def _read(self, data: FitData, keep: bool, rng: np.random.Generator) -> Any:
         """Return the rows to train on, and remember what they are; keep: they are like the last."""
+        if self._fits_streams and is_stream(data.X):
+            return self._read_streamed(data, keep, rng)
         X = self._read_table(data.X, reset=not keep)
         if not keep:
             self.order_ = check_order(self.order, X.shape[1], rng)
@@ -466,8 +480,49 @@ class AutoregressiveDensity(
             self.context_ = None if given is None else Context.of(given, X.shape[0])
         return Table(X, self.order_, context=self._encoded(data.context, X.shape[0]))
 
+    def _read_streamed(self, data: FitData, keep: bool, rng: np.random.Generator) -> StreamedTable:
+        """Return what a pass over the rows finds, and remember what they are."""
+        for name in ("sample_weight", "context"):
+            if getattr(data, name) is not None:
+                raise ValueError(
+                    f"{name} must be None where X is read batch by batch. "
+                    f"Got {type(getattr(data, name)).__name__} instead."
+                )
+        found = read_streamed(self, data.X, "X", reset=not keep)
+        if not keep:
+            self.order_ = check_order(self.order, found.X.shape[1], rng)
+            self.context_ = None
+        self._encoded(None, len(found))
+        return found.in_order(self.order_)
+
+    def _weight(self, whole: Any, data: FitData) -> Array:
+        """Return the weights of the rows, of a stream those of the rows that stand for all."""
+        return whole.weight if isinstance(whole, StreamedTable) else super()._weight(whole, data)
+
+    def _split(
+        self,
+        whole: Examples,
+        weight: Array,
+        data: FitData,
+        one_pass: bool,
+        rng: np.random.Generator,
+    ) -> tuple[Examples, Array, tuple[Examples, Array] | None]:
+        """Return the training rows, their weights, and the rows held out for early stopping."""
+        if not isinstance(whole, StreamedTable):
+            return super()._split(whole, weight, data, one_pass, rng)
+        is_split = self.early_stopping and not one_pass and data.X_val is None
+        share = self.validation_fraction if is_split else 0.0
+        table, held = stored_tables(self, whole, share, rng)
+        held_out: tuple[Examples, Array] | None = None if held is None else (held, held.weight)
+        if data.X_val is not None and not one_pass:
+            _, _, held_out = super()._split(whole, weight, data, one_pass, rng)
+        return table, table.weight, held_out
+
     def _read_held_out(self, data: FitData) -> Any:
         """Return the rows for early stopping."""
+        if self._fits_streams and is_stream(data.X_val):
+            found = read_streamed(self, data.X_val, "X_val", reset=False).in_order(self.order_)
+            return stored_tables(self, found, 0.0, np.random.default_rng(0))[0]
         X_val = self._read_table(data.X_val, name="X_val")
         check_known(self.distribution_, X_val, self.order_)
         context = self._encoded(data.context_val, X_val.shape[0], "context_val")
@@ -522,6 +577,9 @@ class AutoregressiveDensity(
 
     _judges_columns: ClassVar[bool] = True
     """Whether the columns of an array get conditionals of their own by default."""
+
+    _fits_streams: ClassVar[bool] = True
+    """Whether `fit` reads tables batch by batch: not images, whose shape it has to find."""
 
     @property
     def _splits_columns(self) -> bool:

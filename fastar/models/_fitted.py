@@ -41,6 +41,12 @@ from fastar._engine.purification import purify
 from fastar._engine.sampling import sample
 from fastar._engine.support import check_evidence, check_known, impossible_rows
 from fastar.conditionals import Conditional
+from fastar.models._streamed import (
+    impute_streamed,
+    is_batched,
+    sample_streamed,
+    score_streamed,
+)
 from fastar.networks import Network
 
 
@@ -145,18 +151,22 @@ class FittedDensity:
         """Return the context of n rows as networks take it."""
         return encode_context(self.context_, context, n, self.dtype, name)
 
-    def score_samples(self, X: Any, *, context: Any = None) -> Array:
+    def score_samples(self, X: Any, *, context: Any = None, out: Any = None) -> Any:
         """Return log p(x) of each row, or log p(x given context).
 
         Parameters
         ----------
-        X : array-like, DataFrame or CSR matrix of shape (n, D)
+        X : array-like, DataFrame, CSR matrix of shape (n, D), or table read batch by batch
+            What is read batch by batch is a path of Parquet, or another source as in `fit`; its
+            columns may have another order than in `fit`.
         context : array-like or DataFrame of shape (n, C), optional
             For a model that was fitted with one: of the same columns.
+        out : path, optional
+            A Parquet file to which the scores are written batch by batch, as column `log_density`.
 
         Returns
         -------
-        ndarray of shape (n,), float64
+        ndarray of shape (n,), float64; None with `out`
             Nats; densities of real columns are in the units of X. A row with missing values has the
             sum over its observed columns; a column may miss values if it did in `fit`.
 
@@ -165,7 +175,18 @@ class FittedDensity:
         NotFittedError, ValueError
             The model is not fitted; X has another shape, other names or values outside the support.
         """
+        if is_batched(X, out):
+            self._refuse_context(context)
+            return score_streamed(self, X, out)
         return scoring.score_rows(*self._rows(X, context), effective_n_threads(self.n_jobs))
+
+    @staticmethod
+    def _refuse_context(context: Any) -> None:
+        if context is not None:
+            raise ValueError(
+                "context must be None where rows are read or written batch by batch. "
+                f"Got {type(context).__name__} instead."
+            )
 
     def log_marginal(
         self, X: Any, *, context: Any = None, n_particles: int = 64, random_state: Any = None
@@ -304,6 +325,7 @@ class FittedDensity:
         evidence: Any = None,
         temperature: float = 1.0,
         random_state: Any = None,
+        out: Any = None,
     ) -> Any:
         """Draw rows; a hidden unit is computed once, so that a sample costs one forward pass.
 
@@ -320,13 +342,21 @@ class FittedDensity:
         temperature : float, default=1
             Each conditional is raised to the power 1 / temperature and normalised.
         random_state : int, RandomState instance or None
+        out : path, optional
+            A Parquet file to which the rows are written, 65,536 at a time: other ones than without
+            it. `evidence` is then one row.
 
         Returns
         -------
-        ndarray, DataFrame or CSR matrix of shape (n_samples, D)
+        ndarray, DataFrame or CSR matrix of shape (n_samples, D); None with `out`
             In the container that `fit` was given.
         """
         model = self._model()
+        if out is not None:
+            self._refuse_context(context)
+            n_samples = check_count("n_samples", n_samples)
+            how = {"evidence": evidence, "temperature": temperature}
+            return sample_streamed(self, n_samples, out, random_state, **how)
         n_samples = check_count("n_samples", n_samples, numbers=model.n_features)
         temperature = check_temperature(temperature)
         evidence, regions = self._read_evidence(evidence, n_samples)
@@ -354,6 +384,7 @@ class FittedDensity:
         n_draws: int = 1,
         n_particles: int = 16,
         random_state: Any = None,
+        out: Any = None,
     ) -> Any:
         """Return X with each missing value (NaN) drawn given the observed values.
 
@@ -365,16 +396,20 @@ class FittedDensity:
         Parameters
         ----------
         X : array-like, DataFrame, mapping or list of mappings of shape (n, D)
+            With `out` also what is read batch by batch, as in `score_samples`.
         context : array-like or DataFrame of shape (n, C), optional
         n_draws : int, default=1
             Completions of each row.
         n_particles : int, default=16
             Samples from which a row's completions are drawn; more are more exact.
         random_state : int, RandomState instance or None
+        out : path, optional
+            A Parquet file to which the rows are written, 65,536 at a time.
 
         Returns
         -------
         ndarray or DataFrame of shape (n, D), or ndarray of shape (n_draws, n, D) if n_draws > 1
+            None with `out`.
 
         References
         ----------
@@ -382,6 +417,11 @@ class FittedDensity:
            Handbook of Nonlinear Filtering, 2011.
         """
         model = self._model()
+        if out is not None:
+            self._refuse_context(context)
+            if n_draws != 1:
+                raise ValueError(f"n_draws must be 1 with 'out'. Got {n_draws!r} instead.")
+            return impute_streamed(self, X, out, random_state, n_particles=n_particles)
         n_particles = check_count("n_particles", n_particles, numbers=2 * model.n_features)
         array, missing, values, regions = self._gapped(X, model)
         n_draws = check_count("n_draws", n_draws, numbers=array.size)

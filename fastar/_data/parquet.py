@@ -1,0 +1,54 @@
+"""Parquet files that are written batch by batch, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from fastar._core.files import whole_file
+from fastar._data.frame_types import frame_kind
+from fastar._data.streams import arrow_module
+
+
+class ParquetWriter:
+    """Writes batches to an open file, with the types of the first one."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._arrow = arrow_module("A table in Parquet")
+        self._writer: Any = None
+
+    def write(self, batch: Any) -> None:
+        """Add the rows of a data frame, of an array (n, D), or of a dict of arrays (n,)."""
+        table = self._table(batch)
+        if self._writer is None:
+            self._writer = self._arrow.parquet.ParquetWriter(self._file, table.schema)
+        self._writer.write_table(table.cast(self._writer.schema))
+
+    def close(self) -> None:
+        """Write what ends a file."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def _table(self, batch: Any) -> Any:
+        kind = frame_kind(batch)
+        if kind == "polars":
+            return batch.to_arrow()
+        if kind == "pandas":
+            return self._arrow.Table.from_pandas(batch, preserve_index=False)
+        if isinstance(batch, np.ndarray):
+            batch = {str(d): np.ascontiguousarray(values) for d, values in enumerate(batch.T)}
+        return self._arrow.table(batch)
+
+
+@contextmanager
+def parquet_file(path: str | os.PathLike[str]) -> Iterator[ParquetWriter]:
+    """Open a file beside `path` to write, and rename it in the end: no half a file is seen."""
+    with whole_file(os.fspath(path)) as file:
+        writer = ParquetWriter(file)
+        yield writer
+        writer.close()

@@ -1,0 +1,300 @@
+"""Rows that are kept on disk in compact types, and handed out block by block."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from threading import Lock
+from typing import Any
+from weakref import finalize
+
+import numpy as np
+
+from fastar._core.parameters import Array
+from fastar._core.threads import ThreadPool, check_stopped
+from fastar._data.columns import Columns
+from fastar._data.frame_types import Column
+from fastar._data.summary import row_hashes
+from fastar._data.table import BatchOfRows, Table, block_rows
+
+BLOCK_ROWS = 1 << 13
+"""Consecutive rows that an epoch keeps together when it shuffles blocks."""
+BUFFER_ROWS, BUFFER_BYTES = 1 << 18, 1 << 26
+"""Rows that are shuffled together at most, and the bytes that they may take."""
+_HASHED = 1 << 16
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How rows lie on disk: columns of one type side by side.
+
+    Parameters
+    ----------
+    described : tuple of Column or None
+        The columns of a frame; None of an array.
+    parts : tuple of (list of places, type)
+    missing, unknown : bool arrays (D,)
+        Which columns of a frame have missing values, and values that are none of its categories.
+    """
+
+    described: tuple[Column, ...] | None
+    parts: tuple[tuple[list[int], np.dtype[Any]], ...]
+    missing: Array
+    unknown: Array
+
+    @classmethod
+    def of_array(cls, D: int, dtype: np.dtype[Any]) -> Layout:
+        """Return the layout of an array's rows."""
+        return cls(None, ((list(range(D)), dtype),), np.zeros(D, bool), np.zeros(D, bool))
+
+    @classmethod
+    def of_columns(
+        cls,
+        described: tuple[Column, ...],
+        dtypes: list[np.dtype[Any]],
+        missing: Array,
+        unknown: Array,
+    ) -> Layout:
+        """Return the layout of columns that are kept in these types."""
+        keys = [
+            (column.storage is not None, dtype)
+            for column, dtype in zip(described, dtypes, strict=True)
+        ]
+        parts = [
+            ([d for d, key in enumerate(keys) if key == each], each[1])
+            for each in dict.fromkeys(keys)
+        ]
+        return cls(described, tuple(parts), missing, unknown)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row."""
+        return sum(len(places) * dtype.itemsize for places, dtype in self.parts)
+
+    def empty(self, n: int) -> list[Array]:
+        """Return room for n rows: a matrix for each part."""
+        return [np.empty((n, len(places)), dtype) for places, dtype in self.parts]
+
+    def split(self, X: Any) -> list[Array]:
+        """Return the parts of rows, which are `Columns` or an array."""
+        if self.described is None:
+            return [np.ascontiguousarray(X, self.parts[0][1])]
+        parts = self.empty(len(X))
+        for (places, dtype), part in zip(self.parts, parts, strict=True):
+            for k, d in enumerate(places):
+                # a batch of numbers without gaps may have been read as an array
+                column = X.kept(d) if isinstance(X, Columns) else X[:, d]
+                part[:, k] = column.astype(dtype, copy=False)
+        return parts
+
+    def joined(self, parts: list[Array]) -> Any:
+        """Return rows from their parts."""
+        if self.described is None:
+            return parts[0]
+        pairs = [(places, part) for (places, _), part in zip(self.parts, parts, strict=True)]
+        return Columns.of_parts(self.described, pairs, self.missing, self.unknown)
+
+
+class Store:
+    """Rows in a file without a name, which goes when the store does; written once, in order."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.n_rows = 0
+        self._waiting: list[list[Array]] = []
+        self._n_waiting = 0
+        self._file = tempfile.TemporaryFile(prefix="fastar-")  # noqa: SIM115, as long as the store
+        finalize(self, self._file.close)
+        self._lock = Lock()
+
+    @property
+    def n_blocks(self) -> int:
+        """Blocks, all but the last one of `BLOCK_ROWS`."""
+        return -(-self.n_rows // BLOCK_ROWS)
+
+    def append(self, parts: list[Array]) -> None:
+        """Add rows, as `Layout.split` gives them; OSError where the disk has no room for them."""
+        self._waiting.append(parts)
+        self._n_waiting += len(parts[0])
+        if self._n_waiting >= BLOCK_ROWS:
+            self._write(self._n_waiting // BLOCK_ROWS * BLOCK_ROWS)
+
+    def close(self) -> None:
+        """Write what is left; rows can be read from now on."""
+        if self._n_waiting:
+            self._write(self._n_waiting)
+        self._file.flush()
+
+    def _write(self, n: int) -> None:
+        """Write the first n rows that wait, block by block, and keep the others."""
+        parts = [np.concatenate(each) for each in zip(*self._waiting, strict=True)]
+        try:
+            for start in range(0, n, BLOCK_ROWS):
+                for part in parts:
+                    self._file.write(part[start : min(start + BLOCK_ROWS, n)].data)
+        except OSError as error:
+            raise type(error)(
+                error.errno,
+                f"{error.strerror}: rows are kept in a temporary file, "
+                f"{self.layout.row_bytes} bytes each; TMPDIR may name a folder with more room",
+                tempfile.gettempdir(),
+            ) from error
+        self.n_rows += n
+        self._n_waiting -= n
+        self._waiting = [[part[n:].copy() for part in parts]] if self._n_waiting else []
+
+    def blocks(self, which: Array) -> Any:
+        """Return the rows of some blocks, one block after the other."""
+        stretches = [(k * BLOCK_ROWS, min((k + 1) * BLOCK_ROWS, self.n_rows)) for k in which]
+        return self._read(stretches)
+
+    def rows(self, start: int, stop: int) -> Any:
+        """Return the rows from `start` up to `stop`."""
+        ends = [start, *range((start // BLOCK_ROWS + 1) * BLOCK_ROWS, stop, BLOCK_ROWS), stop]
+        return self._read(list(pairwise(ends)))
+
+    def _read(self, stretches: list[tuple[int, int]]) -> Any:
+        """Return stretches of rows, each inside a block."""
+        parts = self.layout.empty(sum(stop - start for start, stop in stretches))
+        at = 0
+        for start, stop in stretches:
+            first = start // BLOCK_ROWS * BLOCK_ROWS
+            n = min(BLOCK_ROWS, self.n_rows - first)
+            offset = first * self.layout.row_bytes
+            for part in parts:
+                of_row = part.shape[1] * part.itemsize
+                with self._lock:
+                    self._file.seek(offset + (start - first) * of_row)
+                    self._file.readinto(part[at : at + stop - start].data.cast("B"))
+                offset += n * of_row
+            at += stop - start
+        return self.layout.joined(parts)
+
+
+class StoredTable:
+    """The `Table` of rows on disk, which all weigh the same.
+
+    Parameters
+    ----------
+    store : Store
+    order : int array (D,)
+        Column that comes k-th.
+    start : (Table, weight (m,))
+        Rows that stand for all of them where a network starts.
+    """
+
+    def __init__(self, store: Store, order: Array, start: tuple[Table, Array]) -> None:
+        self.store = store
+        self.order = order
+        self.start = start
+
+    def __len__(self) -> int:
+        return self.store.n_rows
+
+    @property
+    def weight(self) -> Array:
+        """Return ones (n,) that take no memory."""
+        ones: Array = np.broadcast_to(np.float64(1), (len(self),))
+        return ones
+
+    def subset(self, which: Array) -> Table:
+        """Return the table, in memory, of some of the rows that lie near to one another."""
+        first = int(which.min())
+        return Table(self.store.rows(first, int(which.max()) + 1), self.order, which - first)
+
+    def take(self, which: Array | slice) -> Array:
+        """Return the rows `which`, near to one another, as a dense array in model order."""
+        return self.subset(np.arange(len(self))[which]).take(slice(None))
+
+    def context(self, which: Array | slice) -> None:
+        """Return that there is none."""
+
+    def blocks(self, most: int | None = None) -> Iterator[tuple[slice, Array]]:
+        """Yield (slice of rows, dense block) from first to last; most: rows of a block."""
+        size = block_rows(len(self.order))
+        size = size if most is None else min(size, most)
+        for start in range(0, len(self), size):
+            check_stopped()
+            where = slice(start, min(start + size, len(self)))
+            yield (
+                where,
+                Table(self.store.rows(where.start, where.stop), self.order).take(slice(None)),
+            )
+
+    def batches(self, rng: np.random.Generator | None, size: int) -> Generator[BatchOfRows]:
+        """Yield the batches of an epoch, shuffled buffer by buffer.
+
+        The order of the blocks is random, as many of them as fit fill a buffer, and the order of a
+        buffer's rows is random. Where all fit into one, this is the order of a table in memory.
+        A thread reads the next buffer while one is used.
+        """
+        waiting: list[Array] = []
+        n_waiting = seen = 0
+        for table, rows in self._buffers(rng):
+            start = 0
+            while start < len(rows):
+                which = rows[start : start + size - n_waiting]
+                waiting.append(table.take(which))
+                start, n_waiting = start + len(which), n_waiting + len(which)
+                if n_waiting == size:
+                    yield _batch(seen, waiting)
+                    waiting, n_waiting, seen = [], 0, seen + size
+        if waiting:
+            yield _batch(seen, waiting)
+
+    def _buffers(self, rng: np.random.Generator | None) -> Generator[tuple[Table, Array]]:
+        """Yield (rows of a buffer, the order in which they are seen)."""
+        fit = min(BUFFER_ROWS, BUFFER_BYTES // self.store.layout.row_bytes)
+        n_buffered = max(1, fit // BLOCK_ROWS)
+        blocks = np.arange(self.store.n_blocks)
+        if rng is not None and len(blocks) > n_buffered:
+            blocks = rng.permutation(blocks)
+        buffers = [blocks[k : k + n_buffered] for k in range(0, len(blocks), n_buffered)]
+        streams = [rng] if len(buffers) == 1 or rng is None else rng.spawn(len(buffers))
+        with ThreadPool(1) as pool:
+            ahead = pool.submit(self.store.blocks, buffers[0])
+            for k in range(len(buffers)):
+                table = Table(ahead.result(), self.order)
+                if k + 1 < len(buffers):
+                    ahead = pool.submit(self.store.blocks, buffers[k + 1])
+                rows, own = np.arange(len(table)), streams[min(k, len(streams) - 1)]
+                yield table, rows if own is None else own.permutation(rows)
+
+
+def _batch(seen: int, parts: list[Array]) -> BatchOfRows:
+    block = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return slice(seen, seen + len(block)), block, None
+
+
+class HeldOut:
+    """Which rows are held out: those whose hash is below a share of all hashes.
+
+    Parameters
+    ----------
+    share : float
+        Between 0 and 1.
+    seed : int
+        Of the hash of a row's number.
+    n : int
+        Rows of the table. At least one is held out, and at least one is not.
+    """
+
+    def __init__(self, share: float, seed: int, n: int) -> None:
+        self.seed = seed
+        self._limit = np.uint64(min(int(share * 2.0**64), 2**64 - 1))
+        n_held, low, high = 0, np.uint64(2**64 - 1), np.uint64(0)
+        for start in range(0, n, _HASHED):
+            hashes = row_hashes(np.arange(start, min(start + _HASHED, n)), seed)
+            n_held += int((hashes < self._limit).sum())
+            low, high = min(low, hashes.min()), max(high, hashes.max())
+        if n_held == 0:
+            self._limit = np.uint64(int(low) + 1)
+        elif n_held == n:
+            self._limit = high
+
+    def __call__(self, rows: Array) -> Array:
+        """Return whether rows (m,) are held out, by their numbers."""
+        held: Array = row_hashes(rows, self.seed) < self._limit
+        return held

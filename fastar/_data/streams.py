@@ -1,0 +1,281 @@
+"""Tables that are read batch by batch, again and again: files, and whatever makes batches."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from fastar._core.parameters import Array
+from fastar._core.threads import check_stopped
+from fastar._data.frame_types import as_frame, frame_kind
+
+BATCH_ROWS = 1 << 16
+"""Rows of a batch at most."""
+LARGE_MAP = 1 << 30
+"""Bytes from which on a memory-mapped array is read batch by batch."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Batches of a table, from the first row to the last, as often as one asks.
+
+    Parameters
+    ----------
+    opened : callable
+        Returns an iterator of data frames, arrays (n, D), or tables or record batches of Arrow.
+    name : str
+        What errors call the table.
+    """
+
+    opened: Callable[[], Iterable[Any]]
+    name: str
+
+    @classmethod
+    def of(cls, source: Any, name: str = "X") -> Stream:
+        """Return the stream of a source.
+
+        Parameters
+        ----------
+        source : path, Dataset of pyarrow, `__arrow_c_stream__`, memmap, callable or Stream
+            A path is that of a Parquet file, or of a folder of them. A callable returns an
+            iterator, a new one each time.
+        name : str
+            What errors call it, together with its path.
+
+        Raises
+        ------
+        ValueError, TypeError, OSError
+            It cannot be read, or only once.
+        """
+        if isinstance(source, Stream):
+            return source
+        if isinstance(source, str | os.PathLike):
+            path = os.fspath(source)
+            if not os.path.exists(path):
+                raise FileNotFoundError(2, "No such file or folder", path)
+            return cls(partial(_of_files, path), f"{name} from {path!r}")
+        if isinstance(source, np.memmap):
+            return cls(partial(_of_array, source), name)
+        if type(source).__name__ == "RecordBatchReader":
+            raise ValueError(
+                f"{name} must be readable again and again. Got a RecordBatchReader instead: give a "
+                "callable that returns a new one."
+            )
+        if _is_dataset(source):
+            return cls(partial(_of_dataset, source), name)
+        if callable(source):
+            return cls(source, name)
+        return cls(partial(_of_arrow_stream, source), name)
+
+    def __iter__(self) -> Iterator[tuple[int, Any]]:
+        """Yield (number of the first row, data frame or array), of `BATCH_ROWS` rows at most."""
+        first = 0
+        for given in self._given():
+            for start in range(0, len(given), BATCH_ROWS):
+                check_stopped()
+                batch = _frame(_rows(given, start, start + BATCH_ROWS))
+                yield first, batch
+                first += len(batch)
+        if first == 0:
+            raise ValueError(f"{self.name} must have rows. Got none.")
+
+    def columns(self, names: list[Any]) -> Stream:
+        """Return the stream of some columns of data frames."""
+        return Stream(lambda: (batch[names] for _, batch in self), self.name)
+
+    def _given(self) -> Iterator[Any]:
+        """Yield what the source gives; errors tell where it comes from."""
+        given = self.opened()
+        if not isinstance(given, Iterable) or hasattr(given, "shape"):
+            raise TypeError(
+                f"{self.name} must return an iterator of data frames, arrays or record batches, a "
+                f"new one at each call. Got {type(given).__name__} instead."
+            )
+        batches = iter(given)
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except Exception as error:
+                raise self._told(error) from error
+            is_table = hasattr(batch, "to_pandas") or isinstance(batch, np.ndarray)
+            if not (frame_kind(batch) or (is_table and len(batch.shape) == 2)):
+                raise TypeError(
+                    f"{self.name} must be made of data frames, arrays of two dimensions or record "
+                    f"batches. Got {type(batch).__name__} instead."
+                )
+            yield batch
+
+    def _told(self, error: Exception) -> Exception:
+        """Return an error of Arrow's with the name of what it is about, others as they are."""
+        # an OSError of Arrow's about damaged contents has no number
+        is_arrow = type(error).__module__.startswith("pyarrow")
+        if not (is_arrow or (isinstance(error, OSError) and error.errno is None)):
+            return error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return ValueError(f"{self.name} cannot be read as Parquet: {reason}")
+
+
+@contextmanager
+def rows_told(name: str, first_row: int) -> Iterator[None]:
+    """Let errors about a batch, which call it X, name the table and the row in it."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        told, n_named = re.subn(r"\bX\b", lambda _: name, str(error), count=1)
+        told = told if n_named else f"{name}: {told}"
+        told = re.sub(r"\brow (\d+)", lambda at: f"row {first_row + int(at[1])}", told, count=1)
+        raise (TypeError if isinstance(error, TypeError) else ValueError)(told) from error
+
+
+def is_stream(source: Any) -> bool:
+    """Return whether a source is read batch by batch, and not a table in memory."""
+    if isinstance(source, np.memmap):
+        return source.ndim == 2 and source.nbytes >= LARGE_MAP
+    if isinstance(source, Stream | str | os.PathLike) or callable(source) or _is_dataset(source):
+        return True
+    package = type(source).__module__.partition(".")[0]
+    if package == "pyarrow":
+        return type(source).__name__ == "RecordBatchReader"
+    return hasattr(source, "__arrow_c_stream__") and package not in ("pandas", "polars", "narwhals")
+
+
+def arrow_module(what: str) -> Any:
+    """Return pyarrow with its readers of files; ValueError that says what needs it."""
+    try:
+        import_module("pyarrow.dataset")
+        import_module("pyarrow.parquet")
+        return import_module("pyarrow")
+    except ImportError as error:
+        raise ValueError(
+            f"{what} needs the package pyarrow: pip install 'fastar-density[arrow]'."
+        ) from error
+
+
+def _is_dataset(source: Any) -> bool:
+    package = type(source).__module__.partition(".")[0]
+    return package == "pyarrow" and hasattr(source, "get_fragments")
+
+
+def _frame(batch: Any) -> Any:
+    """Return a batch of Arrow as a data frame whose types no other batch changes."""
+    if frame_kind(batch) or isinstance(batch, np.ndarray):
+        return batch
+    if find_spec("polars") is not None:
+        return as_frame(batch)
+    pandas = import_module("pandas")
+    # without gaps pandas would have another type, and the order of categories is that of a batch
+    names = [f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)]
+    nullable = {name.lower(): pandas.api.types.pandas_dtype(name) for name in names}
+    nullable["bool"] = pandas.BooleanDtype()
+    frame = batch.to_pandas(types_mapper=lambda dtype: nullable.get(str(dtype)))
+    for name, dtype in frame.dtypes.items():
+        if isinstance(dtype, pandas.CategoricalDtype) and not dtype.ordered:
+            frame[name] = frame[name].cat.set_categories(sorted(dtype.categories))
+    return frame
+
+
+def arranged(batch: Any, names: list[Any]) -> Any:
+    """Return a frame that has columns of these names, in their order; any other as it is."""
+    if frame_kind(batch) is None or list(batch.columns) == names:
+        return batch
+    same = len(batch.columns) == len(names) and set(batch.columns) == set(names)
+    return batch[names] if same else batch
+
+
+def recut(batches: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+    """Yield the same rows in batches of `BATCH_ROWS`, but for the last one."""
+    waiting: list[Any] = []
+    n = start = 0
+    for _, batch in batches:
+        waiting.append(batch)
+        n += len(batch)
+        while n >= BATCH_ROWS:
+            whole = _joined(waiting)
+            yield start, _rows(whole, 0, BATCH_ROWS)
+            waiting, n, start = [_rows(whole, BATCH_ROWS, n)], n - BATCH_ROWS, start + BATCH_ROWS
+    if n:
+        yield start, _joined(waiting)
+
+
+def _joined(batches: list[Any]) -> Any:
+    kind = frame_kind(batches[0])
+    if len(batches) == 1:
+        return batches[0]
+    if kind is None:
+        return np.concatenate(batches)
+    library = import_module("polars") if kind == "polars" else import_module("pandas")
+    return library.concat(batches)
+
+
+def _rows(given: Any, start: int, stop: int) -> Any:
+    """Return some rows of a frame, an array, or a table of Arrow."""
+    if start == 0 and stop >= len(given):
+        return given
+    if frame_kind(given) == "pandas":
+        return given.iloc[start:stop]
+    if hasattr(given, "slice"):
+        return given.slice(start, min(stop, len(given)) - start)
+    return given[start:stop]
+
+
+# ---- sources
+
+
+def _of_array(array: Array) -> Iterator[Array]:
+    for start in range(0, len(array), BATCH_ROWS):
+        yield np.array(array[start : start + BATCH_ROWS])
+
+
+def _of_arrow_stream(source: Any) -> Iterator[Any]:
+    yield from arrow_module("A stream of Arrow").RecordBatchReader.from_stream(source)
+
+
+def _of_files(path: str) -> Iterator[Any]:
+    dataset = arrow_module("A table in Parquet").dataset
+    yield from _of_dataset(dataset.dataset(path, format="parquet"))
+
+
+def _of_dataset(dataset: Any) -> Iterator[Any]:
+    """Yield record batches, few at a time in memory, file after file."""
+    names, options = set(dataset.schema.names), {}
+    for fragment in dataset.get_fragments():
+        path = getattr(fragment, "path", "a fragment")
+        own = set(fragment.physical_schema.names)
+        if lacking := sorted(names - own - _of_folders(fragment)):
+            raise ValueError(
+                f"{path!r} must have the columns of the first file. Got none that is "
+                f"called {lacking[0]!r}."
+            )
+        if strange := sorted(own - names):
+            raise ValueError(
+                f"{path!r} must have the columns of the first file alone. Got {strange[0]!r}, too."
+            )
+        if type(fragment).__name__ == "ParquetFileFragment":
+            dataset_module = arrow_module("A table in Parquet").dataset
+            options["fragment_scan_options"] = dataset_module.ParquetFragmentScanOptions(
+                use_buffered_stream=True, pre_buffer=False
+            )
+        yield from fragment.to_batches(
+            schema=dataset.schema,
+            batch_size=BATCH_ROWS,
+            batch_readahead=1,
+            fragment_readahead=1,
+            **options,
+        )
+
+
+def _of_folders(fragment: Any) -> set[str]:
+    """Return the columns that the names of a file's folders give."""
+    keys = arrow_module("A table in Parquet").dataset.get_partition_keys
+    return set(keys(fragment.partition_expression))

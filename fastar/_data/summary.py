@@ -1,0 +1,538 @@
+"""What a fit needs to know of a table that it reads batch by batch, in bounded memory.
+
+`Summary` is the same for any cut of the rows into batches and any order of merging: it holds
+counts, ranges, and the rows whose numbers have the smallest hashes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from fastar._core.integers import LARGEST_EXACT, subtract
+from fastar._core.parameters import Array
+from fastar._data.columns import Columns, n_missing
+from fastar._data.containers import Container
+from fastar._data.frame_types import UNKNOWN, Column, frame_kind, narwhals_module
+from fastar._data.frames import Schema, exact_integers
+from fastar._data.reading import array_dtype
+from fastar._data.streams import rows_told
+
+SAMPLE_ROWS = 100_000
+"""Rows that stand for all where distributions are learnt."""
+MOST_LEVELS = 1 << 16
+"""Different values of a column that are counted."""
+
+_RANKS = ("bool", "integer", "float", "category")
+_NUMPY = {"bool": "|b1", "integer": "<i8", "category": "|O"}
+_GOLDEN = 0x9E3779B97F4A7C15
+
+
+def row_hashes(rows: Array, seed: int = 0) -> Array:
+    """Return a hash (n,) of row numbers, in 0 .. 2**64 - 1, different for different rows.
+
+    That of SplitMix64 [1]_: what its state is after as many steps as the number, from the seed.
+
+    References
+    ----------
+    .. [1] G. L. Steele, D. Lea, C. H. Flood, "Fast splittable pseudorandom number generators",
+       OOPSLA 2014.
+    """
+    z = np.uint64(seed % 2**64) + rows.astype(np.uint64) * np.uint64(_GOLDEN)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    hashes: Array = z ^ (z >> np.uint64(31))
+    return hashes
+
+
+@dataclass
+class ColumnSummary:
+    """What is known of one column.
+
+    Parameters
+    ----------
+    type, dtype : str, and the frame library's type in JSON
+        As `Column` has them; None as long as all is missing.
+    numpy : str
+        NumPy's type of its numbers.
+    n_missing : int
+    low, high : int or float or None
+        The smallest and the largest number.
+    broken : list of float
+        The smallest and the largest number that is not whole.
+    levels : dict or None
+        How many rows have each value; None where there are more than `MOST_LEVELS`, or numbers that
+        are not whole.
+    declared : tuple or None
+        The categories that the type declares.
+    """
+
+    type: str | None = None
+    dtype: Any = None
+    numpy: str = ""
+    n_missing: int = 0
+    low: Any = None
+    high: Any = None
+    broken: list[float] = field(default_factory=list)
+    levels: dict[Any, int] | None = field(default_factory=dict)
+    declared: tuple[Any, ...] | None = None
+
+    def copy(self) -> ColumnSummary:
+        """Return one that can be changed by itself."""
+        return replace(self, levels=None if self.levels is None else dict(self.levels))
+
+    def agrees(self, other: ColumnSummary) -> bool:
+        """Return whether both can be of one column."""
+        types = {self.type, other.type} - {None}
+        return len(types) < 2 or types == {"integer", "float"}
+
+    def merge(self, other: ColumnSummary) -> None:
+        """Take in what is known of other rows."""
+        self._merge_type(other)
+        self.n_missing += other.n_missing
+        self.low = min(_known(self.low, other.low), default=None)
+        self.high = max(_known(self.high, other.high), default=None)
+        broken = self.broken + other.broken
+        self.broken = [min(broken), max(broken)] if broken else []
+        if self.levels is None or other.levels is None or self.broken:
+            self.levels = None
+            return
+        for value, count in other.levels.items():
+            self.levels[value] = self.levels.get(value, 0) + count
+        if len(self.levels) > MOST_LEVELS:
+            self.levels = None
+
+    def _merge_type(self, other: ColumnSummary) -> None:
+        if other.type is None:
+            return
+        if self.type is None:
+            self.type, self.dtype, self.numpy = other.type, other.dtype, other.numpy
+            self.declared = other.declared
+            return
+        if other._width > self._width:
+            self.type, self.dtype = other.type, other.dtype
+        self.numpy = np.promote_types(self.numpy, other.numpy).str
+        if self.declared is None or other.declared is None:
+            self.declared = None
+        elif self.declared != other.declared:
+            self.declared = tuple(sorted({*self.declared, *other.declared}))
+
+    @property
+    def _width(self) -> tuple[Any, ...]:
+        """Return what decides which of two types can hold the values of both."""
+        assert self.type is not None
+        size = np.dtype(self.numpy).itemsize
+        return _RANKS.index(self.type), self.declared is None, size, str(self.dtype)
+
+
+def _known(*values: Any) -> list[Any]:
+    return [value for value in values if value is not None]
+
+
+class Summary:
+    """What a pass over a table's rows has found, in parts that can be merged.
+
+    The result depends on the rows and their numbers alone: not on how they are cut into batches,
+    nor on the order in which batches come and summaries are merged. A batch may have the columns of
+    a data frame in another order; they are as in the batch with the lowest row.
+
+    Parameters
+    ----------
+    name : str
+        What errors call the table.
+    n_sampled : int
+        Rows that are kept: those whose numbers have the smallest hashes, or all of them if they are
+        no more than that. Where a column has more than `MOST_LEVELS` categories, those of these
+        rows are its categories, and all others are unknown ones.
+
+    Attributes
+    ----------
+    n_rows : int
+    kind : str or None
+        "pandas" or "polars" of data frames, "array" of arrays; None without rows.
+    columns : dict of ColumnSummary
+        By name, or place in arrays.
+    """
+
+    def __init__(self, name: str = "X", n_sampled: int = SAMPLE_ROWS) -> None:
+        self.name = name
+        self.n_sampled = n_sampled
+        self.n_rows = 0
+        self.kind: str | None = None
+        self.columns: dict[Any, ColumnSummary] = {}
+        self._first = 0
+        self._rows = np.empty(0, np.int64)
+        self._values: dict[Any, Array] = {}
+        """The sampled rows' values, by column; anything where they are missing."""
+        self._gaps: dict[Any, Array] = {}
+
+    def update(self, batch: Any, first_row: int) -> None:
+        """Take in a batch of rows.
+
+        Parameters
+        ----------
+        batch : pandas or polars DataFrame, or ndarray of shape (n, D)
+        first_row : int
+            The number of its first row in the whole table.
+
+        Raises
+        ------
+        TypeError, ValueError
+            It has other columns than the batches before, or values that no model takes. The summary
+            has not changed.
+        """
+        if len(batch):
+            with rows_told(self.name, first_row):
+                one = _summary_of(batch, first_row, self.n_sampled)
+            self.merge(one)
+
+    def merge(self, other: Summary) -> None:
+        """Take in the summary of other rows.
+
+        Raises
+        ------
+        TypeError, ValueError
+            They have other columns. The summary has not changed.
+        """
+        if not other.n_rows:
+            return
+        if not self.n_rows:
+            columns = {name: it.copy() for name, it in other.columns.items()}
+            vars(self).update({**vars(other), "name": self.name, "columns": columns})
+            self._values, self._gaps = dict(other._values), dict(other._gaps)
+            return
+        self._check_alike(other)
+        order = list((self if self._first < other._first else other).columns)
+        rows = np.concatenate([self._rows, other._rows])
+        kept = _smallest(rows, self.n_sampled)
+        for name in order:
+            self.columns[name].merge(other.columns[name])
+            gaps = [self._gaps[name], other._gaps[name]]
+            values = _of_one_type([self._values[name], other._values[name]], gaps)
+            self._values[name] = np.concatenate(values)[kept]
+            self._gaps[name] = np.concatenate(gaps)[kept]
+        self.columns = {name: self.columns[name] for name in order}
+        self._rows = rows[kept]
+        self.n_rows += other.n_rows
+        self._first = min(self._first, other._first)
+
+    def _check_alike(self, other: Summary) -> None:
+        if self.kind != other.kind:
+            raise TypeError(
+                f"{self.name} must be made of batches of one kind. "
+                f"Got {self.kind} and {other.kind} instead."
+            )
+        strange = sorted(self.columns.keys() ^ other.columns.keys(), key=str)
+        if strange:
+            raise ValueError(
+                f"{self.name} must have the same columns in every batch. Got column {strange[0]!r} "
+                f"from row {self._first if strange[0] in self.columns else other._first} on, but "
+                "not in every other batch."
+            )
+        for name, mine in self.columns.items():
+            theirs = other.columns[name]
+            if not mine.agrees(theirs):
+                raise TypeError(
+                    f"{self.name} must hold values of one type in column {name!r}. Got values of "
+                    f"type {mine.type} from row {self._first} on and of type {theirs.type} from "
+                    f"row {other._first} on."
+                )
+
+    # ---- what it says
+
+    def container(self) -> Schema | Container:
+        """Return what `fit` remembers of the table, as if it was in memory.
+
+        Raises
+        ------
+        ValueError
+            A column has no value at all.
+        """
+        if self.kind == "array":
+            dtype = np.result_type(*(each.numpy for each in self.columns.values()))
+            offsets = tuple(_array_offset(each) for each in self.columns.values())
+            return Container("array", dtype.str, None, offsets if any(offsets) else None)
+        assert self.kind is not None
+        pairs = self.columns.items()
+        return Schema(self.kind, tuple(self._column(name, each) for name, each in pairs))
+
+    def _column(self, name: Any, it: ColumnSummary) -> Column:
+        if it.type is None:
+            raise ValueError(
+                f"{self.name} must have a value in every column: leave out what is missing "
+                f"everywhere. Got none in column {name!r}."
+            )
+        type_, categories, offset = it.type, it.declared or (), 0
+        if type_ == "category" and it.declared is None:
+            categories = tuple(sorted(self._levels(name)))
+        if type_ == "integer":
+            type_, categories, offset = exact_integers(it.low, it.high, lambda: self._levels(name))
+        return Column(name, it.dtype, type_, categories, it.n_missing > 0, offset)
+
+    def _levels(self, name: Any) -> Iterable[Any]:
+        """Return the values that were counted, or those of the sample where they are too many."""
+        counted = self.columns[name].levels
+        return counted if counted is not None else set(self._present(name))
+
+    def _present(self, name: Any) -> list[Any]:
+        """Return the values of the sampled rows."""
+        present: list[Any] = self._values[name][~self._gaps[name]].tolist()
+        return present
+
+    def sample(self, container: Schema | Container) -> Sample:
+        """Return rows from which to learn what the columns are like, as `container` codes them."""
+        order = np.argsort(self._rows)
+        D, n = len(self.columns), len(order)
+        unsampled = [self._unsampled(name) for name in self.columns]
+        m = max(map(len, unsampled))
+        rest = np.arange(n, n + m) % n
+        parts = []
+        for name, new in zip(self.columns, unsampled, strict=True):
+            mine, gaps = self._values[name][order], self._gaps[name][order]
+            more = np.empty(len(new), mine.dtype)
+            more[:] = new
+            fill = rest[len(new) :]
+            parts.append(
+                (
+                    np.concatenate([mine, more, mine[fill]]),
+                    np.concatenate([gaps, np.zeros(len(new), bool), gaps[fill]]),
+                )
+            )
+        weight = np.zeros(n + m)
+        weight[:n] = self.n_rows / n
+        rows = np.concatenate([self._rows[order], np.full(m, -1)])
+        if isinstance(container, Schema):
+            return Sample(self._columns_of(container, parts), weight, rows)
+        X = np.empty((n + m, D), container.dtype)
+        for d, (values, _) in enumerate(parts):
+            X[:, d] = values
+        return Sample(container.to_numbers(X), weight, rows)
+
+    def _columns_of(self, schema: Schema, parts: list[tuple[Array, Array]]) -> Any:
+        """Return values of columns, and where they are missing, as `read` returns a frame."""
+        dtype = self.array_dtype(schema)
+        if dtype is not None:
+            return np.stack([values.astype(dtype) for values, _ in parts], axis=1)
+        columns = Columns(schema.columns, len(parts[0][0]), self.name)
+        types = self.kept_dtypes(schema)
+        for d, (column, (values, gaps)) in enumerate(zip(schema.columns, parts, strict=True)):
+            if column.type == "category":
+                values = np.array([column.numbers.get(value, UNKNOWN) for value in values.tolist()])
+            elif column.offset:
+                values = subtract(np.where(gaps, column.offset, values)[:, None], [column.offset])
+                values = values[:, 0]
+            columns.put(d, np.where(gaps, 0, values).astype(types[d]), gaps)
+            columns.missing[d] = self.columns[column.name].n_missing > 0
+        return columns
+
+    def _unsampled(self, name: Any) -> list[Any]:
+        """Return values of a column that no sampled row has: levels, or the ends of its range."""
+        it = self.columns[name]
+        known = it.levels if it.levels is not None else _known(it.low, it.high, *it.broken)
+        new = sorted(set(known) - set(self._present(name)))
+        # in an array only NaN tells that a column may be missing
+        is_hidden = self.kind == "array" and it.n_missing and not self._gaps[name].any()
+        return [*new, np.nan] if is_hidden else new
+
+    def array_dtype(self, container: Schema | Container) -> np.dtype[Any] | None:
+        """Return the type of the array that the rows are in memory; None if they are `Columns`."""
+        if isinstance(container, Container):
+            return np.dtype(container.dtype if container.offsets is None else np.int64)
+        if any(each.n_missing for each in self.columns.values()):
+            return None
+        return array_dtype(container)
+
+    def kept_dtypes(self, schema: Schema) -> list[np.dtype[Any]]:
+        """Return the smallest types that hold the numbers of each column of a frame.
+
+        Those of `Columns`, with marks of missing and unknown values where these have them.
+        """
+        return [_kept_dtype(self.columns[column.name], column) for column in schema.columns]
+
+    def has_unknown(self, schema: Schema) -> Array:
+        """Return which columns (D,) may have values that are none of their categories."""
+        found = []
+        for column in schema.columns:
+            counted = self.columns[column.name].levels
+            known = counted is not None and counted.keys() <= column.numbers.keys()
+            found.append(column.type == "category" and not known)
+        return np.array(found)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Rows from which to learn what the columns of a table are like.
+
+    Parameters
+    ----------
+    X : Columns or ndarray of shape (m, D)
+        As a model reads them: sampled rows in the order of the table, and after them rows of weight
+        0 with values that no sampled row has.
+    weight : array (m,)
+        What a row counts for: all together, for the rows of the table.
+    rows : int array (m,)
+        Their numbers in the table; -1 of those without weight.
+    """
+
+    X: Any
+    weight: Array
+    rows: Array
+
+
+def _smallest(rows: Array, k: int) -> Array:
+    """Return the places of the k row numbers with the smallest hashes."""
+    if len(rows) <= k:
+        return np.arange(len(rows))
+    return np.argpartition(row_hashes(rows), k - 1)[:k]
+
+
+def _of_one_type(values: list[Array], gaps: list[Array]) -> list[Array]:
+    """Return two parts of a column in types that can be joined without loss."""
+    for one, other in ((0, 1), (1, 0)):
+        if gaps[one].all():
+            return [
+                np.zeros(len(each), values[other].dtype) if k == one else each
+                for k, each in enumerate(values)
+            ]
+    dtype = np.result_type(*values)
+    whole = all(each.dtype.kind in "iu" for each in values)
+    return [each.astype(object) for each in values] if whole and dtype.kind == "f" else values
+
+
+# ---- one batch
+
+
+def _summary_of(batch: Any, first_row: int, n_sampled: int) -> Summary:
+    """Return the summary of one batch."""
+    found = Summary(n_sampled=n_sampled)
+    found.n_rows, found._first = len(batch), first_row
+    found.kind = frame_kind(batch) or "array"
+    rows = np.arange(first_row, first_row + len(batch))
+    kept = _smallest(rows, n_sampled)
+    found._rows = rows[kept]
+    of_batch = _of_array(batch) if found.kind == "array" else _of_frame(batch)
+    for key, (column, values, gaps) in of_batch.items():
+        found.columns[key] = column
+        found._values[key], found._gaps[key] = values[kept], gaps[kept]
+    return found
+
+
+_Found = tuple[ColumnSummary, Array, Array]
+"""A column, its values (n,), and where (n,) they are missing."""
+
+
+def _of_array(batch: Array) -> dict[Any, _Found]:
+    found = {}
+    for d, values in enumerate(batch.T):
+        gaps = np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), bool)
+        type_ = {"f": "float", "b": "bool"}.get(values.dtype.kind, "integer")
+        column = ColumnSummary(type_, values.dtype.str, values.dtype.str, int(gaps.sum()))
+        _count_numbers(column, values[~gaps])
+        found[d] = column, values, gaps
+    return found
+
+
+def _of_frame(batch: Any) -> dict[Any, _Found]:
+    n, names = len(batch), list(batch.columns)
+    frame = narwhals_module().from_native(batch, eager_only=True)
+    there = [
+        key
+        for key, series in zip(names, frame.iter_columns(), strict=True)
+        if n_missing(series) < n
+    ]
+    found: dict[Any, _Found] = {}
+    if there:
+        batch = batch if len(there) == len(names) else batch[there]
+        schema = Schema.of(batch)
+        columns = schema.read(batch)
+        for d, column in enumerate(schema.columns):
+            found[column.name] = _of_column(column, columns.kept(d), columns.is_missing(d))
+    for key in names:
+        found.setdefault(key, (ColumnSummary(n_missing=n), np.zeros(n), np.ones(n, bool)))
+    return {key: found[key] for key in names}
+
+
+def _of_column(column: Column, kept: Array, gaps: Array) -> _Found:
+    """Return what a column of a frame holds, in the user's values."""
+    present = kept[~gaps]
+    numpy = kept.dtype.str if column.type == "float" else _NUMPY[column.type]
+    found = ColumnSummary(column.type, column.dtype, numpy, int(gaps.sum()))
+    if column.type != "category":
+        if column.type == "integer":
+            kept = _whole(kept, gaps, column.offset)
+        elif column.type == "bool":
+            kept = kept == 1
+        _count_numbers(found, kept[~gaps])
+        return found, kept, gaps
+    counts = np.bincount(present, minlength=len(column.categories)).tolist()
+    pairs = zip(column.categories, counts, strict=True)
+    found.levels = {value: count for value, count in pairs if count}
+    values = np.empty(len(column.categories), object)
+    values[:] = column.categories
+    values = values[np.where(gaps, 0, kept)]
+    if column.holds_integers:  # too far apart for an offset, in this batch
+        found.type, found.numpy = "integer", _NUMPY["integer"]
+        found.low, found.high = min(found.levels), max(found.levels)
+    else:
+        found.declared = column.categories if column.is_declared else None
+        if len(found.levels) > MOST_LEVELS:
+            found.levels = None
+    return found, values, gaps
+
+
+def _whole(numbers: Array, gaps: Array, offset: int) -> Array:
+    """Return integers that are less by an offset, and NaN in gaps, as they are."""
+    if offset:
+        whole = np.empty(len(numbers), object)
+        whole[:] = [int(number) + offset for number in np.where(gaps, 0, numbers).tolist()]
+        return whole
+    return np.where(gaps, 0, numbers).astype(np.int64) if numbers.dtype.kind == "f" else numbers
+
+
+def _count_numbers(found: ColumnSummary, values: Array) -> None:
+    """Fill in range and levels of numbers."""
+    if not len(values):
+        return
+    found.low, found.high = (
+        end.item() if hasattr(end, "item") else end for end in (values.min(), values.max())
+    )
+    if values.dtype.kind == "f":
+        broken = values[np.rint(values) != values]
+        if len(broken):
+            found.broken, found.levels = [broken.min().item(), broken.max().item()], None
+            return
+    levels, counts = np.unique(values, return_counts=True)
+    pairs = zip(levels.tolist(), counts.tolist(), strict=True)
+    found.levels = None if len(levels) > MOST_LEVELS else dict(pairs)
+
+
+# ---- types of numbers
+
+
+def _array_offset(it: ColumnSummary) -> int:
+    """Return what is taken from a column of an array, by the rule of `find_offsets`."""
+    dtype = np.dtype(it.numpy)
+    if dtype.kind not in "iu" or dtype.itemsize < 8:
+        return 0
+    beyond = max(abs(it.low), abs(it.high)) > LARGEST_EXACT
+    return int(it.low) if beyond and it.high - it.low <= LARGEST_EXACT else 0
+
+
+def _kept_dtype(it: ColumnSummary, column: Column) -> np.dtype[Any]:
+    """Return the smallest type that holds a column's numbers."""
+    if column.storage is not None:
+        return column.storage
+    if it.low is None:
+        return np.dtype(np.float32)
+    if column.type == "float":
+        return np.promote_types(it.numpy, np.float32)
+    low, high = it.low - column.offset, it.high - column.offset
+    if it.n_missing:
+        exact = max(abs(low), abs(high)) <= 1 << np.finfo(np.float32).nmant
+        return np.dtype(np.float32 if exact else np.float64)
+    kinds = (np.int8, np.int16, np.int32, np.int64)
+    holds = [kind for kind in kinds if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max]
+    return np.dtype(holds[0] if holds else np.uint64)

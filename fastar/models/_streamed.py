@@ -1,0 +1,220 @@
+"""Models of rows and tables that are read batch by batch: fit, scores, samples, completions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_feature_names, _check_n_features
+
+from fastar._core.parameters import Array
+from fastar._data.frame_types import frame_kind
+from fastar._data.frames import Schema
+from fastar._data.parquet import parquet_file
+from fastar._data.reading import read, read_numbers
+from fastar._data.stores import HeldOut, Layout, Store, StoredTable
+from fastar._data.streams import BATCH_ROWS, Stream, arranged, is_stream, recut, rows_told
+from fastar._data.summary import Summary
+from fastar._data.table import Table
+from fastar._engine.support import check_known, check_table_support
+
+Path = str | os.PathLike[str]
+
+
+class StreamedTable(Table):
+    """Sampled rows of a stream, which say what its columns are like.
+
+    Parameters
+    ----------
+    X, order, rows
+        As of `Table`.
+    stream : Stream
+        What they are sampled from.
+    summary : Summary
+        Of the stream.
+    weight : array (m,)
+        What the rows of X count for.
+    numbers : int array (m,)
+        Their numbers in the stream, -1 of those without weight.
+    """
+
+    def __init__(
+        self,
+        X: Any,
+        order: Array,
+        rows: Array | None = None,
+        *,
+        stream: Stream,
+        summary: Summary,
+        weight: Array,
+        numbers: Array,
+    ) -> None:
+        super().__init__(X, order, rows)
+        self.stream = stream
+        self.summary = summary
+        self.weight = weight
+        self.numbers = numbers
+
+    def subset(self, which: Array) -> StreamedTable:
+        """Return the table of some of the rows."""
+        rows = which if self.rows is None else self.rows[which]
+        return self._with(self.order, rows, self.weight[which], self.numbers[which])
+
+    def in_order(self, order: Array) -> StreamedTable:
+        """Return the table with its columns in another order."""
+        return self._with(order, self.rows, self.weight, self.numbers)
+
+    def _with(
+        self, order: Array, rows: Array | None, weight: Array, numbers: Array
+    ) -> StreamedTable:
+        return StreamedTable(
+            self.X,
+            order,
+            rows,
+            stream=self.stream,
+            summary=self.summary,
+            weight=weight,
+            numbers=numbers,
+        )
+
+
+# ---- fit
+
+
+def read_streamed(estimator: Any, source: Any, name: str, *, reset: bool) -> StreamedTable:
+    """Return what a pass over a source's rows finds, in the order of its columns.
+
+    reset: whether this is what `fit` is given, to be remembered.
+    """
+    stream, head = Stream.of(source, name), None
+    summary = Summary(stream.name)
+    for first, batch in _batches(estimator, stream, reset):
+        if frame_kind(batch) is None:
+            with rows_told(stream.name, first):
+                batch = read(estimator, batch, reset=reset)
+        head = batch[:1] if head is None else head
+        summary.update(batch, first)
+    if reset:
+        estimator._container = summary.container()
+    with rows_told(stream.name, 0):
+        _check_feature_names(estimator, head, reset=reset)
+        _check_n_features(estimator, head, reset=reset)
+    sample = summary.sample(estimator._container)
+    return StreamedTable(
+        sample.X,
+        np.arange(sample.X.shape[1]),
+        stream=stream,
+        summary=summary,
+        weight=sample.weight,
+        numbers=sample.rows,
+    )
+
+
+def stored_tables(
+    estimator: Any, sampled: StreamedTable, share: float, rng: np.random.Generator
+) -> tuple[StoredTable, StoredTable | None]:
+    """Return a stream's rows on disk: those to train on, and a share that is held out, if any."""
+    is_held = None
+    if share and sampled.summary.n_rows > 1:
+        is_held = HeldOut(share, int(rng.integers(2**63)), sampled.summary.n_rows)
+    layout = _layout(estimator, sampled.summary)
+    rest, held = Store(layout), Store(layout)
+    conditional, labels, n = estimator.distribution_, estimator._labels(), 0
+    for first, batch in _batches(estimator, sampled.stream):
+        with rows_told(sampled.stream.name, first):
+            X = read_numbers(estimator, batch)
+            check_known(conditional, X, sampled.order)
+            check_table_support(conditional, Table(X, sampled.order), labels=labels)
+        n += len(batch)
+        mine = np.zeros(len(batch), bool)
+        if is_held is not None:
+            mine = is_held(np.arange(first, first + len(batch)))
+        parts = layout.split(X)
+        rest.append([part[~mine] for part in parts])
+        held.append([part[mine] for part in parts])
+    if n != sampled.summary.n_rows:
+        raise ValueError(
+            f"{sampled.stream.name} must give the same rows each time. "
+            f"Got {sampled.summary.n_rows} rows at first and {n} later."
+        )
+    for store in (rest, held):
+        store.close()
+    known = np.ones(len(sampled), bool) if is_held is None else ~is_held(sampled.numbers)
+    start = sampled.subset(np.flatnonzero(known))
+    table = StoredTable(rest, sampled.order, (start, start.weight))
+    return table, StoredTable(held, sampled.order, table.start) if is_held is not None else None
+
+
+def _batches(estimator: Any, stream: Stream, reset: bool = False) -> Iterator[tuple[int, Any]]:
+    """Yield a stream's batches with their columns in the order of `fit`."""
+    container = None if reset else estimator._container
+    names = container.names if isinstance(container, Schema) else None
+    for first, batch in stream:
+        if names is None and frame_kind(batch) is not None and (reset or first == 0):
+            names = list(batch.columns)
+        yield first, batch if names is None else arranged(batch, names)
+
+
+def _layout(estimator: Any, summary: Summary) -> Layout:
+    """Return how the rows of a stream lie on disk."""
+    container = estimator._container
+    dtype = summary.array_dtype(container)
+    if dtype is not None:
+        return Layout.of_array(len(summary.columns), dtype)
+    missing = np.array([each.n_missing > 0 for each in summary.columns.values()])
+    return Layout.of_columns(
+        container.columns, summary.kept_dtypes(container), missing, summary.has_unknown(container)
+    )
+
+
+# ---- what fitted models answer
+
+
+def is_batched(X: Any, out: Path | None) -> bool:
+    """Return whether rows are read, or what is said of them is written, batch by batch."""
+    return out is not None or (not isinstance(X, np.ndarray) and is_stream(X))
+
+
+def score_streamed(model: Any, X: Any, out: Path | None) -> Array | None:
+    """Return log p(x) of each row of a source, or write them to a file."""
+    stream = _stream_of(X)
+
+    def scores() -> Iterator[Array]:
+        for first, batch in _batches(model, stream):
+            with rows_told(stream.name, first):
+                found = model.score_samples(batch)
+            yield found
+
+    if out is None:
+        return np.concatenate(list(scores()))
+    with parquet_file(out) as file:
+        for found in scores():
+            file.write({"log_density": found})
+    return None
+
+
+def sample_streamed(model: Any, n_samples: int, out: Path, random_state: Any, **how: Any) -> None:
+    """Write samples to a file."""
+    state = check_random_state(random_state)
+    with parquet_file(out) as file:
+        for start in range(0, n_samples, BATCH_ROWS):
+            n = min(BATCH_ROWS, n_samples - start)
+            file.write(model.sample(n, random_state=state, **how))
+
+
+def impute_streamed(model: Any, X: Any, out: Path, random_state: Any, **how: Any) -> None:
+    """Write a source's rows to a file, with missing values drawn."""
+    stream, state = _stream_of(X), check_random_state(random_state)
+    with parquet_file(out) as file:
+        for first, batch in recut(_batches(model, stream)):
+            with rows_told(stream.name, first):
+                completed = model.impute(batch, random_state=state, **how)
+            file.write(completed)
+
+
+def _stream_of(X: Any) -> Stream:
+    """Return the stream of a source, or of a table in memory."""
+    return Stream.of(X) if is_stream(X) else Stream(lambda: iter([X]), "X")
