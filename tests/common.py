@@ -138,7 +138,7 @@ ORDERS = {
 }
 MARKOV_ORDERS = [None, 1, 2]
 SOLVERS = ["sgd", "adam", "adagrad", "adadelta", "rmsprop"]
-SCHEDULES = ["constant", "invscaling", "linear", "cosine", "adaptive"]
+SCHEDULES = ["constant", "invscaling", "linear", "cosine", "adaptive", "cooldown"]
 
 # ---- models: for each class what makes an instance small and fast
 
