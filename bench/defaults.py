@@ -42,17 +42,14 @@ class Part(NamedTuple):
     test: Any
 
 
-#: What the defaults were before rates fell and activations and widths followed the table.
+_OLD = {"learning_rate": "constant", "learning_rate_init": 1e-3, "alpha": 0.0}
+
+#: What the defaults were while rates stayed and nothing followed the table.
 OLD: dict[str, dict[str, Any]] = {
-    "NADE": {
-        "n_hidden": 500,
-        "activation": "sigmoid",
-        "learning_rate": "constant",
-        "learning_rate_init": 1e-3,
-    },
-    "RNADE": {"learning_rate": "constant", "learning_rate_init": 1e-3},
-    "MADE": {"learning_rate": "constant", "learning_rate_init": 1e-3},
-    "DeepNADE": {"learning_rate": "constant", "learning_rate_init": 1e-3},
+    "NADE": _OLD | {"n_hidden": 500, "activation": "sigmoid"},
+    "RNADE": _OLD,
+    "MADE": _OLD,
+    "DeepNADE": _OLD,
 }
 
 

@@ -119,6 +119,15 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
     def _sizes(self) -> dict[str, Any]:
         """Return the arguments that all networks have."""
 
+    def _fit_settings(self, n_rows: int) -> None:
+        """Decide on the settings that depend on the table, given its fitted conditional."""
+
+    def _initialise(
+        self, model: Composition, table: Examples, weight: Array, rng: np.random.Generator
+    ) -> None:
+        """Fill the parameters that training starts from."""
+        model.initialise(table, weight, rng)
+
     def _conditional(self, name: str) -> Conditional:
         """Return the conditional of this name, with its settings among the parameters."""
         return conditionals.from_name(name)
@@ -164,6 +173,7 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
         weight = check_weight(data.sample_weight, len(whole))
         if not keep:
             self.distribution_ = self._fitted_conditional(whole, weight, data.X)
+            self._fit_settings(len(whole))
             # spawned, so that networks without a random structure leave the stream as it is
             seed = int(rng.spawn(1)[0].integers(2**31))
             self.network_ = self._network(self._sizes(), seed)
@@ -182,7 +192,7 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
         if keep:
             model.theta[:] = self.theta_
         else:
-            model.initialise(table, weight, rng)
+            self._initialise(model, table, weight, rng)
         solver, schedule = self._solver(), self.learning_rate
         return Training(
             model,

@@ -5,9 +5,13 @@ from __future__ import annotations
 from numbers import Integral
 from typing import Any
 
+import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from fastar import conditionals
+from fastar._core.parameters import Array
+from fastar._data.table import Examples
+from fastar._engine.model import Composition
 from fastar._kernels._conditionals import MAX_COMPONENTS
 from fastar.conditionals import Conditional
 from fastar.models._base import AutoregressiveDensity
@@ -20,8 +24,11 @@ from fastar.models._parameters import (
     parameters,
 )
 from fastar.models._questions import AnswersQuestions
-from fastar.networks import SharedHidden
+from fastar.networks import Network, SharedHidden
 from fastar.networks._shared_hidden import ACTIVATIONS
+
+_FEW_ROWS = 1000
+"""Fewer rows than these train networks that start from linear ones."""
 
 
 @documented
@@ -38,14 +45,18 @@ class NADE(AnswersQuestions, AutoregressiveDensity, OrderParameter, MarkovOrderP
 
     Parameters
     ----------
-    n_hidden : int, default=500
-        H, the units of the hidden layer.
-    activation : {"sigmoid", "tanh", "relu"}, default="sigmoid"
-        g.
+    n_hidden : int or None, default=None
+        H, the units of the hidden layer. None: 500 for binary data and for fewer than 1000 rows,
+        128 for other tables.
+    activation : {"sigmoid", "tanh", "relu"} or None, default=None
+        g. None: a sigmoid for binary data, relu for other tables, with c = 1 at first, and thus
+        linear units, for fewer than 1000 rows.
     {shared_parameters}
 
     Attributes
     ----------
+    n_hidden_, activation_ : int, str
+        Those of the fitted network.
     params_ : dict of arrays, views on `theta_`
         W (D-1, H), row d the weights of the d-th feature in `order_`, or (D-1, Q, H) where features
         have Q rows: one a level if they are categorical, and a last one for missing values if they
@@ -75,15 +86,39 @@ class NADE(AnswersQuestions, AutoregressiveDensity, OrderParameter, MarkovOrderP
     (2, 4)
     """
 
-    n_hidden: int = parameter(default=500, constraint=UNITS)
-    activation: str = parameter(default="sigmoid", constraint=[StrOptions(set(ACTIVATIONS))])
+    n_hidden: int | None = parameter(default=None, constraint=[*UNITS, None])
+    activation: str | None = parameter(
+        default=None, constraint=[StrOptions(set(ACTIVATIONS)), None]
+    )
+    alpha: float = 0.1
 
     _network_kinds = (SharedHidden,)
 
+    def _fit_settings(self, n_rows: int) -> None:
+        is_binary = isinstance(self.distribution_, conditionals.Bernoulli)
+        self.activation_ = self.activation or ("sigmoid" if is_binary else "relu")
+        is_small = n_rows < _FEW_ROWS
+        self.n_hidden_ = self.n_hidden or (500 if is_binary or is_small else 128)
+        self._starts_linear = is_small and not is_binary and self.activation is None
+
+    def _initialise(
+        self, model: Composition, table: Examples, weight: Array, rng: np.random.Generator
+    ) -> None:
+        super()._initialise(model, table, weight, rng)
+        if self._starts_linear:
+            # Bends at zero would fit few rows before what is linear in them has been learned.
+            model.params["c"][...] = 1
+
+    def _restored_network(self, described: dict[str, Any], theta: Array) -> Network:
+        network = super()._restored_network(described, theta)
+        assert isinstance(network, SharedHidden)
+        self.activation_, self.n_hidden_ = network.activation, network.n_hidden
+        return network
+
     def _network(self, sizes: dict[str, Any], seed: int) -> SharedHidden:
         return SharedHidden(
-            n_hidden=self.n_hidden,
-            activation=self.activation,
+            n_hidden=self.n_hidden or self.n_hidden_,
+            activation=self.activation or self.activation_,
             markov_order=self.markov_order or self.distribution_.n_features,
             **sizes,
         )
