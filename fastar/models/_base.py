@@ -122,6 +122,10 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
     def _fit_settings(self, n_rows: int) -> None:
         """Decide on the settings that depend on the table, given its fitted conditional."""
 
+    def _weight_decay(self, n_rows: int) -> float:
+        """Return `alpha` for so many training rows."""
+        return self.alpha
+
     def _initialise(
         self, model: Composition, table: Examples, weight: Array, rng: np.random.Generator
     ) -> None:
@@ -203,7 +207,7 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
             held_out,
             entropy=int(rng.integers(2**63)),
             learning_rate=float(self.learning_rate_init or solver.default_rate),
-            alpha=self.alpha,
+            alpha=self._weight_decay(len(table)),
             max_gradient_norm=self.max_gradient_norm,
             batch_size=self.batch_size,
             max_iter=self.max_iter,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -90,7 +90,13 @@ class NADE(AnswersQuestions, AutoregressiveDensity, OrderParameter, MarkovOrderP
     activation: str | None = parameter(
         default=None, constraint=[StrOptions(set(ACTIVATIONS)), None]
     )
-    alpha: float = 0.1
+    alpha: Any = parameter(
+        default=None,
+        constraint=[Interval(Real, 0, None, closed="left"), None],
+        doc="""float or None, default=None
+        Weight decay of the weights, not the biases (a Gaussian prior): each step multiplies them by
+        1 - rate * alpha. None: 500 / training rows, at most 0.1.""",
+    )
 
     _network_kinds = (SharedHidden,)
 
@@ -108,6 +114,9 @@ class NADE(AnswersQuestions, AutoregressiveDensity, OrderParameter, MarkovOrderP
         if self._starts_linear:
             # Bends at zero would fit few rows before what is linear in them has been learned.
             model.params["c"][...] = 1
+
+    def _weight_decay(self, n_rows: int) -> float:
+        return min(0.1, 500 / n_rows) if self.alpha is None else self.alpha
 
     def _restored_network(self, described: dict[str, Any], theta: Array) -> Network:
         network = super()._restored_network(described, theta)
