@@ -45,11 +45,13 @@ class Progress:
 _PROGRESS: dict[str, Rule] = {
     name: Listed(Number()) if name.endswith("curve") else Whole(0) for name in asdict(Progress())
 }
+_COOLDOWN = {name: _PROGRESS.pop(name) for name in ("cooldown_step", "cooldown_epochs")}
+"""Checkpoints from before there were cooldowns lack these."""
 _SNAPSHOT: dict[str, Rule] = {
     "entropy": Whole(0),
     "optimizer": Text(),
     "network": Text(),
-    "progress": Record({**_PROGRESS, "best_loss": Number()}),
+    "progress": Record({**_PROGRESS, "best_loss": Number()}, _COOLDOWN),
 }
 
 
