@@ -193,7 +193,7 @@ class Adam(Optimizer):
 
     name = "adam"
     slots = ("m", "v")
-    default_rate = 0.002
+    default_rate = 0.001
 
     def hyperparameters(self, rate: float, t: int) -> tuple[float, ...]:
         """Return rate and epsilon, both with the bias corrected, and the memories."""

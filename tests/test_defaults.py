@@ -36,6 +36,7 @@ def test_the_table_chooses_units_activation_and_start(X, activation, n_hidden, i
     assert model.network_.activation == activation
     assert watch.start["c"].shape == (n_hidden,)
     assert (watch.start["c"] == is_linear).all()
+    assert watch.training.learning_rate == (0.001 if is_linear else 0.002)
     assert model.get_params()["n_hidden"] is model.get_params()["activation"] is None
 
 
@@ -43,9 +44,18 @@ def test_the_table_chooses_units_activation_and_start(X, activation, n_hidden, i
 def test_what_is_given_is_kept(n):
     watch = Watch()
     model = fit(
-        NADE(n_hidden=3, activation="relu", alpha=0.7, callbacks=[watch], **QUICK), reals(n, 3)
+        NADE(
+            n_hidden=3,
+            activation="relu",
+            alpha=0.7,
+            learning_rate_init=0.3,
+            callbacks=[watch],
+            **QUICK,
+        ),
+        reals(n, 3),
     )
     assert (model.activation_, model.n_hidden_, watch.training.alpha) == ("relu", 3, 0.7)
+    assert watch.training.learning_rate == 0.3
     assert (watch.start["c"] == 0).all()
 
 

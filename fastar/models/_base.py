@@ -120,17 +120,18 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
         """Return the arguments that all networks have."""
 
     def _fit_settings(self, n_rows: int) -> None:
-        """Decide on the settings that depend on the table, given its fitted conditional."""
+        """Decide on the network's settings that depend on the table, given the conditional."""
+
+    def _adjust_start(self, model: Composition, n_rows: int) -> None:
+        """Change the parameters that training of so many rows starts from."""
+
+    def _default_rate(self, solver: Optimizer, n_rows: int) -> float:
+        """Return the first learning rate for so many rows."""
+        return solver.default_rate
 
     def _weight_decay(self, n_rows: int) -> float:
-        """Return `alpha` for so many training rows."""
+        """Return `alpha` for so many rows."""
         return self.alpha
-
-    def _initialise(
-        self, model: Composition, table: Examples, weight: Array, rng: np.random.Generator
-    ) -> None:
-        """Fill the parameters that training starts from."""
-        model.initialise(table, weight, rng)
 
     def _conditional(self, name: str) -> Conditional:
         """Return the conditional of this name, with its settings among the parameters."""
@@ -175,9 +176,10 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
         rng = generator(self.random_state)
         whole = self._read(data, keep, rng)
         weight = check_weight(data.sample_weight, len(whole))
+        n_rows = np.count_nonzero(weight)
         if not keep:
             self.distribution_ = self._fitted_conditional(whole, weight, data.X)
-            self._fit_settings(len(whole))
+            self._fit_settings(n_rows)
             # spawned, so that networks without a random structure leave the stream as it is
             seed = int(rng.spawn(1)[0].integers(2**31))
             self.network_ = self._network(self._sizes(), seed)
@@ -196,7 +198,8 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
         if keep:
             model.theta[:] = self.theta_
         else:
-            self._initialise(model, table, weight, rng)
+            model.initialise(table, weight, rng)
+            self._adjust_start(model, n_rows)
         solver, schedule = self._solver(), self.learning_rate
         return Training(
             model,
@@ -206,8 +209,8 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
             weight,
             held_out,
             entropy=int(rng.integers(2**63)),
-            learning_rate=float(self.learning_rate_init or solver.default_rate),
-            alpha=self._weight_decay(len(table)),
+            learning_rate=float(self.learning_rate_init or self._default_rate(solver, n_rows)),
+            alpha=self._weight_decay(n_rows),
             max_gradient_norm=self.max_gradient_norm,
             batch_size=self.batch_size,
             max_iter=self.max_iter,

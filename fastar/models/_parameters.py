@@ -90,8 +90,8 @@ class TrainingParameters:
         default=None,
         constraint=[Interval(Real, 0, None, closed="neither"), None],
         doc="""float or None, default=None
-        First learning rate; None: the solver's own (adam 0.002, rmsprop 0.001, sgd and adagrad
-        0.01, adadelta 1).""",
+        First learning rate; None: the solver's own (adam and rmsprop 0.001, sgd and adagrad 0.01,
+        adadelta 1).""",
     )
     learning_rate: Any = parameter(
         default="cooldown",

@@ -5,12 +5,10 @@ from __future__ import annotations
 from numbers import Integral, Real
 from typing import Any
 
-import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from fastar import conditionals
 from fastar._core.parameters import Array
-from fastar._data.table import Examples
 from fastar._engine.model import Composition
 from fastar._kernels._conditionals import MAX_COMPONENTS
 from fastar.conditionals import Conditional
@@ -26,9 +24,10 @@ from fastar.models._parameters import (
 from fastar.models._questions import AnswersQuestions
 from fastar.networks import Network, SharedHidden
 from fastar.networks._shared_hidden import ACTIVATIONS
+from fastar.optimizers import Optimizer
 
 _FEW_ROWS = 1000
-"""Fewer rows than these train networks that start from linear ones."""
+"""Fewer rows than these are few."""
 
 
 @documented
@@ -46,11 +45,11 @@ class NADE(AnswersQuestions, AutoregressiveDensity, OrderParameter, MarkovOrderP
     Parameters
     ----------
     n_hidden : int or None, default=None
-        H, the units of the hidden layer. None: 500 for binary data and for fewer than 1000 rows,
-        128 for other tables.
+        H, the units of the hidden layer. None: 500 for binary data and for fewer than 1000 rows, 128
+        for other tables.
     activation : {"sigmoid", "tanh", "relu"} or None, default=None
-        g. None: a sigmoid for binary data, relu for other tables, with c = 1 at first, and thus
-        linear units, for fewer than 1000 rows.
+        g. None: a sigmoid for binary data, relu for other tables. With fewer than 1000 rows its
+        units start linear, from c = 1.
     {shared_parameters}
 
     Attributes
@@ -90,33 +89,42 @@ class NADE(AnswersQuestions, AutoregressiveDensity, OrderParameter, MarkovOrderP
     activation: str | None = parameter(
         default=None, constraint=[StrOptions(set(ACTIVATIONS)), None]
     )
+    learning_rate_init: Any = parameter(
+        default=None,
+        constraint=[Interval(Real, 0, None, closed="neither"), None],
+        doc="""float or None, default=None
+        First learning rate. None: the solver's own (adam and rmsprop 0.001, sgd and adagrad 0.01,
+        adadelta 1), twice as much for binary data and for 1000 rows or more.""",
+    )
     alpha: Any = parameter(
         default=None,
         constraint=[Interval(Real, 0, None, closed="left"), None],
         doc="""float or None, default=None
         Weight decay of the weights, not the biases (a Gaussian prior): each step multiplies them by
-        1 - rate * alpha. None: 500 / training rows, at most 0.1.""",
+        1 - rate * alpha. None: 500 / rows, at most 0.1.""",
     )
 
     _network_kinds = (SharedHidden,)
 
     def _fit_settings(self, n_rows: int) -> None:
-        is_binary = isinstance(self.distribution_, conditionals.Bernoulli)
-        self.activation_ = self.activation or ("sigmoid" if is_binary else "relu")
-        is_small = n_rows < _FEW_ROWS
-        self.n_hidden_ = self.n_hidden or (500 if is_binary or is_small else 128)
-        self._starts_linear = is_small and not is_binary and self.activation is None
+        self.activation_ = self.activation or ("sigmoid" if self._is_binary else "relu")
+        self.n_hidden_ = self.n_hidden or (500 if self._is_binary or n_rows < _FEW_ROWS else 128)
 
-    def _initialise(
-        self, model: Composition, table: Examples, weight: Array, rng: np.random.Generator
-    ) -> None:
-        super()._initialise(model, table, weight, rng)
-        if self._starts_linear:
+    def _adjust_start(self, model: Composition, n_rows: int) -> None:
+        if self.activation is None and not self._is_binary and n_rows < _FEW_ROWS:
             # Bends at zero would fit few rows before what is linear in them has been learned.
             model.params["c"][...] = 1
 
+    def _default_rate(self, solver: Optimizer, n_rows: int) -> float:
+        is_fast = self._is_binary or n_rows >= _FEW_ROWS
+        return solver.default_rate * (2 if is_fast else 1)
+
     def _weight_decay(self, n_rows: int) -> float:
         return min(0.1, 500 / n_rows) if self.alpha is None else self.alpha
+
+    @property
+    def _is_binary(self) -> bool:
+        return isinstance(self.distribution_, conditionals.Bernoulli)
 
     def _restored_network(self, described: dict[str, Any], theta: Array) -> Network:
         network = super()._restored_network(described, theta)
