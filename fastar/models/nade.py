@@ -24,7 +24,7 @@ from fastar.models._parameters import (
 from fastar.models._questions import AnswersQuestions
 from fastar.networks import Network, SharedHidden
 from fastar.networks._shared_hidden import ACTIVATIONS
-from fastar.optimizers import Optimizer
+from fastar.optimizers import Adam, Optimizer
 
 _FEW_ROWS = 1000
 """Fewer rows than these are few."""
@@ -45,8 +45,8 @@ class NADE(AnswersQuestions, AutoregressiveDensity, OrderParameter, MarkovOrderP
     Parameters
     ----------
     n_hidden : int or None, default=None
-        H, the units of the hidden layer. None: 500 for binary data and for fewer than 1000 rows, 128
-        for other tables.
+        H, the units of the hidden layer. None: 500 for binary data and for fewer than 1000 rows,
+        128 for other tables.
     activation : {"sigmoid", "tanh", "relu"} or None, default=None
         g. None: a sigmoid for binary data, relu for other tables. With fewer than 1000 rows its
         units start linear, from c = 1.
@@ -94,7 +94,7 @@ class NADE(AnswersQuestions, AutoregressiveDensity, OrderParameter, MarkovOrderP
         constraint=[Interval(Real, 0, None, closed="neither"), None],
         doc="""float or None, default=None
         First learning rate. None: the solver's own (adam and rmsprop 0.001, sgd and adagrad 0.01,
-        adadelta 1), twice as much for binary data and for 1000 rows or more.""",
+        adadelta 1), but 0.002 of adam for binary data and for 1000 rows or more.""",
     )
     alpha: Any = parameter(
         default=None,
@@ -116,8 +116,8 @@ class NADE(AnswersQuestions, AutoregressiveDensity, OrderParameter, MarkovOrderP
             model.params["c"][...] = 1
 
     def _default_rate(self, solver: Optimizer, n_rows: int) -> float:
-        is_fast = self._is_binary or n_rows >= _FEW_ROWS
-        return solver.default_rate * (2 if is_fast else 1)
+        has_many = self._is_binary or n_rows >= _FEW_ROWS
+        return 0.002 if has_many and isinstance(solver, Adam) else solver.default_rate
 
     def _weight_decay(self, n_rows: int) -> float:
         return min(0.1, 500 / n_rows) if self.alpha is None else self.alpha
