@@ -11,7 +11,16 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-__all__ = ["BY_NAME", "Constant", "Cosine", "InverseScaling", "Linear", "Plateau", "Schedule"]
+__all__ = [
+    "BY_NAME",
+    "Constant",
+    "Cooldown",
+    "Cosine",
+    "InverseScaling",
+    "Linear",
+    "Plateau",
+    "Schedule",
+]
 
 
 class Schedule(ABC):
@@ -28,6 +37,14 @@ class Schedule(ABC):
 
     patience: int | None = None
     """Epochs without improvement that make a plateau; None where the schedule ignores them."""
+
+    def cooldown_epochs(self, n_epochs: int) -> int:
+        """Return how many epochs complete a training whose best epoch before the plateau is this.
+
+        0: training ends at the plateau. In the cooldown t and n_steps count its own steps alone,
+        and `n_drops` is 1.
+        """
+        return 0
 
 
 @dataclass
@@ -105,6 +122,8 @@ class Cosine(Schedule):
 class Plateau(Schedule):
     """Multiplied by `drop` each time `patience` epochs pass without improvement.
 
+    Training goes on from the best parameters if there are held-out rows.
+
     Parameters
     ----------
     drop : float, default=0.2
@@ -122,6 +141,39 @@ class Plateau(Schedule):
         return self.drop**n_drops
 
 
+@dataclass
+class Cooldown(Schedule):
+    """The same rate until training no longer improves, then from 1 to 0 in a straight line [1]_.
+
+    After `n_iter_no_change` epochs without improvement training goes back to the best parameters,
+    if there are held-out rows, and ends with a cooldown, in which the rate falls to zero. It takes
+    `share` of the epochs that the best parameters had, and at least `least` epochs.
+
+    Parameters
+    ----------
+    share : float, default=0.3
+    least : int, default=5
+
+    References
+    ----------
+    .. [1] A. Hägele et al., "Scaling laws and compute-optimal training beyond fixed training
+       durations", NeurIPS 2024.
+    """
+
+    share: float = 0.3
+    least: int = 5
+
+    name = "cooldown"
+
+    def factor(self, t: int, n_steps: int, n_drops: int) -> float:
+        """Return 1 before the cooldown; in it, what is left of its steps."""
+        return 1.0 if n_drops == 0 else 1 - t / n_steps
+
+    def cooldown_epochs(self, n_epochs: int) -> int:
+        """Return `share` of them, at least `least`."""
+        return max(self.least, math.ceil(self.share * n_epochs))
+
+
 BY_NAME: dict[str, type[Schedule]] = {
-    each.name: each for each in (Constant, InverseScaling, Linear, Cosine, Plateau)
+    each.name: each for each in (Constant, InverseScaling, Linear, Cosine, Plateau, Cooldown)
 }

@@ -138,12 +138,12 @@ ORDERS = {
 }
 MARKOV_ORDERS = [None, 1, 2]
 SOLVERS = ["sgd", "adam", "adagrad", "adadelta", "rmsprop"]
-SCHEDULES = ["constant", "invscaling", "linear", "cosine", "adaptive"]
+SCHEDULES = ["constant", "invscaling", "linear", "cosine", "adaptive", "cooldown"]
 
 # ---- models: for each class what makes an instance small and fast
 
 SMALL = {
-    "NADE": {"n_hidden": 7},
+    "NADE": {"n_hidden": 7, "activation": "sigmoid"},
     # finite differences have no place for the bends of its own relu; NADE's laws run over that
     "RNADE": {"n_hidden": 7, "activation": "tanh", "n_components": 3, "distribution": "auto"},
     "MADE": {"hidden_layer_sizes": (7, 6)},
@@ -154,7 +154,8 @@ MODELS = list(SMALL)
 
 def make(model="NADE", **parameters):
     """Return a small estimator that trains in some milliseconds."""
-    settings = {"max_iter": 20, "learning_rate_init": 0.02, "random_state": 0, "n_jobs": 1}
+    settings = {"max_iter": 20, "learning_rate_init": 0.02, "learning_rate": "constant"}
+    settings |= {"alpha": 0.0, "random_state": 0, "n_jobs": 1}
     return models.BY_NAME[model](**settings | SMALL[model] | parameters)
 
 

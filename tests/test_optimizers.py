@@ -157,6 +157,14 @@ def test_schedules_follow_their_formulas(t):
     assert schedules.Linear(0.2).factor(t, n, 0) == pytest.approx(1 - 0.8 * s)
     assert schedules.Cosine(0.2).factor(t, n, 0) == pytest.approx(0.6 + 0.4 * math.cos(math.pi * s))
     assert schedules.Plateau(0.5, 3).factor(t, n, 4) == pytest.approx(0.5**4)
+    assert schedules.Cooldown().factor(t, n, 0) == 1
+    assert schedules.Cooldown().factor(t, t + n, 1) == pytest.approx(n / (t + n))
+
+
+def test_a_cooldown_is_a_share_of_the_epochs_before_it_and_not_too_short():
+    cooldown = schedules.Cooldown(share=0.25, least=3)
+    assert [cooldown.cooldown_epochs(n) for n in (0, 12, 13, 40)] == [3, 3, 4, 10]
+    assert schedules.Constant().cooldown_epochs(40) == 0
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

@@ -256,6 +256,58 @@ def test_a_plateau_drops_the_rate(name):
     assert rates == pytest.approx([1e-3, 1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5])
 
 
+class Steps:
+    """Keeps the rate and the parameters after each epoch."""
+
+    def __init__(self):
+        self.rates, self.thetas = [], []
+
+    def on_epoch_end(self, training):
+        self.rates.append(training.rate)
+        self.thetas.append(training.model.theta.copy())
+
+
+@every_model
+def test_a_cooldown_ends_training_after_its_plateau(name):
+    steps = Steps()
+    settings = {"learning_rate": schedules.Cooldown(share=0.5, least=4), "batch_size": 4}
+    settings |= {"tol": 100.0, "n_iter_no_change": 3, "learning_rate_init": 1.0}
+    settings |= {"solver": optimizers.SGD(momentum=0), "callbacks": [steps], "max_iter": 100}
+    model = make(name, **settings).fit(bits(90, 3))  # it is complete: nothing is warned of
+    n = -(-81 // 4)  # steps of an epoch
+    fall = [1 - (k * n - 1) / (4 * n) for k in (1, 2, 3, 4)]
+    # epoch 1 improves on nothing, three more do not improve enough
+    assert steps.rates == pytest.approx([1, 1, 1, 1, *fall])
+    assert model.n_iter_ == 8
+
+
+@pytest.mark.parametrize("schedule", [schedules.Cooldown(), schedules.Plateau(0.1, 2)], ids=str)
+@every_model
+def test_the_rate_drops_at_the_best_parameters_so_far(name, schedule):
+    steps = Steps()
+    settings = {"learning_rate": schedule, "batch_size": 4, "n_iter_no_change": 2, "max_iter": 60}
+    if isinstance(schedule, schedules.Plateau):
+        settings["n_iter_no_change"] = 10
+    X = bits(160, 4)
+    model = make(name, learning_rate_init=0.3, callbacks=[steps], **settings)
+    fit(model, X[:90], X_val=X[90:])
+    drop = int(np.argmax(np.array(steps.rates) < 0.3))  # the first epoch with a lower rate
+    best = int(np.argmin(model.validation_curve_[:drop]))
+    assert best < drop - 1  # so that going back is something else than going on
+    assert_same_bits(steps.thetas[drop - 1], steps.thetas[best])
+
+
+@every_model
+def test_a_cooldown_without_held_out_rows_goes_on_from_the_last_parameters(name):
+    steps = Steps()
+    settings = {"learning_rate": "cooldown", "n_iter_no_change": 2, "early_stopping": False}
+    settings |= {"batch_size": 4, "learning_rate_init": 0.3, "max_iter": 200}
+    model = make(name, callbacks=[steps], **settings).fit(bits(90, 4))
+    assert_same_bits(model.theta_, steps.thetas[-1])
+    assert len({each.tobytes() for each in steps.thetas}) == model.n_iter_
+    assert steps.rates[-1] < 0.3 / 20
+
+
 @every_model
 def test_alpha_shrinks_the_weights_and_spares_the_biases(name):
     X, watch = bits(100, 4), Watch()

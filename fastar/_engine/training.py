@@ -38,6 +38,8 @@ class Progress:
     epochs_since_best: int = 0
     best_loss: float = float("inf")
     best_iter: int = 0
+    cooldown_step: int = 0
+    cooldown_epochs: int = 0
     loss_curve: list[float] = field(default_factory=list)
     validation_curve: list[float] = field(default_factory=list)
 
@@ -45,11 +47,13 @@ class Progress:
 _PROGRESS: dict[str, Rule] = {
     name: Listed(Number()) if name.endswith("curve") else Whole(0) for name in asdict(Progress())
 }
+_COOLDOWN = {name: _PROGRESS.pop(name) for name in ("cooldown_step", "cooldown_epochs")}
+"""Checkpoints from before there were cooldowns lack these."""
 _SNAPSHOT: dict[str, Rule] = {
     "entropy": Whole(0),
     "optimizer": Text(),
     "network": Text(),
-    "progress": Record({**_PROGRESS, "best_loss": Number()}),
+    "progress": Record({**_PROGRESS, "best_loss": Number()}, _COOLDOWN),
 }
 
 
@@ -286,9 +290,9 @@ class Training:
         self._check_finite(total, progress.epoch + 1)
         if self.max_gradient_norm is not None:
             clip_by_norm(self._gradient, self._stretches, self.max_gradient_norm, self.n_threads)
-        n_steps = self.max_iter * self.n_batches
+        epochs = progress.cooldown_epochs or self.max_iter
         self.rate = self.learning_rate * self.schedule.factor(
-            progress.step, n_steps, progress.n_drops
+            progress.step - progress.cooldown_step, epochs * self.n_batches, progress.n_drops
         )
         progress.step += 1
         self.optimizer.step(
@@ -348,13 +352,31 @@ class Training:
             self.schedule.patience is not None
             and progress.epochs_since_rate_drop >= self.schedule.patience
         ):
-            progress.n_drops += 1
             progress.epochs_since_rate_drop = 0
+            self._drop_rate()
+        if not progress.cooldown_epochs and self._is_on_plateau():
+            progress.cooldown_epochs = self.schedule.cooldown_epochs(progress.best_iter)
+            if progress.cooldown_epochs:
+                progress.cooldown_step = progress.step
+                self._drop_rate()
 
-    def _has_converged(self) -> bool:
+    def _drop_rate(self) -> None:
+        """Count a drop of the rate, before which training goes back to the best parameters."""
+        self.progress.n_drops += 1
+        if self.held_out is not None:
+            self.model.theta[:] = self.best_theta
+
+    def _is_on_plateau(self) -> bool:
         # An epoch of a few steps is too short to judge by; _STEPS_TO_JUDGE count as one.
         epochs = self.progress.epochs_since_best * min(1.0, self.n_batches / _STEPS_TO_JUDGE)
         return epochs >= self.n_iter_no_change
+
+    def _has_converged(self) -> bool:
+        progress = self.progress
+        if progress.cooldown_epochs:
+            n_steps = progress.cooldown_epochs * self.n_batches
+            return progress.step - progress.cooldown_step >= n_steps
+        return self._is_on_plateau()
 
     def _warn(self, message: str) -> None:
         warnings.warn(message, ConvergenceWarning, stacklevel=4)

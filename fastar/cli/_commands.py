@@ -16,8 +16,8 @@ import numpy as np
 from sklearn.utils._param_validation import InvalidParameterError
 
 from fastar._data.frames import Schema
-from fastar.cli._figures import FIGURES, check_options, drawn, subject
 from fastar._data.streams import Stream
+from fastar.cli._figures import FIGURES, check_options, drawn, subject
 from fastar.cli._models import (
     CommandError,
     context_schema,

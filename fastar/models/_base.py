@@ -127,6 +127,20 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
     def _sizes(self) -> dict[str, Any]:
         """Return the arguments that all networks have."""
 
+    def _fit_settings(self, n_rows: int) -> None:
+        """Decide on the network's settings that depend on the table, given the conditional."""
+
+    def _adjust_start(self, model: Composition, n_rows: int) -> None:
+        """Change the parameters that training of so many rows starts from."""
+
+    def _default_rate(self, solver: Optimizer, n_rows: int) -> float:
+        """Return the first learning rate for so many rows."""
+        return solver.default_rate
+
+    def _weight_decay(self, n_rows: int) -> float:
+        """Return `alpha` for so many rows."""
+        return self.alpha
+
     def _conditional(self, name: str) -> Conditional:
         """Return the conditional of this name, with its settings among the parameters."""
         return conditionals.from_name(name)
@@ -170,8 +184,10 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
         rng = generator(self.random_state)
         whole = self._read(data, keep, rng)
         weight = self._weight(whole, data)
+        n_rows = self._n_rows(whole, weight)
         if not keep:
             self.distribution_ = self._fitted_conditional(whole, weight, data.X)
+            self._fit_settings(n_rows)
             # spawned, so that networks without a random structure leave the stream as it is
             seed = int(rng.spawn(1)[0].integers(2**31))
             self.network_ = self._network(self._sizes(), seed)
@@ -189,10 +205,10 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
         model = self._composed(self.network_.zeros())
         if keep:
             model.theta[:] = self.theta_
-        elif isinstance(table, StoredTable):
-            model.initialise(*table.start, rng)
         else:
-            model.initialise(table, weight, rng)
+            start = table.start if isinstance(table, StoredTable) else (table, weight)
+            model.initialise(*start, rng)
+            self._adjust_start(model, n_rows)
         solver, schedule = self._solver(), self.learning_rate
         return Training(
             model,
@@ -202,8 +218,8 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
             weight,
             held_out,
             entropy=int(rng.integers(2**63)),
-            learning_rate=float(self.learning_rate_init or solver.default_rate),
-            alpha=self.alpha,
+            learning_rate=float(self.learning_rate_init or self._default_rate(solver, n_rows)),
+            alpha=self._weight_decay(n_rows),
             max_gradient_norm=self.max_gradient_norm,
             batch_size=self.batch_size,
             max_iter=self.max_iter,
@@ -216,6 +232,10 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
     def _weight(self, whole: Any, data: FitData) -> Array:
         """Return the weights of the rows."""
         return check_weight(data.sample_weight, len(whole))
+
+    def _n_rows(self, whole: Any, weight: Array) -> int:
+        """Return how many rows have a weight."""
+        return int(np.count_nonzero(weight))
 
     def _check_size(self, network: Network) -> None:
         """Raise ValueError if training would need more memory than there is."""
@@ -498,6 +518,12 @@ class AutoregressiveDensity(
     def _weight(self, whole: Any, data: FitData) -> Array:
         """Return the weights of the rows, of a stream those of the rows that stand for all."""
         return whole.weight if isinstance(whole, StreamedTable) else super()._weight(whole, data)
+
+    def _n_rows(self, whole: Any, weight: Array) -> int:
+        """Return how many rows have a weight, of a stream all of its rows."""
+        if isinstance(whole, StreamedTable):
+            return whole.summary.n_rows
+        return super()._n_rows(whole, weight)
 
     def _split(
         self,

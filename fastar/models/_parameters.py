@@ -94,15 +94,17 @@ class TrainingParameters:
         adadelta 1).""",
     )
     learning_rate: Any = parameter(
-        default="constant",
+        default="cooldown",
         constraint=[StrOptions(set(schedules.BY_NAME)), Schedule],
-        doc="""Schedule or its name, default="constant"
-        One of "constant", "invscaling", "linear", "cosine" and "adaptive".""",
+        doc="""Schedule or its name, default="cooldown"
+        One of "constant", "invscaling", "linear", "cosine", "adaptive" and "cooldown": the same
+        rate until training no longer improves, then, from the best parameters, a fall to zero
+        over 30 % as many epochs as these had.""",
     )
     alpha: float = parameter(
         default=0.0,
         constraint=[Interval(Real, 0, None, closed="left")],
-        doc="""float, default=0
+        doc="""float, default={alpha}
         Weight decay of the weights, not the biases (a Gaussian prior): each step multiplies them by
         1 - rate * alpha.""",
     )
@@ -134,9 +136,9 @@ class TrainingParameters:
         default=True,
         constraint=["boolean"],
         doc="""bool, default=True
-        Hold out `validation_fraction` of the rows, stop when their log-likelihood no longer
-        improves, and keep the best parameters. Without it the training log-likelihood decides when
-        to stop, and the last parameters stay.""",
+        Hold out `validation_fraction` of the rows, stop or cool down when their log-likelihood no
+        longer improves, and keep the best parameters. Without it the training log-likelihood
+        decides, and the last parameters stay.""",
     )
     validation_fraction: float = parameter(
         default=0.1,
@@ -147,8 +149,8 @@ class TrainingParameters:
         default=10,
         constraint=COUNT,
         doc="""int, default=10
-        Epochs without improvement after which training stops; an epoch of fewer than 20 minibatches
-        counts for that share of 20.""",
+        Epochs without improvement after which training stops or cools down; an epoch of fewer than
+        20 minibatches counts for that share of 20.""",
     )
     warm_start: bool = parameter(
         default=False,

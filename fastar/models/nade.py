@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from fastar import conditionals
+from fastar._core.parameters import Array
+from fastar._engine.model import Composition
 from fastar._kernels._conditionals import MAX_COMPONENTS
 from fastar.conditionals import Conditional
 from fastar.models._base import AutoregressiveDensity
@@ -20,8 +22,12 @@ from fastar.models._parameters import (
     parameters,
 )
 from fastar.models._questions import AnswersQuestions
-from fastar.networks import SharedHidden
+from fastar.networks import Network, SharedHidden
 from fastar.networks._shared_hidden import ACTIVATIONS
+from fastar.optimizers import Adam, Optimizer
+
+_FEW_ROWS = 1000
+"""Fewer rows than these are few."""
 
 
 @documented
@@ -38,14 +44,18 @@ class NADE(AnswersQuestions, AutoregressiveDensity, OrderParameter, MarkovOrderP
 
     Parameters
     ----------
-    n_hidden : int, default=500
-        H, the units of the hidden layer.
-    activation : {"sigmoid", "tanh", "relu"}, default="sigmoid"
-        g.
+    n_hidden : int or None, default=None
+        H, the units of the hidden layer. None: 500 for binary data and for fewer than 1000 rows,
+        128 for other tables.
+    activation : {"sigmoid", "tanh", "relu"} or None, default=None
+        g. None: a sigmoid for binary data, relu for other tables. With fewer than 1000 rows its
+        units start linear, from c = 1.
     {shared_parameters}
 
     Attributes
     ----------
+    n_hidden_, activation_ : int, str
+        Those of the fitted network.
     params_ : dict of arrays, views on `theta_`
         W (D-1, H), row d the weights of the d-th feature in `order_`, or (D-1, Q, H) where features
         have Q rows: one a level if they are categorical, and a last one for missing values if they
@@ -75,15 +85,57 @@ class NADE(AnswersQuestions, AutoregressiveDensity, OrderParameter, MarkovOrderP
     (2, 4)
     """
 
-    n_hidden: int = parameter(default=500, constraint=UNITS)
-    activation: str = parameter(default="sigmoid", constraint=[StrOptions(set(ACTIVATIONS))])
+    n_hidden: int | None = parameter(default=None, constraint=[*UNITS, None])
+    activation: str | None = parameter(
+        default=None, constraint=[StrOptions(set(ACTIVATIONS)), None]
+    )
+    learning_rate_init: Any = parameter(
+        default=None,
+        constraint=[Interval(Real, 0, None, closed="neither"), None],
+        doc="""float or None, default=None
+        First learning rate. None: the solver's own (adam and rmsprop 0.001, sgd and adagrad 0.01,
+        adadelta 1), but 0.002 of adam for binary data and for 1000 rows or more.""",
+    )
+    alpha: Any = parameter(
+        default=None,
+        constraint=[Interval(Real, 0, None, closed="left"), None],
+        doc="""float or None, default=None
+        Weight decay of the weights, not the biases (a Gaussian prior): each step multiplies them by
+        1 - rate * alpha. None: 500 / rows, at most 0.1.""",
+    )
 
     _network_kinds = (SharedHidden,)
 
+    def _fit_settings(self, n_rows: int) -> None:
+        self.activation_ = self.activation or ("sigmoid" if self._is_binary else "relu")
+        self.n_hidden_ = self.n_hidden or (500 if self._is_binary or n_rows < _FEW_ROWS else 128)
+
+    def _adjust_start(self, model: Composition, n_rows: int) -> None:
+        if self.activation is None and not self._is_binary and n_rows < _FEW_ROWS:
+            # Bends at zero would fit few rows before what is linear in them has been learned.
+            model.params["c"][...] = 1
+
+    def _default_rate(self, solver: Optimizer, n_rows: int) -> float:
+        has_many = self._is_binary or n_rows >= _FEW_ROWS
+        return 0.002 if has_many and isinstance(solver, Adam) else solver.default_rate
+
+    def _weight_decay(self, n_rows: int) -> float:
+        return min(0.1, 500 / n_rows) if self.alpha is None else self.alpha
+
+    @property
+    def _is_binary(self) -> bool:
+        return isinstance(self.distribution_, conditionals.Bernoulli)
+
+    def _restored_network(self, described: dict[str, Any], theta: Array) -> Network:
+        network = super()._restored_network(described, theta)
+        assert isinstance(network, SharedHidden)
+        self.activation_, self.n_hidden_ = network.activation, network.n_hidden
+        return network
+
     def _network(self, sizes: dict[str, Any], seed: int) -> SharedHidden:
         return SharedHidden(
-            n_hidden=self.n_hidden,
-            activation=self.activation,
+            n_hidden=self.n_hidden or self.n_hidden_,
+            activation=self.activation or self.activation_,
             markov_order=self.markov_order or self.distribution_.n_features,
             **sizes,
         )

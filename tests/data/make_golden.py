@@ -28,7 +28,7 @@ def make(name, **settings):
     """Return a small estimator."""
     small = {
         "FVSBN": {},
-        "NADE": {"n_hidden": 17},
+        "NADE": {"n_hidden": 17, "activation": "sigmoid", "alpha": 0.0},
         "RNADE": {"n_hidden": 17, "n_components": 3},
         "MADE": {"hidden_layer_sizes": (17, 6)},
         "DeepNADE": {"hidden_layer_sizes": (17, 6)},
@@ -54,6 +54,7 @@ def cases():
         "NADE float64": (make("NADE", dtype="float64", order="random"), {"X": rows}),
         "NADE context": (make("NADE"), {"X": rows, "context": reals(100, 2)}),
         "NADE markov": (make("NADE", markov_order=2), {"X": rows}),
+        "NADE defaults": (make("NADE", activation=None, alpha=None), {"X": reals(60, 5)}),
         "MADE masks": (make("MADE", n_masks=3, order_agnostic=True, dropout=0.2), {"X": rows}),
         "MADE unlimited": (make("MADE", n_masks="unlimited", dtype="float64"), {"X": rows}),
         "DeepNADE": (make("DeepNADE", n_orders=2), {"X": levels(100, 6)}),
@@ -84,6 +85,8 @@ def cases():
         found[f"solver {name}"] = (make("NADE", solver=solver()), {"X": rows})
     for name, schedule in schedules.BY_NAME.items():
         found[f"schedule {name}"] = (make("NADE", learning_rate=schedule()), {"X": rows})
+    brief = {"n_iter_no_change": 1, "tol": 100.0, "batch_size": 4, "max_iter": 10}
+    found["schedule cooldown"] = (make("NADE", learning_rate="cooldown", **brief), {"X": rows})
     return found
 
 
