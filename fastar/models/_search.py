@@ -234,7 +234,7 @@ class Search:
     def _grow(self, best: list[Trial]) -> None:
         """Train the best trial to the end, and variations of those that the mixture has."""
         going_on = best[:1]
-        while self.clock.left() > 0:
+        while best and self.clock.left() > 0:
             n_new = min(_BATCH - len(going_on), self.max_trials - len(self.trials))
             batch = going_on + [self._child() for _ in range(n_new)]
             n_epochs = self._affordable(batch, 1.0)

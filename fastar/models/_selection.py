@@ -35,16 +35,21 @@ def select(scores: Array, row_weight: Array, n_members: int) -> tuple[Array, lis
     -------
     weights : array (K,)
     curve : list of float
-        Weighted mean of -log p(x) in nats after each round up to the best one.
+        Weighted mean of -log p(x) in nats after each round up to the best one, of the rows that are
+        possible for a member.
 
     References
     ----------
     .. [1] R. Caruana, A. Niculescu-Mizil, G. Crew, A. Ksikes, "Ensemble selection from libraries of
        models", ICML 2004.
     """
-    scores = np.maximum(scores[row_weight > 0], _IMPOSSIBLE)
-    share = row_weight[row_weight > 0] / row_weight.sum()
+    scores = np.maximum(scores, _IMPOSSIBLE)
     best = scores.max(axis=1)
+    counts = (row_weight > 0) & (best > _IMPOSSIBLE)
+    if not counts.any():
+        counts[:] = True
+    scores, best, row_weight = scores[counts], best[counts], row_weight[counts]
+    share = row_weight / row_weight.sum()
     shift = float((share * best).sum())
     p = np.exp(scores - best[:, None])
     total = np.zeros(len(p))
