@@ -249,8 +249,8 @@ class AutoDensity(FittedMixture, MixtureFile, DensityMixin, BaseEstimator):  # t
         ConvergenceWarning
             The search was interrupted by Ctrl-C; the mixture is of what was trained by then.
         """
-        clock = Clock(None if self.max_time is None else (1 - _OF_WEIGHTS) * self.max_time)
         self._validate_params()
+        clock = Clock(None if self.max_time is None else (1 - _OF_WEIGHTS) * self.max_time)
         with unchanged_on_error(self):
             self._fit(FitData(X, context, sample_weight, X_val, context_val), clock)
         return self
