@@ -5,6 +5,9 @@ Fit a model to a named data set and print its test log-likelihood: `python bench
 alone, which early stopping watches too; the test rows are scored once, at the end. A set of real
 numbers has ten folds: all are fitted one by one, and the mean over folds of the test folds' mean
 log-likelihoods is printed with its standard error over folds.
+
+`--model AutoDensity --max-time SECONDS` has no recipes: the same command for every set, a fit of so
+many seconds for each, or for each fold. `all` ends with a table beside the best published figures.
 """
 
 import argparse
@@ -19,6 +22,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from machine import cores, peak_memory
+from published import BEST
+from tables import table
 
 from fastar import Mixture
 from fastar.conditionals import GaussianMixture
@@ -256,6 +261,15 @@ RECIPES |= {
 }
 
 
+BARS |= {
+    ("AutoDensity", name): Bar(best.nats, {"best exact": best.nats}) for name, best in BEST.items()
+}
+
+#: What AutoDensity is told of sets of real numbers: published figures are densities of numbers
+#: alone, without probabilities of values that many rows share.
+REALS = {"distribution": "gaussian_mixture"}
+
+
 def make(name: str, settings: dict[str, Any], options: argparse.Namespace) -> Any:
     """Return the estimator."""
     settings = dict(settings)
@@ -373,14 +387,48 @@ def setting(text: str) -> tuple[str, Any]:
 
 def run_all(options: argparse.Namespace) -> int:
     """Run every set in a process of its own, so that peaks of memory are its own."""
-    status = 0
+    status, found = 0, {}
     arguments = list(sys.argv[1:])
     place = arguments.index("all")
-    for model, name in RECIPES:
-        if model == options.model:
-            arguments[place] = name
-            status |= subprocess.run([sys.executable, __file__, *arguments]).returncode
+    is_search = options.model == "AutoDensity"
+    for name in BEST if is_search else [name for model, name in RECIPES if model == options.model]:
+        arguments[place] = name
+        command = [sys.executable, __file__, *arguments]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            line = ""
+            for line in process.stdout:
+                print(line, end="", flush=True)
+        status |= process.returncode
+        if line.startswith("{"):
+            found[name] = json.loads(line)
+    if is_search:
+        print(beside_published(found, options.markdown))
     return status
+
+
+def beside_published(found: dict[str, dict[str, Any]], markdown: bool) -> str:
+    """Return a table of what was reached and the best published figures."""
+    rows, n_ahead = [], 0
+    for name, one in found.items():
+        best = BEST[name]
+        n_ahead += one["test"] > best.nats
+        rows.append(
+            [
+                name,
+                f"{one['test']:.3f}",
+                f"{one['test_error']:.3f}",
+                f"{best.nats:.2f}" + ("" if best.checked else " ?") + f" {best.aside}".rstrip(),
+                f"{one['test'] - best.nats:+.3f}",
+                f"{one['seconds']:.0f}",
+            ]
+        )
+    heads = ["set", "test", "error", "best published", "difference", "seconds"]
+    lines = [
+        table(heads, rows, markdown),
+        f"Ahead on {n_ahead} of {len(found)}. ?: not checked against a paper.",
+    ]
+    return "\n\n".join(lines)
 
 
 def main() -> int:
@@ -402,8 +450,12 @@ def main() -> int:
     parser.add_argument("--fold", type=int, help="of a set with folds; all of them by default")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=cores())
+    parser.add_argument("--max-time", type=float, help="seconds of a fit of AutoDensity")
+    parser.add_argument("--markdown", action="store_true", help="print tables for RESULTS.md")
     parser.add_argument("--verbose", action="store_true", help="show the progress of the fit")
     options = parser.parse_args()
+    if options.max_time and options.model != "AutoDensity":
+        parser.error("--max-time is for --model AutoDensity")
     if options.set_name == "all":
         return run_all(options)
 
@@ -416,6 +468,9 @@ def main() -> int:
     folds = [options.fold or 0]
     if data.kind == "real" and options.fold is None:
         folds = list(range(10))
+    if options.model == "AutoDensity":
+        chosen = {"max_time": options.max_time or 60} | (REALS if data.kind == "real" else {})
+        settings = chosen | settings
     del data
     text = ", ".join(f"{name}={value!r}" for name, value in settings.items())
     print(f"{options.set_name}: {options.model}({text}), {options.threads} threads", flush=True)

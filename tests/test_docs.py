@@ -2,6 +2,8 @@
 
 import importlib
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -57,3 +59,15 @@ def test_every_page_with_examples_is_tested():
     pages = [path for path in DOCS.rglob("*.md") if ">>> " in path.read_text()]
     assert pages
     assert [page.name for page in pages if not {page, *page.parents} & set(tested)] == []
+
+
+def test_the_table_of_published_figures_is_what_its_command_prints():
+    text = (DOCS / "guide/how_good.md").read_text()
+    begin, end = "<!-- published: printed by bench/published.py -->", "<!-- end of published -->"
+    done = subprocess.run(
+        [sys.executable, DOCS.parent / "bench/published.py"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert text[text.index(begin) + len(begin) : text.index(end)].strip() == done.stdout.strip()

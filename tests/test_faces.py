@@ -67,9 +67,14 @@ ABSENT = [
         "They are about columns; its `complete` draws what a mask hides of an image.",
     ),
     (
-        ["Mixture"],
+        ["Mixture", "AutoDensity"],
         ["partial_fit"],
-        "Its weights may need rows that no member has seen, so `fit` takes all rows at once.",
+        "Weights may need rows that no member has seen, so `fit` takes all rows at once.",
+    ),
+    (
+        [each for each in CLASSES if each not in ("Mixture", "AutoDensity")],
+        ["responsibilities"],
+        "They are about members, which only mixtures have.",
     ),
     (
         ["GenerativeClassifier"],
@@ -219,6 +224,8 @@ def fitted(kind):
         model = CLASSES[kind](density, random_state=0)
     elif kind == "Mixture":
         model = fastar.Mixture(density, n_members=2, random_state=0)
+    elif kind == "AutoDensity":
+        model = fastar.AutoDensity(**QUICK, max_time=None, max_trials=2, models=["FVSBN"])
     else:
         bits = {"distribution": "bernoulli"} if kind == "RNADE" else {}
         model = CLASSES[kind](**QUICK | bits)

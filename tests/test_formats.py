@@ -115,7 +115,8 @@ def test_a_file_of_an_earlier_format_loads_to_the_same_bits(name, loaded):
 
 def test_every_class_that_can_be_saved_has_a_file(loaded):
     savable = {name for name in fastar.__all__ if hasattr(getattr(fastar, name), "save")}
-    assert {kind for _, kind in loaded.values()} == savable
+    newer = {"AutoDensity"}  # no file of an earlier format holds one
+    assert {kind for _, kind in loaded.values()} == savable - newer
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ STUBS = sorted(Path(_kernels.__file__).parent.glob("_*.pyi"))
 # Their subject is Python: what they call of the kernels is the same calls as the marked files make,
 # or, in test_golden.py and test_formats.py, is kept for the baseline instruction set alone.
 UNMARKED = {
+    "test_auto_density.py",
     "test_classification.py",
     "test_command_line.py",
     "test_containers.py",

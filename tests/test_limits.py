@@ -9,7 +9,7 @@ import pytest
 from common import assert_same, assert_same_bits, bits, fit, make, reals, run_python, snapshot
 
 import fastar
-from fastar import DeepNADE, GenerativeRNN, Mixture, PixelRNN, SequenceLabeller
+from fastar import AutoDensity, DeepNADE, GenerativeRNN, Mixture, PixelRNN, SequenceLabeller
 from fastar._core import limits
 from fastar._core.limits import MOST_LAYERS, MOST_LEVELS, MOST_MEMBERS, MOST_STEPS, MOST_UNITS
 from fastar._engine import steps as engine_steps
@@ -102,6 +102,7 @@ DENSITIES = {
     "PixelRNN": lambda: PixelRNN(n_hidden=5, **QUICK),
     "GenerativeRNN": lambda: GenerativeRNN(n_hidden=5, end_symbol=False, **QUICK),
     "Mixture": lambda: Mixture(make(), n_members=2, random_state=0),
+    "AutoDensity": lambda: AutoDensity(**QUICK, max_time=None, max_trials=2, models=["FVSBN"]),
 }
 
 

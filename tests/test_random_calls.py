@@ -248,7 +248,7 @@ SETTINGS = [
     (kind, name)
     for kind in CLASSES
     for name in inspect.signature(CLASSES[kind]).parameters
-    if name not in ("callbacks", "verbose", "max_iter")  # which nothing may end
+    if name not in ("callbacks", "verbose", "max_iter", "max_trials")  # which nothing may end
 ]
 
 

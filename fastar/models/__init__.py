@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from fastar.models.auto_density import AutoDensity
 from fastar.models.deep_nade import DeepNADE
 from fastar.models.labeller import SequenceLabeller
 from fastar.models.made import FVSBN, MADE
@@ -20,6 +21,7 @@ _MODELS: tuple[type[Any], ...] = (
     PixelRNN,
     SequenceLabeller,
     Mixture,
+    AutoDensity,
 )
 BY_NAME: dict[str, type[Any]] = {model.__name__: model for model in _MODELS}
 
@@ -29,6 +31,7 @@ __all__ = [
     "MADE",
     "NADE",
     "RNADE",
+    "AutoDensity",
     "DeepNADE",
     "GenerativeRNN",
     "Mixture",

@@ -102,17 +102,25 @@ def call_each(
         return pool.map(call_as_here, range(len(views)), views)
 
 
-def fit_each(jobs: Mapping[int, tuple[Any, Any, dict[str, Any]]], n_threads: int) -> list[int]:
+def current_stop() -> Stop:
+    """Return what stops the fit that the present thread works for, or a new fit."""
+    return _stop.get() or Stop()
+
+
+def fit_each(
+    jobs: Mapping[int, tuple[Any, Any, dict[str, Any]]], n_threads: int, stop: Stop | None = None
+) -> list[int]:
     """Fit estimators on `n_threads` threads in all; return the places of those that are fitted.
 
-    jobs: at each place an estimator, X, and the keyword arguments of its `fit`.
+    jobs: at each place an estimator, X, and the keyword arguments of its `fit`. stop: the
+    `current_stop`, for callers that ask it afterwards whether the fit was stopped.
 
     After Ctrl-C those in training end with their best parameters so far, and those not begun are
     left out; where none had begun, KeyboardInterrupt is raised. The first error ends all of them.
     """
     # Threads and not joblib, which on Ctrl-C leaves its threads to themselves and their results
     # behind.
-    stop = _stop.get() or Stop()
+    stop = stop or current_stop()
     shares, config, outer = _split_threads(n_threads, len(jobs)), get_config(), _places.get()
     futures: dict[int, Future[None]] = {}
     with ThreadPool(min(n_threads, len(jobs))) as pool:

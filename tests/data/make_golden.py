@@ -73,6 +73,12 @@ def cases():
             {"X": rows},
         ),
     }
+    found["AutoDensity"] = (
+        fastar.AutoDensity(
+            max_time=None, max_trials=5, max_iter=2, models=["NADE", "MADE"], random_state=0
+        ),
+        {"X": rows},
+    )
     for cell in CELLS:
         found[f"GenerativeRNN {cell}"] = (make("GenerativeRNN", cell=cell), {"X": lists()})
     for network in NETWORKS:

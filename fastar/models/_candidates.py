@@ -1,0 +1,126 @@
+"""What a search tries: settings of the models that it begins with, and variations of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+_MOST_UNITS = 2000
+_FEWEST_UNITS = 16
+_STEPS = 6000
+"""Steps of minibatches that a long training takes, and its fewest and most epochs."""
+_EPOCHS = 12, 300
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model by name, its settings as JSON can hold them, and the epochs of a long training."""
+
+    model: str
+    settings: dict[str, Any]
+    n_epochs: int = 0
+
+
+def _layers(*sizes: int, activation: str = "relu") -> dict[str, Any]:
+    return {"hidden_layer_sizes": [*sizes], "activation": activation, "dropout": 0.0}
+
+
+def _training(rate: float, alpha: float) -> dict[str, Any]:
+    return {"learning_rate_init": rate, "alpha": alpha}
+
+
+def first_candidates(n_rows: int, models: tuple[str, ...], distribution: Any) -> list[Candidate]:
+    """Return the settings to begin with, those that are good most often first."""
+    batch_size = int(np.clip(n_rows // 50, 20, 100)) if n_rows < 100_000 else 200
+    common = {"learning_rate": "linear", "order": "random", "batch_size": batch_size}
+    if isinstance(distribution, str) and distribution.endswith("_mixture"):
+        common["n_components"] = 10
+    n_epochs = int(np.clip(-(-_STEPS * batch_size // n_rows), *_EPOCHS))
+    return [
+        Candidate(model, {**common, **settings}, factor * n_epochs)
+        for model, factor, settings in _FIRST
+        if model in models
+    ]
+
+
+_ANY_ORDER = {"n_masks": "unlimited", "n_scoring_masks": 16, "order_agnostic": True}
+
+_FIRST: list[tuple[str, int, dict[str, Any]]] = [
+    ("MADE", 1, _layers(500) | _training(2e-3, 0.03) | {"dropout": 0.5}),
+    ("NADE", 1, {"n_hidden": 500, "activation": "sigmoid"} | _training(2e-3, 0.01)),
+    (
+        "RNADE",
+        1,
+        {"n_hidden": 100, "activation": "relu", "n_components": 10} | _training(3e-3, 0.3),
+    ),
+    ("MADE", 1, _layers(500, activation="sigmoid") | _training(4e-3, 0.05)),
+    ("MADE", 1, _layers(500, 500) | _training(1e-3, 0.1) | {"dropout": 0.3}),
+    ("MADE", 1, _layers(1000) | _training(2e-3, 0.01) | {"dropout": 0.7}),
+    ("FVSBN", 1, _training(3e-3, 0.05)),
+    # it learns all orders, and takes long to
+    ("MADE", 4, _layers(500) | _training(1e-2, 0.1) | _ANY_ORDER),
+    ("DeepNADE", 4, {"hidden_layer_sizes": [500]} | _training(1e-3, 0.01)),
+]
+"""Model, factor on the epochs of a long training, settings."""
+
+
+def cost(candidate: Candidate) -> float:
+    """Return what an epoch costs, in units that only ratios between variations know."""
+    settings = candidate.settings
+    n_units = settings.get("n_hidden", 1) + sum(settings.get("hidden_layer_sizes", []))
+    return float(n_units * (1 + 20 / settings["batch_size"]))
+
+
+def vary(parent: Candidate, rng: np.random.RandomState) -> Candidate:
+    """Return the candidate with one setting changed, or with fewer or more epochs."""
+    settings = dict(parent.settings)
+    names = [name for name in _CHANGES if name in settings]
+    name = [*names, ""][rng.randint(len(names) + 1)]
+    if not name:
+        return replace(parent, n_epochs=int(np.ceil(parent.n_epochs * rng.choice([0.5, 2.0]))))
+    settings[name] = _CHANGES[name](settings[name], rng)
+    return replace(parent, settings=settings)
+
+
+def _scaled(low: float, high: float, *factors: float) -> Any:
+    return lambda value, rng: float(np.clip(value * rng.choice(factors), low, high))
+
+
+def _units(value: int, rng: np.random.RandomState) -> int:
+    return int(np.clip(value * rng.choice([0.5, 2.0]), _FEWEST_UNITS, _MOST_UNITS))
+
+
+def _other_layers(sizes: list[int], rng: np.random.RandomState) -> list[int]:
+    """Return other widths, or a layer more or less."""
+    if rng.randint(3) == 0:
+        return sizes[:-1] if len(sizes) > 1 else sizes * 2
+    width = _units(sizes[0], rng)
+    return [width] * len(sizes)
+
+
+def _shifted(value: float, rng: np.random.RandomState) -> float:
+    return float(np.round(np.clip(value + rng.choice([-0.2, -0.1, 0.1, 0.2]), 0.0, 0.8), 3))
+
+
+def _another(*values: Any) -> Any:
+    def change(value: Any, rng: np.random.RandomState) -> Any:
+        others = [each for each in values if each != value]
+        return others[rng.randint(len(others))]
+
+    return change
+
+
+_CHANGES: dict[str, Any] = {
+    "hidden_layer_sizes": _other_layers,
+    "n_hidden": _units,
+    "activation": _another("relu", "sigmoid", "tanh"),
+    "dropout": _shifted,
+    "learning_rate_init": _scaled(1e-4, 5e-2, 0.5, 0.7, 1.5, 2.0),
+    "alpha": _scaled(1e-3, 3.0, 0.3, 0.5, 2.0, 3.0),
+    "batch_size": lambda value, rng: int(np.clip(value * rng.choice([0.5, 2.0]), 10, 400)),
+    "n_components": _another(5, 10, 20),
+    "order": _another("natural", "random"),
+}
+"""By name of a setting, what changes it."""
