@@ -105,7 +105,7 @@ def _least_counts(estimator: Any, frame: Any) -> Mapping[Any, int]:
 def _check_numbers(X: Any, name: str) -> None:
     """Raise ValueError if X holds columns by name, or text, and is no DataFrame."""
     got = None
-    if isinstance(X, Mapping):
+    if isinstance(X, Mapping) and not sparse.issparse(X):  # a DOK matrix is a mapping, too
         got = "a mapping"
     elif isinstance(X, np.ndarray | list | tuple):
         array = as_array(X, name)
