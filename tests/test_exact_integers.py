@@ -196,6 +196,25 @@ def test_answers_about_a_column_of_large_integers_are_its_values(kind):
     assert _first(completed) == [BIG + 2]
 
 
+LABELS = {
+    "nullable": lambda y: pd.array(y, dtype="Int64"),
+    "a nullable series": lambda y: pd.Series(y, dtype="Int64"),
+    "of Arrow": lambda y: pd.Series(y, dtype="int64[pyarrow]"),
+    "polars": pl.Series,
+    "objects": lambda y: y.astype(object),
+    "a list": lambda y: y.tolist(),
+}
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_labels_stay_integers_whatever_holds_them(kind):
+    X, y = np.random.default_rng(0).normal(size=(60, 2)), np.arange(60) % 3 + BIG
+    known = [BIG, BIG + 1, BIG + 2]
+    given = LABELS[kind](y)
+    assert GenerativeClassifier(NADE(**QUICK)).fit(X, given).classes_.tolist() == known
+    assert SequenceLabeller(**QUICK).fit([*X[:, :, None]], given).classes_.tolist() == known
+
+
 def test_labels_beyond_the_signed_integers():
     X, y = np.random.default_rng(0).normal(size=(60, 2)), np.arange(60, dtype=np.uint64) % 3
     y += np.uint64(2**63)

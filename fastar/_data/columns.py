@@ -380,7 +380,8 @@ def category_codes(series: Any, name: Any, frame_name: str) -> tuple[Array, list
     if not all(isinstance(each, str) for each in values):
         raise TypeError(
             f"{frame_name} must hold {COLUMN_RULE}. "
-            f"Got column {name!r} of objects that are not strings instead."
+            f"Got column {name!r} of objects that are not strings instead: convert_dtypes() gives "
+            "those that are of one type this type."
         )
     return codes, [to_python_scalar(each) for each in values]
 
