@@ -195,6 +195,7 @@ def test_tools_compare_densities_of_the_same_levels():
 REFUSED = [
     (Categorical(min_count=0), "s", "min_count of Categorical must be an int of at least 1. Got 0"),
     (Categorical(min_count=2.5), "s", "must be an int of at least 1. Got 2.5"),
+    (Categorical(min_count="5"), "s", "must be an int of at least 1. Got '5'"),
     (Categorical(min_count=True), "s", "must be an int of at least 1. Got True"),
     (Categorical("error", min_count=2), "s", "must be 1 beside .* Got 2"),
     (Categorical("impossible", min_count=2), "s", "must be 1 beside .* Got 2"),

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from common import DATA, MODELS, assert_same, bits, fitted, levels, make, reals, snapshot
+from common import DATA, MODELS, REAL, assert_same, bits, fitted, levels, make, reals, snapshot
 from scipy import sparse
 from sklearn.exceptions import NotFittedError
 
@@ -403,3 +403,24 @@ def test_a_message_about_a_numpy_value_reads_like_a_number(name, conditional):
     with pytest.raises(ValueError, match="inf") as caught:
         model.score(bad)
     assert "np.float" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("conditional", [*REAL, "auto"])
+@pytest.mark.parametrize("size", [1e150, 1e200, 1e290, 1e307, 1.7e308])
+@every_model
+def test_huge_numbers_are_modelled_or_refused_by_name(name, size, conditional):
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    for huge in (spoil(X, size), np.where(np.arange(3) == 2, X / 4 * size, X)):
+        model = make(name, distribution=conditional, max_iter=3)
+        said = ""
+        try:
+            model.fit(huge)
+        except ValueError as error:
+            said = str(error)
+        if said:
+            assert re.search(r"X must .* column 2", said)
+            assert not hasattr(model, "theta_")
+        else:
+            assert np.isfinite(model.sample(50, random_state=0)).all()
+            assert np.isfinite(model.score_samples(huge)).all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -589,11 +590,13 @@ class AutoregressiveDensity(
         else:
             is_list = isinstance(given, list | tuple) and len(given) == len(names)
             entries = list(given) if is_list else [given] * len(names)
-        return {
+        counts = {
             name: entry.min_count if isinstance(entry, Categorical) else self.min_count
             for name, entry in zip(names, entries, strict=True)
             if isinstance(entry, Categorical) or entry in ("auto", Categorical.name)
         }
+        # others are refused once the conditional learns
+        return {name: count for name, count in counts.items() if isinstance(count, Integral)}
 
     def _feature_name(self, d: int) -> str:
         """Return how errors call the column of a feature."""
