@@ -33,6 +33,7 @@ UNMARKED = {
     "test_classification.py",
     "test_command_line.py",
     "test_containers.py",
+    "test_dates.py",
     "test_defaults.py",
     "test_design.py",
     "test_detection.py",
