@@ -98,9 +98,8 @@ def test_evidence_and_threads_and_mixtures():
 
 def test_texts_are_drawn_from_the_most_probable_letters():
     text = [np.frombuffer(b"abcabcabc", np.uint8)] * 20
-    model = fit(
-        GenerativeRNN(n_hidden=8, max_iter=60, learning_rate_init=0.05, random_state=0), text
-    )
+    settings = {"n_hidden": 8, "max_iter": 60, "learning_rate_init": 0.05, "random_state": 0}
+    model = fit(GenerativeRNN(**settings), text)
     first = model.sample(20, top_k=1, random_state=0)
     assert all((each == first[0]).all() for each in first)
     kept = model.sample(3, evidence=[text[0]] * 3, top_p=0.5, random_state=0)
