@@ -52,6 +52,7 @@ UNMARKED = {
     "test_isa.py",
     "test_lazy.py",
     "test_limits.py",
+    "test_log_probability.py",
     "test_masked_arrays.py",
     "test_messages.py",
     "test_missing_arrays.py",
