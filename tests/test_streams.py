@@ -156,7 +156,7 @@ def test_a_sample_has_every_level_and_both_ends_of_ranges():
 
 def test_sampled_rows_have_the_smallest_hashes():
     found = sampled(summarised(uneven_frame(), [10, 2000], n_sampled=100))
-    expected = np.sort(np.argsort(row_hashes(np.arange(3000)))[:100])
+    expected = np.sort(sampled_rows(3000, 100))
     np.testing.assert_array_equal(found.rows[found.rows >= 0], expected)
 
 
@@ -718,6 +718,34 @@ def test_without_pyarrow_an_error_says_so(parquet, monkeypatch):
     monkeypatch.delitem(sys.modules, "pyarrow.dataset", raising=False)
     with pytest.raises(ValueError, match=r"needs the package pyarrow: pip install .*\[arrow\]"):
         nade().fit(parquet)
+
+
+def test_too_many_categories_are_told_of_and_others_are_unknown(monkeypatch):
+    monkeypatch.setattr(summaries, "MOST_LEVELS", 20)
+    words = [f"w{k:03}" for k in np.random.default_rng(0).integers(0, 300, 1000)]
+    frame = pl.DataFrame({"word": words, "flag": [True, False] * 500})
+    monkeypatch.setattr(_streamed, "Summary", partial(Summary, n_sampled=30))
+    with pytest.warns(match="categories in column 'word'. Those of 30 sampled rows are kept"):
+        model = nade(max_iter=1, distribution={"word": "categorical"}).fit(cut(frame, 90))
+    assert model.schema_[0]["levels"] == frame[sampled_rows(1000, 30)]["word"].n_unique()
+    assert np.isfinite(model.score_samples(frame)).all()
+
+
+def sampled_rows(n, k):
+    return np.argsort(row_hashes(np.arange(n)))[:k]
+
+
+def test_a_full_disk_is_told_of(monkeypatch):
+    class Full:
+        def write(self, data):
+            raise OSError(28, "No space left on device")
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(stores.tempfile, "TemporaryFile", lambda **_: Full())
+    with pytest.raises(OSError, match=r"No space left on device: .* TMPDIR may name a folder"):
+        nade().fit(cut(uneven_frame(100), 90))
 
 
 def test_large_memory_maps_are_streamed(tmp_path, monkeypatch):

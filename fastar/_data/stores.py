@@ -206,7 +206,9 @@ class StoredTable:
 
     def take(self, which: Array | slice) -> Array:
         """Return the rows `which`, near to one another, as a dense array in model order."""
-        return self.subset(np.arange(len(self))[which]).take(slice(None))
+        if isinstance(which, slice):
+            which = np.arange(*which.indices(len(self)))
+        return self.subset(which).take(slice(None))
 
     def context(self, which: Array | slice) -> None:
         """Return that there is none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +18,7 @@ from fastar._data.parquet import parquet_file
 from fastar._data.reading import read, read_numbers
 from fastar._data.stores import HeldOut, Layout, Store, StoredTable
 from fastar._data.streams import BATCH_ROWS, Stream, arranged, is_stream, recut, rows_told
-from fastar._data.summary import Summary
+from fastar._data.summary import MOST_LEVELS, Summary
 from fastar._data.table import Table
 from fastar._engine.support import check_known, check_table_support
 
@@ -99,6 +100,7 @@ def read_streamed(estimator: Any, source: Any, name: str, *, reset: bool) -> Str
         summary.update(batch, first)
     if reset:
         estimator._container = summary.container()
+        _warn_of_levels(summary)
     with rows_told(stream.name, 0):
         _check_feature_names(estimator, head, reset=reset)
         _check_n_features(estimator, head, reset=reset)
@@ -111,6 +113,17 @@ def read_streamed(estimator: Any, source: Any, name: str, *, reset: bool) -> Str
         weight=sample.weight,
         numbers=sample.rows,
     )
+
+
+def _warn_of_levels(summary: Summary) -> None:
+    for name, it in summary.columns.items():
+        if it.type == "category" and it.levels is None:
+            warnings.warn(
+                f"{summary.name} has more than {MOST_LEVELS} categories in column {name!r}. Those "
+                f"of {summary.n_sampled} sampled rows are kept; others are unknown values.",
+                UserWarning,
+                stacklevel=2,
+            )
 
 
 def stored_tables(
