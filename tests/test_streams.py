@@ -431,6 +431,18 @@ def test_an_epoch_visits_every_row_once():
         np.testing.assert_array_equal(blocks, X)
 
 
+def test_wide_tables_have_few_rows_at_a_time(monkeypatch):
+    layout = stores.Layout.of_array(10**5, np.dtype(np.float64))
+    assert layout.row_bytes == 8e5
+    assert layout.block_rows * layout.row_bytes <= stores.BLOCK_BYTES
+    assert layout.block_rows * layout.buffer_blocks * layout.row_bytes <= stores.BUFFER_BYTES
+    assert streams.batch_rows(10**5) * 10**5 <= streams.BATCH_VALUES
+    monkeypatch.setattr(summaries, "SAMPLE_VALUES", 1000)
+    summary = Summary()
+    summary.update(np.zeros((200, 100)), 0)
+    assert len(summary.sampled_rows) == 10
+
+
 @pytest.mark.usefixtures("small_blocks")
 def test_a_checkpoint_resumes_to_the_same_bits(tmp_path):
     source = cut(uneven_frame(400), 90)
@@ -546,7 +558,7 @@ def test_columns_may_have_another_order(frame, fitted, tmp_path):
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_samples_in_a_file_have_the_types_of_fit(library, tmp_path, monkeypatch):
-    monkeypatch.setattr(_streamed, "BATCH_ROWS", 30)
+    monkeypatch.setattr(streams, "BATCH_ROWS", 30)
     frame = LIBRARIES[library](uneven_frame(200))
     model, out = nade(max_iter=1).fit(frame), tmp_path / "samples.parquet"
     assert model.sample(100, out=out, random_state=0) is None
@@ -676,6 +688,15 @@ def test_columns_of_folders_are_columns(frame, tmp_path):
     model = nade().fit(ds.dataset(tmp_path, partitioning="hive"))
     assert model.schema_[-1]["column"] == "word"
     assert model.schema_[-1]["levels"] == 2
+
+
+def test_batches_of_a_later_fit_are_of_the_same_kind(frame):
+    model = nade(warm_start=True).fit(frame[["real", "gaps"]])
+    with pytest.raises(TypeError, match=r"batches of the kind of fit. Got arrays instead"):
+        model.fit(lambda: iter([np.ones((5, 2))]))
+    model = nade(warm_start=True).fit(np.ones((5, 1)))
+    with pytest.raises(TypeError, match=r"batches of the kind of fit. Got data frames instead"):
+        model.fit(lambda: iter([frame[["real"]]]))
 
 
 def test_what_can_be_read_once_is_refused(frame):

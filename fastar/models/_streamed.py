@@ -17,7 +17,7 @@ from fastar._data.frames import Schema
 from fastar._data.parquet import parquet_file
 from fastar._data.reading import read, read_numbers
 from fastar._data.stores import HeldOut, Layout, Store, StoredTable
-from fastar._data.streams import BATCH_ROWS, Stream, arranged, is_stream, recut, rows_told
+from fastar._data.streams import Stream, arranged, batch_rows, is_stream, recut, rows_told
 from fastar._data.summary import MOST_LEVELS, Summary
 from fastar._data.table import Table
 from fastar._engine.support import check_known, check_table_support
@@ -101,6 +101,9 @@ def read_streamed(estimator: Any, source: Any, name: str, *, reset: bool) -> Str
     if reset:
         estimator._container = summary.container()
         _warn_of_levels(summary)
+    elif isinstance(estimator._container, Schema) is (summary.kind == "array"):
+        kind = "arrays" if summary.kind == "array" else "data frames"
+        raise TypeError(f"{stream.name} must have batches of the kind of fit. Got {kind} instead.")
     with rows_told(stream.name, 0):
         _check_feature_names(estimator, head, reset=reset)
         _check_n_features(estimator, head, reset=reset)
@@ -116,11 +119,12 @@ def read_streamed(estimator: Any, source: Any, name: str, *, reset: bool) -> Str
 
 
 def _warn_of_levels(summary: Summary) -> None:
+    n = len(summary.sampled_rows)
     for name, it in summary.columns.items():
         if it.type == "category" and it.levels is None:
             warnings.warn(
                 f"{summary.name} has more than {MOST_LEVELS} categories in column {name!r}. Those "
-                f"of {summary.n_sampled} sampled rows are kept; others are unknown values.",
+                f"of {n} sampled rows are kept; others are unknown values.",
                 UserWarning,
                 stacklevel=2,
             )
@@ -166,7 +170,7 @@ def _batches(estimator: Any, stream: Stream, reset: bool = False) -> Iterator[tu
     container = None if reset else estimator._container
     names = container.names if isinstance(container, Schema) else None
     for first, batch in stream:
-        if names is None and frame_kind(batch) is not None and (reset or first == 0):
+        if names is None and frame_kind(batch) is not None:
             names = list(batch.columns)
         yield first, batch if names is None else arranged(batch, names)
 
@@ -213,8 +217,9 @@ def sample_streamed(model: Any, n_samples: int, out: Path, random_state: Any, **
     """Write samples to a file."""
     state = check_random_state(random_state)
     with parquet_file(out) as file:
-        for start in range(0, n_samples, BATCH_ROWS):
-            n = min(BATCH_ROWS, n_samples - start)
+        size = batch_rows(model.n_features_in_)
+        for start in range(0, n_samples, size):
+            n = min(size, n_samples - start)
             file.write(model.sample(n, random_state=state, **how))
 
 
