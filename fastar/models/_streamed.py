@@ -93,7 +93,13 @@ def read_streamed(estimator: Any, source: Any, name: str, *, reset: bool) -> Str
     stream, head = Stream.of(source, name), None
     summary = Summary(stream.name)
     for first, batch in _batches(estimator, stream, reset):
-        if frame_kind(batch) is None:
+        is_array = frame_kind(batch) is None
+        if not reset and isinstance(estimator._container, Schema) is is_array:
+            kind = "arrays" if is_array else "data frames"
+            raise TypeError(
+                f"{stream.name} must have batches of the kind of fit. Got {kind} instead."
+            )
+        if is_array:
             with rows_told(stream.name, first):
                 batch = read(estimator, batch, reset=reset)
         head = batch[:1] if head is None else head
@@ -101,9 +107,6 @@ def read_streamed(estimator: Any, source: Any, name: str, *, reset: bool) -> Str
     if reset:
         estimator._container = summary.container()
         _warn_of_levels(summary)
-    elif isinstance(estimator._container, Schema) is (summary.kind == "array"):
-        kind = "arrays" if summary.kind == "array" else "data frames"
-        raise TypeError(f"{stream.name} must have batches of the kind of fit. Got {kind} instead.")
     with rows_told(stream.name, 0):
         _check_feature_names(estimator, head, reset=reset)
         _check_n_features(estimator, head, reset=reset)
