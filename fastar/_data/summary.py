@@ -21,8 +21,8 @@ from fastar._data.frames import Schema, exact_integers
 from fastar._data.reading import array_dtype
 from fastar._data.streams import rows_told
 
-SAMPLE_ROWS = 100_000
-"""Rows that stand for all where distributions are learnt."""
+SAMPLE_ROWS, SAMPLE_VALUES = 100_000, 1 << 24
+"""Rows that stand for all where distributions are learnt, and values that these have, at most."""
 MOST_LEVELS = 1 << 16
 """Different values of a column that are counted."""
 
@@ -143,10 +143,10 @@ class Summary:
     ----------
     name : str
         What errors call the table.
-    n_sampled : int
+    n_sampled : int, optional
         Rows that are kept: those whose numbers have the smallest hashes, or all of them if they are
-        no more than that. Where a column has more than `MOST_LEVELS` categories, those of these
-        rows are its categories, and all others are unknown ones.
+        no more. By default `SAMPLE_ROWS`, or fewer of wide tables. Where a column has more than
+        `MOST_LEVELS` categories, those of these rows are its categories, and others are unknown.
 
     Attributes
     ----------
@@ -157,7 +157,7 @@ class Summary:
         By name, or place in arrays.
     """
 
-    def __init__(self, name: str = "X", n_sampled: int = SAMPLE_ROWS) -> None:
+    def __init__(self, name: str = "X", n_sampled: int | None = None) -> None:
         self.name = name
         self.n_sampled = n_sampled
         self.n_rows = 0
@@ -207,7 +207,7 @@ class Summary:
         self._check_alike(other)
         order = list((self if self._first < other._first else other).columns)
         rows = np.concatenate([self._rows, other._rows])
-        kept = _smallest(rows, self.n_sampled)
+        kept = self._smallest(rows)
         for name in order:
             self.columns[name].merge(other.columns[name])
             gaps = [self._gaps[name], other._gaps[name]]
@@ -218,6 +218,18 @@ class Summary:
         self._rows = rows[kept]
         self.n_rows += other.n_rows
         self._first = min(self._first, other._first)
+
+    @property
+    def sampled_rows(self) -> Array:
+        """Return the numbers (m,) of the rows that are kept, sorted."""
+        return np.sort(self._rows)
+
+    def _smallest(self, rows: Array) -> Array:
+        """Return the places of the row numbers to keep, which have the smallest hashes."""
+        k = self.n_sampled or max(1, min(SAMPLE_ROWS, SAMPLE_VALUES // len(self.columns)))
+        if len(rows) <= k:
+            return np.arange(len(rows))
+        return np.argpartition(row_hashes(rows), k - 1)[:k]
 
     def _check_alike(self, other: Summary) -> None:
         if self.kind != other.kind:
@@ -382,13 +394,6 @@ class Sample:
     rows: Array
 
 
-def _smallest(rows: Array, k: int) -> Array:
-    """Return the places of the k row numbers with the smallest hashes."""
-    if len(rows) <= k:
-        return np.arange(len(rows))
-    return np.argpartition(row_hashes(rows), k - 1)[:k]
-
-
 def _of_one_type(values: list[Array], gaps: list[Array]) -> list[Array]:
     """Return two parts of a column in types that can be joined without loss."""
     for one, other in ((0, 1), (1, 0)):
@@ -405,18 +410,18 @@ def _of_one_type(values: list[Array], gaps: list[Array]) -> list[Array]:
 # ---- one batch
 
 
-def _summary_of(batch: Any, first_row: int, n_sampled: int) -> Summary:
+def _summary_of(batch: Any, first_row: int, n_sampled: int | None) -> Summary:
     """Return the summary of one batch."""
     found = Summary(n_sampled=n_sampled)
     found.n_rows, found._first = len(batch), first_row
     found.kind = frame_kind(batch) or "array"
-    rows = np.arange(first_row, first_row + len(batch))
-    kept = _smallest(rows, n_sampled)
-    found._rows = rows[kept]
     of_batch = _of_array(batch) if found.kind == "array" else _of_frame(batch)
-    for key, (column, values, gaps) in of_batch.items():
-        found.columns[key] = column
-        found._values[key], found._gaps[key] = values[kept], gaps[kept]
+    found.columns = {key: column for key, (column, _, _) in of_batch.items()}
+    rows = np.arange(first_row, first_row + len(batch))
+    kept = found._smallest(rows)
+    found._rows = rows[kept]
+    found._values = {key: values[kept] for key, (_, values, _) in of_batch.items()}
+    found._gaps = {key: gaps[kept] for key, (_, _, gaps) in of_batch.items()}
     return found
 
 
