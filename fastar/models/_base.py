@@ -176,7 +176,7 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
         rng = generator(self.random_state)
         whole = self._read(data, keep, rng)
         weight = check_weight(data.sample_weight, len(whole))
-        n_rows = np.count_nonzero(weight)
+        n_rows = int(np.count_nonzero(weight))
         if not keep:
             self.distribution_ = self._fitted_conditional(whole, weight, data.X)
             self._fit_settings(n_rows)
