@@ -138,7 +138,7 @@ def test_another_training_never_makes_a_trial_worse(monkeypatch):
 
 def test_every_setting_of_the_first_candidates_can_change():
     rng = np.random.RandomState(0)
-    candidates = first_candidates(1000, ("NADE", "RNADE", "MADE", "FVSBN"), "gaussian_mixture")
+    candidates = first_candidates(1000, 5, ("NADE", "RNADE", "MADE", "FVSBN"), "gaussian_mixture")
     changed = set()
     for candidate in candidates * 100:
         other = vary(candidate, rng)

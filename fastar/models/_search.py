@@ -245,14 +245,18 @@ class Search:
             self._train(batch, n_epochs)
 
     def _child(self) -> Trial:
-        """Return a variation of a trial, with another seed and half the time another setting.
+        """Return a variation of a trial that is drawn by its weight in the mixture so far.
 
-        A parent is drawn by its weight in the mixture of all trials so far.
+        It has another seed, two times out of three another order, and half the time another
+        setting.
         """
         kept, (weights, _) = self.kept, self.weights()
         parent = kept[self.rng.choice(len(kept), p=weights)]
-        changed = self.rng.randint(2) == 1
-        child = self._made(vary(parent.candidate, self.rng) if changed else parent.candidate)
+        order = "random" if self.rng.randint(3) else parent.model.order_.tolist()
+        candidate = replace(
+            parent.candidate, settings={**parent.candidate.settings, "order": order}
+        )
+        child = self._made(vary(candidate, self.rng) if self.rng.randint(2) else candidate)
         ratio = cost(child.candidate) / cost(parent.candidate)
         child.seconds_an_epoch = parent.seconds_an_epoch * ratio
         return child
