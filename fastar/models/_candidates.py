@@ -56,6 +56,11 @@ def _first(n_units: int) -> list[tuple[str, int, dict[str, Any]]]:
             1,
             {"n_hidden": 100, "activation": "relu", "n_components": 10} | _training(3e-3, 0.3),
         ),
+        (
+            "RNADE",
+            1,
+            {"n_hidden": 200, "activation": "relu", "n_components": 20} | _training(1e-2, 0.03),
+        ),
         ("MADE", 1, _layers(n_units, activation="sigmoid") | _training(4e-3, 0.05)),
         ("MADE", 1, _layers(n_units, n_units) | _training(1e-3, 0.1) | {"dropout": 0.3} | natural),
         ("MADE", 1, _layers(2 * n_units) | _training(2e-3, 0.01) | {"dropout": 0.7}),

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from fastar._core.limits import BeyondMemoryError
 from fastar._core.parameters import Array
 from fastar.callbacks import Callback
 from fastar.models._candidates import Candidate, cost, vary
@@ -124,7 +125,7 @@ class Trial:
         """Return the scores of the validation rows after training, None where there was none."""
         try:
             self.model.fit(X, **arguments)
-        except FloatingPointError:
+        except (FloatingPointError, BeyondMemoryError):
             return None
         if not self.model.n_iter_:
             return None
@@ -298,24 +299,25 @@ class Search:
         """Train each trial for so many epochs, on all threads together.
 
         stops: the epochs after which training stops short, if it does. end: the share of the time
-        after which no training begins, but for the first ones of all.
+        after which no training begins, if there is a model.
         """
         if not trials:
             return
         self._tell(f"{len(trials)} of up to {max(n_epochs)} epochs")
-        has_begun = bool(self.kept)
 
         def is_due() -> bool:
-            return not has_begun or self.clock.left(end) > 0
+            return self.clock.left(end) > 0 or not self.kept
 
         for place, trial in enumerate(trials):
             limit = _Limit(stops[place] if stops else None, self.clock)
             trial.prepare(n_epochs[place], limit, is_due)
         jobs = {place: (trial, *self.arguments(trial.model)) for place, trial in enumerate(trials)}
         stop = current_stop()
-        fit_each(jobs, self.n_threads, stop)
-        for trial in trials:
-            trial.model.set_params(callbacks=None)
+        try:
+            fit_each(jobs, self.n_threads, stop)
+        finally:
+            for trial in trials:
+                trial.model.set_params(callbacks=None)
         self._line.update(len(trials))
         self._tell("weights")
         if stop.error is not None:

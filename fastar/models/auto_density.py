@@ -243,7 +243,8 @@ class AutoDensity(FittedMixture, MixtureFile, DensityMixin, BaseEstimator):  # t
         ValueError
             A parameter or an argument breaks a rule that the message names.
         FloatingPointError
-            The log-likelihood became NaN or infinite in every trial.
+            No trial could be trained: in each the log-likelihood became NaN or infinite, or the
+            model did not fit into memory.
 
         Warns
         -----
@@ -306,8 +307,9 @@ class AutoDensity(FittedMixture, MixtureFile, DensityMixin, BaseEstimator):  # t
         kept = search.kept
         if not kept:
             raise FloatingPointError(
-                "The log-likelihood became NaN or infinite in every trial. Other scales of the "
-                "columns, or another distribution, may help."
+                "No trial could be trained: in each the log-likelihood became NaN or infinite, or "
+                "the model did not fit into memory. Other scales of the columns, another "
+                "distribution, or fewer columns may help."
             )
         weights, self.validation_curve_ = search.weights()
         members = np.flatnonzero(weights)
