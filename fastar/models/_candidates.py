@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from fastar.conditionals import Conditional
+
 _MOST_UNITS = 2000
 _FEWEST_UNITS = 16
 _STEPS = 6000
@@ -32,12 +34,17 @@ def first_candidates(
     common["batch_size"] = batch_size
     if isinstance(distribution, str) and distribution.endswith("_mixture"):
         common["n_components"] = 10
+    left_out = {"n_components"} if isinstance(distribution, Conditional) else set()
     n_epochs = int(np.clip(-(-_STEPS * batch_size // n_rows), *_EPOCHS))
     return [
-        Candidate(model, {**common, **settings}, factor * n_epochs)
+        Candidate(model, _without(left_out, {**common, **settings}), factor * n_epochs)
         for model, factor, settings in _first(int(np.clip(8 * n_columns, 100, 500)))
         if model in models
     ]
+
+
+def _without(names: set[str], settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in names}
 
 
 def _first(n_units: int) -> list[tuple[str, int, dict[str, Any]]]:
