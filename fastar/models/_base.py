@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastar import conditionals, networks, optimizers, schedules
 from fastar._core.estimators import BaseEstimator, DensityMixin
-from fastar._core.limits import beyond_memory
+from fastar._core.limits import BeyondMemoryError, beyond_memory
 from fastar._core.parameters import Array, ParamLayout, zeros_aligned
 from fastar._core.random import generator
 from fastar._core.schema import (
@@ -249,7 +249,7 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
         widths = np.diff(network.output_offsets)
         wide = [d for d in np.argsort(-widths, kind="stable")[:3] if widths[d] >= 100]
         asks = ", ".join(f"{self._feature_name(d)} with {widths[d]} outputs" for d in wide)
-        raise ValueError(
+        raise BeyondMemoryError(
             f"The model must fit into memory. Its {n_parameters:,} parameters take {beyond} in "
             "training. "
             + (f"Most is asked for by {asks}. " if asks else "")
