@@ -330,6 +330,22 @@ def test_probabilities_of_all_days_sum_to_one(years):
     assert_allclose(np.exp(logp).sum() + 86_399 * np.exp(off).sum(), 1, atol=2e-6)
 
 
+def test_draws_have_the_probabilities_that_scores_give():
+    rng = np.random.default_rng(1)
+    start = pd.Timestamp("2020-03-01", tz="Europe/Berlin")
+    when = start + pd.to_timedelta(12 * rng.integers(0, 60, 300), "h")
+    model = fit(make(max_iter=3), pd.DataFrame({"when": when}))
+    hours = pd.date_range("2019-01-01", "2022-01-01", freq="h", tz="Europe/Berlin")
+    drawn = model.sample(20_000, random_state=0)["when"]
+    counts = drawn.value_counts().reindex(hours, fill_value=0).to_numpy()
+    wanted = 20_000 * np.exp(log_probabilities(model, hours)) / (1 - 0.5 / 301)
+    often = wanted >= 5
+    assert often.sum() > 50
+    chi_square = ((counts - wanted)[often] ** 2 / wanted[often]).sum()
+    assert abs(chi_square - often.sum()) < 5 * np.sqrt(2 * often.sum())
+    assert counts[often].sum() > 0.8 * 20_000
+
+
 def test_probabilities_of_all_hours_of_a_zone_sum_to_one_but_for_those_that_it_skips():
     rng = np.random.default_rng(1)
     start = pd.Timestamp("2020-03-01", tz="Europe/Berlin")

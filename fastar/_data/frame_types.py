@@ -181,7 +181,7 @@ def frame_kind(value: Any) -> str | None:
 def as_frame(value: Any, name: str = "X") -> Any:
     """Return a table of Arrow or a frame of narwhals as a DataFrame, others as they are.
 
-    So does an array of times become one, whose columns are called 0, 1, ..
+    An array of times becomes a DataFrame whose columns are called 0, 1, ..
 
     Raises
     ------

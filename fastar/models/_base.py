@@ -438,8 +438,9 @@ class AutoregressiveDensity(
         y : ignored
         context : array-like or DataFrame of shape (n, C), optional
             Numbers, which are standardised inside, and categories (strings, objects or a
-            DataFrame's category columns), which are one-hot encoded. It enters every hidden layer
-            and every output.
+            DataFrame's category columns), which are one-hot encoded; dates of a DataFrame are a
+            number, and month, weekday and hour as categories. It enters every hidden layer and
+            every output.
         sample_weight : array-like of shape (n,), optional
             A row of weight 2 counts like two rows.
         X_val : array-like of shape (m, D), or table read batch by batch, optional
