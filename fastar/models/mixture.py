@@ -46,7 +46,7 @@ from fastar._core.validation import (
 )
 from fastar._data.columns import Columns
 from fastar._data.containers import Container
-from fastar._data.evidence import as_given, is_named, n_rows, read_evidence
+from fastar._data.evidence import as_given, column_names, is_named, n_rows, read_evidence
 from fastar._data.frame_types import as_frame, frame_kind
 from fastar._data.frames import Schema
 from fastar._data.reading import dense, read, read_numbers, table_like
@@ -61,9 +61,9 @@ from fastar._engine.particles import (
 )
 from fastar._engine.scores import average_conditionals
 from fastar._engine.support import check_evidence, check_known
-from fastar.conditionals import Mixed
 from fastar.models._base import AutoregressiveDensity, FitData
 from fastar.models._em import best_weights
+from fastar.models._fitted import by_name
 from fastar.models._fitting import fit_arguments
 from fastar.models._parallel import call_each, fit_each, on_threads
 from fastar.models._questions import AnswersQuestions
@@ -256,6 +256,14 @@ class Mixture(AnswersQuestions, Persistent, MetaEstimatorMixin, DensityMixin, Ba
             self.weights_, self.validation_curve_ = best_weights(scores, judges_weight)
         else:
             self.weights_ = weights[kept] / weights[kept].sum()
+
+    def _least_counts(self, names: list[Any]) -> dict[Any, int]:
+        """Return how often a level must occur to be one of its own, if all members say the same."""
+        listed = isinstance(self.estimator, list | tuple)
+        members = map(unwrap_frozen, self.estimator if listed else [self.estimator])
+        asked = (getattr(each, "_least_counts", None) for each in members)
+        found = [{} if ask is None else ask(names) for ask in asked]
+        return found[0] if all(each == found[0] for each in found) else {}
 
     def _unfitted_members(self, rng: np.random.RandomState) -> list[Any]:
         """Return clones of what is to be trained, each with a random_state of its own."""
@@ -525,13 +533,10 @@ class Mixture(AnswersQuestions, Persistent, MetaEstimatorMixin, DensityMixin, Ba
         share[:, :, order] = np.exp(before - np.logaddexp.reduce(before, axis=0))
         n_threads = effective_n_threads(self.n_jobs)
         found = [
-            on_threads(model, n_threads).conditionals(rows.known_to(model), **rows.given_context)
+            on_threads(model, n_threads)._described(rows.known_to(model), **rows.given_context)
             for _, model in models
         ]
-        if isinstance(models[0][1].distribution_, Mixed):  # a dict by column
-            by_column = average_conditionals([list(each.values()) for each in found], share)
-            return dict(zip(found[0], by_column, strict=True))
-        return average_conditionals(found, share)
+        return by_name(average_conditionals(found, share), column_names(models[0][1]))
 
     def purify(self, X: Any, epsilon: Any, *, context: Any = None) -> Any:
         """Return X repaired as by PixelDefend: each member repairs it, and the best is taken.
