@@ -19,7 +19,7 @@ from fastar._core.validation import (
     unwrap_frozen,
 )
 from fastar._data.containers import Container
-from fastar._data.evidence import as_given, is_named, n_rows, read_query
+from fastar._data.evidence import as_given, column_names, is_named, n_rows, read_query
 from fastar._data.frame_types import as_frame, frame_kind
 from fastar._data.frames import Schema
 from fastar._data.reading import dense, read, read_numbers, table_like
@@ -37,8 +37,8 @@ from fastar._engine.particles import (
 from fastar._engine.questions import Part
 from fastar._engine.scores import average_conditionals
 from fastar._engine.support import check_evidence, check_known
-from fastar.conditionals import Mixed
 from fastar.models._base import AutoregressiveDensity
+from fastar.models._fitted import by_name
 from fastar.models._parallel import call_each, on_threads
 from fastar.models._questions import AnswersQuestions
 from fastar.models._rows import Rows
@@ -222,13 +222,10 @@ class FittedMixture(AnswersQuestions):
         share[:, :, order] = np.exp(before - np.logaddexp.reduce(before, axis=0))
         n_threads = effective_n_threads(self.n_jobs)
         found = [
-            on_threads(model, n_threads).conditionals(rows.known_to(model), **rows.given_context)
+            on_threads(model, n_threads)._described(rows.known_to(model), **rows.given_context)
             for _, model in models
         ]
-        if isinstance(models[0][1].distribution_, Mixed):  # a dict by column
-            by_column = average_conditionals([list(each.values()) for each in found], share)
-            return dict(zip(found[0], by_column, strict=True))
-        return average_conditionals(found, share)
+        return by_name(average_conditionals(found, share), column_names(models[0][1]))
 
     def purify(self, X: Any, epsilon: Any, *, context: Any = None) -> Any:
         """Return X repaired as by PixelDefend: each member repairs it, and the best is taken.
