@@ -153,8 +153,8 @@ cdef class Kernel:
 
         It points into this object, which lives as long as the capsule. regions: (begin (R + 1,), runs (m, 2))
         of the regions whose numbers are the codes that are BOUNDED: region i is the codes runs[j, 0] to
-        runs[j, 1] for j from begin[i] to begin[i + 1] - 1, rising. top_p, top_k: levels of SAMPLED codes are the
-        most probable ones that have the share top_p of the mass, and top_k at most, where that is not 0.
+        runs[j, 1] for j from begin[i] to begin[i + 1] - 1, rising. top_p, top_k: levels of SAMPLED codes are
+        the most probable ones that have the share top_p of the mass, and top_k at most, where that is not 0.
         """
         capsule = self.capsule(dtype, temperature, self.n_noise, 0, regions)
         cdef draw_spec* made = <draw_spec*>PyCapsule_GetPointer(capsule, PyCapsule_GetName(capsule))
@@ -190,7 +190,7 @@ cdef class Kernel:
 cdef region_spec regions_of(const int64_t[::1] begin, const double[:, ::1] runs, int64_t n_noise) except *:
     cdef int64_t R = begin.shape[0] - 1
     if R < 1 or runs.shape[1] != 2 or begin[0] != 0 or begin[R] != runs.shape[0] or (np.diff(begin) < 0).any():
-        raise ValueError("regions must be offsets that rise from 0 to the number of runs, and runs of two codes")
+        raise ValueError("regions must be offsets that rise from 0 to the number of runs, and runs of 2 codes")
     cdef const code_run* first = NULL  # of none
     if runs.shape[0]:
         first = <const code_run*>&runs[0, 0]
