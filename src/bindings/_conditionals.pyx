@@ -10,8 +10,8 @@ from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from conditionals cimport (
-    code_run, conditional_spec, draw_function, draw_name, draw_of, draw_spec, earlier_codes, feature_spec, region_spec,
-    walked_rows, weigh_function,
+    code_run, conditional_spec, draw_function, draw_name, draw_of, draw_spec, earlier_codes, feature_spec,
+    region_spec, walked_rows, weigh_function,
 )
 
 import numpy as np
@@ -108,8 +108,8 @@ cdef class Kernel:
     cdef conditional_spec spec(self, double temperature):
         cdef const unsigned char[::1] features = self.features.view(np.uint8)
         return conditional_spec(<const feature_spec*>&features[0], &self.outputs[0],
-                                self.stretches.shape[0] - 1, &self.stretches[0], self.may_miss, temperature, 1, 0,
-                                region_spec(NULL, NULL, self.n_noise))
+                                self.stretches.shape[0] - 1, &self.stretches[0], self.may_miss, temperature,
+                                1, 0, region_spec(NULL, NULL, self.n_noise))
 
     cdef check(self, int64_t n, int64_t width, codes):
         cdef int64_t D = len(self.features)
@@ -151,10 +151,10 @@ cdef class Kernel:
     def draw(self, dtype, double temperature, regions=None, double top_p=1, int64_t top_k=0):
         """Return the capsule with which a network draws values of this conditional.
 
-        It points into this object, which lives as long as the capsule. regions: (begin (R + 1,), runs (m, 2)) of the
-        regions whose numbers are the codes that are BOUNDED: region i is the codes runs[j, 0] to runs[j, 1] for j from
-        begin[i] to begin[i + 1] - 1, rising. top_p, top_k: levels of SAMPLED codes are the most probable ones that
-        have the share top_p of the mass, and top_k at most, where that is not 0.
+        It points into this object, which lives as long as the capsule. regions: (begin (R + 1,), runs (m, 2))
+        of the regions whose numbers are the codes that are BOUNDED: region i is the codes runs[j, 0] to
+        runs[j, 1] for j from begin[i] to begin[i + 1] - 1, rising. top_p, top_k: levels of SAMPLED codes are
+        the most probable ones that have the share top_p of the mass, and top_k at most, where that is not 0.
         """
         capsule = self.capsule(dtype, temperature, self.n_noise, 0, regions)
         cdef draw_spec* made = <draw_spec*>PyCapsule_GetPointer(capsule, PyCapsule_GetName(capsule))
@@ -190,7 +190,7 @@ cdef class Kernel:
 cdef region_spec regions_of(const int64_t[::1] begin, const double[:, ::1] runs, int64_t n_noise) except *:
     cdef int64_t R = begin.shape[0] - 1
     if R < 1 or runs.shape[1] != 2 or begin[0] != 0 or begin[R] != runs.shape[0] or (np.diff(begin) < 0).any():
-        raise ValueError("regions must be offsets that rise from 0 to the number of runs, and runs of two codes each")
+        raise ValueError("regions must be offsets that rise from 0 to the number of runs, and runs of 2 codes")
     cdef const code_run* first = NULL  # of none
     if runs.shape[0]:
         first = <const code_run*>&runs[0, 0]
@@ -201,9 +201,9 @@ def choose(draw, int64_t d, floating[:, ::1] raw, const floating[:, ::1] noise, 
            double[::1] weight):
     """Draw feature d's codes (n,) by its outputs raw (n, P), which are used up, and noise (n, m).
 
-    draw: what a `Kernel` gave. held (n,): where OBSERVED or WEIGHTED a code stays, and where WEIGHTED log p of it is
-    added to weight (n,); a BOUNDED code is drawn within the region whose number it is, and log p of the region is
-    added. None for SAMPLED everywhere.
+    draw: what a `Kernel` gave. held (n,): where OBSERVED or WEIGHTED a code stays, and where WEIGHTED log p of
+    it is added to weight (n,); a BOUNDED code is drawn within the region whose number it is, and log p of the
+    region is added. None for SAMPLED everywhere.
     """
     cdef int64_t n = raw.shape[0], P = raw.shape[1], m = noise.shape[1], r
     cdef const uint8_t[::1] flag = held
