@@ -463,7 +463,8 @@ class AutoregressiveDensity(
         Warns
         -----
         ConvergenceWarning
-            Training reached `max_iter` before it settled, or was interrupted by Ctrl-C.
+            Training reached `max_iter` before it settled, with a rate that does not fall to zero
+            there, or was interrupted by Ctrl-C.
         """
         self._validate_params()
         data = FitData(X, context, sample_weight, X_val, context_val)
