@@ -11,6 +11,7 @@ from fastar.conditionals._integer import LogisticMixture, NegativeBinomial, Pois
 from fastar.conditionals._mixed import Mixed
 from fastar.conditionals._names import BY_NAME, from_name
 from fastar.conditionals._number import Number
+from fastar.conditionals._ordered import Integer
 from fastar.conditionals._real import Gaussian, GaussianMixture, Laplace, LaplaceMixture
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Conditional",
     "Gaussian",
     "GaussianMixture",
+    "Integer",
     "Laplace",
     "LaplaceMixture",
     "LogisticMixture",

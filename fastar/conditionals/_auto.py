@@ -18,14 +18,14 @@ from fastar.conditionals import (
     Categorical,
     Conditional,
     Gaussian,
-    LogisticMixture,
+    Integer,
     Mixed,
     Number,
 )
-from fastar.conditionals._integer import MOST_LEVELS
 
-_MOST_COUNTED, _COMMON_SHARE = 1000, 0.95
-"""Levels of integers of which the 100 most common have so much of the rows, at most."""
+_MOST_COUNTED, _COMMON_SHARE, _APART = 1000, 0.95, 5
+"""Levels of integers of which the 100 most common have so much of the rows, at most; and how far
+apart these lie, at least, at the median."""
 
 
 def choose_conditional(
@@ -54,6 +54,12 @@ def choose_conditional(
             else _checked_conditional(entries[column], by_name, parameter)
             for column in table.order.tolist()
         ]
+        if not all(isinstance(each, Bernoulli) for each in found):
+            # a third value has a probability, which a table of bits alone has no room for
+            for place, column in enumerate(table.order.tolist()):
+                is_auto = isinstance(entries[column], str) and entries[column] == "auto"
+                if is_auto and isinstance(found[place], Bernoulli) and not columns.is_bool(column):
+                    found[place] = Categorical()
         return found[0] if len({repr(each) for each in found}) == 1 else Mixed(found)
 
     D = len(table.order)
@@ -108,6 +114,11 @@ class _ColumnReader:
         """Return what the column is in a frame, None of an array."""
         return self.X.described[column] if isinstance(self.X, Columns) else None
 
+    def is_bool(self, column: int) -> bool:
+        """Return whether the column's type has no other values than two."""
+        described = self.described(column)
+        return bool(self.X.dtype == bool if described is None else described.type == "bool")
+
     def values(self, column: int) -> Array:
         """Return its values that are not missing."""
         if isinstance(self.X, Columns):
@@ -124,7 +135,7 @@ def _inferred_conditional(columns: _ColumnReader, column: int, is_moved: bool) -
         # levels beyond 2**53 are names: another one is not among them
         return Categorical("impossible") if described.holds_integers else Categorical()
     values = columns.values(column)
-    if values.dtype == bool or (described is not None and described.type == "bool"):
+    if columns.is_bool(column):
         return Bernoulli()
     if values.dtype.kind == "f":
         exact = values.min() >= -LARGEST_EXACT and values.max() <= LARGEST_EXACT
@@ -138,11 +149,8 @@ def _of_integers(values: Array, is_moved: bool) -> Conditional:
     levels, counts = np.unique(values, return_counts=True)
     if not is_moved and np.array_equal(levels, [0, 1]):
         return Bernoulli()
-    common = np.sort(counts)[-MANY_LEVELS:].sum()
     if len(levels) <= MANY_LEVELS:
-        return Categorical("impossible") if is_moved else Categorical()
-    if len(levels) <= _MOST_COUNTED and common >= _COMMON_SHARE * len(values):
         return Categorical()
-    if float(levels[-1]) - float(levels[0]) <= MOST_LEVELS / 2:
-        return LogisticMixture(margin=0.5)
-    return Gaussian() if is_moved else Number()
+    common = np.sort(counts)[-MANY_LEVELS:].sum() >= _COMMON_SHARE * len(values)
+    apart = np.median(np.diff(levels.astype(np.float64))) >= _APART
+    return Categorical() if len(levels) <= _MOST_COUNTED and common and apart else Integer()

@@ -388,6 +388,15 @@ def share_of_others(weight: Array) -> float:
     return share
 
 
+def share_beyond(distance: Array | float, s: Array) -> Array:
+    """Return the log of the share that an integer beyond a range has of all those beyond.
+
+    Half of it is on either side. What is beyond a distance of r falls like s / (s + r).
+    """
+    share: Array = np.log(s / 2) - np.log(s + distance - 1) - np.log(s + distance)
+    return share
+
+
 def log_masses(other: Array) -> tuple[Array, Array]:
     """Return the logarithms of the probabilities of other values, and of those that are known."""
     with np.errstate(divide="ignore"):

@@ -201,12 +201,12 @@ class DistributionParameter(TrainingParameters):
         constraint=[*DISTRIBUTION, dict],
         doc="""str, Conditional, list or dict, default={distribution}
         f: "bernoulli", "categorical", "gaussian", "laplace", "gaussian_mixture", "laplace_mixture",
-        "logistic_mixture", "poisson", "negative_binomial", "number", an object of
-        `fastar.conditionals`, or "auto", which judges each column for itself: Bernoulli where it
-        holds 0 and 1 alone, categorical for strings and categories, and for whole numbers of few
-        levels or of few common ones, logistic mixtures for other whole numbers, and `Number` for
-        real ones; `schema_` says what was decided. A list has one of these for each column, a
-        dict has them by column; what it leaves out is "auto".""",
+        "logistic_mixture", "poisson", "negative_binomial", "integer", "number", an object of
+        `fastar.conditionals`, or "auto", which judges each column for itself: Bernoulli for bools,
+        and where all of X is 0 and 1, categorical for strings and categories, and for whole
+        numbers of few levels or of few common ones, `Integer` for other whole numbers, and
+        `Number` for real ones; `schema_` says what was decided. A list has one of these for each
+        column, a dict has them by column; what it leaves out is "auto".""",
     )
 
 
