@@ -68,6 +68,7 @@ def particles(
     temperature: float = 1.0,
     context: Array | None = None,
     marginal: bool = False,
+    there: Array | None = None,
 ) -> Particles:
     """Return n_particles samples for each of n rows that hold X where not `missing`.
 
@@ -78,6 +79,7 @@ def particles(
     drawn anew from them by weight (systematic resampling), and all get their mean weight.
 
     marginal: only the weights are wanted; what comes after all that is held is not drawn.
+    there: flags (D,) of marks of gaps, none of which a sample is to have; SAMPLED where it may.
     """
     order = model.order
     # any value of the support may stand where nothing is held
@@ -90,11 +92,14 @@ def particles(
         by_member[member][~missing] = WEIGHTED
         by_member[member][leading] = OBSERVED
     flags = by_member[members, np.repeat(np.arange(len(X)), n_particles)]
+    by_feature = model.conditional.by_feature(flags[:, order])
+    if there is not None:
+        by_feature = np.where((there != SAMPLED) & (by_feature == SAMPLED), there, by_feature)
     state = Particles(
         model,
         n_particles,
         np.repeat(model.codes(evidence[:, order]), n_particles, axis=0),
-        np.ascontiguousarray(model.conditional.by_feature(flags[:, order])),
+        np.ascontiguousarray(by_feature),
         members,
         np.repeat(log_weight, n_particles),
         None if context is None else np.repeat(context, n_particles, axis=0),
@@ -176,6 +181,11 @@ def _resample(state: Particles, rng: np.random.Generator) -> None:
     moved = np.flatnonzero(source != np.arange(len(source)))
     for array in (state.codes, state.flags, state.members):
         array[moved] = array[source[moved]]
+
+
+def complete_rows(model: Model) -> Array:
+    """Return flags (D,) of marks that keep samples free of gaps, whatever gaps are like."""
+    return np.where(model.conditional.marks, np.uint8(OBSERVED), np.uint8(SAMPLED))
 
 
 # ---- weights, whatever the particles are

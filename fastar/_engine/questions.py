@@ -21,6 +21,7 @@ from fastar._engine.model import Model
 from fastar._engine.particles import (
     Particles,
     advance,
+    complete_rows,
     effective_sample_size,
     marginals,
     normalise_log_weights,
@@ -67,6 +68,13 @@ class Part:
         """Return the features that a column is."""
         place = self.place(column)
         return slice(*self.model.conditional.column_offsets[place : place + 2])
+
+    def there(self, column: int) -> Array:
+        """Return flags (D,) of marks by which the column is there, which is weighed."""
+        of_column = np.zeros(self.model.n_features, bool)
+        of_column[self.features(column)] = True
+        weighed = of_column & self.model.conditional.marks
+        return np.where(weighed, np.uint8(WEIGHTED), np.uint8(SAMPLED))
 
     def levels(self, column: int) -> Array | None:
         """Return all values that a column can have, None where they are too many."""
@@ -172,6 +180,7 @@ def _of_part(
             rng=rng,
             n_threads=n_threads,
             context=here.context,
+            there=part.there(column),
         )
         if levels is None:
             _take_points(answer, found, part, column, rows)
@@ -305,7 +314,8 @@ def points(
     codes = model.codes(values[:, model.order]).copy()
     codes[model.conditional.by_feature(unknown[:, model.order])] = np.nan
     flags = np.full((n * number, D), OBSERVED if leading else WEIGHTED, np.uint8)
-    flags[:, features] = SAMPLED
+    flags[:, features] = OBSERVED if leading else part.there(column)[features]
+    flags[:, features][:, ~model.conditional.marks[features]] = SAMPLED
     codes[:, features] = 0
     state = Particles(
         model,
@@ -410,6 +420,7 @@ def draws(
                 rng=rng,
                 n_threads=n_threads,
                 context=part.take(rows).context,
+                there=complete_rows(part.model),
             )
             for part in parts
         ]

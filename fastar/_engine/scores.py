@@ -122,7 +122,7 @@ def describe(model: Composition, table: Examples, n_threads: int) -> Any:
 def _joined(parts: list[Any], arrange: Callable[[Array], Array]) -> Any:
     """Return what was said of blocks of rows in one."""
     if isinstance(parts[0], dict):
-        return {key: arrange(np.concatenate([part[key] for part in parts])) for key in parts[0]}
+        return {key: _joined([part[key] for part in parts], arrange) for key in parts[0]}
     return arrange(np.concatenate(parts))
 
 
@@ -154,6 +154,12 @@ def average_conditionals(found: list[Any], share: Array) -> Any:
         return [average_conditionals(list(each), own) for *each, own in columns]
     if not isinstance(found[0], dict):
         return _mean(found, share)
+    if "present" in found[0]:
+        missing = np.stack([each["missing"] for each in found])
+        there = share * (1 - missing)
+        there = there / np.maximum(there.sum(axis=0), np.finfo(float).tiny)
+        present = average_conditionals([each["present"] for each in found], there)
+        return {"missing": (share * missing).sum(axis=0), "present": present}
     if "first" in found[0]:
         return {
             key: _mean([each[key] for each in found], share) for key in ("first", "probability")

@@ -188,6 +188,11 @@ class Conditional(ABC):
         """Which features (D,) may have NaN for a code."""
         return self.missing
 
+    @lazy
+    def marks(self) -> Array:
+        """Which features (D,) say that a value is missing, by 1."""
+        return np.zeros(self.n_features, bool)
+
     # ---- values and codes
 
     @property

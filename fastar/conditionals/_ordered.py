@@ -84,7 +84,6 @@ class Integer(NumberOrAtom):
     number_kind = "integer"
     noise = ("uniform", "uniform")
     zero_init_output = True
-    support = "whole numbers, and none below 0 where a column without atoms has none in fit"
 
     def __init__(
         self, n_components: int = 10, atoms: bool = True, scale_floor: float = 0.05
@@ -210,6 +209,11 @@ class Integer(NumberOrAtom):
 
     # ---- values and codes
 
+    @property
+    def support(self) -> str:
+        """The support, for error messages."""
+        return "whole numbers" if self.atoms else "whole numbers, not below 0 where fit saw none"
+
     def _outside(self, block: Array) -> Array:
         inside = (block == np.rint(block)) & np.isfinite(block)
         inside &= (block >= self._learnt["low"]) | (self._other > 0)
@@ -287,7 +291,8 @@ class Integer(NumberOrAtom):
             near = np.arcsinh(self._in_deviations(np.clip(places, *self._ends)))
             numbers = own[:, self._numbers]
             own[:, self._numbers] = np.where(np.isnan(numbers), numbers, near)
-        wrong = self.by_feature((self._beyond(x) > 0) & (self._other > 0) | self._outside(x))
+        nothing = self._outside(x) | (self._beyond(x) > 0) & (self._other > 0)
+        wrong = self.by_feature(nothing & ~np.isnan(x))
         codes[0][wrong], codes[1][wrong] = 1, 0
         return codes[0], codes[1]
 

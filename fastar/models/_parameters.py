@@ -216,10 +216,12 @@ class MissingParameter(TrainingParameters):
 
     missing: str = parameter(
         default="error",
-        constraint=[StrOptions({"error", "marked"})],
-        doc="""{"error", "marked"}, default="error"
+        constraint=[StrOptions({"error", "marked", "modelled"})],
+        doc="""{"error", "marked", "modelled"}, default="error"
         What NaN in an array is: an error, or a missing value, as it always is in a DataFrame.
-        A missing value has no density, and the features after it see that it is missing.""",
+        A missing value has no density, and the features after it see that it is missing. With
+        "modelled" a gap in a column that has some in `fit` has a probability, given what is before
+        it, so that scores count gaps and samples have some.""",
     )
 
 

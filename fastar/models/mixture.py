@@ -35,6 +35,7 @@ from fastar._core.schema import (
     check_arrays,
     inside,
     require,
+    within,
 )
 from fastar._core.threads import effective_n_threads
 from fastar._core.validation import (
@@ -53,6 +54,7 @@ from fastar._data.reading import dense, read, read_numbers, table_like
 from fastar._engine.particles import (
     PARTICLES,
     Particles,
+    complete_rows,
     impute,
     is_exact,
     marginals,
@@ -62,6 +64,7 @@ from fastar._engine.particles import (
 from fastar._engine.scores import average_conditionals
 from fastar._engine.support import check_evidence, check_known
 from fastar.conditionals import Mixed
+from fastar.conditionals._gaps import ModelledGaps
 from fastar.models._base import AutoregressiveDensity, FitData
 from fastar.models._em import best_weights
 from fastar.models._fitting import fit_arguments
@@ -82,7 +85,6 @@ from fastar.persistence import (
     restore,
     table_container,
     template,
-    within,
 )
 
 _DEFAULT_MEMBERS = 8
@@ -528,7 +530,7 @@ class Mixture(AnswersQuestions, Persistent, MetaEstimatorMixin, DensityMixin, Ba
             on_threads(model, n_threads).conditionals(rows.known_to(model), **rows.given_context)
             for _, model in models
         ]
-        if isinstance(models[0][1].distribution_, Mixed):  # a dict by column
+        if isinstance(models[0][1].distribution_, Mixed | ModelledGaps):  # a dict by column
             by_column = average_conditionals([list(each.values()) for each in found], share)
             return dict(zip(found[0], by_column, strict=True))
         return average_conditionals(found, share)
@@ -799,6 +801,7 @@ class Mixture(AnswersQuestions, Persistent, MetaEstimatorMixin, DensityMixin, Ba
             n_particles,
             generator(random_state),
             context=context,
+            gapless=True,
         )
         if n_draws > 1:
             return completed
@@ -815,6 +818,7 @@ class Mixture(AnswersQuestions, Persistent, MetaEstimatorMixin, DensityMixin, Ba
         rng: np.random.Generator,
         temperature: float = 1.0,
         context: Any = None,
+        gapless: bool = False,
     ) -> tuple[Array, Array]:
         """Return completions (n_draws, n, D) of X where `missing`, and effective sample sizes (n,).
 
@@ -837,6 +841,7 @@ class Mixture(AnswersQuestions, Persistent, MetaEstimatorMixin, DensityMixin, Ba
                         n_threads=n_threads,
                         temperature=temperature,
                         context=None if given is None else given[rows],
+                        there=complete_rows(model._model()) if gapless else None,
                     ),
                 )
                 for (weight, model), given in zip(models, encoded, strict=True)
