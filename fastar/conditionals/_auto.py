@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -47,13 +48,16 @@ def choose_conditional(
 
     def of_columns(entries: list[Any]) -> Conditional:
         """Return one conditional if all columns have the same, or a mixed one."""
-        columns = _ColumnReader(table)
-        found = [
-            _inferred_conditional(columns, column, bool(offsets and offsets[column]))
-            if isinstance(entries[column], str) and entries[column] == "auto"
-            else _checked_conditional(entries[column], by_name, parameter)
-            for column in table.order.tolist()
-        ]
+        columns, found = _ColumnReader(table), []
+        for column in table.order.tolist():
+            if not (isinstance(entries[column], str) and entries[column] == "auto"):
+                found.append(_checked_conditional(entries[column], by_name, parameter))
+                continue
+            offset = offsets[column] if offsets else 0
+            found.append(_inferred_conditional(columns, column, bool(offset)))
+            if isinstance(found[-1], Number | Integer):
+                name = column if names is None else names[column]
+                _warn_of_lone_value(columns.values(column), offset, name)
         if not all(isinstance(each, Bernoulli) for each in found):
             # a third value has a probability, which a table of bits alone has no room for
             for place, column in enumerate(table.order.tolist()):
@@ -142,6 +146,29 @@ def _inferred_conditional(columns: _ColumnReader, column: int, is_moved: bool) -
         if not (exact and bool((np.rint(values) == values).all())):
             return Number()
     return _of_integers(values, is_moved)
+
+
+_LEAST_VALUES, _ALONE = 20, 1000
+"""Values of a column that are enough to judge one, and how much farther away it is."""
+
+
+def _warn_of_lone_value(values: Array, offset: int, name: Any) -> None:
+    """Warn of a number that is far from all others, which may stand for a missing value."""
+    if len(values) < _LEAST_VALUES:
+        return
+    with np.errstate(over="ignore"):  # what overflows is as far as any
+        distance = np.abs(values.astype(np.float64) - float(np.median(values)))
+    lone = values[distance.argmax()]
+    others = distance[values != lone]
+    if others.size and distance.max() > _ALONE * others.max() > 0:
+        value = int(lone) + offset if float(lone).is_integer() else lone
+        warnings.warn(
+            f"X has {value} in column {name!r}, {_ALONE} times or more as far from the median as "
+            "any other number there. It is fitted as it is: if it stands for a missing value, "
+            "make it one.",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def _of_integers(values: Array, is_moved: bool) -> Conditional:

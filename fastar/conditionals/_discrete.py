@@ -218,13 +218,13 @@ class Categorical(Conditional):
         """The lowest and the highest level of each column (C,) of whole numbers, else 0."""
         ends = [
             (own[0], own[-1]) if w else (0, 0)
-            for own, w in zip(self.levels, self._whole, strict=True)
+            for own, w in zip(self.levels, self.whole, strict=True)
         ]
         low, high = np.array(ends, np.float64).T
         return low, high
 
     @property
-    def _whole(self) -> Array:
+    def whole(self) -> Array:
         """Which columns (C,) are of whole numbers, whose other values are the other ones."""
         return self._learnt.get("whole", np.zeros(self.n_columns, bool))
 
@@ -389,11 +389,11 @@ class Categorical(Conditional):
         Or, in a column of whole numbers, -1 - r for one r beyond the lowest or the highest level.
         """
         codes, unknown = self._encoder.encode(block, dtype)
-        if unknown and self._whole.any():
+        if unknown and self.whole.any():
             low, high = self._ranges
             x = block.astype(np.float64)
             beyond = np.maximum(np.maximum(low - x, x - high), 0)
-            codes = np.where((codes == UNKNOWN) & self._whole, UNKNOWN - np.rint(beyond), codes)
+            codes = np.where((codes == UNKNOWN) & self.whole, UNKNOWN - np.rint(beyond), codes)
             codes = codes.astype(dtype, copy=False)
         if unknown and self.unknown == "impossible":
             warnings.warn(
@@ -434,18 +434,18 @@ class Categorical(Conditional):
 
     def log_jacobian(self, codes: Array) -> Array | None:
         """Return the log of the share that a whole number has of all that are no level, else 0."""
-        if not self._whole.any() or not (codes < 0).any():
+        if not self.whole.any() or not (codes < 0).any():
             return None
         out = np.zeros(codes.shape)
         low, high = self._ranges
-        gaps = np.where(self._whole, high - low + 1 - self.n_levels_of_columns, 0)
+        gaps = np.where(self.whole, high - low + 1 - self.n_levels_of_columns, 0)
         s = np.maximum(high - low, 1)
         first = codes[:, self.column_offsets[:-1]].astype(np.float64)
         r = np.maximum(UNKNOWN - first, 0)
         inside = np.where(gaps > 0, np.log(0.5 / np.maximum(gaps, 1)), share_beyond(1.0, s))
         beyond = share_beyond(np.maximum(r, 1), s) + np.log(np.where(gaps > 0, 0.5, 1))
         share = np.where(r > 0, beyond, inside)
-        out[:, self.column_offsets[:-1]] = np.where((first < 0) & self._whole, share, 0)
+        out[:, self.column_offsets[:-1]] = np.where((first < 0) & self.whole, share, 0)
         return out
 
     def constant(self, table: Table, weight: Array) -> Array:

@@ -42,6 +42,9 @@ from fastar._engine.support import check_evidence, check_known, impossible_rows
 from fastar.conditionals import Conditional
 from fastar.networks import Network
 
+BY_PARAMETER = "by `distribution`"
+"""Why a column has its conditional, where the user has chosen it."""
+
 
 class FittedDensity:
     """Base of fitted models with a network, a distribution, an order and parameters."""
@@ -109,7 +112,7 @@ class FittedDensity:
             own = asked.get(name, "auto") if isinstance(asked, dict) else asked
             said = self.distribution_.decided(place, self._offsets()[column])
             if not (isinstance(own, str) and own == "auto"):
-                said["why"] = "by `distribution`"
+                said["why"] = BY_PARAMETER
             found[column] = {"column": name, **said}
         return found
 
