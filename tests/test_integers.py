@@ -30,7 +30,7 @@ def degrees(n, rng):
 
 
 def heavy(n, rng):
-    return np.rint(1e4 * rng.standard_cauchy(n)).clip(-(10**6), 10**6)
+    return np.rint(1e4 * rng.standard_cauchy(n)).clip(-500_000, 500_000)
 
 
 def small(n, rng):
@@ -108,6 +108,20 @@ def test_an_outlier_flattens_nothing():
     one, other = fitted(X).arrays(), fitted(spoilt).arrays()
     np.testing.assert_allclose(one["scale"], other["scale"], rtol=0.05)
     assert abs(fitted(spoilt).encode(spoilt[:, None], F8)[3, 1]) < 25
+
+
+def test_ends_that_single_precision_does_not_know_are_none():
+    rng = np.random.default_rng(0)
+    wide = np.r_[rng.integers(0, 100, 999), 999_999_999].astype(float)
+    own = fitted(wide, n_components=3)
+    raw = shaken(own)
+    raw[-2] = np.log(1e-4)  # a needle of a component on the last of all
+    raw[-4] = own.encode(wide[-1:, None], F8)[0, 1]
+    codes = own.encode(999_999_999 - np.arange(5000.0)[:, None], np.dtype("float32"))
+    p = np.exp(own.log_prob(np.tile(raw.astype("float32"), (5000, 1)), codes, 1)[1])
+    assert p.sum() < 1
+    assert own.unsupported(np.array([[-5.0, 2e9]])[:, :1]).sum() == 0
+    assert own.decode(np.array([[0, 80.0]]))[0, 0] == 999_999_999
 
 
 # ---- densities
@@ -262,7 +276,7 @@ def test_evidence_beyond_the_range_is_held():
 @pytest.mark.parametrize("model", ["DeepNADE", "NADE with a Markov order"])
 def test_models_of_single_features_take_any_integer_too(model):
     X = np.column_stack([column(name, 300) for name in ("degrees", "heavy")])
-    own = DeepNADE((8,), max_iter=2) if model == "DeepNADE" else make(markov_order=1)
+    own = DeepNADE(hidden_layer_sizes=(8,), max_iter=2) if model == "DeepNADE" else make(markov_order=1)
     own = fit(own, X)
     assert own.network_.n_features == 2
     assert np.isfinite(own.score_samples(X[:1] + 10.0**6)).all()

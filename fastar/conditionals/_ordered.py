@@ -52,8 +52,9 @@ class Integer(NumberOrAtom):
 
     p(j) = sum_k softmax(z)_k (F((t(j + 1/2) - mu_k) / b_k) - F((t(j - 1/2) - mu_k) / b_k)),
 
-    F the sigmoid, b_k = exp(s_k) + scale_floor t's slope at m. The lowest integer of fit takes all
-    below it, the highest all above. So what is drawn lies in the range of fit. The integers beyond
+    F the sigmoid, b_k = exp(s_k) + scale_floor t's slope at m. What is drawn lies in the range of
+    fit, whose lowest integer takes all below it, the highest all above; the mixture goes on where
+    single precision does not tell such an end from its neighbours. The integers beyond the ends
     share the probability 1 / (2 n + 2), n the rows of fit: the one at a distance of r has half of
     it times s / ((s + r - 1) (s + r)). All integers together have probability one.
 
@@ -187,9 +188,9 @@ class Integer(NumberOrAtom):
         unit = 0.5 / self._learnt["scale"]
         features["unit"][numbers] = unit
         features["floor"][numbers] = self._floor
-        low, high = self._ends
+        low, high = self._limits
         features["low"][numbers] = self._in_deviations(low)
-        features["high"][numbers] = self._in_deviations(high)
+        features["high"][numbers] = self._in_deviations(high - self.n_atoms)
         return features
 
     @property
@@ -201,6 +202,21 @@ class Integer(NumberOrAtom):
     def _ends(self) -> tuple[Array, Array]:
         """The lowest and the highest place j of each column (C,)."""
         return self._learnt["low"], self._learnt["high"] - self.n_atoms
+
+    @lazy
+    def _limits(self) -> tuple[Array, Array]:
+        """The lowest and the highest integer of each column (C,) that the mixture ends at.
+
+        Infinite where codes in single precision do not tell it from its neighbours.
+        """
+        found, s = [], self._learnt["scale"]
+        for end, of_end, infinite in zip(
+            ("low", "high"), self._ends, (-np.inf, np.inf), strict=True
+        ):
+            z = self._in_deviations(of_end)
+            error = 2.0**-24 * np.maximum(np.abs(np.arcsinh(z)), 1) * np.hypot(1, z) * s
+            found.append(np.where(error <= 0.25, self._learnt[end], infinite))
+        return found[0], found[1]
 
     def _in_deviations(self, places: Array) -> Array:
         """Return (j - m) / s of places (..., C)."""
@@ -216,13 +232,13 @@ class Integer(NumberOrAtom):
 
     def _outside(self, block: Array) -> Array:
         inside = (block == np.rint(block)) & np.isfinite(block)
-        inside &= (block >= self._learnt["low"]) | (self._other > 0)
+        inside &= (block >= self._limits[0]) | (self._other > 0)
         outside: Array = ~inside
         return outside
 
     def _beyond(self, block: Array) -> Array:
         """Return how far (n, C) values lie below the lowest or above the highest integer, or 0."""
-        low, high = self._learnt["low"], self._learnt["high"]
+        low, high = self._limits
         beyond: Array = np.maximum(np.maximum(low - block, block - high), 0)
         return beyond
 
@@ -233,7 +249,7 @@ class Integer(NumberOrAtom):
         """
         places, columns = super()._places(block), self._with_choice
         r = self._beyond(block)[:, columns]
-        above = block[:, columns] > self._learnt["high"][columns]
+        above = block[:, columns] > self._limits[1][columns]
         return np.where(r > 0, above - 2 * r, places)
 
     def _counted(self, values: Array) -> Array:
@@ -404,7 +420,7 @@ class _Law:
             conditional.atoms_of_columns[c],
             lambda y: column._integers(y[:, None])[:, 0],
             lambda j: np.arcsinh(column._in_deviations(j[:, None]))[:, 0],
-            (conditional._learnt["low"][c], conditional._learnt["high"][c]),
+            (conditional._limits[0][c], conditional._limits[1][c]),
         )
 
     def cdf(self, x: Array) -> Array:
