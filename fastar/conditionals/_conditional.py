@@ -208,6 +208,11 @@ class Conditional(ABC):
         """Which features (D,) may have NaN for a code."""
         return self.missing
 
+    @lazy
+    def marks(self) -> Array:
+        """Which features (D,) say that a value is missing, by 1."""
+        return np.zeros(self.n_features, bool)
+
     # ---- values and codes
 
     @property
@@ -434,6 +439,15 @@ def whole_near(block: Array, radius: Array) -> tuple[Array, Array]:
 def share_of_others(weight: Array) -> float:
     """Return the probability of all values that `fit` did not see, by rows of weight (n,)."""
     share: float = 0.5 / (weight.sum() + 1)
+    return share
+
+
+def share_beyond(distance: Array | float, s: Array) -> Array:
+    """Return the log of the share that an integer beyond a range has of all those beyond.
+
+    Half of it is on either side. What is beyond a distance of r falls like s / (s + r).
+    """
+    share: Array = np.log(s / 2) - np.log(s + distance - 1) - np.log(s + distance)
     return share
 
 

@@ -29,6 +29,7 @@ from fastar._engine.marginals import marginals
 from fastar._engine.particles import (
     PARTICLES,
     Particles,
+    complete_rows,
     impute,
     is_exact,
     particles,
@@ -513,6 +514,7 @@ class FittedMixture(AnswersQuestions):
             generator(random_state),
             context=context,
             regions=regions,
+            gapless=True,
         )
         if n_draws > 1:
             return completed
@@ -531,6 +533,7 @@ class FittedMixture(AnswersQuestions):
         context: Any = None,
         regions: Regions | None = None,
         name: str = "X",
+        gapless: bool = False,
     ) -> tuple[Array, Array]:
         """Return completions (n_draws, n, D) of X where `missing`, and effective sample sizes (n,).
 
@@ -563,6 +566,7 @@ class FittedMixture(AnswersQuestions):
                         sharpness=sharpness,
                         context=part.context,
                         bounds=part.bounds,
+                        there=complete_rows(part.model) if gapless else None,
                     ),
                 )
                 for part in (each.take(rows) for each in parts)

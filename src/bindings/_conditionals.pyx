@@ -34,9 +34,9 @@ cdef const conditionals_table* f32 = conditionals_for(isa, False)
 cdef const conditionals_table* f64 = conditionals_for(isa, True)
 
 KINDS = ("bernoulli", "categorical", "gaussian", "laplace", "gaussian_mixture", "laplace_mixture",
-         "logistic_mixture", "poisson", "negative_binomial")
-OUTPUTS = (1, 1, 2, 2, 3, 3, 3, 1, 2)  # of a feature of each kind, of each of its levels or components
-MIXTURES = [place for place, kind in enumerate(KINDS) if kind.endswith("_mixture")]
+         "logistic_mixture", "poisson", "negative_binomial", "integer")
+OUTPUTS = (1, 1, 2, 2, 3, 3, 3, 1, 2, 3)  # of a feature of each kind, of each of its levels or components
+MIXTURES = [place for place, kind in enumerate(KINDS) if kind.endswith("_mixture") or kind == "integer"]
 MAX_COMPONENTS = FASTAR_COMPONENTS
 # What a walk does with a code; OBSERVED is 0.
 OBSERVED, SAMPLED, WEIGHTED, BOUNDED = FASTAR_OBSERVED, FASTAR_SAMPLED, FASTAR_WEIGHTED, FASTAR_BOUNDED
