@@ -161,12 +161,22 @@ def test_the_probabilities_of_all_levels_sum_to_one(kind, order):
     assert np.exp(scores).sum() == pytest.approx(1, abs=1e-10)
 
 
+def shares_of_others(model, rows):
+    """Return the log of what each value (n, C) has of the share of all others, 0 of levels."""
+    conditional = model.distribution_
+    codes = model._model().codes(np.ascontiguousarray(rows[:, model.order_]))
+    out = np.empty(rows.shape)
+    out[:, model.order_] = conditional.by_column(conditional.log_jacobian(codes))
+    return out
+
+
 @every_order
 @every_model
 def test_with_the_share_of_other_values_all_sums_to_one(kind, order):
     model = shaken(kind, unknown="other", order=order)
     rows = every_row(1234)
-    assert np.exp(model.score_samples(rows)).sum() == pytest.approx(1, abs=1e-10)
+    scores = model.score_samples(rows) - shares_of_others(model, rows).sum(axis=1)
+    assert np.exp(scores).sum() == pytest.approx(1, abs=1e-10)
     known = (rows != 1234).all(axis=1)
     share = 1 / (2 * 300 + 2)
     total = np.exp(model.score_samples(rows[known])).sum()
@@ -182,7 +192,8 @@ def test_scores_of_columns_sum_to_those_of_rows(kind, order):
     assert features.shape == X.shape
     np.testing.assert_allclose(features.sum(axis=1), model.score_samples(X), rtol=1e-12)
     other = np.log(1 / (2 * 300 + 2))
-    np.testing.assert_allclose([features[3, 0], features[4, 2], features[5, 1]], other, rtol=1e-12)
+    found = features - shares_of_others(model, X)
+    np.testing.assert_allclose([found[3, 0], found[4, 2], found[5, 1]], other, rtol=1e-12)
     # of each column, the probabilities of its levels given the same values before them sum to one
     for column, own in enumerate(LEVELS):
         rows = np.repeat(X[:1], len(own), axis=0)
