@@ -276,8 +276,11 @@ def test_evidence_beyond_the_range_is_held():
 @pytest.mark.parametrize("model", ["DeepNADE", "NADE with a Markov order"])
 def test_models_of_single_features_take_any_integer_too(model):
     X = np.column_stack([column(name, 300) for name in ("degrees", "heavy")])
-    deep = model == "DeepNADE"
-    own = DeepNADE(hidden_layer_sizes=(8,), max_iter=2) if deep else make(markov_order=1)
+    own = (
+        DeepNADE(hidden_layer_sizes=(8,), max_iter=2)
+        if model == "DeepNADE"
+        else make(markov_order=1)
+    )
     own = fit(own, X)
     assert own.network_.n_features == 2
     assert np.isfinite(own.score_samples(X[:1] + 10.0**6)).all()

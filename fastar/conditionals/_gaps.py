@@ -71,6 +71,7 @@ class ModelledGaps(Conditional):
         """Return a copy with what `arrays` gave."""
         new = super().restored(arrays, n_columns)
         new.of = self.of.restored(within(arrays, "of."), n_columns)
+        new.missing = new.of.missing
         return new
 
     def of_column(self, d: int) -> tuple[Conditional, int]:
