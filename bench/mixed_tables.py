@@ -321,7 +321,7 @@ def main() -> int:
     parser.add_argument(
         "--recipe",
         action="store_true",
-        help="the settings that are written here for the set; of AutoDensity the distributions alone",
+        help="the settings that are written here for the set; for AutoDensity the distributions",
     )
     parser.add_argument("--samples", type=int, default=N_SAMPLES)
     parser.add_argument("--seed", type=int, default=0)
