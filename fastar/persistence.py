@@ -77,6 +77,7 @@ FrozenMembers = Mapping[int, list[int]]
 
 _CONDITIONALS: dict[str, Any] = {
     **conditionals.BY_NAME,
+    conditionals.Calendar.name: conditionals.Calendar,
     conditionals.Mixed.name: conditionals.Mixed,
 }
 _SETTINGS: dict[str, Mapping[str, Any]] = {

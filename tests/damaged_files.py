@@ -16,6 +16,7 @@ import tempfile
 import traceback
 import warnings
 from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,19 @@ def _frames():
     return pd.DataFrame({**columns, "kind": kind}), pl.DataFrame(columns)
 
 
+def _times():
+    when = pd.date_range("2023-03-20", periods=40, freq="7h", tz="Europe/Berlin")
+    return pd.DataFrame(
+        {
+            "when": when,
+            "month": when.tz_localize(None).to_period("M"),
+            "at": when.time,
+            "took": pd.to_timedelta(np.arange(40), unit="s"),
+            "price": [Decimal(k).scaleb(-2) for k in range(40)],
+        }
+    )
+
+
 def fitted():
     """Return (fitted estimator, X) pairs: all classes, networks, conditionals and containers."""
     rng, quick = np.random.default_rng(0), {"max_iter": 1, "random_state": 0, "n_jobs": 1}
@@ -66,6 +80,7 @@ def fitted():
     pairs = [
         (nade.fit(frame, context=context), frame),
         (fastar.NADE(n_hidden=3, learning_rate=fastar.schedules.Plateau(), **quick), polars),
+        (fastar.NADE(n_hidden=2, **quick), _times()),
         (fastar.NADE(distribution=kinds, dtype="float64", **quick).set_params(n_hidden=2), X),
         (fastar.RNADE(n_hidden=3, n_components=2, solver=fastar.optimizers.SGD(), **quick), reals),
         (fastar.MADE(distribution=conditionals.Categorical(digits=True), **quick), many),

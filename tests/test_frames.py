@@ -465,8 +465,6 @@ def test_nothing_but_frames_is_taken(value):
 
 
 OTHER_PANDAS = {
-    "datetime64": pd.Series([pd.Timestamp(0)]),
-    "timedelta64": pd.Series([pd.Timedelta(0)]),
     "complex128": pd.Series([1j]),
     "objects that are not strings": pd.Series([1, "a"], dtype=object),
     "objects": pd.Series([["a"]]),
@@ -476,8 +474,6 @@ OTHER_PANDAS = {
     "interval": pd.Series([pd.Interval(0, 1)]),
 }
 OTHER_POLARS = {
-    "Datetime": pl.Series([0]).cast(pl.Datetime),
-    "Date": pl.Series([0]).cast(pl.Date),
     "List": pl.Series([[1]]),
     "Struct": pl.Series([{"a": 1}]),
     "Binary": pl.Series([b"a"]),

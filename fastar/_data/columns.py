@@ -8,6 +8,8 @@ import numpy as np
 
 from fastar._core.integers import subtract
 from fastar._core.parameters import Array
+from fastar._data.clocks import TIMES
+from fastar._data.frame_times import UnsupportedError, decimals, time_type, times
 from fastar._data.frame_types import (
     COLUMN_RULE,
     UNKNOWN,
@@ -162,13 +164,15 @@ class Columns:
             return
         if _is_empty(series):
             self._load_nothing(d)
-        elif given is None or (given == "category") != (column.type == "category"):
+        elif given is None or not _agree(given, column.type):
             raise TypeError(
                 f"{self.name} must hold {_WANTED[column.type]} in column {column.name!r}, "
                 f"as in fit. Got {dtype_name(series)} instead."
             )
         elif given == "category":
             self._load_categories(d, *category_codes(series, column.name, self.name))
+        elif given in TIMES:
+            self._load_times(d, series)
         else:
             self._load_numbers(d, series)
 
@@ -197,8 +201,27 @@ class Columns:
         group.has_gaps |= bool(self.missing[d])
         group.has_unknown |= bool(self.unknown[d])
 
+    def _load_times(self, d: int, series: Any) -> None:
+        column = self.described[d]
+        clock = column.clock
+        assert clock is not None
+        counts, missing, unit, zone = told_by_name(times, series, column.name, self.name)
+        if not clock.agrees_with(unit) or (zone is None) != (clock.zone is None):
+            has = "a" if zone is None else "no"
+            raise TypeError(
+                f"{self.name} must hold times by the {clock.resolution}, with {has} zone, in "
+                f"column {column.name!r}, as in fit. Got {dtype_name(series)} instead."
+            )
+        values = clock.numbers(counts, unit)
+        self.missing[d] = bool(missing.any())
+        self._columns[d] = np.where(missing, np.nan, values) if self.missing[d] else values
+
     def _load_numbers(self, d: int, series: Any) -> None:
-        column, values = self.described[d], _numbers(series, self.described[d].offset)
+        column = self.described[d]
+        if column_type(series) == "decimal":
+            values, _ = told_by_name(decimals, series, column.name, self.name)
+        else:
+            values = _numbers(series, column.offset)
         gaps = None
         if values.dtype.kind == "f" and not (finite := np.isfinite(values)).all():
             gaps = np.isnan(values)
@@ -332,12 +355,35 @@ _WANTED = {
     "integer": "whole numbers",
     "float": "numbers",
     "category": "categories",
+    "moment": "dates or moments",
+    "time": "times of day",
+    "duration": "durations",
+    "decimal": "decimals",
 }
+
+
+def _agree(given: str, known: str) -> bool:
+    """Return whether a column of one type may stand where `fit` saw one of another."""
+    if "category" in (given, known) or given in TIMES or known in TIMES:
+        return given == known
+    return True
+
+
+def told_by_name(read: Any, series: Any, name: Any, frame_name: str) -> Any:
+    """Return what a function reads of a series; TypeError with the column's name if it cannot."""
+    try:
+        return read(series)
+    except UnsupportedError as error:
+        raise TypeError(
+            f"{frame_name} must {error}. Got {dtype_name(series)} in column {name!r} instead."
+        ) from error
 
 
 def column_type(series: Any) -> str | None:
     """Return the type of a column; None for those that no model takes."""
     nw, dtype = narwhals_module(), series.dtype
+    if (of_time := time_type(series)) is not None:
+        return of_time
     if dtype == nw.Boolean:
         return "bool"
     if dtype.is_integer() and dtype not in (nw.Int128, nw.UInt128):  # NumPy has none of these

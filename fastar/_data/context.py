@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastar._core.integers import find_offsets, subtract
+from fastar._core.offsets import offsets_of
 from fastar._core.parameters import Array
 from fastar._core.schema import (
     SCALAR_TYPES,
@@ -24,6 +25,7 @@ from fastar._core.schema import (
 )
 from fastar._core.spread import location_and_scale
 from fastar._core.validation import as_array, unmask
+from fastar._data.calendars import coarse_parts, coarse_radix
 from fastar._data.frame_types import as_frame, frame_kind
 from fastar._data.frames import Schema
 
@@ -41,7 +43,9 @@ class Context:
     """The context that `fit` was given, and how its columns become C numbers.
 
     A number is standardised; a category is as many numbers as there are categories, one of them 1
-    (one-hot). A column that had missing values has one number more, 1 where it is missing.
+    (one-hot). A moment or a time of day is a number, and then its month, quarter, weekday and hour,
+    as far as its column tells them, as categories. A column that had missing values has one number
+    more, 1 where it is missing.
 
     Parameters
     ----------
@@ -114,9 +118,16 @@ class Context:
 
     def _widths(self) -> list[int]:
         return [
-            (1 if levels is None else len(levels)) + int(missing)
-            for levels, missing in zip(self.categories, self.missing, strict=True)
+            (1 if levels is None else len(levels)) + sum(self._radix(d)) + int(self.missing[d])
+            for d, levels in enumerate(self.categories)
         ]
+
+    def _radix(self, d: int) -> list[int]:
+        """Return how many values each part of a calendar has that column d tells."""
+        own = None if self.schema is None else self.schema.columns[d]
+        if own is None or own.clock is None:
+            return []
+        return coarse_radix(own.clock, own.type)
 
     def encode(self, given: Any, n: int, dtype: Any, name: str = "context") -> Array:
         """Return the numbers (n, C) of a context of n rows; a single row is repeated.
@@ -142,12 +153,22 @@ class Context:
             rows = np.flatnonzero(~gaps[:, d])
             if levels is None:
                 codes[rows, start] = (column[rows] - self.location[d]) / self.scale[d]
+                if radix := self._radix(d):
+                    parts = self._parts(d, column[rows]) + offsets_of(np.array(radix))[:-1]
+                    codes[rows[:, None], start + 1 + parts] = 1
             else:
                 codes[rows, start + column[rows].astype(np.intp)] = 1
             if self.missing[d]:
                 codes[gaps[:, d], start + width - 1] = 1
             start += width
         return codes if len(codes) == n else np.repeat(codes, n, axis=0)
+
+    def _parts(self, d: int, numbers: Array) -> Array:
+        """Return these parts (n, k) of numbers (n,)."""
+        assert self.schema is not None
+        own = self.schema.columns[d]
+        assert own.clock is not None
+        return coarse_parts(own.clock, own.type, numbers)
 
     def _name(self, d: int) -> Any:
         return d if self.schema is None else self.schema.names[d]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import date, time, timedelta
+from decimal import Decimal
 from importlib import import_module
 from numbers import Integral, Real
 from typing import Any, NoReturn
@@ -12,11 +14,18 @@ import numpy as np
 from fastar._core.integers import add
 from fastar._core.lazy import lazy
 from fastar._core.parameters import Array
+from fastar._data.clocks import TIMES, Clock, count_of, to_text
+from fastar._data.frame_times import pandas_times, polars_times, time_dtype_in
 
+NOT_NUMBERS = (*TIMES, "decimal")
+"""Types of columns that become numbers by rules of their own."""
 UNKNOWN = -1.0
 """The code of a category that fit did not see."""
 SHOWN = 5
-COLUMN_RULE = "bool, integer, float or category columns (strings are categories)"
+COLUMN_RULE = (
+    "bool, integer, float, category, date, time, duration or decimal columns (strings are "
+    "categories)"
+)
 
 
 @dataclass(frozen=True)
@@ -28,13 +37,15 @@ class Column:
     name : str or int
     dtype : str or dict
         The frame library's type, in JSON.
-    type : {"bool", "integer", "float", "category"}
+    type : {"bool", "integer", "float", "category", "moment", "time", "duration", "decimal"}
     categories : tuple of str, int, float or bool
         In order: the declared ones, or the sorted ones seen. Empty for the other types.
     missing : bool
         Whether any value was missing.
     offset : int
         What is taken from integers in the coding, where float64 does not hold them.
+    clock : Clock or None
+        How moments, times of day and durations become numbers.
     """
 
     name: Any
@@ -43,6 +54,7 @@ class Column:
     categories: tuple[Any, ...]
     missing: bool
     offset: int = 0
+    clock: Clock | None = None
 
     @lazy
     def numbers(self) -> dict[Any, int]:
@@ -53,6 +65,10 @@ class Column:
         """Return what a number of the coding stands for, as text can show it."""
         if self.type == "category" and 0 <= number < len(self.categories):
             return repr(self.categories[int(number)])
+        if self.clock is not None and not np.isnan(number):
+            clock = self.clock
+            count = clock.counts(np.array([number]), clock.unit, self.type)[0]
+            return to_text(int(count), clock, self.type)
         whole = self.type in ("integer", "bool") and float(number).is_integer()
         return int(number) + self.offset if whole else number
 
@@ -83,6 +99,8 @@ class Column:
             return np.nan
         if self.type == "category":
             return self._category_code(value, name)
+        if self.clock is not None:
+            return self._time_code(value, name)
         exact = self.offset and isinstance(value, Integral)
         number = _number(value - self.offset) if exact else _number(value) - self.offset
         if (
@@ -95,6 +113,19 @@ class Column:
                 f"{name} must hold {rule} in column {self.name!r}. Got {value!r} instead."
             )
         return number
+
+    def _time_code(self, value: Any, name: str) -> float:
+        clock = self.clock
+        assert clock is not None
+        try:
+            count, unit = count_of(value, clock, self.type)
+        except (TypeError, ValueError) as error:
+            zone = f" in {clock.zone}" if clock.zone else ""
+            raise ValueError(
+                f"{name} must hold a {self.type}{zone} in column {self.name!r}. "
+                f"Got {value!r} instead."
+            ) from error
+        return float(clock.numbers(np.array([count]), unit)[0])
 
     def _category_code(self, value: Any, name: str) -> float:
         try:
@@ -127,6 +158,8 @@ def frame_kind(value: Any) -> str | None:
 def as_frame(value: Any, name: str = "X") -> Any:
     """Return a table of Arrow or a frame of narwhals as a DataFrame, others as they are.
 
+    So does an array of times become one, whose columns are called 0, 1, ..
+
     Raises
     ------
     TypeError
@@ -136,6 +169,12 @@ def as_frame(value: Any, name: str = "X") -> Any:
     kind = type(value).__name__
     if kind == "LazyFrame" and package in ("polars", "narwhals"):
         raise TypeError(f"{name} must have rows. Got a LazyFrame instead: call its collect().")
+    if isinstance(value, np.ndarray) and value.ndim == 2 and _holds_times(value):
+        try:
+            return import_module("pandas").DataFrame(value).infer_objects()
+        except ImportError:
+            columns = {str(d): column.tolist() for d, column in enumerate(value.T)}
+            return import_module("polars").DataFrame(columns)
     if package == "narwhals" and kind == "DataFrame":
         return as_frame(value.to_native(), name)
     if package != "pyarrow" or kind not in ("Table", "RecordBatch"):
@@ -145,6 +184,14 @@ def as_frame(value: Any, name: str = "X") -> Any:
     except ImportError:
         return value.to_pandas()
     return polars.from_arrow(value)
+
+
+def _holds_times(array: Array) -> bool:
+    """Return whether an array, or the first row of one of objects, has dates or times."""
+    if array.dtype.kind != "O" or not len(array):
+        return array.dtype.kind in "mM"
+    known = (date, time, timedelta, np.datetime64, np.timedelta64)
+    return any(isinstance(each, known) for each in array[0])
 
 
 def narwhals_module() -> Any:
@@ -189,13 +236,15 @@ def to_python_scalar(value: Any) -> Any:
 def is_missing(value: Any) -> bool:
     if isinstance(value, float | np.floating):
         return bool(np.isnan(value))
+    if isinstance(value, np.datetime64 | np.timedelta64):
+        return bool(np.isnat(value))
     return value is None or type(value).__name__ in ("NAType", "NaTType")
 
 
 def _number(value: Any) -> float:
     """Return a value as a float, NaN if it is none."""
     try:
-        return float(value) if isinstance(value, Real | np.bool_) else np.nan
+        return float(value) if isinstance(value, Real | Decimal | np.bool_) else np.nan
     except OverflowError:
         return np.inf
 
@@ -255,6 +304,8 @@ def pandas_series(column: Column, values: Array) -> Any:
     """Return a pandas series of one column."""
     import pandas
 
+    if column.type in NOT_NUMBERS:
+        return pandas_times(column, values)
     dtype = _pandas_dtype(column)
     if column.type == "category":
         # the label -1 is none of the index, so that reindexing leaves a gap
@@ -303,6 +354,8 @@ def polars_series(column: Column, values: Array) -> Any:
     """Return a polars series of one column."""
     import polars
 
+    if column.type in NOT_NUMBERS:
+        return polars_times(column, values)
     dtype = _polars_dtype(column)
     if column.type == "category":
         codes = _codes(column, values)
@@ -347,6 +400,8 @@ def in_library(column: Column, source: str, kind: str) -> Column:
     """Return a column of a frame of one library as one of another."""
     if source == kind:
         return column
+    if column.type in NOT_NUMBERS:
+        return replace(column, dtype=time_dtype_in(column, kind))
     return replace(column, dtype=_to_pandas(column) if kind == "pandas" else _to_polars(column))
 
 

@@ -16,16 +16,19 @@ from fastar._core.integers import LARGEST_EXACT
 from fastar._core.parameters import Array
 from fastar._core.schema import (
     FLAG,
+    OBJECT,
     SCALAR_TYPES,
     Anything,
     EntryError,
     Listed,
+    Maybe,
     OneOf,
     Record,
     Whole,
     inside,
     require,
 )
+from fastar._data.clocks import TIMES, Clock
 from fastar._data.columns import (
     MANY_LEVELS,
     Columns,
@@ -33,9 +36,12 @@ from fastar._data.columns import (
     column_type,
     has_missing,
     n_missing,
+    told_by_name,
 )
+from fastar._data.frame_times import decimals, time_dtype_to_json, time_type, times
 from fastar._data.frame_types import (
     COLUMN_RULE,
+    NOT_NUMBERS,
     SHOWN,
     Column,
     dtype_name,
@@ -54,11 +60,11 @@ _COLUMN = Record(
     {
         "name": Anything((str, int)),
         "dtype": Anything((str, dict)),
-        "type": OneOf(("bool", "integer", "float", "category")),
+        "type": OneOf(("bool", "integer", "float", "category", *NOT_NUMBERS)),
         "categories": Listed(Anything(SCALAR_TYPES)),
         "missing": FLAG,
     },
-    {"offset": Whole()},
+    {"offset": Whole(), "clock": Maybe(OBJECT)},
 )
 _DESCRIBED = Record({"kind": OneOf(("pandas", "polars")), "columns": Listed(_COLUMN)})
 
@@ -120,10 +126,14 @@ class Schema:
     def from_json(cls, described: Mapping[str, Any]) -> Schema:
         """Return the schema that `to_json` described; EntryError if it is none."""
         _DESCRIBED.check(described, "")
-        columns = [
-            Column(**{**column, "categories": tuple(column["categories"])})
-            for column in described["columns"]
-        ]
+        columns = []
+        for place, column in enumerate(described["columns"]):
+            clock = column.get("clock")
+            if clock is not None:
+                with inside(f"columns.{place}.clock"):
+                    clock = Clock.from_json(clock)
+            categories = tuple(column["categories"])
+            columns.append(Column(**{**column, "categories": categories, "clock": clock}))
         names = [column.name for column in columns]
         require("columns", len(set(names)) == len(names) > 0, "must have names that differ.")
         schema = cls(described["kind"], tuple(columns))
@@ -137,6 +147,8 @@ class Schema:
         kinds = {type(each) for each in column.categories}
         alike = len(kinds) <= 1 and len(set(column.categories)) == len(column.categories)
         require("categories", alike, "must be different ones of one type.")
+        has_clock = (column.clock is not None) == (column.type in TIMES)
+        require("clock", has_clock, "must be there for times alone.")
         value = 0.0 if column.type != "category" or column.categories else np.nan
         try:
             frame = Schema(self.kind, (column,)).wrap(np.array([[value]]))
@@ -368,6 +380,15 @@ def _column(series: Any, name: Any, frame_name: str) -> Column:
             f"{frame_name} must hold {COLUMN_RULE}. "
             f"Got column {name!r} of {dtype_name(series)} instead."
         )
+    if type_ in TIMES:
+        counts, gaps, unit, zone = told_by_name(times, series, name, frame_name)
+        clock = Clock.of(counts[~gaps], unit, zone, type_)
+        dtype = time_dtype_to_json(series, 0)
+        return Column(name, dtype, type_, (), bool(gaps.any()), clock=clock)
+    if type_ == "decimal":
+        values, places = told_by_name(decimals, series, name, frame_name)
+        missing = bool(np.isnan(values).any())
+        return Column(name, time_dtype_to_json(series, places), type_, (), missing)
     if type_ == "category":
         codes, values = category_codes(series, name, frame_name)
         _check_categories(values, name, frame_name)
@@ -416,6 +437,8 @@ def exact_integers(
 def _inferred_dtype(series: Any) -> Any:
     """Return a series of Python objects as one of the type that its values have."""
     native = series.to_native()
+    if time_type(series) is not None:
+        return series
     if is_pandas(series) and native.dtype == object and series.dtype == narwhals_module().Object:
         return narwhals_module().from_native(native.convert_dtypes(), series_only=True)
     return series

@@ -101,11 +101,15 @@ class Table:
 
     def n_declared(self) -> list[int]:
         """Return how many categories each column's type declares, in model order."""
+        return [
+            len(each.categories) if each is not None and each.is_declared else 0
+            for each in self.described()
+        ]
+
+    def described(self) -> list[Any]:
+        """Return what `fit` saw of each column of a frame, in model order; None of an array."""
         described = getattr(self.X, "described", None)
-        if described is None:
-            return [0] * len(self.order)
-        columns = [described[d] for d in self.order]
-        return [len(each.categories) if each.is_declared else 0 for each in columns]
+        return [None if described is None else described[d] for d in self.order]
 
     def empty_columns(self) -> list[int]:
         """Return the columns, by their places in X, that have no value at all."""

@@ -146,18 +146,17 @@ def _descriptions(model: Composition, table: Examples, n_threads: int) -> Iterat
 def average_conditionals(found: list[Any], share: Array) -> Any:
     """Return a mixture's conditional from those of its members. share (M, n, D).
 
-    For densities: moments and CDFs, which are averages over the members; for digits, what does not
-    depend on another digit.
+    For densities: moments and CDFs, which are averages over the members; for columns of several
+    levels, what does not depend on another one: their first digit, and the value's probability.
     """
     if isinstance(found[0], list):
         columns = zip(*found, np.moveaxis(share, 2, 0), strict=True)
         return [average_conditionals(list(each), own) for *each, own in columns]
     if not isinstance(found[0], dict):
         return _mean(found, share)
-    if "first" in found[0]:
-        return {
-            key: _mean([each[key] for each in found], share) for key in ("first", "probability")
-        }
+    if "probability" in found[0]:
+        kept = [key for key in ("first", "probability") if key in found[0]]
+        return {key: _mean([each[key] for each in found], share) for key in kept}
     mean = _mean([each["mean"] for each in found], share)
     said = {"mean": mean}
     if "variance" in found[0]:

@@ -15,7 +15,8 @@ from fastar.cli._tables import NULLS, TYPES
 _EPILOG = f"""\
 Tables are CSV with a header, in UTF-8, or Parquet; "-" is standard input or output. Cells of CSV
 that are empty or {", ".join(NULLS[1:])} are missing values.
-Strings are categories. Rows are counted from 0.
+Strings are categories, but dates and times in ISO 8601 such as 2024-05-31T09:30 are dates and
+times, unless --types says that they are categories. Rows are counted from 0.
 
   fastar fit data.csv -o model.fastar
   fastar score model.fastar new.csv -o scores.csv

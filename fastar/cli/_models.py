@@ -118,7 +118,8 @@ def values_of(model: Any, texts: Mapping[str, str]) -> dict[str, Any]:
         if name not in columns:
             known = ", ".join(map(repr, columns))
             raise CommandError(f"There is no column {name!r}. There are {known}.")
-        nominal = columns[name].type == "category" and not columns[name].holds_integers
+        own = columns[name]
+        nominal = own.clock is not None or (own.type == "category" and not own.holds_integers)
         flag = {"true": True, "false": False}.get(text.lower(), text)
         values[name] = text if nominal else _literal(text) if flag is text else flag
     return values

@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime, time
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import islice
@@ -22,13 +23,19 @@ from fastar._core.files import whole_file
 from fastar._data.columns import column_type
 from fastar._data.frame_types import is_missing
 
-TYPES = ("category", "integer", "float", "bool")
+TYPES = ("category", "integer", "float", "bool", "moment", "time")
 """What a column may be said to hold."""
 
 NULLS = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None")
 """Cells of a CSV file that are missing values."""
 
-_NUMBER_TYPES: dict[str, Any] = {"integer": nw.Int64, "float": nw.Float64, "bool": nw.Boolean}
+_CELL_TYPES: dict[str, Any] = {
+    "integer": nw.Int64,
+    "float": nw.Float64,
+    "decimal": nw.Float64,
+    "bool": nw.Boolean,
+    "time": nw.Time,
+}
 _SHOWN = 10
 
 Library = Literal["polars", "pandas"]
@@ -203,6 +210,7 @@ def _read_csv(source: Source, library: str, names: list[str], text: list[str]) -
             null_values=list(NULLS),
             infer_schema_length=None,
             schema_overrides=dict.fromkeys(text, polars.String),
+            try_parse_dates=True,
         )
     pandas = import_module("pandas")
     with warnings.catch_warnings():
@@ -217,7 +225,21 @@ def _read_csv(source: Source, library: str, names: list[str], text: list[str]) -
             dtype=dict.fromkeys(text, "string"),
             dtype_backend="numpy_nullable",
         )
-    return frame.set_axis(names, axis=1)
+    frame = frame.set_axis(names, axis=1)
+    for name in names:
+        if name not in text and pandas.api.types.is_string_dtype(frame[name].dtype):
+            frame[name] = _as_moments(frame[name], pandas)
+    return frame
+
+
+def _as_moments(series: Any, pandas: Any) -> Any:
+    """Return a pandas series of strings as moments if they all are dates of ISO 8601."""
+    if not series.dropna().str.match(r"\d{4}-\d{2}-\d{2}([T ]|$)").all() or series.isna().all():
+        return series
+    try:
+        return pandas.to_datetime(series, format="ISO8601")
+    except ValueError:
+        return series
 
 
 def _header(source: Source) -> list[str]:
@@ -252,12 +274,16 @@ def _check_widths(source: Source) -> None:
 def _typed(source: Source, series: nw.Series[Any], wanted: str) -> nw.Series[Any]:
     """Return a column as what it is wanted to be."""
     found = column_type(series)
-    if found == wanted or (found == "integer" and wanted == "bool"):
-        return series  # models take 0 and 1 for bools, and tell what else is there
+    if found == wanted or (found, wanted) in _TAKEN:
+        return series
+    if wanted == "duration":
+        raise TableError(
+            f"{source.name}: column {series.name!r} must hold durations, as only Parquet has them."
+        )
     if wanted == "category":
         return series.cast(nw.String)
-    if found == "integer":
-        return series.cast(_NUMBER_TYPES[wanted])
+    if found == "integer" and wanted == "float":
+        return series.cast(_CELL_TYPES[wanted])
     return _parsed(source, series, wanted)
 
 
@@ -274,7 +300,20 @@ def _parsed(source: Source, series: nw.Series[Any], wanted: str) -> nw.Series[An
                 f"Got {cell!r} in {source.place(row)} instead."
             ) from None
     namespace = nw.get_native_namespace(series)
-    return nw.new_series(series.name, values, _NUMBER_TYPES[wanted], backend=namespace)
+    if wanted == "time" and nw.dependencies.is_pandas_series(series.to_native()):
+        objects = namespace.Series(values, name=series.name, dtype=object)
+        return nw.from_native(objects, series_only=True)
+    has_zone = any(getattr(each, "tzinfo", None) for each in values)
+    moment = nw.Datetime("us", "UTC" if has_zone else None)
+    return nw.new_series(series.name, values, _CELL_TYPES.get(wanted, moment), backend=namespace)
+
+
+_TAKEN = {
+    ("integer", "bool"),  # models take 0 and 1 for bools, and tell what else is there
+    ("integer", "decimal"),
+    ("float", "decimal"),
+}
+"""What a column may hold where another type is wanted."""
 
 
 def _whole(cell: Any) -> int:
@@ -292,6 +331,9 @@ def _flag(cell: Any) -> bool:
 _CELLS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "integer": (_whole, "whole numbers"),
     "float": (float, "numbers"),
+    "decimal": (float, "numbers"),
+    "moment": (datetime.fromisoformat, "dates or moments as 2024-05-31T09:30"),
+    "time": (time.fromisoformat, "times of day as 09:30"),
     "bool": (_flag, "true and false, or 1 and 0"),
 }
 

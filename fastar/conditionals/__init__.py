@@ -5,6 +5,7 @@ and owns the log-density. Networks know none of this. To add one: write a class 
 put it into `BY_NAME` (`_names.py`), and give it a kernel in ``src/kernels/conditionals``.
 """
 
+from fastar.conditionals._calendar import Calendar
 from fastar.conditionals._conditional import Conditional
 from fastar.conditionals._discrete import Bernoulli, Categorical
 from fastar.conditionals._integer import LogisticMixture, NegativeBinomial, Poisson
@@ -16,6 +17,7 @@ from fastar.conditionals._real import Gaussian, GaussianMixture, Laplace, Laplac
 __all__ = [
     "BY_NAME",
     "Bernoulli",
+    "Calendar",
     "Categorical",
     "Conditional",
     "Gaussian",

@@ -15,6 +15,7 @@ from fastar._data.table import Table
 from fastar.conditionals import (
     BY_NAME,
     Bernoulli,
+    Calendar,
     Categorical,
     Conditional,
     Gaussian,
@@ -123,6 +124,8 @@ def _inferred_conditional(columns: _ColumnReader, column: int, is_moved: bool) -
     if described is not None and described.type == "category":
         # levels beyond 2**53 are names: another one is not among them
         return Categorical("impossible") if described.holds_integers else Categorical()
+    if described is not None and described.clock is not None:
+        return Number() if described.type == "duration" else Calendar()
     values = columns.values(column)
     if values.dtype == bool or (described is not None and described.type == "bool"):
         return Bernoulli()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastar._core.schema import Named
+from fastar.conditionals._calendar import Calendar
 from fastar.conditionals._conditional import Conditional
 from fastar.conditionals._discrete import Bernoulli, Categorical
 from fastar.conditionals._integer import LogisticMixture, NegativeBinomial, Poisson
@@ -27,7 +28,10 @@ BY_NAME: dict[str, type[Conditional]] = {
     )
 }
 
-SETTINGS = Named({name: kind.settings_rule for name, kind in BY_NAME.items()})
+OF_A_COLUMN: dict[str, type[Conditional]] = {**BY_NAME, Calendar.name: Calendar}
+"""Also the one that columns of dates and times alone may have."""
+
+SETTINGS = Named({name: kind.settings_rule for name, kind in OF_A_COLUMN.items()})
 """What the name and the settings of one of them may be in a file."""
 
 
@@ -53,7 +57,7 @@ def from_name(given: Any, **settings: Any) -> Conditional:
         return given
     if isinstance(given, dict):
         own = dict(given)
-        return BY_NAME[own.pop("name")](**own)
+        return OF_A_COLUMN[own.pop("name")](**own)
     if given not in BY_NAME:
         raise ValueError(
             f"A conditional must be one of {', '.join(sorted(BY_NAME))} or an object of "

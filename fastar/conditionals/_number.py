@@ -71,6 +71,8 @@ class Number(Conditional):
 
     Where all numbers of a column are multiples of 10^-p, p = 0 .. 4, and some are repeated, samples
     are rounded to such multiples that are no atom. The density is still one of real numbers.
+    Durations are numbers of ticks, of which they are multiples: the longest of a day, whole hours,
+    minutes, seconds and powers of ten of a second that divides all durations of `fit`.
 
     Parameters
     ----------
@@ -136,12 +138,13 @@ class Number(Conditional):
         other = share_of_others(weight)
         rows, weight = _looked_at(table, weight)
         atoms, decimals, rest = [], [], []
-        for column, low in zip(rows.T, lowest, strict=True):
+        for column, low, described in zip(rows.T, lowest, table.described(), strict=True):
             there = ~np.isnan(column)
             values, mass = column[there].astype(np.float64), weight[there]
             own = _atoms(values, mass, low) if self.atoms else np.empty(0)
             atoms.append(own)
-            decimals.append(_decimals(values))
+            is_time = described is not None and described.clock is not None
+            decimals.append(0 if is_time else _decimals(values))
             free = ~np.isin(values, own)
             if not free.any():  # the numbers beyond the atoms are like these
                 free = values > 0 if low >= 0 else np.ones_like(free)

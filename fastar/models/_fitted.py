@@ -301,7 +301,9 @@ class FittedDensity:
             column of very many levels, which is two digits, has a dict: "first" (n, K'), the
             probabilities of the first digit, "second" (n, K''), those of the second one after the
             value's own first one (not of the mean over several sets of masks), and "probability"
-            (n,) of the value, NaN where it is missing.
+            (n,) of the value, NaN where it is missing. A column of dates has a dict of its
+            "probability", too, and of each part of the calendar, "weekday" (n, 7) and so on, given
+            the value's own coarser parts (not of such a mean).
         """
         said = scoring.describe(*self._rows(X, context), effective_n_threads(self.n_jobs))
         names = getattr(self, "feature_names_in_", range(self.n_features_in_))
@@ -457,7 +459,7 @@ class FittedDensity:
         epsilon : float or array-like of shape (D,)
             In the units of the columns. Categories of a DataFrame have no distance: they stay, or
             become any other where it is infinite. A column of very many levels, which is two
-            digits, keeps its values.
+            digits, keeps its values, and so do dates and times of day.
         context : array-like or DataFrame of shape (n, C), optional
         threshold : float or None, default=None
             Rows whose `score_samples` is this or more stay as they are; None repairs all.

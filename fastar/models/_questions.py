@@ -27,6 +27,7 @@ from fastar._data.evidence import (
     read_evidence,
     without_column,
 )
+from fastar._data.frame_types import NOT_NUMBERS
 from fastar._data.frames import Schema
 from fastar._data.reading import dense, read_numbers
 from fastar._engine import beam
@@ -226,8 +227,8 @@ class AnswersQuestions:
         Returns
         -------
         ndarray of shape (n,)
-            Levels as the user has them, and float64 for a mean. `answer_ess_` as in
-            `predict_proba`.
+            Levels as the user has them, dates and times as their column's `to_numpy` gives them,
+            and float64 for a mean of numbers. `answer_ess_` as in `predict_proba`.
 
         Raises
         ------
@@ -253,8 +254,10 @@ class AnswersQuestions:
                 f"kind must be 'mode' for the categories of column "
                 f"{column_names(self)[column]!r}. Got {kind!r} instead."
             )
-        if kind == "mean":
+        if kind == "mean" and not self._is_time(column):
             return asking.mean(answer) + self._offset(column)
+        if kind == "mean":
+            return self._as_users(asking.mean(answer), column)
         probability = 0.5 if kind == "median" else float(quantile)
         return self._as_users(asking.quantile(answer, probability), column)
 
@@ -474,6 +477,10 @@ class AnswersQuestions:
         container = self._container
         return isinstance(container, Schema) and container.columns[column].type == "category"
 
+    def _is_time(self, column: int) -> bool:
+        container = self._container
+        return isinstance(container, Schema) and container.columns[column].clock is not None
+
     def _column_of_numbers(self, name: Any) -> int:
         """Return the place of the column that `function` names."""
         self._models("expectation")
@@ -482,6 +489,11 @@ class AnswersQuestions:
             raise ValueError(
                 "function must be the name of a column of numbers, or a callable. "
                 f"Got {name!r}, which has categories."
+            )
+        if self._is_time(column):
+            raise ValueError(
+                "function must be the name of a column of numbers, or a callable, which gets "
+                f"frames. Got {name!r}, which has dates, times or durations."
             )
         return column
 
@@ -494,6 +506,11 @@ class AnswersQuestions:
             found: Array = add(numbers[:, None], own, dtype)[:, 0]
             return found
         described = container.columns[column]
+        if described.type in NOT_NUMBERS:
+            whole = numbers if described.clock is None else np.rint(numbers)  # a mean is no tick
+            only = Schema(container.kind, (described,)).wrap(whole[:, None].astype(np.float64))
+            given: Array = only[described.name].to_numpy()
+            return given
         if described.type == "category":
             return np.array(described.categories)[numbers.astype(np.intp)]
         if described.type == "bool":

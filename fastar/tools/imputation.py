@@ -25,7 +25,8 @@ from fastar.tools._persistent import PersistentTool
 
 __all__ = ["DensityImputer"]
 
-_LEVELS, _WHOLE = ("bernoulli", "categorical"), ("logistic_mixture", "poisson", "negative_binomial")
+_LEVELS = ("bernoulli", "categorical")
+_WHOLE = ("logistic_mixture", "poisson", "negative_binomial", "calendar")
 
 
 class DensityImputer(PersistentTool, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -42,8 +43,9 @@ class DensityImputer(PersistentTool, OneToOneFeatureMixin, TransformerMixin, Bas
         `NADE()` by default; it is cloned, and gets a `random_state` where it has None.
         `DeepNADE` takes all that is there into account without sampling error.
     strategy : {"estimate", "draw"}, default="estimate"
-        "estimate" takes of `n_draws` completions the mean of real columns, the median of counts
-        and ordinal levels, and the most frequent value of the rest: the best guess for each cell.
+        "estimate" takes of `n_draws` completions the mean of real columns, the median of counts,
+        ordinal levels and dates, and the most frequent value of the rest: the best guess for each
+        cell.
         "draw" takes one completion: rows as they might have been, whose spread and correlations
         are the data's.
     n_draws : int, default=25

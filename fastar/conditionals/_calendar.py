@@ -1,0 +1,510 @@
+"""The conditional of moments and times of day: a trend, then the parts of a calendar."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.special import softmax
+
+from fastar._core.inputs import MAY_MISS, ONE_HOT, Inputs
+from fastar._core.lazy import lazy
+from fastar._core.parameters import Array
+from fastar._core.schema import SMALLEST, ArrayOf, Rule, require
+from fastar._data.calendars import (
+    MONDAY,
+    PARTS,
+    Scale,
+    Zone,
+    clock_changes,
+    scale_of,
+    split,
+    wall_parts,
+)
+from fastar._data.clocks import LARGEST_NUMBER, Clock
+from fastar._data.table import Table
+from fastar._kernels import _conditionals
+from fastar.conditionals._conditional import (
+    Conditional,
+    log_masses,
+    sampled_columns,
+    share_of_others,
+)
+from fastar.conditionals._number import Number
+from fastar.conditionals._real import COMPONENTS, check_components, spread_components
+
+_SEASONS = 104
+"""Weeks beyond which a column's trend goes by years of 52 weeks."""
+_SCALE_FLOOR = 0.1
+"""Smallest scale of a component, in weeks or years."""
+_MOST = 2**62
+
+
+class Calendar(Conditional):
+    r"""Moments and times of day, part by part as calendars have them.
+
+    A moment is several features: the week, counted on and on, then weekday, hour, minute, second
+    and decimal digits of a second, as fine as its column is. Where a column reaches over more than
+    104 weeks, the week is two features, the number of a year of 52 weeks and the week in it. The
+    trend, that is, the week or the year, has a mixture of K logistic densities over whole numbers
+    [1]_, with tails over all years from 1 to 9999; every other part is a softmax over its values. A
+    time of day has no trend. Periods of months and quarters are the year, then the month or quarter
+    in it, and so are moments that in `fit` all begin a month.
+
+    .. math::
+        p(x) = p(week) p(weekday \mid week) p(hour \mid week, weekday) \ldots \cdot
+        \begin{cases}
+        1 - q & \text{on a tick} \\
+        q / (m - 1) & \text{off the ticks}
+        \end{cases}
+
+    p(x) is a probability. A tick is the longest of a day, whole hours, minutes, seconds and powers
+    of ten of a second of which all values of `fit` are multiples. Parts at the end that do not vary
+    in `fit`, such as the hour of daily rows, are no features: there is a tick a day. Where the
+    column's type tells m > 1 values apart from one tick to the next, those between have
+    q = 1 / (2 n + 2) altogether, n the rows of fit, and are never drawn: whether a value is on a
+    tick is the last feature.
+
+    With a zone, the clock on its wall decides on all parts. Of an hour that a clock shows twice,
+    both times share the probability of the reading equally, and the first is drawn; readings that
+    a clock skips keep the probability that the model gives them, and are drawn as the moments one
+    hour on.
+
+    Parameters
+    ----------
+    n_components : int, default=10
+        K.
+
+    References
+    ----------
+    .. [1] T. Salimans, A. Karpathy, X. Chen, D. P. Kingma, "PixelCNN++", ICLR 2017.
+    """
+
+    name = "calendar"
+    noise = ("uniform", "uniform")
+    zero_init_output = True
+    support = "moments from the year 1 to 9999, or times of day,"
+
+    def __init__(self, n_components: int = 10) -> None:
+        self.n_components = n_components
+
+    def settings(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {"n_components": self.n_components}
+
+    @classmethod
+    def _settings_rules(cls) -> dict[str, Rule]:
+        return {"n_components": COMPONENTS}
+
+    def unsplit(self) -> Number:
+        """Return a conditional that makes each column one feature: a density over its ticks."""
+        return Number(self.n_components, atoms=False)
+
+    # ---- learning from the data
+
+    def _learn(self, table: Table, weight: Array) -> dict[str, Array]:
+        check_components(self, self.n_components)
+        columns = []
+        for place, described in enumerate(table.described()):
+            if described is None or described.type not in ("moment", "time"):
+                raise ValueError(
+                    "Calendar must be the conditional of moments or times of day, in a DataFrame. "
+                    f"Got it for column {int(table.order[place])} instead."
+                )
+            columns.append(_learnt_column(table, place, described))
+        trend = self._trend_of(table, columns, weight)
+        learnt = _joined(columns)
+        other = np.where(learnt["size"] > 1, share_of_others(weight), 0)
+        return {**learnt, **trend, "other": other}
+
+    def _trend_of(
+        self, table: Table, columns: list[dict[str, Any]], weight: Array
+    ) -> dict[str, Array]:
+        """Return centre and spread (C,) of the trends."""
+        n_columns = len(columns)
+        neutral = {"centre": np.zeros(n_columns), "spread": np.ones(n_columns)}
+        draft = self.restored({**_joined(columns), **neutral, "missing": table.missing}, n_columns)
+        codes = draft.encode(sampled_columns(table, weight).astype(float), np.dtype(float))
+        for c in np.flatnonzero(draft._has_trend):
+            trend = codes[:, draft._trends[c]]
+            trend = trend[~np.isnan(trend)]
+            if trend.size:
+                neutral["centre"][c] = np.rint(trend.mean())
+                neutral["spread"][c] = max(float(trend.std()), 0.5)
+        return neutral
+
+    def _learnt_rules(self, n_columns: int) -> dict[str, ArrayOf]:
+        whole = ArrayOf("i", (n_columns,), -_MOST, _MOST)
+        return {
+            "shift": whole,
+            "grid": ArrayOf("i", (n_columns,), 1, _MOST),
+            "size": ArrayOf("i", (n_columns,), 1, _MOST),
+            "phase": ArrayOf("i", (n_columns,), 0, _MOST),
+            "low": whole,
+            "high": whole,
+            "trend": ArrayOf("i", (n_columns,), 0, len(_TRENDS)),
+            "n_parts": ArrayOf("i", (n_columns,), 0, len(PARTS)),
+            "part": ArrayOf("i", (None,), 0, len(PARTS) - 1),
+            "radix": ArrayOf("i", (None,), 2, 60),
+            "n_changes": ArrayOf("i", (n_columns,), 0),
+            "change": ArrayOf("f", (None,), -(2.0**53) * 2**10, 2.0**53 * 2**10),
+            "ahead": ArrayOf("f", (None,), -(2.0**53), 2.0**53),
+            "centre": ArrayOf("f", (n_columns,)),
+            "spread": ArrayOf("f", (n_columns,), SMALLEST),
+            "other": ArrayOf("f", (n_columns,), 0, 1),
+        }
+
+    def check_arrays(self, arrays: dict[str, Array], n_columns: int) -> None:
+        """Raise EntryError unless these are what `arrays` gives of so many columns."""
+        super().check_arrays(arrays, n_columns)
+        for name, counted in (("part", "n_parts"), ("radix", "n_parts"), ("change", "n_changes")):
+            fits = len(arrays[name]) == arrays[counted].astype(np.int64).sum()
+            require(name, fits, f"must be as many as {counted} counts.")
+        as_many = len(arrays["ahead"]) == len(arrays["change"])
+        require("ahead", as_many, "must be as many as change.")
+        require("phase", (arrays["phase"] < arrays["grid"]).all(), "must be below grid.")
+        require("high", (arrays["low"] <= arrays["high"]).all(), "must not be below low.")
+        between = (arrays["other"] == 0) | (arrays["size"] > 1)
+        require("other", between.all(), "must be 0 where nothing is between two ticks.")
+        some = (arrays["trend"] > 0) | (arrays["n_parts"] > 0)
+        require("n_parts", some.all(), "must not be 0 in a column without a trend.")
+        for own in np.split(arrays["change"], np.cumsum(arrays["n_changes"])[:-1]):
+            require("change", (np.diff(own) > 0).all(), "must be sorted in each column.")
+        restored = self.restored(arrays, n_columns)
+        for c in range(n_columns):
+            product = int(arrays["grid"][c])
+            for radix in restored._radix[c].tolist():
+                product *= radix
+            ends = (abs(int(arrays[name][c])) + 1 for name in ("low", "high"))
+            require("radix", product * max(ends) < _MOST, "must not count beyond int64.")
+
+    # ---- columns and their features
+
+    @lazy
+    def _radix(self) -> list[Array]:
+        """How many values each part of each column has."""
+        return np.split(self._learnt["radix"], np.cumsum(self._learnt["n_parts"])[:-1])
+
+    @lazy
+    def _parts(self) -> list[Array]:
+        """Which of `PARTS` each part of each column is."""
+        return np.split(self._learnt["part"], np.cumsum(self._learnt["n_parts"])[:-1])
+
+    @lazy
+    def _zones(self) -> list[Zone | None]:
+        """How the clock on the wall of each column goes; None where it shows the ticks."""
+        ends = np.cumsum(self._learnt["n_changes"])[:-1]
+        pairs = zip(
+            np.split(self._learnt["change"], ends),
+            np.split(self._learnt["ahead"], ends),
+            strict=True,
+        )
+        return [Zone(change, ahead) if len(change) else None for change, ahead in pairs]
+
+    @property
+    def _has_choice(self) -> Array:
+        """Which columns (C,) tell values apart that are on no tick."""
+        return self._learnt["size"] > 1
+
+    @property
+    def _has_trend(self) -> Array:
+        return self._learnt["trend"] > 0
+
+    @lazy
+    def _has_fold(self) -> Array:
+        """Which columns (C,) have a zone that shows some times twice."""
+        return np.array([zone is not None and zone.has_folds for zone in self._zones], bool)
+
+    def _feature_counts(self) -> Array:
+        """Return how many features each column (C,) is: trend, parts, fold, on a tick."""
+        flags = self._has_choice.astype(np.int64) + self._has_trend + self._has_fold
+        counts: Array = flags + self._learnt["n_parts"]
+        return counts
+
+    @property
+    def _choices(self) -> Array:
+        """The feature of each column (C,) that says whether a value is on a tick, if one does."""
+        return self.column_offsets[1:] - 1
+
+    @property
+    def _folds(self) -> Array:
+        """The feature of each column (C,) that tells equal readings apart, if one does."""
+        return self._choices - self._has_choice
+
+    @property
+    def _trends(self) -> Array:
+        """The feature of each column (C,) that is its trend, where it has one."""
+        return self.column_offsets[:-1]
+
+    def _part_features(self, c: int) -> Array:
+        """Return the features that are the parts of column c."""
+        start = int(self._trends[c]) + int(self._has_trend[c])
+        return np.arange(start, start + len(self._radix[c]))
+
+    @lazy
+    def may_miss(self) -> Array:
+        """Which features (D,) may have NaN for a code: those of columns with missing values."""
+        return self.by_feature(self.missing)
+
+    @property
+    def n_levels(self) -> Array:
+        """Return how many rows of input weights each feature (D,) uses when it is there."""
+        counted = np.ones(self.n_features, np.int32)
+        for c in range(self.n_columns):
+            counted[self._part_features(c)] = self._radix[c]
+        return counted
+
+    @lazy
+    def inputs(self) -> Inputs:
+        """How codes enter a network."""
+        flags = (MAY_MISS * self.may_miss).astype(np.uint8)
+        for c in range(self.n_columns):
+            flags[self._part_features(c)] |= ONE_HOT
+        return self._inputs(flags, False)
+
+    def features(self) -> Array:
+        """Return the record of each feature (D,) for the kernels."""
+        features = np.zeros(self.n_features, _conditionals.FEATURE)
+        features["kind"] = _conditionals.KINDS.index("categorical")
+        features["count"] = self.n_levels
+        features["unit"] = features["floor"] = 1.0
+        features["low"], features["high"] = -np.inf, 0.0
+        own, with_choice = self._learnt, self._has_choice
+        choices = self._choices[with_choice]
+        other, known = log_masses(own["other"][with_choice])
+        features["low"][choices] = other - np.log(own["size"][with_choice] - 1)
+        features["high"][choices] = known
+        # of a reading that is shown once the code is 0; else each has half of the probability
+        features["low"][self._folds[self._has_fold]] = np.log(0.5)
+        with_trend = np.flatnonzero(self._has_trend)
+        trends, unit = self._trends[with_trend], 0.5 / own["spread"][with_trend]
+        features["kind"][trends] = _conditionals.KINDS.index("logistic_mixture")
+        features["count"][trends] = self.n_components
+        features["unit"][trends], features["floor"][trends] = unit, 2 * unit * _SCALE_FLOOR
+        for name in ("low", "high"):
+            features[name][trends] = self._trend_code(own[name], with_trend)
+        return features
+
+    def _trend_code(self, trend: Array, columns: Any) -> Array:
+        centre, spread = self._learnt["centre"][columns], self._learnt["spread"][columns]
+        code: Array = (trend[columns] - centre) / spread
+        return code
+
+    def decided(self, c: int, offset: int = 0) -> dict[str, Any]:
+        """Return what was decided on column c."""
+        kind = int(self._learnt["trend"][c])
+        trend = [f"{_TRENDS[kind - 1]} as a number"] if kind else []
+        parts = trend + [PARTS[k] for k in self._parts[c]]
+        return super().decided(c) | {"why": "dates or times: " + ", ".join(parts)}
+
+    # ---- values and codes
+
+    def _outside(self, block: Array) -> Array:
+        wrong = np.empty(block.shape, bool)
+        for c, column in enumerate(block.T):
+            trend, _ = self._trend_and_parts(c, column)
+            far = np.abs(column) > LARGEST_NUMBER - 1
+            low, high = self._learnt["low"][c], self._learnt["high"][c]
+            wrong[:, c] = far | (trend < low) | (trend > high) | ~np.isfinite(column)
+            if not self._has_choice[c]:
+                wrong[:, c] |= column != np.rint(column)
+        return wrong
+
+    def encode(self, block: Array, dtype: np.dtype[Any]) -> Array:
+        """Return codes (n, D): 0 on a tick and -1 off it; the trend; the parts; the fold.
+
+        The fold is 0 of a reading that a clock shows once, -1 and -2 of the first and the second of
+        two. A value off the ticks has the codes of the tick before it.
+        """
+        codes = np.empty((len(block), self.n_features))
+        for c, column in enumerate(block.T):
+            start, end = self.column_offsets[c : c + 2]
+            trend, codes[:, start:end] = self._trend_and_parts(c, column)
+            if self._has_trend[c]:
+                own = trend - self._learnt["centre"][c]
+                codes[:, self._trends[c]] = own / self._learnt["spread"][c]
+            codes[np.isnan(column), start:end] = np.nan
+        return np.ascontiguousarray(codes, dtype)
+
+    def _trend_and_parts(self, c: int, column: Array) -> tuple[Array, Array]:
+        """Return the trend (n,) of a column's numbers, and the codes of its other features."""
+        start, end = self.column_offsets[c : c + 2]
+        codes, own = np.zeros((len(column), end - start)), self._learnt
+        known = np.where(np.abs(column) <= LARGEST_NUMBER, column, 0)  # and where it is not NaN
+        ticks = np.floor(known)
+        wall, zone = ticks.astype(np.int64), self._zones[c]
+        if zone is not None:
+            ahead, fold = zone.reading(ticks)
+            wall += np.rint(ahead).astype(np.int64)
+            if self._has_fold[c]:
+                codes[:, self._folds[c] - start] = fold
+        rest, phase = np.divmod(wall + own["shift"][c], own["grid"][c])
+        if self._has_choice[c]:
+            codes[:, -1] = np.where((known == ticks) & (phase == own["phase"][c]), 0, -1)
+        features = self._part_features(c)
+        trend, parts = split(rest, self._radix[c].tolist())
+        codes[:, features - start] = parts
+        return trend, codes
+
+    def decode(self, codes: Array) -> Array:
+        """Return the numbers of codes: off the ticks, that of the tick before."""
+        values = np.empty((len(codes), self.n_columns))
+        own, codes = self._learnt, codes.astype(np.float64)
+        for c in range(self.n_columns):
+            start, end = self.column_offsets[c : c + 2]
+            found = np.nan_to_num(codes[:, start:end])
+            whole = np.zeros(len(codes), np.int64)
+            if self._has_trend[c]:
+                code = found[:, self._trends[c] - start]
+                trend = np.rint(code * own["spread"][c] + own["centre"][c])
+                whole = np.clip(trend, own["low"][c], own["high"][c]).astype(np.int64)
+            for d, radix in zip(self._part_features(c) - start, self._radix[c], strict=True):
+                whole = whole * radix + found[:, d].astype(np.int64)
+            wall = whole * own["grid"][c] + own["phase"][c] - own["shift"][c]
+            zone = self._zones[c]
+            fold = found[:, self._folds[c] - start]
+            values[:, c] = wall if zone is None else zone.ticks(wall, fold == -2)
+        return values
+
+    def interval(self, block: Array, radius: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+        """Return the codes (n, D) of the ticks of the values twice: parts do not go by distance.
+
+        Nothing where the tick is not within radius (C,).
+        """
+        low = self.encode(block, dtype)
+        high, beyond = low.copy(), np.abs(block - self.decode(low)) > radius
+        low[self.by_feature(beyond)], high[self.by_feature(beyond)] = 1, 0
+        return low, high
+
+    # ---- densities
+
+    def constant(self, table: Table, weight: Array) -> Array:
+        """Return the log of each part's shares, and components over the quantiles of trends."""
+        parts = [np.zeros(1) for _ in range(self.n_features)]
+        features = np.concatenate([self._part_features(c) for c in range(self.n_columns)])
+        mass = {d: np.full(self.n_levels[d], 0.5) for d in features.tolist()}
+        for where, block in table.blocks():
+            codes = self.encode(block.astype(np.float64), np.dtype(np.float64))
+            for d, own in mass.items():
+                there = ~np.isnan(codes[:, d])
+                found = codes[there, d].astype(np.int64)
+                own += np.bincount(found, weight[where][there], minlength=len(own))
+        for d, own in mass.items():
+            parts[d] = np.log(own / own.sum())
+        with_trend = np.flatnonzero(self._has_trend)
+        if len(with_trend):
+            rows = sampled_columns(table, weight).astype(np.float64)
+            codes = self.encode(rows, np.dtype(np.float64))[:, self._trends[with_trend]]
+            narrow = 0.5 / self._learnt["spread"][with_trend]
+            log_weight, mean, width = spread_components(codes, self.n_components, narrow / 2)
+            # a logistic density of scale b is as wide as a Gaussian of deviation 1.8 b
+            s = np.log(np.maximum(width, narrow[:, None] / 2) / 1.8)
+            for d, *raw in zip(self._trends[with_trend], log_weight, mean, s, strict=True):
+                parts[d] = np.concatenate(raw)
+        return np.concatenate(parts)
+
+    def distribution_params(self, raw: Array, codes: Array) -> list[dict[str, Array]]:
+        """Return a dict by column: "probability" (n,), and (n, K) of each part by its name.
+
+        The probability is that of the value; those of a part are given the value's own coarser
+        parts. NaN where the value is missing.
+        """
+        logp, _ = self.log_prob(np.ascontiguousarray(raw), np.ascontiguousarray(codes), 1)
+        probability = np.exp(self.by_column(logp.astype(np.float64)))
+        by_feature = np.split(raw.astype(np.float64), self.output_offsets[1:-1], axis=1)
+        found = []
+        for c in range(self.n_columns):
+            is_missing = np.isnan(codes[:, self.column_offsets[c]])
+            said = {"probability": np.where(is_missing, np.nan, probability[:, c])}
+            for k, d in zip(self._parts[c], self._part_features(c), strict=True):
+                shares = softmax(by_feature[d], axis=1)
+                said[PARTS[k]] = np.where(is_missing[:, None], np.nan, shares)
+            found.append(said)
+        return found
+
+
+_TRENDS = ("year", "week")
+"""What a trend counts, by number from 1 on."""
+
+
+def _joined(columns: list[dict[str, Any]]) -> dict[str, Array]:
+    """Return what was learnt of columns in one dict of arrays."""
+    whole = ("shift", "grid", "phase", "size", "low", "high", "trend")
+    found = {name: np.array([each[name] for each in columns], np.int64) for name in whole}
+    for counted, names in (("n_parts", ("part", "radix")), ("n_changes", ("change", "ahead"))):
+        found[counted] = np.array([len(each[names[0]]) for each in columns], np.int64)
+        for name in names:
+            dtype = np.int64 if counted == "n_parts" else np.float64
+            found[name] = np.concatenate([np.array(each[name], dtype) for each in columns])
+    return found
+
+
+def _learnt_column(table: Table, place: int, described: Any) -> dict[str, Any]:
+    """Return what depends on the data of one column, but for its trend's centre and spread."""
+    clock: Clock = described.clock
+    scale = scale_of(clock, described.type)
+    change, ahead = clock_changes(clock)
+    lowest, highest = _ends(table, place, clock, scale)
+    # parts at the end that do not vary
+    n_free = len(scale.radix)
+    least = 1 if described.type == "time" else 0
+    while n_free > least and lowest[n_free] == highest[n_free]:
+        n_free -= 1
+    grid, phase = 1, 0
+    for radix, value in zip(scale.radix[n_free:], lowest[n_free + 1 :], strict=True):
+        grid, phase = grid * radix, phase * radix + value
+    parts, radices, shift = scale.parts[:n_free], scale.radix[:n_free], scale.shift
+    per_week = 7 * scale.day if scale.day else int(clock.counted == "W")
+    kind = 0 if described.type == "time" else 1
+    if kind and per_week:
+        kind = 2
+        if highest[0] - lowest[0] > _SEASONS:
+            middle = (lowest[0] + highest[0]) // 2
+            shift -= (_first_week(middle) % 52) * per_week
+            parts, radices, kind = [PARTS.index("week"), *parts], [52, *radices], 1
+    low, high = (0, 0)
+    if kind:
+        low, high = _limits(clock, shift, grid * int(np.prod(radices)), scale.day)
+    return {
+        "shift": shift,
+        "grid": grid,
+        "phase": phase,
+        "size": grid * clock.size,
+        "low": low,
+        "high": high,
+        "trend": kind,
+        "part": parts,
+        "radix": radices,
+        "change": change,
+        "ahead": ahead,
+    }
+
+
+def _ends(table: Table, place: int, clock: Clock, scale: Scale) -> tuple[list[int], list[int]]:
+    """Return the lowest and the highest trend of a column, and then those of each part."""
+    lowest = np.full(len(scale.radix) + 1, _MOST)
+    highest = -lowest
+    for _, block in table.columns(np.array([place])).blocks():
+        values = block[:, 0].astype(np.float64)
+        rest, digits = wall_parts(clock, scale, values[~np.isnan(values)])
+        found = np.column_stack([rest, digits])
+        lowest = np.minimum(lowest, found.min(axis=0, initial=_MOST))
+        highest = np.maximum(highest, found.max(axis=0, initial=-_MOST))
+    if lowest[0] > highest[0]:  # no value at all
+        lowest = highest = np.zeros_like(lowest)
+    return lowest.tolist(), highest.tolist()
+
+
+def _first_week(week: int) -> int:
+    """Return the first week, that of January 4th, of the year in the middle of a week."""
+    thursday = np.datetime64(week * 7 - MONDAY + 3, "D")
+    fourth = thursday.astype("datetime64[Y]").astype("datetime64[D]") + 3
+    return int((fourth.astype(np.int64) + MONDAY) // 7)
+
+
+def _limits(clock: Clock, shift: int, size: int, day: int) -> tuple[int, int]:
+    """Return the lowest and the highest trend, of so many ticks each, that a value may have."""
+    first, last = (tick + shift - clock.origin for tick in clock.limits("moment"))
+    first, last = first - day, last + day  # a zone may be a day ahead, or behind
+    low, high = shift - LARGEST_NUMBER, shift + LARGEST_NUMBER
+    return max(first, low) // size, min(last, high) // size
