@@ -4,6 +4,7 @@ import pickle
 import sys
 import threading
 import tracemalloc
+from decimal import Decimal
 from functools import partial
 
 import numpy as np
@@ -70,6 +71,54 @@ def assert_same(summary, other):
     np.testing.assert_array_equal(mine.X[:], theirs.X[:])
     np.testing.assert_array_equal(mine.rows, theirs.rows)
     np.testing.assert_array_equal(mine.weight, theirs.weight)
+
+
+def calendar_frame(n=400):
+    """Return a pandas frame with times of each kind, and decimals."""
+    rng = np.random.default_rng(0)
+    start = np.datetime64("2021-03-05")
+    seconds = rng.integers(0, 10**8, n).astype("timedelta64[s]")
+    frame = pd.DataFrame(
+        {
+            "moment": (start + seconds).astype("datetime64[us]"),
+            "day": (start + rng.integers(0, 900, n)).astype("datetime64[s]"),
+            "month": (np.datetime64("2001-02") + rng.integers(0, 90, n)).astype("datetime64[us]"),
+            "wait": (60 * rng.integers(-90, 900, n)).astype("timedelta64[s]"),
+        }
+    )
+    frame["zoned"] = frame["moment"].dt.tz_localize("UTC").dt.tz_convert("Europe/Berlin")
+    frame["price"] = [Decimal(int(cents)) / 100 for cents in rng.integers(0, 9999, n)]
+    frame.loc[rng.random(n) < 0.1, "day"] = pd.NaT
+    return frame
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("most_levels", [10, 10**5])
+def test_times_and_decimals_are_summarised_as_in_memory(library, most_levels, monkeypatch):
+    monkeypatch.setattr(summaries, "MOST_LEVELS", most_levels)
+    # there are fewer months than levels that are counted
+    frame = LIBRARIES[library](calendar_frame().drop(columns=["month"] * (most_levels < 100)))
+    summary = summarised(frame, [3, 4, 90])
+    assert summary.container() == Schema.of(frame)
+    read = Schema.of(frame).read(frame)
+    np.testing.assert_array_equal(sampled(summary).X[:], read[:])
+    assert_same(summarised(frame, [200], n_sampled=100), summarised(frame, [], n_sampled=100))
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_times_and_decimals_are_fitted_as_in_memory_and_come_back(library, tmp_path):
+    frame = LIBRARIES[library](calendar_frame())
+    if library == "polars":
+        frame = frame.with_columns(pl.col("price").cast(pl.Decimal(12, 2)))
+    fitted = nade(early_stopping=False, max_iter=1).fit(frame)
+    assert_same_fit(nade(early_stopping=False, max_iter=1).fit(cut(frame, 90)), fitted)
+    if library == "pandas":
+        return
+    frame.write_parquet(tmp_path / "t.parquet", row_group_size=61)
+    streamed = nade(early_stopping=False, max_iter=1).fit(tmp_path / "t.parquet")
+    assert_same_fit(streamed, fitted)
+    streamed.sample(10, out=tmp_path / "s.parquet")
+    assert pl.read_parquet(tmp_path / "s.parquet").schema == frame.schema
 
 
 @pytest.mark.parametrize("library", LIBRARIES)

@@ -175,9 +175,9 @@ def _is_dataset(source: Any) -> bool:
 
 def _frame(batch: Any) -> Any:
     """Return a batch of Arrow as a data frame whose types no other batch changes."""
-    if frame_kind(batch) or isinstance(batch, np.ndarray):
+    if frame_kind(batch):
         return batch
-    if find_spec("polars") is not None:
+    if isinstance(batch, np.ndarray) or find_spec("polars") is not None:
         return as_frame(batch)
     pandas = import_module("pandas")
     # without gaps pandas would have another type, and the order of categories is that of a batch

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from math import gcd
 from typing import Any
 
 import numpy as np
 
 from fastar._core.integers import LARGEST_EXACT, subtract
 from fastar._core.parameters import Array
+from fastar._data.clocks import NANOSECONDS, TIMES, Clock, between_months
 from fastar._data.columns import Columns, n_missing
 from fastar._data.containers import Container
+from fastar._data.frame_times import times
 from fastar._data.frame_types import UNKNOWN, Column, frame_kind, narwhals_module
 from fastar._data.frames import Schema, exact_integers
 from fastar._data.reading import array_dtype
@@ -26,7 +29,7 @@ SAMPLE_ROWS, SAMPLE_VALUES = 100_000, 1 << 24
 MOST_LEVELS = 1 << 16
 """Different values of a column that are counted."""
 
-_RANKS = ("bool", "integer", "float", "category")
+_RANKS = ("bool", "integer", "decimal", "float", *TIMES, "category")
 _NUMPY = {"bool": "|b1", "integer": "<i8", "category": "|O"}
 _GOLDEN = 0x9E3779B97F4A7C15
 
@@ -61,13 +64,17 @@ class ColumnSummary:
     n_missing : int
     low, high : int or float or None
         The smallest and the largest number.
-    broken : list of float
-        The smallest and the largest number that is not whole.
+    broken : list of float or int
+        The smallest and the largest number that is not whole, or moment that begins no month.
     levels : dict or None
         How many rows have each value; None where there are more than `MOST_LEVELS`, or numbers that
         are not whole.
     declared : tuple or None
         The categories that the type declares.
+    counted : (str, str or None) or None
+        Unit and zone of times, whose values are counts.
+    divisor : int
+        The largest number that divides all counts.
     """
 
     type: str | None = None
@@ -79,6 +86,8 @@ class ColumnSummary:
     broken: list[float] = field(default_factory=list)
     levels: dict[Any, int] | None = field(default_factory=dict)
     declared: tuple[Any, ...] | None = None
+    counted: tuple[str, str | None] | None = None
+    divisor: int = 0
 
     def copy(self) -> ColumnSummary:
         """Return one that can be changed by itself."""
@@ -86,8 +95,20 @@ class ColumnSummary:
 
     def agrees(self, other: ColumnSummary) -> bool:
         """Return whether both can be of one column."""
-        types = {self.type, other.type} - {None}
-        return len(types) < 2 or types == {"integer", "float"}
+        if self.type is None or other.type is None:
+            return True
+        types = {self.type, other.type}
+        return types == {"integer", "float"} or (len(types) == 1 and self.counted == other.counted)
+
+    def clock(self) -> Clock | None:
+        """Return the clock of times."""
+        if self.counted is None:
+            return None
+        # these have the ends, the divisor and the months of all
+        known = [self.low, self.high, self.low + self.divisor, *self.broken]
+        counts = np.array(known if self.levels is None else [*self.levels], np.int64)
+        assert self.type is not None
+        return Clock.of(counts, *self.counted, self.type)
 
     def merge(self, other: ColumnSummary) -> None:
         """Take in what is known of other rows."""
@@ -97,7 +118,8 @@ class ColumnSummary:
         self.high = max(_known(self.high, other.high), default=None)
         broken = self.broken + other.broken
         self.broken = [min(broken), max(broken)] if broken else []
-        if self.levels is None or other.levels is None or self.broken:
+        self.divisor = gcd(self.divisor, other.divisor)
+        if self.levels is None or other.levels is None:
             self.levels = None
             return
         for value, count in other.levels.items():
@@ -110,7 +132,7 @@ class ColumnSummary:
             return
         if self.type is None:
             self.type, self.dtype, self.numpy = other.type, other.dtype, other.numpy
-            self.declared = other.declared
+            self.declared, self.counted = other.declared, other.counted
             return
         if other._width > self._width:
             self.type, self.dtype = other.type, other.dtype
@@ -282,7 +304,7 @@ class Summary:
             categories = tuple(sorted(self._levels(name)))
         if type_ == "integer":
             type_, categories, offset = exact_integers(it.low, it.high, lambda: self._levels(name))
-        return Column(name, it.dtype, type_, categories, it.n_missing > 0, offset)
+        return Column(name, it.dtype, type_, categories, it.n_missing > 0, offset, it.clock())
 
     def _levels(self, name: Any) -> Iterable[Any]:
         """Return the values that were counted, or those of the sample where they are too many."""
@@ -333,6 +355,8 @@ class Summary:
         for d, (column, (values, gaps)) in enumerate(zip(schema.columns, parts, strict=True)):
             if column.type == "category":
                 values = np.array([column.numbers.get(value, UNKNOWN) for value in values.tolist()])
+            elif (counted := self.columns[column.name].counted) and column.clock is not None:
+                values = column.clock.numbers(values, counted[0])
             elif column.offset:
                 values = subtract(np.where(gaps, column.offset, values)[:, None], [column.offset])
                 values = values[:, 0]
@@ -454,6 +478,9 @@ def _of_frame(batch: Any) -> dict[Any, _Found]:
         schema = Schema.of(batch)
         columns = schema.read(batch)
         for d, column in enumerate(schema.columns):
+            if column.clock is not None:
+                found[column.name] = _of_times(column, frame[column.name])
+                continue
             found[column.name] = _of_column(column, columns.kept(d), columns.is_missing(d))
     for key in names:
         found.setdefault(key, (ColumnSummary(n_missing=n), np.zeros(n), np.ones(n, bool)))
@@ -463,7 +490,7 @@ def _of_frame(batch: Any) -> dict[Any, _Found]:
 def _of_column(column: Column, kept: Array, gaps: Array) -> _Found:
     """Return what a column of a frame holds, in the user's values."""
     present = kept[~gaps]
-    numpy = kept.dtype.str if column.type == "float" else _NUMPY[column.type]
+    numpy = _NUMPY.get(column.type, kept.dtype.str)
     found = ColumnSummary(column.type, column.dtype, numpy, int(gaps.sum()))
     if column.type != "category":
         if column.type == "integer":
@@ -486,6 +513,18 @@ def _of_column(column: Column, kept: Array, gaps: Array) -> _Found:
         if len(found.levels) > MOST_LEVELS:
             found.levels = None
     return found, values, gaps
+
+
+def _of_times(column: Column, series: Any) -> _Found:
+    """Return what a column of times holds, as counts."""
+    counts, gaps, unit, zone = times(series)
+    present = counts[~gaps]
+    found = ColumnSummary(column.type, column.dtype, counts.dtype.str, int(gaps.sum()))
+    found.counted, found.divisor = (unit, zone), int(np.gcd.reduce(present))
+    _count_numbers(found, present)
+    if unit in NANOSECONDS and len(between := present[between_months(present, unit)]):
+        found.broken = [int(between.min()), int(between.max())]
+    return found, counts, gaps
 
 
 def _whole(numbers: Array, gaps: Array, offset: int) -> Array:
@@ -532,7 +571,9 @@ def _kept_dtype(it: ColumnSummary, column: Column) -> np.dtype[Any]:
         return column.storage
     if it.low is None:
         return np.dtype(np.float32)
-    if column.type == "float":
+    if column.clock is not None:
+        return np.dtype(np.float64)
+    if column.type in ("float", "decimal"):
         return np.promote_types(it.numpy, np.float32)
     low, high = it.low - column.offset, it.high - column.offset
     if it.n_missing:
