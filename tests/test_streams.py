@@ -4,6 +4,7 @@ import pickle
 import sys
 import threading
 import tracemalloc
+from decimal import Decimal
 from functools import partial
 
 import numpy as np
@@ -70,6 +71,54 @@ def assert_same(summary, other):
     np.testing.assert_array_equal(mine.X[:], theirs.X[:])
     np.testing.assert_array_equal(mine.rows, theirs.rows)
     np.testing.assert_array_equal(mine.weight, theirs.weight)
+
+
+def calendar_frame(n=400):
+    """Return a pandas frame with times of each kind, and decimals."""
+    rng = np.random.default_rng(0)
+    start = np.datetime64("2021-03-05")
+    seconds = rng.integers(0, 10**8, n).astype("timedelta64[s]")
+    frame = pd.DataFrame(
+        {
+            "moment": (start + seconds).astype("datetime64[us]"),
+            "day": (start + rng.integers(0, 900, n)).astype("datetime64[s]"),
+            "month": (np.datetime64("2001-02") + rng.integers(0, 90, n)).astype("datetime64[us]"),
+            "wait": (60 * rng.integers(-90, 900, n)).astype("timedelta64[s]"),
+        }
+    )
+    frame["zoned"] = frame["moment"].dt.tz_localize("UTC").dt.tz_convert("Europe/Berlin")
+    frame["price"] = [Decimal(int(cents)) / 100 for cents in rng.integers(0, 9999, n)]
+    frame.loc[rng.random(n) < 0.1, "day"] = pd.NaT
+    return frame
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("most_levels", [10, 10**5])
+def test_times_and_decimals_are_summarised_as_in_memory(library, most_levels, monkeypatch):
+    monkeypatch.setattr(summaries, "MOST_LEVELS", most_levels)
+    # there are fewer months than levels that are counted
+    frame = LIBRARIES[library](calendar_frame().drop(columns=["month"] * (most_levels < 100)))
+    summary = summarised(frame, [3, 4, 90])
+    assert summary.container() == Schema.of(frame)
+    read = Schema.of(frame).read(frame)
+    np.testing.assert_array_equal(sampled(summary).X[:], read[:])
+    assert_same(summarised(frame, [200], n_sampled=100), summarised(frame, [], n_sampled=100))
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_times_and_decimals_are_fitted_as_in_memory_and_come_back(library, tmp_path):
+    frame = LIBRARIES[library](calendar_frame())
+    if library == "polars":
+        frame = frame.with_columns(pl.col("price").cast(pl.Decimal(12, 2)))
+    fitted = nade(early_stopping=False, max_iter=1).fit(frame)
+    assert_same_fit(nade(early_stopping=False, max_iter=1).fit(cut(frame, 90)), fitted)
+    if library == "pandas":
+        return
+    frame.write_parquet(tmp_path / "t.parquet", row_group_size=61)
+    streamed = nade(early_stopping=False, max_iter=1).fit(tmp_path / "t.parquet")
+    assert_same_fit(streamed, fitted)
+    streamed.sample(10, out=tmp_path / "s.parquet")
+    assert pl.read_parquet(tmp_path / "s.parquet").schema == frame.schema
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
@@ -156,7 +205,7 @@ def test_a_sample_has_every_level_and_both_ends_of_ranges():
 
 def test_sampled_rows_have_the_smallest_hashes():
     found = sampled(summarised(uneven_frame(), [10, 2000], n_sampled=100))
-    expected = np.sort(np.argsort(row_hashes(np.arange(3000)))[:100])
+    expected = np.sort(sampled_rows(3000, 100))
     np.testing.assert_array_equal(found.rows[found.rows >= 0], expected)
 
 
@@ -431,6 +480,18 @@ def test_an_epoch_visits_every_row_once():
         np.testing.assert_array_equal(blocks, X)
 
 
+def test_wide_tables_have_few_rows_at_a_time(monkeypatch):
+    layout = stores.Layout.of_array(10**5, np.dtype(np.float64))
+    assert layout.row_bytes == 8e5
+    assert layout.block_rows * layout.row_bytes <= stores.BLOCK_BYTES
+    assert layout.block_rows * layout.buffer_blocks * layout.row_bytes <= stores.BUFFER_BYTES
+    assert streams.batch_rows(10**5) * 10**5 <= streams.BATCH_VALUES
+    monkeypatch.setattr(summaries, "SAMPLE_VALUES", 1000)
+    summary = Summary()
+    summary.update(np.zeros((200, 100)), 0)
+    assert len(summary.sampled_rows) == 10
+
+
 @pytest.mark.usefixtures("small_blocks")
 def test_a_checkpoint_resumes_to_the_same_bits(tmp_path):
     source = cut(uneven_frame(400), 90)
@@ -546,7 +607,7 @@ def test_columns_may_have_another_order(frame, fitted, tmp_path):
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_samples_in_a_file_have_the_types_of_fit(library, tmp_path, monkeypatch):
-    monkeypatch.setattr(_streamed, "BATCH_ROWS", 30)
+    monkeypatch.setattr(streams, "BATCH_ROWS", 30)
     frame = LIBRARIES[library](uneven_frame(200))
     model, out = nade(max_iter=1).fit(frame), tmp_path / "samples.parquet"
     assert model.sample(100, out=out, random_state=0) is None
@@ -678,6 +739,15 @@ def test_columns_of_folders_are_columns(frame, tmp_path):
     assert model.schema_[-1]["levels"] == 2
 
 
+def test_batches_of_a_later_fit_are_of_the_same_kind(frame):
+    model = nade(warm_start=True).fit(frame[["real", "gaps"]])
+    with pytest.raises(TypeError, match=r"batches of the kind of fit. Got arrays instead"):
+        model.fit(lambda: iter([np.ones((5, 2))]))
+    model = nade(warm_start=True).fit(np.ones((5, 1)))
+    with pytest.raises(TypeError, match=r"batches of the kind of fit. Got data frames instead"):
+        model.fit(lambda: iter([frame[["real"]]]))
+
+
 def test_what_can_be_read_once_is_refused(frame):
     reader = frame.to_arrow().to_reader()
     with pytest.raises(ValueError, match="Got a RecordBatchReader instead: give a callable"):
@@ -718,6 +788,34 @@ def test_without_pyarrow_an_error_says_so(parquet, monkeypatch):
     monkeypatch.delitem(sys.modules, "pyarrow.dataset", raising=False)
     with pytest.raises(ValueError, match=r"needs the package pyarrow: pip install .*\[arrow\]"):
         nade().fit(parquet)
+
+
+def test_too_many_categories_are_told_of_and_others_are_unknown(monkeypatch):
+    monkeypatch.setattr(summaries, "MOST_LEVELS", 20)
+    words = [f"w{k:03}" for k in np.random.default_rng(0).integers(0, 300, 1000)]
+    frame = pl.DataFrame({"word": words, "flag": [True, False] * 500})
+    monkeypatch.setattr(_streamed, "Summary", partial(Summary, n_sampled=30))
+    with pytest.warns(match="categories in column 'word'. Those of 30 sampled rows are kept"):
+        model = nade(max_iter=1, distribution={"word": "categorical"}).fit(cut(frame, 90))
+    assert model.schema_[0]["levels"] == frame[sampled_rows(1000, 30)]["word"].n_unique()
+    assert np.isfinite(model.score_samples(frame)).all()
+
+
+def sampled_rows(n, k):
+    return np.argsort(row_hashes(np.arange(n)))[:k]
+
+
+def test_a_full_disk_is_told_of(monkeypatch):
+    class Full:
+        def write(self, data):
+            raise OSError(28, "No space left on device")
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(stores.tempfile, "TemporaryFile", lambda **_: Full())
+    with pytest.raises(OSError, match=r"No space left on device: .* TMPDIR may name a folder"):
+        nade().fit(cut(uneven_frame(100), 90))
 
 
 def test_large_memory_maps_are_streamed(tmp_path, monkeypatch):

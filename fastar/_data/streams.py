@@ -18,10 +18,15 @@ from fastar._core.parameters import Array
 from fastar._core.threads import check_stopped
 from fastar._data.frame_types import as_frame, frame_kind
 
-BATCH_ROWS = 1 << 16
-"""Rows of a batch at most."""
+BATCH_ROWS, BATCH_VALUES = 1 << 16, 1 << 23
+"""Rows, and values, of a batch at most."""
 LARGE_MAP = 1 << 30
 """Bytes from which on a memory-mapped array is read batch by batch."""
+
+
+def batch_rows(n_columns: int) -> int:
+    """Return the rows of a batch, or of a part of a file that is written."""
+    return max(1, min(BATCH_ROWS, BATCH_VALUES // max(1, n_columns)))
 
 
 @dataclass(frozen=True)
@@ -77,12 +82,13 @@ class Stream:
         return cls(partial(_of_arrow_stream, source), name)
 
     def __iter__(self) -> Iterator[tuple[int, Any]]:
-        """Yield (number of the first row, data frame or array), of `BATCH_ROWS` rows at most."""
+        """Yield (number of the first row, data frame or array), of `batch_rows` rows at most."""
         first = 0
         for given in self._given():
-            for start in range(0, len(given), BATCH_ROWS):
+            size = batch_rows(given.shape[1])
+            for start in range(0, len(given), size):
                 check_stopped()
-                batch = _frame(_rows(given, start, start + BATCH_ROWS))
+                batch = _frame(_rows(given, start, start + size))
                 yield first, batch
                 first += len(batch)
         if first == 0:
@@ -169,9 +175,9 @@ def _is_dataset(source: Any) -> bool:
 
 def _frame(batch: Any) -> Any:
     """Return a batch of Arrow as a data frame whose types no other batch changes."""
-    if frame_kind(batch) or isinstance(batch, np.ndarray):
+    if frame_kind(batch):
         return batch
-    if find_spec("polars") is not None:
+    if isinstance(batch, np.ndarray) or find_spec("polars") is not None:
         return as_frame(batch)
     pandas = import_module("pandas")
     # without gaps pandas would have another type, and the order of categories is that of a batch
@@ -194,16 +200,16 @@ def arranged(batch: Any, names: list[Any]) -> Any:
 
 
 def recut(batches: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
-    """Yield the same rows in batches of `BATCH_ROWS`, but for the last one."""
+    """Yield the same rows in batches of `batch_rows`, but for the last one."""
     waiting: list[Any] = []
     n = start = 0
     for _, batch in batches:
         waiting.append(batch)
-        n += len(batch)
-        while n >= BATCH_ROWS:
+        n, size = n + len(batch), batch_rows(batch.shape[1])
+        while n >= size:
             whole = _joined(waiting)
-            yield start, _rows(whole, 0, BATCH_ROWS)
-            waiting, n, start = [_rows(whole, BATCH_ROWS, n)], n - BATCH_ROWS, start + BATCH_ROWS
+            yield start, _rows(whole, 0, size)
+            waiting, n, start = [_rows(whole, size, n)], n - size, start + size
     if n:
         yield start, _joined(waiting)
 
@@ -233,8 +239,9 @@ def _rows(given: Any, start: int, stop: int) -> Any:
 
 
 def _of_array(array: Array) -> Iterator[Array]:
-    for start in range(0, len(array), BATCH_ROWS):
-        yield np.array(array[start : start + BATCH_ROWS])
+    size = batch_rows(array.shape[1])
+    for start in range(0, len(array), size):
+        yield np.array(array[start : start + size])
 
 
 def _of_arrow_stream(source: Any) -> Iterator[Any]:
@@ -268,7 +275,7 @@ def _of_dataset(dataset: Any) -> Iterator[Any]:
             )
         yield from fragment.to_batches(
             schema=dataset.schema,
-            batch_size=BATCH_ROWS,
+            batch_size=batch_rows(len(names)),
             batch_readahead=1,
             fragment_readahead=1,
             **options,

@@ -8,25 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from math import gcd
 from typing import Any
 
 import numpy as np
 
 from fastar._core.integers import LARGEST_EXACT, subtract
 from fastar._core.parameters import Array
+from fastar._data.clocks import NANOSECONDS, TIMES, Clock, between_months
 from fastar._data.columns import Columns, n_missing
 from fastar._data.containers import Container
+from fastar._data.frame_times import times
 from fastar._data.frame_types import UNKNOWN, Column, frame_kind, narwhals_module
 from fastar._data.frames import Schema, exact_integers
 from fastar._data.reading import array_dtype
 from fastar._data.streams import rows_told
 
-SAMPLE_ROWS = 100_000
-"""Rows that stand for all where distributions are learnt."""
+SAMPLE_ROWS, SAMPLE_VALUES = 100_000, 1 << 24
+"""Rows that stand for all where distributions are learnt, and values that these have, at most."""
 MOST_LEVELS = 1 << 16
 """Different values of a column that are counted."""
 
-_RANKS = ("bool", "integer", "float", "category")
+_RANKS = ("bool", "integer", "decimal", "float", *TIMES, "category")
 _NUMPY = {"bool": "|b1", "integer": "<i8", "category": "|O"}
 _GOLDEN = 0x9E3779B97F4A7C15
 
@@ -61,13 +64,17 @@ class ColumnSummary:
     n_missing : int
     low, high : int or float or None
         The smallest and the largest number.
-    broken : list of float
-        The smallest and the largest number that is not whole.
+    broken : list of float or int
+        The smallest and the largest number that is not whole, or moment that begins no month.
     levels : dict or None
         How many rows have each value; None where there are more than `MOST_LEVELS`, or numbers that
         are not whole.
     declared : tuple or None
         The categories that the type declares.
+    counted : (str, str or None) or None
+        Unit and zone of times, whose values are counts.
+    divisor : int
+        The largest number that divides all counts.
     """
 
     type: str | None = None
@@ -79,6 +86,8 @@ class ColumnSummary:
     broken: list[float] = field(default_factory=list)
     levels: dict[Any, int] | None = field(default_factory=dict)
     declared: tuple[Any, ...] | None = None
+    counted: tuple[str, str | None] | None = None
+    divisor: int = 0
 
     def copy(self) -> ColumnSummary:
         """Return one that can be changed by itself."""
@@ -86,8 +95,20 @@ class ColumnSummary:
 
     def agrees(self, other: ColumnSummary) -> bool:
         """Return whether both can be of one column."""
-        types = {self.type, other.type} - {None}
-        return len(types) < 2 or types == {"integer", "float"}
+        if self.type is None or other.type is None:
+            return True
+        types = {self.type, other.type}
+        return types == {"integer", "float"} or (len(types) == 1 and self.counted == other.counted)
+
+    def clock(self) -> Clock | None:
+        """Return the clock of times."""
+        if self.counted is None:
+            return None
+        # these have the ends, the divisor and the months of all
+        known = [self.low, self.high, self.low + self.divisor, *self.broken]
+        counts = np.array(known if self.levels is None else [*self.levels], np.int64)
+        assert self.type is not None
+        return Clock.of(counts, *self.counted, self.type)
 
     def merge(self, other: ColumnSummary) -> None:
         """Take in what is known of other rows."""
@@ -97,7 +118,8 @@ class ColumnSummary:
         self.high = max(_known(self.high, other.high), default=None)
         broken = self.broken + other.broken
         self.broken = [min(broken), max(broken)] if broken else []
-        if self.levels is None or other.levels is None or self.broken:
+        self.divisor = gcd(self.divisor, other.divisor)
+        if self.levels is None or other.levels is None:
             self.levels = None
             return
         for value, count in other.levels.items():
@@ -110,7 +132,7 @@ class ColumnSummary:
             return
         if self.type is None:
             self.type, self.dtype, self.numpy = other.type, other.dtype, other.numpy
-            self.declared = other.declared
+            self.declared, self.counted = other.declared, other.counted
             return
         if other._width > self._width:
             self.type, self.dtype = other.type, other.dtype
@@ -143,10 +165,10 @@ class Summary:
     ----------
     name : str
         What errors call the table.
-    n_sampled : int
+    n_sampled : int, optional
         Rows that are kept: those whose numbers have the smallest hashes, or all of them if they are
-        no more than that. Where a column has more than `MOST_LEVELS` categories, those of these
-        rows are its categories, and all others are unknown ones.
+        no more. By default `SAMPLE_ROWS`, or fewer of wide tables. Where a column has more than
+        `MOST_LEVELS` categories, those of these rows are its categories, and others are unknown.
 
     Attributes
     ----------
@@ -157,7 +179,7 @@ class Summary:
         By name, or place in arrays.
     """
 
-    def __init__(self, name: str = "X", n_sampled: int = SAMPLE_ROWS) -> None:
+    def __init__(self, name: str = "X", n_sampled: int | None = None) -> None:
         self.name = name
         self.n_sampled = n_sampled
         self.n_rows = 0
@@ -207,7 +229,7 @@ class Summary:
         self._check_alike(other)
         order = list((self if self._first < other._first else other).columns)
         rows = np.concatenate([self._rows, other._rows])
-        kept = _smallest(rows, self.n_sampled)
+        kept = self._smallest(rows)
         for name in order:
             self.columns[name].merge(other.columns[name])
             gaps = [self._gaps[name], other._gaps[name]]
@@ -218,6 +240,18 @@ class Summary:
         self._rows = rows[kept]
         self.n_rows += other.n_rows
         self._first = min(self._first, other._first)
+
+    @property
+    def sampled_rows(self) -> Array:
+        """Return the numbers (m,) of the rows that are kept, sorted."""
+        return np.sort(self._rows)
+
+    def _smallest(self, rows: Array) -> Array:
+        """Return the places of the row numbers to keep, which have the smallest hashes."""
+        k = self.n_sampled or max(1, min(SAMPLE_ROWS, SAMPLE_VALUES // len(self.columns)))
+        if len(rows) <= k:
+            return np.arange(len(rows))
+        return np.argpartition(row_hashes(rows), k - 1)[:k]
 
     def _check_alike(self, other: Summary) -> None:
         if self.kind != other.kind:
@@ -270,7 +304,7 @@ class Summary:
             categories = tuple(sorted(self._levels(name)))
         if type_ == "integer":
             type_, categories, offset = exact_integers(it.low, it.high, lambda: self._levels(name))
-        return Column(name, it.dtype, type_, categories, it.n_missing > 0, offset)
+        return Column(name, it.dtype, type_, categories, it.n_missing > 0, offset, it.clock())
 
     def _levels(self, name: Any) -> Iterable[Any]:
         """Return the values that were counted, or those of the sample where they are too many."""
@@ -321,6 +355,8 @@ class Summary:
         for d, (column, (values, gaps)) in enumerate(zip(schema.columns, parts, strict=True)):
             if column.type == "category":
                 values = np.array([column.numbers.get(value, UNKNOWN) for value in values.tolist()])
+            elif (counted := self.columns[column.name].counted) and column.clock is not None:
+                values = column.clock.numbers(values, counted[0])
             elif column.offset:
                 values = subtract(np.where(gaps, column.offset, values)[:, None], [column.offset])
                 values = values[:, 0]
@@ -382,13 +418,6 @@ class Sample:
     rows: Array
 
 
-def _smallest(rows: Array, k: int) -> Array:
-    """Return the places of the k row numbers with the smallest hashes."""
-    if len(rows) <= k:
-        return np.arange(len(rows))
-    return np.argpartition(row_hashes(rows), k - 1)[:k]
-
-
 def _of_one_type(values: list[Array], gaps: list[Array]) -> list[Array]:
     """Return two parts of a column in types that can be joined without loss."""
     for one, other in ((0, 1), (1, 0)):
@@ -405,18 +434,18 @@ def _of_one_type(values: list[Array], gaps: list[Array]) -> list[Array]:
 # ---- one batch
 
 
-def _summary_of(batch: Any, first_row: int, n_sampled: int) -> Summary:
+def _summary_of(batch: Any, first_row: int, n_sampled: int | None) -> Summary:
     """Return the summary of one batch."""
     found = Summary(n_sampled=n_sampled)
     found.n_rows, found._first = len(batch), first_row
     found.kind = frame_kind(batch) or "array"
-    rows = np.arange(first_row, first_row + len(batch))
-    kept = _smallest(rows, n_sampled)
-    found._rows = rows[kept]
     of_batch = _of_array(batch) if found.kind == "array" else _of_frame(batch)
-    for key, (column, values, gaps) in of_batch.items():
-        found.columns[key] = column
-        found._values[key], found._gaps[key] = values[kept], gaps[kept]
+    found.columns = {key: column for key, (column, _, _) in of_batch.items()}
+    rows = np.arange(first_row, first_row + len(batch))
+    kept = found._smallest(rows)
+    found._rows = rows[kept]
+    found._values = {key: values[kept] for key, (_, values, _) in of_batch.items()}
+    found._gaps = {key: gaps[kept] for key, (_, _, gaps) in of_batch.items()}
     return found
 
 
@@ -449,6 +478,9 @@ def _of_frame(batch: Any) -> dict[Any, _Found]:
         schema = Schema.of(batch)
         columns = schema.read(batch)
         for d, column in enumerate(schema.columns):
+            if column.clock is not None:
+                found[column.name] = _of_times(column, frame[column.name])
+                continue
             found[column.name] = _of_column(column, columns.kept(d), columns.is_missing(d))
     for key in names:
         found.setdefault(key, (ColumnSummary(n_missing=n), np.zeros(n), np.ones(n, bool)))
@@ -458,7 +490,7 @@ def _of_frame(batch: Any) -> dict[Any, _Found]:
 def _of_column(column: Column, kept: Array, gaps: Array) -> _Found:
     """Return what a column of a frame holds, in the user's values."""
     present = kept[~gaps]
-    numpy = kept.dtype.str if column.type == "float" else _NUMPY[column.type]
+    numpy = _NUMPY.get(column.type, kept.dtype.str)
     found = ColumnSummary(column.type, column.dtype, numpy, int(gaps.sum()))
     if column.type != "category":
         if column.type == "integer":
@@ -481,6 +513,18 @@ def _of_column(column: Column, kept: Array, gaps: Array) -> _Found:
         if len(found.levels) > MOST_LEVELS:
             found.levels = None
     return found, values, gaps
+
+
+def _of_times(column: Column, series: Any) -> _Found:
+    """Return what a column of times holds, as counts."""
+    counts, gaps, unit, zone = times(series)
+    present = counts[~gaps]
+    found = ColumnSummary(column.type, column.dtype, counts.dtype.str, int(gaps.sum()))
+    found.counted, found.divisor = (unit, zone), int(np.gcd.reduce(present))
+    _count_numbers(found, present)
+    if unit in NANOSECONDS and len(between := present[between_months(present, unit)]):
+        found.broken = [int(between.min()), int(between.max())]
+    return found, counts, gaps
 
 
 def _whole(numbers: Array, gaps: Array, offset: int) -> Array:
@@ -527,7 +571,9 @@ def _kept_dtype(it: ColumnSummary, column: Column) -> np.dtype[Any]:
         return column.storage
     if it.low is None:
         return np.dtype(np.float32)
-    if column.type == "float":
+    if column.clock is not None:
+        return np.dtype(np.float64)
+    if column.type in ("float", "decimal"):
         return np.promote_types(it.numpy, np.float32)
     low, high = it.low - column.offset, it.high - column.offset
     if it.n_missing:

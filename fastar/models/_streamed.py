@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,8 +17,8 @@ from fastar._data.frames import Schema
 from fastar._data.parquet import parquet_file
 from fastar._data.reading import read, read_numbers
 from fastar._data.stores import HeldOut, Layout, Store, StoredTable
-from fastar._data.streams import BATCH_ROWS, Stream, arranged, is_stream, recut, rows_told
-from fastar._data.summary import Summary
+from fastar._data.streams import Stream, arranged, batch_rows, is_stream, recut, rows_told
+from fastar._data.summary import MOST_LEVELS, Summary
 from fastar._data.table import Table
 from fastar._engine.support import check_known, check_table_support
 
@@ -92,13 +93,20 @@ def read_streamed(estimator: Any, source: Any, name: str, *, reset: bool) -> Str
     stream, head = Stream.of(source, name), None
     summary = Summary(stream.name)
     for first, batch in _batches(estimator, stream, reset):
-        if frame_kind(batch) is None:
+        is_array = frame_kind(batch) is None
+        if not reset and isinstance(estimator._container, Schema) is is_array:
+            kind = "arrays" if is_array else "data frames"
+            raise TypeError(
+                f"{stream.name} must have batches of the kind of fit. Got {kind} instead."
+            )
+        if is_array:
             with rows_told(stream.name, first):
                 batch = read(estimator, batch, reset=reset)
         head = batch[:1] if head is None else head
         summary.update(batch, first)
     if reset:
         estimator._container = summary.container()
+        _warn_of_levels(summary)
     with rows_told(stream.name, 0):
         _check_feature_names(estimator, head, reset=reset)
         _check_n_features(estimator, head, reset=reset)
@@ -111,6 +119,18 @@ def read_streamed(estimator: Any, source: Any, name: str, *, reset: bool) -> Str
         weight=sample.weight,
         numbers=sample.rows,
     )
+
+
+def _warn_of_levels(summary: Summary) -> None:
+    n = len(summary.sampled_rows)
+    for name, it in summary.columns.items():
+        if it.type == "category" and it.levels is None:
+            warnings.warn(
+                f"{summary.name} has more than {MOST_LEVELS} categories in column {name!r}. Those "
+                f"of {n} sampled rows are kept; others are unknown values.",
+                UserWarning,
+                stacklevel=2,
+            )
 
 
 def stored_tables(
@@ -153,7 +173,7 @@ def _batches(estimator: Any, stream: Stream, reset: bool = False) -> Iterator[tu
     container = None if reset else estimator._container
     names = container.names if isinstance(container, Schema) else None
     for first, batch in stream:
-        if names is None and frame_kind(batch) is not None and (reset or first == 0):
+        if names is None and frame_kind(batch) is not None:
             names = list(batch.columns)
         yield first, batch if names is None else arranged(batch, names)
 
@@ -200,8 +220,9 @@ def sample_streamed(model: Any, n_samples: int, out: Path, random_state: Any, **
     """Write samples to a file."""
     state = check_random_state(random_state)
     with parquet_file(out) as file:
-        for start in range(0, n_samples, BATCH_ROWS):
-            n = min(BATCH_ROWS, n_samples - start)
+        size = batch_rows(model.n_features_in_)
+        for start in range(0, n_samples, size):
+            n = min(size, n_samples - start)
             file.write(model.sample(n, random_state=state, **how))
 
 
