@@ -219,19 +219,21 @@ def test_row_hashes_are_those_of_splitmix64():
     np.testing.assert_allclose(share, 1 / 16, atol=0.005)
 
 
-def test_levels_beyond_the_limit_are_those_of_the_sample(monkeypatch):
+def test_of_too_many_levels_those_that_a_sample_has_twice_are_kept(monkeypatch):
     monkeypatch.setattr(summaries, "MOST_LEVELS", 20)
-    words = np.array([f"w{k:03}" for k in np.random.default_rng(0).integers(0, 300, 1000)])
+    numbers = np.random.default_rng(0).geometric(0.02, 1000)
+    words = np.array([f"w{k:03}" for k in numbers])
     frame = pd.DataFrame({"word": words, "whole": np.arange(1000.0)})
-    whole = summarised(frame, [], n_sampled=30)
+    whole = summarised(frame, [], n_sampled=100)
     assert whole.columns["word"].levels is None
-    rows = sampled(whole).rows
-    known = whole.container().columns[0].categories
-    assert known == tuple(sorted(set(words[rows[rows >= 0]])))
-    assert_same(summarised(frame, [1, 500], n_sampled=30), whole)
-    apart = [summarised(frame, [], n_sampled=30), Summary(n_sampled=30)]
-    apart[1].merge(apart[0])
-    assert_same(apart[1], whole)
+    levels, counts = np.unique(words[whole.sampled_rows], return_counts=True)
+    column = whole.container().columns[0]
+    assert column.has_other
+    assert column.categories == (*levels[counts > 1], "other")
+    assert_same(summarised(frame, [1, 500], n_sampled=100), whole)
+    apart = Summary(n_sampled=100)
+    apart.merge(summarised(frame, [], n_sampled=100))
+    assert_same(apart, whole)
 
 
 def test_columns_without_values_in_a_batch_take_the_type_of_others():
@@ -790,15 +792,30 @@ def test_without_pyarrow_an_error_says_so(parquet, monkeypatch):
         nade().fit(parquet)
 
 
-def test_too_many_categories_are_told_of_and_others_are_unknown(monkeypatch):
+def test_too_many_categories_are_told_of_and_the_rest_is_one(monkeypatch):
     monkeypatch.setattr(summaries, "MOST_LEVELS", 20)
-    words = [f"w{k:03}" for k in np.random.default_rng(0).integers(0, 300, 1000)]
+    words = [f"w{k:03}" for k in np.random.default_rng(0).geometric(0.02, 1000)]
     frame = pl.DataFrame({"word": words, "flag": [True, False] * 500})
-    monkeypatch.setattr(_streamed, "Summary", partial(Summary, n_sampled=30))
-    with pytest.warns(match="categories in column 'word'. Those of 30 sampled rows are kept"):
-        model = nade(max_iter=1, distribution={"word": "categorical"}).fit(cut(frame, 90))
-    assert model.schema_[0]["levels"] == frame[sampled_rows(1000, 30)]["word"].n_unique()
+    monkeypatch.setattr(_streamed, "Summary", partial(Summary, n_sampled=100))
+    with pytest.warns(match="'word'. Those that occur twice or more in a sample of 100 rows"):
+        model = nade(max_iter=50, learning_rate_init=0.05).fit(cut(frame, 90))
+    kept = model._container.columns[0].categories
+    share = 1 - frame["word"].is_in(kept).mean()
+    drawn = model.sample(1000, random_state=0)
+    assert (drawn["word"] == "other").mean() == pytest.approx(share, abs=0.1)
     assert np.isfinite(model.score_samples(frame)).all()
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_rare_levels_are_cut_as_in_memory(library):
+    frame = uneven_frame(400)
+    frame.loc[:5, "word"] = "rare"
+    frame = LIBRARIES[library](frame)
+    fitted = nade(early_stopping=False, max_iter=1, min_count=10).fit(frame)
+    streamed = nade(early_stopping=False, max_iter=1, min_count=10).fit(cut(frame, 90))
+    assert any(column.has_other for column in fitted._container.columns)
+    assert streamed._container == fitted._container
+    assert_same_fit(streamed, fitted)
 
 
 def sampled_rows(n, k):

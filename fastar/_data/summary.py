@@ -6,7 +6,8 @@ counts, ranges, and the rows whose numbers have the smallest hashes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import gcd
 from typing import Any
@@ -19,7 +20,7 @@ from fastar._data.clocks import NANOSECONDS, TIMES, Clock, between_months
 from fastar._data.columns import Columns, n_missing
 from fastar._data.containers import Container
 from fastar._data.frame_times import times
-from fastar._data.frame_types import UNKNOWN, Column, frame_kind, narwhals_module
+from fastar._data.frame_types import OTHER, UNKNOWN, Column, frame_kind, narwhals_module
 from fastar._data.frames import Schema, exact_integers
 from fastar._data.reading import array_dtype
 from fastar._data.streams import rows_told
@@ -168,7 +169,8 @@ class Summary:
     n_sampled : int, optional
         Rows that are kept: those whose numbers have the smallest hashes, or all of them if they are
         no more. By default `SAMPLE_ROWS`, or fewer of wide tables. Where a column has more than
-        `MOST_LEVELS` categories, those of these rows are its categories, and others are unknown.
+        `MOST_LEVELS` strings, those that occur twice in these rows are its categories, and the rest
+        is one category, "other".
 
     Attributes
     ----------
@@ -277,8 +279,13 @@ class Summary:
 
     # ---- what it says
 
-    def container(self) -> Schema | Container:
+    def container(self, least_counts: Mapping[Any, int] | None = None) -> Schema | Container:
         """Return what `fit` remembers of the table, as if it was in memory.
+
+        Parameters
+        ----------
+        least_counts : mapping from names of columns to int, optional
+            How often a category of strings must occur; rarer ones become one category, "other".
 
         Raises
         ------
@@ -290,21 +297,40 @@ class Summary:
             offsets = tuple(_array_offset(each) for each in self.columns.values())
             return Container("array", dtype.str, None, offsets if any(offsets) else None)
         assert self.kind is not None
-        pairs = self.columns.items()
-        return Schema(self.kind, tuple(self._column(name, each) for name, each in pairs))
+        least = least_counts or {}
+        columns = [self._column(name, it, least.get(name, 1)) for name, it in self.columns.items()]
+        return Schema(self.kind, tuple(columns))
 
-    def _column(self, name: Any, it: ColumnSummary) -> Column:
+    def _column(self, name: Any, it: ColumnSummary, least_count: int) -> Column:
         if it.type is None:
             raise ValueError(
                 f"{self.name} must have a value in every column: leave out what is missing "
                 f"everywhere. Got none in column {name!r}."
             )
-        type_, categories, offset = it.type, it.declared or (), 0
-        if type_ == "category" and it.declared is None:
-            categories = tuple(sorted(self._levels(name)))
+        if it.type == "category":
+            return self._categories(name, it, least_count)
+        type_, categories, offset = it.type, tuple[int, ...](), 0
         if type_ == "integer":
             type_, categories, offset = exact_integers(it.low, it.high, lambda: self._levels(name))
-        return Column(name, it.dtype, type_, categories, it.n_missing > 0, offset, it.clock())
+        clock = it.clock()
+        return Column(name, it.dtype, type_, categories, it.n_missing > 0, offset, clock=clock)
+
+    def _categories(self, name: Any, it: ColumnSummary, least_count: float) -> Column:
+        """Return a column of categories, in which rare ones, or the rest of too many, are one."""
+        counts, share, too_many = it.levels, 1.0, it.levels is None and it.declared is None
+        if counts is None:
+            counts, share = Counter(self._present(name)), self.n_rows / len(self._rows)
+        if too_many:  # as many are left out as occur once in the sample: I. J. Good, 1953
+            least_count = max(least_count, 2 * share)
+        categories = tuple(sorted(counts)) if it.declared is None else it.declared
+        common = {value for value, n in counts.items() if n * share >= least_count}
+        is_cut = (too_many or (least_count > 1 and len(common) < len(categories))) and all(
+            isinstance(each, str) for each in categories
+        )
+        if is_cut:
+            kept = (each for each in categories if each in common and each != OTHER)
+            categories = (*kept, OTHER)
+        return Column(name, it.dtype, "category", categories, it.n_missing > 0, has_other=is_cut)
 
     def _levels(self, name: Any) -> Iterable[Any]:
         """Return the values that were counted, or those of the sample where they are too many."""
@@ -354,7 +380,8 @@ class Summary:
         types = self.kept_dtypes(schema)
         for d, (column, (values, gaps)) in enumerate(zip(schema.columns, parts, strict=True)):
             if column.type == "category":
-                values = np.array([column.numbers.get(value, UNKNOWN) for value in values.tolist()])
+                numbers = [column.number(value) for value in values.tolist()]
+                values = np.array([UNKNOWN if number is None else number for number in numbers])
             elif (counted := self.columns[column.name].counted) and column.clock is not None:
                 values = column.clock.numbers(values, counted[0])
             elif column.offset:
@@ -394,7 +421,7 @@ class Summary:
         for column in schema.columns:
             counted = self.columns[column.name].levels
             known = counted is not None and counted.keys() <= column.numbers.keys()
-            found.append(column.type == "category" and not known)
+            found.append(column.type == "category" and not (known or column.has_other))
         return np.array(found)
 
 
