@@ -1,5 +1,6 @@
 """Tables that are read batch by batch: what a first pass finds out, training, scores, samples."""
 
+import itertools
 import pickle
 import sys
 import threading
@@ -21,6 +22,7 @@ from fastar._data.streams import Stream, is_stream
 from fastar._data.summary import Summary, row_hashes
 from fastar._data.table import Table
 from fastar._engine import scores
+from fastar._engine.training import Training
 from fastar.callbacks import Checkpoint
 from fastar.conditionals import Categorical
 from fastar.models import _streamed
@@ -520,14 +522,24 @@ def test_ctrl_c_keeps_the_best_model():
     assert_same_fit(model, nade(max_iter=2).fit(source))
 
 
-def test_an_error_in_an_epoch_ends_the_thread_that_reads():
-    class Fail:
-        def on_epoch_end(self, training):
-            raise RuntimeError
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_an_epoch_that_ends_early_ends_the_thread_that_reads(error, monkeypatch):
+    step, n_steps = Training._step, itertools.count()
 
+    def fail(training, batch):
+        if next(n_steps) == 3:
+            raise error
+        return step(training, batch)
+
+    monkeypatch.setattr(Training, "_step", fail)
     before = threading.active_count()
-    with pytest.raises(RuntimeError):
-        nade(callbacks=Fail()).fit(cut(uneven_frame(400), 90))
+    ends = {
+        KeyboardInterrupt: pytest.warns(match="interrupted in epoch 1"),
+        MemoryError: pytest.raises(MemoryError),
+    }
+    with ends[error]:
+        nade().fit(cut(uneven_frame(400), 90))
     assert threading.active_count() == before
 
 
@@ -736,9 +748,13 @@ def test_columns_of_folders_are_columns(frame, tmp_path):
         part = frame.filter(pl.col("word") == value).drop("word")
         (tmp_path / f"word={value}").mkdir()
         part.write_parquet(tmp_path / f"word={value}" / "0.parquet")
-    model = nade().fit(ds.dataset(tmp_path, partitioning="hive"))
+    source = ds.dataset(tmp_path, partitioning="hive")
+    model = nade(max_iter=1).fit(source)
     assert model.schema_[-1]["column"] == "word"
     assert model.schema_[-1]["levels"] == 2
+    assert len(model.score_samples(source)) == frame["word"].is_in(["no", "yes"]).sum()
+    few = nade(max_iter=1).fit(source.filter(ds.field("small") < 5))
+    assert few.schema_[list(few.feature_names_in_).index("small")]["levels"] == 5
 
 
 def test_batches_of_a_later_fit_are_of_the_same_kind(frame):
