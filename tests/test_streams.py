@@ -584,6 +584,22 @@ def test_peak_memory_does_not_grow_with_the_rows(monkeypatch, tmp_path):
     assert peak(20 * 4096) < 1.1 * peak(5 * 4096) + 20_000
 
 
+def test_a_file_of_many_row_groups_takes_the_memory_of_few(tmp_path):
+    import pyarrow as pa
+
+    words = pl.Series([f"w{k}" for k in range(5000)], dtype=pl.Categorical)
+    columns = {str(d): words.sample(80_000, with_replacement=True, seed=d) for d in range(4)}
+    pl.DataFrame(columns).write_parquet(tmp_path / "many.parquet", row_group_size=2000)
+    pl.DataFrame(columns)[:10_000].write_parquet(tmp_path / "few.parquet", row_group_size=2000)
+
+    def most_taken(name):
+        before = pa.total_allocated_bytes()
+        return max(pa.total_allocated_bytes() - before for _ in Stream.of(tmp_path / name))
+
+    most_taken("few.parquet")
+    assert most_taken("many.parquet") < 1.5 * most_taken("few.parquet")
+
+
 # ---- scores, samples, completions
 
 

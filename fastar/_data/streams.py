@@ -267,7 +267,8 @@ def _of_files(path: str) -> Iterator[Any]:
                     f"{each!r} must have the columns of the first file alone. "
                     f"Got {strange[0]!r}, too."
                 )
-            yield from file.iter_batches(batch_rows(len(own)))
+            for group in range(file.num_row_groups):  # a pass over several keeps what it has read
+                yield from file.iter_batches(batch_rows(len(own)), [group])
 
 
 def _of_dataset(dataset: Any) -> Iterator[Any]:
