@@ -26,7 +26,7 @@ from published import BEST
 from tables import table
 
 from fastar import Mixture
-from fastar.conditionals import GaussianMixture
+from fastar.conditionals import GaussianMixture, Number
 from fastar.datasets import Dataset, load_dataset
 from fastar.models import BY_NAME
 
@@ -267,7 +267,7 @@ BARS |= {
 
 #: What AutoDensity is told of sets of real numbers: published figures are densities of numbers
 #: alone, without probabilities of values that many rows share.
-REALS = {"distribution": "gaussian_mixture"}
+REALS = {"distribution": Number(atoms=False)}
 
 
 def make(name: str, settings: dict[str, Any], options: argparse.Namespace) -> Any:

@@ -39,7 +39,7 @@ class Schedule(ABC):
     """Epochs without improvement that make a plateau; None where the schedule ignores them."""
 
     def cooldown_epochs(self, n_epochs: int) -> int:
-        """Return how many epochs complete a training whose best epoch before the plateau is this.
+        """Return how many epochs complete a training whose best epoch so far is this.
 
         0: training ends at the plateau. In the cooldown t and n_steps count its own steps alone,
         and `n_drops` is 1.
@@ -147,7 +147,8 @@ class Cooldown(Schedule):
 
     After `n_iter_no_change` epochs without improvement training goes back to the best parameters,
     if there are held-out rows, and ends with a cooldown, in which the rate falls to zero. It takes
-    `share` of the epochs that the best parameters had, and at least `least` epochs.
+    `share` of the epochs that the best parameters had, and at least `least` epochs. It begins
+    earlier where it would not end by `max_iter`.
 
     Parameters
     ----------
@@ -164,6 +165,7 @@ class Cooldown(Schedule):
     least: int = 5
 
     name = "cooldown"
+    complete_at_max_iter = True
 
     def factor(self, t: int, n_steps: int, n_drops: int) -> float:
         """Return 1 before the cooldown; in it, what is left of its steps."""

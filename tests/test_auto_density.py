@@ -15,7 +15,8 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import fastar
-from fastar import AutoDensity, DensityOutlierDetector, Mixture
+from fastar import NADE, AutoDensity, DensityOutlierDetector, Mixture
+from fastar._core.limits import BeyondMemoryError
 from fastar._engine.training import Training
 from fastar.models._candidates import _CHANGES, Candidate, first_candidates, vary
 from fastar.models._search import Trial
@@ -138,7 +139,7 @@ def test_another_training_never_makes_a_trial_worse(monkeypatch):
 
 def test_every_setting_of_the_first_candidates_can_change():
     rng = np.random.RandomState(0)
-    candidates = first_candidates(1000, ("NADE", "RNADE", "MADE", "FVSBN"), "gaussian_mixture")
+    candidates = first_candidates(1000, 5, ("NADE", "RNADE", "MADE", "FVSBN"), "gaussian_mixture")
     changed = set()
     for candidate in candidates * 100:
         other = vary(candidate, rng)
@@ -163,7 +164,7 @@ def test_a_variation_leaves_its_parent_as_it_was():
 def test_every_model_takes_the_distribution(distribution):
     names = ["NADE", "RNADE", "MADE", "FVSBN", "DeepNADE"]
     model = fit(
-        auto(models=names, distribution=distribution, max_trials=18, max_iter=1), reals(80, 3)
+        auto(models=names, distribution=distribution, max_trials=20, max_iter=1), reals(80, 3)
     )
     assert {line["model"] for line in model.leaderboard_} == set(names)
 
@@ -233,8 +234,22 @@ def test_a_trial_that_diverges_is_left_out(monkeypatch):
     monkeypatch.setattr(Training, "run", diverging)
     model = fit(auto(), bits(100, 4))
     assert {line["model"] for line in model.leaderboard_} == {"NADE"}
-    with pytest.raises(FloatingPointError, match="in every trial"):
+    with pytest.raises(FloatingPointError, match="No trial could be trained"):
         auto(models=["FVSBN"]).fit(bits(100, 4))
+
+
+def test_a_variation_that_does_not_fit_into_memory_is_left_out(monkeypatch):
+    check = NADE._check_size
+
+    def narrow(self, network):
+        if self.n_hidden > 100:
+            raise BeyondMemoryError("The model must fit into memory.")
+        check(self, network)
+
+    monkeypatch.setattr(NADE, "_check_size", narrow)
+    model = fit(auto(models=["NADE"], max_trials=40, max_iter=1), bits(100, 4))
+    assert max(line["settings"]["n_hidden"] for line in model.leaderboard_) == 100
+    assert len(model.leaderboard_) < 40
 
 
 # ---- tables of any kind

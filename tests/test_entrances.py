@@ -120,3 +120,31 @@ def test_missing_dates_are_no_labels(kind):
     y = kind(np.array(["2020-01-01", "2020-01-02", "NaT"] * 10, "M8[us]"))
     with pytest.raises(ValueError, match=r"y must have a label everywhere\. .*row 2"):
         GenerativeClassifier(make()).fit(X, y)
+
+
+@pytest.mark.parametrize(("model", "labelled"), LABELLED)
+@pytest.mark.parametrize("X", [3, None, {"a": [1, 2]}, np.float64(3), np.array(3)])
+def test_what_has_no_parts_is_no_list_of_sequences(model, labelled, X):
+    known = _sequences()
+    model = model.fit(known, **({"y": [int(each[0]) for each in known]} if labelled else {}))
+    with pytest.raises(ValueError, match=rf"a list of arrays.* Got {type(X).__name__} instead"):
+        (model.predict if labelled else model.score_samples)(X)
+
+
+def test_names_that_occur_twice_are_named():
+    model = fit(make(max_iter=2), pd.DataFrame({"a": [1, 2, 3] * 20, "b": [1.5, 2.5] * 30}))
+    twice = pd.DataFrame([[1, 2.5]], columns=["a", "a"])
+    for call in (model.score_samples, model.impute, lambda X: model.predict(X, target="a")):
+        with pytest.raises(ValueError, match=r"must have different names\. Got 'a' twice"):
+            call(twice)
+
+
+@pytest.mark.parametrize("kind", [pd.Series, pl.Series])
+def test_a_series_is_no_context_of_several_columns(kind):
+    X, context = np.eye(60)[:, :4], pd.DataFrame({"a": ["u", "v", "w"] * 20, "b": np.arange(60.0)})
+    model = fit(make(max_iter=2), X, context=context)
+    series = context["a"] if kind is pd.Series else pl.from_pandas(context["a"])
+    with pytest.raises(ValueError, match="names of context should match"):
+        model.score_samples(X, context=series)
+    row = model.sample(3, context=context.iloc[0], random_state=0)  # a row of it is one
+    assert_same_bits(row, model.sample(3, context=dict(context.iloc[0]), random_state=0))

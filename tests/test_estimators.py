@@ -4,6 +4,7 @@ import copy
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 from common import (
     CONDITIONALS,
@@ -266,6 +267,21 @@ def test_levels_may_differ_from_column_to_column(name):
 
 
 # ---- scikit-learn's tools
+
+
+@unconverged
+@every_model
+@pytest.mark.parametrize("kind", ["integers", "strings", "numbers", "a frame"])
+def test_a_fold_may_hold_a_value_that_the_others_lack(name, kind):
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 4, (80, 2))
+    X[3] = [97, -5]
+    if kind == "numbers":
+        X = np.where(X == 97, 1e9, X + rng.random(X.shape))
+    if kind in ("strings", "a frame"):
+        X = pd.DataFrame(X, columns=["a", "b"]).astype({"a": str})
+        X = X.astype({"b": str}) if kind == "strings" else X
+    assert np.isfinite(cross_val_score(make(name), X, cv=4)).all()
 
 
 @unconverged

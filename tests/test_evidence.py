@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fastar import MADE, NADE, Mixture
+from fastar import FVSBN, MADE, NADE, Mixture
 from fastar.conditionals import Gaussian
 
 QUICK = {"n_hidden": 16, "max_iter": 60, "learning_rate_init": 0.05, "random_state": 0, "n_jobs": 1}
@@ -16,6 +16,7 @@ def _models():
     made = {key: value for key, value in QUICK.items() if key != "n_hidden"}
     yield "NADE", NADE(**QUICK)
     yield "MADE of four", MADE(hidden_layer_sizes=16, n_masks=4, order="random", **made)
+    yield "FVSBN", FVSBN(order=[1, 0], **made)
     yield "mixture", Mixture([NADE(**QUICK), NADE(**QUICK, order=[1, 0])], random_state=0)
 
 

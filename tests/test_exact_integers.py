@@ -13,6 +13,7 @@ from fastar import (
     GenerativeRNN,
     Mixture,
     SequenceLabeller,
+    as_classifier,
 )
 from fastar._core.integers import add, find_offsets, subtract
 from fastar.conditionals import LogisticMixture
@@ -179,3 +180,45 @@ def test_a_cell_that_is_there_comes_back_bit_for_bit(dtype):
         assert (held[~gap] == given[~gap]).all()
     imputer = DensityImputer(NADE(**QUICK), n_draws=3, random_state=0).fit(given)
     assert imputer.transform(given)[~gap].tolist() == given[~gap].tolist()
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars", "unsigned"])
+def test_answers_about_a_column_of_large_integers_are_its_values(kind):
+    ids = np.random.default_rng(0).integers(0, 3, 200)
+    X = KINDS[kind](np.column_stack([ids + BIG, ids]))
+    model = NADE(**{**QUICK, "max_iter": 60, "learning_rate_init": 0.05}).fit(X)
+    target = "a" if kind != "unsigned" else 0
+    assert model.levels(target).tolist() == [BIG, BIG + 1, BIG + 2]
+    predicted = np.asarray(model.predict(X, target=target))
+    assert (predicted == ids.astype(predicted.dtype) + BIG).mean() > 0.9
+    assert as_classifier(model, target=target).classes_.tolist() == [BIG, BIG + 1, BIG + 2]
+    completed = model.complete({target: BIG + 2})
+    assert _first(completed) == [BIG + 2]
+
+
+LABELS = {
+    "nullable": lambda y: pd.array(y, dtype="Int64"),
+    "a nullable series": lambda y: pd.Series(y, dtype="Int64"),
+    "of Arrow": lambda y: pd.Series(y, dtype="int64[pyarrow]"),
+    "polars": pl.Series,
+    "objects": lambda y: y.astype(object),
+    "a list": lambda y: y.tolist(),
+}
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_labels_stay_integers_whatever_holds_them(kind):
+    X, y = np.random.default_rng(0).normal(size=(60, 2)), np.arange(60) % 3 + BIG
+    known = [BIG, BIG + 1, BIG + 2]
+    given = LABELS[kind](y)
+    assert GenerativeClassifier(NADE(**QUICK)).fit(X, given).classes_.tolist() == known
+    assert SequenceLabeller(**QUICK).fit([*X[:, :, None]], given).classes_.tolist() == known
+
+
+def test_labels_beyond_the_signed_integers():
+    X, y = np.random.default_rng(0).normal(size=(60, 2)), np.arange(60, dtype=np.uint64) % 3
+    y += np.uint64(2**63)
+    classifier = GenerativeClassifier(NADE(**QUICK)).fit(X, y)
+    assert set(classifier.predict(X).tolist()) <= {2**63, 2**63 + 1, 2**63 + 2}
+    labeller = SequenceLabeller(**QUICK).fit([*X[:, :, None]], y)
+    assert labeller.classes_.tolist() == [2**63, 2**63 + 1, 2**63 + 2]

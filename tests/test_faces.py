@@ -44,6 +44,8 @@ QUESTIONS = [
     "expectation",
 ]
 
+ALONE = [each for each in CLASSES if each not in ("Mixture", "AutoDensity")]
+
 # Which methods these classes do not have, and why.
 ABSENT = [
     (
@@ -72,7 +74,7 @@ ABSENT = [
         "Weights may need rows that no member has seen, so `fit` takes all rows at once.",
     ),
     (
-        [each for each in CLASSES if each not in ("Mixture", "AutoDensity")],
+        ALONE,
         ["responsibilities"],
         "They are about members, which only mixtures have.",
     ),
@@ -164,6 +166,8 @@ def table():
     gaps = [*ABSENT, *((kinds, ["context"], why) for kinds, why in NO_CONTEXT)]
     for kinds, names, why in gaps:
         subject = "Densities" if kinds == DENSITIES else listed(kinds)
+        if kinds == ALONE:
+            subject = "All but mixtures"
         reason = f"- {subject}: no {listed(names)}. {why}"
         lines.append(textwrap.fill(reason, 115, subsequent_indent="  ", break_on_hyphens=False))
     return "\n".join(lines)

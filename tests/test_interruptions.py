@@ -141,6 +141,25 @@ def test_a_resumed_fit_has_the_bits_of_an_uninterrupted_one(
     assert (resumed.n_iter_, resumed.best_iter_) == (whole.n_iter_, whole.best_iter_)
 
 
+@pytest.mark.parametrize("stopped", [3, 4, 6])  # before the cooldown, at its beginning, within it
+@pytest.mark.parametrize("early_stopping", [True, False])
+@every_model
+def test_a_fit_resumed_around_its_cooldown_has_the_same_bits(
+    name, early_stopping, stopped, tmp_path
+):
+    settings = {"learning_rate": "cooldown", "early_stopping": early_stopping, "tol": 100.0}
+    settings |= {"n_iter_no_change": 3, "batch_size": 5, "learning_rate_init": 0.1}
+    X = bits(120, 4)
+    whole = make(name, **settings).fit(X)
+    assert whole.n_iter_ == 4 + 5
+    state = tmp_path / "state"
+    fit(make(name, **settings, callbacks=[Checkpoint(state), Stop(stopped)]), X)
+    resumed = make(name, **settings, n_jobs=2, callbacks=[Checkpoint(state)]).fit(X)
+    assert_same_bits(resumed.theta_, whole.theta_)
+    assert resumed.loss_curve_ == whole.loss_curve_
+    assert resumed.validation_curve_ == whole.validation_curve_
+
+
 @every_conditional
 @every_model
 def test_a_checkpoint_every_few_epochs_resumes_from_the_last_one(name, conditional, tmp_path):

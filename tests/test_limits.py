@@ -271,3 +271,25 @@ def test_streams_have_the_same_bits_in_blocks(kind, monkeypatch):
     for pair, expected in zip(last, state, strict=True):
         for one, other in zip(pair, expected, strict=True):
             assert_same_bits(one, other)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        0,
+        "begin",
+        [],
+        [(np.zeros((3, 5)),)],
+        [(np.zeros((2, 5)), np.zeros((2, 5)))],
+        [(np.zeros((3, 4)), np.zeros((3, 4)))],
+        [(np.zeros((3, 5)), None)],
+        [(np.zeros((3, 5)), np.zeros((3, 5)))] * 2,
+    ],
+)
+def test_a_state_is_what_the_last_call_returned(state):
+    X = bits(3, 50)
+    labeller = fit(SequenceLabeller(n_hidden=5, **QUICK), X, y=X)
+    density = fit(GenerativeRNN(n_hidden=5, end_symbol=False, **QUICK), X)
+    for call in (labeller.predict_stream, labeller.predict_log_proba_stream, density.score_stream):
+        with pytest.raises(ValueError, match="state must be None, or what the last call returned"):
+            call(X, state)

@@ -152,3 +152,21 @@ def test_what_only_a_frame_can_hold_is_refused_with_what_to_do(X, said, tool):
 def test_numbers_among_objects_are_taken():
     X = np.array([["1", 2.0], [0.5, "0.25"], [1, 3]], object)
     assert np.isfinite(fit(make("NADE"), X).score(X))
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "array"])
+def test_a_gap_where_fit_had_none_is_named(library):
+    frame = pd.DataFrame({"x": np.arange(40) / 8, "n": np.arange(40) % 4, "l": ["lo", "hi"] * 20})
+    convert = {"pandas": lambda frame: frame, "polars": pl.from_pandas}.get(library)
+    if convert is None:
+        frame, convert = frame[["x", "n"]], lambda frame: frame.to_numpy(float)
+    model = fit(make("NADE", missing="marked", max_iter=2), convert(frame))
+    for place, name in enumerate(frame.columns):
+        rows = frame.astype(object) if name == "l" else frame.astype({"n": "Float64"})
+        rows.loc[7, name] = None
+        rows = rows.assign(x=rows["x"].astype(float), n=rows["n"].astype(float))
+        called = place if library == "array" else repr(name)
+        said = f"X may have missing values only in .* Got one in row 7, column {called}"
+        for method in ("score_samples", "partial_fit"):
+            with pytest.raises(ValueError, match=said):
+                getattr(model, method)(convert(rows))

@@ -246,6 +246,17 @@ def saved(tmp_path):
     return tmp_path / "model"
 
 
+def test_a_file_that_is_overwritten_after_loading_changes_no_model(tmp_path):
+    model, X = fitted("NADE", "gaussian")
+    path = tmp_path / "model"
+    model.save(path)
+    loaded, scores = fastar.load(path), model.score_samples(X)
+    with open(path, "r+b") as file:  # a file that is mapped would end the process
+        file.truncate(10)
+    assert_same_bits(loaded.score_samples(X), scores)
+    assert_same_bits(loaded.sample(5, random_state=0), model.sample(5, random_state=0))
+
+
 def test_there_must_be_a_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"There is no file .*nothing"):
         fastar.load(tmp_path / "nothing")

@@ -188,3 +188,10 @@ def test_what_makes_no_sense_is_refused(X, epsilon, message):
     model, _ = fitted("NADE", D=4)
     with pytest.raises(ValueError, match=message):
         model.purify(np.array(X), epsilon)
+
+
+@pytest.mark.parametrize("threshold", ["low", np.nan, [1.0], 1j])
+def test_a_threshold_is_a_number(threshold):
+    model, X = fitted("NADE", D=4)
+    with pytest.raises(ValueError, match="threshold must be None or a number"):
+        model.purify(X, 1, threshold=threshold)

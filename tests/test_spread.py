@@ -2,9 +2,12 @@
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
+from scipy import sparse
 
-from fastar import NADE, GenerativeRNN, SequenceLabeller
+import fastar
+from fastar import NADE, GenerativeRNN, PixelRNN, SequenceLabeller
 from fastar._core.spread import does_not_vary, location_and_scale
 
 QUICK = {"n_hidden": 8, "max_iter": 5, "early_stopping": False, "random_state": 0, "n_jobs": 1}
@@ -79,3 +82,46 @@ def test_a_constant_input_of_a_labeller_tells_nothing():
     moved = X + np.array([1e-12, 0])
     difference = model.predict_proba(moved) - model.predict_proba(X)
     assert np.abs(difference).max() < 1e-3
+
+
+MODELS = {
+    **{name: (name, {}) for name in ("NADE", "RNADE", "MADE", "FVSBN", "DeepNADE")},
+    "sets of masks": ("MADE", {"n_masks": 2, "order_agnostic": True}),
+    "float64": ("NADE", {"dtype": "float64"}),
+}
+TABLES = {
+    "array": np.asarray,
+    "single": lambda X: X.astype(np.float32),
+    "objects": lambda X: X.astype(object),
+    "sparse": sparse.csr_array,
+    "pandas": pd.DataFrame,
+    "gaps": lambda X: pd.DataFrame(X).mask(np.arange(len(X))[:, None] % [7, 11] == 1),
+    "polars": lambda X: pl.DataFrame(X, schema=["a", "b"]),
+}
+
+
+@pytest.mark.parametrize("kind", TABLES)
+@pytest.mark.parametrize("name", MODELS)
+def test_a_constant_column_is_one_in_every_model_and_container(name, kind):
+    model, settings = MODELS[name]
+    settings = {"max_iter": 3, "early_stopping": False, "random_state": 0, "n_jobs": 1, **settings}
+    for value in (0.1, 1e-7):
+        X = np.column_stack([np.full(300, value), np.random.default_rng(0).normal(size=300)])
+        own = fastar.models.BY_NAME[model](**settings).fit(TABLES[kind](X))
+        drawn = own.sample(100, random_state=0)
+        drawn = np.asarray(drawn.toarray() if sparse.issparse(drawn) else drawn, np.float64)
+        assert np.abs(drawn[:, 0] / value - 1).max() < 0.02
+        assert np.isfinite(drawn).all()
+        # the spread that is assumed is a thousandth of the value, the least width one of that
+        if name == "sets of masks":  # whole rows can be scored alone
+            continue
+        assert own.score_features(TABLES[kind](X))[0, 0] < -np.log(1e-6 * value)
+
+
+@pytest.mark.parametrize("n", [30, 200])
+def test_constant_steps_and_images_are_constant(n):
+    settings = {"n_hidden": 4, "max_iter": 2, "random_state": 0, "n_jobs": 1}
+    recurrent = GenerativeRNN(**settings).fit([np.full(length % 9 + 1, 0.1) for length in range(n)])
+    assert np.abs(np.concatenate(recurrent.sample(20, random_state=0)) / 0.1 - 1).max() < 0.02
+    images = PixelRNN(**settings).fit(np.full((n, 2, 2), 0.1))
+    assert np.abs(images.sample(20, random_state=0) / 0.1 - 1).max() < 0.02

@@ -281,6 +281,23 @@ def test_a_cooldown_ends_training_after_its_plateau(name):
     assert model.n_iter_ == 8
 
 
+@pytest.mark.parametrize(("max_iter", "fall"), [(1, 0), (4, 3), (30, 7)])
+@every_model
+def test_a_cooldown_ends_by_max_iter(name, max_iter, fall):
+    steps = Steps()
+    settings = {"learning_rate": "cooldown", "solver": optimizers.SGD(momentum=0), "tol": 0.0}
+    settings |= {
+        "learning_rate_init": 1e-3,
+        "max_iter": max_iter,
+        "callbacks": [steps],
+        "early_stopping": False,
+    }
+    model = make(name, **settings).fit(bits(90, 3))  # it is complete: nothing is warned of
+    assert model.n_iter_ == max_iter
+    falling = [1e-3 * (1 - k / fall) for k in range(fall)]  # one step an epoch
+    assert steps.rates == pytest.approx([1e-3] * (max_iter - fall) + falling)
+
+
 @pytest.mark.parametrize("schedule", [schedules.Cooldown(), schedules.Plateau(0.1, 2)], ids=str)
 @every_model
 def test_the_rate_drops_at_the_best_parameters_so_far(name, schedule):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,16 @@ LARGEST_EXACT = 2**53
 
 Offsets = Sequence[int] | None
 """What is taken from the values of each column; None of a table that needs none."""
+
+
+def whole_objects(array: Any) -> Any:
+    """Return objects that are all int as such: through float64 they would lose digits."""
+    if not isinstance(array, np.ndarray) or array.dtype != object:
+        return array
+    if all(isinstance(each, Integral) for each in array.flat):
+        whole = np.array(array.tolist())
+        return whole if whole.dtype.kind in "iu" and whole.shape == array.shape else array
+    return array
 
 
 def find_offsets(table: Any) -> Offsets:

@@ -53,6 +53,10 @@ def memory_bytes() -> int | None:
     return min((each for each in found if each > 0), default=None)
 
 
+class BeyondMemoryError(ValueError):
+    """What is to be trained does not fit into memory."""
+
+
 def beyond_memory(n_bytes: int) -> str | None:
     """Return how many bytes these are of those that there are; None where they fit."""
     most = memory_bytes() if n_bytes > _FITS else None

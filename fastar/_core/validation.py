@@ -123,15 +123,6 @@ def check_count(name: str, value: Any, *, most: int | None = None, numbers: int 
     return int(value)
 
 
-def check_temperature(temperature: Any) -> float:
-    """Return a temperature as a float."""
-    if not isinstance(temperature, Real) or not 0 < float(temperature) < np.inf:
-        raise ValueError(
-            f"temperature must be a finite number above 0. Got {temperature!r} instead."
-        )
-    return float(temperature)
-
-
 def check_threshold(threshold: Any) -> float:
     """Return a threshold of log p(x) as a float."""
     if not isinstance(threshold, Real) or np.isnan(float(threshold)):

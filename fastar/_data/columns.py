@@ -194,8 +194,8 @@ class Columns:
         """Translate codes of `values`, -1 where missing, to numbers of the categories of fit."""
         column, stored = self.described[d], self._columns[d]
         gap = _missing_code(stored.dtype)
-        found = [column.number(value) for value in values]
-        numbers = [gap - 1 if number is None else number for number in found]
+        rest = gap - 1 if column.rest is None else column.rest
+        numbers = [column.numbers.get(value, rest) for value in values]
         stored[:] = np.array([*numbers, gap], stored.dtype)[codes]
         self.missing[d] = bool((codes < 0).any())
         if gap - 1 in numbers:
@@ -483,7 +483,8 @@ def category_codes(series: Any, name: Any, frame_name: str) -> tuple[Array, list
     if not all(isinstance(each, str) for each in values):
         raise TypeError(
             f"{frame_name} must hold {COLUMN_RULE}. "
-            f"Got column {name!r} of objects that are not strings instead."
+            f"Got column {name!r} of objects that are not strings instead: convert_dtypes() gives "
+            "those that are of one type this type."
         )
     return codes, [to_python_scalar(each) for each in values]
 

@@ -189,8 +189,13 @@ class Context:
     def _like_frame(self, given: Any) -> Any:
         """Return the only column of a context, if that is what is given, as a table."""
         assert self.schema is not None
-        if self.n_columns > 1 or isinstance(given, Mapping):
+        if isinstance(given, Mapping):
             return given
+        if self.n_columns > 1:
+            is_row = not _is_series(given) or set(getattr(given, "index", ())) & {
+                *self.schema.names
+            }
+            return given if is_row else _column_as_frame(given)
         name = self.schema.names[0]
         if _is_series(given) and name not in getattr(given, "index", ()):
             return _column_as_frame(given, name)

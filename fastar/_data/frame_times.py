@@ -58,9 +58,9 @@ def is_of_pandas(series: Any) -> bool:
 def time_type(series: Any) -> str | None:
     """Return "moment", "time", "duration" or "decimal" of such a series of narwhals, else None."""
     native = series.to_native()
-    name = type(native.dtype).__name__
     if not is_of_pandas(series):
-        return _OF_POLARS.get(name)
+        return _OF_POLARS.get(_polars_name(native.dtype))
+    name = type(native.dtype).__name__
     if name in ("DatetimeTZDtype", "PeriodDtype"):
         return "moment"
     if name == "ArrowDtype":
@@ -124,8 +124,13 @@ def _checked_zone(zone: str | None) -> str | None:
     return zone
 
 
+def _polars_name(dtype: Any) -> str:
+    """Return the name of a type of polars, which may be a class or an object of one."""
+    return (dtype if isinstance(dtype, type) else type(dtype)).__name__
+
+
 def _polars_unit(dtype: Any) -> tuple[str, str | None]:
-    name = type(dtype).__name__
+    name = _polars_name(dtype)
     if name == "Date":
         return "D", None
     return ("ns", None) if name == "Time" else (dtype.time_unit, getattr(dtype, "time_zone", None))
@@ -231,7 +236,7 @@ def time_dtype_to_json(series: Any, places: int) -> Any:
         kind = next((each.__name__ for each in known if isinstance(first, each)), "datetime64")
         kind = "timedelta64" if isinstance(first, np.timedelta64) else kind
         return {"objects": kind, **({"places": places} if kind == "Decimal" else {})}
-    name = type(dtype).__name__
+    name = _polars_name(dtype)
     if name in ("Date", "Time"):
         return name
     if name == "Decimal":

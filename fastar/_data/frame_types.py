@@ -66,10 +66,10 @@ class Column:
         """Number of each category."""
         return {category: number for number, category in enumerate(self.categories)}
 
-    def number(self, value: Any) -> int | None:
-        """Return the number of a category, None if it is none of the column."""
-        rest = len(self.categories) - 1 if self.has_other else None
-        return self.numbers.get(value, rest)
+    @property
+    def rest(self) -> int | None:
+        """The number of values that are no category; None where they have none."""
+        return len(self.categories) - 1 if self.has_other else None
 
     def value(self, number: Any) -> Any:
         """Return what a number of the coding stands for, as text can show it."""
@@ -152,7 +152,7 @@ class Column:
 
     def _category_code(self, value: Any, name: str) -> float:
         try:
-            number = self.number(to_python_scalar(value))
+            number = self.numbers.get(to_python_scalar(value), self.rest)
         except TypeError:  # a list or another value without a hash
             number = None
         if number is None:
@@ -181,7 +181,7 @@ def frame_kind(value: Any) -> str | None:
 def as_frame(value: Any, name: str = "X") -> Any:
     """Return a table of Arrow or a frame of narwhals as a DataFrame, others as they are.
 
-    So does an array of times become one, whose columns are called 0, 1, ..
+    An array of times becomes a DataFrame whose columns are called 0, 1, ..
 
     Raises
     ------

@@ -113,7 +113,7 @@ class Schema:
             raise TypeError(
                 f"{name} must be a pandas or polars DataFrame. Got {type(frame).__name__} instead."
             )
-        names = _check_names(frame, name)
+        names = check_names(frame, name)
         opened = _open(frame, name)
         pairs = zip(opened, names, strict=True)
         least = least_counts or {}
@@ -400,7 +400,8 @@ def _open(frame: Any, name: str) -> list[Any]:
     return list(narwhals_module().from_native(frame, eager_only=True).iter_columns())
 
 
-def _check_names(frame: Any, name: str) -> list[Any]:
+def check_names(frame: Any, name: str) -> list[Any]:
+    """Return the names of a frame's columns, if they are different and of one kind."""
     names = [to_python_scalar(each) for each in frame.columns]
     kinds = sorted({type(each).__name__ for each in names})
     if kinds not in ([], ["int"], ["str"]):

@@ -10,6 +10,7 @@ from sklearn.utils import assert_all_finite
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
+from fastar._core.integers import whole_objects
 from fastar._core.parameters import Array
 from fastar._core.validation import as_array, unmask
 from fastar._data.frame_types import is_missing
@@ -20,13 +21,17 @@ from fastar._data.table import Table
 def check_labels(y: Any, name: str = "y") -> Any:
     """Return labels that are there and can be told apart, as the user gave them but for a mask.
 
+    Integers are an array of them, whatever holds them.
+
     Raises
     ------
     ValueError
         A label is missing, or some are strings and others are not.
     """
     y = unmask(y, name)
-    array = as_array(y, name)
+    array = whole_objects(as_array(y, name))
+    if array.dtype.kind in "iu":  # scikit-learn makes floats of those of pandas that may be missing
+        return array
     if y is None or array.dtype.kind not in "OmM":
         return y
     if array.dtype.kind == "O":

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 from sklearn.utils.validation import _check_feature_names, _check_n_features, validate_data
 
+from fastar._core.integers import whole_objects
 from fastar._core.parameters import Array
 from fastar._core.validation import as_array, unmask
 from fastar._data.columns import Columns
 from fastar._data.containers import Container
 from fastar._data.frame_types import UNKNOWN, as_frame, frame_kind, to_python_scalar
-from fastar._data.frames import Schema, keep_cells
+from fastar._data.frames import Schema, check_names, keep_cells
 from fastar._data.streams import is_stream
 
 
@@ -71,6 +71,7 @@ def read(
         schema = Schema.of(X, name, _least_counts(estimator, X)) if reset else known
         assert isinstance(schema, Schema)
         if reset or list(X.columns) != schema.names:  # scikit-learn takes its time
+            check_names(X, name)
             _check_feature_names(estimator, X, reset=reset)
             _check_n_features(estimator, X, reset=reset)
         estimator._container = schema
@@ -81,7 +82,7 @@ def read(
             f"{name} must be a DataFrame as in fit, where column {known.names[place]!r} had "
             f"categories. Got {type(X).__name__} instead."
         )
-    X = _exact_integers(X)
+    X = whole_objects(X)
     with np.errstate(invalid="ignore"):  # it adds up large numbers of both signs
         checked = validate_data(
             estimator,
@@ -111,7 +112,7 @@ def _least_counts(estimator: Any, frame: Any) -> Mapping[Any, int]:
 def _check_numbers(X: Any, name: str) -> None:
     """Raise ValueError if X holds columns by name, or text, and is no DataFrame."""
     got = None
-    if isinstance(X, Mapping):
+    if isinstance(X, Mapping) and not sparse.issparse(X):  # a DOK matrix is a mapping, too
         got = "a mapping"
     elif isinstance(X, np.ndarray | list | tuple):
         array = as_array(X, name)
@@ -164,16 +165,6 @@ def is_ragged_list(X: Any) -> bool:
     return (
         listed and len({len(each) for each in X if isinstance(each, list | tuple | np.ndarray)}) > 1
     )
-
-
-def _exact_integers(X: Any) -> Any:
-    """Return objects that are all int as such: through float64 they would lose digits."""
-    if not isinstance(X, np.ndarray) or X.dtype != object:
-        return X
-    if all(isinstance(each, Integral) for each in X.flat):
-        whole = np.array(X.tolist())
-        return whole if whole.dtype.kind in "iu" and whole.shape == X.shape else X
-    return X
 
 
 def _is_fit_for_use(estimator: Any, X: Any) -> bool:

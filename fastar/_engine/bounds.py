@@ -9,6 +9,7 @@ import numpy as np
 from fastar._core.inputs import ONE_HOT
 from fastar._core.offsets import offsets_of
 from fastar._core.parameters import Array
+from fastar._core.sharpness import Sharpness
 from fastar._data.regions import Region, Regions
 from fastar._engine.model import Model
 from fastar._engine.support import told
@@ -110,6 +111,14 @@ def bounds_of(
     numbers = np.take_along_axis(feature_numbers, np.maximum(number, 0), axis=0)
     begin = offsets_of(np.array([len(each) for each in runs]))
     return Bounds(cells, numbers, begin, np.concatenate(runs), first_codes, np.array(ends))
+
+
+def check_no_cut(sharpness: Sharpness, regions: Regions | None) -> None:
+    """Raise ValueError where levels are to be left out of regions."""
+    if sharpness.cuts and regions is not None and regions.regions:
+        raise ValueError(
+            "top_p and top_k must be None where evidence has sets or intervals. Got others instead."
+        )
 
 
 def _check_set(model: Model, region: Region, place: int, name: str) -> None:

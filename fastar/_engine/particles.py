@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastar._core.parameters import Array
+from fastar._core.sharpness import AS_FITTED, Sharpness
 from fastar._data.table import block_rows
 from fastar._engine.bounds import Bounds
 from fastar._engine.model import Model
@@ -73,7 +74,7 @@ def particles(
     n_particles: int,
     rng: np.random.Generator,
     n_threads: int,
-    temperature: float = 1.0,
+    sharpness: Sharpness = AS_FITTED,
     context: Array | None = None,
     bounds: Bounds | None = None,
     marginal: bool = False,
@@ -120,7 +121,7 @@ def particles(
         bounds,
     )
     regions = None if bounds is None else bounds.regions
-    capsule = model.conditional.kernel.draw(model.dtype, temperature, regions)
+    capsule = sharpness.draw(model.conditional.kernel, model.dtype, regions)
     noise = draw_noise(model, rng, len(members), n_threads)
     stages = _stages(model, state, marginal)
     for stage, wanted in enumerate(stages):
@@ -323,7 +324,7 @@ def sample_given(
     evidence: Array,
     held: Array,
     n_particles: int,
-    temperature: float,
+    sharpness: Sharpness,
     rng: np.random.Generator,
     n_threads: int,
     context: Array | None = None,
@@ -339,7 +340,7 @@ def sample_given(
             n_particles=n_particles,
             rng=rng,
             n_threads=n_threads,
-            temperature=temperature,
+            sharpness=sharpness,
             context=None if context is None else context[rows],
             bounds=None if bounds is None else bounds.take(rows),
         )

@@ -87,8 +87,8 @@ def _missing(
     row, d = np.argwhere(wrong)[0]
     c = int(np.searchsorted(model.conditional.column_offsets, d, side="right")) - 1
     own, _ = model.conditional.of_column(c)
-    got = told(model.labels, int(model.order[c]), block[row, c], start + row, table)
+    value, place = told(model.labels, int(model.order[c]), block[row, c], start + row, table)
     raise ValueError(
         f"X must have a value of the support ({own.support}) within epsilon of each value. "
-        f"Got {got}."
+        f"Got {value} in {place}."
     )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastar._core.parameters import Array
+from fastar._core.sharpness import Sharpness
 from fastar._core.threads import check_stopped
 from fastar._data.table import BLOCK_ROWS, Table, block_rows
 from fastar._engine.model import Model
@@ -21,7 +22,7 @@ def sample(
     n: int,
     evidence: Array | None,
     held: Array | None,
-    temperature: float,
+    sharpness: Sharpness,
     rng: np.random.Generator,
     n_threads: int,
     context: Array | None = None,
@@ -33,7 +34,7 @@ def sample(
     comes first in the members' orders.
     """
     conditional, network = model.conditional, model.network
-    capsule = conditional.kernel.draw(model.dtype, temperature)
+    capsule = sharpness.draw(conditional.kernel, model.dtype)
     values: Array = np.empty((0, model.n_columns))
     members = np.zeros(n, np.intp)
     if network.n_members > 1:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fastar._core.parameters import Array
+from fastar._core.sharpness import AS_FITTED, Sharpness
 from fastar._data.packed import Steps
 from fastar._data.sequences import Block, SequenceLayout, Sequences, SequenceTable
 from fastar._data.table import BLOCK_ROWS
@@ -122,7 +123,7 @@ def step_particles(
     rng: np.random.Generator,
     n_threads: int,
     known: int = WEIGHTED,
-    temperature: float = 1.0,
+    sharpness: Sharpness = AS_FITTED,
     marginal: bool = False,
 ) -> StepParticles:
     """Return n_particles samples for each of the sequences `rows`, which miss values.
@@ -147,7 +148,7 @@ def step_particles(
     found = StepParticles(
         n_particles, begun.rows, begun.start, np.repeat(begun.log_weight, n_particles)
     )
-    capsule = kernel.draw(model.dtype, temperature)
+    capsule = sharpness.draw(kernel, model.dtype)
     weighs = (begun.flags == WEIGHTED).any(axis=(0, 2))
     first = 0
     while first < S:
@@ -325,7 +326,7 @@ def complete_steps(
     n_draws: int = 1,
     n_particles: int = 1,
     known: int = WEIGHTED,
-    temperature: float = 1.0,
+    sharpness: Sharpness = AS_FITTED,
 ) -> tuple[Array, Array]:
     """Return completions (n_draws, N, F) of all steps, and effective sample sizes (n,).
 
@@ -339,7 +340,7 @@ def complete_steps(
     for rows in _blocks(model, table, n_particles):
         found = step_particles(
             model, table, rows, n_particles=n_particles, rng=rng, n_threads=n_threads,
-            known=known, temperature=temperature,
+            known=known, sharpness=sharpness,
         )  # fmt: skip
         share, _ = normalise_log_weights(found.log_weights())
         ess[found.rows] = effective_sample_size(share)
@@ -357,13 +358,11 @@ def complete_steps(
 def sample_steps(
     model: SequenceModel,
     table: SequenceTable,
-    temperature: float,
+    sharpness: Sharpness,
     rng: np.random.Generator,
     n_threads: int,
 ) -> Array:
     """Return all steps (N, F) with what is missing drawn given what is before it."""
-    values, _ = complete_steps(
-        model, table, rng, n_threads, known=OBSERVED, temperature=temperature
-    )
+    values, _ = complete_steps(model, table, rng, n_threads, known=OBSERVED, sharpness=sharpness)
     filled: Array = values[0]
     return filled

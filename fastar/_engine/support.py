@@ -34,16 +34,23 @@ def check_support(
         columns = order[wrong[row]]
         position = int(np.flatnonzero(wrong[row])[np.argmin(columns)])
         own, _ = conditional.of_column(position)
-        got = told(labels, int(columns.min()), block[row, position], first_row + row, table)
+        number = block[row, position]
+        value, place = told(labels, int(columns.min()), number, first_row + row, table)
+        if block.dtype.kind == "f" and np.isnan(number):
+            raise ValueError(
+                f"{name} may have missing values only in columns that had some in fit. "
+                f"Got one in {place}."
+            )
         raise ValueError(
-            f"{name} must hold {own.support} for a {own.name} conditional. Got {got} instead."
+            f"{name} must hold {own.support} for a {own.name} conditional. "
+            f"Got {value} in {place} instead."
         )
 
 
 def told(
     labels: ColumnLabels | None, column: int, number: Any, row: int, table: Table | None = None
-) -> str:
-    """Return how a number, its row, and its column are called, as 'value in row r, column c'.
+) -> tuple[str, str]:
+    """Return how a number is called, and its place: 'row r, column c'.
 
     row: its place in the table, if there is one, or else among all rows.
     """
@@ -55,7 +62,7 @@ def told(
         X = table.X
         if isinstance(X, Columns) and X.unknown[column] and number == UNKNOWN:
             value = repr(X.value_of_unknown(row, column))
-    return f"{value} in row {row}, column {name}"
+    return value, f"row {row}, column {name}"
 
 
 def check_table_support(

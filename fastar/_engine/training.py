@@ -354,10 +354,11 @@ class Training:
         ):
             progress.epochs_since_rate_drop = 0
             self._drop_rate()
-        if not progress.cooldown_epochs and self._is_on_plateau():
-            progress.cooldown_epochs = self.schedule.cooldown_epochs(progress.best_iter)
-            if progress.cooldown_epochs:
-                progress.cooldown_step = progress.step
+        if not progress.cooldown_epochs:
+            n_left = self.max_iter - progress.epoch
+            n_epochs = min(self.schedule.cooldown_epochs(progress.best_iter), n_left)
+            if n_epochs and (n_epochs == n_left or self._is_on_plateau()):
+                progress.cooldown_epochs, progress.cooldown_step = n_epochs, progress.step
                 self._drop_rate()
 
     def _drop_rate(self) -> None:

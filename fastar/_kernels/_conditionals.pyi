@@ -35,6 +35,8 @@ class Kernel:
         dtype: DTypeLike,
         temperature: float,
         regions: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None,
+        top_p: float = 1,
+        top_k: int = 0,
     ) -> object:
         """Return the capsule with which a network draws values; it keeps this object."""
 

@@ -37,6 +37,8 @@ _SEASONS = 104
 """Weeks beyond which a column's trend goes by years of 52 weeks."""
 _SCALE_FLOOR = 0.1
 """Smallest scale of a component, in weeks or years."""
+_FAR = {"year": 5, "week": 52}
+"""Scale at which the rare component begins that later dates have their probability from."""
 _MOST = 2**62
 
 
@@ -47,7 +49,9 @@ class Calendar(Conditional):
     and decimal digits of a second, as fine as its column is. Where a column reaches over more than
     104 weeks, the week is two features, the number of a year of 52 weeks and the week in it. The
     trend, that is, the week or the year, has a mixture of K logistic densities over whole numbers
-    [1]_, with tails over all years from 1 to 9999; every other part is a softmax over its values. A
+    [1]_, with tails over all years from 1 to 9999; one of them starts as wide as a year of weeks or
+    five years, with a weight of 1 / (2 n + 2), so that dates soon after those of `fit`, n rows, are
+    not beyond comparison. Every other part is a softmax over its values. A
     time of day has no trend. Periods of months and quarters are the year, then the month or quarter
     in it, and so are moments that in `fit` all begin a month.
 
@@ -396,9 +400,16 @@ class Calendar(Conditional):
             rows = sampled_columns(table, weight).astype(np.float64)
             codes = self.encode(rows, np.dtype(np.float64))[:, self._trends[with_trend]]
             narrow = 0.5 / self._learnt["spread"][with_trend]
-            log_weight, mean, width = spread_components(codes, self.n_components, narrow / 2)
+            n_near = max(1, self.n_components - 1)
+            log_weight, mean, width = spread_components(codes, n_near, narrow / 2)
             # a logistic density of scale b is as wide as a Gaussian of deviation 1.8 b
             s = np.log(np.maximum(width, narrow[:, None] / 2) / 1.8)
+            if n_near < self.n_components:
+                rare = np.log(share_of_others(weight))
+                far = np.array([_FAR[_TRENDS[k - 1]] for k in self._learnt["trend"][with_trend]])
+                wide = np.log(np.maximum(2 * narrow * far, 5))
+                log_weight, mean = (np.pad(x, ((0, 0), (0, 1))) for x in (log_weight, mean))
+                log_weight[:, -1], s = rare, np.column_stack([s, wide])
             for d, *raw in zip(self._trends[with_trend], log_weight, mean, s, strict=True):
                 parts[d] = np.concatenate(raw)
         return np.concatenate(parts)

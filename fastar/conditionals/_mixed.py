@@ -210,7 +210,8 @@ class Mixed(Conditional):
         out = np.zeros(codes.shape)
         for (group, _), features in zip(self.groups, self.features_of_groups, strict=True):
             own = group.log_jacobian(codes[:, features])
-            out[:, features] = 0 if own is None else own
+            if own is not None:
+                out[:, features] = own
         return out
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -12,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastar import conditionals, networks, optimizers, schedules
 from fastar._core.estimators import BaseEstimator, DensityMixin
-from fastar._core.limits import beyond_memory
+from fastar._core.limits import BeyondMemoryError, beyond_memory
 from fastar._core.parameters import Array, ParamLayout, zeros_aligned
 from fastar._core.random import generator
 from fastar._core.schema import (
@@ -250,7 +251,7 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
         widths = np.diff(network.output_offsets)
         wide = [d for d in np.argsort(-widths, kind="stable")[:3] if widths[d] >= 100]
         asks = ", ".join(f"{self._feature_name(d)} with {widths[d]} outputs" for d in wide)
-        raise ValueError(
+        raise BeyondMemoryError(
             f"The model must fit into memory. Its {n_parameters:,} parameters take {beyond} in "
             "training. "
             + (f"Most is asked for by {asks}. " if asks else "")
@@ -439,8 +440,9 @@ class AutoregressiveDensity(
         y : ignored
         context : array-like or DataFrame of shape (n, C), optional
             Numbers, which are standardised inside, and categories (strings, objects or a
-            DataFrame's category columns), which are one-hot encoded. It enters every hidden layer
-            and every output.
+            DataFrame's category columns), which are one-hot encoded; dates of a DataFrame are a
+            number, and month, weekday and hour as categories. It enters every hidden layer and
+            every output.
         sample_weight : array-like of shape (n,), optional
             A row of weight 2 counts like two rows.
         X_val : array-like of shape (m, D), or table read batch by batch, optional
@@ -591,11 +593,13 @@ class AutoregressiveDensity(
         else:
             is_list = isinstance(given, list | tuple) and len(given) == len(names)
             entries = list(given) if is_list else [given] * len(names)
-        return {
+        counts = {
             name: entry.min_count if isinstance(entry, Categorical) else self.min_count
             for name, entry in zip(names, entries, strict=True)
             if isinstance(entry, Categorical) or entry in ("auto", Categorical.name)
         }
+        # others are refused once the conditional learns
+        return {name: count for name, count in counts.items() if isinstance(count, Integral)}
 
     def _feature_name(self, d: int) -> str:
         """Return how errors call the column of a feature."""

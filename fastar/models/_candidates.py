@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from fastar.conditionals import Conditional
+
 _MOST_UNITS = 2000
 _FEWEST_UNITS = 16
 _STEPS = 6000
@@ -23,47 +25,54 @@ class Candidate:
     n_epochs: int = 0
 
 
-def _layers(*sizes: int, activation: str = "relu") -> dict[str, Any]:
-    return {"hidden_layer_sizes": [*sizes], "activation": activation, "dropout": 0.0}
-
-
-def _training(rate: float, alpha: float) -> dict[str, Any]:
-    return {"learning_rate_init": rate, "alpha": alpha}
-
-
-def first_candidates(n_rows: int, models: tuple[str, ...], distribution: Any) -> list[Candidate]:
+def first_candidates(
+    n_rows: int, n_columns: int, models: tuple[str, ...], distribution: Any
+) -> list[Candidate]:
     """Return the settings to begin with, those that are good most often first."""
     batch_size = int(np.clip(n_rows // 50, 20, 100)) if n_rows < 100_000 else 200
-    common = {"learning_rate": "linear", "order": "random", "batch_size": batch_size}
+    common: dict[str, Any] = {"order": "random", "learning_rate": "linear"}
+    common["batch_size"] = batch_size
+    # an object has its own number
+    components = {} if isinstance(distribution, Conditional) else {"n_components": 10}
     if isinstance(distribution, str) and distribution.endswith("_mixture"):
-        common["n_components"] = 10
+        common |= components
     n_epochs = int(np.clip(-(-_STEPS * batch_size // n_rows), *_EPOCHS))
     return [
         Candidate(model, {**common, **settings}, factor * n_epochs)
-        for model, factor, settings in _FIRST
+        for model, factor, settings in _first(int(np.clip(8 * n_columns, 100, 500)), components)
         if model in models
     ]
 
 
-_ANY_ORDER = {"n_masks": "unlimited", "n_scoring_masks": 16, "order_agnostic": True}
+def _first(n_units: int, components: dict[str, int]) -> list[tuple[str, int, dict[str, Any]]]:
+    """Return models, factors on the epochs of a long training, and settings."""
+    natural, sigmoid, relu = {"order": "natural"}, {"activation": "sigmoid"}, {"activation": "relu"}
+    any_order = {"n_masks": "unlimited", "n_scoring_masks": 16, "order_agnostic": True}
+    return [
+        ("MADE", 1, _layers(n_units) | relu | _training(2e-3, 0.03) | {"dropout": 0.5}),
+        ("NADE", 1, {"n_hidden": n_units} | sigmoid | _training(2e-3, 0.01) | natural),
+        ("RNADE", 1, {"n_hidden": 100} | relu | _training(3e-3, 0.3) | components),
+        ("RNADE", 1, {"n_hidden": 200} | relu | _training(1e-2, 0.03) | components),
+        ("MADE", 1, _layers(n_units) | sigmoid | _training(4e-3, 0.05)),
+        (
+            "MADE",
+            1,
+            _layers(n_units, n_units) | relu | _training(1e-3, 0.1) | {"dropout": 0.3} | natural,
+        ),
+        ("MADE", 1, _layers(2 * n_units) | relu | _training(2e-3, 0.01) | {"dropout": 0.7}),
+        ("FVSBN", 1, _training(3e-3, 0.05)),
+        # it learns all orders, and takes long to
+        ("MADE", 4, _layers(n_units) | relu | _training(1e-2, 0.1) | any_order),
+        ("DeepNADE", 4, {"hidden_layer_sizes": [n_units]} | _training(1e-3, 0.01)),
+    ]
 
-_FIRST: list[tuple[str, int, dict[str, Any]]] = [
-    ("MADE", 1, _layers(500) | _training(2e-3, 0.03) | {"dropout": 0.5}),
-    ("NADE", 1, {"n_hidden": 500, "activation": "sigmoid"} | _training(2e-3, 0.01)),
-    (
-        "RNADE",
-        1,
-        {"n_hidden": 100, "activation": "relu", "n_components": 10} | _training(3e-3, 0.3),
-    ),
-    ("MADE", 1, _layers(500, activation="sigmoid") | _training(4e-3, 0.05)),
-    ("MADE", 1, _layers(500, 500) | _training(1e-3, 0.1) | {"dropout": 0.3}),
-    ("MADE", 1, _layers(1000) | _training(2e-3, 0.01) | {"dropout": 0.7}),
-    ("FVSBN", 1, _training(3e-3, 0.05)),
-    # it learns all orders, and takes long to
-    ("MADE", 4, _layers(500) | _training(1e-2, 0.1) | _ANY_ORDER),
-    ("DeepNADE", 4, {"hidden_layer_sizes": [500]} | _training(1e-3, 0.01)),
-]
-"""Model, factor on the epochs of a long training, settings."""
+
+def _layers(*sizes: int) -> dict[str, Any]:
+    return {"hidden_layer_sizes": [*sizes], "dropout": 0.0}
+
+
+def _training(rate: float, alpha: float) -> dict[str, Any]:
+    return {"learning_rate_init": rate, "alpha": alpha}
 
 
 def cost(candidate: Candidate) -> float:

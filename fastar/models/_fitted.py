@@ -9,11 +9,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastar._core.parameters import Array, Params
 from fastar._core.random import generator
+from fastar._core.sharpness import check_sharpness
 from fastar._core.threads import effective_n_threads
 from fastar._core.validation import (
     check_count,
     check_epsilon,
-    check_temperature,
     check_threshold,
     check_weight,
 )
@@ -26,7 +26,7 @@ from fastar._data.reading import dense, read_numbers, table_like
 from fastar._data.regions import Regions
 from fastar._data.table import Table
 from fastar._engine import scores as scoring
-from fastar._engine.bounds import bounds_of
+from fastar._engine.bounds import bounds_of, check_no_cut
 from fastar._engine.marginals import marginals
 from fastar._engine.model import Model
 from fastar._engine.particles import (
@@ -324,6 +324,8 @@ class FittedDensity:
         context: Any = None,
         evidence: Any = None,
         temperature: float = 1.0,
+        top_p: float | None = None,
+        top_k: int | None = None,
         random_state: Any = None,
         out: Any = None,
     ) -> Any:
@@ -341,6 +343,11 @@ class FittedDensity:
             with a warning where few of them agree with it.
         temperature : float, default=1
             Each conditional is raised to the power 1 / temperature and normalised.
+        top_p, top_k : float and int or None, default=None
+            Levels, that is, values of Bernoulli and categorical conditionals and the choice among
+            atoms, are drawn from the most probable ones alone: from the fewest that have the share
+            top_p of the mass, and from top_k at most. Numbers, counts and ordinal levels are drawn
+            as they are. The samples are not those of the density.
         random_state : int, RandomState instance or None
         out : path, optional
             A Parquet file to which the rows are written, many at a time: other ones than without
@@ -358,21 +365,22 @@ class FittedDensity:
             how = {"evidence": evidence, "temperature": temperature}
             return sample_streamed(self, n_samples, out, random_state, **how)
         n_samples = check_count("n_samples", n_samples, numbers=model.n_features)
-        temperature = check_temperature(temperature)
+        sharpness = check_sharpness(temperature, top_p, top_k)
         evidence, regions = self._read_evidence(evidence, n_samples)
         values, held = check_evidence(evidence, n_samples, model)
+        check_no_cut(sharpness, regions)
         bounds = bounds_of(model, regions, n_samples, "evidence", drawn=True)
         encoded = self._encoded(context, n_samples)
         n_threads = effective_n_threads(self.n_jobs)
         rng = generator(random_state)
         if values is None or held is None or (bounds is None and is_exact(model, held)):
-            drawn = sample(model, n_samples, values, held, temperature, rng, n_threads, encoded)
+            drawn = sample(model, n_samples, values, held, sharpness, rng, n_threads, encoded)
         else:
             shape = (n_samples, model.n_columns)
             values, held = np.broadcast_to(values, shape), np.broadcast_to(held, shape)
             n_particles = 1 if is_exact(model, held, bounds) else PARTICLES
             drawn = sample_given(
-                model, values, held, n_particles, temperature, rng, n_threads, encoded, bounds
+                model, values, held, n_particles, sharpness, rng, n_threads, encoded, bounds
             )
         return self._container.wrap(drawn)
 

@@ -11,20 +11,20 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from fastar._core.parameters import Array
 from fastar._core.random import generator
+from fastar._core.sharpness import AS_FITTED, Sharpness, check_sharpness
 from fastar._core.threads import effective_n_threads
 from fastar._core.validation import (
     check_count,
-    check_temperature,
     check_weight,
     unwrap_frozen,
 )
 from fastar._data.containers import Container
-from fastar._data.evidence import as_given, is_named, n_rows, read_query
+from fastar._data.evidence import as_given, column_names, is_named, n_rows, read_query
 from fastar._data.frame_types import as_frame, frame_kind
 from fastar._data.frames import Schema
 from fastar._data.reading import dense, read, read_numbers, table_like
 from fastar._data.regions import Regions
-from fastar._engine.bounds import bounds_of
+from fastar._engine.bounds import bounds_of, check_no_cut
 from fastar._engine.marginals import marginals
 from fastar._engine.particles import (
     PARTICLES,
@@ -37,8 +37,8 @@ from fastar._engine.particles import (
 from fastar._engine.questions import Part
 from fastar._engine.scores import average_conditionals
 from fastar._engine.support import check_evidence, check_known
-from fastar.conditionals import Mixed
 from fastar.models._base import AutoregressiveDensity
+from fastar.models._fitted import by_name
 from fastar.models._parallel import call_each, on_threads
 from fastar.models._questions import AnswersQuestions
 from fastar.models._rows import Rows
@@ -222,13 +222,10 @@ class FittedMixture(AnswersQuestions):
         share[:, :, order] = np.exp(before - np.logaddexp.reduce(before, axis=0))
         n_threads = effective_n_threads(self.n_jobs)
         found = [
-            on_threads(model, n_threads).conditionals(rows.known_to(model), **rows.given_context)
+            on_threads(model, n_threads)._described(rows.known_to(model), **rows.given_context)
             for _, model in models
         ]
-        if isinstance(models[0][1].distribution_, Mixed):  # a dict by column
-            by_column = average_conditionals([list(each.values()) for each in found], share)
-            return dict(zip(found[0], by_column, strict=True))
-        return average_conditionals(found, share)
+        return by_name(average_conditionals(found, share), column_names(models[0][1]))
 
     def purify(self, X: Any, epsilon: Any, *, context: Any = None) -> Any:
         """Return X repaired as by PixelDefend: each member repairs it, and the best is taken.
@@ -358,6 +355,8 @@ class FittedMixture(AnswersQuestions):
         context: Any = None,
         evidence: Any = None,
         temperature: float = 1.0,
+        top_p: float | None = None,
+        top_k: int | None = None,
         random_state: Any = None,
     ) -> Any:
         """Draw rows, each by a member that is drawn by weight.
@@ -377,6 +376,8 @@ class FittedMixture(AnswersQuestions):
         temperature : float, default=1
             Each conditional of each member is raised to the power 1 / temperature and normalised;
             the weights stay.
+        top_p, top_k : float and int or None, default=None
+            As in the members' `sample`.
         random_state : int, RandomState instance or None
 
         Returns
@@ -393,12 +394,13 @@ class FittedMixture(AnswersQuestions):
         """
         check_is_fitted(self, "estimators_")
         n_samples = check_count("n_samples", n_samples, numbers=self.n_features_in_)
-        temperature = check_temperature(temperature)
+        sharpness = check_sharpness(temperature, top_p, top_k)
         rng = generator(random_state)
         if evidence is None:
-            return self._container.wrap(self._draw(n_samples, temperature, rng, context))
+            return self._container.wrap(self._draw(n_samples, sharpness, rng, context))
         models = self._models("sample with evidence")
         evidence, regions = read_query(self, evidence, n_samples)
+        check_no_cut(sharpness, regions)
         values, held = _checked_evidence(models, evidence, n_samples, "evidence")
         shape = (n_samples, self.n_features_in_)
         exact = regions is None and all(is_exact(model._model(), held) for _, model in models)
@@ -410,7 +412,7 @@ class FittedMixture(AnswersQuestions):
             1,
             number,
             rng,
-            temperature,
+            sharpness,
             context,
             regions,
             "evidence",
@@ -419,13 +421,18 @@ class FittedMixture(AnswersQuestions):
             warn_of_few(ess, number * len(models))
         return self._container.wrap(completed[0])
 
-    def _draw(self, n: int, temperature: float, rng: np.random.Generator, context: Any) -> Array:
+    def _draw(self, n: int, sharpness: Sharpness, rng: np.random.Generator, context: Any) -> Array:
         """Return n values (n, D)."""
         K = len(self.weights_)
         chosen = rng.choice(K, size=n, p=self.weights_)
         counts, seeds = np.bincount(chosen, minlength=K), rng.integers(2**31, size=K)
-        # members of other libraries know no temperature
-        arguments = {} if temperature == 1 else {"temperature": temperature}
+        # members of other libraries know none of these
+        changed = {
+            "temperature": (sharpness.temperature, 1),
+            "top_p": (sharpness.top_p, 1),
+            "top_k": (sharpness.top_k, 0),
+        }
+        arguments = {name: value for name, (value, usual) in changed.items() if value != usual}
 
         def draw(place: int, member: Any) -> Array | None:
             if counts[place] == 0:
@@ -520,7 +527,7 @@ class FittedMixture(AnswersQuestions):
         n_draws: int,
         n_particles: int,
         rng: np.random.Generator,
-        temperature: float = 1.0,
+        sharpness: Sharpness = AS_FITTED,
         context: Any = None,
         regions: Regions | None = None,
         name: str = "X",
@@ -553,7 +560,7 @@ class FittedMixture(AnswersQuestions):
                         n_particles=n_particles,
                         rng=rng,
                         n_threads=n_threads,
-                        temperature=temperature,
+                        sharpness=sharpness,
                         context=part.context,
                         bounds=part.bounds,
                     ),

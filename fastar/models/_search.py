@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from fastar._core.limits import BeyondMemoryError
 from fastar._core.parameters import Array
 from fastar.callbacks import Callback
 from fastar.models._candidates import Candidate, cost, vary
@@ -124,7 +125,7 @@ class Trial:
         """Return the scores of the validation rows after training, None where there was none."""
         try:
             self.model.fit(X, **arguments)
-        except FloatingPointError:
+        except (FloatingPointError, BeyondMemoryError):
             return None
         if not self.model.n_iter_:
             return None
@@ -245,14 +246,18 @@ class Search:
             self._train(batch, n_epochs)
 
     def _child(self) -> Trial:
-        """Return a variation of a trial, with another seed and half the time another setting.
+        """Return a variation of a trial that is drawn by its weight in the mixture so far.
 
-        A parent is drawn by its weight in the mixture of all trials so far.
+        It has another seed, two times out of three another order, and half the time another
+        setting.
         """
         kept, (weights, _) = self.kept, self.weights()
         parent = kept[self.rng.choice(len(kept), p=weights)]
-        changed = self.rng.randint(2) == 1
-        child = self._made(vary(parent.candidate, self.rng) if changed else parent.candidate)
+        order = "random" if self.rng.randint(3) else parent.model.order_.tolist()
+        candidate = replace(
+            parent.candidate, settings={**parent.candidate.settings, "order": order}
+        )
+        child = self._made(vary(candidate, self.rng) if self.rng.randint(2) else candidate)
         ratio = cost(child.candidate) / cost(parent.candidate)
         child.seconds_an_epoch = parent.seconds_an_epoch * ratio
         return child
@@ -294,24 +299,25 @@ class Search:
         """Train each trial for so many epochs, on all threads together.
 
         stops: the epochs after which training stops short, if it does. end: the share of the time
-        after which no training begins, but for the first ones of all.
+        after which no training begins, if there is a model.
         """
         if not trials:
             return
         self._tell(f"{len(trials)} of up to {max(n_epochs)} epochs")
-        has_begun = bool(self.kept)
 
         def is_due() -> bool:
-            return not has_begun or self.clock.left(end) > 0
+            return self.clock.left(end) > 0 or not self.kept
 
         for place, trial in enumerate(trials):
             limit = _Limit(stops[place] if stops else None, self.clock)
             trial.prepare(n_epochs[place], limit, is_due)
         jobs = {place: (trial, *self.arguments(trial.model)) for place, trial in enumerate(trials)}
         stop = current_stop()
-        fit_each(jobs, self.n_threads, stop)
-        for trial in trials:
-            trial.model.set_params(callbacks=None)
+        try:
+            fit_each(jobs, self.n_threads, stop)
+        finally:
+            for trial in trials:
+                trial.model.set_params(callbacks=None)
         self._line.update(len(trials))
         self._tell("weights")
         if stop.error is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,12 @@ class SequenceEstimator(TrainableModel, abstract=True):
         """
         length = None
         if listed:
-            found = Sequences.of(X if is_ragged(X) else list(X), name, gaps=gaps)
+            is_several = (
+                isinstance(X, Iterable)
+                and not isinstance(X, Mapping)
+                and getattr(X, "ndim", 1) != 0
+            )
+            found = Sequences.of(list(X) if is_several and not is_ragged(X) else X, name, gaps=gaps)
         else:
             array = validate_data(
                 self,

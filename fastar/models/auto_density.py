@@ -76,13 +76,14 @@ class AutoDensity(FittedMixture, MixtureFile, DensityMixin, BaseEstimator):  # t
     member is trained on. The search has three stages:
 
     1. Successive halving [1]_: some settings that are good for many tables are trained for a ninth
-       of a long training, the best third of them go on for a third of one, and the best for all of
+       of a long training, the best half of them go on for a third of one, and the best for all of
        it. Each training has a learning rate that falls to zero, and begins with the parameters of
        the one before (warm restarts [2]_).
-    2. Variations: every further trial has an order of the columns and a seed of its own, and half
-       of them one setting changed, of a trial that is drawn by its weight in the mixture so far.
-    3. Selection [3]_: the mixture takes members one by one, with repetition, as long as the
-       validation likelihood grows. On the validation rows it is never worse than its best member.
+    2. Variations of a trial that is drawn by its weight in the mixture so far: all have a seed of
+       their own, two of three another order of the columns, and half of them another setting.
+    3. Selection [3]_: the mixture begins with the best models and takes others one by one, with
+       repetition, up to where the validation likelihood is largest. On the validation rows it is
+       never worse than its best member.
 
     Parameters
     ----------
@@ -128,8 +129,8 @@ class AutoDensity(FittedMixture, MixtureFile, DensityMixin, BaseEstimator):  # t
     replay_ : dict
         The trials and their epochs, as `replay` takes them; JSON can hold it.
     validation_curve_ : list of float
-        Mean negative log-likelihood of the validation rows in nats, an entry a round of the
-        selection: the first of the best member, the last of the mixture.
+        Mean negative log-likelihood of the validation rows in nats, an entry a member that the
+        selection took: the first is of the best member alone, the last of the mixture.
     n_parameters_ : int
         Those of all members, and the free weights.
     n_features_in_, feature_names_in_ : as in scikit-learn
@@ -242,7 +243,8 @@ class AutoDensity(FittedMixture, MixtureFile, DensityMixin, BaseEstimator):  # t
         ValueError
             A parameter or an argument breaks a rule that the message names.
         FloatingPointError
-            The log-likelihood became NaN or infinite in every trial.
+            No trial could be trained: in each the log-likelihood became NaN or infinite, or the
+            model did not fit into memory.
 
         Warns
         -----
@@ -286,7 +288,7 @@ class AutoDensity(FittedMixture, MixtureFile, DensityMixin, BaseEstimator):  # t
             verbose=bool(self.verbose),
         )
         if replay is None:
-            search.run(first_candidates(n_rows, models, self.distribution))
+            search.run(first_candidates(n_rows, self.n_features_in_, models, self.distribution))
         else:
             search.replay(replay[1])
         self._take(search, seed)
@@ -305,8 +307,9 @@ class AutoDensity(FittedMixture, MixtureFile, DensityMixin, BaseEstimator):  # t
         kept = search.kept
         if not kept:
             raise FloatingPointError(
-                "The log-likelihood became NaN or infinite in every trial. Other scales of the "
-                "columns, or another distribution, may help."
+                "No trial could be trained: in each the log-likelihood became NaN or infinite, or "
+                "the model did not fit into memory. Other scales of the columns, another "
+                "distribution, or fewer columns may help."
             )
         weights, self.validation_curve_ = search.weights()
         members = np.flatnonzero(weights)

@@ -13,8 +13,9 @@ from fastar._core.integers import add
 from fastar._core.parameters import Array
 from fastar._core.random import generator
 from fastar._core.schema import require
+from fastar._core.sharpness import Sharpness, check_sharpness
 from fastar._core.threads import effective_n_threads
-from fastar._core.validation import check_count, check_temperature, check_weight
+from fastar._core.validation import check_count, check_weight
 from fastar._data.context import Context, encode_context
 from fastar._data.sequences import Sequences, SequenceTable, fill_gaps, is_ragged, listed
 from fastar._engine.prefixes import prepend_prefix, read_prefix, state_after
@@ -412,6 +413,8 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
         prefix: Any = None,
         max_length: int | None = None,
         temperature: float = 1.0,
+        top_p: float | None = None,
+        top_k: int | None = None,
         random_state: Any = None,
     ) -> Any:
         """Draw sequences, step by step, from their start or from a prefix.
@@ -433,6 +436,11 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
             of the longest in `fit`, but at least one.
         temperature : float, default=1
             Each conditional is raised to the power 1 / temperature and normalised.
+        top_p, top_k : float and int or None, default=None
+            Levels, that is, values of Bernoulli and categorical conditionals and the choice among
+            atoms, are drawn from the most probable ones alone: from the fewest that have the share
+            top_p of the mass, and from top_k at most. Numbers, counts and ordinal levels are drawn
+            as they are. The samples are not those of the density.
         random_state : int, RandomState instance or None
 
         Returns
@@ -443,14 +451,14 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
         model, network = self._model(), self.network_
         width = self._container.width
         n = check_count("n_samples", n_samples, numbers=width)
-        temperature = check_temperature(temperature)
+        sharpness = check_sharpness(temperature, top_p, top_k)
         if evidence is not None:
             if prefix is not None or max_length is not None:
                 raise ValueError(
                     "prefix and max_length must be None with evidence, which has the beginning and "
                     f"the length of each sample. Got prefix={prefix!r}, max_length={max_length!r}."
                 )
-            return self._sample_given(evidence, n, context, temperature, random_state)
+            return self._sample_given(evidence, n, context, sharpness, random_state)
         given, n_threads = self._encoded(context, n), effective_n_threads(self.n_jobs)
         layout, begun, state, known = self._container, None, network.start(n), 0
         if prefix is not None:
@@ -462,7 +470,7 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
             )
         longest = max(1, layout.longest - known) if max_length is None else max_length
         longest = check_count("max_length", longest, numbers=n * width)
-        capsule = self.distribution_.kernel.draw(model.dtype, temperature)
+        capsule = sharpness.draw(self.distribution_.kernel, model.dtype)
         rng, alive = generator(random_state), np.arange(n)
         drawn = np.zeros((longest, n, width))
         lengths = np.full(n, longest)
@@ -614,7 +622,7 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
         return np.array(found) if is_array else found
 
     def _sample_given(
-        self, evidence: Any, n: int, context: Any, temperature: float, random_state: Any
+        self, evidence: Any, n: int, context: Any, sharpness: Sharpness, random_state: Any
     ) -> Any:
         """Return n samples that keep their evidence."""
         layout = self._container
@@ -634,7 +642,7 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
         check_known_steps(self.distribution_, table, "evidence", layout)
         table = table.given(self._encoded(context, n))
         n_threads = effective_n_threads(self.n_jobs)
-        values = sample_steps(self._model(), table, temperature, generator(random_state), n_threads)
+        values = sample_steps(self._model(), table, sharpness, generator(random_state), n_threads)
         drawn = np.zeros((n, int(lengths.max()), layout.width))
         drawn[np.arange(drawn.shape[1]) < lengths[:, None]] = values
         return self._like_fit(drawn.swapaxes(0, 1), lengths, None)

@@ -108,7 +108,7 @@ cdef class Kernel:
     cdef conditional_spec spec(self, double temperature):
         cdef const unsigned char[::1] features = self.features.view(np.uint8)
         return conditional_spec(<const feature_spec*>&features[0], &self.outputs[0],
-                                self.stretches.shape[0] - 1, &self.stretches[0], self.may_miss, temperature,
+                                self.stretches.shape[0] - 1, &self.stretches[0], self.may_miss, temperature, 1, 0,
                                 region_spec(NULL, NULL, self.n_noise))
 
     cdef check(self, int64_t n, int64_t width, codes):
@@ -148,14 +148,18 @@ cdef class Kernel:
                              &logp[threadid(), 0], &total[r], &graw[r, 0])
         return total.base, graw.base
 
-    def draw(self, dtype, double temperature, regions=None):
+    def draw(self, dtype, double temperature, regions=None, double top_p=1, int64_t top_k=0):
         """Return the capsule with which a network draws values of this conditional.
 
         It points into this object, which lives as long as the capsule. regions: (begin (R + 1,), runs (m, 2)) of the
         regions whose numbers are the codes that are BOUNDED: region i is the codes runs[j, 0] to runs[j, 1] for j from
-        begin[i] to begin[i + 1] - 1, rising.
+        begin[i] to begin[i + 1] - 1, rising. top_p, top_k: levels of SAMPLED codes are the most probable ones that
+        have the share top_p of the mass, and top_k at most, where that is not 0.
         """
-        return self.capsule(dtype, temperature, self.n_noise, 0, regions)
+        capsule = self.capsule(dtype, temperature, self.n_noise, 0, regions)
+        cdef draw_spec* made = <draw_spec*>PyCapsule_GetPointer(capsule, PyCapsule_GetName(capsule))
+        made.spec.top_p, made.spec.top_k = top_p, top_k
+        return capsule
 
     def mode(self, dtype):
         """Return the capsule with which a network takes the most probable code between two.

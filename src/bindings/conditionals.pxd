@@ -23,7 +23,8 @@ cdef extern from "conditionals.h" nogil:
         int64_t n_stretches
         const int32_t* stretches
         int may_miss
-        double temperature
+        double temperature, top_p
+        int64_t top_k
         region_spec regions
     ctypedef struct walked_rows:
         int64_t first

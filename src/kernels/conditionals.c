@@ -95,10 +95,19 @@ static void clear_inapplicable(int64_t n, const feature_spec *f, earlier_codes e
 static void draw(int64_t n, int64_t d, conditional_spec spec, real *raw, int64_t raw_stride, const real *noise,
                  int64_t noise_stride, earlier_codes earlier, real *codes) {
     const feature_spec *f = spec.features + d;
+    const int cut = spec.top_p < 1 || spec.top_k > 0;
     switch (f->kind) {
-    case FASTAR_BERNOULLI: bernoulli_draw(n, f, spec.temperature, raw, raw_stride, noise, noise_stride, codes); break;
+    case FASTAR_BERNOULLI:
+        if (cut)
+            draw_cut_bits(n, &spec, raw, raw_stride, noise, noise_stride, codes);
+        else
+            bernoulli_draw(n, f, spec.temperature, raw, raw_stride, noise, noise_stride, codes);
+        break;
     case FASTAR_CATEGORICAL:
-        categorical_draw(n, f, spec.temperature, raw, raw_stride, noise, noise_stride, earlier, codes);
+        if (cut)
+            draw_cut_levels(n, f, &spec, raw, raw_stride, noise, noise_stride, earlier, codes);
+        else
+            categorical_draw(n, f, spec.temperature, raw, raw_stride, noise, noise_stride, earlier, codes);
         break;
     case FASTAR_GAUSSIAN:
         single_draw(FASTAR_GAUSSIAN, n, f, spec.temperature, raw, raw_stride, noise, noise_stride, codes);

@@ -67,6 +67,8 @@ typedef struct {
     const int32_t *stretches; /* (n_stretches + 1,) first features of stretches of one kind and width, and D */
     int may_miss;             /* codes may be NaN: they have no density, log p = 0 */
     double temperature;       /* of a draw: from density^(1 / temperature), normalised */
+    double top_p;             /* levels are drawn from the most probable ones that have this share of the mass, */
+    int64_t top_k;            /* and from so many at most; 0: from any number */
     region_spec regions;
 } conditional_spec;
 

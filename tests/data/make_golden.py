@@ -19,7 +19,7 @@ from fastar import optimizers, schedules
 
 PATH = Path(__file__).resolve().parent / "golden.json"
 COMMON = {"max_iter": 2, "learning_rate_init": 0.02, "batch_size": 16, "random_state": 0}
-COMMON |= {"n_jobs": 2}
+COMMON |= {"n_jobs": 2, "learning_rate": "constant"}
 NETWORKS = ["recurrent", "row_lstm", "diagonal_bilstm"]
 CELLS = ["tanh", "gru", "lstm"]
 

@@ -28,6 +28,16 @@ INLINE void draw_bits(int64_t n, vec inverse, const real *raw, int64_t raw_strid
     }
 }
 
+/* Bits of which the less probable value, if top_p and top_k leave it out, is not drawn. */
+static void draw_cut_bits(int64_t n, const conditional_spec *spec, const real *raw, int64_t raw_stride,
+                          const real *noise, int64_t noise_stride, real *codes) {
+    for (int64_t r = 0; r < n; r++) {
+        const double z = (double)raw[r * raw_stride], p = 1 / (1 + exp(-fabs(z) / spec->temperature));
+        const int alone = z != 0 && (spec->top_k == 1 || !(p < spec->top_p));
+        codes[r] = alone ? (real)(z > 0) : (real)((double)noise[r * noise_stride] < (z > 0 ? p : 1 - p));
+    }
+}
+
 static void bernoulli_draw(int64_t n, const feature_spec *f, double temperature, real *raw, int64_t raw_stride,
                            const real *noise, int64_t noise_stride, real *codes) {
     (void)f;

@@ -56,6 +56,26 @@ static void categorical_draw(int64_t n, const feature_spec *f, double temperatur
     }
 }
 
+/* As `categorical_draw`, from the most probable levels alone. */
+static void draw_cut_levels(int64_t n, const feature_spec *f, const conditional_spec *spec, real *raw,
+                            int64_t raw_stride, const real *noise, int64_t noise_stride, earlier_codes earlier,
+                            real *codes) {
+    for (int64_t r = 0; r < n; r++) {
+        const real *parent = f->parent ? earlier.x + r * earlier.row - f->parent * earlier.feature : NULL;
+        const int64_t K = levels_of(f, parent);
+        real *z = raw + r * raw_stride;
+        exponentials(K, z, inv_temperature(spec->temperature), z);
+        double left = (double)noise[r * noise_stride] * cut_levels(K, z, spec->top_p, spec->top_k);
+        int64_t level = 0;
+        for (int64_t k = 0; k < K && left >= 0; k++)
+            if (z[k] > 0) {
+                level = k;
+                left = left < z[k] ? -1 : left - z[k];
+            }
+        codes[r] = (real)level;
+    }
+}
+
 /* A level whatever the bounds are. */
 static void categorical_mode(int64_t n, const feature_spec *f, const real *raw, int64_t raw_stride, const real *bounds,
                              int64_t bounds_stride, real *codes) {

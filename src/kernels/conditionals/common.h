@@ -103,6 +103,37 @@ INLINE real exponentials(int64_t K, const real *z, real inverse, real *e) {
 /* 1 / temperature, finite. */
 INLINE real inv_temperature(double temperature) { return (real)fmin(1 / temperature, 1e30); }
 
+/* Whether levels (of K, in proportion to z) above this height are fewer than top_k and have less than top_p of the mass. */
+INLINE int is_kept(int64_t K, const real *z, real height, double top_p, int64_t top_k, double sum) {
+    int64_t count = 0;
+    double mass = 0;
+    for (int64_t k = 0; k < K; k++)
+        if (z[k] > height) {
+            count++;
+            mass += z[k];
+        }
+    return mass < top_p * sum && (top_k <= 0 || count < top_k);
+}
+
+/* Sets to zero which of K levels, in proportion to z, are not among the most probable ones; returns the sum of z. */
+INLINE double cut_levels(int64_t K, real *z, double top_p, int64_t top_k) {
+    double sum = 0;
+    for (int64_t k = 0; k < K; k++)
+        sum += z[k];
+    real low = 0, high = largest(K, z);
+    if (!is_kept(K, z, low, top_p, top_k, sum))
+        for (real middle = high / 2; low < middle && middle < high; middle = low + (high - low) / 2)
+            *(is_kept(K, z, middle, top_p, top_k, sum) ? &high : &low) = middle;
+    else
+        high = 0;
+    sum = 0;
+    for (int64_t k = 0; k < K; k++) {
+        z[k] = z[k] < high ? 0 : z[k];
+        sum += z[k];
+    }
+    return sum;
+}
+
 /* The number of a level drawn from the softmax of z[0 .. K - 1], which is overwritten. */
 INLINE int64_t draw_level(int64_t K, real *z, double temperature, real uniform) {
     int64_t k = 0;
