@@ -380,8 +380,8 @@ class Summary:
         types = self.kept_dtypes(schema)
         for d, (column, (values, gaps)) in enumerate(zip(schema.columns, parts, strict=True)):
             if column.type == "category":
-                numbers = [column.number(value) for value in values.tolist()]
-                values = np.array([UNKNOWN if number is None else number for number in numbers])
+                rest = UNKNOWN if column.rest is None else column.rest
+                values = np.array([column.numbers.get(value, rest) for value in values.tolist()])
             elif (counted := self.columns[column.name].counted) and column.clock is not None:
                 values = column.clock.numbers(values, counted[0])
             elif column.offset:
