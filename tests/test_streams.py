@@ -342,7 +342,8 @@ def cut(table, size):
 
 
 def nade(**how):
-    return NADE(**{"n_hidden": 4, "max_iter": 3, "batch_size": 50, "random_state": 0} | how)
+    settings = {"n_hidden": 4, "max_iter": 3, "batch_size": 50, "learning_rate": "constant"}
+    return NADE(**settings | {"random_state": 0} | how)
 
 
 def assert_same_fit(model, other):
