@@ -220,6 +220,12 @@ _REPRESENTABLE = {"ns": (-3507, 3506)}
 """By unit: the first and the last month that int64 holds, where these are not those of years."""
 
 
+def between_months(counts: Array, unit: str) -> Array:
+    """Return where (n,) counts of a unit that divides a day begin no month."""
+    between: Array = _months(counts, unit)[1] != 0
+    return between
+
+
 def _months(counts: Array, unit: str) -> tuple[Array, Array]:
     """Return the months of counts, from 1970 on, and the counts from their beginning on."""
     moments = counts.astype(f"datetime64[{unit}]")

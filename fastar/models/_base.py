@@ -208,7 +208,9 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
         if keep:
             model.theta[:] = self.theta_
         else:
-            start = table.start if isinstance(table, StoredTable) else (table, weight)
+            start: tuple[Examples, Array] = (table, weight)
+            if isinstance(table, StoredTable):
+                start = table.start
             model.initialise(*start, rng)
             self._adjust_start(model, n_rows)
         solver, schedule = self._solver(), self.learning_rate
