@@ -29,16 +29,23 @@ class CodedRegion:
 
     Parameters
     ----------
-    runs : list of list of array (m, 2)
+    runs : list of list of array (m, 2) or (m, 3)
         For each of the column's features its runs of codes, first and last, rising; of a feature
-        that applies where its parent's code is a level, one array for each of these.
+        that applies where its parent's code is a level, one array for each of these. Else, where a
+        feature has several arrays, the third number of a run of the feature before it says which
+        one it leads to.
     least, most : float
         The ends of what drawn values may be, where they are not whole numbers of codes.
+    boxes : (array (S, F), array (S, F)) or None
+        A partition of the region, from which its probability is summed: codes of the column's F
+        features, of a BOUNDED one the place of its array, and flags, as walks have them. None: the
+        one feature, or each code of the first of two.
     """
 
     runs: list[list[Array]]
     least: float = -np.inf
     most: float = np.inf
+    boxes: tuple[Array, Array] | None = None
 
 
 class Likelihood(Protocol):
