@@ -12,6 +12,7 @@ from common import assert_same_bits, fit, make
 import fastar
 from fastar import (
     AutoDensity,
+    DeepNADE,
     DensityImputer,
     DensityOutlierDetector,
     Mixture,
@@ -53,7 +54,7 @@ ESTIMATORS = {
     "NADE": lambda: make("NADE", **SMALL),
     "MADE": lambda: make("MADE", **SMALL),
     "FVSBN": lambda: make("FVSBN", **SMALL),
-    "DeepNADE": lambda: make("DeepNADE", **SMALL),
+    "DeepNADE": lambda: DeepNADE(hidden_layer_sizes=(7,), random_state=0, n_jobs=1, **SMALL),
     "Mixture": lambda: Mixture([make("NADE", **SMALL), make("MADE", **SMALL)], random_state=0),
     "AutoDensity": lambda: AutoDensity(max_trials=2, random_state=0, n_jobs=1),
 }

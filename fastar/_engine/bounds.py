@@ -12,7 +12,7 @@ from fastar._core.parameters import Array
 from fastar._core.sharpness import Sharpness
 from fastar._data.regions import Region, Regions
 from fastar._engine.model import Model
-from fastar._engine.support import told
+from fastar._engine.support import called
 from fastar._kernels._conditionals import BOUNDED, WEIGHTED
 from fastar.conditionals._conditional import CodedRegion
 
@@ -105,7 +105,7 @@ def bounds_of(
         mine = feature_numbers[i, start : start + len(coded.runs)]
         boxes.append(_boxes(coded, mine, runs[mine[0]]))
         if drawn and not len(runs[mine[0]]):
-            _, column = told(model.labels, region.column, 0.0)
+            column = called(model.labels, region.column)
             raise ValueError(
                 f"{name} must leave something to draw in column {column}. "
                 f"Got {region.said} instead."
@@ -151,7 +151,10 @@ def _check_set(model: Model, region: Region, place: int, name: str) -> None:
     alien = values[~model.conditional.has_mass(place, values)]
     if len(alien):
         own, _ = model.conditional.of_column(place)
-        value, column = told(model.labels, region.column, alien[0])
+        value = str(alien[0])
+        if model.labels is not None:
+            value = model.labels.value(region.column, alien[0])
+        column = called(model.labels, region.column)
         raise ValueError(
             f"{name} must hold sets of values that have a probability of their own, "
             f"in column {column}, of which the conditional is {own.name}: levels, ticks of dates and times, or the atoms of "
