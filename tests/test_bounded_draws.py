@@ -41,7 +41,7 @@ def draw(kind, raw, runs, n=1, *, dtype="float64", temperature=1.0, seed=0, **fi
     if kind in NORMAL:
         noise[:, -1] = rng.standard_normal(n)
     codes, weight = np.zeros(n, dtype), np.zeros(n)
-    regions = np.array([0, len(runs)]), runs
+    regions = np.array([0, len(runs)]), runs, np.zeros(len(runs), np.int64)
     rows = np.repeat(np.array([raw], dtype), n, axis=0)
     flags = np.full(n, BOUNDED, np.uint8)
     capsule = kernel.draw(np.dtype(dtype), temperature, regions)
@@ -243,4 +243,6 @@ def test_regions_must_fit_together():
     kernel = Kernel(feature("gaussian"), 1, False)
     for begin, runs in [([0, 2], [[0.0, 1.0]]), ([0], np.empty((0, 2))), ([0, 1, 0], [[0.0, 1.0]])]:
         with pytest.raises(ValueError, match="regions must"):
-            kernel.draw(np.float64, 1.0, (np.array(begin), np.array(runs)))
+            kernel.draw(
+                np.float64, 1.0, (np.array(begin), np.array(runs), np.zeros(len(runs), np.int64))
+            )

@@ -118,6 +118,27 @@ class Zone:
             fold = np.where(second, -2.0, np.where(first, -1.0, 0.0))
         return self.ahead[at], fold
 
+    def stretches(self, first: int, end: int) -> tuple[Array, Array, Array]:
+        """Return the stretches of readings, first and end (m,), of the ticks first to end - 1.
+
+        And the kind (m,) of each: 0 of readings that are shown once, 1 and 2 of those that are
+        shown for the first and the second time. A reading that is skipped is that of a moment later
+        on, as in `ticks`.
+        """
+        start = np.ceil(np.append(-np.inf, self.change))
+        stop, before = np.append(start[1:], np.inf), np.append(self.ahead[:1], self.ahead[:-1])
+        back, later = np.maximum(before - self.ahead, 0), np.maximum(self.ahead - before, 0)
+        second = np.minimum(start + back, stop)
+        once = np.maximum(stop - np.append(back[1:], 0), second)
+        low = np.concatenate([start, second, once, start])
+        high = np.concatenate([second, once, stop, np.minimum(start + later, stop)])
+        ahead = np.concatenate([self.ahead, self.ahead, self.ahead, before])
+        low, high = np.maximum(low, first), np.minimum(high, end)
+        kinds = np.repeat([2, 0, 1, 0], len(start))
+        some = low < high
+        found = [np.rint(each[some]).astype(np.int64) for each in (low + ahead, high + ahead)]
+        return found[0], found[1], kinds[some]
+
     def ticks(self, wall: Array, is_second: Array) -> Array:
         """Return the numbers of ticks at which the clock shows readings (n,)."""
         surely = np.searchsorted(self.surely, wall, side="right")

@@ -12,7 +12,8 @@ from fastar._core.parameters import Array
 from fastar._core.sharpness import Sharpness
 from fastar._data.regions import Region, Regions
 from fastar._engine.model import Model
-from fastar._engine.support import told
+from fastar._engine.support import called
+from fastar._kernels._conditionals import BOUNDED
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,12 @@ class Bounds:
         Place of each cell's region in `ends`, -1 where it has none; in the order of the columns.
     numbers : int array (n, D)
         Number of each feature's region in model order; anything where it has none.
-    begin, runs : arrays (R + 1,), (m, 2)
-        Region i of a feature is the codes runs[begin[i]] to runs[begin[i + 1] - 1].
-    first_codes : list of array
-        Of each of the regions of `ends`, the runs of codes of the column's first feature.
+    begin, runs, further : arrays (R + 1,), (m, 2), (m,)
+        Region i of a feature is the codes runs[begin[i]] to runs[begin[i + 1] - 1]. Where a code is
+        of run j, the number of the next feature's region is larger by further[j].
+    boxes : list of (array (S, F), array (S, F))
+        Of each of the regions of `ends`, a partition: codes of the column's features, of a BOUNDED
+        one the number of its region, and flags, as walks have them.
     ends : array (.., 2)
         The least and the largest value that may be drawn.
     """
@@ -37,7 +40,8 @@ class Bounds:
     numbers: Array
     begin: Array
     runs: Array
-    first_codes: list[Array]
+    further: Array
+    boxes: list[tuple[Array, Array]]
     ends: Array
 
     @property
@@ -47,9 +51,9 @@ class Bounds:
         return found
 
     @property
-    def regions(self) -> tuple[Array, Array]:
+    def regions(self) -> tuple[Array, Array, Array]:
         """What kernels are told of all regions."""
-        return self.begin, self.runs
+        return self.begin, self.runs, self.further
 
     def take(self, rows: Array) -> Bounds:
         """Return the bounds of some of the rows."""
@@ -85,7 +89,7 @@ def bounds_of(
     conditional = model.conditional
     runs: list[Array] = []
     feature_numbers = np.zeros((len(regions.regions), model.n_features), np.int64)
-    first_codes, ends = [], []
+    boxes, ends = [], []
     for i, region in enumerate(regions.regions):
         place = int(np.flatnonzero(model.order == region.column)[0])
         _check_set(model, region, place, name)
@@ -97,10 +101,11 @@ def bounds_of(
                 own = [each[each[:, 0] >= 0] for each in own]  # -1 stands for no value
             feature_numbers[i, start + f] = len(runs)
             runs += own
-            if f == 0:
-                first_codes.append(own[0])
-        if drawn and not len(first_codes[-1]):
-            _, column = told(model.labels, region.column, 0.0)
+        mine = feature_numbers[i, start : start + len(coded.runs)]
+        codes, flags = coded.partition()
+        boxes.append((np.where(flags == BOUNDED, codes + mine, codes), flags))
+        if drawn and not len(runs[mine[0]]):
+            column = called(model.labels, region.column)
             raise ValueError(
                 f"{name} must leave something to draw in column {column}. "
                 f"Got {region.said} instead."
@@ -110,7 +115,9 @@ def bounds_of(
     number = conditional.by_feature(cells[:, model.order])
     numbers = np.take_along_axis(feature_numbers, np.maximum(number, 0), axis=0)
     begin = offsets_of(np.array([len(each) for each in runs]))
-    return Bounds(cells, numbers, begin, np.concatenate(runs), first_codes, np.array(ends))
+    all_runs = np.concatenate([np.pad(each, ((0, 0), (0, 3 - each.shape[1]))) for each in runs])
+    further = all_runs[:, 2].astype(np.int64)
+    return Bounds(cells, numbers, begin, all_runs[:, :2].copy(), further, boxes, np.array(ends))
 
 
 def check_no_cut(sharpness: Sharpness, regions: Regions | None) -> None:
@@ -129,9 +136,12 @@ def _check_set(model: Model, region: Region, place: int, name: str) -> None:
     alien = values[~model.conditional.has_mass(place, values)]
     if len(alien):
         own, _ = model.conditional.of_column(place)
-        value, column = told(model.labels, region.column, alien[0])
+        value = str(alien[0])
+        if model.labels is not None:
+            value = model.labels.value(region.column, alien[0])
+        column = called(model.labels, region.column)
         raise ValueError(
             f"{name} must hold sets of values that have a probability of their own, "
-            f"in column {column}, of which the conditional is {own.name}: levels, or the atoms of "
+            f"in column {column}, of which the conditional is {own.name}: levels, ticks of dates and times, or the atoms of "
             f"real numbers. Got {value} in {region.said} instead; an interval is (low, high)."
         )

@@ -21,7 +21,7 @@ from fastar._engine.particles import (
 from fastar._engine.sampling import blocks_by_member, posterior_over_members
 from fastar._engine.scores import score_rows
 from fastar._kernels import _cpu
-from fastar._kernels._conditionals import BOUNDED, OBSERVED, WEIGHTED
+from fastar._kernels._conditionals import OBSERVED
 
 
 def marginals(
@@ -76,26 +76,24 @@ def _score_last_regions(
 ) -> None:
     """Write log p of what is known of rows for which `only_last` is true into scores (n,), exactly.
 
-    Each member has a particle, or one for each code of the first of two features of the column.
+    Each member has a particle for each box of the region.
     """
     cells = bounds.cells.max(axis=1)
     for cell in np.unique(cells[which]):
         mine = np.flatnonzero(which & (cells == cell))
         place = int(np.flatnonzero(model.order == bounds.cells[mine[0]].argmax())[0])
         first, end = model.conditional.column_offsets[place : place + 2]
-        started = np.array([bounds.numbers[mine[0], first]])
-        if end > first + 1:
-            runs = [np.arange(start, last + 1) for start, last in bounds.first_codes[cell]]
-            started = np.concatenate([np.empty(0), *runs])
-        if not len(started):
+        n_boxes = len(bounds.boxes[cell][0])
+        if not n_boxes:
             scores[mine] = -np.inf
             continue
-        number = model.network.n_members * len(started)
+        number = model.network.n_members * n_boxes
         for rows in particle_blocks(mine, model.n_features, number):
             given = None if context is None else context[rows]
             own = bounds.take(rows)
+            column = slice(first, end)
             state = _listed(
-                model, X[rows], missing[rows], own, slice(first, end), started, n_threads, given
+                model, X[rows], missing[rows], own, column, bounds.boxes[cell], n_threads, given
             )
             _weigh_all(state, own, n_threads)
             scores[rows] = np.logaddexp.reduce(state.log_weights(), axis=1)
@@ -107,15 +105,15 @@ def _listed(
     missing: Array,
     bounds: Bounds,
     features: slice,
-    started: Array,
+    boxes: tuple[Array, Array],
     n_threads: int,
     context: Array | None,
 ) -> Particles:
-    """Return particles with each of some codes (S,) in the first feature of a bounded column.
+    """Return particles with each of the boxes (S, F) in the features of a bounded column.
 
     They hold what is known before the column, each member's so many, weighed by its probability.
     """
-    M, S, n = model.network.n_members, len(started), len(X)
+    M, S, n = model.network.n_members, len(boxes[0]), len(X)
     evidence = np.where(missing, model.placeholder(), X)
     share, total = posterior_over_members(
         model, evidence, ~missing, n_threads, context, bounds.bounded
@@ -123,10 +121,9 @@ def _listed(
     with np.errstate(divide="ignore"):
         log_weight = np.log(share) + total
     codes = np.repeat(first_codes(model, evidence, missing, bounds, True), M * S, axis=0)
-    codes[:, features.start] = np.tile(started, M * n)
+    codes[:, features] = np.tile(boxes[0], (M * n, 1))
     flags = np.full(codes.shape, OBSERVED, np.uint8)
-    flags[:, features.start] = WEIGHTED
-    flags[:, features.stop - 1] = BOUNDED
+    flags[:, features] = np.tile(boxes[1], (M * n, 1))
     members = np.tile(np.repeat(np.arange(M), S), n)
     context = None if context is None else np.repeat(context, M * S, axis=0)
     log_weights = np.repeat(log_weight.T, S, axis=1).ravel()

@@ -47,6 +47,11 @@ def check_support(
         )
 
 
+def called(labels: ColumnLabels | None, column: int) -> str:
+    """Return what a column is called."""
+    return str(column) if labels is None else labels.column(column)
+
+
 def told(
     labels: ColumnLabels | None, column: int, number: Any, row: int, table: Table | None = None
 ) -> tuple[str, str]:
@@ -54,15 +59,13 @@ def told(
 
     row: its place in the table, if there is one, or else among all rows.
     """
-    value, name = str(number), str(column)
-    if labels is not None:
-        value, name = labels.value(column, number), labels.column(column)
+    value = str(number) if labels is None else labels.value(column, number)
     if table is not None:
         row = row if table.rows is None else int(table.rows[row])
         X = table.X
         if isinstance(X, Columns) and X.unknown[column] and number == UNKNOWN:
             value = repr(X.value_of_unknown(row, column))
-    return value, f"row {row}, column {name}"
+    return value, f"row {row}, column {called(labels, column)}"
 
 
 def check_table_support(

@@ -34,7 +34,7 @@ class Kernel:
         self,
         dtype: DTypeLike,
         temperature: float,
-        regions: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None,
+        regions: tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]] | None = None,
         top_p: float = 1,
         top_k: int = 0,
     ) -> object:

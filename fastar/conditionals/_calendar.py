@@ -22,9 +22,11 @@ from fastar._data.calendars import (
     wall_parts,
 )
 from fastar._data.clocks import LARGEST_NUMBER, Clock
+from fastar._data.regions import Region
 from fastar._data.table import Table
 from fastar._kernels import _conditionals
 from fastar.conditionals._conditional import (
+    CodedRegion,
     Conditional,
     log_masses,
     sampled_columns,
@@ -32,6 +34,7 @@ from fastar.conditionals._conditional import (
 )
 from fastar.conditionals._number import Number
 from fastar.conditionals._real import COMPONENTS, check_components, spread_components
+from fastar.conditionals._stretches import DigitRegions, Stretch, joined_stretches
 
 _SEASONS = 104
 """Weeks beyond which a column's trend goes by years of 52 weeks."""
@@ -379,6 +382,77 @@ class Calendar(Conditional):
         high, beyond = low.copy(), np.abs(block - self.decode(low)) > radius
         low[self.by_feature(beyond)], high[self.by_feature(beyond)] = 1, 0
         return low, high
+
+    def has_mass(self, c: int, values: Array) -> Array:
+        """Return which values (m,) of column c are on a tick, and have not only what others share."""
+        block = np.zeros((len(values), self.n_columns))
+        block[:, c] = values
+        _, codes = self._trend_and_parts(c, block[:, c])
+        on_tick = codes[:, -1] == 0 if self._has_choice[c] else True
+        found: Array = ~self._outside(block)[:, c] & on_tick
+        return found
+
+    def region(self, c: int, region: Region) -> CodedRegion:
+        """Return the codes that column c may have in a region.
+
+        An interval has all values of the ticks in it, those between two ticks with the former;
+        what a clock skips is in the interval that has the moments it is drawn as.
+        """
+        radix, has_trend = self._radix[c].tolist(), bool(self._has_trend[c])
+        digits = DigitRegions(radix if has_trend else radix[1:])
+        digits.add(self._stretches_of(c, region))
+        boxes = digits.boxes()
+        runs = [[np.array(each, np.float64).reshape(-1, 3) for each in d] for d in digits.regions]
+        if not has_trend:
+            center, spread = 0.0, 1.0
+        else:
+            center, spread = (float(self._learnt[name][c]) for name in ("centre", "spread"))
+        for each in runs[0]:
+            each[:, :2] = (each[:, :2] - center) / spread
+        everything = np.array([[-np.inf, np.inf]])
+        if self._has_fold[c]:  # by mark
+            runs.append([everything, np.array([[-1.0, -1.0]]), np.array([[-2.0, -2.0]])])
+        if self._has_choice[c]:
+            runs.append([everything if region.values is None else np.zeros((1, 2))])
+        codes = np.zeros((len(boxes), len(runs)))
+        flags = np.full(codes.shape, _conditionals.OBSERVED, np.uint8)
+        flags[:, len(digits.regions) :] = _conditionals.BOUNDED
+        for i, (before, place, mark) in enumerate(boxes):
+            depth = len(before)
+            codes[i, : depth + 1] = [*before, place]
+            flags[i, :depth], flags[i, depth] = _conditionals.WEIGHTED, _conditionals.BOUNDED
+            if depth:
+                codes[i, 0] = (codes[i, 0] - center) / spread
+            if self._has_fold[c]:
+                codes[i, len(digits.regions)] = mark
+        return CodedRegion(runs, boxes=(codes, flags))
+
+    def _stretches_of(self, c: int, region: Region) -> list[Stretch]:
+        """Return the trend and parts of column c, as one whole number, of what a region allows."""
+        own, size = self._learnt, int(np.prod(self._radix[c], dtype=np.int64))
+        least, end_of_all = int(own["low"][c]) * size, (int(own["high"][c]) + 1) * size
+        shift, grid = int(own["shift"][c] - own["phase"][c]), int(own["grid"][c])
+        zone = self._zones[c]
+        if region.values is not None:
+            trend, codes = self._trend_and_parts(c, np.array(region.values, np.float64))
+            wholes = trend.astype(np.int64)
+            start = self._trends[c]
+            for d, radix in zip(self._part_features(c) - start, self._radix[c], strict=True):
+                wholes = wholes * radix + codes[:, d].astype(np.int64)
+            kinds = np.zeros(len(wholes), np.int64)
+            if self._has_fold[c]:
+                kinds = -codes[:, self._folds[c] - start].astype(np.int64)
+            return joined_stretches(wholes, wholes + 1, kinds)
+        ends = (region.low, region.high)
+        first, end = (int(np.ceil(np.clip(x, -LARGEST_NUMBER, LARGEST_NUMBER))) for x in ends)
+        kinds = np.zeros(1, np.int64)
+        readings = np.array([first]), np.array([end])
+        if zone is not None:
+            *readings, kinds = zone.stretches(first, end)
+        # a tick is the number -shift modulo grid
+        lows, highs = (np.clip(-(-(x + shift) // grid), least, end_of_all) for x in readings)
+        some = lows < highs
+        return joined_stretches(lows[some], highs[some], kinds[some])
 
     # ---- densities
 

@@ -29,16 +29,35 @@ class CodedRegion:
 
     Parameters
     ----------
-    runs : list of list of array (m, 2)
+    runs : list of list of array (m, 2) or (m, 3)
         For each of the column's features its runs of codes, first and last, rising; of a feature
-        that applies where its parent's code is a level, one array for each of these.
+        that applies where its parent's code is a level, one array for each of these. Else, where a
+        feature has several arrays, the third number of a run of the feature before it says which
+        one it leads to.
     least, most : float
         The ends of what drawn values may be, where they are not whole numbers of codes.
+    boxes : (array (S, F), array (S, F)) or None
+        A partition of the region, from which its probability is summed: codes of the column's F
+        features, of a BOUNDED one the place of its array, and flags, as walks have them. None: the
+        one feature, or each code of the first of two.
     """
 
     runs: list[list[Array]]
     least: float = -np.inf
     most: float = np.inf
+    boxes: tuple[Array, Array] | None = None
+
+    def partition(self) -> tuple[Array, Array]:
+        """Return `boxes`, or those of one feature or of each code of the first of two."""
+        if self.boxes is not None:
+            return self.boxes
+        if len(self.runs) == 1:
+            return np.zeros((1, 1)), np.array([[_conditionals.BOUNDED]], np.uint8)
+        first = [np.arange(run[0], run[1] + 1) for run in self.runs[0][0]]
+        codes = np.concatenate([np.empty(0), *first])
+        pairs = np.column_stack([codes, np.zeros(len(codes))])
+        flags = np.array([_conditionals.WEIGHTED, _conditionals.BOUNDED], np.uint8)
+        return pairs, np.tile(flags, (len(codes), 1))
 
 
 class Likelihood(Protocol):

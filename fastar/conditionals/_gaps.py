@@ -201,7 +201,9 @@ class ModelledGaps(Conditional):
         if not self.missing[c]:
             return own
         there = run_of(0, 0) if len(own.runs[0][0]) else run_of(0, -1)
-        return replace(own, runs=[[there], *own.runs])
+        codes, flags = own.partition()
+        boxes = np.insert(codes, 0, 0, axis=1), np.insert(flags, 0, _conditionals.WEIGHTED, axis=1)
+        return replace(own, runs=[[there], *own.runs], boxes=boxes)
 
     def log_jacobian(self, codes: Array) -> Array | None:
         """Return what the conditional of the values does, 0 of marks."""

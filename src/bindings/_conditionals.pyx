@@ -109,7 +109,7 @@ cdef class Kernel:
         cdef const unsigned char[::1] features = self.features.view(np.uint8)
         return conditional_spec(<const feature_spec*>&features[0], &self.outputs[0],
                                 self.stretches.shape[0] - 1, &self.stretches[0], self.may_miss, temperature,
-                                1, 0, region_spec(NULL, NULL, self.n_noise))
+                                1, 0, region_spec(NULL, NULL, NULL, self.n_noise))
 
     cdef check(self, int64_t n, int64_t width, codes):
         cdef int64_t D = len(self.features)
@@ -151,10 +151,11 @@ cdef class Kernel:
     def draw(self, dtype, double temperature, regions=None, double top_p=1, int64_t top_k=0):
         """Return the capsule with which a network draws values of this conditional.
 
-        It points into this object, which lives as long as the capsule. regions: (begin (R + 1,), runs (m, 2))
-        of the regions whose numbers are the codes that are BOUNDED: region i is the codes runs[j, 0] to
-        runs[j, 1] for j from begin[i] to begin[i + 1] - 1, rising. top_p, top_k: levels of SAMPLED codes are
-        the most probable ones that have the share top_p of the mass, and top_k at most, where that is not 0.
+        It points into this object, which lives as long as the capsule. regions: (begin (R + 1,), runs (m, 2),
+        further (m,)) of the regions whose numbers are the codes that are BOUNDED: region i is the codes
+        runs[j, 0] to runs[j, 1] for j from begin[i] to begin[i + 1] - 1, rising. top_p, top_k: levels of
+        SAMPLED codes are the most probable ones that have the share top_p of the mass, and top_k at most,
+        where that is not 0.
         """
         capsule = self.capsule(dtype, temperature, self.n_noise, 0, regions)
         cdef draw_spec* made = <draw_spec*>PyCapsule_GetPointer(capsule, PyCapsule_GetName(capsule))
@@ -182,19 +183,23 @@ cdef class Kernel:
         Py_INCREF(owners)
         PyCapsule_SetContext(capsule, <void*>owners)
         if regions is not None:
-            begin, runs = regions
-            draw.spec.regions = regions_of(begin, runs, n_noise)
+            begin, runs, further = regions
+            draw.spec.regions = regions_of(begin, runs, further, n_noise)
         return capsule
 
 
-cdef region_spec regions_of(const int64_t[::1] begin, const double[:, ::1] runs, int64_t n_noise) except *:
+cdef region_spec regions_of(const int64_t[::1] begin, const double[:, ::1] runs, const int64_t[::1] further,
+                            int64_t n_noise) except *:
     cdef int64_t R = begin.shape[0] - 1
-    if R < 1 or runs.shape[1] != 2 or begin[0] != 0 or begin[R] != runs.shape[0] or (np.diff(begin) < 0).any():
-        raise ValueError("regions must be offsets that rise from 0 to the number of runs, and runs of 2 codes")
+    if (R < 1 or runs.shape[1] != 2 or begin[0] != 0 or begin[R] != runs.shape[0]
+            or (np.diff(begin) < 0).any() or further.shape[0] != runs.shape[0]):
+        raise ValueError("regions must be offsets that rise from 0 to the number of runs, runs of two "
+                         "codes each, and a number for each run")
     cdef const code_run* first = NULL  # of none
+    cdef const int64_t* first_further = NULL
     if runs.shape[0]:
-        first = <const code_run*>&runs[0, 0]
-    return region_spec(first, &begin[0], n_noise)
+        first, first_further = <const code_run*>&runs[0, 0], &further[0]
+    return region_spec(first, &begin[0], first_further, n_noise)
 
 
 def choose(draw, int64_t d, floating[:, ::1] raw, const floating[:, ::1] noise, held, floating[::1] codes,

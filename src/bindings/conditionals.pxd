@@ -16,6 +16,7 @@ cdef extern from "conditionals.h" nogil:
     ctypedef struct region_spec:
         const code_run* runs
         const int64_t* begin
+        const int64_t* further
         int64_t n_noise
     ctypedef struct conditional_spec:
         const feature_spec* features

@@ -199,6 +199,11 @@ static void draw_within(int64_t r, int64_t D, int64_t d, const feature_spec *f, 
     const bounded_code found = draw_bounded(f, own, spec->temperature, raw, noise, x_d);
     *x_d = (real)found.code;
     rows.weight[r] += found.log_mass;
+    for (int64_t i = 0; i < own.count; i++) {
+        const int64_t further = all->further[all->begin[number] + i];
+        if (further && own.runs[i].first <= found.code && found.code <= own.runs[i].last)
+            x_d[1] += (real)further;
+    }
 }
 
 /* raw (n, raw_stride), rows.codes (n, D) -> rows.weight (n,), to which log p of the codes that are weighed is added, and

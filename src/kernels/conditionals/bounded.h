@@ -71,12 +71,14 @@ INLINE double levels_sum(int64_t K, real *z, real top, real inverse, int keep) {
     return (double)vsum(sum);
 }
 
-/* z (K,) is overwritten. The first run may begin at -1, which is all that is no level. */
+/* z (K,) is overwritten. The first run may begin below 0, which is all that is no level; one from -infinity on is
+ * everything, of which levels alone are drawn. */
 static bounded_code bounded_level(const feature_spec *f, region g, double temperature, int64_t K, real *z,
                                   double uniform) {
     const real top_of_all = largest(K, z);
     const double all = levels_sum(K, z, top_of_all, 1, 0);
-    const double other = g.count && g.runs[0].first < 0 ? f->low : -(double)INFINITY;
+    const int everything = g.count && g.runs[0].first == -(double)INFINITY;
+    const double other = g.count && g.runs[0].first < 0 && !everything ? f->low : -(double)INFINITY;
     real top = -(real)INFINITY;
     for (int64_t i = 0; i < g.count; i++) {
         const int64_t k = first_level(g.runs[i]), end = end_level(g.runs[i], K);
@@ -99,12 +101,12 @@ static bounded_code bounded_level(const feature_spec *f, region g, double temper
             }
         levels = f->high + ((double)top - (double)top_of_all) + log(sum / all);
     }
-    const double mass = log_sum(levels, other);
+    const double mass = everything ? 0 : log_sum(levels, other);
     if (mass == -(double)INFINITY)
         return NOWHERE;
     const double share = exp(other - mass);
     if (uniform < share)
-        return (bounded_code){-1, mass};
+        return (bounded_code){g.runs[0].first, mass};
     double left = (uniform - share) / (1 - share) * drawn;
     int64_t level = 0;
     for (int64_t i = 0; i < g.count; i++)
