@@ -16,6 +16,7 @@ import numpy as np
 from fastar._core.parameters import Array
 from fastar._core.threads import check_stopped
 from fastar._data.frame_types import as_frame, frame_kind
+from fastar._data.parts import Parts
 
 BATCH_ROWS = 1 << 16
 """Rows of a batch at most."""
@@ -33,10 +34,13 @@ class Stream:
         Returns an iterator of data frames, arrays (n, D), or tables or record batches of Arrow.
     name : str
         What errors call the table.
+    first_row : int
+        The number of the first row.
     """
 
     opened: Callable[[], Iterable[Any]]
     name: str
+    first_row: int = 0
 
     @classmethod
     def of(cls, source: Any, name: str = "X") -> Stream:
@@ -75,14 +79,14 @@ class Stream:
 
     def __iter__(self) -> Iterator[tuple[int, Any]]:
         """Yield (number of the first row, data frame or array), of `BATCH_ROWS` rows at most."""
-        first = 0
+        first = self.first_row
         for given in self._given():
             for start in range(0, len(given), BATCH_ROWS):
                 check_stopped()
                 batch = as_frame(_rows(given, start, start + BATCH_ROWS), self.name)
                 yield first, batch
                 first += len(batch)
-        if first == 0:
+        if first == self.first_row:
             raise ValueError(f"{self.name} must have rows. Got none.")
 
     def _given(self) -> Iterator[Any]:
@@ -135,7 +139,7 @@ def is_stream(source: Any) -> bool:
     """Return whether a source is read batch by batch, and not a table in memory."""
     if isinstance(source, np.memmap):
         return source.ndim == 2 and source.nbytes >= LARGE_MAP
-    if isinstance(source, str | os.PathLike) or callable(source) or _is_dataset(source):
+    if isinstance(source, str | os.PathLike | Parts) or callable(source) or _is_dataset(source):
         return True
     package = type(source).__module__.partition(".")[0]
     if package == "pyarrow":

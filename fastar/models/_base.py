@@ -35,6 +35,7 @@ from fastar._data.stores import StoredTable
 from fastar._data.streams import is_stream
 from fastar._data.table import Examples, Table
 from fastar._engine.model import Composition
+from fastar._engine.sharded import ShardedTable, ShardedTraining
 from fastar._engine.support import check_known, check_table_support
 from fastar._engine.training import Training
 from fastar.callbacks import ProgressBar
@@ -184,12 +185,13 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
         model = self._composed(self.network_.zeros())
         if keep:
             model.theta[:] = self.theta_
-        elif isinstance(table, StoredTable):
+        elif isinstance(table, StoredTable | ShardedTable):
             model.initialise(*table.start, rng)
         else:
             model.initialise(table, weight, rng)
         solver, schedule = self._solver(), self.learning_rate
-        return Training(
+        kind = ShardedTraining if isinstance(table, ShardedTable) else Training
+        return kind(
             model,
             solver,
             schedules.BY_NAME[schedule]() if isinstance(schedule, str) else schedule,
