@@ -17,9 +17,10 @@ from sklearn.exceptions import ConvergenceWarning
 
 from fastar._engine.sharded import ShardedTraining
 from fastar.dask._collections import partitions
-from fastar.dask._parts import DaskParts
+from fastar.dask._parts import LOST, DaskParts
 from fastar.models._base import AutoregressiveDensity
 
+_ATTEMPTS = 10
 _SAVE_SECONDS = 10.0
 _LOOK_SECONDS = 1.0
 
@@ -142,14 +143,21 @@ def _coordinate(name: str, asked: bytes) -> tuple[Any, list[str]]:
     if model.n_jobs is None:
         model.n_jobs = worker.state.nthreads
     secede()  # the worker has its threads for tasks
-    try:
-        parts = {
-            key: DaskParts.of_tables(client, client.compute(parts), key, n_shards, watch.check)
-            for key, parts in tables.items()
-        }
-        model.fit(**{"X_val": X_val, **parts})
-    except KeyboardInterrupt:
-        return None, []
+    for attempt in range(_ATTEMPTS):
+        try:
+            parts = {
+                key: DaskParts.of_tables(client, client.compute(parts), key, n_shards, watch.check)
+                for key, parts in tables.items()
+            }
+            model.fit(**{"X_val": X_val, **parts})
+        except KeyboardInterrupt:
+            return None, []
+        except LOST:  # also the partitions; training goes on from the state that was kept
+            if attempt == _ATTEMPTS - 1:
+                raise
+            time.sleep(_LOOK_SECONDS)
+        else:
+            break
     Variable(name, client).delete()
     model.callbacks, model.n_jobs = given
     model.random_state = random_state

@@ -14,7 +14,7 @@ from fastar._core.parameters import Array
 from fastar._data.parts import Node, Parts, merge_siblings
 
 _ATTEMPTS = 10
-_LOST = (KilledWorker, CancelledError, CommClosedError)
+LOST = (KilledWorker, CancelledError, CommClosedError)
 """What futures raise when workers die, and those that did hold the data."""
 _SECONDS = 1.0
 """Between looks at whether the parts are still wanted."""
@@ -159,9 +159,9 @@ class DaskParts(Parts):
             try:
                 self._wait(futures)
                 results: list[Any] = self._client.gather(futures)
-            except _LOST:
-                if attempt == _ATTEMPTS - 1:
-                    raise
+            except LOST:
+                if attempt == _ATTEMPTS - 1 or any(each.cancelled() for each in self._futures):
+                    raise  # parts that Dask knows no more can only be made from the beginning
                 self._groups = None
                 self._client.retry([each for each in self._futures if each.status == "error"])
             else:
