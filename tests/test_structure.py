@@ -25,7 +25,7 @@ FLOORS = [
     {"_engine", "persistence"},
     {"callbacks"},
     {"models"},
-    {"tools", "demo"},
+    {"tools", "demo", "dask"},
     {"cli"},
     {"fastar"},  # the package's own __init__
 ]
@@ -183,7 +183,7 @@ def test_only_plotting_imports_matplotlib_where_a_module_begins(module):
 def test_importing_fastar_imports_no_optional_library():
     code = "import sys, fastar; print(*{name.split('.')[0] for name in sys.modules})"
     loaded = set(run_python(code).split())
-    assert not loaded & {"matplotlib", "polars", "torch", "jax", "pytest"}
+    assert not loaded & {"matplotlib", "polars", "torch", "jax", "pytest", "dask", "distributed"}
 
 
 @pytest.mark.parametrize("module", MODULES)

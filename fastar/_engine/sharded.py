@@ -85,9 +85,7 @@ class Place:
     member: int
 
 
-def shard_gradient(
-    shard: Shard, theta: Array, at: Place, n_threads: int
-) -> tuple[float, Array]:
+def shard_gradient(shard: Shard, theta: Array, at: Place, n_threads: int) -> tuple[float, Array]:
     """Return a shard's part of the sum of log p(x) over a step's rows, and of the gradient."""
     rows, model = shard.visited(at), shard.with_parameters(theta)
     gradient = zeros_aligned(theta.size, theta.dtype)
@@ -122,11 +120,11 @@ def _sum(one: float, other: float) -> float:
     return one + other
 
 
-def _digest_of(shard: Shard) -> Array:
+def _digest_of(shard: Shard) -> bytes:
     sha = hashlib.sha256()
     for part in shard.parts:
         sha.update(np.ascontiguousarray(part).data)
-    return np.frombuffer(sha.digest(), np.uint8)
+    return sha.digest()
 
 
 class ShardedTable:
@@ -170,9 +168,8 @@ class ShardedTable:
         """Return that there is none."""
 
     def blocks(self, most: int | None = None) -> Iterator[tuple[slice, Array]]:
-        """Yield a digest of each shard in place of its rows, for digests of the table."""
-        for k, digest in enumerate(self.shards.map(_digest_of)):
-            yield slice(k, k + 1), digest
+        """Yield blocks of rows that stand for all of them."""
+        yield from self.start[0].blocks(most)
 
     def batches(self, rng: np.random.Generator | None, size: int) -> Generator[BatchOfRows]:
         """Yield (step, rows that take part) in place of the rows: these are where the shards are.
@@ -249,6 +246,14 @@ class ShardedTraining(Training):
             return super()._held_out_log_prob()
         call = partial(shard_log_prob, n_threads=self.n_threads)
         return float(table.shards.reduce(call, _sum, self.model.theta))
+
+    def _digest(self, table: Any, weight: Array, learnt: dict[str, Array] | None = None) -> str:
+        if not isinstance(table, ShardedTable):
+            return super()._digest(table, weight, learnt)
+        sha = hashlib.sha256(b"".join(table.shards.map(_digest_of)))
+        for part in (learnt or {}).values():
+            sha.update(np.ascontiguousarray(part).data)
+        return sha.hexdigest()
 
     def _warn(self, message: str) -> None:
         self.messages.append(message)

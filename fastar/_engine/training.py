@@ -185,11 +185,14 @@ class Training:
             "batch_size": self.batch_size,
             "tol": self.tol,
             "n_iter_no_change": self.n_iter_no_change,
-            "data": _digest(self.table, self._share, self.model.conditional.arrays()),
+            "data": self._digest(self.table, self._share, self.model.conditional.arrays()),
             "early_stopping, validation_fraction or X_val": (
-                None if self.held_out is None else _digest(*self.held_out)
+                None if self.held_out is None else self._digest(*self.held_out)
             ),
         }
+
+    def _digest(self, table: Any, weight: Array, learnt: dict[str, Array] | None = None) -> str:
+        return _digest(table, weight, learnt)
 
     def check_snapshot(self, header: dict[str, Any], arrays: dict[str, Array]) -> None:
         """Raise EntryError unless a file's state is one that `snapshot` returns."""

@@ -12,8 +12,8 @@ from distributed import Future
 from fastar._core.parameters import Array
 from fastar._core.random import generator
 from fastar._core.validation import check_count
-from fastar._data.frames import Schema
 from fastar._data.frame_types import frame_kind
+from fastar._data.frames import Schema
 from fastar._data.streams import BATCH_ROWS, arranged
 from fastar.dask._collections import collection_kind, whole_rows
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import cloudpickle
 import numpy as np
-from distributed import Client, Event, Future, Variable, get_client, get_worker, secede
+from distributed import Client, Event, Variable, get_client, get_worker, secede
 from sklearn.exceptions import ConvergenceWarning
 
 from fastar._engine.sharded import ShardedTraining
@@ -89,7 +89,7 @@ def fit(
     >>> from distributed import Client
     >>> import fastar.dask
     >>> from fastar import NADE
-    >>> client = Client(processes=False, n_workers=2, dashboard_address=None)
+    >>> client = Client(processes=False, n_workers=2, dashboard_address="127.0.0.1:0")
     >>> X = da.from_array(np.random.default_rng(0).integers(0, 2, (1000, 4)), chunks=(300, 4))
     >>> model = fastar.dask.fit(client, NADE(n_hidden=4, random_state=0), X)
     >>> fastar.dask.score_samples(model, X).compute().shape
@@ -139,7 +139,7 @@ def _coordinate(name: str, asked: bytes) -> tuple[Any, list[str]]:
     watch = _Watch(client, name)
     given = model.callbacks, model.n_jobs
     callbacks = given[0] if isinstance(given[0], list | tuple) else [given[0]]
-    model.callbacks = [each for each in [*callbacks, watch] if each is not None]
+    model.callbacks = [watch, *(each for each in callbacks if each is not None)]
     if model.n_jobs is None:
         model.n_jobs = worker.state.nthreads
     secede()  # the worker has its threads for tasks

@@ -141,9 +141,10 @@ def _stored(
     estimator: Any, sampled: StreamedTable, is_held: HeldOut | None, start: tuple[Table, Array]
 ) -> tuple[StoredTable, StoredTable]:
     """Return the rows to train on and those held out, on disk."""
-    layout = _layout(estimator, sampled.summary)
+    stream, layout = sampled.stream, _layout(estimator, sampled.summary)
+    assert isinstance(stream, Stream)
     rest, held = Store(layout), Store(layout)
-    for first, parts in _checked_rows(estimator, sampled.stream, sampled.order, layout):
+    for first, parts in _checked_rows(estimator, stream, sampled.order, layout):
         mine = _held_rows(is_held, first, len(parts[0]))
         rest.append([part[~mine] for part in parts])
         held.append([part[mine] for part in parts])
@@ -229,9 +230,7 @@ def _summary_of_part(part: Any, estimator: Any, name: str, reset: bool) -> tuple
     return _summary(copy.copy(estimator), _stream_of_part(part, name), reset)
 
 
-def _merge_summaries(
-    one: tuple[Summary, Any], other: tuple[Summary, Any]
-) -> tuple[Summary, Any]:
+def _merge_summaries(one: tuple[Summary, Any], other: tuple[Summary, Any]) -> tuple[Summary, Any]:
     (summary, head), (later, head_of_later) = one, other
     summary.merge(later)
     return summary, head_of_later if head is None else head
