@@ -164,6 +164,21 @@ def test_ctrl_c_keeps_the_best_model(client, monkeypatch):
     assert np.isfinite(fitted.score_samples(X)).all()
 
 
+def test_a_fit_that_nobody_waits_for_ends(client, monkeypatch):
+    monkeypatch.setattr(_fit, "_LOOK_SECONDS", 0.0)
+    model = nade(max_iter=10**6, n_iter_no_change=10**6)
+    data = da.from_array(binary(), chunks=(200, D))
+    future = fastar.dask.fit(client, model, data, sync=False)
+    time.sleep(1)
+    assert any(client.call_stack().values())
+    future.cancel()
+    for _ in range(100):
+        time.sleep(0.1)
+        if not any(client.call_stack().values()):
+            break
+    assert not any(client.call_stack().values())
+
+
 class DiesOnce(Callback):
     """Fails once, as a worker's death fails the tasks that wait for it."""
 

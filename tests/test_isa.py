@@ -60,6 +60,7 @@ UNMARKED = {
     "test_prediction.py",
     "test_questions.py",
     "test_random_calls.py",
+    "test_recipes.py",
     "test_sharded.py",
     "test_spread.py",
     "test_streams.py",

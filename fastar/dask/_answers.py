@@ -47,7 +47,8 @@ def score_samples(model: Any, data: Any) -> Any:
     >>> import fastar.dask
     >>> from fastar import NADE
     >>> X = np.random.default_rng(0).integers(0, 2, (100, 4))
-    >>> model = NADE(n_hidden=4, max_iter=2, tol=10, n_iter_no_change=1, random_state=0).fit(X)
+    >>> nade = NADE(n_hidden=4, learning_rate="cosine", max_iter=5, random_state=0)
+    >>> model = nade.fit(X)
     >>> scores = fastar.dask.score_samples(model, da.from_array(X, chunks=(30, 2)))
     >>> scores.shape
     (100,)

@@ -15,6 +15,7 @@ import numpy as np
 from distributed import Client, Event, Variable, get_client, get_worker, secede
 from sklearn.exceptions import ConvergenceWarning
 
+from fastar._core.validation import check_count
 from fastar._engine.sharded import ShardedTraining
 from fastar.dask._collections import partitions
 from fastar.dask._parts import LOST, DaskParts
@@ -91,15 +92,15 @@ def fit(
     >>> from fastar import NADE
     >>> client = Client(processes=False, n_workers=2, dashboard_address="127.0.0.1:0")
     >>> X = da.from_array(np.random.default_rng(0).integers(0, 2, (1000, 4)), chunks=(300, 4))
-    >>> model = fastar.dask.fit(client, NADE(n_hidden=4, random_state=0), X)
+    >>> nade = NADE(n_hidden=4, learning_rate="cosine", max_iter=5, random_state=0)
+    >>> model = fastar.dask.fit(client, nade, X)
     >>> fastar.dask.score_samples(model, X).compute().shape
     (1000,)
     >>> client.close()
     """
     if not isinstance(model, AutoregressiveDensity):
         raise TypeError(f"model must be a model of rows. Got {type(model).__name__} instead.")
-    if not isinstance(n_shards, int) or n_shards < 1:
-        raise ValueError(f"n_shards must be an int of at least 1. Got {n_shards!r} instead.")
+    n_shards = check_count("n_shards", n_shards)
     tables = {"X": partitions(data, "data")}
     if hasattr(X_val, "dask"):
         tables["X_val"] = partitions(X_val, "X_val")
@@ -134,34 +135,38 @@ def _seeded(model: Any) -> Any:
 
 def _coordinate(name: str, asked: bytes) -> tuple[Any, list[str]]:
     """Return the fitted model, None where it was interrupted too early, and warnings."""
-    model, tables, X_val, n_shards, random_state = pickle.loads(asked)
-    client, worker = get_client(), get_worker()
+    client = get_client()
     watch = _Watch(client, name)
+    secede()  # the worker has its threads for tasks
+    try:
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return _fitted(client, asked, watch), watch.messages
+            except LOST:  # also the partitions; training goes on from the state that was kept
+                time.sleep(_LOOK_SECONDS)
+        return _fitted(client, asked, watch), watch.messages
+    except KeyboardInterrupt:
+        return None, []
+    finally:
+        watch.forget()
+
+
+def _fitted(client: Client, asked: bytes, watch: _Watch) -> Any:
+    """Return the fitted model, the same each time."""
+    model, tables, X_val, n_shards, random_state = pickle.loads(asked)
     given = model.callbacks, model.n_jobs
     callbacks = given[0] if isinstance(given[0], list | tuple) else [given[0]]
     model.callbacks = [watch, *(each for each in callbacks if each is not None)]
     if model.n_jobs is None:
-        model.n_jobs = worker.state.nthreads
-    secede()  # the worker has its threads for tasks
-    for attempt in range(_ATTEMPTS):
-        try:
-            parts = {
-                key: DaskParts.of_tables(client, client.compute(parts), key, n_shards, watch.check)
-                for key, parts in tables.items()
-            }
-            model.fit(**{"X_val": X_val, **parts})
-        except KeyboardInterrupt:
-            return None, []
-        except LOST:  # also the partitions; training goes on from the state that was kept
-            if attempt == _ATTEMPTS - 1:
-                raise
-            time.sleep(_LOOK_SECONDS)
-        else:
-            break
-    Variable(name, client).delete()
+        model.n_jobs = get_worker().state.nthreads
+    data = {
+        key: DaskParts.of_tables(client, client.compute(parts), key, n_shards, watch.check)
+        for key, parts in tables.items()
+    }
+    model.fit(**{"X_val": X_val, **data})
     model.callbacks, model.n_jobs = given
     model.random_state = random_state
-    return model, watch.messages
+    return model
 
 
 class _Watch:
@@ -184,6 +189,10 @@ class _Watch:
         self._looked = time.monotonic()
         if self._task.state == "cancelled" or self._stop.is_set():
             raise KeyboardInterrupt
+
+    def forget(self) -> None:
+        """Let the scheduler forget the state."""
+        self._state.delete()
 
     def on_fit_begin(self, training: ShardedTraining) -> None:
         """Take up the state that was kept."""
