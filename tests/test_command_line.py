@@ -108,6 +108,41 @@ def test_standard_input_parquet_and_other_columns_change_nothing(folder, tmp_pat
     assert pl.read_parquet(again).equals(expected)
 
 
+def test_parquet_is_read_and_written_batch_by_batch(folder, tmp_path):
+    table, model = tmp_path / "table.parquet", tmp_path / "model"
+    pl.read_csv(folder / "data.csv").write_parquet(table)
+    assert main(["fit", "--stream", str(table), "-o", str(model), *QUICK]) == 0
+    names = [name for name in NAMES if name != "id"]
+    kept = pl.read_parquet(table).select(names)
+    fitted = fastar.load(model)
+    assert list(fitted.feature_names_in_) == names
+    out = tmp_path / "out.parquet"
+    assert main(["score", "--stream", str(model), str(table), "-o", str(out)]) == 0
+    scores = fitted.score_samples(kept)
+    np.testing.assert_array_equal(pl.read_parquet(out)["log_density"].to_numpy(), scores)
+    asked = [str(model), "-n", "20", "-o", str(out), "--given", "colour=red"]
+    assert main(["sample", "--stream", *asked]) == 0
+    assert pl.read_parquet(out)["colour"].to_list() == ["red"] * 20
+    assert main(["impute", "--stream", str(model), str(table), "-o", str(out)]) == 0
+    assert pl.read_parquet(out).schema == kept.schema
+
+
+def test_what_streams_are_not(capsys, folder, tmp_path):
+    table, model = tmp_path / "table.parquet", folder / "model"
+    pl.read_csv(folder / "data.csv").write_parquet(table)
+    told = refused(capsys, "fit", "--stream", folder / "data.csv", "-o", tmp_path / "m")
+    assert told.startswith("--stream reads Parquet, which ")
+    told = refused(capsys, "score", "--stream", model, table)
+    assert told == "--stream writes Parquet: give a name in .parquet by --output."
+    told = refused(
+        capsys, "score", "--stream", "--append", model, table, "-o", tmp_path / "o.parquet"
+    )
+    assert told == "--stream takes no --append."
+    table.write_bytes(b"PAR1 and nothing else that is like Parquet")
+    told = refused(capsys, "fit", "--stream", table, "-o", tmp_path / "m")
+    assert told.startswith(f"the table from '{table}' cannot be read as Parquet: ")
+
+
 def test_terms_by_column_sum_to_the_score_and_columns_can_be_kept(folder, tmp_path):
     model, data = str(folder / "model"), str(folder / "data.csv")
     terms, kept = tmp_path / "terms.csv", tmp_path / "kept.tsv"

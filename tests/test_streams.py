@@ -11,7 +11,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from fastar import MADE, NADE, DeepNADE
+from fastar import MADE, NADE, DeepNADE, DensityOutlierDetector, Mixture, PixelRNN
 from fastar._data import stores, streams
 from fastar._data import summary as summaries
 from fastar._data.frames import Schema
@@ -156,7 +156,7 @@ def test_a_sample_has_every_level_and_both_ends_of_ranges():
 
 def test_sampled_rows_have_the_smallest_hashes():
     found = sampled(summarised(uneven_frame(), [10, 2000], n_sampled=100))
-    expected = np.sort(np.argsort(row_hashes(np.arange(3000)))[:100])
+    expected = np.sort(sampled_rows(3000, 100))
     np.testing.assert_array_equal(found.rows[found.rows >= 0], expected)
 
 
@@ -431,6 +431,18 @@ def test_an_epoch_visits_every_row_once():
         np.testing.assert_array_equal(blocks, X)
 
 
+def test_wide_tables_have_few_rows_at_a_time(monkeypatch):
+    layout = stores.Layout.of_array(10**5, np.dtype(np.float64))
+    assert layout.row_bytes == 8e5
+    assert layout.block_rows * layout.row_bytes <= stores.BLOCK_BYTES
+    assert layout.block_rows * layout.buffer_blocks * layout.row_bytes <= stores.BUFFER_BYTES
+    assert streams.batch_rows(10**5) * 10**5 <= streams.BATCH_VALUES
+    monkeypatch.setattr(summaries, "SAMPLE_VALUES", 1000)
+    summary = Summary()
+    summary.update(np.zeros((200, 100)), 0)
+    assert len(summary.sampled_rows) == 10
+
+
 @pytest.mark.usefixtures("small_blocks")
 def test_a_checkpoint_resumes_to_the_same_bits(tmp_path):
     source = cut(uneven_frame(400), 90)
@@ -546,7 +558,7 @@ def test_columns_may_have_another_order(frame, fitted, tmp_path):
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_samples_in_a_file_have_the_types_of_fit(library, tmp_path, monkeypatch):
-    monkeypatch.setattr(_streamed, "BATCH_ROWS", 30)
+    monkeypatch.setattr(streams, "BATCH_ROWS", 30)
     frame = LIBRARIES[library](uneven_frame(200))
     model, out = nade(max_iter=1).fit(frame), tmp_path / "samples.parquet"
     assert model.sample(100, out=out, random_state=0) is None
@@ -586,6 +598,25 @@ def test_types_come_back_from_parquet(frame, fitted, parquet):
     streamed = nade().fit(parquet)
     assert streamed._container == fitted._container
     assert streamed.sample(3).dtypes == frame.dtypes
+
+
+@pytest.mark.parametrize("size", [61, 1000])
+def test_without_polars_frames_are_those_of_pandas(size, tmp_path, monkeypatch):
+    frame = uneven_frame(400).drop(columns="apart")
+    frame["flag"] = frame["flag"].astype("boolean").mask(frame["small"] == 3)
+    frame.to_parquet(tmp_path / "t.parquet", row_group_size=size)
+    monkeypatch.setattr(streams, "find_spec", lambda name: None)
+    model = nade(max_iter=1).fit(tmp_path / "t.parquet")
+    assert model._container.kind == "pandas"
+    by_name = {column.name: column for column in model._container.columns}
+    assert by_name["level"].categories == ("w", "x", "y", "z")
+    assert by_name["small"].dtype == "Int64"
+    assert by_name["flag"].dtype == "boolean"
+    given = frame.astype({"small": "Int64", "huge": "Int64"})
+    given["level"] = given["level"].cat.set_categories(list("wxyz"))
+    assert_same_fit(nade(max_iter=1).fit(cut(given, 1000)), model)
+    model.impute(tmp_path / "t.parquet", out=tmp_path / "o.parquet")
+    assert not pd.read_parquet(tmp_path / "o.parquet").isna().any(axis=None)
 
 
 # ---- errors
@@ -659,6 +690,15 @@ def test_columns_of_folders_are_columns(frame, tmp_path):
     assert model.schema_[-1]["levels"] == 2
 
 
+def test_batches_of_a_later_fit_are_of_the_same_kind(frame):
+    model = nade(warm_start=True).fit(frame[["real", "gaps"]])
+    with pytest.raises(TypeError, match=r"batches of the kind of fit. Got arrays instead"):
+        model.fit(lambda: iter([np.ones((5, 2))]))
+    model = nade(warm_start=True).fit(np.ones((5, 1)))
+    with pytest.raises(TypeError, match=r"batches of the kind of fit. Got data frames instead"):
+        model.fit(lambda: iter([frame[["real"]]]))
+
+
 def test_what_can_be_read_once_is_refused(frame):
     reader = frame.to_arrow().to_reader()
     with pytest.raises(ValueError, match="Got a RecordBatchReader instead: give a callable"):
@@ -688,7 +728,8 @@ def test_what_streams_do_not_have(frame, fitted, parquet, tmp_path):
         fitted.sample(3, context=np.ones((3, 1)), out=tmp_path / "o")
     with pytest.raises(ValueError, match="n_draws must be 1"):
         fitted.impute(parquet, out=tmp_path / "o", n_draws=2)
-    for ask in (fitted.score_features, fitted.impute, fitted.conditionals):
+    others = [PixelRNN(max_iter=1), Mixture(nade()), DensityOutlierDetector(nade())]
+    for ask in (fitted.score_features, fitted.impute, *(each.fit for each in others)):
         with pytest.raises(ValueError, match=r"X must be a table in memory. Got "):
             ask(parquet)
 
@@ -698,6 +739,34 @@ def test_without_pyarrow_an_error_says_so(parquet, monkeypatch):
     monkeypatch.delitem(sys.modules, "pyarrow.dataset", raising=False)
     with pytest.raises(ValueError, match=r"needs the package pyarrow: pip install .*\[arrow\]"):
         nade().fit(parquet)
+
+
+def test_too_many_categories_are_told_of_and_others_are_unknown(monkeypatch):
+    monkeypatch.setattr(summaries, "MOST_LEVELS", 20)
+    words = [f"w{k:03}" for k in np.random.default_rng(0).integers(0, 300, 1000)]
+    frame = pl.DataFrame({"word": words, "flag": [True, False] * 500})
+    monkeypatch.setattr(_streamed, "Summary", partial(Summary, n_sampled=30))
+    with pytest.warns(match="categories in column 'word'. Those of 30 sampled rows are kept"):
+        model = nade(max_iter=1, distribution={"word": "categorical"}).fit(cut(frame, 90))
+    assert model.schema_[0]["levels"] == frame[sampled_rows(1000, 30)]["word"].n_unique()
+    assert np.isfinite(model.score_samples(frame)).all()
+
+
+def sampled_rows(n, k):
+    return np.argsort(row_hashes(np.arange(n)))[:k]
+
+
+def test_a_full_disk_is_told_of(monkeypatch):
+    class Full:
+        def write(self, data):
+            raise OSError(28, "No space left on device")
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(stores.tempfile, "TemporaryFile", lambda **_: Full())
+    with pytest.raises(OSError, match=r"No space left on device: .* TMPDIR may name a folder"):
+        nade().fit(cut(uneven_frame(100), 90))
 
 
 def test_large_memory_maps_are_streamed(tmp_path, monkeypatch):

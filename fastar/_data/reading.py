@@ -46,7 +46,7 @@ def read(
     X = as_frame(unmask(X, name, gaps=marked), name)
     if not reset and _is_fit_for_use(estimator, X):
         return X
-    if is_stream(X) and not isinstance(X, np.ndarray):
+    if not isinstance(X, np.ndarray) and is_stream(X):
         raise ValueError(
             f"{name} must be a table in memory. Got {X!r:.80} instead: fit, score_samples and "
             "impute of models of rows read it batch by batch, and others need it whole."

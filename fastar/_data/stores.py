@@ -19,8 +19,8 @@ from fastar._data.frame_types import Column
 from fastar._data.summary import row_hashes
 from fastar._data.table import BatchOfRows, Table, block_rows
 
-BLOCK_ROWS = 1 << 13
-"""Consecutive rows that an epoch keeps together when it shuffles blocks."""
+BLOCK_ROWS, BLOCK_BYTES = 1 << 13, 1 << 21
+"""Consecutive rows that an epoch keeps together at most, and the bytes that they may take."""
 BUFFER_ROWS, BUFFER_BYTES = 1 << 18, 1 << 26
 """Rows that are shuffled together at most, and the bytes that they may take."""
 _HASHED = 1 << 16
@@ -73,6 +73,17 @@ class Layout:
         """Bytes of a row."""
         return sum(len(places) * dtype.itemsize for places, dtype in self.parts)
 
+    @property
+    def block_rows(self) -> int:
+        """Rows of a block."""
+        return max(1, min(BLOCK_ROWS, BLOCK_BYTES // self.row_bytes))
+
+    @property
+    def buffer_blocks(self) -> int:
+        """Blocks of a buffer."""
+        rows = min(BUFFER_ROWS, BUFFER_BYTES // self.row_bytes)
+        return max(1, rows // self.block_rows)
+
     def empty(self, n: int) -> list[Array]:
         """Return room for n rows: a matrix for each part."""
         return [np.empty((n, len(places)), dtype) for places, dtype in self.parts]
@@ -105,21 +116,22 @@ class Store:
         self.n_rows = 0
         self._waiting: list[list[Array]] = []
         self._n_waiting = 0
+        self._size = layout.block_rows
         self._file = tempfile.TemporaryFile(prefix="fastar-")  # noqa: SIM115, as long as the store
         finalize(self, self._file.close)
         self._lock = Lock()
 
     @property
     def n_blocks(self) -> int:
-        """Blocks, all but the last one of `BLOCK_ROWS`."""
-        return -(-self.n_rows // BLOCK_ROWS)
+        """Blocks, all but the last one of as many rows."""
+        return -(-self.n_rows // self._size)
 
     def append(self, parts: list[Array]) -> None:
         """Add rows, as `Layout.split` gives them; OSError where the disk has no room for them."""
         self._waiting.append(parts)
         self._n_waiting += len(parts[0])
-        if self._n_waiting >= BLOCK_ROWS:
-            self._write(self._n_waiting // BLOCK_ROWS * BLOCK_ROWS)
+        if self._n_waiting >= self._size:
+            self._write(self._n_waiting // self._size * self._size)
 
     def close(self) -> None:
         """Write what is left; rows can be read from now on."""
@@ -131,9 +143,9 @@ class Store:
         """Write the first n rows that wait, block by block, and keep the others."""
         parts = [np.concatenate(each) for each in zip(*self._waiting, strict=True)]
         try:
-            for start in range(0, n, BLOCK_ROWS):
+            for start in range(0, n, self._size):
                 for part in parts:
-                    self._file.write(part[start : min(start + BLOCK_ROWS, n)].data)
+                    self._file.write(part[start : min(start + self._size, n)].data)
         except OSError as error:
             raise type(error)(
                 error.errno,
@@ -147,12 +159,12 @@ class Store:
 
     def blocks(self, which: Array) -> Any:
         """Return the rows of some blocks, one block after the other."""
-        stretches = [(k * BLOCK_ROWS, min((k + 1) * BLOCK_ROWS, self.n_rows)) for k in which]
+        stretches = [(k * self._size, min((k + 1) * self._size, self.n_rows)) for k in which]
         return self._read(stretches)
 
     def rows(self, start: int, stop: int) -> Any:
         """Return the rows from `start` up to `stop`."""
-        ends = [start, *range((start // BLOCK_ROWS + 1) * BLOCK_ROWS, stop, BLOCK_ROWS), stop]
+        ends = [start, *range((start // self._size + 1) * self._size, stop, self._size), stop]
         return self._read(list(pairwise(ends)))
 
     def _read(self, stretches: list[tuple[int, int]]) -> Any:
@@ -160,8 +172,8 @@ class Store:
         parts = self.layout.empty(sum(stop - start for start, stop in stretches))
         at = 0
         for start, stop in stretches:
-            first = start // BLOCK_ROWS * BLOCK_ROWS
-            n = min(BLOCK_ROWS, self.n_rows - first)
+            first = start // self._size * self._size
+            n = min(self._size, self.n_rows - first)
             offset = first * self.layout.row_bytes
             for part in parts:
                 of_row = part.shape[1] * part.itemsize
@@ -206,7 +218,9 @@ class StoredTable:
 
     def take(self, which: Array | slice) -> Array:
         """Return the rows `which`, near to one another, as a dense array in model order."""
-        return self.subset(np.arange(len(self))[which]).take(slice(None))
+        if isinstance(which, slice):
+            which = np.arange(*which.indices(len(self)))
+        return self.subset(which).take(slice(None))
 
     def context(self, which: Array | slice) -> None:
         """Return that there is none."""
@@ -246,8 +260,7 @@ class StoredTable:
 
     def _buffers(self, rng: np.random.Generator | None) -> Generator[tuple[Table, Array]]:
         """Yield (rows of a buffer, the order in which they are seen)."""
-        fit = min(BUFFER_ROWS, BUFFER_BYTES // self.store.layout.row_bytes)
-        n_buffered = max(1, fit // BLOCK_ROWS)
+        n_buffered = self.store.layout.buffer_blocks
         blocks = np.arange(self.store.n_blocks)
         if rng is not None and len(blocks) > n_buffered:
             blocks = rng.permutation(blocks)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,15 @@ from fastar._core.threads import check_stopped
 from fastar._data.frame_types import as_frame, frame_kind
 from fastar._data.parts import Parts
 
-BATCH_ROWS = 1 << 16
-"""Rows of a batch at most."""
+BATCH_ROWS, BATCH_VALUES = 1 << 16, 1 << 23
+"""Rows, and values, of a batch at most."""
 LARGE_MAP = 1 << 30
 """Bytes from which on a memory-mapped array is read batch by batch."""
+
+
+def batch_rows(n_columns: int) -> int:
+    """Return the rows of a batch, or of a part of a file that is written."""
+    return max(1, min(BATCH_ROWS, BATCH_VALUES // max(1, n_columns)))
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ class Stream:
 
         Parameters
         ----------
-        source : path, Dataset of pyarrow, object with `__arrow_c_stream__`, memmap or callable
+        source : path, Dataset of pyarrow, `__arrow_c_stream__`, memmap, callable or Stream
             A path is that of a Parquet file, or of a folder of them. A callable returns an
             iterator, a new one each time.
         name : str
@@ -59,6 +65,8 @@ class Stream:
         ValueError, TypeError, OSError
             It cannot be read, or only once.
         """
+        if isinstance(source, Stream):
+            return source
         if isinstance(source, str | os.PathLike):
             path = os.fspath(source)
             if not os.path.exists(path):
@@ -78,16 +86,21 @@ class Stream:
         return cls(partial(_of_arrow_stream, source), name)
 
     def __iter__(self) -> Iterator[tuple[int, Any]]:
-        """Yield (number of the first row, data frame or array), of `BATCH_ROWS` rows at most."""
+        """Yield (number of the first row, data frame or array), of `batch_rows` rows at most."""
         first = self.first_row
         for given in self._given():
-            for start in range(0, len(given), BATCH_ROWS):
+            size = batch_rows(given.shape[1])
+            for start in range(0, len(given), size):
                 check_stopped()
-                batch = as_frame(_rows(given, start, start + BATCH_ROWS), self.name)
+                batch = _frame(_rows(given, start, start + size))
                 yield first, batch
                 first += len(batch)
         if first == self.first_row:
             raise ValueError(f"{self.name} must have rows. Got none.")
+
+    def columns(self, names: list[Any]) -> Stream:
+        """Return the stream of some columns of data frames."""
+        return Stream(lambda: (batch[names] for _, batch in self), self.name)
 
     def _given(self) -> Iterator[Any]:
         """Yield what the source gives; errors tell where it comes from."""
@@ -139,7 +152,9 @@ def is_stream(source: Any) -> bool:
     """Return whether a source is read batch by batch, and not a table in memory."""
     if isinstance(source, np.memmap):
         return source.ndim == 2 and source.nbytes >= LARGE_MAP
-    if isinstance(source, str | os.PathLike | Parts) or callable(source) or _is_dataset(source):
+    if isinstance(source, Stream | Parts | str | os.PathLike):
+        return True
+    if callable(source) or _is_dataset(source):
         return True
     package = type(source).__module__.partition(".")[0]
     if package == "pyarrow":
@@ -164,6 +179,24 @@ def _is_dataset(source: Any) -> bool:
     return package == "pyarrow" and hasattr(source, "get_fragments")
 
 
+def _frame(batch: Any) -> Any:
+    """Return a batch of Arrow as a data frame whose types no other batch changes."""
+    if frame_kind(batch) or isinstance(batch, np.ndarray):
+        return batch
+    if find_spec("polars") is not None:
+        return as_frame(batch)
+    pandas = import_module("pandas")
+    # without gaps pandas would have another type, and the order of categories is that of a batch
+    names = [f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)]
+    nullable = {name.lower(): pandas.api.types.pandas_dtype(name) for name in names}
+    nullable["bool"] = pandas.BooleanDtype()
+    frame = batch.to_pandas(types_mapper=lambda dtype: nullable.get(str(dtype)))
+    for name, dtype in frame.dtypes.items():
+        if isinstance(dtype, pandas.CategoricalDtype) and not dtype.ordered:
+            frame[name] = frame[name].cat.set_categories(sorted(dtype.categories))
+    return frame
+
+
 def arranged(batch: Any, names: list[Any]) -> Any:
     """Return a frame that has columns of these names, in their order; any other as it is."""
     if frame_kind(batch) is None or list(batch.columns) == names:
@@ -173,16 +206,16 @@ def arranged(batch: Any, names: list[Any]) -> Any:
 
 
 def recut(batches: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
-    """Yield the same rows in batches of `BATCH_ROWS`, but for the last one."""
+    """Yield the same rows in batches of `batch_rows`, but for the last one."""
     waiting: list[Any] = []
     n = start = 0
     for _, batch in batches:
         waiting.append(batch)
-        n += len(batch)
-        while n >= BATCH_ROWS:
+        n, size = n + len(batch), batch_rows(batch.shape[1])
+        while n >= size:
             whole = _joined(waiting)
-            yield start, _rows(whole, 0, BATCH_ROWS)
-            waiting, n, start = [_rows(whole, BATCH_ROWS, n)], n - BATCH_ROWS, start + BATCH_ROWS
+            yield start, _rows(whole, 0, size)
+            waiting, n, start = [_rows(whole, size, n)], n - size, start + size
     if n:
         yield start, _joined(waiting)
 
@@ -212,8 +245,9 @@ def _rows(given: Any, start: int, stop: int) -> Any:
 
 
 def _of_array(array: Array) -> Iterator[Array]:
-    for start in range(0, len(array), BATCH_ROWS):
-        yield np.array(array[start : start + BATCH_ROWS])
+    size = batch_rows(array.shape[1])
+    for start in range(0, len(array), size):
+        yield np.array(array[start : start + size])
 
 
 def _of_arrow_stream(source: Any) -> Iterator[Any]:
@@ -247,7 +281,7 @@ def _of_dataset(dataset: Any) -> Iterator[Any]:
             )
         yield from fragment.to_batches(
             schema=dataset.schema,
-            batch_size=BATCH_ROWS,
+            batch_size=batch_rows(len(names)),
             batch_readahead=1,
             fragment_readahead=1,
             **options,

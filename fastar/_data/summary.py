@@ -6,9 +6,8 @@ counts, ranges, and the rows whose numbers have the smallest hashes.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,8 +21,8 @@ from fastar._data.frames import Schema, exact_integers
 from fastar._data.reading import array_dtype
 from fastar._data.streams import rows_told
 
-SAMPLE_ROWS = 100_000
-"""Rows that stand for all where distributions are learnt."""
+SAMPLE_ROWS, SAMPLE_VALUES = 100_000, 1 << 24
+"""Rows that stand for all where distributions are learnt, and values that these have, at most."""
 MOST_LEVELS = 1 << 16
 """Different values of a column that are counted."""
 
@@ -80,6 +79,10 @@ class ColumnSummary:
     broken: list[float] = field(default_factory=list)
     levels: dict[Any, int] | None = field(default_factory=dict)
     declared: tuple[Any, ...] | None = None
+
+    def copy(self) -> ColumnSummary:
+        """Return one that can be changed by itself."""
+        return replace(self, levels=None if self.levels is None else dict(self.levels))
 
     def agrees(self, other: ColumnSummary) -> bool:
         """Return whether both can be of one column."""
@@ -140,10 +143,10 @@ class Summary:
     ----------
     name : str
         What errors call the table.
-    n_sampled : int
+    n_sampled : int, optional
         Rows that are kept: those whose numbers have the smallest hashes, or all of them if they are
-        no more than that. Where a column has more than `MOST_LEVELS` categories, those of these
-        rows are its categories, and all others are unknown ones.
+        no more. By default `SAMPLE_ROWS`, or fewer of wide tables. Where a column has more than
+        `MOST_LEVELS` categories, those of these rows are its categories, and others are unknown.
 
     Attributes
     ----------
@@ -154,7 +157,7 @@ class Summary:
         By name, or place in arrays.
     """
 
-    def __init__(self, name: str = "X", n_sampled: int = SAMPLE_ROWS) -> None:
+    def __init__(self, name: str = "X", n_sampled: int | None = None) -> None:
         self.name = name
         self.n_sampled = n_sampled
         self.n_rows = 0
@@ -197,12 +200,14 @@ class Summary:
         if not other.n_rows:
             return
         if not self.n_rows:
-            vars(self).update({**copy.deepcopy(vars(other)), "name": self.name})
+            columns = {name: it.copy() for name, it in other.columns.items()}
+            vars(self).update({**vars(other), "name": self.name, "columns": columns})
+            self._values, self._gaps = dict(other._values), dict(other._gaps)
             return
         self._check_alike(other)
         order = list((self if self._first < other._first else other).columns)
         rows = np.concatenate([self._rows, other._rows])
-        kept = _smallest(rows, self.n_sampled)
+        kept = self._smallest(rows)
         for name in order:
             self.columns[name].merge(other.columns[name])
             gaps = [self._gaps[name], other._gaps[name]]
@@ -213,6 +218,18 @@ class Summary:
         self._rows = rows[kept]
         self.n_rows += other.n_rows
         self._first = min(self._first, other._first)
+
+    @property
+    def sampled_rows(self) -> Array:
+        """Return the numbers (m,) of the rows that are kept, sorted."""
+        return np.sort(self._rows)
+
+    def _smallest(self, rows: Array) -> Array:
+        """Return the places of the row numbers to keep, which have the smallest hashes."""
+        k = self.n_sampled or max(1, min(SAMPLE_ROWS, SAMPLE_VALUES // len(self.columns)))
+        if len(rows) <= k:
+            return np.arange(len(rows))
+        return np.argpartition(row_hashes(rows), k - 1)[:k]
 
     def _check_alike(self, other: Summary) -> None:
         if self.kind != other.kind:
@@ -377,13 +394,6 @@ class Sample:
     rows: Array
 
 
-def _smallest(rows: Array, k: int) -> Array:
-    """Return the places of the k row numbers with the smallest hashes."""
-    if len(rows) <= k:
-        return np.arange(len(rows))
-    return np.argpartition(row_hashes(rows), k - 1)[:k]
-
-
 def _of_one_type(values: list[Array], gaps: list[Array]) -> list[Array]:
     """Return two parts of a column in types that can be joined without loss."""
     for one, other in ((0, 1), (1, 0)):
@@ -400,18 +410,18 @@ def _of_one_type(values: list[Array], gaps: list[Array]) -> list[Array]:
 # ---- one batch
 
 
-def _summary_of(batch: Any, first_row: int, n_sampled: int) -> Summary:
+def _summary_of(batch: Any, first_row: int, n_sampled: int | None) -> Summary:
     """Return the summary of one batch."""
     found = Summary(n_sampled=n_sampled)
     found.n_rows, found._first = len(batch), first_row
     found.kind = frame_kind(batch) or "array"
-    rows = np.arange(first_row, first_row + len(batch))
-    kept = _smallest(rows, n_sampled)
-    found._rows = rows[kept]
     of_batch = _of_array(batch) if found.kind == "array" else _of_frame(batch)
-    for key, (column, values, gaps) in of_batch.items():
-        found.columns[key] = column
-        found._values[key], found._gaps[key] = values[kept], gaps[kept]
+    found.columns = {key: column for key, (column, _, _) in of_batch.items()}
+    rows = np.arange(first_row, first_row + len(batch))
+    kept = found._smallest(rows)
+    found._rows = rows[kept]
+    found._values = {key: values[kept] for key, (_, values, _) in of_batch.items()}
+    found._gaps = {key: gaps[kept] for key, (_, _, gaps) in of_batch.items()}
     return found
 
 
@@ -445,8 +455,9 @@ def _of_frame(batch: Any) -> dict[Any, _Found]:
         columns = schema.read(batch)
         for d, column in enumerate(schema.columns):
             found[column.name] = _of_column(column, columns.kept(d), columns.is_missing(d))
-    nothing = ColumnSummary(n_missing=n), np.zeros(n), np.ones(n, bool)
-    return {key: found[key] if key in found else copy.deepcopy(nothing) for key in names}
+    for key in names:
+        found.setdefault(key, (ColumnSummary(n_missing=n), np.zeros(n), np.ones(n, bool)))
+    return {key: found[key] for key in names}
 
 
 def _of_column(column: Column, kept: Array, gaps: Array) -> _Found:

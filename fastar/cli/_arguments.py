@@ -51,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     either = score.add_mutually_exclusive_group()
     either.add_argument("--by-column", action="store_true", help="a term for each column")
     _append(either)
+    _streamed(score)
     sample = _of_model(command(_commands.sample, "draw rows"))
     sample.add_argument(
         "-n", type=_count, help="rows; by default 1, or those of the context", metavar="ROWS"
@@ -60,8 +61,11 @@ def parser() -> argparse.ArgumentParser:
     sample.add_argument("--temperature", type=_positive, default=1.0, metavar="T")
     _separator(sample)
     _output(sample)
+    _streamed(sample)
     _seed(sample)
-    _seed(_of_table(command(_commands.impute, "draw missing values, given those that are there")))
+    impute = _of_table(command(_commands.impute, "draw missing values, given those that are there"))
+    _streamed(impute)
+    _seed(impute)
     outliers = _of_table(command(_commands.outliers, "improbable rows, with p-values"))
     outliers.add_argument(
         "--level", type=_share, default=0.01, help="largest p-value, by default 0.01", metavar="P"
@@ -112,8 +116,17 @@ def _fit(own: Any) -> None:
         "--max-time", type=_positive, metavar="SECONDS", help="stop after an epoch that ends later"
     )
     own.add_argument("--n-jobs", type=int, metavar="N", help="threads, by default all cores")
+    _streamed(own)
     _separator(own)
     _seed(own)
+
+
+def _streamed(own: Any) -> None:
+    own.add_argument(
+        "--stream",
+        action="store_true",
+        help="read and write Parquet batch by batch, in bounded memory",
+    )
 
 
 def _of_model(own: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import warnings
 from argparse import Namespace
@@ -15,6 +16,7 @@ import numpy as np
 from sklearn.utils._param_validation import InvalidParameterError
 
 from fastar._data.frames import Schema
+from fastar._data.streams import Stream
 from fastar.cli._models import (
     CommandError,
     context_schema,
@@ -36,6 +38,7 @@ from fastar.cli._tables import (
     check_columns,
     check_writable,
     frame_library,
+    is_parquet_name,
     read_table,
     write_table,
 )
@@ -45,6 +48,9 @@ from fastar.tools.detection import DensityOutlierDetector
 def fit(asked: Namespace) -> None:
     """Fit a model to a table, and write it to a file."""
     check_writable(asked.output)
+    if asked.stream:
+        _fit_streamed(asked)
+        return
     source = Source.of(asked.data, asked.separator)
     table = read_table(source, pairs(asked.types, "--types", TYPES))
     columns = _chosen(source, table.columns, asked)
@@ -68,6 +74,9 @@ def fit(asked: Namespace) -> None:
 def score(asked: Namespace) -> None:
     """Write log p(x) of each row."""
     model = load_model(asked.model, "score_samples")
+    if asked.stream:
+        model.score_samples(_stream(asked, model, "by_column", "append"), out=asked.output)
+        return
     source, table, X, context = _rows(asked, model)
     with source_named(source):
         if asked.by_column:
@@ -95,12 +104,20 @@ def sample(asked: Namespace) -> None:
             write_table(model.sample(asked.n or len(table), **wanted), asked.output)
         return
     refuse_missing_context(model, "--context FILE")
+    if asked.stream:
+        _check_streamed(asked)
+        model.sample(asked.n or 1, out=asked.output, **wanted)
+        return
     write_table(model.sample(asked.n or 1, **wanted), asked.output)
 
 
 def impute(asked: Namespace) -> None:
     """Write the table with its missing values drawn."""
     model = load_model(asked.model, "impute")
+    if asked.stream:
+        stream = _stream(asked, model)
+        model.impute(stream, out=asked.output, random_state=asked.random_state)
+        return
     source, table, X, context = _rows(asked, model)
     with source_named(source):
         filled = model.impute(X, random_state=asked.random_state, **context)
@@ -170,6 +187,39 @@ def info(asked: Namespace) -> None:
     print("columns:")
     for column in columns:
         print(f"  {column['name']!s:<{width}}  {column['holds']}")
+
+
+def _fit_streamed(asked: Namespace) -> None:
+    """Fit a model to a table that is read batch by batch."""
+    source = Source.of(asked.data, asked.separator)
+    stream = _opened_stream(asked, "types", "target_columns", "validation", "detector")
+    _, batch = next(iter(stream))
+    names = _chosen(source, list(batch.columns), asked)
+    estimator = new_estimator(asked, has_context=False).fit(stream.columns(names))
+    estimator.save(asked.output)
+    _say(asked, f"{asked.output}: {summary(estimator)}")
+
+
+def _stream(asked: Namespace, model: Any, *without: str) -> Stream:
+    """Return the model's columns of a table that is read, and answered in Parquet, in batches."""
+    _check_streamed(asked)
+    refuse_missing_context(model, "a table without --stream")
+    return _opened_stream(asked, *without).columns(schema_of(model).names)
+
+
+def _opened_stream(asked: Namespace, *without: str) -> Stream:
+    """Return the stream of the table; without: options that do not go with it."""
+    for option in without:
+        if getattr(asked, option):
+            raise CommandError(f"--stream takes no --{option.replace('_', '-')}.")
+    if not (os.path.isdir(asked.data) or Source.of(asked.data, asked.separator).is_parquet):
+        raise CommandError(f"--stream reads Parquet, which {asked.data} is not.")
+    return Stream.of(asked.data, "the table")
+
+
+def _check_streamed(asked: Namespace) -> None:
+    if not is_parquet_name(asked.output):
+        raise CommandError("--stream writes Parquet: give a name in .parquet by --output.")
 
 
 def _rows(asked: Namespace, model: Any) -> tuple[Source, nw.DataFrame[Any], Any, dict[str, Any]]:

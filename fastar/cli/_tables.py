@@ -299,6 +299,11 @@ _CELLS: dict[str, tuple[Callable[[Any], Any], str]] = {
 # ---- writing
 
 
+def is_parquet_name(path: str) -> bool:
+    """Return whether a file of this name is to be Parquet."""
+    return path.lower().endswith((".parquet", ".pq"))
+
+
 def write_table(frame: Any, path: str) -> None:
     """Write a data frame to a file, whole or not at all.
 
@@ -309,7 +314,7 @@ def write_table(frame: Any, path: str) -> None:
         Parquet where it ends so; "-": CSV on standard output.
     """
     table = nw.from_native(frame, eager_only=True)
-    if path.lower().endswith((".parquet", ".pq")):
+    if is_parquet_name(path):
         content = io.BytesIO()
         table.write_parquet(content)
         data = content.getvalue()

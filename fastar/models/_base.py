@@ -463,7 +463,7 @@ class AutoregressiveDensity(
 
     def _read(self, data: FitData, keep: bool, rng: np.random.Generator) -> Any:
         """Return the rows to train on, and remember what they are; keep: they are like the last."""
-        if is_stream(data.X):
+        if self._fits_streams and is_stream(data.X):
             return self._read_streamed(data, keep, rng)
         X = self._read_table(data.X, reset=not keep)
         if not keep:
@@ -512,7 +512,7 @@ class AutoregressiveDensity(
 
     def _read_held_out(self, data: FitData) -> Any:
         """Return the rows for early stopping."""
-        if is_stream(data.X_val):
+        if self._fits_streams and is_stream(data.X_val):
             found = read_streamed(self, data.X_val, "X_val", reset=False).in_order(self.order_)
             return stored_tables(self, found, 0.0, np.random.default_rng(0))[0]
         X_val = self._read_table(data.X_val, name="X_val")
@@ -555,6 +555,9 @@ class AutoregressiveDensity(
 
     _judges_columns: ClassVar[bool] = True
     """Whether the columns of an array get conditionals of their own by default."""
+
+    _fits_streams: ClassVar[bool] = True
+    """Whether `fit` reads tables batch by batch: not images, whose shape it has to find."""
 
     @property
     def _splits_columns(self) -> bool:

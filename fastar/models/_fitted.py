@@ -332,7 +332,7 @@ class FittedDensity:
             Each conditional is raised to the power 1 / temperature and normalised.
         random_state : int, RandomState instance or None
         out : path, optional
-            A Parquet file to which the rows are written, 65,536 at a time: other ones than without
+            A Parquet file to which the rows are written, many at a time: other ones than without
             it. `evidence` is then one row.
 
         Returns
@@ -391,7 +391,7 @@ class FittedDensity:
             Samples from which a row's completions are drawn; more are more exact.
         random_state : int, RandomState instance or None
         out : path, optional
-            A Parquet file to which the rows are written, 65,536 at a time.
+            A Parquet file to which the rows are written, many at a time.
 
         Returns
         -------

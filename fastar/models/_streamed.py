@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -19,8 +20,8 @@ from fastar._data.parquet import parquet_file
 from fastar._data.parts import Parts
 from fastar._data.reading import read, read_numbers
 from fastar._data.stores import HeldOut, Layout, Store, StoredTable
-from fastar._data.streams import BATCH_ROWS, Stream, arranged, is_stream, recut, rows_told
-from fastar._data.summary import Summary, row_hashes
+from fastar._data.streams import Stream, arranged, batch_rows, is_stream, recut, rows_told
+from fastar._data.summary import MOST_LEVELS, Summary, row_hashes
 from fastar._data.table import Table
 from fastar._engine.model import Composition
 from fastar._engine.sharded import Shard, ShardedTable
@@ -99,6 +100,7 @@ def read_streamed(estimator: Any, source: Any, name: str, *, reset: bool) -> Str
     summary, head = _summary(estimator, stream, reset)
     if reset:
         estimator._container = summary.container()
+        _warn_of_levels(summary)
     with rows_told(stream.name, 0):
         _check_feature_names(estimator, head, reset=reset)
         _check_n_features(estimator, head, reset=reset)
@@ -111,6 +113,18 @@ def read_streamed(estimator: Any, source: Any, name: str, *, reset: bool) -> Str
         weight=sample.weight,
         numbers=sample.rows,
     )
+
+
+def _warn_of_levels(summary: Summary) -> None:
+    n = len(summary.sampled_rows)
+    for name, it in summary.columns.items():
+        if it.type == "category" and it.levels is None:
+            warnings.warn(
+                f"{summary.name} has more than {MOST_LEVELS} categories in column {name!r}. Those "
+                f"of {n} sampled rows are kept; others are unknown values.",
+                UserWarning,
+                stacklevel=2,
+            )
 
 
 def stored_tables(
@@ -181,7 +195,13 @@ def _summary(estimator: Any, stream: Stream | Parts, reset: bool) -> tuple[Summa
         return summary, head
     summary, head = Summary(stream.name), None
     for first, batch in _batches(estimator, stream, reset):
-        if frame_kind(batch) is None:
+        is_array = frame_kind(batch) is None
+        if not reset and isinstance(estimator._container, Schema) is is_array:
+            kind = "arrays" if is_array else "data frames"
+            raise TypeError(
+                f"{stream.name} must have batches of the kind of fit. Got {kind} instead."
+            )
+        if is_array:
             with rows_told(stream.name, first):
                 batch = read(estimator, batch, reset=reset)
         head = batch[:1] if head is None else head
@@ -194,7 +214,7 @@ def _batches(estimator: Any, stream: Stream, reset: bool = False) -> Iterator[tu
     container = None if reset else estimator._container
     names = container.names if isinstance(container, Schema) else None
     for first, batch in stream:
-        if names is None and frame_kind(batch) is not None and (reset or first == stream.first_row):
+        if names is None and frame_kind(batch) is not None:
             names = list(batch.columns)
         yield first, batch if names is None else arranged(batch, names)
 
@@ -291,7 +311,7 @@ def _stacked(pieces: Sequence[list[Array]]) -> list[Array]:
 
 def is_batched(X: Any, out: Path | None) -> bool:
     """Return whether rows are read, or what is said of them is written, batch by batch."""
-    return out is not None or (is_stream(X) and not isinstance(X, np.ndarray))
+    return out is not None or (not isinstance(X, np.ndarray) and is_stream(X))
 
 
 def score_streamed(model: Any, X: Any, out: Path | None) -> Array | None:
@@ -316,8 +336,9 @@ def sample_streamed(model: Any, n_samples: int, out: Path, random_state: Any, **
     """Write samples to a file."""
     state = check_random_state(random_state)
     with parquet_file(out) as file:
-        for start in range(0, n_samples, BATCH_ROWS):
-            n = min(BATCH_ROWS, n_samples - start)
+        size = batch_rows(model.n_features_in_)
+        for start in range(0, n_samples, size):
+            n = min(size, n_samples - start)
             file.write(model.sample(n, random_state=state, **how))
 
 

@@ -182,6 +182,7 @@ class PixelRNN(AutoregressiveDensity):
 
     _network_kinds = (PixelRecurrent, *_GRIDS.values())
     _splits_columns = _judges_columns = False  # pixels share their weights
+    _fits_streams = False
 
     def _network(self, sizes: dict[str, Any], seed: int) -> Network:
         if self.network in _GRIDS:
