@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import cloudpickle
 import numpy as np
+from dask import delayed
 from distributed import Client, Event, Variable, get_client, get_worker, secede
 from sklearn.exceptions import ConvergenceWarning
 
@@ -160,13 +161,24 @@ def _fitted(client: Client, asked: bytes, watch: _Watch) -> Any:
     if model.n_jobs is None:
         model.n_jobs = get_worker().state.nthreads
     data = {
-        key: DaskParts.of_tables(client, client.compute(parts), key, n_shards, watch.check)
+        key: DaskParts.of_tables(client, _computed(client, parts), key, n_shards, watch.check)
         for key, parts in tables.items()
     }
     model.fit(**{"X_val": X_val, **data})
     model.callbacks, model.n_jobs = given
     model.random_state = random_state
     return model
+
+
+def _computed(client: Client, parts: list[Any]) -> list[Any]:
+    """Return futures of partitions under new keys, for old ones may just be forgotten."""
+    same = delayed(_same, pure=False)
+    futures: list[Any] = client.compute([same(part) for part in parts])
+    return futures
+
+
+def _same(rows: Any) -> Any:
+    return rows
 
 
 class _Watch:
