@@ -179,8 +179,8 @@ def _of_integers(values: Array, is_moved: bool) -> Conditional:
     levels, counts = np.unique(values, return_counts=True)
     if not is_moved and np.array_equal(levels, [0, 1]):
         return Bernoulli()
-    if len(levels) <= MANY_LEVELS:
-        return Categorical()
+    if len(levels) <= MANY_LEVELS:  # beyond 2**53 they are names: another one is not among them
+        return Categorical("impossible") if is_moved else Categorical()
     common = np.sort(counts)[-MANY_LEVELS:].sum() >= _COMMON_SHARE * len(values)
     apart = np.median(np.diff(levels.astype(np.float64))) >= _APART
     return Categorical() if len(levels) <= _MOST_COUNTED and common and apart else Integer()
