@@ -289,7 +289,8 @@ def cut(table, size):
 
 
 def nade(**how):
-    return NADE(**{"n_hidden": 4, "max_iter": 3, "batch_size": 50, "random_state": 0} | how)
+    settings = {"n_hidden": 4, "max_iter": 3, "batch_size": 50, "random_state": 0}
+    return NADE(**settings | {"learning_rate": "constant"} | how)
 
 
 def assert_same_fit(model, other):

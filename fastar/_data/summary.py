@@ -14,9 +14,11 @@ import numpy as np
 
 from fastar._core.integers import LARGEST_EXACT, subtract
 from fastar._core.parameters import Array
+from fastar._data.clocks import TIMES, Counts
 from fastar._data.columns import Columns, n_missing
 from fastar._data.containers import Container
-from fastar._data.frame_types import UNKNOWN, Column, frame_kind, narwhals_module
+from fastar._data.frame_times import decimal_places, times
+from fastar._data.frame_types import NOT_NUMBERS, UNKNOWN, Column, frame_kind, narwhals_module
 from fastar._data.frames import Schema, exact_integers
 from fastar._data.reading import array_dtype
 from fastar._data.streams import rows_told
@@ -26,8 +28,8 @@ SAMPLE_ROWS, SAMPLE_VALUES = 100_000, 1 << 24
 MOST_LEVELS = 1 << 16
 """Different values of a column that are counted."""
 
-_RANKS = ("bool", "integer", "float", "category")
-_NUMPY = {"bool": "|b1", "integer": "<i8", "category": "|O"}
+_RANKS = ("bool", "integer", "float", "category", *NOT_NUMBERS)
+_NUMPY = {"bool": "|b1", "integer": "<i8", "category": "|O", "decimal": "<f8"}
 _GOLDEN = 0x9E3779B97F4A7C15
 
 
@@ -68,6 +70,8 @@ class ColumnSummary:
         are not whole.
     declared : tuple or None
         The categories that the type declares.
+    counts : Counts or None
+        What decides on the clock of times, whose numbers are counts.
     """
 
     type: str | None = None
@@ -79,6 +83,7 @@ class ColumnSummary:
     broken: list[float] = field(default_factory=list)
     levels: dict[Any, int] | None = field(default_factory=dict)
     declared: tuple[Any, ...] | None = None
+    counts: Counts | None = None
 
     def copy(self) -> ColumnSummary:
         """Return one that can be changed by itself."""
@@ -87,7 +92,17 @@ class ColumnSummary:
     def agrees(self, other: ColumnSummary) -> bool:
         """Return whether both can be of one column."""
         types = {self.type, other.type} - {None}
+        if self.counts is not None and other.counts is not None:
+            return self.said == other.said
         return len(types) < 2 or types == {"integer", "float"}
+
+    @property
+    def said(self) -> str:
+        """What errors call the type."""
+        if self.counts is None:
+            return str(self.type)
+        zone = "no zone" if self.counts.zone is None else f"zone {self.counts.zone}"
+        return f"{self.type} ({self.dtype}, in {self.counts.unit}, {zone})"
 
     def merge(self, other: ColumnSummary) -> None:
         """Take in what is known of other rows."""
@@ -110,8 +125,10 @@ class ColumnSummary:
             return
         if self.type is None:
             self.type, self.dtype, self.numpy = other.type, other.dtype, other.numpy
-            self.declared = other.declared
+            self.declared, self.counts = other.declared, other.counts
             return
+        if self.counts is not None and other.counts is not None:
+            self.counts = self.counts.merged(other.counts)
         if other._width > self._width:
             self.type, self.dtype = other.type, other.dtype
         self.numpy = np.promote_types(self.numpy, other.numpy).str
@@ -125,7 +142,8 @@ class ColumnSummary:
         """Return what decides which of two types can hold the values of both."""
         assert self.type is not None
         size = np.dtype(self.numpy).itemsize
-        return _RANKS.index(self.type), self.declared is None, size, str(self.dtype)
+        places = decimal_places(self) if self.type == "decimal" else 0
+        return _RANKS.index(self.type), self.declared is None, size, places, str(self.dtype)
 
 
 def _known(*values: Any) -> list[Any]:
@@ -249,7 +267,7 @@ class Summary:
             if not mine.agrees(theirs):
                 raise TypeError(
                     f"{self.name} must hold values of one type in column {name!r}. Got values of "
-                    f"type {mine.type} from row {self._first} on and of type {theirs.type} from "
+                    f"type {mine.said} from row {self._first} on and of type {theirs.said} from "
                     f"row {other._first} on."
                 )
 
@@ -282,7 +300,8 @@ class Summary:
             categories = tuple(sorted(self._levels(name)))
         if type_ == "integer":
             type_, categories, offset = exact_integers(it.low, it.high, lambda: self._levels(name))
-        return Column(name, it.dtype, type_, categories, it.n_missing > 0, offset)
+        clock = None if it.counts is None else it.counts.clock(type_)
+        return Column(name, it.dtype, type_, categories, it.n_missing > 0, offset, clock=clock)
 
     def _levels(self, name: Any) -> Iterable[Any]:
         """Return the values that were counted, or those of the sample where they are too many."""
@@ -336,6 +355,9 @@ class Summary:
             elif column.offset:
                 values = subtract(np.where(gaps, column.offset, values)[:, None], [column.offset])
                 values = values[:, 0]
+            elif column.clock is not None:
+                unit = self.columns[column.name].counts.unit
+                values = column.clock.numbers(values.astype(np.int64), unit)
             columns.put(d, np.where(gaps, 0, values).astype(types[d]), gaps)
             columns.missing[d] = self.columns[column.name].n_missing > 0
         return columns
@@ -454,7 +476,10 @@ def _of_frame(batch: Any) -> dict[Any, _Found]:
         schema = Schema.of(batch)
         columns = schema.read(batch)
         for d, column in enumerate(schema.columns):
-            found[column.name] = _of_column(column, columns.kept(d), columns.is_missing(d))
+            if column.type in TIMES:
+                found[column.name] = _of_times(column, frame.get_column(column.name))
+            else:
+                found[column.name] = _of_column(column, columns.kept(d), columns.is_missing(d))
     for key in names:
         found.setdefault(key, (ColumnSummary(n_missing=n), np.zeros(n), np.ones(n, bool)))
     return {key: found[key] for key in names}
@@ -486,6 +511,15 @@ def _of_column(column: Column, kept: Array, gaps: Array) -> _Found:
         if len(found.levels) > MOST_LEVELS:
             found.levels = None
     return found, values, gaps
+
+
+def _of_times(column: Column, series: Any) -> _Found:
+    """Return what a column of times holds, as counts in the unit of its type."""
+    counts, gaps, unit, zone = times(series)
+    found = ColumnSummary(column.type, column.dtype, "<i8", int(gaps.sum()))
+    found.counts = Counts.of(counts[~gaps], unit, zone, column.type)
+    _count_numbers(found, counts[~gaps])
+    return found, counts, gaps
 
 
 def _whole(numbers: Array, gaps: Array, offset: int) -> Array:
@@ -532,6 +566,8 @@ def _kept_dtype(it: ColumnSummary, column: Column) -> np.dtype[Any]:
         return column.storage
     if it.low is None:
         return np.dtype(np.float32)
+    if column.type in NOT_NUMBERS:
+        return np.dtype(np.float64)
     if column.type == "float":
         return np.promote_types(it.numpy, np.float32)
     low, high = it.low - column.offset, it.high - column.offset
