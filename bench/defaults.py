@@ -121,7 +121,7 @@ def mixed(name: str, options: argparse.Namespace) -> Iterator[Part]:
     yield Part(whole.iloc[: min(options.rows, len(data.train))], None, test)
 
 
-WITH_CLASSES = ("iris", "wine", "breast_cancer", "digits")
+WITH_CLASSES = ("iris", "wine", "breast_cancer")
 
 BITS = (
     "nltcs", "kdd", "baudio", "jester", "bnetflix", "accidents", "tretail", "pumsb_star", "dna",
@@ -134,7 +134,7 @@ GROUPS: dict[str, dict[str, Callable[[str, argparse.Namespace], Iterator[Part]]]
     | {"curved": curved}
     | dict.fromkeys(("breast_cancer_real", "wine_real", "iris_real"), real_columns),
     "mixed": dict.fromkeys(("adult_mixed", "diamonds"), mixed)
-    | dict.fromkeys(("iris", "wine", "breast_cancer", "diabetes", "digits"), scikit_learn)
+    | dict.fromkeys(("iris", "wine", "breast_cancer", "diabetes"), scikit_learn)
     | dict.fromkeys(("fair", "anes96", "randhie", "modechoice", "ccard"), statsmodels),
 }
 SETS = {name: parts for group in GROUPS.values() for name, parts in group.items()}

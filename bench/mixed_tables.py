@@ -220,6 +220,8 @@ def make(options: argparse.Namespace, data: Dataset) -> Any:
     settings = {"random_state": options.seed, "n_jobs": options.threads}
     if options.recipe:
         model, changes, columns = RECIPES[data.name]
+        if options.model == "AutoDensity":  # it is told of the columns alone
+            model, changes = options.model, dict(options.changes)
         return BY_NAME[model](**settings | changes, distribution=columns)
     given = {"integer": options.integers, "real": options.reals}
     chosen = {
@@ -317,7 +319,9 @@ def main() -> int:
     )
     parser.add_argument("--reals", type=literal, help="distribution of columns of real numbers")
     parser.add_argument(
-        "--recipe", action="store_true", help="the settings that are written here for the set"
+        "--recipe",
+        action="store_true",
+        help="the settings that are written here for the set; for AutoDensity the distributions",
     )
     parser.add_argument("--samples", type=int, default=N_SAMPLES)
     parser.add_argument("--seed", type=int, default=0)

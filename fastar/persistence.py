@@ -36,11 +36,13 @@ from fastar._core.schema import (
     Whole,
     inside,
     require,
+    within,
 )
 from fastar._core.validation import unwrap_frozen
 from fastar._data.containers import Container
 from fastar._data.frames import Schema
 from fastar._data.sequences import SequenceLayout
+from fastar.conditionals._gaps import ModelledGaps
 
 __all__ = ["load", "save"]
 
@@ -79,6 +81,7 @@ _CONDITIONALS: dict[str, Any] = {
     **conditionals.BY_NAME,
     conditionals.Calendar.name: conditionals.Calendar,
     conditionals.Mixed.name: conditionals.Mixed,
+    ModelledGaps.name: ModelledGaps,
 }
 _SETTINGS: dict[str, Mapping[str, Any]] = {
     "distribution": _CONDITIONALS,
@@ -370,15 +373,6 @@ def conditional_from_json(
 def prefixed(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
     """Return the arrays, with a prefix before their names."""
     return {f"{prefix}{name}": array for name, array in arrays.items()}
-
-
-def within(arrays: dict[str, Array], prefix: str) -> dict[str, Array]:
-    """Return the arrays whose names begin so, by the rest of their names."""
-    return {
-        name.removeprefix(prefix): array
-        for name, array in arrays.items()
-        if name.startswith(prefix)
-    }
 
 
 def container_to_json(container: Container | Schema | SequenceLayout) -> dict[str, Any]:

@@ -42,6 +42,11 @@ def differences(n, D, seed=0):
     return reals(n, D, seed) - 100
 
 
+def whole(n, D, seed=0):
+    # of both signs, so that `Integer` without atoms has no end
+    return np.rint(20 * differences(n, D, seed)).astype(np.int64)
+
+
 def counts(n, D, seed=0):
     rng = np.random.default_rng(seed)
     rates = rng.gamma(2.0, 1.5, (n, D)).cumsum(axis=1) / np.sqrt(np.arange(1, D + 1))
@@ -65,6 +70,7 @@ KINDS = [
     "gaussian_mixture",
     "laplace",
     "number",
+    "integer",
 ]
 
 
@@ -84,6 +90,7 @@ DATA = {
     "poisson": counts,
     "negative_binomial": counts,
     "number": differences,
+    "integer": whole,
     "mixed": mixed,
 }
 CONDITIONALS = list(DATA)
@@ -92,12 +99,16 @@ REAL = ["gaussian", "laplace", "gaussian_mixture", "laplace_mixture", "number"]
 COUNTS = ["poisson", "negative_binomial"]
 
 
+ONE_FEATURE = conditionals.Integer(atoms=False)
+
+
 def distribution(conditional, D):
     """Return what an estimator's `distribution` is for D columns of DATA[conditional]."""
     if conditional == "mixed":
         return [distribution(KINDS[d % len(KINDS)], 1) for d in range(D)]
     # laws sum over the levels alone: no mass is left for others
-    return conditionals.Categorical("error") if conditional == "categorical" else conditional
+    own = {"categorical": conditionals.Categorical("error"), "integer": ONE_FEATURE}
+    return own.get(conditional, conditional)
 
 
 def unfitted(conditional, D, **settings):
@@ -105,13 +116,13 @@ def unfitted(conditional, D, **settings):
     if conditional == "mixed":
         kinds = (KINDS[d % len(KINDS)] for d in range(D))
         return conditionals.Mixed([unfitted(each, 1, **settings) for each in kinds])
-    return conditionals.from_name(conditional, **{"unknown": "error"} | settings)
+    return conditionals.from_name(conditional, **{"unknown": "error", "atoms": False} | settings)
 
 
 OUTPUTS = {"bernoulli": 1, "categorical": 3, "gaussian": 2, "laplace": 2}
 OUTPUTS |= {"poisson": 1, "negative_binomial": 2}
 OUTPUTS |= {f"{name}_mixture": 30 for name in ("gaussian", "laplace", "logistic")}
-OUTPUTS["number"] = 30
+OUTPUTS |= {"number": 30, "integer": 30}
 
 
 def sizes(conditional, D):

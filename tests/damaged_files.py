@@ -67,6 +67,7 @@ def fitted():
     steps = [rng.integers(0, 3, n) for n in (3, 1, 4, 2)]
     chords = [rng.integers(0, 2, (n, 3)) for n in (3, 1, 4, 2)]
     images, many = rng.integers(0, 4, (12, 3, 4)), np.arange(120).reshape(30, 4) % 7
+    holed = np.where(rng.random(many.shape) < 0.2, np.nan, many)
     nade = fastar.NADE(n_hidden=3, **quick)
     made = fastar.MADE(hidden_layer_sizes=(3, 2), **quick)
     kinds = ["poisson", conditionals.LogisticMixture(2, step=0.5), "negative_binomial", "laplace"]
@@ -84,6 +85,7 @@ def fitted():
         (fastar.NADE(distribution=kinds, dtype="float64", **quick).set_params(n_hidden=2), X),
         (fastar.RNADE(n_hidden=3, n_components=2, solver=fastar.optimizers.SGD(), **quick), reals),
         (fastar.MADE(distribution=conditionals.Categorical(digits=True), **quick), many),
+        (fastar.NADE(distribution="integer", missing="modelled", n_hidden=2, **quick), holed),
         (fastar.FVSBN(distribution={"size": "gaussian_mixture"}, order="random", **quick), frame),
         (fastar.MADE(hidden_layer_sizes=3, n_masks=2, order_agnostic=True, **quick), bits),
         (fastar.DeepNADE(hidden_layer_sizes=(3,), n_orders=2, **quick), X),

@@ -173,6 +173,25 @@ class LogisticLevels:
         return low + 2 * unit * np.clip(np.rint((at - low) / (2 * unit)), 0, top)
 
 
+class AsinhLevels(LogisticLevels):
+    """The same over integers, whose codes are asinh of z in steps of 2 unit; low and high are z."""
+
+    def ends(self, raw, codes):
+        b = np.exp(raw[:, :, 1]) + 2 * self.unit * self.scale_floor
+        z = np.sinh(codes.astype(np.longdouble))  # for differences of ends that are close
+        upper, lower = (
+            (np.arcsinh(z + side) - raw[:, :, 0]) / b for side in (self.unit, -self.unit)
+        )
+        return b, upper, lower, z + self.unit > self.high, z - self.unit < self.low
+
+    def draw(self, raw, d, noise, temperature):
+        step = 2 * self.unit[d]
+        b = np.exp(raw[:, 1]) + step * self.scale_floor
+        at = stats.logistic.ppf(inside(noise[:, 0]), raw[:, 0], b * temperature)
+        z = step * np.rint(np.sinh(np.clip(at, -80, 80)) / step)
+        return np.arcsinh(np.clip(z, self.low[d], self.high[d]))
+
+
 def expm1(z):
     """Return exp(z) - 1, also of complex z that are all but real."""
     real = np.expm1(np.real(z))
@@ -376,6 +395,9 @@ def twin_of(conditional, d):
         low, high = ((learnt[end] - learnt["centre"]) / learnt["spread"] for end in ("low", "high"))
         part = LogisticLevels(0.5 / learnt["spread"], low, high, settings["scale_floor"])
         return Mixture(part, settings["n_components"])
+    if name == "integer":  # of columns without atoms
+        part = AsinhLevels(*(conditional.features()[key][d] for key in ("unit", "low", "high")))
+        return Mixture(part, settings["n_components"])
     if name == "number":  # of columns without atoms
         return Mixture(Gaussian(settings["variance_floor"]), settings["n_components"])
     part = {"gaussian": Gaussian, "laplace": Laplace}[name.removesuffix("_mixture")]
@@ -398,6 +420,9 @@ CONDITIONALS = {
     "laplace_mixture": lambda D: Mixture(Laplace(0.01), 3),
     "logistic_mixture": lambda D: Mixture(
         LogisticLevels(np.full(D, 1 / 3), np.full(D, -1.0), np.full(D, 1.0)), 3
+    ),
+    "integer": lambda D: Mixture(
+        AsinhLevels(np.full(D, 1 / 6), np.full(D, -1.0), np.full(D, 2.0)), 3
     ),
     "poisson": lambda D: Poisson(np.ones(D)),
     "negative_binomial": lambda D: NegativeBinomial(np.ones(D)),

@@ -243,4 +243,6 @@ def test_regions_must_fit_together():
     kernel = Kernel(feature("gaussian"), 1, False)
     for begin, runs in [([0, 2], [[0.0, 1.0]]), ([0], np.empty((0, 2))), ([0, 1, 0], [[0.0, 1.0]])]:
         with pytest.raises(ValueError, match="regions must"):
-            kernel.draw(np.float64, 1.0, (np.array(begin), np.array(runs), np.zeros(len(runs), np.int64)))
+            kernel.draw(
+                np.float64, 1.0, (np.array(begin), np.array(runs), np.zeros(len(runs), np.int64))
+            )

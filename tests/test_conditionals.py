@@ -304,6 +304,7 @@ def test_training_begins_with_the_best_constant_model(name):
         ("gaussian_mixture", "gaussian"),
         ("laplace_mixture", "gaussian"),
         ("logistic_mixture", "uniform"),
+        ("integer", "logistic_mixture"),
         ("negative_binomial", "poisson"),
         ("mixed", "mixed"),
     ],

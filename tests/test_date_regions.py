@@ -2,6 +2,7 @@
 
 import datetime as dt
 import warnings
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -111,7 +112,9 @@ def sums(model, span, query):
     mine = [value for value in span if holds(query, value)]
     if not mine:
         return np.zeros(2)
-    rows = pd.DataFrame({"when": pd.Series(mine, dtype=object if isinstance(mine[0], dt.time) else None)})
+    rows = pd.DataFrame(
+        {"when": pd.Series(mine, dtype=object if isinstance(mine[0], dt.time) else None)}
+    )
     return np.array([np.exp(model.score_samples(rows.assign(late=k))).sum() for k in (False, True)])
 
 
@@ -212,10 +215,57 @@ def test_what_is_no_interval_of_moments_is_refused_by_name():
         ((3, 4), "in column 'when'"),
         ({moment("2023-02-01 12:00")}, "ticks of dates and times"),
         ((moment("2023-02-01"), "soon"), "in column 'when'"),
+        ((pd.NaT, moment("2023-02-01")), "None for an open end in column 'when'"),
+        ((np.inf, moment("2023-02-01")), "low <= high in column 'when'"),
         ({pd.NaT}, "sets without missing values in column 'when'"),
     ]:
         with pytest.raises((ValueError, TypeError), match=message):
             model.log_probability([{"when": query}])
+
+
+def test_durations_and_decimals_have_intervals():
+    """Real columns of steps: an interval has the numbers that are rounded to its steps."""
+    n = RNG.integers(0, 40, N)
+    for values, low, high in (
+        (pd.to_timedelta(n, unit="min"), dt.timedelta(minutes=7), np.timedelta64(19, "m")),
+        ([Decimal(int(k)) / 4 for k in n], Decimal("2.5"), 7.25),
+    ):
+        data = pd.DataFrame({"x": values, "y": n % 2 == 0})
+        model = fit(make(), data)
+        inside = (data["x"] >= low) & (data["x"] < high)
+        found, open_end, *parts = np.exp(
+            model.log_probability(
+                [
+                    {"x": (low, high)},
+                    {"x": (low, np.inf)},
+                    *[{"x": e} for e in ((None, low), (low, None))],
+                ]
+            )
+        )
+        assert found == pytest.approx(inside.mean(), abs=0.1)
+        assert sum(parts) == pytest.approx(1, abs=1e-3)
+        assert open_end == pytest.approx(parts[1])
+        drawn = model.sample(30, evidence={"x": (low, high)}, random_state=0)["x"]
+        assert ((drawn >= low) & (drawn < high)).all()
+        with pytest.raises(ValueError, match="in column 'x'"):
+            model.log_probability([{"x": ("soon", None)}])
+
+
+@pytest.mark.parametrize("name", ["weeks", "a zone with folds", "times of day"])
+def test_modelled_gaps_come_before_the_digits(name):
+    _, span, queries = COLUMNS[name]
+    data = frame(name)
+    data.loc[RNG.random(N) < 0.3, "when"] = pd.NaT if name != "times of day" else None
+    model = fit(make(dtype="float64", missing="modelled"), data)
+    found = np.exp(model.log_probability([{"when": query} for query in queries], n_particles=1))
+    exact = [sums(model, span, query).sum() for query in queries]
+    np.testing.assert_allclose(found, exact, rtol=2e-3, atol=1e-9)
+    drawn = model.sample(4000, random_state=0)
+    gone = drawn["when"].isna()
+    rows = pd.DataFrame({"when": [pd.NaT] * 2, "late": [False, True]}).astype(data.dtypes)
+    mass = np.exp(model.score_samples(rows))
+    counts = np.array([(gone & ~drawn["late"]).sum(), (gone & drawn["late"]).sum()])
+    assert np.abs((counts - 4000 * mass) / np.sqrt(4000 * mass)).max() < 5
 
 
 def test_questions_and_completions_take_intervals_of_dates():

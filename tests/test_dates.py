@@ -16,7 +16,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import fastar
 from fastar import NADE, DeepNADE, DensityImputer, DensityOutlierDetector, Mixture
 from fastar._core.schema import EntryError
-from fastar._data.clocks import Clock, Counts, changes, count_of
+from fastar._data.clocks import Clock, changes, count_of
 from fastar._data.frames import Schema
 from fastar._data.summary import Summary
 from fastar._data.table import Table
@@ -660,7 +660,8 @@ def test_arrays_of_damaged_files_are_refused(entry, damage):
 
 
 @pytest.mark.parametrize(
-    ("library", "name"), [("pandas", each) for each in PANDAS] + [("polars", each) for each in POLARS]
+    ("library", "name"),
+    [("pandas", each) for each in PANDAS] + [("polars", each) for each in POLARS],
 )
 def test_any_batches_tell_what_the_whole_column_is(library, name):
     series = PANDAS[name] if library == "pandas" else POLARS[name]
@@ -674,23 +675,6 @@ def test_any_batches_tell_what_the_whole_column_is(library, name):
         assert summary.container() == whole
     sample = summary.sample(whole)
     assert_array_equal(sample.X[:], whole.read(frame)[:][sample.rows])
-
-
-@pytest.mark.parametrize("unit", ["ms", "us", "ns"])
-@pytest.mark.parametrize("zone", [None, "Europe/Berlin"])
-def test_clocks_of_parts_are_those_of_the_whole(unit, zone):
-    rng = np.random.default_rng(1)
-    first = np.array(["2020-01-01", "2020-03-01", "2021-07-01", "1999-12-01"], f"M8[{unit}]")
-    columns = [first, first + np.timedelta64(1, "D"), np.array(first[:2]), first + rng.integers(0, 9)]
-    for column in columns:
-        counts = column.astype(np.int64)
-        whole = Clock.of(counts, unit, zone, "moment")
-        parts = [Counts.of(each, unit, zone, "moment") for each in np.split(counts, [1, 1, 2])]
-        for order in itertools.permutations(parts):
-            merged = order[0]
-            for part in order[1:]:
-                merged = merged.merged(part)
-            assert merged.clock("moment") == whole
 
 
 def test_batches_of_other_units_are_refused():

@@ -205,3 +205,43 @@ def test_set_output_keeps_the_types_of_columns(source, target):
     assert kinds[1] in ("str", "string", "object")
     for name in "kgxb":
         assert list(filled[name]) == list(X[name])
+
+
+def test_whole_numbers_are_guessed_by_the_median_and_categories_by_the_mode():
+    rng = np.random.default_rng(0)
+    n = 400
+    u = rng.random(n)
+    frame = pd.DataFrame(
+        {
+            "stars": pd.array(np.where(u < 0.4, 1, rng.integers(3, 6, n)), "Int64"),
+            "whole": np.where(u < 0.4, 1.0, rng.integers(3, 6, n)),
+            "kind": pd.Categorical(np.where(u < 0.4, "a", rng.choice([*"bcd"], n))),
+        }
+    )
+    own = DensityImputer(make(order=[2, 1, 0], max_iter=1), n_draws=401, random_state=0)
+    fit(own, frame)
+    own.density_.theta_[:] = 0  # every level is as likely as any other one
+    empty = frame.head(1).copy()
+    empty.loc[0, ["stars", "whole", "kind"]] = [pd.NA, np.nan, None]
+    filled = own.set_params(n_particles=2000).transform(empty)
+    assert filled["stars"][0] in (3, 4)
+    assert filled["whole"][0] in (3.0, 4.0)
+    nominal = DensityImputer(make(distribution="categorical"), random_state=0)
+    assert fit(nominal, frame[["whole"]])._centres()[0].__name__ == "_most_frequent"
+
+
+def test_integers_that_fit_did_not_see_are_no_error():
+    X = np.random.default_rng(0).integers(0, 50, (200, 2))
+    frame = pd.DataFrame(X, columns=["a", "b"]).astype("Int64")
+    own = fit(DensityImputer(make(), random_state=0), frame)
+    unseen = pd.DataFrame({"a": pd.array([77, -1000], "Int64"), "b": pd.array([pd.NA, 3], "Int64")})
+    filled = own.transform(unseen)
+    assert filled["a"].tolist() == [77, -1000]
+    assert filled["b"].notna().all()
+
+
+def test_the_default_density_takes_the_columns_with_gaps_last():
+    X = np.random.default_rng(0).integers(0, 2, (60, 4)).astype(float)
+    X[::3, 0] = X[::4, 2] = np.nan
+    own = fit(DensityImputer(random_state=0, n_draws=2), X)
+    assert own.density_.order_.tolist() == [1, 3, 0, 2]

@@ -327,7 +327,7 @@ def uniforms(model, X):
     return uniform
 
 
-@pytest.mark.parametrize("conditional", [*REAL, *COUNTS, "logistic_mixture", "mixed"])
+@pytest.mark.parametrize("conditional", [*REAL, *COUNTS, "logistic_mixture", "integer", "mixed"])
 @every_model
 def test_samples_have_the_models_own_distribution(name, conditional):
     D = 8 if conditional == "mixed" else 3
@@ -400,7 +400,10 @@ def modes(model, said, column):
 
 
 # A number does not say its components, of which one is the mode on the mapped scale alone.
-@pytest.mark.parametrize("conditional", [k for k in CONDITIONALS if k not in ("mixed", "number")])
+UNSAID = ("mixed", "number", "integer")
+
+
+@pytest.mark.parametrize("conditional", [k for k in CONDITIONALS if k not in UNSAID])
 @every_model
 def test_temperature_to_zero_gives_the_mode_of_each_conditional(name, conditional):
     model, _ = fitted(name, conditional, max_iter=60)

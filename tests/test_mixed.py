@@ -68,7 +68,7 @@ def test_objects_and_names_may_be_mixed_and_keep_their_settings(order):
 def test_a_dict_by_number_or_name_leaves_other_columns_to_the_data():
     X = np.column_stack([bits(60, 2), reals(60, 2)])
     model = fit(make(distribution={2: "laplace"}), X)
-    assert kinds_of(model) == ["bernoulli", "bernoulli", "laplace", "number"]
+    assert kinds_of(model) == ["categorical", "categorical", "laplace", "number"]
     whole = levels(60, 3)
     assert kinds_of(fit(make(distribution={0: "poisson"}), whole)) == [
         *["poisson", "categorical", "categorical"]

@@ -1119,3 +1119,16 @@ def test_a_truncated_file_is_refused(tmp_path):
     (tmp_path / "mixture").write_bytes(whole[:-7])
     with pytest.raises(ValueError, match="mixture' is damaged"):
         fastar.load(tmp_path / "mixture")
+
+
+def test_conditionals_of_levels_that_differ_in_number_are_told_by_column():
+    X = np.column_stack([levels(60, 1, K=3)[:, 0], levels(60, 1, seed=1, K=5)[:, 0]])
+    mixture = fit(Mixture(make(), n_members=2, random_state=0), X)
+    said = mixture.conditionals(X)
+    for column in (0, 1):
+        chosen = np.take_along_axis(said[column], X[:, [column]], axis=1)[:, 0]
+        if column == 0:
+            np.testing.assert_allclose(
+                np.log(chosen), mixture.log_marginal(np.where([1, 0], X, np.nan)), rtol=1e-4
+            )
+        np.testing.assert_allclose(said[column].sum(axis=1), 1, atol=0.02)

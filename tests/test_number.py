@@ -198,6 +198,23 @@ def test_numbers_are_rounded_to_steps_that_are_in_the_support_and_no_atoms():
     assert np.abs(values - unrounded)[unrounded >= 0.05].max() < 0.05 + 1e-9
 
 
+@pytest.mark.parametrize("sentinel", [999_999_999, -1e12])
+@pytest.mark.parametrize("kind", ["number", "integer"])
+def test_a_cell_that_stands_for_a_missing_value_is_told_and_flattens_nothing(kind, sentinel):
+    rng = np.random.default_rng(0)
+    age = rng.normal(50, 15, 1000) if kind == "number" else rng.integers(0, 300, 1000)
+    frame = pd.DataFrame({"group": rng.choice(["a", "b"], 1000), "age": age})
+    spoilt = frame.astype({"age": float})
+    spoilt.loc[7, "age"] = sentinel
+    with pytest.warns(UserWarning, match=rf"X has {int(sentinel)} in column 'age', 1000 times"):
+        model = fit(make(max_iter=30, learning_rate_init=0.01), spoilt)
+    assert model.schema_[1]["kind"] == kind
+    alone = fit(make(max_iter=30, learning_rate_init=0.01), frame)
+    rest = np.arange(1000) != 7
+    assert model.score(spoilt[rest]) == pytest.approx(alone.score(frame[rest]), abs=0.15)
+    assert np.isfinite(model.score_samples(spoilt)).all()
+
+
 # ---- densities
 
 

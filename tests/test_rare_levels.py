@@ -20,6 +20,7 @@ from fastar import (
     DensityOutlierDetector,
     GenerativeClassifier,
     GenerativeRNN,
+    Mixture,
 )
 from fastar._core.schema import EntryError
 from fastar._data.frames import Schema
@@ -68,6 +69,9 @@ MODELS = {
     "MADE": lambda **more: MADE(hidden_layer_sizes=(4,), order="random", **QUICK, **more),
     "FVSBN": lambda **more: FVSBN(**QUICK, **more),
     "DeepNADE": lambda **more: DeepNADE(hidden_layer_sizes=(4,), **QUICK, **more),
+    "Mixture": lambda **more: Mixture(
+        NADE(n_hidden=4, **QUICK, **more), n_members=2, weights="em", random_state=0
+    ),
 }
 
 
@@ -230,3 +234,10 @@ def test_a_schema_says_what_is_the_rest():
     described["columns"][0]["categories"] = ["aa", "other", "bb"]
     with pytest.raises(EntryError, match="must end with 'other'"):
         Schema.from_json(described)
+
+
+def test_members_that_merge_otherwise_answer_no_questions_together():
+    X = table()
+    mixed = Mixture([MODELS["NADE"](min_count=5), MODELS["FVSBN"]()], random_state=0)
+    with pytest.raises(ValueError, match="members that were fitted to frames of the same columns"):
+        fit(mixed, X).log_marginal(X)

@@ -225,7 +225,7 @@ def test_one_beginning_is_that_of_each(cell):
     [
         ([np.array([1]), np.array([1, 2])], "one for each of 3 samples"),
         (np.zeros((4, 2), int), "of 1 values a step"),
-        (np.array([0, 7]), r"prefix must hold one of the levels .* Got 7.0 in step 1"),
+        (np.array([0, 7]), r"prefix must hold one of the levels .* Got 7 in step 1"),
     ],
 )
 def test_beginnings_that_do_not_fit_are_refused(prefix, message):

@@ -1,9 +1,11 @@
 """Tables that are read batch by batch: what a first pass finds out, training, scores, samples."""
 
+import itertools
 import pickle
 import sys
 import threading
 import tracemalloc
+from decimal import Decimal
 from functools import partial
 
 import numpy as np
@@ -20,6 +22,7 @@ from fastar._data.streams import Stream, is_stream
 from fastar._data.summary import Summary, row_hashes
 from fastar._data.table import Table
 from fastar._engine import scores
+from fastar._engine.training import Training
 from fastar.callbacks import Checkpoint
 from fastar.conditionals import Categorical
 from fastar.models import _streamed
@@ -70,6 +73,54 @@ def assert_same(summary, other):
     np.testing.assert_array_equal(mine.X[:], theirs.X[:])
     np.testing.assert_array_equal(mine.rows, theirs.rows)
     np.testing.assert_array_equal(mine.weight, theirs.weight)
+
+
+def calendar_frame(n=400):
+    """Return a pandas frame with times of each kind, and decimals."""
+    rng = np.random.default_rng(0)
+    start = np.datetime64("2021-03-05")
+    seconds = rng.integers(0, 10**8, n).astype("timedelta64[s]")
+    frame = pd.DataFrame(
+        {
+            "moment": (start + seconds).astype("datetime64[us]"),
+            "day": (start + rng.integers(0, 900, n)).astype("datetime64[s]"),
+            "month": (np.datetime64("2001-02") + rng.integers(0, 90, n)).astype("datetime64[us]"),
+            "wait": (60 * rng.integers(-90, 900, n)).astype("timedelta64[s]"),
+        }
+    )
+    frame["zoned"] = frame["moment"].dt.tz_localize("UTC").dt.tz_convert("Europe/Berlin")
+    frame["price"] = [Decimal(int(cents)) / 100 for cents in rng.integers(0, 9999, n)]
+    frame.loc[rng.random(n) < 0.1, "day"] = pd.NaT
+    return frame
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("most_levels", [10, 10**5])
+def test_times_and_decimals_are_summarised_as_in_memory(library, most_levels, monkeypatch):
+    monkeypatch.setattr(summaries, "MOST_LEVELS", most_levels)
+    # there are fewer months than levels that are counted
+    frame = LIBRARIES[library](calendar_frame().drop(columns=["month"] * (most_levels < 100)))
+    summary = summarised(frame, [3, 4, 90])
+    assert summary.container() == Schema.of(frame)
+    read = Schema.of(frame).read(frame)
+    np.testing.assert_array_equal(sampled(summary).X[:], read[:])
+    assert_same(summarised(frame, [200], n_sampled=100), summarised(frame, [], n_sampled=100))
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_times_and_decimals_are_fitted_as_in_memory_and_come_back(library, tmp_path):
+    frame = LIBRARIES[library](calendar_frame())
+    if library == "polars":
+        frame = frame.with_columns(pl.col("price").cast(pl.Decimal(12, 2)))
+    fitted = nade(early_stopping=False, max_iter=1).fit(frame)
+    assert_same_fit(nade(early_stopping=False, max_iter=1).fit(cut(frame, 90)), fitted)
+    if library == "pandas":
+        return
+    frame.write_parquet(tmp_path / "t.parquet", row_group_size=61)
+    streamed = nade(early_stopping=False, max_iter=1).fit(tmp_path / "t.parquet")
+    assert_same_fit(streamed, fitted)
+    streamed.sample(10, out=tmp_path / "s.parquet")
+    assert pl.read_parquet(tmp_path / "s.parquet").schema == frame.schema
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
@@ -170,19 +221,21 @@ def test_row_hashes_are_those_of_splitmix64():
     np.testing.assert_allclose(share, 1 / 16, atol=0.005)
 
 
-def test_levels_beyond_the_limit_are_those_of_the_sample(monkeypatch):
+def test_of_too_many_levels_those_that_a_sample_has_twice_are_kept(monkeypatch):
     monkeypatch.setattr(summaries, "MOST_LEVELS", 20)
-    words = np.array([f"w{k:03}" for k in np.random.default_rng(0).integers(0, 300, 1000)])
+    numbers = np.random.default_rng(0).geometric(0.02, 1000)
+    words = np.array([f"w{k:03}" for k in numbers])
     frame = pd.DataFrame({"word": words, "whole": np.arange(1000.0)})
-    whole = summarised(frame, [], n_sampled=30)
+    whole = summarised(frame, [], n_sampled=100)
     assert whole.columns["word"].levels is None
-    rows = sampled(whole).rows
-    known = whole.container().columns[0].categories
-    assert known == tuple(sorted(set(words[rows[rows >= 0]])))
-    assert_same(summarised(frame, [1, 500], n_sampled=30), whole)
-    apart = [summarised(frame, [], n_sampled=30), Summary(n_sampled=30)]
-    apart[1].merge(apart[0])
-    assert_same(apart[1], whole)
+    levels, counts = np.unique(words[whole.sampled_rows], return_counts=True)
+    column = whole.container().columns[0]
+    assert column.has_other
+    assert column.categories == (*levels[counts > 1], "other")
+    assert_same(summarised(frame, [1, 500], n_sampled=100), whole)
+    apart = Summary(n_sampled=100)
+    apart.merge(summarised(frame, [], n_sampled=100))
+    assert_same(apart, whole)
 
 
 def test_columns_without_values_in_a_batch_take_the_type_of_others():
@@ -289,8 +342,8 @@ def cut(table, size):
 
 
 def nade(**how):
-    settings = {"n_hidden": 4, "max_iter": 3, "batch_size": 50, "random_state": 0}
-    return NADE(**settings | {"learning_rate": "constant"} | how)
+    settings = {"n_hidden": 4, "max_iter": 3, "batch_size": 50, "learning_rate": "constant"}
+    return NADE(**settings | {"random_state": 0} | how)
 
 
 def assert_same_fit(model, other):
@@ -470,14 +523,24 @@ def test_ctrl_c_keeps_the_best_model():
     assert_same_fit(model, nade(max_iter=2).fit(source))
 
 
-def test_an_error_in_an_epoch_ends_the_thread_that_reads():
-    class Fail:
-        def on_epoch_end(self, training):
-            raise RuntimeError
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_an_epoch_that_ends_early_ends_the_thread_that_reads(error, monkeypatch):
+    step, n_steps = Training._step, itertools.count()
 
+    def fail(training, batch):
+        if next(n_steps) == 3:
+            raise error
+        return step(training, batch)
+
+    monkeypatch.setattr(Training, "_step", fail)
     before = threading.active_count()
-    with pytest.raises(RuntimeError):
-        nade(callbacks=Fail()).fit(cut(uneven_frame(400), 90))
+    ends = {
+        KeyboardInterrupt: pytest.warns(match="interrupted in epoch 1"),
+        MemoryError: pytest.raises(MemoryError),
+    }
+    with ends[error]:
+        nade().fit(cut(uneven_frame(400), 90))
     assert threading.active_count() == before
 
 
@@ -520,6 +583,22 @@ def test_peak_memory_does_not_grow_with_the_rows(monkeypatch, tmp_path):
 
     peak(4096)  # what is imported and kept
     assert peak(20 * 4096) < 1.1 * peak(5 * 4096) + 20_000
+
+
+def test_a_file_of_many_row_groups_takes_the_memory_of_few(tmp_path):
+    import pyarrow as pa
+
+    words = pl.Series([f"w{k}" for k in range(5000)], dtype=pl.Categorical)
+    columns = {str(d): words.sample(80_000, with_replacement=True, seed=d) for d in range(4)}
+    pl.DataFrame(columns).write_parquet(tmp_path / "many.parquet", row_group_size=2000)
+    pl.DataFrame(columns)[:10_000].write_parquet(tmp_path / "few.parquet", row_group_size=2000)
+
+    def most_taken(name):
+        before = pa.total_allocated_bytes()
+        return max(pa.total_allocated_bytes() - before for _ in Stream.of(tmp_path / name))
+
+    most_taken("few.parquet")
+    assert most_taken("many.parquet") < 1.5 * most_taken("few.parquet")
 
 
 # ---- scores, samples, completions
@@ -686,9 +765,13 @@ def test_columns_of_folders_are_columns(frame, tmp_path):
         part = frame.filter(pl.col("word") == value).drop("word")
         (tmp_path / f"word={value}").mkdir()
         part.write_parquet(tmp_path / f"word={value}" / "0.parquet")
-    model = nade().fit(ds.dataset(tmp_path, partitioning="hive"))
+    source = ds.dataset(tmp_path, partitioning="hive")
+    model = nade(max_iter=1).fit(source)
     assert model.schema_[-1]["column"] == "word"
     assert model.schema_[-1]["levels"] == 2
+    assert len(model.score_samples(source)) == frame["word"].is_in(["no", "yes"]).sum()
+    few = nade(max_iter=1).fit(source.filter(ds.field("small") < 5))
+    assert few.schema_[list(few.feature_names_in_).index("small")]["levels"] == 5
 
 
 def test_batches_of_a_later_fit_are_of_the_same_kind(frame):
@@ -742,15 +825,30 @@ def test_without_pyarrow_an_error_says_so(parquet, monkeypatch):
         nade().fit(parquet)
 
 
-def test_too_many_categories_are_told_of_and_others_are_unknown(monkeypatch):
+def test_too_many_categories_are_told_of_and_the_rest_is_one(monkeypatch):
     monkeypatch.setattr(summaries, "MOST_LEVELS", 20)
-    words = [f"w{k:03}" for k in np.random.default_rng(0).integers(0, 300, 1000)]
+    words = [f"w{k:03}" for k in np.random.default_rng(0).geometric(0.02, 1000)]
     frame = pl.DataFrame({"word": words, "flag": [True, False] * 500})
-    monkeypatch.setattr(_streamed, "Summary", partial(Summary, n_sampled=30))
-    with pytest.warns(match="categories in column 'word'. Those of 30 sampled rows are kept"):
-        model = nade(max_iter=1, distribution={"word": "categorical"}).fit(cut(frame, 90))
-    assert model.schema_[0]["levels"] == frame[sampled_rows(1000, 30)]["word"].n_unique()
+    monkeypatch.setattr(_streamed, "Summary", partial(Summary, n_sampled=100))
+    with pytest.warns(match="'word'. Those that occur twice or more in a sample of 100 rows"):
+        model = nade(max_iter=50, learning_rate_init=0.05).fit(cut(frame, 90))
+    kept = model._container.columns[0].categories
+    share = 1 - frame["word"].is_in(kept).mean()
+    drawn = model.sample(1000, random_state=0)
+    assert (drawn["word"] == "other").mean() == pytest.approx(share, abs=0.1)
     assert np.isfinite(model.score_samples(frame)).all()
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_rare_levels_are_cut_as_in_memory(library):
+    frame = uneven_frame(400)
+    frame.loc[:5, "word"] = "rare"
+    frame = LIBRARIES[library](frame)
+    fitted = nade(early_stopping=False, max_iter=1, min_count=10).fit(frame)
+    streamed = nade(early_stopping=False, max_iter=1, min_count=10).fit(cut(frame, 90))
+    assert any(column.has_other for column in fitted._container.columns)
+    assert streamed._container == fitted._container
+    assert_same_fit(streamed, fitted)
 
 
 def sampled_rows(n, k):

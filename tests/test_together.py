@@ -107,7 +107,9 @@ def test_scores_samples_and_completions(name, library):
     assert np.isfinite(model.score_samples(drawn)).all()
     full = model.impute(frame[:20], random_state=0)
     same_types(full, frame)
-    is_null = full.null_count().sum_horizontal()[0] if library == "polars" else full.isna().sum().sum()
+    is_null = (
+        full.null_count().sum_horizontal()[0] if library == "polars" else full.isna().sum().sum()
+    )
     assert is_null == 0
     assert np.isfinite(model.log_marginal(frame[:20], random_state=0)).all()
     assert len(model.explain(frame[:3])) == 3

@@ -239,7 +239,7 @@ def test_validation_rows_must_have_the_features_and_support_of_the_others(name):
 BAD_VALUES = [
     ("bernoulli", 2, "0 or 1 for a bernoulli conditional. Got 2 in row 7, column 2"),
     ("bernoulli", 0.5, "0 or 1 for a bernoulli conditional. Got 0.5 in row 7, column 2"),
-    ("bernoulli", -1.0, "0 or 1 for a bernoulli conditional. Got -1.0 in row 7, column 2"),
+    ("bernoulli", -1.0, "0 or 1 for a bernoulli conditional. Got -1 in row 7, column 2"),
     (
         "categorical",
         9,
@@ -362,7 +362,7 @@ BAD_SAMPLE = [
     ({"evidence": np.zeros(4)}, r"evidence must have shape \(5,\) or \(1, 5\). Got \(4,\) instead"),
     ({"evidence": np.zeros((2, 5)), "n_samples": 3}, r"\(5,\) or \(3, 5\). Got \(2, 5\) instead"),
     ({"evidence": np.zeros((2, 2, 5))}, r"evidence must have shape"),
-    ({"evidence": np.full(5, 3.0)}, "evidence must hold 0 or 1 .* Got 3.0 in row 0, column 0"),
+    ({"evidence": np.full(5, 3.0)}, "evidence must hold 0 or 1 .* Got 3 in row 0, column 0"),
     ({"evidence": [None, 7, None, 2, None]}, "evidence must hold 0 or 1 .* in row 0, column 1"),
     ({"evidence": [np.nan, np.inf] + [np.nan] * 3}, "evidence must hold 0 or 1 .* Got inf"),
     ({"evidence": ["a"] * 5}, "evidence must"),

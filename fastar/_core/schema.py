@@ -351,3 +351,12 @@ def check_arrays(arrays: Mapping[str, Array], rules: Mapping[str, ArrayOf]) -> N
 
 SMALLEST = float(np.finfo(np.float64).smallest_subnormal)
 """Of numbers that are above zero."""
+
+
+def within(arrays: dict[str, Array], prefix: str) -> dict[str, Array]:
+    """Return the arrays whose names begin so, by the rest of their names."""
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }

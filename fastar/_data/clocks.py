@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from functools import lru_cache
@@ -80,7 +80,25 @@ class Clock:
     @classmethod
     def of(cls, counts: Array, unit: str, zone: str | None, type_: str) -> Clock:
         """Return the clock of a column of `TIMES` with these counts, which are not missing."""
-        return Counts.of(counts, unit, zone, type_).clock(type_)
+        if type_ == "moment" and zone is None and unit in NANOSECONDS:
+            months, rest = _months(counts, unit)
+            if not rest.any() and len(np.unique(months)) >= _FEW_MONTHS:
+                return cls(unit, 1, int(months.min()), by_month=True)
+        if unit in CALENDAR_UNITS or not len(counts):
+            tick = 1
+        else:
+            tick = _tick(int(np.gcd.reduce(counts)), unit)
+            if zone is not None:
+                first = int(counts.min()) * NANOSECONDS[unit] // 10**9
+                seconds = gcd(*offsets_from(zone, first))
+                tick = _tick(gcd(tick, seconds * 10**9 // NANOSECONDS[unit]), unit)
+        low, high = (int(counts.min()), int(counts.max())) if len(counts) else (0, 0)
+        if type_ != "moment":
+            low, high = 0, max(abs(low), abs(high))
+        is_rounded = (high - low) // tick > LARGEST_NUMBER
+        while (high - low) // tick > LARGEST_NUMBER:
+            tick *= 10
+        return cls(unit, tick, low // tick if type_ == "moment" else 0, zone, is_rounded)
 
     @classmethod
     def from_json(cls, described: Mapping[str, Any]) -> Clock:
@@ -184,81 +202,6 @@ class Clock:
         return -(-first * _DAY // length), ((last + 1) * _DAY - 1) // length
 
 
-@dataclass(frozen=True)
-class Counts:
-    """What decides on the clock of a column, of its counts; that of several parts can be merged.
-
-    Parameters
-    ----------
-    unit : str
-        Of what is counted.
-    zone : str or None
-    low, high : int
-        The smallest and the largest count, 0 of none.
-    common : int
-        The greatest common divisor of all counts, 0 of none.
-    months : frozenset of int or None
-        Some of the months that the counts are the first moments of; None if some are not.
-    is_empty : bool
-        Whether there is no count.
-    """
-
-    unit: str
-    zone: str | None
-    low: int
-    high: int
-    common: int
-    months: frozenset[int] | None
-    is_empty: bool
-
-    @classmethod
-    def of(cls, counts: Array, unit: str, zone: str | None, type_: str) -> Counts:
-        """Return that of counts of a column of `TIMES`, which are not missing."""
-        found: frozenset[int] | None = None
-        if type_ == "moment" and zone is None and unit in NANOSECONDS:
-            months, rest = _months(counts, unit)
-            if not rest.any():
-                found = _few(np.unique(months).tolist())
-        if not len(counts):
-            return cls(unit, zone, 0, 0, 0, found, True)
-        common = int(np.gcd.reduce(counts))
-        return cls(unit, zone, int(counts.min()), int(counts.max()), common, found, False)
-
-    def merged(self, other: Counts) -> Counts:
-        """Return that of both parts, which have one unit and one zone."""
-        if self.is_empty or other.is_empty:
-            return other if self.is_empty else self
-        months = None
-        if self.months is not None and other.months is not None:
-            months = _few(self.months | other.months)
-        low, high = min(self.low, other.low), max(self.high, other.high)
-        common = gcd(self.common, other.common)
-        return Counts(self.unit, self.zone, low, high, common, months, False)
-
-    def clock(self, type_: str) -> Clock:
-        """Return the clock of a column with these counts."""
-        unit, zone, low, high = self.unit, self.zone, self.low, self.high
-        if self.months is not None and len(self.months) >= _FEW_MONTHS:
-            return Clock(unit, 1, int(_months(np.array([low]), unit)[0][0]), by_month=True)
-        tick = 1
-        if unit not in CALENDAR_UNITS and not self.is_empty:
-            tick = _tick(self.common, unit)
-            if zone is not None:
-                seconds = gcd(*offsets_from(zone, low * NANOSECONDS[unit] // 10**9))
-                tick = _tick(gcd(tick, seconds * 10**9 // NANOSECONDS[unit]), unit)
-        if type_ != "moment":
-            low, high = 0, max(abs(low), abs(high))
-        is_rounded = (high - low) // tick > LARGEST_NUMBER
-        while (high - low) // tick > LARGEST_NUMBER:
-            tick *= 10
-        return Clock(unit, tick, low // tick if type_ == "moment" else 0, zone, is_rounded)
-
-
-def _few(months: Iterable[int]) -> frozenset[int]:
-    """Return as many of some months as decide on a clock."""
-    return frozenset(sorted(months)[:_FEW_MONTHS])
-
-
 _SPOKEN = {"Y": "year", "Q": "quarter", "M": "month", "W": "week", "D": "day"}
 _SPOKEN |= {"h": "hour", "m": "minute", "s": "second", "ms": "millisecond"}
 _SPOKEN |= {"us": "microsecond", "ns": "nanosecond"}
@@ -275,6 +218,12 @@ _DESCRIBED = Record(
 )
 _REPRESENTABLE = {"ns": (-3507, 3506)}
 """By unit: the first and the last month that int64 holds, where these are not those of years."""
+
+
+def between_months(counts: Array, unit: str) -> Array:
+    """Return where (n,) counts of a unit that divides a day begin no month."""
+    between: Array = _months(counts, unit)[1] != 0
+    return between
 
 
 def _months(counts: Array, unit: str) -> tuple[Array, Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,6 @@ class ColumnLabels:
 
 def users_number(number: Any, dtype: str, offset: int = 0) -> str:
     """Return as text a number of models, less by an offset than that of the user's type."""
-    is_whole = np.isfinite(number) and float(number).is_integer()
+    is_whole = isinstance(number, Real) and float(number).is_integer()
     is_integer = np.dtype(dtype).kind in "iub"
     return str(int(number) + offset if is_whole and (is_integer or offset) else number)

@@ -153,7 +153,7 @@ def _check_no_nan(table: Any, name: str) -> None:
     row, column = found[0]
     raise ValueError(
         f"Input {name} contains NaN in row {row}, column {column}. NaN in an array is a missing "
-        "value to models with missing='marked' alone; in a DataFrame it always is."
+        "value to models with missing='marked' or 'modelled' alone; in a DataFrame it always is."
     )
 
 

@@ -20,6 +20,8 @@ from fastar._data.frame_types import as_frame, frame_kind
 
 BATCH_ROWS, BATCH_VALUES = 1 << 16, 1 << 23
 """Rows, and values, of a batch at most."""
+_PAGE_BYTES = 1 << 18
+"""Of a column of a Parquet file that are read at once."""
 LARGE_MAP = 1 << 30
 """Bytes from which on a memory-mapped array is read batch by batch."""
 
@@ -175,9 +177,9 @@ def _is_dataset(source: Any) -> bool:
 
 def _frame(batch: Any) -> Any:
     """Return a batch of Arrow as a data frame whose types no other batch changes."""
-    if frame_kind(batch) or isinstance(batch, np.ndarray):
+    if frame_kind(batch):
         return batch
-    if find_spec("polars") is not None:
+    if isinstance(batch, np.ndarray) or find_spec("polars") is not None:
         return as_frame(batch)
     pandas = import_module("pandas")
     # without gaps pandas would have another type, and the order of categories is that of a batch
@@ -249,40 +251,28 @@ def _of_arrow_stream(source: Any) -> Iterator[Any]:
 
 
 def _of_files(path: str) -> Iterator[Any]:
-    dataset = arrow_module("A table in Parquet").dataset
-    yield from _of_dataset(dataset.dataset(path, format="parquet"))
+    """Yield the record batches of Parquet files, page by page, however large row groups are."""
+    arrow, names = arrow_module("A table in Parquet"), None
+    for each in arrow.dataset.dataset(path, format="parquet").files:
+        with arrow.parquet.ParquetFile(each, buffer_size=_PAGE_BYTES) as file:
+            own = set(file.schema_arrow.names)
+            names = own if names is None else names
+            if lacking := sorted(names - own):
+                raise ValueError(
+                    f"{each!r} must have the columns of the first file. "
+                    f"Got none that is called {lacking[0]!r}."
+                )
+            if strange := sorted(own - names):
+                raise ValueError(
+                    f"{each!r} must have the columns of the first file alone. "
+                    f"Got {strange[0]!r}, too."
+                )
+            for group in range(file.num_row_groups):  # a pass over several keeps what it has read
+                yield from file.iter_batches(batch_rows(len(own)), [group])
 
 
 def _of_dataset(dataset: Any) -> Iterator[Any]:
-    """Yield record batches, few at a time in memory, file after file."""
-    names, options = set(dataset.schema.names), {}
-    for fragment in dataset.get_fragments():
-        path = getattr(fragment, "path", "a fragment")
-        own = set(fragment.physical_schema.names)
-        if lacking := sorted(names - own - _of_folders(fragment)):
-            raise ValueError(
-                f"{path!r} must have the columns of the first file. Got none that is "
-                f"called {lacking[0]!r}."
-            )
-        if strange := sorted(own - names):
-            raise ValueError(
-                f"{path!r} must have the columns of the first file alone. Got {strange[0]!r}, too."
-            )
-        if type(fragment).__name__ == "ParquetFileFragment":
-            dataset_module = arrow_module("A table in Parquet").dataset
-            options["fragment_scan_options"] = dataset_module.ParquetFragmentScanOptions(
-                use_buffered_stream=True, pre_buffer=False
-            )
-        yield from fragment.to_batches(
-            schema=dataset.schema,
-            batch_size=batch_rows(len(names)),
-            batch_readahead=1,
-            fragment_readahead=1,
-            **options,
-        )
-
-
-def _of_folders(fragment: Any) -> set[str]:
-    """Return the columns that the names of a file's folders give."""
-    keys = arrow_module("A table in Parquet").dataset.get_partition_keys
-    return set(keys(fragment.partition_expression))
+    """Yield the record batches of a Dataset, a row group at a time in memory."""
+    arrow_module("A Dataset")
+    size = batch_rows(len(dataset.schema))
+    yield from dataset.to_batches(batch_size=size, batch_readahead=1, fragment_readahead=1)

@@ -6,19 +6,21 @@ counts, ranges, and the rows whose numbers have the smallest hashes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from math import gcd
 from typing import Any
 
 import numpy as np
 
 from fastar._core.integers import LARGEST_EXACT, subtract
 from fastar._core.parameters import Array
-from fastar._data.clocks import TIMES, Counts
+from fastar._data.clocks import NANOSECONDS, TIMES, Clock, between_months
 from fastar._data.columns import Columns, n_missing
 from fastar._data.containers import Container
-from fastar._data.frame_times import decimal_places, times
-from fastar._data.frame_types import NOT_NUMBERS, UNKNOWN, Column, frame_kind, narwhals_module
+from fastar._data.frame_times import times
+from fastar._data.frame_types import OTHER, UNKNOWN, Column, frame_kind, narwhals_module
 from fastar._data.frames import Schema, exact_integers
 from fastar._data.reading import array_dtype
 from fastar._data.streams import rows_told
@@ -28,8 +30,8 @@ SAMPLE_ROWS, SAMPLE_VALUES = 100_000, 1 << 24
 MOST_LEVELS = 1 << 16
 """Different values of a column that are counted."""
 
-_RANKS = ("bool", "integer", "float", "category", *NOT_NUMBERS)
-_NUMPY = {"bool": "|b1", "integer": "<i8", "category": "|O", "decimal": "<f8"}
+_RANKS = ("bool", "integer", "decimal", "float", *TIMES, "category")
+_NUMPY = {"bool": "|b1", "integer": "<i8", "category": "|O"}
 _GOLDEN = 0x9E3779B97F4A7C15
 
 
@@ -63,15 +65,17 @@ class ColumnSummary:
     n_missing : int
     low, high : int or float or None
         The smallest and the largest number.
-    broken : list of float
-        The smallest and the largest number that is not whole.
+    broken : list of float or int
+        The smallest and the largest number that is not whole, or moment that begins no month.
     levels : dict or None
         How many rows have each value; None where there are more than `MOST_LEVELS`, or numbers that
         are not whole.
     declared : tuple or None
         The categories that the type declares.
-    counts : Counts or None
-        What decides on the clock of times, whose numbers are counts.
+    counted : (str, str or None) or None
+        Unit and zone of times, whose values are counts.
+    divisor : int
+        The largest number that divides all counts.
     """
 
     type: str | None = None
@@ -83,7 +87,8 @@ class ColumnSummary:
     broken: list[float] = field(default_factory=list)
     levels: dict[Any, int] | None = field(default_factory=dict)
     declared: tuple[Any, ...] | None = None
-    counts: Counts | None = None
+    counted: tuple[str, str | None] | None = None
+    divisor: int = 0
 
     def copy(self) -> ColumnSummary:
         """Return one that can be changed by itself."""
@@ -91,18 +96,20 @@ class ColumnSummary:
 
     def agrees(self, other: ColumnSummary) -> bool:
         """Return whether both can be of one column."""
-        types = {self.type, other.type} - {None}
-        if self.counts is not None and other.counts is not None:
-            return self.said == other.said
-        return len(types) < 2 or types == {"integer", "float"}
+        if self.type is None or other.type is None:
+            return True
+        types = {self.type, other.type}
+        return types == {"integer", "float"} or (len(types) == 1 and self.counted == other.counted)
 
-    @property
-    def said(self) -> str:
-        """What errors call the type."""
-        if self.counts is None:
-            return str(self.type)
-        zone = "no zone" if self.counts.zone is None else f"zone {self.counts.zone}"
-        return f"{self.type} ({self.dtype}, in {self.counts.unit}, {zone})"
+    def clock(self) -> Clock | None:
+        """Return the clock of times."""
+        if self.counted is None:
+            return None
+        # these have the ends, the divisor and the months of all
+        known = [self.low, self.high, self.low + self.divisor, *self.broken]
+        counts = np.array(known if self.levels is None else [*self.levels], np.int64)
+        assert self.type is not None
+        return Clock.of(counts, *self.counted, self.type)
 
     def merge(self, other: ColumnSummary) -> None:
         """Take in what is known of other rows."""
@@ -112,7 +119,8 @@ class ColumnSummary:
         self.high = max(_known(self.high, other.high), default=None)
         broken = self.broken + other.broken
         self.broken = [min(broken), max(broken)] if broken else []
-        if self.levels is None or other.levels is None or self.broken:
+        self.divisor = gcd(self.divisor, other.divisor)
+        if self.levels is None or other.levels is None:
             self.levels = None
             return
         for value, count in other.levels.items():
@@ -125,10 +133,8 @@ class ColumnSummary:
             return
         if self.type is None:
             self.type, self.dtype, self.numpy = other.type, other.dtype, other.numpy
-            self.declared, self.counts = other.declared, other.counts
+            self.declared, self.counted = other.declared, other.counted
             return
-        if self.counts is not None and other.counts is not None:
-            self.counts = self.counts.merged(other.counts)
         if other._width > self._width:
             self.type, self.dtype = other.type, other.dtype
         self.numpy = np.promote_types(self.numpy, other.numpy).str
@@ -142,8 +148,7 @@ class ColumnSummary:
         """Return what decides which of two types can hold the values of both."""
         assert self.type is not None
         size = np.dtype(self.numpy).itemsize
-        places = decimal_places(self) if self.type == "decimal" else 0
-        return _RANKS.index(self.type), self.declared is None, size, places, str(self.dtype)
+        return _RANKS.index(self.type), self.declared is None, size, str(self.dtype)
 
 
 def _known(*values: Any) -> list[Any]:
@@ -164,7 +169,8 @@ class Summary:
     n_sampled : int, optional
         Rows that are kept: those whose numbers have the smallest hashes, or all of them if they are
         no more. By default `SAMPLE_ROWS`, or fewer of wide tables. Where a column has more than
-        `MOST_LEVELS` categories, those of these rows are its categories, and others are unknown.
+        `MOST_LEVELS` strings, those that occur twice in these rows are its categories, and the rest
+        is one category, "other".
 
     Attributes
     ----------
@@ -267,14 +273,19 @@ class Summary:
             if not mine.agrees(theirs):
                 raise TypeError(
                     f"{self.name} must hold values of one type in column {name!r}. Got values of "
-                    f"type {mine.said} from row {self._first} on and of type {theirs.said} from "
+                    f"type {mine.type} from row {self._first} on and of type {theirs.type} from "
                     f"row {other._first} on."
                 )
 
     # ---- what it says
 
-    def container(self) -> Schema | Container:
+    def container(self, least_counts: Mapping[Any, int] | None = None) -> Schema | Container:
         """Return what `fit` remembers of the table, as if it was in memory.
+
+        Parameters
+        ----------
+        least_counts : mapping from names of columns to int, optional
+            How often a category of strings must occur; rarer ones become one category, "other".
 
         Raises
         ------
@@ -286,22 +297,40 @@ class Summary:
             offsets = tuple(_array_offset(each) for each in self.columns.values())
             return Container("array", dtype.str, None, offsets if any(offsets) else None)
         assert self.kind is not None
-        pairs = self.columns.items()
-        return Schema(self.kind, tuple(self._column(name, each) for name, each in pairs))
+        least = least_counts or {}
+        columns = [self._column(name, it, least.get(name, 1)) for name, it in self.columns.items()]
+        return Schema(self.kind, tuple(columns))
 
-    def _column(self, name: Any, it: ColumnSummary) -> Column:
+    def _column(self, name: Any, it: ColumnSummary, least_count: int) -> Column:
         if it.type is None:
             raise ValueError(
                 f"{self.name} must have a value in every column: leave out what is missing "
                 f"everywhere. Got none in column {name!r}."
             )
-        type_, categories, offset = it.type, it.declared or (), 0
-        if type_ == "category" and it.declared is None:
-            categories = tuple(sorted(self._levels(name)))
+        if it.type == "category":
+            return self._categories(name, it, least_count)
+        type_, categories, offset = it.type, tuple[int, ...](), 0
         if type_ == "integer":
             type_, categories, offset = exact_integers(it.low, it.high, lambda: self._levels(name))
-        clock = None if it.counts is None else it.counts.clock(type_)
+        clock = it.clock()
         return Column(name, it.dtype, type_, categories, it.n_missing > 0, offset, clock=clock)
+
+    def _categories(self, name: Any, it: ColumnSummary, least_count: float) -> Column:
+        """Return a column of categories, in which rare ones, or the rest of too many, are one."""
+        counts, share, too_many = it.levels, 1.0, it.levels is None and it.declared is None
+        if counts is None:
+            counts, share = Counter(self._present(name)), self.n_rows / len(self._rows)
+        if too_many:  # as many are left out as occur once in the sample: I. J. Good, 1953
+            least_count = max(least_count, 2 * share)
+        categories = tuple(sorted(counts)) if it.declared is None else it.declared
+        common = {value for value, n in counts.items() if n * share >= least_count}
+        is_cut = (too_many or (least_count > 1 and len(common) < len(categories))) and all(
+            isinstance(each, str) for each in categories
+        )
+        if is_cut:
+            kept = (each for each in categories if each in common and each != OTHER)
+            categories = (*kept, OTHER)
+        return Column(name, it.dtype, "category", categories, it.n_missing > 0, has_other=is_cut)
 
     def _levels(self, name: Any) -> Iterable[Any]:
         """Return the values that were counted, or those of the sample where they are too many."""
@@ -351,13 +380,13 @@ class Summary:
         types = self.kept_dtypes(schema)
         for d, (column, (values, gaps)) in enumerate(zip(schema.columns, parts, strict=True)):
             if column.type == "category":
-                values = np.array([column.numbers.get(value, UNKNOWN) for value in values.tolist()])
+                rest = UNKNOWN if column.rest is None else column.rest
+                values = np.array([column.numbers.get(value, rest) for value in values.tolist()])
+            elif (counted := self.columns[column.name].counted) and column.clock is not None:
+                values = column.clock.numbers(values, counted[0])
             elif column.offset:
                 values = subtract(np.where(gaps, column.offset, values)[:, None], [column.offset])
                 values = values[:, 0]
-            elif column.clock is not None:
-                unit = self.columns[column.name].counts.unit
-                values = column.clock.numbers(values.astype(np.int64), unit)
             columns.put(d, np.where(gaps, 0, values).astype(types[d]), gaps)
             columns.missing[d] = self.columns[column.name].n_missing > 0
         return columns
@@ -392,7 +421,7 @@ class Summary:
         for column in schema.columns:
             counted = self.columns[column.name].levels
             known = counted is not None and counted.keys() <= column.numbers.keys()
-            found.append(column.type == "category" and not known)
+            found.append(column.type == "category" and not (known or column.has_other))
         return np.array(found)
 
 
@@ -476,10 +505,10 @@ def _of_frame(batch: Any) -> dict[Any, _Found]:
         schema = Schema.of(batch)
         columns = schema.read(batch)
         for d, column in enumerate(schema.columns):
-            if column.type in TIMES:
-                found[column.name] = _of_times(column, frame.get_column(column.name))
-            else:
-                found[column.name] = _of_column(column, columns.kept(d), columns.is_missing(d))
+            if column.clock is not None:
+                found[column.name] = _of_times(column, frame[column.name])
+                continue
+            found[column.name] = _of_column(column, columns.kept(d), columns.is_missing(d))
     for key in names:
         found.setdefault(key, (ColumnSummary(n_missing=n), np.zeros(n), np.ones(n, bool)))
     return {key: found[key] for key in names}
@@ -488,7 +517,7 @@ def _of_frame(batch: Any) -> dict[Any, _Found]:
 def _of_column(column: Column, kept: Array, gaps: Array) -> _Found:
     """Return what a column of a frame holds, in the user's values."""
     present = kept[~gaps]
-    numpy = kept.dtype.str if column.type == "float" else _NUMPY[column.type]
+    numpy = _NUMPY.get(column.type, kept.dtype.str)
     found = ColumnSummary(column.type, column.dtype, numpy, int(gaps.sum()))
     if column.type != "category":
         if column.type == "integer":
@@ -514,11 +543,14 @@ def _of_column(column: Column, kept: Array, gaps: Array) -> _Found:
 
 
 def _of_times(column: Column, series: Any) -> _Found:
-    """Return what a column of times holds, as counts in the unit of its type."""
+    """Return what a column of times holds, as counts."""
     counts, gaps, unit, zone = times(series)
-    found = ColumnSummary(column.type, column.dtype, "<i8", int(gaps.sum()))
-    found.counts = Counts.of(counts[~gaps], unit, zone, column.type)
-    _count_numbers(found, counts[~gaps])
+    present = counts[~gaps]
+    found = ColumnSummary(column.type, column.dtype, counts.dtype.str, int(gaps.sum()))
+    found.counted, found.divisor = (unit, zone), int(np.gcd.reduce(present))
+    _count_numbers(found, present)
+    if unit in NANOSECONDS and len(between := present[between_months(present, unit)]):
+        found.broken = [int(between.min()), int(between.max())]
     return found, counts, gaps
 
 
@@ -566,9 +598,9 @@ def _kept_dtype(it: ColumnSummary, column: Column) -> np.dtype[Any]:
         return column.storage
     if it.low is None:
         return np.dtype(np.float32)
-    if column.type in NOT_NUMBERS:
+    if column.clock is not None:
         return np.dtype(np.float64)
-    if column.type == "float":
+    if column.type in ("float", "decimal"):
         return np.promote_types(it.numpy, np.float32)
     low, high = it.low - column.offset, it.high - column.offset
     if it.n_missing:

@@ -111,6 +111,13 @@ class Table:
         described = getattr(self.X, "described", None)
         return [None if described is None else described[d] for d in self.order]
 
+    def holds_numbers(self) -> Array:
+        """Return which columns (D,), in model order, hold numbers, not categories or bools."""
+        described = getattr(self.X, "described", None)
+        if described is None:
+            return np.full(len(self.order), self.dtype.kind in "iuf")
+        return np.array([described[d].type in ("integer", "float") for d in self.order])
+
     def empty_columns(self) -> list[int]:
         """Return the columns, by their places in X, that have no value at all."""
         suspects = self.order[self.missing]

@@ -13,8 +13,7 @@ from fastar._core.sharpness import Sharpness
 from fastar._data.regions import Region, Regions
 from fastar._engine.model import Model
 from fastar._engine.support import called
-from fastar._kernels._conditionals import BOUNDED, WEIGHTED
-from fastar.conditionals._conditional import CodedRegion
+from fastar._kernels._conditionals import BOUNDED
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,8 @@ def bounds_of(
             feature_numbers[i, start + f] = len(runs)
             runs += own
         mine = feature_numbers[i, start : start + len(coded.runs)]
-        boxes.append(_boxes(coded, mine, runs[mine[0]]))
+        codes, flags = coded.partition()
+        boxes.append((np.where(flags == BOUNDED, codes + mine, codes), flags))
         if drawn and not len(runs[mine[0]]):
             column = called(model.labels, region.column)
             raise ValueError(
@@ -118,21 +118,6 @@ def bounds_of(
     all_runs = np.concatenate([np.pad(each, ((0, 0), (0, 3 - each.shape[1]))) for each in runs])
     further = all_runs[:, 2].astype(np.int64)
     return Bounds(cells, numbers, begin, all_runs[:, :2].copy(), further, boxes, np.array(ends))
-
-
-def _boxes(coded: CodedRegion, numbers: Array, first: Array) -> tuple[Array, Array]:
-    """Return the partition of a region whose features' regions have these numbers (F,).
-
-    first (m, 2): the runs of codes of the first feature.
-    """
-    if coded.boxes is not None:
-        codes, flags = coded.boxes
-        return np.where(flags == BOUNDED, codes + numbers, codes), flags
-    if len(numbers) == 1:
-        return numbers[None].astype(np.float64), np.array([[BOUNDED]], np.uint8)
-    codes = np.concatenate([np.empty(0), *(np.arange(start, last + 1) for start, last in first)])
-    pairs = np.column_stack([codes, np.full(len(codes), numbers[1])])
-    return pairs, np.tile(np.array([WEIGHTED, BOUNDED], np.uint8), (len(codes), 1))
 
 
 def check_no_cut(sharpness: Sharpness, regions: Regions | None) -> None:

@@ -78,6 +78,7 @@ def particles(
     context: Array | None = None,
     bounds: Bounds | None = None,
     marginal: bool = False,
+    there: Array | None = None,
 ) -> Particles:
     """Return n_particles samples for each of n rows that hold X where not `missing`.
 
@@ -89,6 +90,7 @@ def particles(
     drawn anew from them by weight (systematic resampling), and all get their mean weight.
 
     marginal: only the weights are wanted; what comes after all that is held is not drawn.
+    there: flags (D,) of marks of gaps, none of which a sample is to have; SAMPLED where it may.
     """
     order = model.order
     # any value of the support may stand where nothing is held
@@ -110,11 +112,14 @@ def particles(
     if bounds is not None:
         by_member[:, bounds.bounded] = BOUNDED
     flags = by_member[members, np.repeat(np.arange(len(X)), n_particles)]
+    by_feature = model.conditional.by_feature(flags[:, order])
+    if there is not None:
+        by_feature = np.where((there != SAMPLED) & (by_feature == SAMPLED), there, by_feature)
     state = Particles(
         model,
         n_particles,
         np.repeat(codes, n_particles, axis=0),
-        np.ascontiguousarray(model.conditional.by_feature(flags[:, order])),
+        np.ascontiguousarray(by_feature),
         members,
         np.repeat(log_weight, n_particles),
         None if context is None else np.repeat(context, n_particles, axis=0),
@@ -213,6 +218,11 @@ def _resample(state: Particles, rng: np.random.Generator) -> None:
     moved = np.flatnonzero(source != np.arange(len(source)))
     for array in (state.codes, state.flags, state.members):
         array[moved] = array[source[moved]]
+
+
+def complete_rows(model: Model) -> Array:
+    """Return flags (D,) of marks that keep samples free of gaps, whatever gaps are like."""
+    return np.where(model.conditional.marks, np.uint8(OBSERVED), np.uint8(SAMPLED))
 
 
 # ---- weights, whatever the particles are

@@ -23,6 +23,7 @@ from fastar._engine.model import Model
 from fastar._engine.particles import (
     Particles,
     advance,
+    complete_rows,
     effective_sample_size,
     normalise_log_weights,
     particle_blocks,
@@ -72,6 +73,13 @@ class Part:
         """Return the features that a column is."""
         place = self.place(column)
         return slice(*self.model.conditional.column_offsets[place : place + 2])
+
+    def there(self, column: int) -> Array:
+        """Return flags (D,) of marks by which the column is there, which is weighed."""
+        of_column = np.zeros(self.model.n_features, bool)
+        of_column[self.features(column)] = True
+        weighed = of_column & self.model.conditional.marks
+        return np.where(weighed, np.uint8(WEIGHTED), np.uint8(SAMPLED))
 
     def levels(self, column: int) -> Array | None:
         """Return all values that a column can have, None where they are too many."""
@@ -178,6 +186,7 @@ def _of_part(
             n_threads=n_threads,
             context=here.context,
             bounds=here.bounds,
+            there=part.there(column),
         )
         if levels is None:
             _take_points(answer, found, part, column, rows)
@@ -305,7 +314,8 @@ def points(
     codes = model.codes(values[:, model.order]).copy()
     codes[model.conditional.by_feature(unknown[:, model.order])] = np.nan
     flags = np.full((n * number, D), OBSERVED if leading else WEIGHTED, np.uint8)
-    flags[:, features] = SAMPLED
+    flags[:, features] = OBSERVED if leading else part.there(column)[features]
+    flags[:, features][:, ~model.conditional.marks[features]] = SAMPLED
     codes[:, features] = 0
     state = Particles(
         model,
@@ -458,6 +468,7 @@ def draws(
                 n_threads=n_threads,
                 context=own.context,
                 bounds=own.bounds,
+                there=complete_rows(part.model),
             )
             for part, own in ((part, part.take(rows)) for part in parts)
         ]

@@ -162,6 +162,12 @@ def average_conditionals(found: list[Any], share: Array) -> Any:
     if "probability" in found[0]:
         kept = [key for key in ("first", "probability") if key in found[0]]
         return {key: _mean([each[key] for each in found], share) for key in kept}
+    if "present" in found[0]:
+        missing = np.stack([each["missing"] for each in found])
+        there = share * (1 - missing)
+        there = there / np.maximum(there.sum(axis=0), np.finfo(float).tiny)
+        present = average_conditionals([each["present"] for each in found], there)
+        return {"missing": (share * missing).sum(axis=0), "present": present}
     mean = _mean([each["mean"] for each in found], share)
     said = {"mean": mean}
     if "variance" in found[0]:

@@ -36,7 +36,7 @@ def check_support(
         own, _ = conditional.of_column(position)
         number = block[row, position]
         value, place = told(labels, int(columns.min()), number, first_row + row, table)
-        if np.isnan(number):
+        if block.dtype.kind == "f" and np.isnan(number):
             raise ValueError(
                 f"{name} may have missing values only in columns that had some in fit. "
                 f"Got one in {place}."

@@ -12,6 +12,7 @@ from fastar.conditionals._integer import LogisticMixture, NegativeBinomial, Pois
 from fastar.conditionals._mixed import Mixed
 from fastar.conditionals._names import BY_NAME, from_name
 from fastar.conditionals._number import Number
+from fastar.conditionals._ordered import Integer
 from fastar.conditionals._real import Gaussian, GaussianMixture, Laplace, LaplaceMixture
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Conditional",
     "Gaussian",
     "GaussianMixture",
+    "Integer",
     "Laplace",
     "LaplaceMixture",
     "LogisticMixture",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,14 +20,14 @@ from fastar.conditionals import (
     Categorical,
     Conditional,
     Gaussian,
-    LogisticMixture,
+    Integer,
     Mixed,
     Number,
 )
-from fastar.conditionals._integer import MOST_LEVELS
 
-_MOST_COUNTED, _COMMON_SHARE = 1000, 0.95
-"""Levels of integers of which the 100 most common have so much of the rows, at most."""
+_MOST_COUNTED, _COMMON_SHARE, _APART = 1000, 0.95, 5
+"""Levels of integers of which the 100 most common have so much of the rows, at most; and how far
+apart these lie, at least, at the median."""
 
 
 def choose_conditional(
@@ -48,13 +49,22 @@ def choose_conditional(
 
     def of_columns(entries: list[Any]) -> Conditional:
         """Return one conditional if all columns have the same, or a mixed one."""
-        columns = _ColumnReader(table)
-        found = [
-            _inferred_conditional(columns, column, bool(offsets and offsets[column]))
-            if isinstance(entries[column], str) and entries[column] == "auto"
-            else _checked_conditional(entries[column], by_name, parameter)
-            for column in table.order.tolist()
-        ]
+        columns, found = _ColumnReader(table), []
+        for column in table.order.tolist():
+            if not (isinstance(entries[column], str) and entries[column] == "auto"):
+                found.append(_checked_conditional(entries[column], by_name, parameter))
+                continue
+            offset = offsets[column] if offsets else 0
+            found.append(_inferred_conditional(columns, column, bool(offset)))
+            if isinstance(found[-1], Number | Integer):
+                name = column if names is None else names[column]
+                _warn_of_lone_value(columns.values(column), offset, name)
+        if not all(isinstance(each, Bernoulli) for each in found):
+            # a third value has a probability, which a table of bits alone has no room for
+            for place, column in enumerate(table.order.tolist()):
+                is_auto = isinstance(entries[column], str) and entries[column] == "auto"
+                if is_auto and isinstance(found[place], Bernoulli) and not columns.is_bool(column):
+                    found[place] = Categorical()
         return found[0] if len({repr(each) for each in found}) == 1 else Mixed(found)
 
     D = len(table.order)
@@ -109,6 +119,11 @@ class _ColumnReader:
         """Return what the column is in a frame, None of an array."""
         return self.X.described[column] if isinstance(self.X, Columns) else None
 
+    def is_bool(self, column: int) -> bool:
+        """Return whether the column's type has no other values than two."""
+        described = self.described(column)
+        return bool(self.X.dtype == bool if described is None else described.type == "bool")
+
     def values(self, column: int) -> Array:
         """Return its values that are not missing."""
         if isinstance(self.X, Columns):
@@ -127,7 +142,7 @@ def _inferred_conditional(columns: _ColumnReader, column: int, is_moved: bool) -
     if described is not None and described.clock is not None:
         return Number() if described.type == "duration" else Calendar()
     values = columns.values(column)
-    if values.dtype == bool or (described is not None and described.type == "bool"):
+    if columns.is_bool(column):
         return Bernoulli()
     if values.dtype.kind == "f":
         exact = values.min() >= -LARGEST_EXACT and values.max() <= LARGEST_EXACT
@@ -136,16 +151,36 @@ def _inferred_conditional(columns: _ColumnReader, column: int, is_moved: bool) -
     return _of_integers(values, is_moved)
 
 
+_LEAST_VALUES, _ALONE = 20, 1000
+"""Values of a column that are enough to judge one, and how much farther away it is."""
+
+
+def _warn_of_lone_value(values: Array, offset: int, name: Any) -> None:
+    """Warn of a number that is far from all others, which may stand for a missing value."""
+    if len(values) < _LEAST_VALUES:
+        return
+    with np.errstate(over="ignore"):  # what overflows is as far as any
+        distance = np.abs(values.astype(np.float64) - float(np.median(values)))
+    lone = values[distance.argmax()]
+    others = distance[values != lone]
+    if others.size and distance.max() > _ALONE * others.max() > 0:
+        value = int(lone) + offset if float(lone).is_integer() else lone
+        warnings.warn(
+            f"X has {value} in column {name!r}, {_ALONE} times or more as far from the median as "
+            "any other number there. It is fitted as it is: if it stands for a missing value, "
+            "make it one.",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
 def _of_integers(values: Array, is_moved: bool) -> Conditional:
     """Return the conditional that fits whole numbers."""
     levels, counts = np.unique(values, return_counts=True)
     if not is_moved and np.array_equal(levels, [0, 1]):
         return Bernoulli()
-    common = np.sort(counts)[-MANY_LEVELS:].sum()
     if len(levels) <= MANY_LEVELS:
-        return Categorical("impossible") if is_moved else Categorical()
-    if len(levels) <= _MOST_COUNTED and common >= _COMMON_SHARE * len(values):
         return Categorical()
-    if float(levels[-1]) - float(levels[0]) <= MOST_LEVELS / 2:
-        return LogisticMixture(margin=0.5)
-    return Gaussian() if is_moved else Number()
+    common = np.sort(counts)[-MANY_LEVELS:].sum() >= _COMMON_SHARE * len(values)
+    apart = np.median(np.diff(levels.astype(np.float64))) >= _APART
+    return Categorical() if len(levels) <= _MOST_COUNTED and common and apart else Integer()

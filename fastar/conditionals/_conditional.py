@@ -37,15 +37,27 @@ class CodedRegion:
     least, most : float
         The ends of what drawn values may be, where they are not whole numbers of codes.
     boxes : (array (S, F), array (S, F)) or None
-        A partition of the region, from which its probability is summed: codes of the column's F
-        features, of a BOUNDED one the place of its array, and flags, as walks have them. None: the
-        one feature, or each code of the first of two.
+        What `partition` gives; None of one feature, and of two of which the first has whole codes.
     """
 
     runs: list[list[Array]]
     least: float = -np.inf
     most: float = np.inf
     boxes: tuple[Array, Array] | None = None
+
+    def partition(self) -> tuple[Array, Array]:
+        """Return the codes (S, F) and flags (S, F) of walks whose weights add up to the region's.
+
+        The code of a BOUNDED feature is the place of one of its arrays.
+        """
+        if self.boxes is not None:
+            return self.boxes
+        if len(self.runs) == 1:
+            return np.zeros((1, 1)), np.array([[_conditionals.BOUNDED]], np.uint8)
+        parts = [np.arange(first, last + 1) for first, last in self.runs[0][0]]
+        codes = np.concatenate([np.empty(0), *parts])[:, None] * [1, 0]
+        pair = np.array([_conditionals.WEIGHTED, _conditionals.BOUNDED], np.uint8)
+        return codes, np.broadcast_to(pair, codes.shape)
 
 
 class Likelihood(Protocol):
@@ -214,6 +226,11 @@ class Conditional(ABC):
     def may_miss(self) -> Array:
         """Which features (D,) may have NaN for a code."""
         return self.missing
+
+    @lazy
+    def marks(self) -> Array:
+        """Which features (D,) say that a value is missing, by 1."""
+        return np.zeros(self.n_features, bool)
 
     # ---- values and codes
 
@@ -441,6 +458,15 @@ def whole_near(block: Array, radius: Array) -> tuple[Array, Array]:
 def share_of_others(weight: Array) -> float:
     """Return the probability of all values that `fit` did not see, by rows of weight (n,)."""
     share: float = 0.5 / (weight.sum() + 1)
+    return share
+
+
+def share_beyond(distance: Array | float, s: Array) -> Array:
+    """Return the log of the share that an integer beyond a range has of all those beyond.
+
+    Half of it is on either side. What is beyond a distance of r falls like s / (s + r).
+    """
+    share: Array = np.log(s / 2) - np.log(s + distance - 1) - np.log(s + distance)
     return share
 
 

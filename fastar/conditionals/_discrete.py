@@ -33,6 +33,7 @@ from fastar.conditionals._conditional import (
     CodedRegion,
     Conditional,
     log_masses,
+    share_beyond,
     share_of_others,
     weighted_mean,
     whole_near,
@@ -124,7 +125,10 @@ class Categorical(Conditional):
     unknown : {"other", "error", "impossible"}, default="other"
         What a value is that is no level. "other": all such values share a small probability that
         does not depend on the columns before, 1 / (2 n + 2) of n rows; the levels share what is
-        left, so that all sums to one. Such a value tells the columns after it nothing, and is
+        left, so that all sums to one. Where the levels are whole numbers the others are, too: half
+        of their share is spread evenly over those between levels; the other half, or all where no
+        one lies between, goes to those beyond the levels, which span s: at a distance of r it is
+        s / (2 (s + r - 1) (s + r)). What is no level tells the columns after it nothing, and is
         never drawn. Where the type of a DataFrame's column declares the levels, or `cardinality`
         does, there is nothing else, and other values are an error. "impossible": probability zero,
         with a warning. "error": a ValueError.
@@ -186,7 +190,11 @@ class Categorical(Conditional):
         digits: dict[str, Array] = {
             name: arrays[name] for name in ("base", "number") if name in arrays
         }
-        super().check_arrays({k: v for k, v in arrays.items() if k not in digits}, n_columns)
+        rest = {k: v for k, v in arrays.items() if k not in digits}
+        if "whole" in rest:
+            check_arrays({"whole": rest.pop("whole")}, {"whole": ArrayOf("b", (n_columns,))})
+            require("whole", "other" in rest, "must be none where other values are an error.")
+        super().check_arrays(rest, n_columns)
         levels, counted = arrays["levels"], arrays["n_levels"].astype(np.int64)
         require("levels", len(levels) == counted.sum(), "must be as many as n_levels counts.")
         rises = levels[1:] > levels[:-1]
@@ -215,6 +223,21 @@ class Categorical(Conditional):
         if self.unknown == "other" and self.cardinality is None:
             rules["other"] = ArrayOf("f", (n_columns,), 0, 1)
         return rules
+
+    @lazy
+    def _ranges(self) -> tuple[Array, Array]:
+        """The lowest and the highest level of each column (C,) of whole numbers, else 0."""
+        ends = [
+            (own[0], own[-1]) if w else (0, 0)
+            for own, w in zip(self.levels, self.whole, strict=True)
+        ]
+        low, high = np.array(ends, np.float64).T
+        return low, high
+
+    @property
+    def whole(self) -> Array:
+        """Which columns (C,) are of whole numbers, whose other values are the other ones."""
+        return self._learnt.get("whole", np.zeros(self.n_columns, bool))
 
     @property
     def support(self) -> str:
@@ -257,6 +280,10 @@ class Categorical(Conditional):
         }
         if self.unknown == "other":
             learnt["other"] = np.where(declared > 0, 0, share_of_others(weight))
+            numbers = table.holds_numbers() & (declared == 0)
+            is_whole = [bool((np.rint(own) == own).all()) for own in known]
+            if (whole := numbers & is_whole).any():
+                learnt["whole"] = whole
         return self._with_digits(learnt, table, weight)
 
     def _check_min_count(self, table: Table) -> None:
@@ -401,8 +428,17 @@ class Categorical(Conditional):
         return (self._other > 0) | (self.unknown == "impossible")
 
     def encode(self, block: Array, dtype: np.dtype[Any]) -> Array:
-        """Return the place of each level, or its digits; -1 for an unknown one."""
+        """Return the place of each level, or its digits; -1 for an unknown one.
+
+        Or, in a column of whole numbers, -1 - r for one r beyond the lowest or the highest level.
+        """
         codes, unknown = self._encoder.encode(block, dtype)
+        if unknown and self.whole.any():
+            low, high = self._ranges
+            x = block.astype(np.float64)
+            beyond = np.maximum(np.maximum(low - x, x - high), 0)
+            codes = np.where((codes == UNKNOWN) & self.whole, UNKNOWN - np.rint(beyond), codes)
+            codes = codes.astype(dtype, copy=False)
         if unknown and self.unknown == "impossible":
             warnings.warn(
                 f"{unknown} values are no level that was seen in fit; their log-probability is "
@@ -439,6 +475,22 @@ class Categorical(Conditional):
             np.where(kept, np.where(unknown, 1, own), self.by_feature(low)),
             np.where(kept, np.where(unknown, 0, own), self.by_feature(high)),
         )
+
+    def log_jacobian(self, codes: Array) -> Array | None:
+        """Return the log of the share that a whole number has of all that are no level, else 0."""
+        if not self.whole.any() or not (codes < 0).any():
+            return None
+        out = np.zeros(codes.shape)
+        low, high = self._ranges
+        gaps = np.where(self.whole, high - low + 1 - self.n_levels_of_columns, 0)
+        s = np.maximum(high - low, 1)
+        first = codes[:, self.column_offsets[:-1]].astype(np.float64)
+        r = np.maximum(UNKNOWN - first, 0)
+        inside = np.where(gaps > 0, np.log(0.5 / np.maximum(gaps, 1)), share_beyond(1.0, s))
+        beyond = share_beyond(np.maximum(r, 1), s) + np.log(np.where(gaps > 0, 0.5, 1))
+        share = np.where(r > 0, beyond, inside)
+        out[:, self.column_offsets[:-1]] = np.where((first < 0) & self.whole, share, 0)
+        return out
 
     def constant(self, table: Table, weight: Array) -> Array:
         """Return the log of each level's share."""

@@ -159,7 +159,7 @@ def _best_map(values: Array, weight: Array, positive: bool) -> tuple[int, float,
     values, weight = values[weight > 0], weight[weight > 0]
     if not len(values):
         return (_LOG if positive else _IDENTITY), 1.0, 0.0, 1.0
-    spread = _location_and_scale(values, weight)
+    spread = robust_location_and_scale(values, weight)
     if spread is None:  # all that is known is the value, and a small share of it
         location, scale = (
             float(each[0]) for each in location_and_scale(lambda: [(weight, values[:, None])], 1)
@@ -175,7 +175,7 @@ def _best_map(values: Array, weight: Array, positive: bool) -> tuple[int, float,
     for kind in (_LOG, _SOFTPLUS):
         unit = np.zeros(1), np.ones(1)
         t = Maps(np.array([kind]), np.array([spread[1]]), *unit)._mapped(values[:, None])[:, 0]
-        centred = _location_and_scale(t, weight)
+        centred = robust_location_and_scale(t, weight)
         if centred is not None:
             candidate = kind, spread[1], *centred
             found.append((_gaussian_likelihood(candidate, values, weight), candidate))
@@ -196,7 +196,7 @@ def _gaussian_likelihood(
     return float(slope - 0.5 * np.log(max(variance, _TINY)))
 
 
-def _location_and_scale(t: Array, weight: Array) -> tuple[float, float] | None:
+def robust_location_and_scale(t: Array, weight: Array) -> tuple[float, float] | None:
     """Return the median and a robust scale, None of numbers that do not vary."""
     order = np.argsort(t, kind="stable")
     below = np.cumsum(weight[order])

@@ -12,7 +12,7 @@ from fastar._core.integers import cast
 from fastar._core.lazy import lazy
 from fastar._core.offsets import positions
 from fastar._core.parameters import Array
-from fastar._core.schema import EntryError, Listed, Rule, inside
+from fastar._core.schema import EntryError, Listed, Rule, inside, within
 from fastar._data.regions import Region
 from fastar._data.table import Table
 from fastar._kernels._cpu import aligned_empty
@@ -57,7 +57,7 @@ class Mixed(Conditional):
                 raise EntryError(name, "is no array that this fastar knows.")
         for place, (each, d) in enumerate(groups):
             with inside(str(place)):
-                each.check_arrays(_within(arrays, place), len(d))
+                each.check_arrays(within(arrays, f"{place}."), len(d))
 
     def unsplit(self) -> Mixed:
         """Return a conditional that makes each column one feature."""
@@ -91,7 +91,7 @@ class Mixed(Conditional):
         missing = np.zeros(n_columns, bool)
         new.groups = []
         for place, (each, d) in enumerate(self._groups()):
-            group = each.restored(_within(arrays, place), len(d))
+            group = each.restored(within(arrays, f"{place}."), len(d))
             missing[d] = group.missing
             new.groups.append((group, d))
         new.missing = missing
@@ -253,21 +253,12 @@ class Mixed(Conditional):
             own = raw[:, positions(self.output_offsets, features)]
             said = group.distribution_params(own, codes[:, features])
             for place, column in enumerate(d):
-                if isinstance(said, dict):
-                    out[column] = {
-                        key: value[place] if isinstance(value, list) else value[:, place]
-                        for key, value in said.items()
-                    }
-                else:
-                    out[column] = said[place] if isinstance(said, list) else said[:, place]
+                out[column] = said_of_column(said, place)
         return out
 
 
-def _within(arrays: dict[str, Array], place: int) -> dict[str, Array]:
-    """Return the arrays of a group, by their own names."""
-    prefix = f"{place}."
-    return {
-        name.removeprefix(prefix): array
-        for name, array in arrays.items()
-        if name.startswith(prefix)
-    }
+def said_of_column(said: Any, place: int) -> Any:
+    """Return what a description of columns says of one, without the axis of columns."""
+    if isinstance(said, dict):
+        return {key: said_of_column(each, place) for key, each in said.items()}
+    return said[place] if isinstance(said, list) else said[:, place]

@@ -10,6 +10,7 @@ from fastar.conditionals._conditional import Conditional
 from fastar.conditionals._discrete import Bernoulli, Categorical
 from fastar.conditionals._integer import LogisticMixture, NegativeBinomial, Poisson
 from fastar.conditionals._number import Number
+from fastar.conditionals._ordered import Integer
 from fastar.conditionals._real import Gaussian, GaussianMixture, Laplace, LaplaceMixture
 
 BY_NAME: dict[str, type[Conditional]] = {
@@ -24,6 +25,7 @@ BY_NAME: dict[str, type[Conditional]] = {
         LogisticMixture,
         Poisson,
         NegativeBinomial,
+        Integer,
         Number,
     )
 }

@@ -7,26 +7,27 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr, ndtri, softmax
 
-from fastar._core.inputs import MAY_MISS, ONE_HOT, Inputs
 from fastar._core.lazy import lazy
-from fastar._core.offsets import offsets_of
 from fastar._core.parameters import Array
 from fastar._core.schema import FLAG, SMALLEST, ArrayOf, Rule, require
 from fastar._core.spread import does_not_vary
 from fastar._data.regions import Region
 from fastar._data.table import Table
-from fastar._kernels import _conditionals
+from fastar.conditionals._atoms import (
+    AROUND,
+    ATOM_EXCESS,
+    ATOM_ROWS,
+    ATOM_SHARE,
+    NumberOrAtom,
+    looked_at,
+)
 from fastar.conditionals._conditional import (
     QUANTILES,
     CodedRegion,
-    Conditional,
-    log_masses,
     run_of,
-    runs_of,
     sampled_columns,
     share_of_others,
 )
-from fastar.conditionals._levels import LevelEncoder
 from fastar.conditionals._maps import LEAST, MAPS, Maps, fitted_maps
 from fastar.conditionals._real import (
     COMPONENTS,
@@ -37,18 +38,10 @@ from fastar.conditionals._real import (
     spread_components,
 )
 
-_ATOM_SHARE, _ATOM_ROWS = 0.02, 10
-"""Share of the rows, and rows, that have a value exactly which is an atom."""
-_ATOM_EXCESS, _AROUND = 5, 5
-"""How often an atom is as common as so many values on either side, which steps alone are not."""
 _FEW_VALUES = 10
 """Values of a column that may all be atoms."""
 
 _MOST_DECIMALS = 4
-_LOOKED_AT = 1 << 22
-"""Numbers of a table that are looked at; at least `_LEAST_ROWS` rows of it."""
-_LEAST_ROWS = 2000
-
 _LARGEST = 1e300
 _MOST = float(np.finfo(np.float64).max)
 
@@ -56,7 +49,7 @@ _NODES = ndtri((np.arange(32) + 0.5) / 32)
 _NODES = _NODES / np.sqrt((_NODES**2).mean())
 
 
-class Number(Conditional):
+class Number(NumberOrAtom):
     r"""Atoms, and a mixture of K Gaussians on a scale on which a real column is smooth.
 
     An atom is a value that 2 % of the rows, and at least 10, have exactly, and that is five times
@@ -98,6 +91,7 @@ class Number(Conditional):
     """
 
     name = "number"
+    number_kind = "gaussian_mixture"
     noise = ("uniform", "normal")
     zero_init_output = True
     moves_with_values = False  # zero is where the support ends
@@ -140,7 +134,7 @@ class Number(Conditional):
             lowest = np.fmin(lowest, np.fmin.reduce(block, axis=0))
         positive = lowest >= 0 if self.atoms else lowest > 0
         other = share_of_others(weight)
-        rows, weight = _looked_at(table, weight)
+        rows, weight = looked_at(table, weight)
         atoms, decimals, rest = [], [], []
         for column, low, described in zip(rows.T, lowest, table.described(), strict=True):
             there = ~np.isnan(column)
@@ -174,19 +168,13 @@ class Number(Conditional):
             "location": ArrayOf("f", (n_columns,)),
             "scale": size,
             "decimals": ArrayOf("i", (n_columns,), -1, _MOST_DECIMALS),
-            "other": ArrayOf("f", (n_columns,), 0, 1),
-            "atoms": ArrayOf("f", (None,)),
-            "n_atoms": ArrayOf("i", (n_columns,), 0),
+            **self._atom_rules(n_columns),
         }
 
     def check_arrays(self, arrays: dict[str, Array], n_columns: int) -> None:
         """Raise EntryError unless these are what `arrays` gives of so many columns."""
         super().check_arrays(arrays, n_columns)
-        atoms, counted = arrays["atoms"], arrays["n_atoms"].astype(np.int64)
-        require("atoms", len(atoms) == counted.sum(), "must be as many as n_atoms counts.")
-        owner = np.repeat(np.arange(n_columns), counted)
-        rises = (atoms[1:] > atoms[:-1]) | (owner[1:] > owner[:-1])
-        require("atoms", rises.all(), "must be sorted and different in each column.")
+        atoms, owner = arrays["atoms"], np.repeat(np.arange(n_columns), arrays["n_atoms"])
         below = (arrays["other"] == 0) | (arrays["map"] > 0)
         require("other", below.all(), "must be 0 in a column that may be negative.")
         inside = (atoms >= 0) | (arrays["map"][owner] == 0)
@@ -197,16 +185,6 @@ class Number(Conditional):
         """The map of each column."""
         learnt = self._learnt
         return Maps(learnt["map"], learnt["spread"], learnt["location"], learnt["scale"])
-
-    @property
-    def n_atoms(self) -> Array:
-        """How many atoms each column (C,) has."""
-        return self._learnt["n_atoms"]
-
-    @lazy
-    def atoms_of_columns(self) -> list[Array]:
-        """The atoms of each column, sorted."""
-        return np.split(self._learnt["atoms"], np.cumsum(self.n_atoms)[:-1])
 
     @property
     def decimals(self) -> Array:
@@ -227,69 +205,10 @@ class Number(Conditional):
             "why": ", ".join(why),
         }
 
-    # ---- columns and their features
-
-    def _feature_counts(self) -> Array:
-        """Return how many features each column (C,) is."""
-        counts = np.ones(self.n_columns, np.int64)
-        counts[self._with_choice] = 2
-        return counts
-
-    @property
-    def _other(self) -> Array:
-        """Return the probability (C,) of all values below the support."""
-        return self._learnt["other"]
-
-    @lazy
-    def _with_choice(self) -> Array:
-        """The columns that have atoms, or some probability below their support."""
-        return np.flatnonzero((self.n_atoms > 0) | (self._other > 0))
-
-    @lazy
-    def _choices(self) -> Array:
-        """The features that say which atom a value is, none, or below the support."""
-        return self.column_offsets[self._with_choice]
-
-    @lazy
-    def _numbers(self) -> Array:
-        """The feature that is the number of each column (C,)."""
-        return self.column_offsets[1:] - 1
-
-    @lazy
-    def may_miss(self) -> Array:
-        """Which features (D,) may have NaN for a code: numbers where a value is an atom."""
-        may_miss = self.by_feature(self.missing).copy()
-        may_miss[self._choices + 1] = True
-        return may_miss
-
-    @property
-    def n_levels(self) -> Array:
-        """Return how many rows of input weights each feature (D,) uses when it is there."""
-        counted = np.ones(self.n_features, np.int32)
-        counted[self._choices] = self.n_atoms[self._with_choice] + 1
-        return counted
-
-    @lazy
-    def inputs(self) -> Inputs:
-        """How codes enter a network."""
-        flags = (MAY_MISS * self.may_miss).astype(np.uint8)
-        flags[self._choices] |= ONE_HOT
-        return self._inputs(flags, False)
-
     def features(self) -> Array:
         """Return the record of each feature (D,) for the kernels."""
-        features = np.zeros(self.n_features, _conditionals.FEATURE)
-        numbers, choices = self._numbers, self._choices
-        features["unit"] = features["floor"] = 1.0
-        features["kind"][numbers] = _conditionals.KINDS.index("gaussian_mixture")
-        features["count"][numbers] = self.n_components
-        features["floor"][numbers] = self._floor
-        features["kind"][choices] = _conditionals.KINDS.index("categorical")
-        features["count"][choices] = self.n_levels[choices]
-        features["low"][choices], features["high"][choices] = log_masses(
-            self._other[self._with_choice]
-        )
-        features["parent"][choices + 1] = 1  # and applies is 0: it is no atom
+        features = self._records(self.n_components)
+        features["floor"][self._numbers] = self._floor
         return features
 
     @lazy
@@ -301,12 +220,6 @@ class Number(Conditional):
         # uniform numbers over a step; where it is wider than the column, all is one value
         cell = np.where(self.decimals >= 0, np.minimum(step, 1.0) ** 2 / 12, 0)
         return np.maximum(cell, self.variance_floor)
-
-    def normal_noise(self) -> Array:
-        """Return which (D, m) of the numbers that draws use up are normal, not uniform."""
-        normal = super().normal_noise()
-        normal[self._choices] = False
-        return normal
 
     # ---- values and codes
 
@@ -325,48 +238,22 @@ class Number(Conditional):
         outside: Array = (self._below(block) & (self._other == 0)) | ~np.isfinite(block)
         return outside
 
-    @lazy
-    def _encoder(self) -> LevelEncoder:
-        counted = self.n_atoms[self.n_atoms > 0]
-        return LevelEncoder(self._learnt["atoms"], offsets_of(counted))
-
     def _places(self, block: Array) -> Array:
-        """Return the place of the atom from 1 (n, columns with a choice), 0 where it is none.
-
-        -1 of values below the support, NaN of missing ones.
-        """
-        columns = self._with_choice
-        places = np.where(np.isnan(block[:, columns]), np.nan, 0.0)
-        if (own := self.n_atoms[columns] > 0).any():
-            with_atoms = np.ascontiguousarray(block[:, columns[own]])
-            places[:, own] = self._encoder.encode(with_atoms, np.float64)[0] + 1
-        places[self._below(block)[:, columns]] = -1
+        """Return choices (n, columns that have one) of values (n, C): -1 below the support."""
+        places = super()._places(block)
+        places[self._below(block)[:, self._with_choice]] = -1
         return places
 
     def encode(self, block: Array, dtype: np.dtype[Any]) -> Array:
-        """Return y, NaN of atoms and below the support, after the choice where a column has one.
-
-        A choice is the place of the atom from 1, 0 where it is none, or -1 below the support.
-        """
-        codes = np.empty((len(block), self.n_features), dtype)
-        y = self.maps.codes(block)
-        if len(self._with_choice):
-            places = self._places(block)
-            codes[:, self._choices] = places
-            y[:, self._with_choice] = np.where(places == 0, y[:, self._with_choice], np.nan)
-        codes[:, self._numbers] = y
-        return codes
+        """Return y, NaN of atoms and below the support, after the choice where a column has one."""
+        return self._joined(block, self.maps.codes(block), dtype)
 
     def decode(self, codes: Array) -> Array:
         """Return atoms, and the numbers of other codes, in the column's steps; NaN of no number."""
         values = self.maps.values(codes[:, self._numbers])
         for c in np.flatnonzero(self.decimals >= 0):
             values[:, c] = self._in_steps(values[:, c], c)
-        for c, choice in zip(self._with_choice, self._choices, strict=True):
-            places = np.nan_to_num(codes[:, choice]).astype(np.int64)
-            atoms = np.concatenate([[0.0], self.atoms_of_columns[c]])
-            values[:, c] = np.where(places > 0, atoms[places], values[:, c])
-        return values
+        return self._atoms_or(codes, values)
 
     def _in_steps(self, values: Array, c: Any) -> Array:
         """Return the nearest multiples of a column's step that are numbers of it and no atom."""
@@ -426,14 +313,8 @@ class Number(Conditional):
                 low, high, least, most = self._ends_of_steps(c, low, high)
             if low < high and (high > 0 or not self.maps.is_positive[c]):
                 numbers = self._run_of_numbers(c, low, high)
-        if c not in self._with_choice:
-            return CodedRegion([[numbers]], least, most)
-        allowed = np.flatnonzero(region.holds(self.atoms_of_columns[c])) + 1
-        below = [-1] if self._other[c] > 0 and self._has_below(c, region) else []
-        places = np.array([*below, *[0] * len(numbers), *allowed])
-        # what is below the support is a run of its own
-        runs = [runs_of(places[places < 0]), runs_of(places[places >= 0])]
-        return CodedRegion([[np.concatenate(runs)], [numbers]], least, most)
+        below = self._has_below(c, region)
+        return self._coded_region(c, region, numbers, (least, most), below)
 
     def _has_below(self, c: int, region: Region) -> bool:
         """Return whether a region has all that is below a column's support."""
@@ -474,28 +355,13 @@ class Number(Conditional):
 
     def constant(self, table: Table, weight: Array) -> Array:
         """Return the log of each atom's share, and components over the quantiles of the numbers."""
-        mass = [np.full(K, 0.5) for K in self.n_levels[self._choices]]
-        for where, block in table.blocks():
-            if not mass:
-                break
-            places = self._places(block)
-            for own, column in zip(mass, places.T, strict=True):
-                there = ~np.isnan(column)
-                own += np.bincount(
-                    column[there].astype(np.int64), weight[where][there], minlength=len(own)
-                )
         codes = self.encode(sampled_columns(table, weight), np.dtype(np.float64))
         narrow = np.maximum(NEEDLE, 2 * np.sqrt(self._floor))
         log_weight, mean, width = spread_components(
             codes[:, self._numbers], self.n_components, narrow
         )
-        parts: list[Any] = [None] * self.n_features
-        for d, own in zip(self._choices, mass, strict=True):
-            parts[d] = np.log(own / own.sum())
-        s = 2 * np.log(width)
-        for d, *raw in zip(self._numbers, log_weight, mean, s, strict=True):
-            parts[d] = np.concatenate(raw)
-        return np.concatenate(parts)
+        components = log_weight, mean, 2 * np.log(width)
+        return self._with_components(table, weight, components)
 
     def distribution_params(self, raw: Array, codes: Array) -> dict[str, Any]:
         """Return mean, variance, cdf (n, C) and quantiles (n, C, 3) in the user's units.
@@ -508,11 +374,7 @@ class Number(Conditional):
         """
         by_feature = np.split(raw.astype(np.float64), self.output_offsets[1:-1], axis=1)
         found = [self._column_params(c, by_feature, codes) for c in range(self.n_columns)]
-        atoms = [each.pop("atoms") for each in found]
-        said: dict[str, Any] = {
-            key: np.stack([each[key] for each in found], axis=1) for key in found[0]
-        }
-        return said | {"atoms": atoms} if self.atoms else said
+        return self._by_column(found)
 
     def _column_params(self, c: int, by_feature: list[Array], codes: Array) -> dict[str, Array]:
         law, other = _Law.of(self, c, by_feature), self._other[c]
@@ -611,14 +473,6 @@ class _Law:
             return mean, expected(lambda x: (x - centre) ** 2)
 
 
-def _looked_at(table: Table, weight: Array) -> tuple[Array, Array]:
-    """Return the rows (m, C) from which maps are learnt, and their weights (m,)."""
-    most = max(_LEAST_ROWS, _LOOKED_AT // len(table.order))
-    if len(table) <= most:
-        return table.take(slice(None)), weight
-    return sampled_columns(table, weight, most), np.ones(most)
-
-
 def _check_largest(block: Array, table: Table) -> None:
     """Raise ValueError where numbers come near the end of float64."""
     wrong = np.abs(block) > _LARGEST
@@ -640,13 +494,13 @@ def _atoms(values: Array, weight: Array, lowest: float) -> Array:
         return np.empty(0)
     levels, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     mass = np.bincount(place, weight, minlength=len(levels))
-    is_atom = (mass >= _ATOM_SHARE * weight.sum()) & (counts >= _ATOM_ROWS)
+    is_atom = (mass >= ATOM_SHARE * weight.sum()) & (counts >= ATOM_ROWS)
     if len(levels) > _FEW_VALUES:
         at = np.arange(len(levels))
-        low, high = np.maximum(at - _AROUND, 0), np.minimum(at + _AROUND + 1, len(levels))
+        low, high = np.maximum(at - AROUND, 0), np.minimum(at + AROUND + 1, len(levels))
         below = np.concatenate([[0.0], np.cumsum(mass)])
         usual = (below[high] - below[low] - mass) / (high - low - 1)
-        is_atom &= mass >= _ATOM_EXCESS * usual
+        is_atom &= mass >= ATOM_EXCESS * usual
     found = levels[is_atom]
     return np.union1d(found, [0.0]) if lowest == 0 else found
 

@@ -27,6 +27,7 @@ from fastar._core.schema import (
     check_arrays,
     inside,
     require,
+    within,
 )
 from fastar._core.threads import effective_n_threads
 from fastar._core.validation import check_order, check_weight, unchanged_on_error
@@ -41,6 +42,7 @@ from fastar._engine.training import Training
 from fastar.callbacks import ProgressBar
 from fastar.conditionals import Categorical, Conditional
 from fastar.conditionals._auto import choose_conditional
+from fastar.conditionals._gaps import ModelledGaps
 from fastar.models._fitted import FittedDensity
 from fastar.models._parameters import (
     DistributionParameter,
@@ -66,7 +68,6 @@ from fastar.persistence import (
     container_to_json,
     prefixed,
     table_container,
-    within,
 )
 
 
@@ -207,7 +208,9 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
         if keep:
             model.theta[:] = self.theta_
         else:
-            start = table.start if isinstance(table, StoredTable) else (table, weight)
+            start: tuple[Examples, Array] = (table, weight)
+            if isinstance(table, StoredTable):
+                start = table.start
             model.initialise(*start, rng)
             self._adjust_start(model, n_rows)
         solver, schedule = self._solver(), self.learning_rate
@@ -463,7 +466,8 @@ class AutoregressiveDensity(
         Warns
         -----
         ConvergenceWarning
-            Training reached `max_iter` before it settled, or was interrupted by Ctrl-C.
+            Training reached `max_iter` before it settled, with a rate that does not fall to zero
+            there, or was interrupted by Ctrl-C.
         """
         self._validate_params()
         data = FitData(X, context, sample_weight, X_val, context_val)
@@ -572,6 +576,13 @@ class AutoregressiveDensity(
             by_column=self._judges_columns,
             offsets=self._offsets(),
         )
+        if self.missing == "modelled" and whole.missing.any():
+            if not self._splits_columns:
+                raise ValueError(
+                    "missing='modelled' must be for a model that sees columns in one order and "
+                    f"without a Markov order. Got {type(self).__name__} instead: take 'marked'."
+                )
+            chosen = ModelledGaps(chosen)
         own = chosen.fitted(whole, weight, split=self._splits_columns)
         fitted = self._fit_conditional(own)
         for place, column in enumerate(self.order_.tolist()):
@@ -632,7 +643,7 @@ class AutoregressiveDensity(
 
     @property
     def _marks_missing(self) -> bool:
-        return self.missing == "marked"
+        return self.missing != "error"
 
     def _sizes(self) -> dict[str, Any]:
         """Return the arguments that all networks have."""

@@ -13,7 +13,7 @@ _MOST_UNITS = 2000
 _FEWEST_UNITS = 16
 _STEPS = 6000
 """Steps of minibatches that a long training takes, and its fewest and most epochs."""
-_EPOCHS = 12, 300
+_EPOCHS = 12, 1000
 
 
 @dataclass(frozen=True)

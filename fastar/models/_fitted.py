@@ -32,6 +32,7 @@ from fastar._engine.model import Model
 from fastar._engine.particles import (
     PARTICLES,
     Particles,
+    complete_rows,
     impute,
     is_exact,
     particles,
@@ -48,6 +49,9 @@ from fastar.models._streamed import (
     score_streamed,
 )
 from fastar.networks import Network
+
+BY_PARAMETER = "by `distribution`"
+"""Why a column has its conditional, where the user has chosen it."""
 
 
 class FittedDensity:
@@ -116,7 +120,7 @@ class FittedDensity:
             own = asked.get(name, "auto") if isinstance(asked, dict) else asked
             said = self.distribution_.decided(place, self._offsets()[column])
             if not (isinstance(own, str) and own == "auto"):
-                said["why"] = "by `distribution`"
+                said["why"] = BY_PARAMETER
             found[column] = {"column": name, **said}
         return found
 
@@ -168,7 +172,8 @@ class FittedDensity:
         -------
         ndarray of shape (n,), float64; None with `out`
             Nats; densities of real columns are in the units of X. A row with missing values has the
-            sum over its observed columns; a column may miss values if it did in `fit`.
+            sum over its observed columns, and with missing="modelled" the log-probability of its
+            gaps beside; a column may miss values if it did in `fit`.
 
         Raises
         ------
@@ -202,7 +207,8 @@ class FittedDensity:
         ----------
         X : array-like, DataFrame, mapping or list of mappings of shape (n, D)
             NaN (None in a DataFrame) where a value is to be integrated out. Here it is an unknown
-            value, not the mark of a missing value that the model learns in `fit`. A mapping goes
+            value, not the mark of a missing value that the model learns in `fit`; with
+            missing="modelled" it may also be missing. A mapping goes
             from columns to the values of a row, here as in other methods.
         context : array-like or DataFrame of shape (n, C), optional
         n_particles : int, default=64
@@ -279,7 +285,8 @@ class FittedDensity:
         Returns
         -------
         ndarray of shape (n, D), float64
-            Nats, in the order of the columns of X; 0 where a value is missing.
+            Nats, in the order of the columns of X. Where a value is missing 0, or the log of the
+            probability of that, with missing="modelled".
         """
         model, table = self._rows(X, context)
         return scoring.score_features(model, table, effective_n_threads(self.n_jobs))
@@ -308,7 +315,9 @@ class FittedDensity:
             value's own first one (not of the mean over several sets of masks), and "probability"
             (n,) of the value, NaN where it is missing. A column of dates has a dict of its
             "probability", too, and of each part of the calendar, "weekday" (n, 7) and so on, given
-            the value's own coarser parts (not of such a mean).
+            the value's own coarser parts (not of such a mean). With missing="modelled" each column
+            has its entry, and one that had gaps in `fit` a dict: "missing" (n,), the probability of
+            a gap, and "present", what is said above of a value that is there.
         """
         return by_name(self._described(X, context), column_names(self))
 
@@ -396,7 +405,8 @@ class FittedDensity:
     ) -> Any:
         """Return X with each missing value (NaN) drawn given the observed values.
 
-        The values of a row are drawn jointly. Evidence before a missing value in `order_` is exact.
+        The values of a row are drawn jointly, from the law of rows without gaps, also by a model of
+        gaps (missing="modelled"). Evidence before a missing value in `order_` is exact.
         For evidence after it, each row's `n_particles` samples are weighed by the probability they
         give that evidence, and resampled along the order (sequential Monte Carlo [1]_);
         `impute_ess_` tells each row's effective number of samples at the end.
@@ -447,6 +457,7 @@ class FittedDensity:
                 n_threads=n_threads,
                 context=None if encoded is None else encoded[rows],
                 bounds=None if bounds is None else bounds.take(rows),
+                there=complete_rows(model),
             )
             return [(0.0, found)]
 
@@ -547,9 +558,11 @@ def _from_offsets(said: Any, offsets: list[int]) -> Any:
     return _moved(said, np.array(offsets, float)) if isinstance(said, dict) else said
 
 
-def _moved(said: dict[str, Array], by: Any) -> dict[str, Array]:
+def _moved(said: dict[str, Any], by: Any) -> dict[str, Any]:
     """Return a description of which what moves along is more by a number, or by (D,) of them."""
     moved = dict(said)
+    if isinstance(said.get("present"), dict):
+        moved["present"] = _moved(said["present"], by)
     for key in said.keys() & {*_PLACES}:
         axes = said[key].ndim - 2 if np.ndim(by) else 0
         moved[key] = said[key] + np.reshape(by, np.shape(by) + (1,) * axes)

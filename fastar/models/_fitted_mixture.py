@@ -19,7 +19,7 @@ from fastar._core.validation import (
     unwrap_frozen,
 )
 from fastar._data.containers import Container
-from fastar._data.evidence import as_given, is_named, n_rows, read_query
+from fastar._data.evidence import as_given, column_names, is_named, n_rows, read_query
 from fastar._data.frame_types import as_frame, frame_kind
 from fastar._data.frames import Schema
 from fastar._data.reading import dense, read, read_numbers, table_like
@@ -29,6 +29,7 @@ from fastar._engine.marginals import marginals
 from fastar._engine.particles import (
     PARTICLES,
     Particles,
+    complete_rows,
     impute,
     is_exact,
     particles,
@@ -37,8 +38,8 @@ from fastar._engine.particles import (
 from fastar._engine.questions import Part
 from fastar._engine.scores import average_conditionals
 from fastar._engine.support import check_evidence, check_known
-from fastar.conditionals import Mixed
 from fastar.models._base import AutoregressiveDensity
+from fastar.models._fitted import by_name
 from fastar.models._parallel import call_each, on_threads
 from fastar.models._questions import AnswersQuestions
 from fastar.models._rows import Rows
@@ -222,13 +223,10 @@ class FittedMixture(AnswersQuestions):
         share[:, :, order] = np.exp(before - np.logaddexp.reduce(before, axis=0))
         n_threads = effective_n_threads(self.n_jobs)
         found = [
-            on_threads(model, n_threads).conditionals(rows.known_to(model), **rows.given_context)
+            on_threads(model, n_threads)._described(rows.known_to(model), **rows.given_context)
             for _, model in models
         ]
-        if isinstance(models[0][1].distribution_, Mixed):  # a dict by column
-            by_column = average_conditionals([list(each.values()) for each in found], share)
-            return dict(zip(found[0], by_column, strict=True))
-        return average_conditionals(found, share)
+        return by_name(average_conditionals(found, share), column_names(models[0][1]))
 
     def purify(self, X: Any, epsilon: Any, *, context: Any = None) -> Any:
         """Return X repaired as by PixelDefend: each member repairs it, and the best is taken.
@@ -516,6 +514,7 @@ class FittedMixture(AnswersQuestions):
             generator(random_state),
             context=context,
             regions=regions,
+            gapless=True,
         )
         if n_draws > 1:
             return completed
@@ -534,6 +533,7 @@ class FittedMixture(AnswersQuestions):
         context: Any = None,
         regions: Regions | None = None,
         name: str = "X",
+        gapless: bool = False,
     ) -> tuple[Array, Array]:
         """Return completions (n_draws, n, D) of X where `missing`, and effective sample sizes (n,).
 
@@ -566,6 +566,7 @@ class FittedMixture(AnswersQuestions):
                         sharpness=sharpness,
                         context=part.context,
                         bounds=part.bounds,
+                        there=complete_rows(part.model) if gapless else None,
                     ),
                 )
                 for part in (each.take(rows) for each in parts)

@@ -83,9 +83,9 @@ def fit_clone(
 
 
 def mark_missing(estimator: Any) -> None:
-    """Set missing="marked" in an estimator and in all that it is to fit."""
+    """Set missing="marked" in an estimator and in all that it is to fit, where NaN is an error."""
     for name, value in estimator.get_params(deep=False).items():
-        if name == "missing":
+        if name == "missing" and value == "error":
             estimator.set_params(missing="marked")
         for inner in value if isinstance(value, list | tuple) else [value]:
             if isinstance(inner, BaseEstimator) and not isinstance(inner, FrozenEstimator):

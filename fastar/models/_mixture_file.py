@@ -21,6 +21,7 @@ from fastar._core.schema import (
     check_arrays,
     inside,
     require,
+    within,
 )
 from fastar._core.validation import unwrap_frozen
 from fastar._data.containers import Container
@@ -37,7 +38,6 @@ from fastar.persistence import (
     prefixed,
     restore,
     table_container,
-    within,
 )
 
 

@@ -203,12 +203,12 @@ class DistributionParameter(TrainingParameters):
         constraint=[*DISTRIBUTION, dict],
         doc="""str, Conditional, list or dict, default={distribution}
         f: "bernoulli", "categorical", "gaussian", "laplace", "gaussian_mixture", "laplace_mixture",
-        "logistic_mixture", "poisson", "negative_binomial", "number", an object of
-        `fastar.conditionals`, or "auto", which judges each column for itself: Bernoulli where it
-        holds 0 and 1 alone, categorical for strings and categories, and for whole numbers of few
-        levels or of few common ones, logistic mixtures for other whole numbers, and `Number` for
-        real ones; `schema_` says what was decided. A list has one of these for each column, a
-        dict has them by column; what it leaves out is "auto".""",
+        "logistic_mixture", "poisson", "negative_binomial", "integer", "number", an object of
+        `fastar.conditionals`, or "auto", which judges each column for itself: Bernoulli for bools,
+        and where all of X is 0 and 1, categorical for strings and categories, and for whole
+        numbers of few levels or of few common ones, `Integer` for other whole numbers, and
+        `Number` for real ones; `schema_` says what was decided. A list has one of these for each
+        column, a dict has them by column; what it leaves out is "auto".""",
     )
 
 
@@ -234,10 +234,12 @@ class MissingParameter(TrainingParameters):
 
     missing: str = parameter(
         default="error",
-        constraint=[StrOptions({"error", "marked"})],
-        doc="""{"error", "marked"}, default="error"
+        constraint=[StrOptions({"error", "marked", "modelled"})],
+        doc="""{"error", "marked", "modelled"}, default="error"
         What NaN in an array is: an error, or a missing value, as it always is in a DataFrame.
-        A missing value has no density, and the features after it see that it is missing.""",
+        A missing value has no density, and the features after it see that it is missing. With
+        "modelled" a gap in a column that has some in `fit` has a probability, given what is before
+        it, so that scores count gaps and samples have some.""",
     )
 
 

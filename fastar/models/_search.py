@@ -28,6 +28,9 @@ _ROUNDS = ((1 / 9, 0.2), (1 / 3, 0.45))
 trial of the round begins."""
 _SHORTEST = 1 / 4
 """The share of a long training that is still worth beginning."""
+_FEW = 4
+"""As many long trainings are to fit into the time after a round of the halving; if they do not,
+long trainings are shorter, down to the first round's."""
 _SAFETY = 1.15
 """How much longer than estimated a training may take."""
 
@@ -178,7 +181,7 @@ class Search:
         self.max_trials, self.max_iter = max_trials, max_iter
         self.clock, self.rng, self.n_threads = clock, rng, n_threads
         self.trials: list[Trial] = []
-        self.is_interrupted = False
+        self.is_interrupted, self._scale = False, 1.0
         self._line = tqdm(desc="AutoDensity", unit=" trainings", disable=not verbose)
 
     def run(self, candidates: Sequence[Candidate]) -> None:
@@ -230,20 +233,33 @@ class Search:
             n_epochs = self._affordable(trials, share, end)
             self._train(trials[: len(n_epochs)], n_epochs, end=end)
             trials = [trial for trial in self.kept if trial in trials][: -(-len(trials) // 2)]
+            if trials and self.clock.seconds < math.inf:
+                capacity = self.clock.left() * self.n_threads
+                seconds = _SAFETY * trials[0].seconds_an_epoch * trials[0].candidate.n_epochs
+                self._scale = float(np.clip(capacity / (_FEW * seconds), _ROUNDS[0][0], 1))
         return trials
 
     def _grow(self, best: list[Trial]) -> None:
         """Train the best trial to the end, and variations of those that the mixture has."""
         going_on = best[:1]
-        while best and self.clock.left() > 0:
+        while best:
             n_new = min(_BATCH - len(going_on), self.max_trials - len(self.trials))
             batch = going_on + [self._child() for _ in range(n_new)]
             n_epochs = self._affordable(batch, 1.0)
             if not n_epochs:
-                break
+                if batch:  # it is the time that is over
+                    self._finish()
+                return
             batch, going_on = batch[: len(n_epochs)], []
             self.trials += [trial for trial in batch if trial not in self.trials]
             self._train(batch, n_epochs)
+
+    def _finish(self) -> None:
+        """Train the best trial for what time is left."""
+        best = self.kept[0]
+        n_epochs = int(self.clock.left() / (_SAFETY * best.seconds_an_epoch))
+        if n_epochs > 0:
+            self._train([best], [min(n_epochs, self._n_epochs(best.candidate, 1.0))])
 
     def _child(self) -> Trial:
         """Return a variation of a trial that is drawn by its weight in the mixture so far.
@@ -287,7 +303,7 @@ class Search:
 
     def _n_epochs(self, candidate: Candidate, share: float) -> int:
         """Return the epochs of a share of a long training."""
-        return min(max(1, round(share * candidate.n_epochs)), self.max_iter)
+        return min(max(1, round(share * self._scale * candidate.n_epochs)), self.max_iter)
 
     def _train(
         self,

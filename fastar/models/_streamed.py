@@ -105,7 +105,9 @@ def read_streamed(estimator: Any, source: Any, name: str, *, reset: bool) -> Str
         head = batch[:1] if head is None else head
         summary.update(batch, first)
     if reset:
-        estimator._container = summary.container()
+        names = list(summary.columns)
+        least_counts = {} if summary.kind == "array" else estimator._least_counts(names)
+        estimator._container = summary.container(least_counts)
         _warn_of_levels(summary)
     with rows_told(stream.name, 0):
         _check_feature_names(estimator, head, reset=reset)
@@ -124,10 +126,10 @@ def read_streamed(estimator: Any, source: Any, name: str, *, reset: bool) -> Str
 def _warn_of_levels(summary: Summary) -> None:
     n = len(summary.sampled_rows)
     for name, it in summary.columns.items():
-        if it.type == "category" and it.levels is None:
+        if it.type == "category" and it.levels is None and it.declared is None:
             warnings.warn(
                 f"{summary.name} has more than {MOST_LEVELS} categories in column {name!r}. Those "
-                f"of {n} sampled rows are kept; others are unknown values.",
+                f"that occur twice or more in a sample of {n} rows are kept, and the rest is one.",
                 UserWarning,
                 stacklevel=2,
             )

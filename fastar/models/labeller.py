@@ -163,7 +163,8 @@ or Sequences
         Warns
         -----
         ConvergenceWarning
-            Training reached `max_iter` before it settled, or was interrupted by Ctrl-C.
+            Training reached `max_iter` before it settled, with a rate that does not fall to zero
+            there, or was interrupted by Ctrl-C.
         """
         self._validate_params()
         if (X_val is None) != (y_val is None):

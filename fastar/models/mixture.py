@@ -202,6 +202,14 @@ class Mixture(FittedMixture, MixtureFile, MetaEstimatorMixin, DensityMixin, Base
         else:
             self.weights_ = weights[kept] / weights[kept].sum()
 
+    def _least_counts(self, names: list[Any]) -> dict[Any, int]:
+        """Return how often a level must occur to be one of its own, if all members say the same."""
+        listed = isinstance(self.estimator, list | tuple)
+        members = map(unwrap_frozen, self.estimator if listed else [self.estimator])
+        asked = (getattr(each, "_least_counts", None) for each in members)
+        found = [{} if ask is None else ask(names) for ask in asked]
+        return found[0] if all(each == found[0] for each in found) else {}
+
     def _unfitted_members(self, rng: np.random.RandomState) -> list[Any]:
         """Return clones of what is to be trained, each with a random_state of its own."""
         listed = isinstance(self.estimator, list | tuple)

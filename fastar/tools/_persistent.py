@@ -19,6 +19,7 @@ from fastar._core.schema import (
     check_arrays,
     inside,
     require,
+    within,
 )
 from fastar._data.containers import Container
 from fastar._data.frames import Schema
@@ -40,7 +41,6 @@ from fastar.persistence import (
     restore,
     table_container,
     template,
-    within,
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
@@ -19,14 +20,16 @@ from fastar._core.validation import unchanged_on_error
 from fastar._data.frame_types import as_frame, frame_kind
 from fastar._data.frames import Schema, to_library
 from fastar._data.reading import dense, read, table_like
+from fastar._data.table import Table
+from fastar.conditionals import Categorical, Conditional
 from fastar.models import NADE
+from fastar.models._fitted import BY_PARAMETER
 from fastar.models._fitting import mark_missing
 from fastar.tools._persistent import PersistentTool
 
 __all__ = ["DensityImputer"]
 
-_LEVELS = ("bernoulli", "categorical")
-_WHOLE = ("logistic_mixture", "poisson", "negative_binomial", "calendar")
+_WHOLE = ("logistic_mixture", "poisson", "negative_binomial", "integer", "calendar")
 
 
 class DensityImputer(PersistentTool, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -40,18 +43,19 @@ class DensityImputer(PersistentTool, OneToOneFeatureMixin, TransformerMixin, Bas
     Parameters
     ----------
     density : density estimator or None, default=None
-        `NADE()` by default; it is cloned, and gets a `random_state` where it has None.
+        By default a `NADE` with the columns that have gaps at the end of its order, so that the
+        others are exact evidence. It is cloned, and gets a `random_state` where it has None.
         `DeepNADE` takes all that is there into account without sampling error.
     strategy : {"estimate", "draw"}, default="estimate"
-        "estimate" takes of `n_draws` completions the mean of real columns, the median of counts,
-        ordinal levels and dates, and the most frequent value of the rest: the best guess for each
-        cell.
+        "estimate" takes of `n_draws` completions the mean of real columns, the median of dates and
+        of whole numbers, unless `distribution` says that they are categorical, and the most
+        frequent value of categories and of 0 and 1: the best guess for each cell.
         "draw" takes one completion: rows as they might have been, whose spread and correlations
         are the data's.
     n_draws : int, default=25
         Completions of a row for "estimate".
-    n_particles : int, default=16
-        See `impute` of the density.
+    n_particles : int, default=64
+        See `impute` of the density. More count what stands after a gap more exactly.
     random_state : int, RandomState instance or None, default=None
         Seed of the density and the draws. The same row gets the same values only in the same table.
 
@@ -87,7 +91,7 @@ class DensityImputer(PersistentTool, OneToOneFeatureMixin, TransformerMixin, Bas
         *,
         strategy: str = "estimate",
         n_draws: int = 25,
-        n_particles: int = 16,
+        n_particles: int = 64,
         random_state: Any = None,
     ) -> None:
         self.density = density
@@ -125,9 +129,9 @@ class DensityImputer(PersistentTool, OneToOneFeatureMixin, TransformerMixin, Bas
         self._validate_params()
         with unchanged_on_error(self):
             X = as_frame(X)
-            read(self, X, reset=True, gaps=True)
+            table = read(self, X, reset=True, gaps=True)
             rng = check_random_state(self.random_state)
-            density = clone(NADE() if self.density is None else self.density)
+            density = _gaps_last(table) if self.density is None else clone(self.density)
             if not hasattr(density, "impute"):
                 raise ValueError(
                     "The 'density' of DensityImputer must have a method impute, as the models of "
@@ -175,30 +179,57 @@ class DensityImputer(PersistentTool, OneToOneFeatureMixin, TransformerMixin, Bas
         """Return the best guess (n, D) by draws (n_draws, n, D)."""
         best = np.array(draws[0], np.float64)
         varied = (draws != draws[0]).any(axis=0)
-        for column, kind in enumerate(self._kinds()):
+        for column, centre in enumerate(self._centres()):
             rows = np.flatnonzero(varied[:, column])
             drawn = draws[:, rows, column].astype(np.float64)
-            if kind in _LEVELS:
-                best[rows, column] = _most_frequent(drawn)
-            elif kind in _WHOLE:
-                best[rows, column] = np.quantile(drawn, 0.5, axis=0, method="inverted_cdf")
-            else:
-                best[rows, column] = drawn.mean(axis=0)
+            best[rows, column] = centre(drawn)
         return best
 
-    def _kinds(self) -> list[str]:
-        """Return the name of each column's conditional."""
+    def _centres(self) -> list[Callable[[Array], Array]]:
+        """Return what makes the best guesses of each column from its draws (n_draws, m)."""
         model = self.density_
         while hasattr(model, "estimators_"):
             model = model.estimators_[0]
-        places = np.argsort(model.order_)
-        return [model.distribution_.of_column(int(place))[0].name for place in places]
+        decided = model.schema_
+        found = []
+        for column, place in enumerate(np.argsort(model.order_).tolist()):
+            conditional, at = model.distribution_.of_column(place)
+            found.append(_centre_of(conditional, at, decided[column]["why"] == BY_PARAMETER))
+        return found
 
     def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's tags: missing values are welcome."""
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
+
+
+def _gaps_last(table: Any) -> NADE:
+    """Return a model that takes the columns without gaps first."""
+    has_gaps = Table(table, np.arange(table.shape[1])).missing
+    return NADE(order=np.argsort(has_gaps, kind="stable"))
+
+
+def _centre_of(conditional: Conditional, at: int, is_given: bool) -> Callable[[Array], Array]:
+    """Return what makes the best guesses of a column at a place of its conditional.
+
+    is_given: whether the user chose the conditional.
+    """
+    if isinstance(conditional, Categorical):
+        return _median if conditional.whole[at] and not is_given else _most_frequent
+    if conditional.name in _WHOLE:
+        return _median
+    return _most_frequent if conditional.name == "bernoulli" else _mean
+
+
+def _mean(drawn: Array) -> Array:
+    """Return the mean of each column of draws (n_draws, m)."""
+    return np.asarray(drawn.mean(axis=0))
+
+
+def _median(drawn: Array) -> Array:
+    """Return a median that is a value of each column of draws (n_draws, m)."""
+    return np.asarray(np.quantile(drawn, 0.5, axis=0, method="inverted_cdf"))
 
 
 def _most_frequent(drawn: Array) -> Array:

@@ -10,8 +10,8 @@ from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from conditionals cimport (
-    code_run, conditional_spec, draw_function, draw_name, draw_of, draw_spec, earlier_codes, feature_spec, region_spec,
-    walked_rows, weigh_function,
+    code_run, conditional_spec, draw_function, draw_name, draw_of, draw_spec, earlier_codes, feature_spec,
+    region_spec, walked_rows, weigh_function,
 )
 
 import numpy as np
@@ -34,9 +34,9 @@ cdef const conditionals_table* f32 = conditionals_for(isa, False)
 cdef const conditionals_table* f64 = conditionals_for(isa, True)
 
 KINDS = ("bernoulli", "categorical", "gaussian", "laplace", "gaussian_mixture", "laplace_mixture",
-         "logistic_mixture", "poisson", "negative_binomial")
-OUTPUTS = (1, 1, 2, 2, 3, 3, 3, 1, 2)  # of a feature of each kind, of each of its levels or components
-MIXTURES = [place for place, kind in enumerate(KINDS) if kind.endswith("_mixture")]
+         "logistic_mixture", "poisson", "negative_binomial", "integer")
+OUTPUTS = (1, 1, 2, 2, 3, 3, 3, 1, 2, 3)  # of a feature of each kind, of each of its levels or components
+MIXTURES = [place for place, kind in enumerate(KINDS) if kind.endswith("_mixture") or kind == "integer"]
 MAX_COMPONENTS = FASTAR_COMPONENTS
 # What a walk does with a code; OBSERVED is 0.
 OBSERVED, SAMPLED, WEIGHTED, BOUNDED = FASTAR_OBSERVED, FASTAR_SAMPLED, FASTAR_WEIGHTED, FASTAR_BOUNDED
@@ -108,8 +108,8 @@ cdef class Kernel:
     cdef conditional_spec spec(self, double temperature):
         cdef const unsigned char[::1] features = self.features.view(np.uint8)
         return conditional_spec(<const feature_spec*>&features[0], &self.outputs[0],
-                                self.stretches.shape[0] - 1, &self.stretches[0], self.may_miss, temperature, 1, 0,
-                                region_spec(NULL, NULL, NULL, self.n_noise))
+                                self.stretches.shape[0] - 1, &self.stretches[0], self.may_miss, temperature,
+                                1, 0, region_spec(NULL, NULL, NULL, self.n_noise))
 
     cdef check(self, int64_t n, int64_t width, codes):
         cdef int64_t D = len(self.features)
@@ -152,10 +152,10 @@ cdef class Kernel:
         """Return the capsule with which a network draws values of this conditional.
 
         It points into this object, which lives as long as the capsule. regions: (begin (R + 1,), runs (m, 2),
-        further (m,)) of the
-        regions whose numbers are the codes that are BOUNDED: region i is the codes runs[j, 0] to runs[j, 1] for j from
-        begin[i] to begin[i + 1] - 1, rising. top_p, top_k: levels of SAMPLED codes are the most probable ones that
-        have the share top_p of the mass, and top_k at most, where that is not 0.
+        further (m,)) of the regions whose numbers are the codes that are BOUNDED: region i is the codes
+        runs[j, 0] to runs[j, 1] for j from begin[i] to begin[i + 1] - 1, rising, and leads to a region of the
+        next feature whose number is further[j] larger. top_p, top_k: levels of SAMPLED codes are the most
+        probable ones that have the share top_p of the mass, and top_k at most, where that is not 0.
         """
         capsule = self.capsule(dtype, temperature, self.n_noise, 0, regions)
         cdef draw_spec* made = <draw_spec*>PyCapsule_GetPointer(capsule, PyCapsule_GetName(capsule))
@@ -193,8 +193,8 @@ cdef region_spec regions_of(const int64_t[::1] begin, const double[:, ::1] runs,
     cdef int64_t R = begin.shape[0] - 1
     if (R < 1 or runs.shape[1] != 2 or begin[0] != 0 or begin[R] != runs.shape[0] or (np.diff(begin) < 0).any()
             or further.shape[0] != runs.shape[0]):
-        raise ValueError("regions must be offsets that rise from 0 to the number of runs, runs of two codes each, "
-                         "and a number for each run")
+        raise ValueError("regions must be offsets that rise from 0 to the number of runs, runs of 2 codes, and a "
+                         "number for each run")
     if not runs.shape[0]:
         return region_spec(NULL, &begin[0], NULL, n_noise)
     return region_spec(<const code_run*>&runs[0, 0], &begin[0], &further[0], n_noise)
@@ -204,9 +204,9 @@ def choose(draw, int64_t d, floating[:, ::1] raw, const floating[:, ::1] noise, 
            double[::1] weight):
     """Draw feature d's codes (n,) by its outputs raw (n, P), which are used up, and noise (n, m).
 
-    draw: what a `Kernel` gave. held (n,): where OBSERVED or WEIGHTED a code stays, and where WEIGHTED log p of it is
-    added to weight (n,); a BOUNDED code is drawn within the region whose number it is, and log p of the region is
-    added. None for SAMPLED everywhere.
+    draw: what a `Kernel` gave. held (n,): where OBSERVED or WEIGHTED a code stays, and where WEIGHTED log p of
+    it is added to weight (n,); a BOUNDED code is drawn within the region whose number it is, and log p of the
+    region is added. None for SAMPLED everywhere.
     """
     cdef int64_t n = raw.shape[0], P = raw.shape[1], m = noise.shape[1], r
     cdef const uint8_t[::1] flag = held

@@ -23,6 +23,7 @@ INLINE void stretch(int with_gradient, int64_t count, int64_t P, const feature_s
     case FASTAR_LOGISTIC_MIXTURE:
         mixture_row(FASTAR_LOGISTIC_MIXTURE, with_gradient, count, P, f, raw, codes, scale, logp, graw);
         break;
+    case FASTAR_INTEGER: mixture_row(FASTAR_INTEGER, with_gradient, count, P, f, raw, codes, scale, logp, graw); break;
     case FASTAR_POISSON: poisson_row(with_gradient, count, P, f, raw, codes, scale, logp, graw); break;
     case FASTAR_NEGATIVE_BINOMIAL:
         negative_binomial_row(with_gradient, count, P, f, raw, codes, scale, logp, graw);
@@ -124,6 +125,9 @@ static void draw(int64_t n, int64_t d, conditional_spec spec, real *raw, int64_t
     case FASTAR_LOGISTIC_MIXTURE:
         mixture_draw(FASTAR_LOGISTIC_MIXTURE, n, f, spec.temperature, raw, raw_stride, noise, noise_stride, codes);
         break;
+    case FASTAR_INTEGER:
+        mixture_draw(FASTAR_INTEGER, n, f, spec.temperature, raw, raw_stride, noise, noise_stride, codes);
+        break;
     case FASTAR_POISSON:
         count_draw(FASTAR_POISSON, n, f, spec.temperature, raw, raw_stride, noise, noise_stride, codes);
         break;
@@ -154,6 +158,7 @@ static void mode(int64_t n, int64_t d, conditional_spec spec, real *raw, int64_t
     case FASTAR_LOGISTIC_MIXTURE:
         mixture_mode(FASTAR_LOGISTIC_MIXTURE, n, f, raw, raw_stride, bounds, bounds_stride, codes);
         break;
+    case FASTAR_INTEGER: mixture_mode(FASTAR_INTEGER, n, f, raw, raw_stride, bounds, bounds_stride, codes); break;
     case FASTAR_POISSON: count_mode(FASTAR_POISSON, n, f, raw, raw_stride, bounds, bounds_stride, codes); break;
     case FASTAR_NEGATIVE_BINOMIAL:
         count_mode(FASTAR_NEGATIVE_BINOMIAL, n, f, raw, raw_stride, bounds, bounds_stride, codes);

@@ -19,6 +19,7 @@ enum {
     FASTAR_LOGISTIC_MIXTURE,
     FASTAR_POISSON,
     FASTAR_NEGATIVE_BINOMIAL,
+    FASTAR_INTEGER,
 };
 
 enum { FASTAR_COMPONENTS = 256 }; /* of a mixture, at most */
@@ -26,10 +27,10 @@ enum { FASTAR_COMPONENTS = 256 }; /* of a mixture, at most */
 typedef struct {
     int32_t kind;
     int32_t count;    /* levels of a categorical, components of a mixture */
-    double unit;      /* counts: of a code of one; ordinal levels: half the distance of two codes */
+    double unit;      /* counts: of a code of one; levels: half the distance of two codes; integers: half a step */
     double floor;     /* smallest variance (Gaussian) or scale (Laplace, logistic) */
-    double low, high; /* codes of the lowest and the highest ordinal level; log mass of what is no level, and of those
-                         that are (categorical) */
+    double low, high; /* levels: codes of the lowest and the highest; integers: sinh of these; categorical: log mass of
+                         what is no level, and of those that are */
     /* A feature that another one of its column decides on; where it does not apply, its code is NaN. */
     int32_t parent;           /* how many features back that one lies; 0: none does */
     int32_t applies;          /* this one applies where the parent's code is so; -1: where it is a level */

@@ -130,16 +130,16 @@ static bounded_code bounded_level(const feature_spec *f, region g, double temper
 
 INLINE double log_height(int kind, double x) {
     const double size = fabs(x);
-    return kind == FASTAR_LAPLACE          ? -LOG_2 - size
-         : kind == FASTAR_LOGISTIC_MIXTURE ? -size - 2 * log1p(exp(-size))
-                                           : -0.5 * x * x - HALF_LOG_2PI;
+    return kind == FASTAR_LAPLACE ? -LOG_2 - size
+         : has_levels(kind)       ? -size - 2 * log1p(exp(-size))
+                                  : -0.5 * x * x - HALF_LOG_2PI;
 }
 
 /* log P(X > x). */
 INLINE double log_tail(int kind, double x) {
     if (kind == FASTAR_LAPLACE)
         return x > 0 ? -LOG_2 - x : log1p(-0.5 * exp(x));
-    if (kind == FASTAR_LOGISTIC_MIXTURE)
+    if (has_levels(kind))
         return x > 0 ? -x - log1p(exp(-x)) : -log1p(exp(x));
     if (x < 0)
         return log1p(-0.5 * erfc(-x * 0.70710678118654752440));
@@ -163,7 +163,7 @@ INLINE double gaussian_above(double log_p) {
 /* x with log P(X > x) = log_p. */
 INLINE double quantile_above(int kind, double log_p) {
     const double log_below = log_p < 0 ? log(-expm1(log_p)) : -(double)INFINITY;
-    if (kind == FASTAR_LOGISTIC_MIXTURE)
+    if (has_levels(kind))
         return log_below - log_p;
     const int lower = log_p > -LOG_2;
     const double own = lower ? log_below : log_p, x = kind == FASTAR_LAPLACE ? -LOG_2 - own : gaussian_above(own);
@@ -194,16 +194,23 @@ INLINE double draw_between(int kind, double a, double b, double uniform) {
     return below ? -x : x;
 }
 
+/* A code z that is in steps of 2 unit, of integers asinh(z). */
+INLINE double steps_of(int kind, double code) {
+    return kind == FASTAR_INTEGER ? sinh(fmin(fmax(code, -FARTHEST), FARTHEST)) : code;
+}
+
+INLINE double code_of(int kind, double z) { return kind == FASTAR_INTEGER ? asinh(z) : z; }
+
 /* A run of codes in units of a component; a cell of levels is as wide as they are apart, and the outer ones have no
  * end. */
 INLINE code_run standardised(int kind, const feature_spec *f, code_run run, double mean, double scale) {
-    const double half = kind == FASTAR_LOGISTIC_MIXTURE ? f->unit : 0;
-    code_run s = {(run.first - half - mean) / scale, (run.last + half - mean) / scale};
-    if (kind == FASTAR_LOGISTIC_MIXTURE && run.first - half < f->low)
-        s.first = -(double)INFINITY;
-    if (kind == FASTAR_LOGISTIC_MIXTURE && run.last + half > f->high)
-        s.last = (double)INFINITY;
-    return s;
+    if (!has_levels(kind))
+        return (code_run){(run.first - mean) / scale, (run.last - mean) / scale};
+    const double bottom = steps_of(kind, run.first) - f->unit, top = steps_of(kind, run.last) + f->unit;
+    return (code_run){
+        bottom < f->low || run.first == -(double)INFINITY ? -(double)INFINITY : (code_of(kind, bottom) - mean) / scale,
+        top > f->high || run.last == (double)INFINITY ? (double)INFINITY : (code_of(kind, top) - mean) / scale,
+    };
 }
 
 /* exp(s) + floor is a variance or a scale; which is as finite as in draws. */
@@ -241,8 +248,11 @@ INLINE double draw_of_runs(int kind, const feature_spec *f, region g, double mea
     }
     const code_run run = g.runs[i], own = standardised(kind, f, run, mean, scale);
     double x = mean + scale * draw_between(kind, own.first, own.last, uniform);
-    if (kind == FASTAR_LOGISTIC_MIXTURE)
-        x = run.first + 2 * f->unit * rint((x - run.first) / (2 * f->unit));
+    if (has_levels(kind)) {
+        const double from = fmax(steps_of(kind, run.first), f->low), step = 2 * f->unit;
+        const double origin = from > -(double)INFINITY ? from : 0;
+        x = code_of(kind, origin + step * rint((steps_of(kind, x) - origin) / step));
+    }
     return fmin(fmax(x, run.first), run.last);
 }
 
@@ -343,6 +353,7 @@ INLINE bounded_code draw_bounded(const feature_spec *f, region g, double tempera
     case FASTAR_GAUSSIAN_MIXTURE: return bounded_mixture(FASTAR_GAUSSIAN, f, g, temperature, raw, noise);
     case FASTAR_LAPLACE_MIXTURE: return bounded_mixture(FASTAR_LAPLACE, f, g, temperature, raw, noise);
     case FASTAR_LOGISTIC_MIXTURE: return bounded_mixture(FASTAR_LOGISTIC_MIXTURE, f, g, temperature, raw, noise);
+    case FASTAR_INTEGER: return bounded_mixture(FASTAR_INTEGER, f, g, temperature, raw, noise);
     default: return bounded_count(f->kind, f, g, temperature, raw, (double)*noise);
     }
 }

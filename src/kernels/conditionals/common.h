@@ -17,6 +17,8 @@
 #define HUGE_NUMBER ((real)1e18)
 #define TINY_NUMBER ((real)1e-37)
 #endif
+/* A code of an integer, in size at most: sinh of it, and of what is added to it, is finite. */
+#define FARTHEST 80.0
 
 INLINE int lanes(int64_t left) { return left < VL ? (int)left : VL; }
 

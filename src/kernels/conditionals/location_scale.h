@@ -1,4 +1,5 @@
-/* Densities with a location mu and a log scale s: Gaussian, Laplace, and the logistic one over ordinal levels.
+/* Densities with a location mu and a log scale s: Gaussian, Laplace, and the logistic one over ordinal levels or
+ * integers.
  * Alone, raw = (mu, s); in a mixture of K, raw = (z (K,), mu (K,), s (K,)) and
  * log p = log sum exp(z + component's log p) - log sum exp z. */
 #ifndef FASTAR_CONDITIONALS_LOCATION_SCALE_H
@@ -36,39 +37,61 @@ INLINE component laplace_component(vec x, vec mean, vec s, real floor) {
     };
 }
 
-/* The mass of [x - unit, x + unit] under a logistic density of scale exp(s) + floor; to minus infinity from the
- * lowest code, and to infinity from the highest. With a, b the standardised ends and w = a - b,
+/* The codes that count for a level: from `bottom` to `top`; all below for the lowest, all above for the highest. */
+typedef struct {
+    real bottom, top, width;
+    int lowest, highest;
+} cell;
+
+/* asinh(z + unit) - asinh(z - unit) */
+INLINE double asinh_width(double z, double unit) {
+    const double slope = 1 / (1 + z * z);
+    return unit * unit * slope < 1e-9 ? 2 * unit * sqrt(slope) : asinh(z + unit) - asinh(z - unit);
+}
+
+/* Ordinal levels lie as far apart everywhere; the code of an integer is asinh(z), z in steps of 2 unit. */
+INLINE cell cell_of(int kind, real code, const feature_spec *f) {
+    if (kind == FASTAR_INTEGER) {
+        const double z = sinh(fmin(fmax((double)code, -FARTHEST), FARTHEST)), unit = f->unit;
+        return (cell){(real)asinh(z - unit), (real)asinh(z + unit), (real)asinh_width(z, unit),
+                      z - unit<f->low, z + unit> f->high};
+    }
+    const real unit = (real)f->unit;
+    return (cell){code - unit, code + unit, 2 * unit, code - unit<(real)f->low, code + unit>(real) f->high};
+}
+
+/* The mass of a level under a logistic density of scale exp(s) + floor. With a, b the standardised ends and w = a - b,
  *     log(sigmoid(a) - sigmoid(b)) = -softplus(-a) - softplus(b) + log(1 - exp(-w)).
  * (Salimans, Karpathy, Chen, Kingma, "PixelCNN++", ICLR 2017.) */
-INLINE component logistic_component(real code, vec mean, vec s, const feature_spec *f) {
-    const real unit = (real)f->unit;
-    const spread scale = spread_of(s, (real)f->floor);
+INLINE component logistic_component(cell level, vec mean, vec s, real floor) {
+    const spread scale = spread_of(s, floor);
     const vec none = vset1(0);
-    vec a = (vset1(code + unit) - mean) * scale.inverse, b = (vset1(code - unit) - mean) * scale.inverse;
+    vec a = (vset1(level.top) - mean) * scale.inverse, b = (vset1(level.bottom) - mean) * scale.inverse;
     vec above_a, below_b;
     vec log_a = -softplus(-a, &above_a), log_b = -softplus(b, &below_b);
-    const int lowest = code - unit<(real)f->low, highest = code + unit>(real) f->high;
-    if (highest)
+    if (level.highest)
         log_a = above_a = none;
-    if (lowest)
+    if (level.lowest)
         log_b = below_b = none;
     component c = {
         infinite_to_finite(log_a + log_b),
         (below_b - above_a) * scale.inverse,
         infinite_to_finite(b * below_b - a * above_a) * scale.slope,
     };
-    if (!lowest && !highest) {
-        vec w = vset1(2 * unit) * scale.inverse, e = vclamp(vexpm1(-w), -1, -TINY_NUMBER);
+    if (!level.lowest && !level.highest) {
+        vec w = vset1(level.width) * scale.inverse, e = vclamp(vexpm1(-w), -1, -TINY_NUMBER);
         c.logp += vlog(-e);
         c.by_s += scale.slope * w * (vset1(1) + e) / e; /* -w / (exp(w) - 1) */
     }
     return c;
 }
 
-INLINE component component_of(int kind, real code, vec mean, vec s, const feature_spec *f) {
-    return kind == FASTAR_LAPLACE_MIXTURE  ? laplace_component(vset1(code), mean, s, (real)f->floor)
-         : kind == FASTAR_LOGISTIC_MIXTURE ? logistic_component(code, mean, s, f)
-                                           : gaussian_component(vset1(code), mean, s, (real)f->floor);
+INLINE int has_levels(int kind) { return kind == FASTAR_LOGISTIC_MIXTURE || kind == FASTAR_INTEGER; }
+
+INLINE component component_of(int kind, cell level, real code, vec mean, vec s, const feature_spec *f) {
+    return kind == FASTAR_LAPLACE_MIXTURE ? laplace_component(vset1(code), mean, s, (real)f->floor)
+         : has_levels(kind)               ? logistic_component(level, mean, s, (real)f->floor)
+                                          : gaussian_component(vset1(code), mean, s, (real)f->floor);
 }
 
 /* One density a feature, a feature in each lane. */
@@ -110,11 +133,12 @@ INLINE void mixture_feature(int kind, int with_gradient, int64_t P, const featur
                             real scale, real *logp, real *g) {
     enum { VECTORS = (FASTAR_COMPONENTS + VL - 1) / VL };
     const int64_t K = f->count;
+    const cell level = has_levels(kind) ? cell_of(kind, code, f) : (cell){0};
     vec joint[VECTORS], weight[VECTORS], by_mean[VECTORS], by_s[VECTORS];
     for (int64_t i = 0; i * VL < K; i++) {
         const int64_t k = i * VL;
         const int m = lanes(K - k);
-        component c = component_of(kind, code, vload_part(z + K + k, m), vload_part(z + 2 * K + k, m), f);
+        component c = component_of(kind, level, code, vload_part(z + K + k, m), vload_part(z + 2 * K + k, m), f);
         weight[i] = vload_or(z + k, m, -(real)INFINITY);
         joint[i] = weight[i] + c.logp;
         by_mean[i] = c.by_mean;
@@ -160,6 +184,10 @@ INLINE real located_draw(int kind, real mean, real s, real noise, const feature_
     if (kind == FASTAR_LAPLACE)
         return no_larger(mean + (real)(scale * temperature * (u < 0.5 ? log(2 * u) : -log(2 - 2 * u))));
     const double y = (double)mean + scale * temperature * log(u / (1 - u)), step = 2 * f->unit;
+    if (kind == FASTAR_INTEGER) {
+        const double z = sinh(fmin(fmax(y, -FARTHEST), FARTHEST));
+        return (real)asinh(fmin(fmax(step * rint(z / step), f->low), f->high));
+    }
     return (real)(f->low + step * fmin(fmax(rint((y - f->low) / step), 0), rint((f->high - f->low) / step)));
 }
 

@@ -22,17 +22,15 @@ INLINE void find_peaks(int kind, const feature_spec *f, const real *z, peaks *p)
         p->weight[i] = vload_or(z + i * VL, m, -(real)INFINITY);
         p->mean[i] = vload_part(z + K + i * VL, m);
         p->inverse[i] = width.inverse;
-        vec e = vclamp(vexpm1(vset1(-2 * (real)f->unit) * width.inverse), -1, -TINY_NUMBER);
         p->top[i] = p->weight[i] + (kind == FASTAR_GAUSSIAN_MIXTURE  ? vset1((real)-0.5) * width.log
                                     : kind == FASTAR_LAPLACE_MIXTURE ? -width.log
-                                                                     : vlog(-e));
+                                                                     : vset1(0));
     }
 }
 
 /* log p(x) but for what is the same at every x; joint: each component's share, as its logarithm. */
 INLINE real height(int kind, const peaks *p, real x, vec *joint, real *most) {
-    const real unit = (real)p->f->unit;
-    const int lowest = x - unit<(real)p->f->low, highest = x + unit>(real) p->f->high;
+    const cell level = has_levels(kind) ? cell_of(kind, x, p->f) : (cell){0};
     vec top = vset1(-(real)INFINITY), sum = vset1(0), ignored;
     for (int64_t i = 0; i < p->vectors; i++) {
         const vec deviation = vset1(x) - p->mean[i];
@@ -41,11 +39,13 @@ INLINE real height(int kind, const peaks *p, real x, vec *joint, real *most) {
         else if (kind == FASTAR_LAPLACE_MIXTURE)
             joint[i] = p->top[i] - vabs(deviation) * p->inverse[i];
         else {
-            joint[i] = lowest || highest ? p->weight[i] : p->top[i];
-            if (!highest)
-                joint[i] -= softplus(-(deviation + vset1(unit)) * p->inverse[i], &ignored);
-            if (!lowest)
-                joint[i] -= softplus((deviation - vset1(unit)) * p->inverse[i], &ignored);
+            joint[i] = p->top[i];
+            if (!level.lowest && !level.highest)
+                joint[i] += vlog(-vclamp(vexpm1(vset1(-level.width) * p->inverse[i]), -1, -TINY_NUMBER));
+            if (!level.highest)
+                joint[i] -= softplus((p->mean[i] - vset1(level.top)) * p->inverse[i], &ignored);
+            if (!level.lowest)
+                joint[i] -= softplus((vset1(level.bottom) - p->mean[i]) * p->inverse[i], &ignored);
         }
         top = vmax(top, joint[i]);
     }
@@ -92,14 +92,25 @@ INLINE real climbed(const peaks *p, real x, const real *bounds) {
     return x;
 }
 
+/* How many steps x lies above `from`, and the code so many steps above it. */
+INLINE real steps_between(int kind, real from, real x, const feature_spec *f) {
+    const double distance = kind == FASTAR_INTEGER ? sinh((double)x) - sinh((double)from) : (double)(x - from);
+    return (real)(distance / (2 * f->unit));
+}
+
+INLINE real steps_above(int kind, real from, real k, const feature_spec *f) {
+    const double step = 2 * f->unit;
+    return kind == FASTAR_INTEGER ? (real)asinh(sinh((double)from) + k * step) : from + (real)step * k;
+}
+
 /* From a level to the neighbours, as long as they are higher. */
-INLINE real climbed_levels(const peaks *p, peak best, const real *bounds) {
-    const real step = 2 * (real)p->f->unit, most = (bounds[1] - bounds[0]) / step;
-    real k = (real)rint((best.x - bounds[0]) / step);
+INLINE real climbed_levels(int kind, const peaks *p, peak best, const real *bounds) {
+    const real most = steps_between(kind, bounds[0], bounds[1], p->f);
+    real k = (real)rint(steps_between(kind, bounds[0], best.x, p->f));
     for (int up = -1; up <= 1; up += 2) {
         const real from = best.x;
         while (k + up >= 0 && k + up <= most + (real)0.5) {
-            const peak next = higher(FASTAR_LOGISTIC_MIXTURE, p, best, bounds[0] + (k + up) * step);
+            const peak next = higher(kind, p, best, steps_above(kind, bounds[0], k + up, p->f));
             if (next.x == best.x)
                 break;
             best = next;
@@ -116,7 +127,6 @@ INLINE real climbed_levels(const peaks *p, peak best, const real *bounds) {
 INLINE void mixture_mode(int kind, int64_t n, const feature_spec *f, const real *raw, int64_t raw_stride,
                          const real *bounds, int64_t bounds_stride, real *codes) {
     const int64_t K = f->count;
-    const real step = 2 * (real)f->unit;
     peaks p;
     for (int64_t r = 0; r < n; r++) {
         const real *z = raw + r * raw_stride, *bound = bounds + r * bounds_stride;
@@ -127,12 +137,12 @@ INLINE void mixture_mode(int kind, int64_t n, const feature_spec *f, const real 
             real x = z[K + k];
             if (!(bound[0] < x && x < bound[1]))
                 continue;
-            if (kind == FASTAR_LOGISTIC_MIXTURE)
-                x = bound[0] + step * (real)rint((x - bound[0]) / step);
+            if (has_levels(kind))
+                x = steps_above(kind, bound[0], (real)rint(steps_between(kind, bound[0], x, f)), f);
             best = higher(kind, &p, best, x);
         }
         codes[r] = kind == FASTAR_GAUSSIAN_MIXTURE ? climbed(&p, best.x, bound)
-                 : kind == FASTAR_LOGISTIC_MIXTURE ? climbed_levels(&p, best, bound)
+                 : has_levels(kind)                ? climbed_levels(kind, &p, best, bound)
                                                    : best.x;
     }
 }
