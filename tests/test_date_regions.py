@@ -1,6 +1,7 @@
 """Sets and intervals of dates, moments and times of day: against sums over all moments."""
 
 import datetime as dt
+import itertools
 import warnings
 from decimal import Decimal
 
@@ -201,7 +202,7 @@ def test_particles_keep_their_weights_in_single_precision():
     model = fit(make(), data)
     day = pd.Timestamp("2009-03-04")
     hours = [day + pd.Timedelta(hours=k) for k in range(25)]
-    parts = [{"when": pair} for pair in zip(hours[:-1], hours[1:], strict=True)]
+    parts = [{"when": pair} for pair in itertools.pairwise(hours)]
     whole, *found = model.log_probability([{"when": (day, hours[-1])}, *parts], n_particles=1)
     np.testing.assert_allclose(np.exp(found).sum(), np.exp(whole), rtol=1e-4)
     drawn = model.sample(50, evidence={"when": (hours[3], hours[4])}, random_state=0)["when"]
@@ -262,7 +263,8 @@ def test_modelled_gaps_come_before_the_digits(name):
     np.testing.assert_allclose(found, exact, rtol=2e-3, atol=1e-9)
     drawn = model.sample(4000, random_state=0)
     gone = drawn["when"].isna()
-    rows = pd.DataFrame({"when": [pd.NaT] * 2, "late": [False, True]}).astype(data.dtypes)
+    rows = data[data["when"].isna()][:1]
+    rows = pd.concat([rows.assign(late=k) for k in (False, True)])
     mass = np.exp(model.score_samples(rows))
     counts = np.array([(gone & ~drawn["late"]).sum(), (gone & drawn["late"]).sum()])
     assert np.abs((counts - 4000 * mass) / np.sqrt(4000 * mass)).max() < 5
