@@ -34,7 +34,7 @@ FLOORS = [
     {"_engine", "persistence"},
     {"callbacks"},
     {"models"},
-    {"tools", "demo", "onnx"},
+    {"tools", "demo", "onnx", "dask"},
     {"cli"},
     {"fastar"},  # the package's own __init__
 ]
@@ -192,7 +192,8 @@ def test_only_plotting_imports_matplotlib_where_a_module_begins(module):
 def test_importing_fastar_imports_no_optional_library():
     code = "import sys, fastar; print(*{name.split('.')[0] for name in sys.modules})"
     loaded = set(run_python(code).split())
-    assert not loaded & {"matplotlib", "onnx", "polars", "torch", "jax", "pytest"}
+    optional = {"matplotlib", "onnx", "polars", "torch", "jax", "pytest", "dask", "distributed"}
+    assert not loaded & optional
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -17,6 +17,7 @@ import numpy as np
 from fastar._core.parameters import Array
 from fastar._core.threads import check_stopped
 from fastar._data.frame_types import as_frame, frame_kind
+from fastar._data.parts import Parts
 
 BATCH_ROWS, BATCH_VALUES = 1 << 16, 1 << 23
 """Rows, and values, of a batch at most."""
@@ -41,10 +42,13 @@ class Stream:
         Returns an iterator of data frames, arrays (n, D), or tables or record batches of Arrow.
     name : str
         What errors call the table.
+    first_row : int
+        The number of the first row.
     """
 
     opened: Callable[[], Iterable[Any]]
     name: str
+    first_row: int = 0
 
     @classmethod
     def of(cls, source: Any, name: str = "X") -> Stream:
@@ -85,7 +89,7 @@ class Stream:
 
     def __iter__(self) -> Iterator[tuple[int, Any]]:
         """Yield (number of the first row, data frame or array), of `batch_rows` rows at most."""
-        first = 0
+        first = self.first_row
         for given in self._given():
             size = batch_rows(given.shape[1])
             for start in range(0, len(given), size):
@@ -93,7 +97,7 @@ class Stream:
                 batch = _frame(_rows(given, start, start + size))
                 yield first, batch
                 first += len(batch)
-        if first == 0:
+        if first == self.first_row:
             raise ValueError(f"{self.name} must have rows. Got none.")
 
     def columns(self, names: list[Any]) -> Stream:
@@ -150,7 +154,9 @@ def is_stream(source: Any) -> bool:
     """Return whether a source is read batch by batch, and not a table in memory."""
     if isinstance(source, np.memmap):
         return source.ndim == 2 and source.nbytes >= LARGE_MAP
-    if isinstance(source, Stream | str | os.PathLike) or callable(source) or _is_dataset(source):
+    if isinstance(source, Stream | Parts | str | os.PathLike):
+        return True
+    if callable(source) or _is_dataset(source):
         return True
     package = type(source).__module__.partition(".")[0]
     if package == "pyarrow":

@@ -189,11 +189,14 @@ class Training:
             "batch_size": self.batch_size,
             "tol": self.tol,
             "n_iter_no_change": self.n_iter_no_change,
-            "data": _digest(self.table, self._share, self.model.conditional.arrays()),
+            "data": self._digest(self.table, self._share, self.model.conditional.arrays()),
             "early_stopping, validation_fraction or X_val": (
-                None if self.held_out is None else _digest(*self.held_out)
+                None if self.held_out is None else self._digest(*self.held_out)
             ),
         }
+
+    def _digest(self, table: Any, weight: Array, learnt: dict[str, Array] | None = None) -> str:
+        return _digest(table, weight, learnt)
 
     def check_snapshot(self, header: dict[str, Any], arrays: dict[str, Array]) -> None:
         """Raise EntryError unless a file's state is one that `snapshot` returns."""
@@ -260,9 +263,13 @@ class Training:
         with closing(self.table.batches(rng, self.batch_size)) as batches:
             for batch in batches:
                 total += self._step(batch)
+        self._end_epoch(total)
+
+    def _end_epoch(self, total: float) -> None:
+        """Count an epoch; total: the sum of log p(x) over its rows, each before its own step."""
         self._check_parameters()
-        progress.epoch += 1
-        progress.loss_curve.append(-total / len(self.table))
+        self.progress.epoch += 1
+        self.progress.loss_curve.append(-total / len(self.table))
 
     def one_pass(self) -> None:
         """Visit every row once, outside of any run."""
@@ -327,10 +334,8 @@ class Training:
 
     def _check_last_step(self) -> None:
         """Check the parameters of the last step, which no later step checks."""
-        rows = np.arange(min(len(self.table), BLOCK_ROWS))
-        total = total_log_prob(
-            self.model, self.table.subset(rows), np.ones(len(rows)), self.n_threads
-        )
+        table = self.table.subset(np.arange(min(len(self.table), BLOCK_ROWS)))
+        total = total_log_prob(self.model, table, np.ones(len(table)), self.n_threads)
         self._check_finite(total, self.progress.epoch)
 
     def _update_best(self) -> None:
@@ -339,8 +344,7 @@ class Training:
         if self.held_out is None:
             loss = progress.loss_curve[-1]
         else:
-            table, weight = self.held_out
-            loss = -total_log_prob(self.model, table, weight, self.n_threads) / float(weight.sum())
+            loss = -self._held_out_log_prob() / float(self.held_out[1].sum())
             progress.validation_curve.append(loss)
         improved = loss < progress.best_loss - self.tol
         if loss < progress.best_loss:
@@ -366,6 +370,12 @@ class Training:
         self.progress.n_drops += 1
         if self.held_out is not None:
             self.model.theta[:] = self.best_theta
+
+    def _held_out_log_prob(self) -> float:
+        """Return the sum of weight * log p(x) over the rows for early stopping."""
+        assert self.held_out is not None
+        table, weight = self.held_out
+        return total_log_prob(self.model, table, weight, self.n_threads)
 
     def _is_on_plateau(self) -> bool:
         # An epoch of a few steps is too short to judge by; _STEPS_TO_JUDGE count as one.

@@ -37,7 +37,9 @@ class CodedRegion:
     least, most : float
         The ends of what drawn values may be, where they are not whole numbers of codes.
     boxes : (array (S, F), array (S, F)) or None
-        What `partition` gives; None of one feature, and of two of which the first has whole codes.
+        A partition of the region, from which its probability is summed: codes of the column's F
+        features, of a BOUNDED one the place of its array, and flags, as walks have them. None: the
+        one feature, or each code of the first of two.
     """
 
     runs: list[list[Array]]
@@ -46,18 +48,16 @@ class CodedRegion:
     boxes: tuple[Array, Array] | None = None
 
     def partition(self) -> tuple[Array, Array]:
-        """Return the codes (S, F) and flags (S, F) of walks whose weights add up to the region's.
-
-        The code of a BOUNDED feature is the place of one of its arrays.
-        """
+        """Return `boxes`, or those of one feature or of each code of the first of two."""
         if self.boxes is not None:
             return self.boxes
         if len(self.runs) == 1:
             return np.zeros((1, 1)), np.array([[_conditionals.BOUNDED]], np.uint8)
-        parts = [np.arange(first, last + 1) for first, last in self.runs[0][0]]
-        codes = np.concatenate([np.empty(0), *parts])[:, None] * [1, 0]
-        pair = np.array([_conditionals.WEIGHTED, _conditionals.BOUNDED], np.uint8)
-        return codes, np.broadcast_to(pair, codes.shape)
+        first = [np.arange(run[0], run[1] + 1) for run in self.runs[0][0]]
+        codes = np.concatenate([np.empty(0), *first])
+        pairs = np.column_stack([codes, np.zeros(len(codes))])
+        flags = np.array([_conditionals.WEIGHTED, _conditionals.BOUNDED], np.uint8)
+        return pairs, np.tile(flags, (len(codes), 1))
 
 
 class Likelihood(Protocol):

@@ -204,10 +204,7 @@ class ModelledGaps(Conditional):
             return own
         there = run_of(0, 0) if len(own.runs[0][0]) else run_of(0, -1)
         codes, flags = own.partition()
-        boxes = (
-            np.pad(codes, ((0, 0), (1, 0))),
-            np.pad(flags, ((0, 0), (1, 0)), constant_values=_conditionals.WEIGHTED),
-        )
+        boxes = np.insert(codes, 0, 0, axis=1), np.insert(flags, 0, _conditionals.WEIGHTED, axis=1)
         return replace(own, runs=[[there], *own.runs], boxes=boxes)
 
     def log_jacobian(self, codes: Array) -> Array | None:

@@ -37,6 +37,7 @@ from fastar._data.stores import StoredTable
 from fastar._data.streams import is_stream
 from fastar._data.table import Examples, Table
 from fastar._engine.model import Composition
+from fastar._engine.sharded import ShardedTable, ShardedTraining
 from fastar._engine.support import check_known, check_table_support
 from fastar._engine.training import Training
 from fastar.callbacks import ProgressBar
@@ -209,12 +210,13 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
             model.theta[:] = self.theta_
         else:
             start: tuple[Examples, Array] = (table, weight)
-            if isinstance(table, StoredTable):
+            if isinstance(table, StoredTable | ShardedTable):
                 start = table.start
             model.initialise(*start, rng)
             self._adjust_start(model, n_rows)
         solver, schedule = self._solver(), self.learning_rate
-        return Training(
+        kind = ShardedTraining if isinstance(table, ShardedTable) else Training
+        return kind(
             model,
             solver,
             schedules.BY_NAME[schedule]() if isinstance(schedule, str) else schedule,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,14 +17,18 @@ from fastar._core.parameters import Array
 from fastar._data.frame_types import frame_kind
 from fastar._data.frames import Schema
 from fastar._data.parquet import parquet_file
+from fastar._data.parts import Parts
 from fastar._data.reading import read, read_numbers
 from fastar._data.stores import HeldOut, Layout, Store, StoredTable
 from fastar._data.streams import Stream, arranged, batch_rows, is_stream, recut, rows_told
-from fastar._data.summary import MOST_LEVELS, Summary
+from fastar._data.summary import MOST_LEVELS, Summary, row_hashes
 from fastar._data.table import Table
+from fastar._engine.model import Composition
+from fastar._engine.sharded import Shard, ShardedTable
 from fastar._engine.support import check_known, check_table_support
 
 Path = str | os.PathLike[str]
+_SEED_OF_SHARDS = 1
 
 
 class StreamedTable(Table):
@@ -32,7 +38,7 @@ class StreamedTable(Table):
     ----------
     X, order, rows
         As of `Table`.
-    stream : Stream
+    stream : Stream or Parts
         What they are sampled from.
     summary : Summary
         Of the stream.
@@ -48,7 +54,7 @@ class StreamedTable(Table):
         order: Array,
         rows: Array | None = None,
         *,
-        stream: Stream,
+        stream: Stream | Parts,
         summary: Summary,
         weight: Array,
         numbers: Array,
@@ -90,20 +96,8 @@ def read_streamed(estimator: Any, source: Any, name: str, *, reset: bool) -> Str
 
     reset: whether this is what `fit` is given, to be remembered.
     """
-    stream, head = Stream.of(source, name), None
-    summary = Summary(stream.name)
-    for first, batch in _batches(estimator, stream, reset):
-        is_array = frame_kind(batch) is None
-        if not reset and isinstance(estimator._container, Schema) is is_array:
-            kind = "arrays" if is_array else "data frames"
-            raise TypeError(
-                f"{stream.name} must have batches of the kind of fit. Got {kind} instead."
-            )
-        if is_array:
-            with rows_told(stream.name, first):
-                batch = read(estimator, batch, reset=reset)
-        head = batch[:1] if head is None else head
-        summary.update(batch, first)
+    stream = source if isinstance(source, Parts) else Stream.of(source, name)
+    summary, head = _summary(estimator, stream, reset)
     if reset:
         names = list(summary.columns)
         least_counts = {} if summary.kind == "array" else estimator._least_counts(names)
@@ -137,37 +131,84 @@ def _warn_of_levels(summary: Summary) -> None:
 
 def stored_tables(
     estimator: Any, sampled: StreamedTable, share: float, rng: np.random.Generator
-) -> tuple[StoredTable, StoredTable | None]:
-    """Return a stream's rows on disk: those to train on, and a share that is held out, if any."""
+) -> tuple[StoredTable | ShardedTable, StoredTable | ShardedTable | None]:
+    """Return a stream's rows: those to train on, and a share that is held out, if any.
+
+    They are on disk, or in shards.
+    """
     is_held = None
     if share and sampled.summary.n_rows > 1:
         is_held = HeldOut(share, int(rng.integers(2**63)), sampled.summary.n_rows)
-    layout = _layout(estimator, sampled.summary)
-    rest, held = Store(layout), Store(layout)
-    conditional, labels, n = estimator.distribution_, estimator._labels(), 0
-    for first, batch in _batches(estimator, sampled.stream):
-        with rows_told(sampled.stream.name, first):
-            X = read_numbers(estimator, batch)
-            check_known(conditional, X, sampled.order)
-            check_table_support(conditional, Table(X, sampled.order), labels=labels)
-        n += len(batch)
-        mine = np.zeros(len(batch), bool)
-        if is_held is not None:
-            mine = is_held(np.arange(first, first + len(batch)))
-        parts = layout.split(X)
-        rest.append([part[~mine] for part in parts])
-        held.append([part[mine] for part in parts])
+    known = np.ones(len(sampled), bool) if is_held is None else ~is_held(sampled.numbers)
+    start = sampled.subset(np.flatnonzero(known))
+    make = _sharded if isinstance(sampled.stream, Parts) else _stored
+    tables = make(estimator, sampled, is_held, (start, start.weight))
+    n = sum(len(table) for table in tables)
     if n != sampled.summary.n_rows:
         raise ValueError(
             f"{sampled.stream.name} must give the same rows each time. "
             f"Got {sampled.summary.n_rows} rows at first and {n} later."
         )
+    table, held = tables
+    return table, held if is_held is not None else None
+
+
+def _stored(
+    estimator: Any, sampled: StreamedTable, is_held: HeldOut | None, start: tuple[Table, Array]
+) -> tuple[StoredTable, StoredTable]:
+    """Return the rows to train on and those held out, on disk."""
+    stream, layout = sampled.stream, _layout(estimator, sampled.summary)
+    assert isinstance(stream, Stream)
+    rest, held = Store(layout), Store(layout)
+    for first, parts in _checked_rows(estimator, stream, sampled.order, layout):
+        mine = _held_rows(is_held, first, len(parts[0]))
+        rest.append([part[~mine] for part in parts])
+        held.append([part[mine] for part in parts])
     for store in (rest, held):
         store.close()
-    known = np.ones(len(sampled), bool) if is_held is None else ~is_held(sampled.numbers)
-    start = sampled.subset(np.flatnonzero(known))
-    table = StoredTable(rest, sampled.order, (start, start.weight))
-    return table, StoredTable(held, sampled.order, table.start) if is_held is not None else None
+    return StoredTable(rest, sampled.order, start), StoredTable(held, sampled.order, start)
+
+
+def _held_rows(is_held: HeldOut | None, first: int, n: int) -> Array:
+    """Return which (n,) of the rows from `first` on are held out."""
+    return np.zeros(n, bool) if is_held is None else is_held(np.arange(first, first + n))
+
+
+def _checked_rows(
+    estimator: Any, stream: Stream, order: Array, layout: Layout
+) -> Iterator[tuple[int, list[Array]]]:
+    """Yield (number of the first row, parts of rows) of batches whose values have a density."""
+    conditional, labels = estimator.distribution_, estimator._labels()
+    for first, batch in _batches(estimator, stream):
+        with rows_told(stream.name, first):
+            X = read_numbers(estimator, batch)
+            check_known(conditional, X, order)
+            check_table_support(conditional, Table(X, order), labels=labels)
+        yield first, layout.split(X)
+
+
+def _summary(estimator: Any, stream: Stream | Parts, reset: bool) -> tuple[Summary, Any]:
+    """Return what a pass over the rows finds, and the first row."""
+    if isinstance(stream, Parts):
+        call = partial(_summary_of_part, estimator=estimator, name=stream.name, reset=reset)
+        summary, head = stream.reduce(call, _merge_summaries)
+        if head is None:
+            raise ValueError(f"{stream.name} must have rows. Got none.")
+        return summary, head
+    summary, head = Summary(stream.name), None
+    for first, batch in _batches(estimator, stream, reset):
+        is_array = frame_kind(batch) is None
+        if not reset and isinstance(estimator._container, Schema) is is_array:
+            kind = "arrays" if is_array else "data frames"
+            raise TypeError(
+                f"{stream.name} must have batches of the kind of fit. Got {kind} instead."
+            )
+        if is_array:
+            with rows_told(stream.name, first):
+                batch = read(estimator, batch, reset=reset)
+        head = batch[:1] if head is None else head
+        summary.update(batch, first)
+    return summary, head
 
 
 def _batches(estimator: Any, stream: Stream, reset: bool = False) -> Iterator[tuple[int, Any]]:
@@ -190,6 +231,81 @@ def _layout(estimator: Any, summary: Summary) -> Layout:
     return Layout.of_columns(
         container.columns, summary.kept_dtypes(container), missing, summary.has_unknown(container)
     )
+
+
+# ---- parts of a table that other processes hold
+
+
+def _stream_of_part(part: Any, name: str) -> Stream:
+    first, rows = part
+    return Stream(partial(_once, rows), name, first)
+
+
+def _once(rows: Any) -> Iterator[Any]:
+    yield rows
+
+
+def _summary_of_part(part: Any, estimator: Any, name: str, reset: bool) -> tuple[Summary, Any]:
+    """Return what `_summary` does for one part, whose first row is None if it has no rows."""
+    if not len(part[1]):
+        return Summary(name), None
+    return _summary(copy.copy(estimator), _stream_of_part(part, name), reset)
+
+
+def _merge_summaries(one: tuple[Summary, Any], other: tuple[Summary, Any]) -> tuple[Summary, Any]:
+    (summary, head), (later, head_of_later) = one, other
+    summary.merge(later)
+    return summary, head_of_later if head is None else head
+
+
+def _sharded(
+    estimator: Any, sampled: StreamedTable, is_held: HeldOut | None, start: tuple[Table, Array]
+) -> tuple[ShardedTable, ShardedTable]:
+    """Return the rows to train on and those held out, each in shards."""
+    parts, order = sampled.stream, sampled.order
+    assert isinstance(parts, Parts)
+    n, layout = parts.n_shards, _layout(estimator, sampled.summary)
+    model = estimator._composed(np.empty(0, estimator.network_.dtype))
+    split = partial(
+        _split,
+        estimator=estimator,
+        name=parts.name,
+        order=order,
+        layout=layout,
+        is_held=is_held,
+        n=n,
+    )
+    shards = parts.regroup(split, partial(_join, model=model, layout=layout), 2 * n)
+    return ShardedTable(shards[:n], order, start), ShardedTable(shards[n:], order, start)
+
+
+def _split(
+    part: Any,
+    estimator: Any,
+    name: str,
+    order: Array,
+    layout: Layout,
+    is_held: HeldOut | None,
+    n: int,
+) -> list[list[Array]]:
+    """Return the rows of a part by shard: those to train on of all shards, then those held out."""
+    if not len(part[1]):
+        return [layout.empty(0)] * (2 * n)
+    stream, split = _stream_of_part(part, name), []
+    for first, parts in _checked_rows(estimator, stream, order, layout):
+        numbers = np.arange(first, first + len(parts[0]))
+        shard = (row_hashes(numbers, _SEED_OF_SHARDS) % np.uint64(n)).astype(np.intp)
+        shard += n * _held_rows(is_held, first, len(numbers))
+        split.append([[each[shard == k] for each in parts] for k in range(2 * n)])
+    return [_stacked(each) for each in zip(*split, strict=True)]
+
+
+def _join(number: int, pieces: list[list[Array]], model: Composition, layout: Layout) -> Shard:
+    return Shard(number, model, layout, _stacked(pieces))
+
+
+def _stacked(pieces: Sequence[list[Array]]) -> list[Array]:
+    return [np.concatenate(each) for each in zip(*pieces, strict=True)]
 
 
 # ---- what fitted models answer

@@ -191,13 +191,15 @@ cdef class Kernel:
 cdef region_spec regions_of(const int64_t[::1] begin, const double[:, ::1] runs, const int64_t[::1] further,
                             int64_t n_noise) except *:
     cdef int64_t R = begin.shape[0] - 1
-    if (R < 1 or runs.shape[1] != 2 or begin[0] != 0 or begin[R] != runs.shape[0] or (np.diff(begin) < 0).any()
-            or further.shape[0] != runs.shape[0]):
-        raise ValueError("regions must be offsets that rise from 0 to the number of runs, runs of 2 codes, and a "
-                         "number for each run")
-    if not runs.shape[0]:
-        return region_spec(NULL, &begin[0], NULL, n_noise)
-    return region_spec(<const code_run*>&runs[0, 0], &begin[0], &further[0], n_noise)
+    if (R < 1 or runs.shape[1] != 2 or begin[0] != 0 or begin[R] != runs.shape[0]
+            or (np.diff(begin) < 0).any() or further.shape[0] != runs.shape[0]):
+        raise ValueError("regions must be offsets that rise from 0 to the number of runs, runs of two "
+                         "codes each, and a number for each run")
+    cdef const code_run* first = NULL  # of none
+    cdef const int64_t* first_further = NULL
+    if runs.shape[0]:
+        first, first_further = <const code_run*>&runs[0, 0], &further[0]
+    return region_spec(first, &begin[0], first_further, n_noise)
 
 
 def choose(draw, int64_t d, floating[:, ::1] raw, const floating[:, ::1] noise, held, floating[::1] codes,

@@ -1,0 +1,36 @@
+"""Collections of Dask as partitions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def partitions(data: Any, name: str) -> list[Any]:
+    """Return the partitions of a DataFrame, or of the rows of an Array, each delayed."""
+    kind = collection_kind(data, name)
+    if kind == "frame":
+        return list(data.to_delayed())
+    if kind == "array":
+        return list(whole_rows(data).to_delayed().ravel())
+    raise TypeError(f"{name} must be a dask DataFrame or Array. Got a Bag instead.")
+
+
+def whole_rows(data: Any) -> Any:
+    """Return an Array of two dimensions whose chunks have whole rows."""
+    return data.rechunk({1: -1})
+
+
+def collection_kind(data: Any, name: str) -> str:
+    """Return "frame", "array" or "bag" of a Dask collection; TypeError of anything else."""
+    if type(data).__module__.startswith("dask"):
+        if hasattr(data, "to_bag") and hasattr(data, "columns") and hasattr(data, "dtypes"):
+            return "frame"
+        if hasattr(data, "rechunk"):
+            if data.ndim != 2:
+                raise ValueError(f"{name} must have two dimensions. Got {data.ndim} instead.")
+            return "array"
+        if hasattr(data, "pluck"):
+            return "bag"
+    raise TypeError(
+        f"{name} must be a dask DataFrame, Array or Bag. Got {type(data).__name__} instead."
+    )
