@@ -261,13 +261,23 @@ def test_modelled_gaps_come_before_the_digits(name):
     found = np.exp(model.log_probability([{"when": query} for query in queries], n_particles=1))
     exact = [sums(model, span, query).sum() for query in queries]
     np.testing.assert_allclose(found, exact, rtol=2e-3, atol=1e-9)
+
+
+def test_draws_of_gaps_have_no_parts():
+    """What follows depends on the hour, but not where there is none."""
+    when = pd.Series(
+        pd.Timestamp("2023-01-02") + pd.to_timedelta(RNG.integers(0, 9000, N), unit="h")
+    )
+    data = pd.DataFrame({"when": when, "late": when.dt.hour >= 12})
+    gone = RNG.random(N) < 0.4
+    data.loc[gone, "when"], data.loc[gone, "late"] = pd.NaT, RNG.random(gone.sum()) < 0.1
+    model = fit(make(missing="modelled", max_iter=100), data)
     drawn = model.sample(4000, random_state=0)
-    gone = drawn["when"].isna()
-    rows = data[data["when"].isna()][:1]
-    rows = pd.concat([rows.assign(late=k) for k in (False, True)])
-    mass = np.exp(model.score_samples(rows))
-    counts = np.array([(gone & ~drawn["late"]).sum(), (gone & drawn["late"]).sum()])
-    assert np.abs((counts - 4000 * mass) / np.sqrt(4000 * mass)).max() < 5
+    rows = pd.concat([data[gone][:1].assign(late=k) for k in (False, True)])
+    expected = 4000 * np.exp(model.score_samples(rows))
+    late = drawn["late"][drawn["when"].isna()]
+    counts = np.array([(~late).sum(), late.sum()])
+    assert np.abs((counts - expected) / np.sqrt(expected)).max() < 5
 
 
 def test_questions_and_completions_take_intervals_of_dates():
