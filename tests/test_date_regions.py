@@ -1,7 +1,9 @@
 """Sets and intervals of dates, moments and times of day: against sums over all moments."""
 
 import datetime as dt
+import itertools
 import warnings
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -200,7 +202,7 @@ def test_particles_keep_their_weights_in_single_precision():
     model = fit(make(), data)
     day = pd.Timestamp("2009-03-04")
     hours = [day + pd.Timedelta(hours=k) for k in range(25)]
-    parts = [{"when": pair} for pair in zip(hours[:-1], hours[1:], strict=True)]
+    parts = [{"when": pair} for pair in itertools.pairwise(hours)]
     whole, *found = model.log_probability([{"when": (day, hours[-1])}, *parts], n_particles=1)
     np.testing.assert_allclose(np.exp(found).sum(), np.exp(whole), rtol=1e-4)
     drawn = model.sample(50, evidence={"when": (hours[3], hours[4])}, random_state=0)["when"]
@@ -214,10 +216,68 @@ def test_what_is_no_interval_of_moments_is_refused_by_name():
         ((3, 4), "in column 'when'"),
         ({moment("2023-02-01 12:00")}, "ticks of dates and times"),
         ((moment("2023-02-01"), "soon"), "in column 'when'"),
+        ((pd.NaT, moment("2023-02-01")), "None for an open end in column 'when'"),
+        ((np.inf, moment("2023-02-01")), "low <= high in column 'when'"),
         ({pd.NaT}, "sets without missing values in column 'when'"),
     ]:
         with pytest.raises((ValueError, TypeError), match=message):
             model.log_probability([{"when": query}])
+
+
+def test_durations_and_decimals_have_intervals():
+    """Real columns of steps: an interval has the numbers that are rounded to its steps."""
+    n = RNG.integers(0, 40, N)
+    for values, low, high in (
+        (pd.to_timedelta(n, unit="min"), dt.timedelta(minutes=7), np.timedelta64(19, "m")),
+        ([Decimal(int(k)) / 4 for k in n], Decimal("2.5"), 7.25),
+    ):
+        data = pd.DataFrame({"x": values, "y": n % 2 == 0})
+        model = fit(make(), data)
+        inside = (data["x"] >= low) & (data["x"] < high)
+        found, open_end, *parts = np.exp(
+            model.log_probability(
+                [
+                    {"x": (low, high)},
+                    {"x": (low, np.inf)},
+                    *[{"x": e} for e in ((None, low), (low, None))],
+                ]
+            )
+        )
+        assert found == pytest.approx(inside.mean(), abs=0.1)
+        assert sum(parts) == pytest.approx(1, abs=1e-3)
+        assert open_end == pytest.approx(parts[1])
+        drawn = model.sample(30, evidence={"x": (low, high)}, random_state=0)["x"]
+        assert ((drawn >= low) & (drawn < high)).all()
+        with pytest.raises(ValueError, match="in column 'x'"):
+            model.log_probability([{"x": ("soon", None)}])
+
+
+@pytest.mark.parametrize("name", ["weeks", "a zone with folds", "times of day"])
+def test_modelled_gaps_come_before_the_digits(name):
+    _, span, queries = COLUMNS[name]
+    data = frame(name)
+    data.loc[RNG.random(N) < 0.3, "when"] = pd.NaT if name != "times of day" else None
+    model = fit(make(dtype="float64", missing="modelled"), data)
+    found = np.exp(model.log_probability([{"when": query} for query in queries], n_particles=1))
+    exact = [sums(model, span, query).sum() for query in queries]
+    np.testing.assert_allclose(found, exact, rtol=2e-3, atol=1e-9)
+
+
+def test_draws_of_gaps_have_no_parts():
+    """What follows depends on the hour, but not where there is none."""
+    when = pd.Series(
+        pd.Timestamp("2023-01-02") + pd.to_timedelta(RNG.integers(0, 9000, N), unit="h")
+    )
+    data = pd.DataFrame({"when": when, "late": when.dt.hour >= 12})
+    gone = RNG.random(N) < 0.4
+    data.loc[gone, "when"], data.loc[gone, "late"] = pd.NaT, RNG.random(gone.sum()) < 0.1
+    model = fit(make(missing="modelled", max_iter=100), data)
+    drawn = model.sample(4000, random_state=0)
+    rows = pd.concat([data[gone][:1].assign(late=k) for k in (False, True)])
+    expected = 4000 * np.exp(model.score_samples(rows))
+    late = drawn["late"][drawn["when"].isna()]
+    counts = np.array([(~late).sum(), late.sum()])
+    assert np.abs((counts - expected) / np.sqrt(expected)).max() < 5
 
 
 def test_questions_and_completions_take_intervals_of_dates():

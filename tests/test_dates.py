@@ -18,6 +18,7 @@ from fastar import NADE, DeepNADE, DensityImputer, DensityOutlierDetector, Mixtu
 from fastar._core.schema import EntryError
 from fastar._data.clocks import Clock, changes, count_of
 from fastar._data.frames import Schema
+from fastar._data.summary import Summary
 from fastar._data.table import Table
 from fastar.conditionals import Calendar
 
@@ -595,7 +596,7 @@ def test_zones_and_gaps_must_be_those_of_fit(office):
         model.score_samples(frame.assign(when=1.0))
     with pytest.raises(TypeError, match=r"numbers in column 'y', as in fit"):
         model.score_samples(frame.assign(y=frame["when"]))
-    with pytest.raises(ValueError, match=r"calendar conditional"):
+    with pytest.raises(ValueError, match=r"columns that had some in fit.*row 2, column 'when'"):
         model.score_samples(frame.assign(when=frame["when"].mask(frame.index == 2)))
     for value in ("yesterday", 3, dt.timedelta(1), pd.Timestamp("2023-01-01", tz="UTC")):
         with pytest.raises(ValueError, match=r"evidence must hold a moment in column 'when'"):
@@ -653,3 +654,35 @@ def test_arrays_of_damaged_files_are_refused(entry, damage):
     damage(arrays)
     with pytest.raises(EntryError, match=entry):
         conditional.check_arrays(arrays, 1)
+
+
+# ---- tables that are read batch by batch
+
+
+@pytest.mark.parametrize(
+    ("library", "name"),
+    [("pandas", each) for each in PANDAS] + [("polars", each) for each in POLARS],
+)
+def test_any_batches_tell_what_the_whole_column_is(library, name):
+    series = PANDAS[name] if library == "pandas" else POLARS[name]
+    frame = with_gap(series)
+    whole = Schema.of(frame)
+    for size in (7, 100, N):
+        parts = [(start, frame[start : start + size]) for start in range(0, N, size)]
+        summary = Summary()
+        for start, part in reversed(parts):
+            summary.update(part, start)
+        assert summary.container() == whole
+    sample = summary.sample(whole)
+    assert_array_equal(sample.X[:], whole.read(frame)[:][sample.rows])
+
+
+def test_batches_of_other_units_are_refused():
+    summary = Summary("table")
+    summary.update(pd.DataFrame({"when": MINUTES[:9]}), 0)
+    for other, said in (
+        (MINUTES.astype("datetime64[ns]"), "ns with no"),
+        (UTC, "us with zone UTC"),
+    ):
+        with pytest.raises(TypeError, match=rf"'when'.*in us with no zone from.*in {said}"):
+            summary.update(pd.DataFrame({"when": other[9:19]}), 9)

@@ -167,7 +167,7 @@ def test_what_is_said_of_a_distribution_is_that_of_its_probabilities(name, seed)
     deviation = np.sqrt((p * k**2).sum() / p.sum() - mean**2)
     assert said["mean"][0, 0] == pytest.approx(mean, abs=0.05 * deviation)
     assert np.sqrt(said["variance"][0, 0]) == pytest.approx(deviation, rel=0.1)
-    for atom, mass in zip(own.atoms_of_columns[0], said["atoms"][0, 0], strict=True):
+    for atom, mass in zip(own.atoms_of_columns[0], said["atoms"][0][0], strict=True):
         assert mass == pytest.approx(p[k == atom][0])
     ends = k[[0, -1]] + [-3, 3]
     cdf = own.distribution_params(

@@ -72,6 +72,7 @@ UNMARKED = {
     "test_spread.py",
     "test_streams.py",
     "test_structure.py",
+    "test_together.py",
     "test_training.py",
     "test_validation.py",
 }

@@ -656,7 +656,7 @@ def people(n=500):
     }
 
 
-DECIDED = ["number", "number", "categorical", "categorical", "logistic_mixture", "number"]
+DECIDED = ["number", "number", "categorical", "categorical", "integer", "integer"]
 
 
 @pytest.mark.parametrize("container", [np.asarray, sparse.csr_matrix, pd.DataFrame])

@@ -181,6 +181,28 @@ def test_digits_of_levels_are_two_features(scored):
     assert_same(scored(trained, X), trained.score_samples(X))
 
 
+def test_whole_numbers_that_fit_has_not_seen_share_what_is_left(scored):
+    rng = np.random.default_rng(0)
+    X = np.column_stack(
+        [
+            np.where(rng.random(600) < 0.4, 40, rng.integers(0, 400, 600)),
+            rng.choice([1, 2, 5, 9], 600),
+            rng.choice([3, 4], 600),
+            rng.integers(-(10**6), 10**9, 600),
+        ]
+    ).astype(float)
+    trained = fitted("NADE", X)
+    assert [each["kind"] for each in trained.schema_] == [
+        "integer",
+        *["categorical"] * 2,
+        "integer",
+    ]
+    odd = X[:8].copy()
+    odd[0], odd[1], odd[2, 1], odd[3, 2] = 10**6, -5, 7, 40
+    odd[4:, 3] = 10**12, -(10**9), 123, 10**9 + 1
+    assert_same(scored(trained, odd), trained.score_samples(odd))
+
+
 def test_integers_beyond_float64_are_differences(scored):
     X = np.random.default_rng(0).integers(0, 9, (200, 2)) + np.array([2**60, 0])
     trained = fitted("NADE", X)

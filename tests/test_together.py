@@ -1,6 +1,5 @@
-"""A table as people have it, with every kind of column at once, through everything that takes tables."""
+"""A table as people have it, with columns of every kind, through all that takes tables."""
 
-import json
 import warnings
 
 import numpy as np
@@ -21,7 +20,7 @@ from fastar import (
 )
 from fastar.cli import main
 
-N, RNG = 360, np.random.default_rng(0)
+N = 360
 JUNE = pd.Timestamp("2023-06-01"), pd.Timestamp("2023-07-01")
 
 
@@ -94,9 +93,14 @@ def test_scores_samples_and_completions(name, library):
     assert scores.shape == (N,)
     assert np.isfinite(scores).all()
     assert_same_bits(model.score_samples(frame[100:200]), scores[100:200])
-    np.testing.assert_allclose(
-        np.asarray(model.score_features(frame)).sum(axis=1), scores, atol=1e-3
-    )
+    if name == "AutoDensity":  # a mixture over orders
+        for call in (model.score_features, model.conditionals):
+            with pytest.raises(ValueError, match="one order of the columns"):
+                call(frame)
+    else:
+        terms = np.asarray(model.score_features(frame))
+        np.testing.assert_allclose(terms.sum(axis=1), scores, atol=1e-3)
+        assert set(model.conditionals(frame[:3])) == set(FRAME.columns)
     drawn = model.sample(50, random_state=0)
     same_types(drawn, frame)
     assert np.isfinite(model.score_samples(drawn)).all()
@@ -107,7 +111,6 @@ def test_scores_samples_and_completions(name, library):
     )
     assert is_null == 0
     assert np.isfinite(model.log_marginal(frame[:20], random_state=0)).all()
-    assert set(model.conditionals(frame[:3])) == set(FRAME.columns)
     assert len(model.explain(frame[:3])) == 3
 
 
@@ -119,7 +122,7 @@ def test_queries_and_evidence(name, library):
         {"when": JUNE},
         {"when": JUNE, "city": {"Oslo", "Lima"}, "vip": True},
         {"age": (20, 60), "amount": (None, 20.0)},
-        {"claims": {0}, "code": {"Z001", "Z002"}},
+        {"claims": (0, 1) if name == "DeepNADE" else {0}, "code": {"Z001", "Z002"}},
         {"stay": (pd.Timedelta(days=2), pd.Timedelta(days=9)), "age": 40},
         {},
     ]
@@ -149,17 +152,15 @@ def test_queries_and_evidence(name, library):
 @each_model
 def test_most_probable_values(name, library):
     model, frame = density(name, library), LIBRARIES[library]
-    for call in (
-        lambda: model.complete(frame[:2]),
-        lambda: model.repair_suggestions(frame[:2], 2),
-        lambda: model.purify(frame[:2], 0.1),
-        lambda: model.levels("city"),
-    ):
-        try:
-            call()
-        except (ValueError, TypeError, AttributeError) as error:
-            assert str(error)[-1] in ".'"
-            assert any(column in str(error) for column in [*FRAME.columns, type(model).__name__])
+    full = model.complete(frame[:4])
+    same_types(full, frame)
+    assert np.isfinite(model.score_samples(full)).all()
+    assert set(model.repair_suggestions(frame[:2], 2)) == set(FRAME.columns)
+    same_types(model.purify(frame[:2], 0.1), frame)
+    assert model.levels("city").tolist() == ["Lima", "Oslo", "Rome"]
+    for call in (model.levels, lambda target: model.predict_proba(frame[:2], target=target)):
+        with pytest.raises(ValueError, match="column of levels, and column 'when'"):
+            call("when")
 
 
 @each_model
@@ -204,9 +205,8 @@ def test_graphs_are_refused_by_name(tmp_path):
     export = pytest.importorskip("fastar.onnx").export
     pytest.importorskip("onnx")
     for name in ("NADE", "Mixture"):
-        with pytest.raises(ValueError, match="when.*|Calendar") as raised:
+        with pytest.raises(ValueError, match="Calendar"):
             export(density(name), tmp_path / "model.onnx")
-        assert "Calendar" in str(raised.value)
     export(fit(ESTIMATORS["NADE"](), FRAME.drop(columns=["when"])), tmp_path / "model.onnx")
 
 
@@ -224,7 +224,7 @@ def test_tools(library):
     assert as_regressor(model, "age").predict(others[:3]).shape == (3,)
 
 
-def test_the_command_line(tmp_path, capsys):
+def test_the_command_line(tmp_path):
     table, model = str(tmp_path / "people.csv"), str(tmp_path / "model.fastar")
     FRAME.drop(columns=["stay"]).to_csv(table, index=False)
     settings = ["--random-state", "0", "--set", "n_hidden=8", "max_iter=3"]
@@ -235,5 +235,4 @@ def test_the_command_line(tmp_path, capsys):
     assert pd.read_csv(tmp_path / "full.csv")["when"].notna().all()
     assert main(["sample", model, "-n", "9", "-o", str(tmp_path / "drawn.csv")]) == 0
     assert pd.to_datetime(pd.read_csv(tmp_path / "drawn.csv")["when"]).notna().all()
-    capsys.readouterr()
-    json.dumps(str(fastar.load(model).schema_))
+    assert len(fastar.load(model).schema_) == FRAME.shape[1] - 1

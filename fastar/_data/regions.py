@@ -177,11 +177,19 @@ class _Column:
         if described is None or described.type in ("bool", "integer", "float"):
             ends = [None if end is None else self._number(end, rule, said) for end in said]
         else:
-            ends = [None if end is None else described.code(end, self.name) for end in said]
+            ends = [self._end(described, end, said) for end in said]
         low = -np.inf if ends[0] is None else ends[0]
         high = np.inf if ends[1] is None else ends[1]
         self._check_rises(low, high, said)
         return Region(self.place, low, high, said=repr(said))
+
+    def _end(self, described: Column, end: Any, said: Any) -> float | None:
+        """Return the number of an end of an interval of times or decimals, None if it is open."""
+        if end is None or (isinstance(end, float) and np.isinf(end)):
+            return end
+        if is_missing(end):
+            raise self._error("intervals (low, high) with None for an open end", said)
+        return described.code(end, self.name)
 
     def _check_rises(self, low: Any, high: Any, said: Any) -> None:
         if low > high:

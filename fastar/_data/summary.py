@@ -101,6 +101,14 @@ class ColumnSummary:
         types = {self.type, other.type}
         return types == {"integer", "float"} or (len(types) == 1 and self.counted == other.counted)
 
+    @property
+    def said(self) -> str:
+        """What errors call the type."""
+        if self.counted is None:
+            return str(self.type)
+        unit, zone = self.counted
+        return f"{self.type} in {unit} with {'no zone' if zone is None else f'zone {zone}'}"
+
     def clock(self) -> Clock | None:
         """Return the clock of times."""
         if self.counted is None:
@@ -273,7 +281,7 @@ class Summary:
             if not mine.agrees(theirs):
                 raise TypeError(
                     f"{self.name} must hold values of one type in column {name!r}. Got values of "
-                    f"type {mine.type} from row {self._first} on and of type {theirs.type} from "
+                    f"type {mine.said} from row {self._first} on and of type {theirs.said} from "
                     f"row {other._first} on."
                 )
 

@@ -142,6 +142,7 @@ def _check_set(model: Model, region: Region, place: int, name: str) -> None:
         column = called(model.labels, region.column)
         raise ValueError(
             f"{name} must hold sets of values that have a probability of their own, "
-            f"in column {column}, of which the conditional is {own.name}: levels, ticks of dates and times, or the atoms of "
-            f"real numbers. Got {value} in {region.said} instead; an interval is (low, high)."
+            f"in column {column}, of which the conditional is {own.name}: levels, ticks of dates "
+            "and times, or the atoms of real numbers. "
+            f"Got {value} in {region.said} instead; an interval is (low, high)."
         )

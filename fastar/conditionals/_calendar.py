@@ -384,7 +384,7 @@ class Calendar(Conditional):
         return low, high
 
     def has_mass(self, c: int, values: Array) -> Array:
-        """Return which values (m,) of column c are on a tick, and have not only what others share."""
+        """Return which values (m,) of column c are on a tick; others share a probability."""
         block = np.zeros((len(values), self.n_columns))
         block[:, c] = values
         _, codes = self._trend_and_parts(c, block[:, c])
@@ -444,15 +444,14 @@ class Calendar(Conditional):
                 kinds = -codes[:, self._folds[c] - start].astype(np.int64)
             return joined_stretches(wholes, wholes + 1, kinds)
         ends = (region.low, region.high)
-        first, end = (int(np.ceil(np.clip(x, -LARGEST_NUMBER, LARGEST_NUMBER))) for x in ends)
-        kinds = np.zeros(1, np.int64)
-        readings = np.array([first]), np.array([end])
+        low, high = (int(np.ceil(np.clip(x, -LARGEST_NUMBER, LARGEST_NUMBER))) for x in ends)
+        first, end, kinds = np.array([low]), np.array([high]), np.zeros(1, np.int64)
         if zone is not None:
-            *readings, kinds = zone.stretches(first, end)
+            first, end, kinds = zone.stretches(low, high)
         # a tick is the number -shift modulo grid
-        lows, highs = (np.clip(-(-(x + shift) // grid), least, end_of_all) for x in readings)
-        some = lows < highs
-        return joined_stretches(lows[some], highs[some], kinds[some])
+        first, end = (np.clip(-(-(x + shift) // grid), least, end_of_all) for x in (first, end))
+        some = first < end
+        return joined_stretches(first[some], end[some], kinds[some])
 
     # ---- densities
 

@@ -136,9 +136,11 @@ class ModelledGaps(Conditional):
         mark["kind"] = _conditionals.KINDS.index("bernoulli")
         mark["unit"] = mark["floor"] = 1.0
         features = self._with_marks(self.of.features(), mark)
-        first = np.flatnonzero(self.marks) + 1
-        # the value applies where its mark is 0, which says nothing of the number of its levels
-        features["parent"][first], features["applies"][first], features["last"][first] = 1, 0, -1
+        # what no other feature decides on applies where its mark is 0, whatever its levels are
+        start = np.repeat(self.column_offsets[:-1], np.diff(self.column_offsets))
+        own = (features["parent"] == 0) & ~self.marks & self.by_feature(self.missing)
+        features["parent"][own] = (np.arange(self.n_features) - start)[own]
+        features["applies"][own], features["last"][own] = 0, -1
         return features
 
     def normal_noise(self) -> Array:

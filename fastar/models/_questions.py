@@ -421,7 +421,9 @@ class AnswersQuestions:
         -----
         An interval of a column of levels has those levels that lie in it, and what is left for
         values that `fit` did not see lies in no interval and in no set. Where all numbers of a real
-        column are multiples of a step, an interval has the numbers that are rounded to its steps.
+        column are multiples of a step, an interval has the numbers that are rounded to its steps;
+        one of dates or times has its ticks, with the values from each to the next one. Readings
+        that a clock skips belong to the moments as which they are drawn.
 
         References
         ----------

@@ -41,7 +41,7 @@ def export(model: Any, path: str | os.PathLike[str]) -> None:
     ----------
     model : NADE, RNADE, MADE, FVSBN, or Mixture of them
         Fitted, without a context. NADE and RNADE without a Markov order. Conditionals may be any
-        but Poisson and NegativeBinomial.
+        but Poisson, NegativeBinomial, Calendar, and modelled gaps.
     path : str or path-like
         The file, written whole or not at all.
 

@@ -8,10 +8,19 @@ from functools import singledispatch
 import numpy as np
 
 from fastar._core.parameters import Array
-from fastar.conditionals import Bernoulli, Categorical, Conditional, LogisticMixture, Mixed, Number
+from fastar.conditionals import (
+    Bernoulli,
+    Categorical,
+    Conditional,
+    Integer,
+    LogisticMixture,
+    Mixed,
+    Number,
+)
+from fastar.conditionals._conditional import share_beyond
 from fastar.conditionals._maps import LEAST, MAPS, TAIL, Maps
 from fastar.conditionals._real import Standardised
-from fastar.onnx._graph import Graph
+from fastar.onnx._graph import Graph, asinh
 
 _NAN = np.array(np.nan)
 
@@ -36,7 +45,7 @@ def coded(conditional: Conditional, g: Graph, values: str) -> Coded:
     """Return the codes of values (n, C), both in model order."""
     raise ValueError(
         f"The conditional {conditional!r} cannot be exported. Bernoulli, Categorical, Gaussian, "
-        "Laplace, their mixtures, LogisticMixture and Number can."
+        "Laplace, their mixtures, LogisticMixture, Integer and Number can."
     )
 
 
@@ -111,15 +120,42 @@ def _(conditional: Categorical, g: Graph, values: str) -> Coded:
         parts.append(g.looked_up(own, keys, np.append(np.arange(len(levels)), np.nan), -1.0))
         places.append(np.array(columns))
     levels_found = _concatenated(g, parts, places)
+    terms = [_share_of_unknown(g, conditional, values, levels_found)]
     learnt = conditional.arrays()
     if "base" not in learnt:
-        return Coded(levels_found)
+        return Coded(levels_found, terms)
     numbers = np.split(learnt["number"], np.cumsum(conditional.n_levels_of_columns)[:-1])
     digits = []
     for c, (base, number) in enumerate(zip(learnt["base"], numbers, strict=True)):
         place = g.columns(levels_found, np.array([c]))
         digits += _digits(g, place, float(base), number) if base else [place]
-    return Coded(g("Concat", *digits, axis=1))
+    return Coded(g("Concat", *digits, axis=1), terms)
+
+
+def _share_of_unknown(g: Graph, conditional: Categorical, values: str, places: str) -> str:
+    """Return the log of the share (n, C) that a whole number has of all that are no level, or 0."""
+    low, high = conditional._ranges
+    s = np.maximum(high - low, 1)
+    gaps = np.where(conditional.whole, high - low + 1 - conditional.n_levels_of_columns, 0)
+    inside = np.where(gaps > 0, np.log(0.5 / np.maximum(gaps, 1)), share_beyond(1.0, s))
+    r = _distance(g, values, low, high)
+    beyond = g("Add", _share_beyond(g, r, s), np.log(np.where(gaps > 0, 0.5, 1)))
+    share = g("Where", g("Greater", r, np.array(0.0)), beyond, inside)
+    is_other = g("And", g("Less", places, np.array(0.0)), conditional.whole)
+    return g("Where", is_other, share, np.array(0.0))
+
+
+def _distance(g: Graph, values: str, low: Array, high: Array) -> str:
+    """Return how far (n, C) values lie below the lowest or above the highest number, or 0."""
+    outside = g("Max", g("Sub", low, values), g("Sub", values, high))
+    return g("Round", g("Max", outside, np.array(0.0)))
+
+
+def _share_beyond(g: Graph, r: str, s: Array) -> str:
+    """Return what `share_beyond` does, of distances of 1 or less those of 1."""
+    far = g("Add", g("Max", r, np.array(1.0)), s)
+    logs = g("Add", g("Log", far), g("Log", g("Sub", far, np.array(1.0))))
+    return g("Sub", np.log(s / 2), logs)
 
 
 def _digits(g: Graph, place: str, base: float, number: Array) -> list[str]:
@@ -159,6 +195,35 @@ def _(conditional: Number, g: Graph, values: str) -> Coded:
     features = [[c, C + c] if counts[c] == 2 else [C + c] for c in range(C)]
     codes = g.columns(g("Concat", chosen, y, axis=1), np.concatenate(features))
     return Coded(codes, [log_slope, _outside(g, wrong)])
+
+
+@coded.register
+def _(conditional: Integer, g: Graph, values: str) -> Coded:
+    learnt, C = conditional.arrays(), conditional.n_columns
+    low, high = conditional._limits
+    zero, has_choice = np.array(0.0), np.diff(conditional.column_offsets) == 2
+    choices, places = [], []
+    for c, atoms in enumerate(conditional.atoms_of_columns):
+        own = g.columns(values, np.array([c]))
+        found = np.append(np.arange(1.0, len(atoms) + 1), np.nan)
+        choices.append(g.looked_up(own, np.append(atoms, np.nan), found, 0.0))
+        if len(atoms):  # places are counted without the atoms
+            below = g.cast(g("Greater", own, atoms), np.float64)
+            own = g("Sub", own, g("ReduceSum", below, np.array([1], np.int64), keepdims=1))
+        places.append(own)
+    r = _distance(g, values, low, high)
+    is_beyond = g("And", g("Greater", r, zero), has_choice)
+    chosen = g("Where", is_beyond, np.array(-1.0), g("Concat", *choices, axis=1))
+    deviations = g("Sub", g("Concat", *places, axis=1), learnt["location"])
+    y = asinh(g, g("Div", deviations, learnt["scale"]))
+    y = g("Where", g("Or", g("Equal", chosen, zero), ~has_choice), y, _NAN)
+    allowed = g("Or", g("GreaterOrEqual", values, low), learnt["other"] > 0)
+    is_whole = g("And", g("Equal", values, g("Round", values)), g("Not", g("IsInf", values)))
+    wrong = g("Not", g("Or", g("And", is_whole, allowed), g("IsNaN", values)))
+    features = [[c, C + c] if has_choice[c] else [C + c] for c in range(C)]
+    codes = g.columns(g("Concat", chosen, y, axis=1), np.concatenate(features))
+    share = g("Where", is_beyond, _share_beyond(g, r, learnt["scale"]), zero)
+    return Coded(codes, [share, _outside(g, wrong)])
 
 
 def _mapped(g: Graph, maps: Maps, values: str) -> tuple[str, str]:

@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 
 from fastar._core.offsets import positions
+from fastar._core.parameters import Array
 from fastar._kernels._conditionals import KINDS
 from fastar.conditionals import Conditional
-from fastar.onnx._graph import Graph
+from fastar.onnx._graph import Graph, asinh
 
+_FARTHEST = 80.0
+"""Codes of integers beyond it are like it, as in the kernels."""
 _LOG_2, _LOG_2PI = np.log(2), np.log(2 * np.pi)
 
 
@@ -74,7 +77,7 @@ def _categorical(
 
 def _located(g: Graph, kind: str, records: Any, raw: str, codes: str) -> str:
     """Return log-densities (n, D) of numbers, alone or in mixtures. raw (n, D, P)."""
-    is_mixture = kind.endswith("_mixture")
+    is_mixture = kind.endswith("_mixture") or kind == "integer"
     *z, mean, s = g.several(2 + is_mixture, "Split", raw, axis=2, num_outputs=2 + is_mixture)
     x = g("Unsqueeze", codes, np.array([2], np.int64))
 
@@ -99,15 +102,46 @@ def _laplace(g: Graph, records: Any, x: str, mean: str, scale: str) -> str:
 
 
 def _logistic(g: Graph, records: Any, x: str, mean: str, scale: str) -> str:
-    """Return the mass of a cell, to infinity from the lowest level and the highest."""
-    unit, zero = records["unit"][:, None], np.array(0.0)
-    upper, lower = g("Add", x, unit), g("Sub", x, unit)
-    is_highest = g("Greater", upper, records["high"][:, None])
-    is_lowest = g("Less", lower, records["low"][:, None])
+    """Return the mass of the cell of a level."""
+    unit = records["unit"][:, None]
+    ends = g("Sub", x, unit), g("Add", x, unit)
+    return _cell_mass(g, records, ends, ends, 2 * unit, mean, scale)
+
+
+def _integer(g: Graph, records: Any, x: str, mean: str, scale: str) -> str:
+    """Return the mass of the cell of an integer, whose code is asinh(z)."""
+    unit, one = records["unit"][:, None], np.array(1.0)
+    code = g("Clip", x, np.array(-_FARTHEST), np.array(_FARTHEST))
+    z = g("Mul", g("Sub", g("Exp", code), g("Exp", g("Neg", code))), np.array(0.5))
+    steps = g("Sub", z, unit), g("Add", z, unit)
+    ends = asinh(g, steps[0]), asinh(g, steps[1])
+    slope = g("Div", one, g("Add", g("Mul", z, z), one))
+    is_flat = g("Less", g("Mul", slope, unit**2), np.array(1e-9))
+    flat = g("Mul", g("Sqrt", slope), 2 * unit)
+    width = g("Where", is_flat, flat, g("Sub", ends[1], ends[0]))
+    return _cell_mass(g, records, steps, ends, width, mean, scale)
+
+
+def _cell_mass(
+    g: Graph,
+    records: Any,
+    steps: tuple[str, str],
+    ends: tuple[str, str],
+    width: str | Array,
+    mean: str,
+    scale: str,
+) -> str:
+    """Return the mass of a cell, to infinity from the lowest level and the highest.
+
+    steps: its ends, of which the records tell the outermost. ends: the same as codes.
+    """
+    (lowest, highest), (lower, upper), zero = steps, ends, np.array(0.0)
+    is_highest = g("Greater", highest, records["high"][:, None])
+    is_lowest = g("Less", lowest, records["low"][:, None])
     a, b = (g("Div", g("Sub", end, mean), scale) for end in (upper, lower))
     above = g("Where", is_highest, zero, g("Neg", _softplus(g, g("Neg", a))))
     under = g("Where", is_lowest, zero, g("Neg", _softplus(g, b)))
-    decay = g("Exp", g("Div", -2 * unit, scale))
+    decay = g("Exp", g("Neg", g("Div", width, scale)))
     within = g("Log", g("Max", g("Sub", np.array(1.0), decay), np.array(1e-300)))
     rest = g("Where", g("Or", is_highest, is_lowest), zero, within)
     return g("Add", g("Add", above, under), rest)
@@ -117,4 +151,5 @@ _COMPONENTS: dict[str, Callable[[Graph, Any, str, str, str], str]] = {
     "gaussian": _gaussian,
     "laplace": _laplace,
     "logistic": _logistic,
+    "integer": _integer,
 }

@@ -133,3 +133,14 @@ class Graph:
         return self._onnx.helper.make_graph(
             self._nodes, name, self._inputs, told, initializer=self._constants
         )
+
+
+def asinh(g: Graph, x: str) -> str:
+    """Return asinh(x), of which runtimes have none in double precision."""
+    size = g("Abs", x)
+    near = g("Min", size, np.array(1e8))  # whose square is finite
+    root = g("Sqrt", g("Add", g("Mul", near, near), np.array(1.0)))
+    small = g("Log", g("Add", near, root))
+    large = g("Add", g("Log", g("Max", size, np.array(1.0))), np.array(np.log(2)))
+    own = g("Where", g("Greater", size, np.array(1e8)), large, small)
+    return g("Mul", g("Sign", x), own)

@@ -153,9 +153,9 @@ cdef class Kernel:
 
         It points into this object, which lives as long as the capsule. regions: (begin (R + 1,), runs (m, 2),
         further (m,)) of the regions whose numbers are the codes that are BOUNDED: region i is the codes
-        runs[j, 0] to runs[j, 1] for j from begin[i] to begin[i + 1] - 1, rising. top_p, top_k: levels of
-        SAMPLED codes are the most probable ones that have the share top_p of the mass, and top_k at most,
-        where that is not 0.
+        runs[j, 0] to runs[j, 1] for j from begin[i] to begin[i + 1] - 1, rising, and leads to a region of the
+        next feature whose number is further[j] larger. top_p, top_k: levels of SAMPLED codes are the most
+        probable ones that have the share top_p of the mass, and top_k at most, where that is not 0.
         """
         capsule = self.capsule(dtype, temperature, self.n_noise, 0, regions)
         cdef draw_spec* made = <draw_spec*>PyCapsule_GetPointer(capsule, PyCapsule_GetName(capsule))

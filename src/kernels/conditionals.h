@@ -59,7 +59,7 @@ typedef struct {
     const code_run *runs;
     const int64_t *begin;
     const int64_t *further; /* of each run: how many regions further the one of the next feature is, given its codes */
-    int64_t n_noise; /* numbers that one draw uses up */
+    int64_t n_noise;        /* numbers that one draw uses up */
 } region_spec;
 
 typedef struct {
