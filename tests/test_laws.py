@@ -119,8 +119,8 @@ def test_training_descends_the_weighted_mean_negative_log_likelihood(name, condi
             rng = np.random.default_rng(0)
             theta = training.model.theta
             theta += rng.standard_normal(theta.size) / 4
-            rows = np.arange(np.count_nonzero(weight))
-            training.gradient(rows)
+            (batch,) = training.table.batches(None, len(training.table))
+            training.gradient(batch)
             gradient, start = training._gradient.copy(), theta.copy()
             self.checks = []
             for _ in range(4):
@@ -128,7 +128,7 @@ def test_training_descends_the_weighted_mean_negative_log_likelihood(name, condi
                 total = []
                 for step in (1e-6, -1e-6):
                     theta[:] = start + step * direction
-                    total.append(training.gradient(rows) / len(rows))
+                    total.append(training.gradient(batch) / len(training.table))
                 theta[:] = start
                 self.checks.append((gradient @ direction, -(total[0] - total[1]) / 2e-6))
 
@@ -257,7 +257,8 @@ def numbers_of(model, said, scale, column):
     if model.distribution_.name == "mixed":
         said = said[column]
     elif isinstance(said, dict):
-        said = {key: array[:, column] for key, array in said.items()}
+        atoms = {key: each[column] for key, each in said.items() if key == "atoms"}
+        said = {key: each[:, column] for key, each in said.items() if key != "atoms"} | atoms
     else:
         said = said[:, column]
     if not isinstance(said, dict):

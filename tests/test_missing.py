@@ -14,6 +14,7 @@ from test_kernels import close
 
 from fastar import conditionals, optimizers, schedules
 from fastar._core import threads
+from fastar._core.sharpness import AS_FITTED
 from fastar._data.table import Table
 from fastar._engine.model import Model
 from fastar._engine.sampling import sample
@@ -234,7 +235,7 @@ def test_the_score_is_of_what_is_there(network, conditional, order):
 @every_network
 def test_models_with_missing_values_draw_whole_rows(network, conditional):
     model, table, _ = composed(network, conditional)
-    drawn = sample(model, 50, None, None, 1.0, np.random.default_rng(1), 2)
+    drawn = sample(model, 50, None, None, AS_FITTED, np.random.default_rng(1), 2)
     assert not np.isnan(np.asarray(drawn, float)).any()
     assert not model.conditional.unsupported(drawn[:, table.order].astype(float)).any()
 
@@ -328,5 +329,5 @@ def test_a_column_that_is_missing_altogether_can_be_trained(network, conditional
         warnings.simplefilter("error")
         model, curve = trained(network, X, conditional)
     assert np.isfinite(curve).all()
-    drawn = sample(model, 20, None, None, 1.0, np.random.default_rng(0), 1)
+    drawn = sample(model, 20, None, None, AS_FITTED, np.random.default_rng(0), 1)
     assert np.isfinite(np.asarray(drawn, float)).all()

@@ -152,6 +152,9 @@ POOLS = {
     "sample_weight": WEIGHTS,
     "random_state": STATES,
     "temperature": NUMBERS,
+    "top_p": [None, *NUMBERS],
+    "top_k": [None, *COUNTS],
+    "k": COUNTS,
     "epsilon": NUMBERS,
     "threshold": [None, *NUMBERS],
     "evidence": EVIDENCE,
@@ -165,6 +168,7 @@ POOLS = {
     "kind": ["auto", "mean", "median", "quantile", "mode", "max", None, 1, [], {}],
     "quantile": NUMBERS,
     "classes": [None, ["even", "odd"], [0, 1], [], "c", 3, [[1]], [None], {}],
+    "out": [None, 3, "", b"\0", [], "/no/such/folder/at all", "."],
     "path": [None, 3, "", b"\0", [], "/no/such/folder/at all", "."],
 }
 ODD = [None, -1, 0, 2, 0.5, nan, np.inf, "x", "", [], [1], [1, 2], (), {}, {"a": 1}, True, b"b"]

@@ -20,7 +20,8 @@ class _ReusableRandomState(threading.local):
 _REUSABLE = _ReusableRandomState()
 
 
-def _checked(random_state: Any) -> np.random.RandomState:
+def check_state(random_state: Any) -> np.random.RandomState:
+    """Return the RandomState that a random_state stands for."""
     try:
         state: np.random.RandomState = check_random_state(random_state)
     except ValueError as error:
@@ -36,7 +37,7 @@ def generator(random_state: Any) -> np.random.Generator:
     if isinstance(random_state, Integral) and 0 <= int(random_state) < 2**32:
         _REUSABLE.state.seed(int(random_state))
         random_state = _REUSABLE.state
-    seed = _checked(random_state).randint(2**31, size=4)
+    seed = check_state(random_state).randint(2**31, size=4)
     return np.random.Generator(np.random.SFC64(seed))
 
 

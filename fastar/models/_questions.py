@@ -128,6 +128,8 @@ class AnswersQuestions:
         intervals. drawn: as in `bounds_of`.
         """
         models, name, given = self._models(purpose), evidence or "X", None
+        if evidence and X is None:
+            raise ValueError(f"{purpose} must be given what is known as {name}. Got None instead.")
         if evidence or is_named(X):
             n = n_rows(X, name)
             array, given = read_query(self, X, n, name)

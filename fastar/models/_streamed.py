@@ -10,10 +10,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_feature_names, _check_n_features
 
 from fastar._core.parameters import Array
+from fastar._core.random import check_state
 from fastar._data.frame_types import frame_kind
 from fastar._data.frames import Schema
 from fastar._data.parquet import parquet_file
@@ -311,8 +311,15 @@ def _stacked(pieces: Sequence[list[Array]]) -> list[Array]:
 # ---- what fitted models answer
 
 
+def _check_out(out: Path | None) -> None:
+    """Raise ValueError unless a file may have such a name."""
+    if out is not None and not (isinstance(out, str | os.PathLike) and "\0" not in os.fsdecode(out)):
+        raise ValueError(f"out must be the path of a Parquet file. Got {out!r} instead.")
+
+
 def is_batched(X: Any, out: Path | None) -> bool:
     """Return whether rows are read, or what is said of them is written, batch by batch."""
+    _check_out(out)
     return out is not None or (not isinstance(X, np.ndarray) and is_stream(X))
 
 
@@ -336,7 +343,8 @@ def score_streamed(model: Any, X: Any, out: Path | None) -> Array | None:
 
 def sample_streamed(model: Any, n_samples: int, out: Path, random_state: Any, **how: Any) -> None:
     """Write samples to a file."""
-    state = check_random_state(random_state)
+    _check_out(out)
+    state = check_state(random_state)
     with parquet_file(out) as file:
         size = batch_rows(model.n_features_in_)
         for start in range(0, n_samples, size):
@@ -346,7 +354,8 @@ def sample_streamed(model: Any, n_samples: int, out: Path, random_state: Any, **
 
 def impute_streamed(model: Any, X: Any, out: Path, random_state: Any, **how: Any) -> None:
     """Write a source's rows to a file, with missing values drawn."""
-    stream, state = _stream_of(X), check_random_state(random_state)
+    _check_out(out)
+    stream, state = _stream_of(X), check_state(random_state)
     with parquet_file(out) as file:
         for first, batch in recut(_batches(model, stream)):
             with rows_told(stream.name, first):

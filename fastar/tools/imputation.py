@@ -190,7 +190,8 @@ class DensityImputer(PersistentTool, OneToOneFeatureMixin, TransformerMixin, Bas
         model = self.density_
         while hasattr(model, "estimators_"):
             model = model.estimators_[0]
-        decided = model.schema_
+        # steps of sequences have a conditional, but no schema
+        decided = getattr(model, "schema_", [{"why": ""}] * len(model.order_))
         found = []
         for column, place in enumerate(np.argsort(model.order_).tolist()):
             conditional, at = model.distribution_.of_column(place)
