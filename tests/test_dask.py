@@ -107,7 +107,7 @@ def test_rows_for_early_stopping(client):
 
 
 def test_the_model_that_is_given_stays_and_warnings_come_back(client):
-    model = nade(max_iter=1)
+    model = nade(learning_rate="constant", max_iter=1)
     with pytest.warns(ConvergenceWarning, match="max_iter=1"):
         fitted = fastar.dask.fit(client, model, da.from_array(binary(), chunks=(200, D)))
     assert not hasattr(model, "theta_")

@@ -112,8 +112,9 @@ def test_auto_looks_at_the_data(name, X, chosen):
 @every_model
 def test_a_distribution_is_named_or_an_object(name, conditional):
     X = DATA[conditional](50, 3)
-    settings = {"n_components": 3} if name == "RNADE" else {}
-    by_name = fit(make(name, distribution=distribution(conditional, 3)), X)
+    given = distribution(conditional, 3)
+    settings = {"n_components": 3} if name == "RNADE" and isinstance(given, str | list) else {}
+    by_name = fit(make(name, distribution=given), X)
     by_object = fit(make(name, distribution=unfitted(conditional, 3, **settings)), X)
     assert by_name.distribution_.name == conditional
     assert_same_bits(by_name.theta_, by_object.theta_)
@@ -277,7 +278,7 @@ def test_a_fold_may_hold_a_value_that_the_others_lack(name, kind):
     X = rng.integers(0, 4, (80, 2))
     X[3] = [97, -5]
     if kind == "numbers":
-        X = np.where(X == 97, 1e9, X + rng.random(X.shape))
+        X = np.where(X == 97, 1e3, X + rng.random(X.shape))
     if kind in ("strings", "a frame"):
         X = pd.DataFrame(X, columns=["a", "b"]).astype({"a": str})
         X = X.astype({"b": str}) if kind == "strings" else X
