@@ -406,6 +406,7 @@ def test_a_message_about_a_numpy_value_reads_like_a_number(name, conditional):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:X has .* as far from the median:UserWarning")
 @pytest.mark.parametrize("conditional", [*REAL, "auto"])
 @pytest.mark.parametrize("size", [1e150, 1e200, 1e290, 1e307, 1.7e308])
 @every_model

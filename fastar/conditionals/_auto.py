@@ -164,7 +164,7 @@ def _warn_of_lone_value(values: Array, offset: int, name: Any) -> None:
     lone = values[distance.argmax()]
     others = distance[values != lone]
     if others.size and distance.max() > _ALONE * others.max() > 0:
-        value = int(lone) + offset if float(lone).is_integer() else lone
+        value = int(lone) + offset if float(lone).is_integer() and abs(lone) < 2**63 else lone
         warnings.warn(
             f"X has {value} in column {name!r}, {_ALONE} times or more as far from the median as "
             "any other number there. It is fitted as it is: if it stands for a missing value, "

@@ -77,7 +77,7 @@ class Integer(NumberOrAtom):
     >>> import numpy as np
     >>> from fastar import NADE
     >>> rng = np.random.default_rng(0)
-    >>> hours = np.where(rng.random(1000) < 0.5, 40, rng.poisson(300, 1000))
+    >>> hours = np.where(rng.random(1000) < 0.5, 40, rng.integers(0, 300, 1000))
     >>> model = NADE(random_state=0, max_iter=20).fit(hours[:, None])
     >>> model.schema_[0]["kind"], model.schema_[0]["atoms"]
     ('integer', [40])

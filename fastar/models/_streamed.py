@@ -313,7 +313,9 @@ def _stacked(pieces: Sequence[list[Array]]) -> list[Array]:
 
 def _check_out(out: Path | None) -> None:
     """Raise ValueError unless a file may have such a name."""
-    if out is not None and not (isinstance(out, str | os.PathLike) and "\0" not in os.fsdecode(out)):
+    if out is not None and not (
+        isinstance(out, str | os.PathLike) and "\0" not in os.fsdecode(out)
+    ):
         raise ValueError(f"out must be the path of a Parquet file. Got {out!r} instead.")
 
 
