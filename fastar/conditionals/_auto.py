@@ -163,7 +163,7 @@ def _warn_of_lone_value(values: Array, offset: int, name: Any) -> None:
         distance = np.abs(values.astype(np.float64) - float(np.median(values)))
     lone = values[distance.argmax()]
     others = distance[values != lone]
-    if others.size and distance.max() > _ALONE * others.max() > 0:
+    if others.size and distance.max() / _ALONE > others.max() > 0:
         value = int(lone) + offset if float(lone).is_integer() and abs(lone) < 2**63 else lone
         warnings.warn(
             f"X has {value} in column {name!r}, {_ALONE} times or more as far from the median as "

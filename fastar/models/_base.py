@@ -661,6 +661,7 @@ class AutoregressiveDensity(
     def _restore_own(self, header: dict[str, Any], arrays: dict[str, Array]) -> None:
         """Take up what kind of table `fit` was given."""
         n_features = self.n_features_in_
+        require("n_features", n_features == len(self.order_), "must be the length of the order.")
         self._container = table_container(header["container"], n_features)
         check_names(header["feature_names"], self._container, n_features)
         if isinstance(self._container, Schema):
