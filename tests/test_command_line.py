@@ -144,6 +144,16 @@ def test_what_streams_are_not(capsys, folder, tmp_path):
     assert told.startswith(f"the table from '{table}' cannot be read as Parquet: ")
 
 
+@pytest.mark.parametrize("command", ["fit", "score"])
+def test_an_output_never_takes_the_place_of_the_table(command, folder, tmp_path, capsys):
+    data = tmp_path / "data.csv"
+    data.write_bytes((folder / "data.csv").read_bytes())
+    model = [str(folder / "model")] if command == "score" else []
+    assert main([command, *model, str(data), "-o", str(data)]) != 0
+    assert "data.csv is the table: give --output another name." in capsys.readouterr().err
+    assert data.read_bytes() == (folder / "data.csv").read_bytes()
+
+
 def test_terms_by_column_sum_to_the_score_and_columns_can_be_kept(folder, tmp_path):
     model, data = str(folder / "model"), str(folder / "data.csv")
     terms, kept = tmp_path / "terms.csv", tmp_path / "kept.tsv"
