@@ -144,6 +144,30 @@ def test_what_streams_are_not(capsys, folder, tmp_path):
     assert told.startswith(f"the table from '{table}' cannot be read as Parquet: ")
 
 
+@pytest.mark.parametrize("command", ["fit", "score"])
+def test_an_output_never_takes_the_place_of_the_table(command, folder, tmp_path, capsys):
+    data = tmp_path / "data.csv"
+    data.write_bytes((folder / "data.csv").read_bytes())
+    model = [str(folder / "model")] if command == "score" else []
+    assert main([command, *model, str(data), "-o", str(data)]) != 0
+    assert "data.csv is the table: give --output another name." in capsys.readouterr().err
+    assert data.read_bytes() == (folder / "data.csv").read_bytes()
+
+
+def test_durations_go_into_parquet_alone(tmp_path, capsys):
+    data, model, out = (tmp_path / name for name in ("data.parquet", "model", "drawn.parquet"))
+    table = pl.DataFrame({"took": np.arange(40) * 10**6}).cast(pl.Duration("us"))
+    table.write_parquet(data)
+    assert main(["fit", str(data), "-o", str(model), "--set", "max_iter=2"]) == 0
+    capsys.readouterr()
+    told = refused(capsys, "sample", model)
+    assert (
+        told == "CSV cannot hold the durations of column 'took': give --output a name in .parquet."
+    )
+    assert main(["sample", str(model), "-n", "3", "-o", str(out)]) == 0
+    assert pl.read_parquet(out).schema == table.schema
+
+
 def test_terms_by_column_sum_to_the_score_and_columns_can_be_kept(folder, tmp_path):
     model, data = str(folder / "model"), str(folder / "data.csv")
     terms, kept = tmp_path / "terms.csv", tmp_path / "kept.tsv"

@@ -466,10 +466,11 @@ def test_nothing_but_frames_is_taken(value):
 
 OTHER_PANDAS = {
     "complex128": pd.Series([1j]),
-    "objects that are not strings": pd.Series([1, "a"], dtype=object),
+    "objects such as 1, 'a'": pd.Series([1, "a"], dtype=object),
     "objects": pd.Series([["a"]]),
-    "objects that": pd.Series(["a"] * 200 + [1], dtype=object),
-    "objects that are not": pd.Series([None] * 200 + [["a"]], dtype=object),
+    "objects such as 'a', 1": pd.Series(["a"] * 200 + [1], dtype=object),
+    r"objects such as \['a'\]": pd.Series([None] * 200 + [["a"]], dtype=object),
+    "objects such as 10000000000000000000000": pd.Series([10**22], dtype=object),
     "Sparse": pd.Series([1.0], dtype="Sparse[float]"),
     "interval": pd.Series([pd.Interval(0, 1)]),
 }
@@ -478,7 +479,7 @@ OTHER_POLARS = {
     "Struct": pl.Series([{"a": 1}]),
     "Binary": pl.Series([b"a"]),
     "Null": pl.Series([None]),
-    "objects that are not strings|Object": pl.Series([object()], dtype=pl.Object),
+    "objects such as|Object": pl.Series([object()], dtype=pl.Object),
 }
 
 

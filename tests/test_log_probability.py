@@ -436,6 +436,12 @@ def test_a_frame_is_asked_by_names(library):
     assert (drawn.state == "C").all()
 
 
+def test_rows_with_strings_are_a_query_each():
+    table = pd.DataFrame({"a": ["x", "y"] * 20, "b": np.arange(40) % 3})
+    model = fit(make(max_iter=5), table)
+    np.testing.assert_allclose(model.log_probability(table), model.score_samples(table), rtol=1e-6)
+
+
 def test_a_frame_of_queries_and_a_list_are_the_same():
     model = make(max_iter=5)
     fit(model, people())

@@ -166,6 +166,17 @@ def test_values_that_fit_has_not_seen_have_their_small_probability(scored):
     np.testing.assert_allclose(scored(trained, strange), expected, rtol=1e-6, atol=1e-4)
 
 
+def test_rare_and_unseen_categories_are_one_level(scored):
+    rare = frame().with_columns(pl.col("v0", "v0?").replace({"c": None}).fill_null("a"))
+    few = pl.Series(["b"] * 3 + ["x", "y"] * 2)
+    table = rare.with_columns(few.extend(rare["v0"][7:]).alias("v0"))
+    trained = fitted("NADE", table, min_count=10)
+    assert trained.levels("v0").tolist() == ["a", "b", "other"]
+    strange = table.head(8).with_columns(v0=pl.Series(["zz", "x", "y", "a", "b", "other", "", "x"]))
+    for X in (table, strange):
+        assert_same(scored(trained, X), trained.score_samples(X))
+
+
 def test_marked_gaps_of_arrays_are_nan(scored):
     X = frame().select("size?", "flag?", "price").cast(pl.Float64).to_numpy()
     trained = fitted("NADE", X, missing="marked")

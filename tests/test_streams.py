@@ -630,6 +630,12 @@ def test_scores_of_a_file_are_those_of_the_frame(frame, fitted, parquet, tmp_pat
         np.testing.assert_array_equal(pl.read_parquet(out)["log_density"].to_numpy(), expected)
 
 
+def test_scores_never_take_the_place_of_the_rows(frame, fitted, parquet):
+    with pytest.raises(ValueError, match=r"out must be another file than X.*table\.parquet"):
+        fitted.score_samples(parquet, out=str(parquet))
+    assert pl.read_parquet(parquet).equals(frame)
+
+
 def test_columns_may_have_another_order(frame, fitted, tmp_path):
     path = tmp_path / "reversed.parquet"
     frame.select(reversed(frame.columns)).write_parquet(path)

@@ -19,6 +19,7 @@ from fastar._data.frame_types import (
     is_pandas,
     narwhals_module,
     to_python_scalar,
+    told_objects,
 )
 
 _BLOCK_VALUES = 1 << 15  # of a block that is filled at once: what a core's own cache holds
@@ -483,8 +484,8 @@ def category_codes(series: Any, name: Any, frame_name: str) -> tuple[Array, list
     if not all(isinstance(each, str) for each in values):
         raise TypeError(
             f"{frame_name} must hold {COLUMN_RULE}. "
-            f"Got column {name!r} of objects that are not strings instead: convert_dtypes() gives "
-            "those that are of one type this type."
+            f"Got column {name!r} of {told_objects(native.tolist())} instead: convert_dtypes() "
+            "gives those that are of one type this type."
         )
     return codes, [to_python_scalar(each) for each in values]
 

@@ -410,8 +410,8 @@ def decimals(series: Any) -> tuple[Array, int]:
     listed = series.to_list()
     found = [None if _is_gap(each) else Decimal(each) for each in listed]
     present = [each for each in found if each is not None]
-    if not all(each.is_finite() for each in present):
-        raise UnsupportedError("hold finite decimals")
+    if infinite := [each for each in present if not each.is_finite()]:
+        raise UnsupportedError(f"hold finite decimals, and not {infinite[0]}")
     scale = getattr(series.to_native().dtype, "scale", None)
     exponents = [int(each.as_tuple().exponent) for each in present]
     places = max([-each for each in exponents], default=0) if scale is None else int(scale)

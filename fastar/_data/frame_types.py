@@ -242,8 +242,16 @@ def is_declared(series: Any) -> bool:
 
 
 def dtype_name(series: Any) -> str:
+    """Return what errors call the type of a column."""
     dtype = series.to_native().dtype
-    return "objects that are not strings" if str(dtype) == "object" else f"dtype {dtype}"
+    return told_objects(series.to_list()) if str(dtype) == "object" else f"dtype {dtype}"
+
+
+def told_objects(values: list[Any]) -> str:
+    """Return what errors call objects: the first of each type."""
+    kinds = {type(each): each for each in reversed(values) if not is_missing(each)}
+    shown = [f"{each!r:.60}" for each in kinds.values()]
+    return "objects such as " + ", ".join(reversed(shown[-SHOWN:]))
 
 
 # ---- single values

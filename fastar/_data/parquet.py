@@ -45,6 +45,15 @@ class ParquetWriter:
         return self._arrow.table(batch)
 
 
+def check_apart(X: Any, out: str | os.PathLike[str]) -> None:
+    """Raise ValueError if what is said of rows would take the place of their file."""
+    if isinstance(X, str | os.PathLike) and os.path.exists(out) and os.path.samefile(X, out):
+        raise ValueError(
+            f"out must be another file than X, whose rows would be lost. Got {os.fspath(out)!r} "
+            "for both."
+        )
+
+
 @contextmanager
 def parquet_file(path: str | os.PathLike[str]) -> Iterator[ParquetWriter]:
     """Open a file beside `path` to write, and rename it in the end: no half a file is seen."""

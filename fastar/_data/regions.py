@@ -81,7 +81,7 @@ def with_regions(evidence: Any, columns: list[Any]) -> list[dict[Any, Any]] | No
             return None
         return rows if any(is_region(cell) for row in rows for cell in row.values()) else None
     if frame_kind(evidence) == "pandas":
-        objects = evidence.select_dtypes(object)
+        objects = evidence.loc[:, [str(each) == "object" for each in evidence.dtypes]]
         if not any(is_region(cell) for name in objects for cell in objects[name]):
             return None
         cells = [evidence[name].astype(object).tolist() for name in evidence.columns]

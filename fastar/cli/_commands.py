@@ -50,6 +50,7 @@ from fastar.tools.detection import DensityOutlierDetector
 def fit(asked: Namespace) -> None:
     """Fit a model to a table, and write it to a file."""
     check_writable(asked.output)
+    _check_apart(asked)
     if asked.stream:
         _fit_streamed(asked)
         return
@@ -76,6 +77,8 @@ def fit(asked: Namespace) -> None:
 def score(asked: Namespace) -> None:
     """Write log p(x) of each row."""
     model = load_model(asked.model, "score_samples")
+    if not asked.append:
+        _check_apart(asked)
     if asked.stream:
         model.score_samples(_stream(asked, model, "by_column", "append"), out=asked.output)
         return
@@ -135,6 +138,7 @@ def outliers(asked: Namespace) -> None:
             f"{asked.model} holds a {type(detector).__name__}. Outliers need a detector, which "
             "keeps rows to compare with: fastar fit --detector."
         )
+    _check_apart(asked)  # also with --append: the other rows would be lost
     source, table, X, _ = _rows(asked, detector)
     with source_named(source):
         scores, p = detector.score_samples(X), detector.p_values(X)
@@ -244,6 +248,13 @@ def _opened_stream(asked: Namespace, *without: str) -> Stream:
     if not (os.path.isdir(asked.data) or Source.of(asked.data, asked.separator).is_parquet):
         raise CommandError(f"--stream reads Parquet, which {asked.data} is not.")
     return Stream.of(asked.data, "the table")
+
+
+def _check_apart(asked: Namespace) -> None:
+    """Refuse an output in the place of the table, whose rows would be lost."""
+    files = [each for each in (asked.data, asked.output) if each and os.path.isfile(each)]
+    if len(files) == 2 and os.path.samefile(*files):
+        raise CommandError(f"{asked.output} is the table: give --output another name.")
 
 
 def _check_streamed(asked: Namespace) -> None:

@@ -377,6 +377,12 @@ def write_bytes(data: bytes, path: str) -> None:
 
 
 def _to_csv(table: nw.DataFrame[Any], separator: str) -> str:
+    for name, dtype in table.schema.items():
+        if dtype == nw.Duration:
+            raise TableError(
+                f"CSV cannot hold the durations of column {name!r}: give --output a name in "
+                ".parquet."
+            )
     flags = selectors.boolean()  # pandas would write True
     native = table.with_columns(flags.cast(nw.String).str.to_lowercase()).to_native()
     if nw.dependencies.is_pandas_dataframe(native):

@@ -90,7 +90,7 @@ class Calendar(Conditional):
     name = "calendar"
     noise = ("uniform", "uniform")
     zero_init_output = True
-    support = "moments from the year 1 to 9999, or times of day,"
+    support = "moments from the year 1 to 9999 or times of day"
 
     def __init__(self, n_components: int = 10) -> None:
         self.n_components = n_components

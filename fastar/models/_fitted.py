@@ -167,6 +167,7 @@ class FittedDensity:
             For a model that was fitted with one: of the same columns.
         out : path, optional
             A Parquet file to which the scores are written batch by batch, as column `log_density`.
+            Another one than that of X.
 
         Returns
         -------

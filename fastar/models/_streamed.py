@@ -16,7 +16,7 @@ from fastar._core.parameters import Array
 from fastar._core.random import check_state
 from fastar._data.frame_types import frame_kind
 from fastar._data.frames import Schema
-from fastar._data.parquet import parquet_file
+from fastar._data.parquet import check_apart, parquet_file
 from fastar._data.parts import Parts
 from fastar._data.reading import read, read_numbers
 from fastar._data.stores import HeldOut, Layout, Store, StoredTable
@@ -337,6 +337,7 @@ def score_streamed(model: Any, X: Any, out: Path | None) -> Array | None:
 
     if out is None:
         return np.concatenate(list(scores()))
+    check_apart(X, out)
     with parquet_file(out) as file:
         for found in scores():
             file.write({"log_density": found})

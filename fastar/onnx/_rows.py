@@ -54,7 +54,8 @@ def _coded(g: Graph, column: Column, given: str) -> str:
         found = np.arange(len(keys), dtype=np.float64)
         if column.missing:
             found[-1] = np.nan
-        coded = g.looked_up(given, keys, found, UNKNOWN)
+        others = UNKNOWN if column.rest is None else float(column.rest)
+        coded = g.looked_up(given, keys, found, others)
     elif column.offset:
         coded = g.cast(g("Sub", given, np.array(column.offset, np.int64)), np.float64)
     else:
