@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from scipy.special import logsumexp, softmax
 
-from fastar._kernels._conditionals import BOUNDED, FEATURE, KINDS, Kernel, choose
+from fastar._kernels._conditionals import BOUNDED, FEATURE, KINDS, MIXTURES, Kernel, choose
 
 pytestmark = pytest.mark.kernels
 
@@ -18,6 +18,7 @@ RAW = {
     "gaussian_mixture": [0.5, -0.5, 1.0, -2.0, 0.0, 3.0, -1.0, -2.5, 0.5],
     "laplace_mixture": [0.5, -0.5, 1.0, -2.0, 0.0, 3.0, -1.0, -1.5, -0.5],
     "logistic_mixture": [0.5, -0.5, 1.0, -2.0, 0.0, 3.0, -1.0, -2.5, -0.5],
+    "integer": [0.5, -0.5, 1.0, -2.0, 0.0, 3.0, -1.0, -2.5, -0.5],
 }
 INTERVALS = [(-1.0, 0.5), (2.0, inf), (-inf, -1.5), (1.0, 1.0 + 1e-9), (-inf, inf), (-0.5, 6.0)]
 
@@ -34,7 +35,7 @@ def feature(kind, **fields):
 def draw(kind, raw, runs, n=1, *, dtype="float64", temperature=1.0, seed=0, **fields):
     """Return n codes drawn within a region, given by its runs, and the log of its mass."""
     runs = np.array(runs, float).reshape(-1, 2)
-    n_noise = 2 if kind.endswith("_mixture") else 1
+    n_noise = 2 if KINDS.index(kind) in MIXTURES else 1
     kernel = Kernel(feature(kind, **fields), n_noise, False)
     rng = np.random.default_rng(seed)
     noise = rng.random((n, n_noise))
@@ -237,6 +238,11 @@ def test_parameters_that_make_no_sense_give_no_nan(kind):
         assert not np.isnan(log_mass)
         assert log_mass <= 1e-6
         assert ((codes >= -1.0) & (codes <= 0.5)).all()
+
+
+def test_too_few_outputs_are_refused():
+    with pytest.raises(ValueError, match="each output of the feature"):
+        draw("integer", RAW["integer"][:8], (0.0, 1.0), unit=UNIT, low=LOW, high=HIGH)
 
 
 def test_regions_must_fit_together():

@@ -658,6 +658,14 @@ def test_samples_in_a_file_have_the_types_of_fit(library, tmp_path, monkeypatch)
     assert len(set(found["real"])) == 100
 
 
+def test_samples_in_a_file_obey_all_settings(tmp_path):
+    model, out = nade(max_iter=1).fit(np.eye(3)[np.arange(60) % 3]), tmp_path / "s.parquet"
+    model.sample(50, top_k=1, out=out, random_state=0)
+    assert len(pl.read_parquet(out).unique()) == 1
+    with pytest.raises(ValueError, match="top_p must be"):
+        model.sample(5, top_p=2, out=out)
+
+
 def test_samples_of_arrays_have_columns_by_number(tmp_path):
     model = nade(max_iter=1).fit(np.random.default_rng(0).integers(0, 2, (50, 3)))
     model.sample(5, evidence=[1, np.nan, np.nan], out=tmp_path / "s.parquet")

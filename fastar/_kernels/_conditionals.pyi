@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 KINDS: tuple[str, ...]
+MIXTURES: list[int]
 MAX_COMPONENTS: int
 FEATURE: np.dtype[Any]
 SAMPLED: int

@@ -33,7 +33,11 @@ from fastar.conditionals._conditional import (
     share_of_others,
 )
 from fastar.conditionals._number import Number
-from fastar.conditionals._real import COMPONENTS, check_components, spread_components
+from fastar.conditionals._real import (
+    COMPONENTS,
+    check_components,
+    spread_logistic_components,
+)
 from fastar.conditionals._stretches import DigitRegions, Stretch, joined_stretches
 
 _SEASONS = 104
@@ -318,7 +322,7 @@ class Calendar(Conditional):
         return wrong
 
     def encode(self, block: Array, dtype: np.dtype[Any]) -> Array:
-        """Return codes (n, D): 0 on a tick and -1 off it; the trend; the parts; the fold.
+        """Return codes (n, D): the trend; the parts; the fold; 0 on a tick and -1 off it.
 
         The fold is 0 of a reading that a clock shows once, -1 and -2 of the first and the second of
         two. A value off the ticks has the codes of the tick before it.
@@ -337,7 +341,7 @@ class Calendar(Conditional):
         """Return the trend (n,) of a column's numbers, and the codes of its other features."""
         start, end = self.column_offsets[c : c + 2]
         codes, own = np.zeros((len(column), end - start)), self._learnt
-        known = np.where(np.abs(column) <= LARGEST_NUMBER, column, 0)  # and where it is not NaN
+        known = np.where(np.abs(column) <= LARGEST_NUMBER, column, 0)  # 0 also of NaN
         ticks = np.floor(known)
         wall, zone = ticks.astype(np.int64), self._zones[c]
         if zone is not None:
@@ -365,13 +369,18 @@ class Calendar(Conditional):
                 code = found[:, self._trends[c] - start]
                 trend = np.rint(code * own["spread"][c] + own["centre"][c])
                 whole = np.clip(trend, own["low"][c], own["high"][c]).astype(np.int64)
-            for d, radix in zip(self._part_features(c) - start, self._radix[c], strict=True):
-                whole = whole * radix + found[:, d].astype(np.int64)
-            wall = whole * own["grid"][c] + own["phase"][c] - own["shift"][c]
+            wall = self._whole(c, whole, found) * own["grid"][c] + own["phase"][c] - own["shift"][c]
             zone = self._zones[c]
             fold = found[:, self._folds[c] - start]
             values[:, c] = wall if zone is None else zone.ticks(wall, fold == -2)
         return values
+
+    def _whole(self, c: int, trend: Array, codes: Array) -> Array:
+        """Return the trend (n,) of column c and its parts, among codes (n, F), as one number."""
+        whole = trend
+        for d, radix in zip(self._part_features(c) - self._trends[c], self._radix[c], strict=True):
+            whole = whole * radix + codes[:, d].astype(np.int64)
+        return whole
 
     def interval(self, block: Array, radius: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
         """Return the codes (n, D) of the ticks of the values twice: parts do not go by distance.
@@ -435,13 +444,10 @@ class Calendar(Conditional):
         zone = self._zones[c]
         if region.values is not None:
             trend, codes = self._trend_and_parts(c, np.array(region.values, np.float64))
-            wholes = trend.astype(np.int64)
-            start = self._trends[c]
-            for d, radix in zip(self._part_features(c) - start, self._radix[c], strict=True):
-                wholes = wholes * radix + codes[:, d].astype(np.int64)
+            wholes = self._whole(c, trend.astype(np.int64), codes)
             kinds = np.zeros(len(wholes), np.int64)
             if self._has_fold[c]:
-                kinds = -codes[:, self._folds[c] - start].astype(np.int64)
+                kinds = -codes[:, self._folds[c] - self._trends[c]].astype(np.int64)
             return joined_stretches(wholes, wholes + 1, kinds)
         ends = (region.low, region.high)
         low, high = (int(np.ceil(np.clip(x, -LARGEST_NUMBER, LARGEST_NUMBER))) for x in ends)
@@ -474,9 +480,7 @@ class Calendar(Conditional):
             codes = self.encode(rows, np.dtype(np.float64))[:, self._trends[with_trend]]
             narrow = 0.5 / self._learnt["spread"][with_trend]
             n_near = max(1, self.n_components - 1)
-            log_weight, mean, width = spread_components(codes, n_near, narrow / 2)
-            # a logistic density of scale b is as wide as a Gaussian of deviation 1.8 b
-            s = np.log(np.maximum(width, narrow[:, None] / 2) / 1.8)
+            log_weight, mean, s = spread_logistic_components(codes, n_near, narrow / 2)
             if n_near < self.n_components:
                 rare = np.log(share_of_others(weight))
                 far = np.array([_FAR[_TRENDS[k - 1]] for k in self._learnt["trend"][with_trend]])

@@ -461,6 +461,12 @@ def share_of_others(weight: Array) -> float:
     return share
 
 
+def distance_beyond(block: Array, low: Array, high: Array) -> Array:
+    """Return how far (n, C) values lie below the lowest or above the highest number, or 0."""
+    beyond: Array = np.maximum(np.maximum(low - block, block - high), 0)
+    return beyond
+
+
 def share_beyond(distance: Array | float, s: Array) -> Array:
     """Return the log of the share that an integer beyond a range has of all those beyond.
 

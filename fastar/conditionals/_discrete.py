@@ -32,6 +32,7 @@ from fastar._kernels._levels import UNKNOWN
 from fastar.conditionals._conditional import (
     CodedRegion,
     Conditional,
+    distance_beyond,
     log_masses,
     share_beyond,
     share_of_others,
@@ -434,9 +435,7 @@ class Categorical(Conditional):
         """
         codes, unknown = self._encoder.encode(block, dtype)
         if unknown and self.whole.any():
-            low, high = self._ranges
-            x = block.astype(np.float64)
-            beyond = np.maximum(np.maximum(low - x, x - high), 0)
+            beyond = distance_beyond(block.astype(np.float64), *self._ranges)
             codes = np.where((codes == UNKNOWN) & self.whole, UNKNOWN - np.rint(beyond), codes)
             codes = codes.astype(dtype, copy=False)
         if unknown and self.unknown == "impossible":

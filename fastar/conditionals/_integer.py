@@ -29,7 +29,7 @@ from fastar.conditionals._real import (
     FLOOR,
     check_components,
     check_floor,
-    spread_components,
+    spread_logistic_components,
 )
 
 LARGEST_COUNT = 2**24
@@ -371,11 +371,8 @@ class LogisticMixture(Conditional):
     def constant(self, table: Table, weight: Array) -> Array:
         """Return components at common values and over the quantiles of the others."""
         codes = self.encode(sampled_columns(table, weight), np.dtype(np.float64))
-        unit = self._unit
-        log_weight, mean, width = spread_components(codes, self.n_components, unit / 2)
-        # a logistic density of scale b is as wide as a Gaussian of deviation 1.8 b
-        s = np.log(np.maximum(width, unit[:, None] / 2) / 1.8)
-        return np.concatenate([log_weight, mean, s], axis=1).ravel()
+        components = spread_logistic_components(codes, self.n_components, self._unit / 2)
+        return np.concatenate(components, axis=1).ravel()
 
     def distribution_params(self, raw: Array, codes: Array) -> dict[str, Array]:
         """Return the mixture before it is discretised, and its CDF at the level.

@@ -25,6 +25,7 @@ from fastar.conditionals._atoms import (
 from fastar.conditionals._conditional import (
     QUANTILES,
     CodedRegion,
+    distance_beyond,
     run_of,
     runs_of,
     sampled_columns,
@@ -39,7 +40,7 @@ from fastar.conditionals._real import (
     FLOOR,
     check_components,
     check_floor,
-    spread_components,
+    spread_logistic_components,
 )
 
 _MOST = 1e300
@@ -242,9 +243,7 @@ class Integer(NumberOrAtom):
 
     def _beyond(self, block: Array) -> Array:
         """Return how far (n, C) values lie below the lowest or above the highest integer, or 0."""
-        low, high = self._limits
-        beyond: Array = np.maximum(np.maximum(low - block, block - high), 0)
-        return beyond
+        return distance_beyond(block, *self._limits)
 
     def _places(self, block: Array) -> Array:
         """Return choices (n, columns that have one) of values (n, C).
@@ -357,12 +356,8 @@ class Integer(NumberOrAtom):
         """Return the log of each atom's share, and components over the quantiles of the numbers."""
         codes = self.encode(sampled_columns(table, weight), np.dtype(np.float64))
         least = np.maximum(0.25 / self._learnt["scale"], self._floor)
-        log_weight, mean, width = spread_components(
-            codes[:, self._numbers], self.n_components, least
-        )
-        # a logistic density of scale b is as wide as a Gaussian of deviation 1.8 b
-        s = np.log(np.maximum(width, least[:, None]) / 1.8)
-        return self._with_components(table, weight, (log_weight, mean, s))
+        components = spread_logistic_components(codes[:, self._numbers], self.n_components, least)
+        return self._with_components(table, weight, components)
 
     def distribution_params(self, raw: Array, codes: Array) -> dict[str, Any]:
         """Return mean, variance, cdf (n, C) and quantiles (n, C, 3) in the user's units.

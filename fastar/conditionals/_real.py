@@ -67,6 +67,15 @@ def spread_components(
     return log_weight, middle, width
 
 
+def spread_logistic_components(
+    columns: Array, n_components: int, narrow: Array
+) -> tuple[Array, Array, Array]:
+    """Return what `spread_components` does, with log scales (D, K) of logistic densities."""
+    log_weight, mean, width = spread_components(columns, n_components, narrow)
+    # a logistic density of scale b is as wide as a Gaussian of deviation 1.8 b
+    return log_weight, mean, np.log(np.maximum(width, narrow[:, None]) / 1.8)
+
+
 def _covered(column: Array, K: int, narrow: float) -> Array:
     """Return log weights, locations and widths (3, K) for one column."""
     present = column[~np.isnan(column)]

@@ -15,7 +15,7 @@ from fastar._core.validation import check_count
 from fastar._data.frame_types import frame_kind
 from fastar._data.frames import Schema
 from fastar._data.streams import BATCH_ROWS, arranged
-from fastar.dask._collections import collection_kind, whole_rows
+from fastar.dask._collections import collection_kind, rows_kind, whole_rows
 
 _SEED = 2**31
 
@@ -89,9 +89,7 @@ def impute(model: Any, data: Any, *, random_state: Any = None, n_particles: int 
     TypeError, ValueError
         data is no such collection.
     """
-    kind, lent = collection_kind(data, "data"), delayed(model, traverse=False)
-    if kind == "bag":
-        raise TypeError("data must be a dask DataFrame or Array. Got a Bag instead.")
+    kind, lent = rows_kind(data, "data"), delayed(model, traverse=False)
     data = data if kind == "frame" else whole_rows(data)
     seeds = generator(random_state).integers(_SEED, size=data.npartitions).tolist()
     parts = [
@@ -122,7 +120,7 @@ def sample(
     random_state : int, RandomState instance or None
         Each partition has a stream of its own.
     rows_per_partition : int, default=65536
-    **how : evidence, temperature
+    **how : evidence, temperature, top_p, top_k
         As in `sample` of the model; of evidence one row.
 
     Returns

@@ -7,17 +7,22 @@ from typing import Any
 
 def partitions(data: Any, name: str) -> list[Any]:
     """Return the partitions of a DataFrame, or of the rows of an Array, each delayed."""
-    kind = collection_kind(data, name)
-    if kind == "frame":
+    if rows_kind(data, name) == "frame":
         return list(data.to_delayed())
-    if kind == "array":
-        return list(whole_rows(data).to_delayed().ravel())
-    raise TypeError(f"{name} must be a dask DataFrame or Array. Got a Bag instead.")
+    return list(whole_rows(data).to_delayed().ravel())
 
 
 def whole_rows(data: Any) -> Any:
     """Return an Array of two dimensions whose chunks have whole rows."""
     return data.rechunk({1: -1})
+
+
+def rows_kind(data: Any, name: str) -> str:
+    """Return "frame" or "array" of a Dask collection of rows; TypeError of anything else."""
+    kind = collection_kind(data, name)
+    if kind == "bag":
+        raise TypeError(f"{name} must be a dask DataFrame or Array. Got a Bag instead.")
+    return kind
 
 
 def collection_kind(data: Any, name: str) -> str:

@@ -19,7 +19,7 @@ from sklearn.exceptions import ConvergenceWarning
 from fastar._core.validation import check_count
 from fastar._engine.sharded import ShardedTraining
 from fastar.dask._collections import partitions
-from fastar.dask._parts import LOST, DaskParts
+from fastar.dask._parts import LOST, DaskParts, same
 from fastar.models._base import AutoregressiveDensity
 
 _ATTEMPTS = 10
@@ -172,13 +172,9 @@ def _fitted(client: Client, asked: bytes, watch: _Watch) -> Any:
 
 def _computed(client: Client, parts: list[Any]) -> list[Any]:
     """Return futures of partitions under new keys, for old ones may just be forgotten."""
-    same = delayed(_same, pure=False)
-    futures: list[Any] = client.compute([same(part) for part in parts])
+    renamed = delayed(same, pure=False)
+    futures: list[Any] = client.compute([renamed(part) for part in parts])
     return futures
-
-
-def _same(rows: Any) -> Any:
-    return rows
 
 
 class _Watch:

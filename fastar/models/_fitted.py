@@ -372,7 +372,7 @@ class FittedDensity:
         if out is not None:
             self._refuse_context(context)
             n_samples = check_count("n_samples", n_samples)
-            how = {"evidence": evidence, "temperature": temperature}
+            how = {"evidence": evidence, "temperature": temperature, "top_p": top_p, "top_k": top_k}
             return sample_streamed(self, n_samples, out, random_state, **how)
         n_samples = check_count("n_samples", n_samples, numbers=model.n_features)
         sharpness = check_sharpness(temperature, top_p, top_k)

@@ -222,6 +222,8 @@ def choose(draw, int64_t d, floating[:, ::1] raw, const floating[:, ::1] noise, 
     cdef draw_spec how = draw_of(draw, floating is double)
     if how.n_noise != m:
         raise ValueError("noise does not fit the draw")
+    if how.spec.outputs[d + 1] - how.spec.outputs[d] > P:
+        raise ValueError("raw must have a column for each output of the feature")
     if how.spec.features[d].parent > 0:
         raise ValueError("a feature on which another one decides cannot be drawn alone")
     with nogil:

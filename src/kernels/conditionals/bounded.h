@@ -21,6 +21,9 @@ typedef struct {
 
 static const bounded_code NOWHERE = {0, -(double)INFINITY};
 
+/* A code of a region without mass: its first one. */
+INLINE bounded_code without_mass(region g) { return (bounded_code){g.count ? g.runs[0].first : 0, -(double)INFINITY}; }
+
 /* log(exp(a) + exp(b)). */
 INLINE double log_sum(double a, double b) {
     const double top = fmax(a, b);
@@ -260,7 +263,7 @@ INLINE bounded_code bounded_single(int kind, const feature_spec *f, region g, do
                                    const real *noise) {
     const double mass = log_mass_of_runs(kind, f, g, (double)z[0], scale_of(kind, f, z[1], 1));
     if (!(mass > -(double)INFINITY))
-        return (bounded_code){g.count ? g.runs[0].first : 0, -(double)INFINITY};
+        return without_mass(g);
     const double scale = scale_of(kind, f, z[1], temperature);
     return (bounded_code){draw_of_runs(kind, f, g, (double)z[0], scale, uniform_of(kind, *noise)), mass};
 }
@@ -295,7 +298,7 @@ INLINE bounded_code bounded_mixture(int kind, const feature_spec *f, region g, d
     double joint[FASTAR_COMPONENTS];
     const double mass = component_masses(kind, f, g, z, 1, joint);
     if (!(mass > -(double)INFINITY))
-        return (bounded_code){g.count ? g.runs[0].first : 0, mass};
+        return without_mass(g);
     const double own = temperature == 1 ? mass : component_masses(kind, f, g, z, temperature, joint);
     double uniform = (double)noise[0];
     const int64_t k = draw_share(K, joint, own, &uniform);
@@ -309,7 +312,7 @@ INLINE code_run counts_of(code_run run, const feature_spec *f) {
     return (code_run){fmax(rint(run.first * f->unit), 0), fmin(rint(run.last * f->unit), LARGEST_COUNT)};
 }
 
-/* log of the sum of p(k)^power over a run, and the most probable count of it. */
+/* log of the sum of p(k)^power over a run. */
 INLINE double log_mass_of_counts(count_law law, double power, code_run run) {
     const double from = fmin(fmax(law.mode, run.first), run.last);
     return power * log_mass(law, from) + log(walk(law, run.first, run.last, power, 0));
@@ -327,7 +330,7 @@ INLINE bounded_code bounded_count(int kind, const feature_spec *f, region g, dou
             own = log_sum(own, log_mass_of_counts(law, power, run));
     }
     if (!(mass > -(double)INFINITY))
-        return (bounded_code){g.count ? g.runs[0].first : 0, -(double)INFINITY};
+        return without_mass(g);
     own = power == 1 ? mass : own;
     for (int64_t i = 0;; i++) {
         const code_run run = counts_of(g.runs[i], f);
