@@ -159,7 +159,8 @@ def test_a_zero_of_a_column_that_is_never_negative_is_an_atom_wherever_it_occurs
     assert [list(each) for each in own.atoms_of_columns] == [[0], []]
     block = np.array([[0.0, 0.0], [-1.0, 3.0], [0.0, -5e-324], [2.0, 1e-300]])
     choices = own.encode(block, F8)[:, ::2]
-    np.testing.assert_array_equal(choices, [[1, -1], [-1, 0], [1, -1], [0, 0]])
+    below = -1 - np.log1p(1 / own.maps.spread[0])
+    np.testing.assert_allclose(choices, [[1, -1], [below, 0], [1, -1], [0, 0]])
 
 
 def test_what_a_column_takes_depends_on_whether_it_can_say_that_a_value_is_below():
@@ -257,8 +258,14 @@ def test_a_density_is_normalised_over_atoms_and_length(name, seed):
 
     assert mass + integral(own, density) == pytest.approx(1 - below_support(name), abs=1e-6)
     if KINDS[name]:
-        wrong = np.array([-1e300, -1.0, -5e-324])
-        np.testing.assert_allclose(np.exp(log_prob(own, raw, wrong)), below_support(name))
+        assert np.isfinite(log_prob(own, raw, np.array([-1e300, -1.0, -5e-324]))).all()
+        ends = np.append(0, own.maps.spread[0] * 2.0 ** np.arange(-10, 30))
+        nodes, share = np.polynomial.legendre.leggauss(20)
+        below = sum(
+            (b - a) / 2 * share @ np.exp(log_prob(own, raw, -(a + b) / 2 - (b - a) / 2 * nodes))
+            for a, b in pairwise(ends)
+        )
+        assert below == pytest.approx(below_support(name), rel=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -289,7 +296,7 @@ def test_what_is_said_of_a_distribution_is_that_of_its_density(name, seed):
     assert (at[:, 0] >= share - 1e-9).all()
     ends = np.array([[-1e300], [1e300], [np.nan]])
     cdf = own.distribution_params(np.tile(raw, (3, 1)), own.encode(ends, F8))["cdf"][:, 0]
-    np.testing.assert_allclose(cdf, [other, 1, np.nan], atol=1e-9)
+    np.testing.assert_allclose(cdf, [0, 1, np.nan], atol=1e-9)
 
 
 def test_moments_without_tails_are_the_mixtures():
@@ -538,12 +545,15 @@ def test_values_below_the_support_share_a_small_probability(model):
     score, terms = own.score_samples(outside()), own.score_features(outside())
     assert np.isfinite(score).all()
     np.testing.assert_allclose(terms.sum(axis=1), score)
-    np.testing.assert_allclose(np.exp(terms[[1, 3, 3, 3], [0, 0, 1, 2]]), 1 / 602)
-    np.testing.assert_allclose(own.conditionals(outside())["cdf"][3, :3], 1 / 602)
+    spread, at = own.distribution_.maps.spread, [0, 0, 1, 2]
+    distance = np.array([2.5, 0, 1e300, 0.1])
+    density = np.log(spread[at] / 602) - 2 * np.log(spread[at] + distance)
+    np.testing.assert_allclose(terms[[1, 3, 3, 3], at], density)
     weighted = fit(
         make(model, distribution="number", dtype="float64"), X, sample_weight=np.full(300, 0.5)
     )
-    np.testing.assert_allclose(np.exp(weighted.score_features(outside())[1, 0]), 1 / 302)
+    ratio = weighted.score_features(outside())[1, 0] - own.score_features(outside())[1, 0]
+    assert ratio == pytest.approx(np.log(602 / 302), abs=0.05)  # and their spreads differ
 
 
 def test_values_below_the_support_are_held_and_others_are_drawn_above_it():

@@ -28,6 +28,9 @@ ATOM_SHARE, ATOM_ROWS = 0.02, 10
 ATOM_EXCESS, AROUND = 5, 5
 """How often an atom is as common as so many values on either side, which steps alone are not."""
 
+ALL_OTHERS = -(2.0**40)
+"""The choice that stands for all values outside a support, where each of them is less far."""
+
 _LEAST_ROWS, _LOOKED_AT = 2000, 1 << 22
 """Numbers of a table that are looked at, and at least so many rows of it."""
 
@@ -188,7 +191,7 @@ class NumberOrAtom(Conditional):
         allowed = np.flatnonzero(region.holds(self.atoms_of_columns[c])) + 1
         none = [0] if len(numbers) else []
         # what is outside the support is a run of its own
-        other = runs_of(np.array([-1] if has_other and self._other[c] > 0 else []))
+        other = runs_of(np.array([ALL_OTHERS] if has_other and self._other[c] > 0 else []))
         choices = np.concatenate([other, runs_of(np.array([*none, *allowed]))])
         return CodedRegion([[choices], [numbers]], *ends)
 

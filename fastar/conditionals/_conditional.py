@@ -53,7 +53,7 @@ class CodedRegion:
             return self.boxes
         if len(self.runs) == 1:
             return np.zeros((1, 1)), np.array([[_conditionals.BOUNDED]], np.uint8)
-        first = [np.arange(run[0], run[1] + 1) for run in self.runs[0][0]]
+        first = [run[0] + np.arange(run[1] - run[0] + 1) for run in self.runs[0][0]]
         codes = np.concatenate([np.empty(0), *first])
         pairs = np.column_stack([codes, np.zeros(len(codes))])
         flags = np.array([_conditionals.WEIGHTED, _conditionals.BOUNDED], np.uint8)

@@ -14,6 +14,7 @@ from fastar._core.spread import does_not_vary
 from fastar._data.regions import Region
 from fastar._data.table import Table
 from fastar.conditionals._atoms import (
+    ALL_OTHERS,
     AROUND,
     ATOM_EXCESS,
     ATOM_ROWS,
@@ -61,8 +62,9 @@ class Number(NumberOrAtom):
     A column that is never negative has the support x > 0 beside the atom 0. There t(x) is log x or
     s log(expm1(x / s)), the inverse of softplus, s a robust deviation of the column, whichever
     gives the column the higher likelihood if it is Gaussian then; elsewhere t(x) = x. All values
-    below the support share the probability 1 / (2 n + 2), n the rows of fit, and are never drawn:
-    which atom a value is, none, or below the support, is a feature of such a column, too. With
+    below the support share the probability 1 / (2 n + 2), n the rows of fit, by the density
+    s / (s + d)^2 of their distance d from it, and are never drawn: which atom a value is, none, or
+    below the support, is a feature of such a column, too. With
     u = (t(x) - median) / robust deviation, the mixture is one in y = u for \|u\| up to c = 6, and
     in y = sign(u) (c + c log(\|u\| / c)) beyond. The density is that of x, by the chain rule.
 
@@ -239,9 +241,16 @@ class Number(NumberOrAtom):
         return outside
 
     def _places(self, block: Array) -> Array:
-        """Return choices (n, columns that have one) of values (n, C): -1 below the support."""
-        places = super()._places(block)
-        places[self._below(block)[:, self._with_choice]] = -1
+        """Return choices (n, columns that have one) of values (n, C).
+
+        That of a value that lies z robust deviations below the support is -1 - log(1 + z).
+        """
+        places, columns = super()._places(block), self._with_choice
+        below = self._below(block)[:, columns]
+        if below.any():
+            with np.errstate(over="ignore"):
+                z = np.maximum(-block[:, columns], 0) / self.maps.spread[columns]
+            places = np.where(below, -1 - np.log1p(np.minimum(z, _MOST)), places)
         return places
 
     def encode(self, block: Array, dtype: np.dtype[Any]) -> Array:
@@ -345,10 +354,18 @@ class Number(NumberOrAtom):
         return least, edge(end), first / per_one, (end - 1) / per_one
 
     def log_jacobian(self, codes: Array) -> Array:
-        """Return log dy / dx at codes (n, D), 0 of atoms and where a code is NaN."""
+        """Return log dy / dx at codes (n, D), 0 of atoms and where a code is NaN.
+
+        Of a choice below the support, the log density of its place among all values there.
+        """
         out = np.zeros(codes.shape)
         slope = self.maps.log_slope(codes[:, self._numbers])
         out[:, self._numbers] = np.where(np.isnan(slope), 0, slope)
+        choice = codes[:, self._choices].astype(np.float64)
+        if (choice < 0).any():
+            density = 2 * (choice + 1) - np.log(self.maps.spread[self._with_choice])
+            is_one = (choice < 0) & (choice > ALL_OTHERS)
+            out[:, self._choices] = np.where(is_one, density, 0)
         return out
 
     # ---- densities
@@ -379,15 +396,18 @@ class Number(NumberOrAtom):
     def _column_params(self, c: int, by_feature: list[Array], codes: Array) -> dict[str, Array]:
         law, other = _Law.of(self, c, by_feature), self._other[c]
         y = codes[:, self._numbers[c]].astype(np.float64)
-        place = np.zeros(len(y), np.int64)
+        place, choice = np.zeros(len(y), np.int64), np.zeros(len(y))
         if c in self._with_choice:
-            place = np.nan_to_num(codes[:, self._numbers[c] - 1]).astype(np.int64)
-            y = np.where(place > 0, np.concatenate([[np.nan], law.at])[np.maximum(place, 0)], y)
+            choice = np.nan_to_num(codes[:, self._numbers[c] - 1].astype(np.float64))
+            place = np.maximum(choice, 0).astype(np.int64)
+            y = np.where(place > 0, np.concatenate([[np.nan], law.at])[place], y)
         mean, variance = law.moments()
         return {
             "mean": mean,
             "variance": variance,
-            "cdf": np.where(place < 0, other, other + (1 - other) * law.cdf(y)),
+            "cdf": np.where(
+                choice < 0, other * np.exp(choice + 1), other + (1 - other) * law.cdf(y)
+            ),
             "quantiles": np.stack([law.quantile(q) for q in QUANTILES], axis=1),
             "atoms": (1 - other) * law.atom_share,
         }

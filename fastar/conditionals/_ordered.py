@@ -318,12 +318,11 @@ class Integer(NumberOrAtom):
     def region(self, c: int, region: Region) -> CodedRegion:
         """Return the codes that column c may have in a region: atoms, and runs of integers.
 
-        All that lies beyond the range is in the region of all integers alone.
+        What lies beyond the range is in none.
         """
         column, atoms = self.of_one_column(c), self.atoms_of_columns[c]
-        is_all, ends = False, (-np.inf, np.inf)
+        ends = (-np.inf, np.inf)
         if region.values is None:
-            is_all = region.low == -np.inf and region.high == np.inf
             first, last = np.ceil([region.low, region.high]) - [0, 1]
             ends = first, last
             runs = run_of(
@@ -336,7 +335,7 @@ class Integer(NumberOrAtom):
             numbers = numbers[column._beyond(numbers[:, None])[:, 0] == 0]
             runs = runs_of(column._counted(numbers[:, None])[:, 0])
         codes = np.arcsinh(column._in_deviations(runs.reshape(-1, 1))).reshape(-1, 2)
-        return self._coded_region(c, region, codes, ends, is_all)
+        return self._coded_region(c, region, codes, ends, False)
 
     def log_jacobian(self, codes: Array) -> Array | None:
         """Return the log of the share that an integer has of all beyond the range, 0 of others."""

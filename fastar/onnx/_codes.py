@@ -194,7 +194,12 @@ def _(conditional: Number, g: Graph, values: str) -> Coded:
     log_slope = g("Where", is_number, log_slope, np.array(0.0))
     features = [[c, C + c] if counts[c] == 2 else [C + c] for c in range(C)]
     codes = g.columns(g("Concat", chosen, y, axis=1), np.concatenate(features))
-    return Coded(codes, [log_slope, _outside(g, wrong)])
+    # where a value lies among all that are below a support
+    z = g("Div", g("Clip", g("Neg", values), np.array(0.0), np.array(1e300)), maps.spread)
+    log_height = g("Mul", g("Log", g("Add", z, np.array(1.0))), np.array(-2.0))
+    density = g("Sub", log_height, np.log(maps.spread))
+    place = g("Where", g("And", below, counts == 2), density, np.array(0.0))
+    return Coded(codes, [log_slope, place, _outside(g, wrong)])
 
 
 @coded.register
