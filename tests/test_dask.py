@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from typing import ClassVar
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -284,6 +285,7 @@ def test_searches_and_ensembles_run_through_joblib(client):
 def cluster():
     # of another machine one would wait less for a worker that starts again
     with (
+        mock.patch.dict(os.environ),  # in which the processes' number of threads is written
         dask.config.set({"distributed.deploy.lost-worker-timeout": "10 minutes"}),
         LocalCluster(
             n_workers=3,
