@@ -7,6 +7,7 @@ import sys
 import warnings
 
 import numpy as np
+import pytest
 from sklearn.exceptions import ConvergenceWarning
 
 from fastar import conditionals, models
@@ -147,6 +148,19 @@ ORDERS = {
     "reversed": lambda D: np.arange(D)[::-1].copy(),
     "a list": lambda D: [*range(1, D), 0],
 }
+# Settings of models of four columns, over which laws of questions run.
+VARIANTS = {
+    "natural": {},
+    "random order": {"order": "random"},
+    "reversed": {"order": ORDERS["reversed"](4)},
+    "a window": {"markov_order": 1},
+    "float64": {"dtype": "float64"},
+}
+MASKS = {
+    "sets of masks": {"n_masks": 3},
+    "orders": {"n_masks": 3, "order_agnostic": True, "order": "random"},
+}
+DEEP = {"hidden_layer_sizes": (7,), "max_iter": 10, "random_state": 0, "n_jobs": 1}
 MARKOV_ORDERS = [None, 1, 2]
 SOLVERS = ["sgd", "adam", "adagrad", "adadelta", "rmsprop"]
 SCHEDULES = ["constant", "invscaling", "linear", "cosine", "adaptive", "cooldown"]
@@ -252,6 +266,32 @@ def ulps(actual, expected):
     """Return |actual - expected| in units in the last place of `actual`'s type."""
     place = np.spacing(np.abs(expected).astype(actual.dtype))
     return np.abs(actual.astype(expected.dtype) - expected) / place
+
+
+def assert_gradient_is_finite_differences(model, values):
+    """Check a fitted float64 model's gradient at values (50, C) in model order."""
+    inner, rng = model._model(), np.random.default_rng(0)
+    codes = inner.codes(values)
+    network, share = inner.network, rng.uniform(0.5, 1.5, 50)
+
+    def loss():
+        weights = network.materialise_weights(inner.params, 1)
+        raw, cache = network.forward(weights, codes, 1)
+        return share @ inner.conditional.log_prob(raw, codes, 1)[1], (raw, cache, weights)
+
+    value, (raw, cache, weights) = loss()
+    total, graw = inner.conditional.gradient(raw, codes, share, 1)
+    assert share @ total == pytest.approx(value, rel=1e-12)
+    gradient = np.zeros_like(inner.theta)
+    network.backward(weights, cache, graw, inner.layout.views(gradient), 1)
+    start = inner.theta.copy()
+    for _ in range(5):
+        direction, ends = rng.standard_normal(start.size), []
+        for step in (1e-6, -1e-6):
+            inner.theta[:] = start + step * direction
+            ends.append(loss()[0])
+        inner.theta[:] = start
+        assert (ends[0] - ends[1]) / 2e-6 == pytest.approx(gradient @ direction, rel=1e-5)
 
 
 # ---- other processes

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from common import assert_same_bits, fit, make
+from common import assert_gradient_is_finite_differences, assert_same_bits, fit, make
 from scipy import stats
 
 import fastar
@@ -199,28 +199,7 @@ def test_gradients_are_finite_differences(model):
     X = np.column_stack([column(name, 200) for name in ("hours", "visits", "heavy", "degrees")])
     X[::7, 1] = np.nan
     own = fit(make(model, distribution="integer", missing="marked", dtype="float64", max_iter=1), X)
-    inner, rng = own._model(), np.random.default_rng(0)
-    codes = inner.codes(X[:50])
-    network, share = inner.network, rng.uniform(0.5, 1.5, 50)
-
-    def loss():
-        weights = network.materialise_weights(inner.params, 1)
-        raw, cache = network.forward(weights, codes, 1)
-        return share @ inner.conditional.log_prob(raw, codes, 1)[1], (raw, cache, weights)
-
-    value, (raw, cache, weights) = loss()
-    total, graw = inner.conditional.gradient(raw, codes, share, 1)
-    assert share @ total == pytest.approx(value, rel=1e-12)
-    gradient = np.zeros_like(inner.theta)
-    network.backward(weights, cache, graw, inner.layout.views(gradient), 1)
-    start = inner.theta.copy()
-    for _ in range(5):
-        direction, ends = rng.standard_normal(start.size), []
-        for step in (1e-6, -1e-6):
-            inner.theta[:] = start + step * direction
-            ends.append(loss()[0])
-        inner.theta[:] = start
-        assert (ends[0] - ends[1]) / 2e-6 == pytest.approx(gradient @ direction, rel=1e-5)
+    assert_gradient_is_finite_differences(own, X[:50])
 
 
 # ---- models

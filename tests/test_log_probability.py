@@ -8,10 +8,12 @@ import polars
 import pytest
 from common import (
     DATA,
+    DEEP,
     DISCRETE,
+    MASKS,
     MODELS,
-    ORDERS,
     REAL,
+    VARIANTS,
     all_states,
     assert_same_bits,
     distribution,
@@ -26,18 +28,6 @@ from fastar import DeepNADE, Mixture, PixelRNN
 from fastar.conditionals import Categorical, Number
 
 D, nan, inf = 4, np.nan, np.inf
-VARIANTS = {
-    "natural": {},
-    "random order": {"order": "random"},
-    "reversed": {"order": ORDERS["reversed"](D)},
-    "a window": {"markov_order": 1},
-    "float64": {"dtype": "float64"},
-}
-MASKS = {
-    "sets of masks": {"n_masks": 3},
-    "orders": {"n_masks": 3, "order_agnostic": True, "order": "random"},
-}
-DEEP = {"hidden_layer_sizes": (7,), "max_iter": 10, "random_state": 0, "n_jobs": 1}
 
 
 def allowed(column, what):

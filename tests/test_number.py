@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
-from common import fit, make
+from common import assert_gradient_is_finite_differences, fit, make
 from scipy import sparse, stats
 
 import fastar
@@ -376,28 +376,7 @@ def test_gradients_are_finite_differences(model, order):
     X[::7, 1] = np.nan
     own = make(model, distribution="number", missing="marked", order=order, dtype="float64")
     own = fit(own.set_params(max_iter=1), X)
-    inner, rng = own._model(), np.random.default_rng(0)
-    codes = inner.codes(np.ascontiguousarray(X[:50, own.order_]))
-    network, share = inner.network, rng.uniform(0.5, 1.5, 50)
-
-    def loss():
-        weights = network.materialise_weights(inner.params, 1)
-        raw, cache = network.forward(weights, codes, 1)
-        return share @ inner.conditional.log_prob(raw, codes, 1)[1], (raw, cache, weights)
-
-    value, (raw, cache, weights) = loss()
-    total, graw = inner.conditional.gradient(raw, codes, share, 1)
-    assert share @ total == pytest.approx(value, rel=1e-12)
-    gradient = np.zeros_like(inner.theta)
-    network.backward(weights, cache, graw, inner.layout.views(gradient), 1)
-    start = inner.theta.copy()
-    for _ in range(5):
-        direction, ends = rng.standard_normal(start.size), []
-        for step in (1e-6, -1e-6):
-            inner.theta[:] = start + step * direction
-            ends.append(loss()[0])
-        inner.theta[:] = start
-        assert (ends[0] - ends[1]) / 2e-6 == pytest.approx(gradient @ direction, rel=1e-5)
+    assert_gradient_is_finite_differences(own, np.ascontiguousarray(X[:50, own.order_]))
 
 
 @pytest.mark.parametrize("model", ["NADE", "MADE", "FVSBN"])

@@ -6,24 +6,25 @@ import numpy as np
 import pandas as pd
 import polars
 import pytest
-from common import COUNTS, DATA, DISCRETE, MODELS, ORDERS, REAL, fit, fitted, make, states
+from common import (
+    COUNTS,
+    DATA,
+    DEEP,
+    DISCRETE,
+    MASKS,
+    MODELS,
+    REAL,
+    VARIANTS,
+    fit,
+    fitted,
+    make,
+    states,
+)
 
 from fastar import MADE, NADE, DeepNADE, GenerativeRNN, Mixture, PixelRNN
 from fastar.conditionals import Categorical
 
 D, nan = 4, np.nan
-VARIANTS = {
-    "natural": {},
-    "random order": {"order": "random"},
-    "reversed": {"order": ORDERS["reversed"](D)},
-    "a window": {"markov_order": 1},
-    "float64": {"dtype": "float64"},
-}
-MASKS = {
-    "sets of masks": {"n_masks": 3},
-    "orders": {"n_masks": 3, "order_agnostic": True, "order": "random"},
-}
-DEEP = {"hidden_layer_sizes": (7,), "max_iter": 10, "random_state": 0, "n_jobs": 1}
 
 
 def by_bayes(model, X, column, **context):

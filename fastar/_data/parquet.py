@@ -45,18 +45,25 @@ class ParquetWriter:
         return self._arrow.table(batch)
 
 
-def check_apart(X: Any, out: str | os.PathLike[str]) -> None:
-    """Raise ValueError if what is said of rows would take the place of their file."""
-    if isinstance(X, str | os.PathLike) and os.path.exists(out) and os.path.samefile(X, out):
+@contextmanager
+def parquet_file(path: str | os.PathLike[str], apart_from: Any = None) -> Iterator[ParquetWriter]:
+    """Open a file beside `path` to write, and rename it in the end: no half a file is seen.
+
+    apart_from: a source of rows whose file it must not take the place of.
+
+    Raises
+    ------
+    ValueError
+        A file may not have this name; nothing has been written.
+    """
+    if not (isinstance(path, str | os.PathLike) and "\0" not in os.fsdecode(path)):
+        raise ValueError(f"out must be the path of a Parquet file. Got {path!r} instead.")
+    is_there = isinstance(apart_from, str | os.PathLike) and os.path.exists(path)
+    if is_there and os.path.samefile(apart_from, path):
         raise ValueError(
-            f"out must be another file than X, whose rows would be lost. Got {os.fspath(out)!r} "
+            f"out must be another file than X, whose rows would be lost. Got {os.fspath(path)!r} "
             "for both."
         )
-
-
-@contextmanager
-def parquet_file(path: str | os.PathLike[str]) -> Iterator[ParquetWriter]:
-    """Open a file beside `path` to write, and rename it in the end: no half a file is seen."""
     with whole_file(os.fspath(path)) as file:
         writer = ParquetWriter(file)
         yield writer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -185,31 +186,50 @@ class Store:
         return self.layout.joined(parts)
 
 
-class StoredTable:
-    """The `Table` of rows on disk, which all weigh the same.
+class TableElsewhere(ABC):
+    """Base of tables whose rows are not in memory, and all weigh the same.
 
     Parameters
     ----------
-    store : Store
     order : int array (D,)
         Column that comes k-th.
     start : (Table, weight (m,))
-        Rows that stand for all of them where a network starts.
+        Rows in memory that stand for all of them where a network starts.
     """
 
-    def __init__(self, store: Store, order: Array, start: tuple[Table, Array]) -> None:
-        self.store = store
+    def __init__(self, order: Array, start: tuple[Table, Array]) -> None:
         self.order = order
         self.start = start
 
+    @abstractmethod
     def __len__(self) -> int:
-        return self.store.n_rows
+        """Return how many rows there are."""
 
     @property
     def weight(self) -> Array:
         """Return ones (n,) that take no memory."""
         ones: Array = np.broadcast_to(np.float64(1), (len(self),))
         return ones
+
+    def context(self, which: Array | slice) -> None:  # noqa: B027  # the same for all
+        """Return that there is none."""
+
+
+class StoredTable(TableElsewhere):
+    """The `Table` of rows on disk.
+
+    Parameters
+    ----------
+    store : Store
+    order, start : as of `TableElsewhere`
+    """
+
+    def __init__(self, store: Store, order: Array, start: tuple[Table, Array]) -> None:
+        super().__init__(order, start)
+        self.store = store
+
+    def __len__(self) -> int:
+        return self.store.n_rows
 
     def subset(self, which: Array) -> Table:
         """Return the table, in memory, of some of the rows that lie near to one another."""
@@ -221,9 +241,6 @@ class StoredTable:
         if isinstance(which, slice):
             which = np.arange(*which.indices(len(self)))
         return self.subset(which).take(slice(None))
-
-    def context(self, which: Array | slice) -> None:
-        """Return that there is none."""
 
     def blocks(self, most: int | None = None) -> Iterator[tuple[slice, Array]]:
         """Yield (slice of rows, dense block) from first to last; most: rows of a block."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from fastar._core.parameters import Array, zeros_aligned
 from fastar._data.parts import Parts
-from fastar._data.stores import Layout
+from fastar._data.stores import Layout, TableElsewhere
 from fastar._data.table import BatchOfRows, Table
 from fastar._engine.model import Composition
 from fastar._engine.scores import total_log_prob
@@ -127,33 +127,23 @@ def _digest_of(shard: Shard) -> bytes:
     return sha.digest()
 
 
-class ShardedTable:
-    """The rows of all shards, which all weigh the same.
+class ShardedTable(TableElsewhere):
+    """The rows of all shards.
 
     Parameters
     ----------
     shards : Parts
         Of `Shard`.
-    order : int array (D,)
-        Column that comes k-th.
-    start : (Table, weight (m,))
-        Rows in memory that stand for all of them where a network starts.
+    order, start : as of `TableElsewhere`
     """
 
     def __init__(self, shards: Parts, order: Array, start: tuple[Table, Array]) -> None:
+        super().__init__(order, start)
         self.shards = shards
-        self.order = order
-        self.start = start
         self.sizes = shards.map(len)
 
     def __len__(self) -> int:
         return sum(self.sizes)
-
-    @property
-    def weight(self) -> Array:
-        """Return ones (n,) that take no memory."""
-        ones: Array = np.broadcast_to(np.float64(1), (len(self),))
-        return ones
 
     def subset(self, which: Array) -> Table:
         """Return rows that stand for these, as many as there are."""
@@ -163,9 +153,6 @@ class ShardedTable:
     def take(self, which: Array | slice) -> Array:
         """Return rows that stand for these as a dense array in model order."""
         return self.subset(np.arange(len(self))[which]).take(slice(None))
-
-    def context(self, which: Array | slice) -> None:
-        """Return that there is none."""
 
     def blocks(self, most: int | None = None) -> Iterator[tuple[slice, Array]]:
         """Yield blocks of rows that stand for all of them."""

@@ -49,21 +49,20 @@ def choose_conditional(
 
     def of_columns(entries: list[Any]) -> Conditional:
         """Return one conditional if all columns have the same, or a mixed one."""
-        columns, found = _ColumnReader(table), []
-        for column in table.order.tolist():
-            if not (isinstance(entries[column], str) and entries[column] == "auto"):
-                found.append(_checked_conditional(entries[column], by_name, parameter))
-                continue
-            offset = offsets[column] if offsets else 0
-            found.append(_inferred_conditional(columns, column, bool(offset)))
-            if isinstance(found[-1], Number | Integer):
+        columns, found, order = _ColumnReader(table), [], table.order.tolist()
+        judged = [isinstance(each, str) and each == "auto" for each in entries]
+        for column in order:
+            if judged[column]:
+                offset = offsets[column] if offsets else 0
                 name = column if names is None else names[column]
-                _warn_of_lone_value(columns.values(column), offset, name)
+                found.append(_inferred_conditional(columns, column, offset, name))
+            else:
+                found.append(_checked_conditional(entries[column], by_name, parameter))
         if not all(isinstance(each, Bernoulli) for each in found):
             # a third value has a probability, which a table of bits alone has no room for
-            for place, column in enumerate(table.order.tolist()):
-                is_auto = isinstance(entries[column], str) and entries[column] == "auto"
-                if is_auto and isinstance(found[place], Bernoulli) and not columns.is_bool(column):
+            for place, column in enumerate(order):
+                is_bits = judged[column] and isinstance(found[place], Bernoulli)
+                if is_bits and not columns.is_bool(column):
                     found[place] = Categorical()
         return found[0] if len({repr(each) for each in found}) == 1 else Mixed(found)
 
@@ -133,22 +132,32 @@ class _ColumnReader:
         return values[~np.isnan(values)] if values.dtype.kind == "f" else values
 
 
-def _inferred_conditional(columns: _ColumnReader, column: int, is_moved: bool) -> Conditional:
-    """Return the conditional that fits the values of one column, which may be less an offset."""
+def _inferred_conditional(
+    columns: _ColumnReader, column: int, offset: int, name: Any
+) -> Conditional:
+    """Return the conditional that fits the values of one column, which are less by an offset."""
     described = columns.described(column)
     if described is not None and described.type == "category":
         # levels beyond 2**53 are names: another one is not among them
         return Categorical("impossible") if described.holds_integers else Categorical()
-    if described is not None and described.clock is not None:
-        return Number() if described.type == "duration" else Calendar()
-    values = columns.values(column)
+    has_clock = described is not None and described.clock is not None
+    if has_clock and described.type != "duration":
+        return Calendar()
     if columns.is_bool(column):
         return Bernoulli()
-    if values.dtype.kind == "f":
-        exact = values.min() >= -LARGEST_EXACT and values.max() <= LARGEST_EXACT
-        if not (exact and bool((np.rint(values) == values).all())):
-            return Number()
-    return _of_integers(values, is_moved)
+    values = columns.values(column)
+    chosen = _of_integers(values, bool(offset)) if not has_clock and _is_whole(values) else Number()
+    if isinstance(chosen, Number | Integer):
+        _warn_of_lone_value(values, offset, name)
+    return chosen
+
+
+def _is_whole(values: Array) -> bool:
+    """Return whether values are whole numbers that float64 tells apart."""
+    if values.dtype.kind != "f":
+        return True
+    exact = values.min() >= -LARGEST_EXACT and values.max() <= LARGEST_EXACT
+    return exact and bool((np.rint(values) == values).all())
 
 
 _LEAST_VALUES, _ALONE = 20, 1000

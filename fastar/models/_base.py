@@ -33,7 +33,7 @@ from fastar._core.threads import effective_n_threads
 from fastar._core.validation import check_order, check_weight, unchanged_on_error
 from fastar._data.context import Context
 from fastar._data.frames import Schema
-from fastar._data.stores import StoredTable
+from fastar._data.stores import TableElsewhere
 from fastar._data.streams import is_stream
 from fastar._data.table import Examples, Table
 from fastar._engine.model import Composition
@@ -210,7 +210,7 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
             model.theta[:] = self.theta_
         else:
             start: tuple[Examples, Array] = (table, weight)
-            if isinstance(table, StoredTable | ShardedTable):
+            if isinstance(table, TableElsewhere):
                 start = table.start
             model.initialise(*start, rng)
             self._adjust_start(model, n_rows)

@@ -244,7 +244,7 @@ class Search:
         going_on = best[:1]
         while best:
             n_new = min(_BATCH - len(going_on), self.max_trials - len(self.trials))
-            batch = going_on + [self._child() for _ in range(n_new)]
+            batch = going_on + self._children(n_new)
             n_epochs = self._affordable(batch, 1.0)
             if not n_epochs:
                 if batch:  # it is the time that is over
@@ -261,14 +261,19 @@ class Search:
         if n_epochs > 0:
             self._train([best], [min(n_epochs, self._n_epochs(best.candidate, 1.0))])
 
-    def _child(self) -> Trial:
-        """Return a variation of a trial that is drawn by its weight in the mixture so far.
+    def _children(self, number: int) -> list[Trial]:
+        """Return variations of trials that are drawn by their weight in the mixture so far.
 
-        It has another seed, two times out of three another order, and half the time another
+        Each has another seed, two times out of three another order, and half the time another
         setting.
         """
+        if number < 1:
+            return []
         kept, (weights, _) = self.kept, self.weights()
-        parent = kept[self.rng.choice(len(kept), p=weights)]
+        parents = (kept[self.rng.choice(len(kept), p=weights)] for _ in range(number))
+        return [self._child(parent) for parent in parents]
+
+    def _child(self, parent: Trial) -> Trial:
         order = "random" if self.rng.randint(3) else parent.model.order_.tolist()
         candidate = replace(
             parent.candidate, settings={**parent.candidate.settings, "order": order}

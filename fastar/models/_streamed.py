@@ -16,7 +16,7 @@ from fastar._core.parameters import Array
 from fastar._core.random import check_state
 from fastar._data.frame_types import frame_kind
 from fastar._data.frames import Schema
-from fastar._data.parquet import check_apart, parquet_file
+from fastar._data.parquet import parquet_file
 from fastar._data.parts import Parts
 from fastar._data.reading import read, read_numbers
 from fastar._data.stores import HeldOut, Layout, Store, StoredTable
@@ -311,17 +311,8 @@ def _stacked(pieces: Sequence[list[Array]]) -> list[Array]:
 # ---- what fitted models answer
 
 
-def _check_out(out: Path | None) -> None:
-    """Raise ValueError unless a file may have such a name."""
-    if out is not None and not (
-        isinstance(out, str | os.PathLike) and "\0" not in os.fsdecode(out)
-    ):
-        raise ValueError(f"out must be the path of a Parquet file. Got {out!r} instead.")
-
-
 def is_batched(X: Any, out: Path | None) -> bool:
     """Return whether rows are read, or what is said of them is written, batch by batch."""
-    _check_out(out)
     return out is not None or (not isinstance(X, np.ndarray) and is_stream(X))
 
 
@@ -337,8 +328,7 @@ def score_streamed(model: Any, X: Any, out: Path | None) -> Array | None:
 
     if out is None:
         return np.concatenate(list(scores()))
-    check_apart(X, out)
-    with parquet_file(out) as file:
+    with parquet_file(out, apart_from=X) as file:
         for found in scores():
             file.write({"log_density": found})
     return None
@@ -346,7 +336,6 @@ def score_streamed(model: Any, X: Any, out: Path | None) -> Array | None:
 
 def sample_streamed(model: Any, n_samples: int, out: Path, random_state: Any, **how: Any) -> None:
     """Write samples to a file."""
-    _check_out(out)
     state = check_state(random_state)
     with parquet_file(out) as file:
         size = batch_rows(model.n_features_in_)
@@ -357,7 +346,6 @@ def sample_streamed(model: Any, n_samples: int, out: Path, random_state: Any, **
 
 def impute_streamed(model: Any, X: Any, out: Path, random_state: Any, **how: Any) -> None:
     """Write a source's rows to a file, with missing values drawn."""
-    _check_out(out)
     stream, state = _stream_of(X), check_state(random_state)
     with parquet_file(out) as file:
         for first, batch in recut(_batches(model, stream)):
