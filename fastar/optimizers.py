@@ -3,13 +3,17 @@
 To add one, write a class and list it in `BY_NAME`. Its loop has the same name in
 ``src/kernels/optimizers.c``; a class without one overrides `update`.
 
-Weight decay (`alpha` of the estimators) is applied apart from the gradient,
-``theta *= 1 - rate * alpha`` [1]_; for plain gradient descent this is the gradient of
-``alpha / 2 * |theta|^2``, a Gaussian prior.
+Weight decay is applied apart from the gradient, ``theta *= 1 - rate * decay`` [1]_; for plain
+gradient descent this is the gradient of ``decay / 2 * |theta|^2``, a Gaussian prior. A penalty on
+absolute values, ``penalty * |theta|``, a Laplace prior, is applied after the step: theta comes
+nearer to zero by the penalty times what the method multiplies a lasting gradient with, and stops at
+zero [2]_. (`alpha` and `l1_ratio` of the estimators: decay is ``alpha * (1 - l1_ratio)``, penalty is
+``alpha * l1_ratio``.)
 
 References
 ----------
 .. [1] I. Loshchilov, F. Hutter, "Decoupled weight decay regularization", ICLR 2019.
+.. [2] J. Duchi, E. Hazan, Y. Singer, "Adaptive subgradient methods", JMLR 12, 2011, section 5.
 """
 
 from __future__ import annotations
@@ -30,11 +34,12 @@ State = dict[str, Array]
 
 
 class Step(NamedTuple):
-    """One step: its number, from 1 on, rate, weight decay, stretches (m, 3), and threads."""
+    """One step: its number, from 1 on, rate, decay, penalty, stretches (m, 3), and threads."""
 
     t: int
     rate: float
     decay: float
+    penalty: float
     stretches: Array
     n_threads: int
 
@@ -106,12 +111,12 @@ class Optimizer:
         return self.name
 
     def hyperparameters(self, rate: float, t: int) -> tuple[float, ...]:
-        """Return the numbers of the loop at step t other than the rate and the weight decay."""
+        """Return the numbers of the loop at step t after rate, weight decay and penalty."""
         return ()
 
     def update(self, theta: Array, gradient: Array, slots: list[Array], step: Step) -> None:
         """Change `theta` and `slots` in place."""
-        numbers = (step.rate, step.decay, *self.hyperparameters(step.rate, step.t))
+        numbers = (step.rate, step.decay, step.penalty, *self.hyperparameters(step.rate, step.t))
         _optimizers.step(
             self.kernel, theta, gradient, slots, numbers, step.stretches, step.n_threads
         )
@@ -124,17 +129,18 @@ class Optimizer:
         *,
         rate: float,
         decay: float,
+        penalty: float = 0.0,
         stretches: Stretches,
         t: int,
         n_threads: int,
     ) -> None:
-        """Take step t on the parameters in `stretches`, decaying the weights among them."""
+        """Take step t on the parameters in `stretches`, shrinking the weights among them."""
         slots = [state[slot] for slot in self.slots]
-        parts = [(stretches.decayed, decay), (stretches.rest, 0.0)]
+        parts = [(stretches.decayed, decay, penalty), (stretches.rest, 0.0, 0.0)]
         n = useful_n_threads(n_threads, 4 * stretches.size)
-        for part, part_decay in parts if decay else [(stretches.all, 0.0)]:
+        for part, *shrinks in parts if decay or penalty else [(stretches.all, 0.0, 0.0)]:
             if len(part):
-                self.update(theta, gradient, slots, Step(t, rate, part_decay, part, n))
+                self.update(theta, gradient, slots, Step(t, rate, *shrinks, part, n))
 
 
 @dataclass
@@ -196,10 +202,13 @@ class Adam(Optimizer):
     default_rate = 0.001
 
     def hyperparameters(self, rate: float, t: int) -> tuple[float, ...]:
-        """Return rate and epsilon, both with the bias corrected, and the memories."""
+        """Return rate and epsilon, both with the bias corrected, the memories, and rate * bias_2.
+
+        The last is the rate of a gradient that lasts, whose m has no bias left.
+        """
         bias_2 = math.sqrt(1 - self.beta_2**t)
         rate_t = rate * bias_2 / (1 - self.beta_1**t)
-        return rate_t, self.epsilon * bias_2, self.beta_1, self.beta_2
+        return rate_t, self.epsilon * bias_2, self.beta_1, self.beta_2, rate * bias_2
 
 
 @dataclass

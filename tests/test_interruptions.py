@@ -212,6 +212,7 @@ CHANGED = {
     "learning_rate_init": {"learning_rate_init": 0.5},
     "learning_rate": {"learning_rate": "invscaling"},
     "alpha": {"alpha": 0.1},
+    "l1_ratio": {"l1_ratio": 0.5},
     "max_gradient_norm": {"max_gradient_norm": 1.0},
     "tol": {"tol": 0.5},
     "n_iter_no_change": {"n_iter_no_change": 3},

@@ -579,3 +579,31 @@ def test_fvsbn_is_a_logistic_regression_of_each_feature(alpha, order, markov_ord
         np.testing.assert_allclose(L, regression.coef_[0], atol=1e-4)
         assert model.params_["b"][d, 0] == pytest.approx(regression.intercept_[0], abs=1e-4)
     assert p[0, 0] == pytest.approx(sorted_X[:, 0].mean(), abs=1e-6)
+
+
+SPARSE = {  # solvers, and rates that converge
+    "sgd": (optimizers.SGD(0.0, nesterov=False), 1.5),
+    "momentum": (optimizers.SGD(0.5), 0.5),
+    "adagrad": ("adagrad", 0.5),
+    "adam": ("adam", 0.01),
+}
+
+
+@pytest.mark.parametrize("solver", SPARSE)
+def test_fvsbn_with_a_penalty_minimises_it_and_has_weights_of_zero(solver):
+    X, alpha = bits(200, 5), 0.03
+    X[:, 4] = X[:, 0] ^ (np.arange(200) % 7 == 0)
+    solver, rate = SPARSE[solver]
+    settings = {"alpha": alpha, "l1_ratio": 1.0, "solver": solver, "learning_rate_init": rate}
+    settings |= {"batch_size": 200, "early_stopping": False, "tol": 0.0, "max_iter": 2000}
+    settings |= {"dtype": "float64", "n_iter_no_change": 10_000}
+    model = fit(make("FVSBN", **settings), X)
+    # where the subgradient of mean loss + alpha |L| holds zero
+    slope = (model.conditionals(X) - X).T @ X / len(X)
+    L, below = model.params_["L"][:, 0, :4], np.tril(np.ones((5, 4), bool), -1)
+    at_zero = below & (L == 0)
+    assert (np.abs(slope[:, :4][at_zero]) < alpha).all()
+    np.testing.assert_allclose(
+        -slope[:, :4][below & (L != 0)], alpha * np.sign(L[below & (L != 0)]), atol=1e-4
+    )
+    assert 0 < at_zero.sum() < below.sum()

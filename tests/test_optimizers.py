@@ -11,36 +11,45 @@ from fastar._core import threads
 
 pytestmark = pytest.mark.kernels
 
-RATE, DECAY = 0.05, 0.3
+RATE, DECAY, PENALTY = 0.05, 0.3, 0.2
 
 
-def sgd(theta, g, state, t, decay, momentum=0.9, nesterov=True):
+def shrunk(theta, threshold):
+    return np.sign(theta) * np.maximum(np.abs(theta) - threshold, 0)
+
+
+def sgd(theta, g, state, t, decay, penalty, momentum=0.9, nesterov=True):
     v = state["velocity"] = momentum * state["velocity"] - RATE * g
-    return (1 - RATE * decay) * theta + (momentum * v - RATE * g if nesterov else v)
+    theta = (1 - RATE * decay) * theta + (momentum * v - RATE * g if nesterov else v)
+    return shrunk(theta, RATE * penalty / (1 - momentum))
 
 
-def adam(theta, g, state, t, decay, beta_1=0.9, beta_2=0.999, epsilon=1e-8):
+def adam(theta, g, state, t, decay, penalty, beta_1=0.9, beta_2=0.999, epsilon=1e-8):
     state["m"] = beta_1 * state["m"] + (1 - beta_1) * g
     state["v"] = beta_2 * state["v"] + (1 - beta_2) * g**2
     m, v = state["m"] / (1 - beta_1**t), state["v"] / (1 - beta_2**t)
-    return (1 - RATE * decay) * theta - RATE * m / (np.sqrt(v) + epsilon)
+    theta = (1 - RATE * decay) * theta - RATE * m / (np.sqrt(v) + epsilon)
+    return shrunk(theta, RATE * penalty / (np.sqrt(v) + epsilon))
 
 
-def adagrad(theta, g, state, t, decay, epsilon=1e-8):
+def adagrad(theta, g, state, t, decay, penalty, epsilon=1e-8):
     state["v"] = state["v"] + g**2
-    return (1 - RATE * decay) * theta - RATE * g / (np.sqrt(state["v"]) + epsilon)
+    rate = RATE / (np.sqrt(state["v"]) + epsilon)
+    return shrunk((1 - RATE * decay) * theta - rate * g, rate * penalty)
 
 
-def adadelta(theta, g, state, t, decay, rho=0.95, epsilon=1e-6):
+def adadelta(theta, g, state, t, decay, penalty, rho=0.95, epsilon=1e-6):
     state["v"] = rho * state["v"] + (1 - rho) * g**2
     step = np.sqrt(state["u"] + epsilon) / np.sqrt(state["v"] + epsilon) * g
     state["u"] = rho * state["u"] + (1 - rho) * step**2
-    return (1 - RATE * decay) * theta - RATE * step
+    rate = RATE * np.sqrt(state["u"] + epsilon) / np.sqrt(state["v"] + epsilon)
+    return shrunk((1 - RATE * decay) * theta - RATE * step, rate * penalty)
 
 
-def rmsprop(theta, g, state, t, decay, rho=0.9, epsilon=1e-8):
+def rmsprop(theta, g, state, t, decay, penalty, rho=0.9, epsilon=1e-8):
     state["v"] = rho * state["v"] + (1 - rho) * g**2
-    return (1 - RATE * decay) * theta - RATE * g / (np.sqrt(state["v"]) + epsilon)
+    rate = RATE / (np.sqrt(state["v"]) + epsilon)
+    return shrunk((1 - RATE * decay) * theta - rate * g, rate * penalty)
 
 
 FORMULAS = {"sgd": sgd, "adam": adam, "adagrad": adagrad, "adadelta": adadelta, "rmsprop": rmsprop}
@@ -55,7 +64,7 @@ CASES = [(name, {}) for name in SOLVERS] + [
 ]
 
 
-def run(name, settings, size, dtype, n_threads, n_steps=5, n_decayed=None):
+def run(name, settings, size, dtype, n_threads, n_steps=5, n_decayed=None, penalty=PENALTY):
     """Return theta after some steps, and each gradient that was taken."""
     rng = np.random.default_rng(size)
     optimizer = optimizers.BY_NAME[name](**settings)
@@ -64,8 +73,9 @@ def run(name, settings, size, dtype, n_threads, n_steps=5, n_decayed=None):
     stretches = optimizers.Stretches(size, size // 3 if n_decayed is None else n_decayed)
     for t in range(1, n_steps + 1):
         g = rng.standard_normal(size).astype(dtype)
+        shrinks = {"decay": DECAY, "penalty": penalty}
         optimizer.step(
-            theta, g, state, rate=RATE, decay=DECAY, stretches=stretches, t=t, n_threads=n_threads
+            theta, g, state, rate=RATE, **shrinks, stretches=stretches, t=t, n_threads=n_threads
         )
         gradients.append(g)
     return start, gradients, theta
@@ -78,16 +88,20 @@ def test_every_solver_and_schedule_has_an_entry_here():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("size", [1, 2, 17, 1000])
+@pytest.mark.parametrize("penalty", [0.0, PENALTY])
 @pytest.mark.parametrize(("name", "settings"), CASES)
-def test_steps_follow_the_formula_and_decay_a_prefix_alone(name, settings, size, dtype):
-    start, gradients, theta = run(name, settings, size, dtype, 2)
+def test_steps_follow_the_formula_and_shrink_a_prefix_alone(name, settings, penalty, size, dtype):
+    start, gradients, theta = run(name, settings, size, dtype, 2, penalty=penalty)
     expected = start.astype(np.float64)
-    decay = np.where(np.arange(size) < size // 3, DECAY, 0)
+    decay, penalty = (np.where(np.arange(size) < size // 3, each, 0) for each in (DECAY, penalty))
     state = {slot: np.zeros(size) for slot in optimizers.BY_NAME[name].slots}
     for t, g in enumerate(gradients, 1):
-        expected = FORMULAS[name](expected, g.astype(np.float64), state, t, decay, **settings)
+        expected = FORMULAS[name](
+            expected, g.astype(np.float64), state, t, decay, penalty, **settings
+        )
     tolerance = 1e-12 if dtype == "float64" else 5e-6
     np.testing.assert_allclose(theta, expected, rtol=tolerance, atol=tolerance)
+    assert ((theta == 0) == (expected == 0)).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -122,8 +136,9 @@ def test_stretches_change_as_the_whole_does_and_the_rest_stays(name, dtype):
         stretches = optimizers.Stretches(size, size // 3, active)
         state = optimizer.state(stretches.size, np.dtype(dtype))
         for t in (1, 2):
+            shrinks = {"decay": DECAY, "penalty": 1e-3}
             optimizer.step(
-                theta, g, state, rate=RATE, decay=DECAY, stretches=stretches, t=t, n_threads=2
+                theta, g, state, rate=RATE, **shrinks, stretches=stretches, t=t, n_threads=2
             )
         thetas.append(theta)
     whole, part = thetas
@@ -136,11 +151,11 @@ def test_stretches_change_as_the_whole_does_and_the_rest_stays(name, dtype):
 def test_vectors_of_different_sizes_are_refused(name):
     optimizer = optimizers.BY_NAME[name]()
     slots = [np.zeros(4, np.float32) for _ in optimizer.slots]
-    step = optimizers.Step(1, 0.1, 0.0, np.array([[0, 4, 0]]), 1)
+    step = optimizers.Step(1, 0.1, 0.0, 0.0, np.array([[0, 4, 0]]), 1)
     with pytest.raises(ValueError, match="differ in size"):
         optimizer.update(np.zeros(4, np.float32), np.zeros(3, np.float32), slots, step)
     for wrong, place in (([0, 5, 0], "theta"), ([0, 4, 1], "state"), ([0, 4, -1], "state")):
-        step = optimizers.Step(1, 0.1, 0.0, np.array([wrong]), 1)
+        step = optimizers.Step(1, 0.1, 0.0, 0.0, np.array([wrong]), 1)
         with pytest.raises(ValueError, match=f"outside of .*{place}"):
             optimizer.update(np.zeros(4, np.float32), np.zeros(4, np.float32), slots, step)
 

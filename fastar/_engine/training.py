@@ -94,7 +94,7 @@ class Training:
         Rows for early stopping, and their weights.
     entropy : int
         Seed of the order of the rows and of the draws of networks; epoch k has a stream of its own.
-    learning_rate, alpha, max_gradient_norm, batch_size, max_iter, tol, n_iter_no_change
+    learning_rate, alpha, l1_ratio, max_gradient_norm, batch_size, max_iter, tol, n_iter_no_change
         As the estimators have them.
     n_threads : int
     is_warm : bool
@@ -113,6 +113,7 @@ class Training:
         entropy: int,
         learning_rate: float,
         alpha: float,
+        l1_ratio: float,
         max_gradient_norm: float | None,
         batch_size: int,
         max_iter: int,
@@ -128,7 +129,7 @@ class Training:
         self.held_out = held_out
         self.entropy = entropy
         self.learning_rate = learning_rate
-        self.alpha = alpha
+        self.alpha, self.l1_ratio = alpha, l1_ratio
         self.max_gradient_norm = max_gradient_norm
         self.batch_size = batch_size
         self.max_iter = max_iter
@@ -185,6 +186,7 @@ class Training:
             "learning_rate_init": self.learning_rate,
             "learning_rate": schedule,
             "alpha": self.alpha,
+            "l1_ratio": self.l1_ratio,
             "max_gradient_norm": self.max_gradient_norm,
             "batch_size": self.batch_size,
             "tol": self.tol,
@@ -307,7 +309,8 @@ class Training:
             self._gradient,
             self.optimizer_state,
             rate=self.rate,
-            decay=self.alpha,
+            decay=self.alpha * (1 - self.l1_ratio),
+            penalty=self.alpha * self.l1_ratio,
             stretches=self._stretches,
             t=progress.step,
             n_threads=self.n_threads,

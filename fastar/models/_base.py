@@ -226,6 +226,7 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
             entropy=int(rng.integers(2**63)),
             learning_rate=float(self.learning_rate_init or self._default_rate(solver, n_rows)),
             alpha=self._weight_decay(n_rows),
+            l1_ratio=self.l1_ratio,
             max_gradient_norm=self.max_gradient_norm,
             batch_size=self.batch_size,
             max_iter=self.max_iter,

@@ -108,6 +108,15 @@ class TrainingParameters:
         Weight decay of the weights, not the biases (a Gaussian prior): each step multiplies them by
         1 - rate * alpha.""",
     )
+    l1_ratio: float = parameter(
+        default=0.0,
+        constraint=[Interval(Real, 0, 1, closed="both")],
+        doc="""float, default=0.0
+        The share of `alpha` that is not weight decay but a penalty on the absolute values of the
+        weights (a Laplace prior): alpha * l1_ratio * |w| is added to the mean negative
+        log-likelihood of a row, by a proximal step, which leaves many weights at exactly zero.
+        Good for few rows of many columns, with `solver="adagrad"` and a rate of about 0.5.""",
+    )
     max_gradient_norm: float | None = parameter(
         default=None,
         constraint=[Interval(Real, 0, None, closed="neither"), None],

@@ -14,6 +14,7 @@ cdef extern from "optimizers.h" nogil:
         const char* name
         int n_slots, n_numbers
         void (*loop)(int64_t, void*, const void*, void**, int64_t, const double*) noexcept nogil
+        void (*shrink)(int64_t, void*, void**, int64_t, const double*) noexcept nogil
     ctypedef struct optimizers_table:
         int n_methods
         const optimizer_method* methods
@@ -48,7 +49,7 @@ def step(str method, floating[::1] theta, const floating[::1] g, slots, numbers,
          const int64_t[:, ::1] stretches, int n_threads):
     """Change theta, and the slots of the method, in the stretches (m, 3).
 
-    numbers: rate, decay, and the method's own, in the order that optimizers.c has them.
+    numbers: rate, decay, penalty on absolute values, and the method's own, in the order that optimizers.c has them.
     """
     cdef const optimizers_table* kernels = f32 if floating is float else f64
     cdef optimizer_method chosen = kernels.methods[<int>PLACES[method]]
@@ -73,6 +74,8 @@ def step(str method, floating[::1] theta, const floating[::1] g, slots, numbers,
             kernels.fetch(min(stretches[j + 1, 1] - stretches[j + 1, 0], FETCHED), &theta[stretches[j + 1, 0]],
                           &g[stretches[j + 1, 0]])
         chosen.loop(n, &theta[i], &g[i], at, stretches[j, 2], own)
+        if own[2] > 0:
+            chosen.shrink(n, &theta[i], at, stretches[j, 2], own)
 
 
 def sum_of_squares(const floating[::1] g, const int64_t[:, ::1] stretches, int n_threads):

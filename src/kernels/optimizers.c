@@ -18,7 +18,7 @@
 /* Each: g (n,) -> theta (n,) and the state (n,) of every parameter, both updated in place. */
 static void sgd(ARGUMENTS) {
     real *velocity = slots[0] + first;
-    const real rate = numbers[0], decay = numbers[1], momentum = numbers[2];
+    const real rate = numbers[0], decay = numbers[1], momentum = numbers[3];
     const real keep = 1 - rate * decay;
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) {
@@ -29,7 +29,7 @@ static void sgd(ARGUMENTS) {
 
 static void nesterov(ARGUMENTS) {
     real *velocity = slots[0] + first;
-    const real rate = numbers[0], decay = numbers[1], momentum = numbers[2];
+    const real rate = numbers[0], decay = numbers[1], momentum = numbers[3];
     const real keep = 1 - rate * decay;
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) {
@@ -42,8 +42,8 @@ static void nesterov(ARGUMENTS) {
 /* Root and quotient would take longer than memory does. */
 static void adam(ARGUMENTS) {
     real *m = slots[0] + first, *v = slots[1] + first;
-    const real rate = numbers[0], decay = numbers[1], rate_t = numbers[2], epsilon_t = numbers[3], beta_1 = numbers[4],
-               beta_2 = numbers[5];
+    const real rate = numbers[0], decay = numbers[1], rate_t = numbers[3], epsilon_t = numbers[4], beta_1 = numbers[5],
+               beta_2 = numbers[6];
     const vec keep = vset1(1 - rate * decay);
     for (int64_t i = 0; i < n; i += VL) {
         const int left = n - i < VL ? (int)(n - i) : VL;
@@ -59,8 +59,8 @@ static void adam(ARGUMENTS) {
 #else
 static void adam(ARGUMENTS) {
     real *m = slots[0] + first, *v = slots[1] + first;
-    const real rate = numbers[0], decay = numbers[1], rate_t = numbers[2], epsilon_t = numbers[3], beta_1 = numbers[4],
-               beta_2 = numbers[5];
+    const real rate = numbers[0], decay = numbers[1], rate_t = numbers[3], epsilon_t = numbers[4], beta_1 = numbers[5],
+               beta_2 = numbers[6];
     const real keep = 1 - rate * decay;
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) {
@@ -73,7 +73,7 @@ static void adam(ARGUMENTS) {
 
 static void adagrad(ARGUMENTS) {
     real *v = slots[0] + first;
-    const real rate = numbers[0], decay = numbers[1], epsilon = numbers[2];
+    const real rate = numbers[0], decay = numbers[1], epsilon = numbers[3];
     const real keep = 1 - rate * decay;
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) {
@@ -84,7 +84,7 @@ static void adagrad(ARGUMENTS) {
 
 static void adadelta(ARGUMENTS) {
     real *v = slots[0] + first, *u = slots[1] + first;
-    const real rate = numbers[0], decay = numbers[1], rho = numbers[2], epsilon = numbers[3];
+    const real rate = numbers[0], decay = numbers[1], rho = numbers[3], epsilon = numbers[4];
     const real keep = 1 - rate * decay;
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) {
@@ -97,13 +97,56 @@ static void adadelta(ARGUMENTS) {
 
 static void rmsprop(ARGUMENTS) {
     real *v = slots[0] + first;
-    const real rate = numbers[0], decay = numbers[1], rho = numbers[2], epsilon = numbers[3];
+    const real rate = numbers[0], decay = numbers[1], rho = numbers[3], epsilon = numbers[4];
     const real keep = 1 - rate * decay;
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) {
         v[i] = rho * v[i] + (1 - rho) * g[i] * g[i];
         theta[i] = keep * theta[i] - rate * g[i] / (SQRT(v[i]) + epsilon);
     }
+}
+
+/* Shrinking follows the step: theta (n,) and the state (n,) -> theta (n,), in place. */
+
+/* theta nearer to zero by the threshold, at most down to zero. */
+static inline real softened(real theta, real threshold) {
+    const real left = (theta < 0 ? -theta : theta) - threshold;
+    return left > 0 ? (theta < 0 ? -left : left) : 0;
+}
+
+/* A gradient that lasts moves theta by rate / (1 - momentum) of it a step. */
+static void shrink_sgd(int64_t n, real *theta, real *const *slots, int64_t first, const double *numbers) {
+    (void)slots, (void)first;
+    const real threshold = numbers[0] * numbers[2] / (1 - numbers[3]);
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+        theta[i] = softened(theta[i], threshold);
+}
+
+static void shrink_by_root(int64_t n, real *theta, const real *v, real scale, real epsilon) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+        theta[i] = softened(theta[i], scale / (SQRT(v[i]) + epsilon));
+}
+
+static void shrink_adam(int64_t n, real *theta, real *const *slots, int64_t first, const double *numbers) {
+    shrink_by_root(n, theta, slots[1] + first, numbers[7] * numbers[2], numbers[4]);
+}
+
+static void shrink_adagrad(int64_t n, real *theta, real *const *slots, int64_t first, const double *numbers) {
+    shrink_by_root(n, theta, slots[0] + first, numbers[0] * numbers[2], numbers[3]);
+}
+
+static void shrink_rmsprop(int64_t n, real *theta, real *const *slots, int64_t first, const double *numbers) {
+    shrink_by_root(n, theta, slots[0] + first, numbers[0] * numbers[2], numbers[4]);
+}
+
+static void shrink_adadelta(int64_t n, real *theta, real *const *slots, int64_t first, const double *numbers) {
+    const real *v = slots[0] + first, *u = slots[1] + first;
+    const real scale = numbers[0] * numbers[2], epsilon = numbers[4];
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+        theta[i] = softened(theta[i], scale * SQRT(u[i] + epsilon) / SQRT(v[i] + epsilon));
 }
 
 /* theta (n,), g (n,): asks for them, and changes nothing. */
@@ -115,8 +158,12 @@ static void fetch(int64_t n, const real *theta, const real *g) {
 }
 
 static const optimizer_method methods[] = {
-    {"sgd", 1, 3, sgd},         {"nesterov", 1, 3, nesterov}, {"adam", 2, 6, adam},
-    {"adagrad", 1, 3, adagrad}, {"adadelta", 2, 4, adadelta}, {"rmsprop", 1, 4, rmsprop},
+    {"sgd", 1, 4, sgd, shrink_sgd},
+    {"nesterov", 1, 4, nesterov, shrink_sgd},
+    {"adam", 2, 8, adam, shrink_adam},
+    {"adagrad", 1, 4, adagrad, shrink_adagrad},
+    {"adadelta", 2, 5, adadelta, shrink_adadelta},
+    {"rmsprop", 1, 5, rmsprop, shrink_rmsprop},
 };
 
 const optimizers_table FASTAR_TABLE(optimizers) = {
