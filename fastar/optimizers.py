@@ -7,8 +7,8 @@ Weight decay is applied apart from the gradient, ``theta *= 1 - rate * decay`` [
 gradient descent this is the gradient of ``decay / 2 * |theta|^2``, a Gaussian prior. A penalty on
 absolute values, ``penalty * |theta|``, a Laplace prior, is applied after the step: theta comes
 nearer to zero by the penalty times what the method multiplies a lasting gradient with, and stops at
-zero [2]_. (`alpha` and `l1_ratio` of the estimators: decay is ``alpha * (1 - l1_ratio)``, penalty is
-``alpha * l1_ratio``.)
+zero [2]_. (`alpha` and `l1_ratio` of the estimators: decay is ``alpha * (1 - l1_ratio)``, penalty
+is ``alpha * l1_ratio``.)
 
 References
 ----------
