@@ -138,9 +138,11 @@ class Optimizer:
         slots = [state[slot] for slot in self.slots]
         parts = [(stretches.decayed, decay, penalty), (stretches.rest, 0.0, 0.0)]
         n = useful_n_threads(n_threads, 4 * stretches.size)
-        for part, *shrinks in parts if decay or penalty else [(stretches.all, 0.0, 0.0)]:
+        if not (decay or penalty):
+            parts = [(stretches.all, 0.0, 0.0)]
+        for part, its_decay, its_penalty in parts:
             if len(part):
-                self.update(theta, gradient, slots, Step(t, rate, *shrinks, part, n))
+                self.update(theta, gradient, slots, Step(t, rate, its_decay, its_penalty, part, n))
 
 
 @dataclass

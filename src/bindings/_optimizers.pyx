@@ -49,7 +49,8 @@ def step(str method, floating[::1] theta, const floating[::1] g, slots, numbers,
          const int64_t[:, ::1] stretches, int n_threads):
     """Change theta, and the slots of the method, in the stretches (m, 3).
 
-    numbers: rate, decay, penalty on absolute values, and the method's own, in the order that optimizers.c has them.
+    numbers: rate, decay, penalty on absolute values, and the method's own, in the order that
+    optimizers.c has them.
     """
     cdef const optimizers_table* kernels = f32 if floating is float else f64
     cdef optimizer_method chosen = kernels.methods[<int>PLACES[method]]
