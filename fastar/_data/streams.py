@@ -207,19 +207,25 @@ def arranged(batch: Any, names: list[Any]) -> Any:
     return batch[names] if same else batch
 
 
-def recut(batches: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
-    """Yield the same rows in batches of `batch_rows`, but for the last one."""
+def recut(stream: Stream) -> Stream:
+    """Return the stream of the same rows in batches of `batch_rows`, but for the last one."""
+    return Stream(partial(_recut, stream), stream.name, stream.first_row)
+
+
+def _recut(stream: Stream) -> Iterator[Any]:
     waiting: list[Any] = []
-    n = start = 0
-    for _, batch in batches:
+    n = 0
+    for _, batch in stream:
+        if waiting and frame_kind(batch) is not None:
+            batch = arranged(batch, list(waiting[0].columns))
         waiting.append(batch)
         n, size = n + len(batch), batch_rows(batch.shape[1])
         while n >= size:
             whole = _joined(waiting)
-            yield start, _rows(whole, 0, size)
-            waiting, n, start = [_rows(whole, size, n)], n - size, start + size
+            yield _rows(whole, 0, size)
+            waiting, n = [_rows(whole, size, n)], n - size
     if n:
-        yield start, _joined(waiting)
+        yield _joined(waiting)
 
 
 def _joined(batches: list[Any]) -> Any:

@@ -6,6 +6,7 @@ counts, ranges, and the rows whose numbers have the smallest hashes.
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -182,7 +183,8 @@ class Summary:
 
     Attributes
     ----------
-    n_rows : int
+    n_rows, n_weighted : int
+        Rows, and those with a positive weight.
     kind : str or None
         "pandas" or "polars" of data frames, "array" of arrays; None without rows.
     columns : dict of ColumnSummary
@@ -192,16 +194,17 @@ class Summary:
     def __init__(self, name: str = "X", n_sampled: int | None = None) -> None:
         self.name = name
         self.n_sampled = n_sampled
-        self.n_rows = 0
+        self.n_rows = self.n_weighted = 0
         self.kind: str | None = None
         self.columns: dict[Any, ColumnSummary] = {}
         self._first = 0
         self._rows = np.empty(0, np.int64)
+        self._weight = np.empty(0)
         self._values: dict[Any, Array] = {}
         """The sampled rows' values, by column; anything where they are missing."""
         self._gaps: dict[Any, Array] = {}
 
-    def update(self, batch: Any, first_row: int) -> None:
+    def update(self, batch: Any, first_row: int, weight: Array | None = None) -> None:
         """Take in a batch of rows.
 
         Parameters
@@ -209,6 +212,8 @@ class Summary:
         batch : pandas or polars DataFrame, or ndarray of shape (n, D)
         first_row : int
             The number of its first row in the whole table.
+        weight : array (n,), optional
+            What the rows count for, all the same by default.
 
         Raises
         ------
@@ -218,7 +223,7 @@ class Summary:
         """
         if len(batch):
             with rows_told(self.name, first_row):
-                one = _summary_of(batch, first_row, self.n_sampled)
+                one = _summary_of(batch, first_row, self.n_sampled, weight)
             self.merge(one)
 
     def merge(self, other: Summary) -> None:
@@ -248,7 +253,9 @@ class Summary:
             self._gaps[name] = np.concatenate(gaps)[kept]
         self.columns = {name: self.columns[name] for name in order}
         self._rows = rows[kept]
+        self._weight = np.concatenate([self._weight, other._weight])[kept]
         self.n_rows += other.n_rows
+        self.n_weighted += other.n_weighted
         self._first = min(self._first, other._first)
 
     @property
@@ -286,6 +293,19 @@ class Summary:
                 )
 
     # ---- what it says
+
+    def part(self, names: list[Any]) -> Summary:
+        """Return the summary of some of the columns, in this order."""
+        part = copy.copy(self)
+        for attribute in ("columns", "_values", "_gaps"):
+            found = getattr(self, attribute)
+            setattr(part, attribute, {name: found[name] for name in names})
+        return part
+
+    @property
+    def missing(self) -> Array:
+        """Return which columns (D,) have missing values."""
+        return np.array([each.n_missing > 0 for each in self.columns.values()])
 
     def container(self, least_counts: Mapping[Any, int] | None = None) -> Schema | Container:
         """Return what `fit` remembers of the table, as if it was in memory.
@@ -370,7 +390,7 @@ class Summary:
                 )
             )
         weight = np.zeros(n + m)
-        weight[:n] = self.n_rows / n
+        weight[:n] = self.n_rows / n * self._weight[order]
         rows = np.concatenate([self._rows[order], np.full(m, -1)])
         if isinstance(container, Schema):
             return Sample(self._columns_of(container, parts), weight, rows)
@@ -443,7 +463,7 @@ class Sample:
         As a model reads them: sampled rows in the order of the table, and after them rows of weight
         0 with values that no sampled row has.
     weight : array (m,)
-        What a row counts for: all together, for the rows of the table.
+        What a row counts for: all together, about as much as the rows of the table.
     rows : int array (m,)
         Their numbers in the table; -1 of those without weight.
     """
@@ -469,7 +489,7 @@ def _of_one_type(values: list[Array], gaps: list[Array]) -> list[Array]:
 # ---- one batch
 
 
-def _summary_of(batch: Any, first_row: int, n_sampled: int | None) -> Summary:
+def _summary_of(batch: Any, first_row: int, n_sampled: int | None, weight: Array | None) -> Summary:
     """Return the summary of one batch."""
     found = Summary(n_sampled=n_sampled)
     found.n_rows, found._first = len(batch), first_row
@@ -478,7 +498,9 @@ def _summary_of(batch: Any, first_row: int, n_sampled: int | None) -> Summary:
     found.columns = {key: column for key, (column, _, _) in of_batch.items()}
     rows = np.arange(first_row, first_row + len(batch))
     kept = found._smallest(rows)
-    found._rows = rows[kept]
+    weight = np.ones(len(batch)) if weight is None else weight
+    found.n_weighted = int(np.count_nonzero(weight))
+    found._rows, found._weight = rows[kept], weight[kept]
     found._values = {key: values[kept] for key, (_, values, _) in of_batch.items()}
     found._gaps = {key: gaps[kept] for key, (_, _, gaps) in of_batch.items()}
     return found
