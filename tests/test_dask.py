@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from local_parts import LocalParts
 from sklearn.exceptions import ConvergenceWarning
-from test_streams import uneven_frame
+from streamed import uneven_frame
 
 pytest.importorskip("distributed")
 

@@ -204,7 +204,8 @@ def _impute(model: Any, rows: Any, context: Any, seed: int, n_particles: int) ->
     given, how = _as_fitted(model, rows, context)
     filled = model.impute(given, random_state=seed, n_particles=n_particles, **how)
     if frame_kind(rows) is not None:
-        return rows.assign(**{name: filled[name] for name in filled.columns})
+        parts = [filled, *how.values()]
+        return import_module("pandas").concat(parts, axis=1)[list(rows.columns)]
     if not how:
         return filled
     whole = rows.copy()

@@ -18,6 +18,7 @@ from sklearn.utils.validation import _check_feature_names, _check_n_features
 from fastar._core.parameters import Array
 from fastar._core.random import check_state
 from fastar._core.validation import check_weight
+from fastar._data.column_summary import MOST_LEVELS
 from fastar._data.context import Context, ContextRows, encode_context
 from fastar._data.frame_types import as_frame, frame_kind
 from fastar._data.frames import Schema
@@ -27,7 +28,7 @@ from fastar._data.reading import read, read_numbers
 from fastar._data.roles import NO_ROLES, Roles
 from fastar._data.stores import HeldOut, Layout, Store, StoredTable
 from fastar._data.streams import Stream, arranged, batch_rows, is_stream, recut, rows_told
-from fastar._data.summary import MOST_LEVELS, Sample, Summary, row_hashes
+from fastar._data.summary import Sample, Summary, row_hashes
 from fastar._data.table import Table
 from fastar._engine.model import Composition
 from fastar._engine.sharded import Shard, ShardedTable
