@@ -68,6 +68,7 @@ UNMARKED = {
     "test_random_calls.py",
     "test_rare_levels.py",
     "test_recipes.py",
+    "test_sequences_in_parts.py",
     "test_sharded.py",
     "test_spread.py",
     "test_stream_roles.py",

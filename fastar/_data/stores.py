@@ -20,7 +20,7 @@ from fastar._data.columns import Columns
 from fastar._data.context import Context, ContextRows
 from fastar._data.frame_types import Column
 from fastar._data.summary import row_hashes
-from fastar._data.table import BatchOfRows, Table, block_rows
+from fastar._data.table import BatchOfRows, Examples, Table, block_rows
 
 BLOCK_ROWS, BLOCK_BYTES = 1 << 13, 1 << 21
 """Consecutive rows that an epoch keeps together at most, and the bytes that they may take."""
@@ -240,11 +240,11 @@ class TableElsewhere(ABC):
     ----------
     order : int array (D,)
         Column that comes k-th.
-    start : (Table, weight (m,))
-        Rows in memory that stand for all of them where a network starts.
+    start : (Examples, weight (m,))
+        Rows, or sequences, in memory that stand for all of them where a network starts.
     """
 
-    def __init__(self, order: Array, start: tuple[Table, Array]) -> None:
+    def __init__(self, order: Array, start: tuple[Examples, Array]) -> None:
         self.order = order
         self.start = start
 
@@ -253,7 +253,7 @@ class TableElsewhere(ABC):
         """Return how many rows there are."""
 
     @abstractmethod
-    def subset(self, which: Array) -> Table:
+    def subset(self, which: Array) -> Examples:
         """Return the table, in memory, of some of the rows, or of others that stand for them."""
 
     @property
@@ -269,8 +269,8 @@ class TableElsewhere(ABC):
     def _places(self, which: Array | slice) -> Array:
         return np.arange(*which.indices(len(self))) if isinstance(which, slice) else which
 
-    def take(self, which: Array | slice) -> Array:
-        """Return the rows of `subset` as a dense array in model order."""
+    def take(self, which: Array | slice) -> Any:
+        """Return a block of the rows of `subset`."""
         return self.subset(self._places(which)).take(slice(None))
 
     def context(self, which: Array | slice) -> Array | None:

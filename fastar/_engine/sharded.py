@@ -6,17 +6,27 @@ import hashlib
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from fastar._core.parameters import Array, zeros_aligned
 from fastar._data.parts import Parts
-from fastar._data.stores import Layout, TableElsewhere
-from fastar._data.table import BatchOfRows, Table
+from fastar._data.stores import TableElsewhere
+from fastar._data.table import BatchOfRows, Examples
 from fastar._engine.model import Composition
 from fastar._engine.scores import total_log_prob
 from fastar._engine.training import Training
+
+
+class ShardLayout(Protocol):
+    """How arrays hold the rows, or the sequences, of a shard."""
+
+    def table(self, parts: list[Array], order: Array) -> Examples:
+        """Return them as a table."""
+
+    def weight(self, parts: list[Array]) -> Array | None:
+        """Return their weights (n,), None where all are the same."""
 
 
 class Shard:
@@ -27,11 +37,13 @@ class Shard:
     number : int
     model : Composition
         Without parameters.
-    layout, parts : Layout and list of arrays
+    layout, parts : ShardLayout and list of arrays
         The rows, in the order of the table.
     """
 
-    def __init__(self, number: int, model: Composition, layout: Layout, parts: list[Array]) -> None:
+    def __init__(
+        self, number: int, model: Composition, layout: ShardLayout, parts: list[Array]
+    ) -> None:
         self.number = number
         self.model = model
         self.layout = layout
@@ -44,7 +56,7 @@ class Shard:
         return Shard, (self.number, self.model, self.layout, self.parts)
 
     def __len__(self) -> int:
-        return len(self.parts[0])
+        return len(self.table)
 
     def with_parameters(self, theta: Array) -> Composition:
         """Return the model with parameters, which may be read-only."""
@@ -148,7 +160,7 @@ class ShardedTable(TableElsewhere):
     order, start : as of `TableElsewhere`
     """
 
-    def __init__(self, shards: Parts, order: Array, start: tuple[Table, Array]) -> None:
+    def __init__(self, shards: Parts, order: Array, start: tuple[Examples, Array]) -> None:
         super().__init__(order, start)
         self.shards = shards
         self.sizes = shards.map(len)
@@ -162,12 +174,12 @@ class ShardedTable(TableElsewhere):
         """Return the mean of the weights for each row (n,): their own are where the shards are."""
         return self.same_weight(self._total_weight / max(1, len(self)))
 
-    def subset(self, which: Array) -> Table:
+    def subset(self, which: Array) -> Examples:
         """Return rows that stand for these, as many as there are."""
         table, _ = self.start
         return table.subset(which[which < len(table)])
 
-    def blocks(self, most: int | None = None) -> Iterator[tuple[slice, Array]]:
+    def blocks(self, most: int | None = None) -> Iterator[tuple[slice, Any]]:
         """Yield blocks of rows that stand for all of them."""
         yield from self.start[0].blocks(most)
 

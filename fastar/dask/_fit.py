@@ -20,6 +20,7 @@ from fastar._core.validation import check_count
 from fastar._engine.sharded import ShardedTraining
 from fastar.dask._collections import partitions
 from fastar.dask._parts import LOST, DaskParts, same
+from fastar.models import GenerativeRNN
 from fastar.models._base import AutoregressiveDensity
 
 _ATTEMPTS = 10
@@ -39,7 +40,7 @@ def fit(
     n_shards: int = 8,
     sync: bool = True,
 ) -> Any:
-    """Fit a model of rows to a Dask collection; each step is shared out among the workers.
+    """Fit a model to a Dask collection; each step is shared out among the workers.
 
     A row belongs to one of `n_shards` shards, by a hash of its number. A step takes its share of
     rows from every shard, and the gradients g_s of shards are added along a binary tree whose
@@ -56,15 +57,15 @@ def fit(
     client : distributed.Client or None
         None: the current one.
     model : estimator
-        A model of rows. It stays as it is. With `n_jobs=None` a task uses as many threads as a
-        worker has. Its `callbacks` act on the worker that coordinates, on copies.
-    data : dask DataFrame, or dask Array of shape (n, D)
+        A model of rows, or a GenerativeRNN. It stays as it is. With `n_jobs=None` a task uses as
+        many threads as a worker has. Its `callbacks` act on the worker that coordinates, on copies.
+    data : dask DataFrame, or dask Array of shape (n, D); of a GenerativeRNN, Bag of sequences
         Read once if it fits into the workers' memory. A partition may have no rows, or the columns
         in another order.
     context : list of names, optional
         The columns of data (by their places, in an Array) that are the context of the others.
     sample_weight : str or int, optional
-        The column of data that has the weights of rows.
+        The column of data that has the weights of rows. Sequences have neither.
     X_val : the same as data, or a table in memory, optional
         Rows for early stopping; without them `validation_fraction` of the rows are held out. A
         collection has the columns of data.
@@ -109,12 +110,16 @@ def fit(
     (1000,)
     >>> client.close()
     """
-    if not isinstance(model, AutoregressiveDensity):
-        raise TypeError(f"model must be a model of rows. Got {type(model).__name__} instead.")
+    if not isinstance(model, AutoregressiveDensity | GenerativeRNN):
+        raise TypeError(
+            f"model must be a model of rows, or a GenerativeRNN. Got {type(model).__name__} "
+            "instead: the members of a Mixture are fitted one by one, or through joblib."
+        )
     n_shards = check_count("n_shards", n_shards)
-    tables = {"X": partitions(data, "data")}
+    of_sequences = isinstance(model, GenerativeRNN)
+    tables = {"X": partitions(data, "data", of_sequences)}
     if hasattr(X_val, "dask"):
-        tables["X_val"] = partitions(X_val, "X_val")
+        tables["X_val"] = partitions(X_val, "X_val", of_sequences)
         X_val = None
     client = get_client() if client is None else client
     name = f"fastar-fit-{uuid4().hex}"

@@ -35,7 +35,8 @@ from fastar._engine.sharded import Shard, ShardedTable
 from fastar._engine.support import check_known, check_table_support
 
 Path = str | os.PathLike[str]
-_SEED_OF_SHARDS = 1
+SEED_OF_SHARDS = 1
+"""Of the hash by which a row belongs to a shard."""
 
 
 @dataclass(frozen=True)
@@ -423,7 +424,7 @@ def _split(
         return [layout.empty(0)] * (2 * n)
     stream, split = _stream_of_part(part, name), []
     for numbers, parts in _checked_rows(estimator, stream, roles, order, layout):
-        shard = (row_hashes(numbers, _SEED_OF_SHARDS) % np.uint64(n)).astype(np.intp)
+        shard = (row_hashes(numbers, SEED_OF_SHARDS) % np.uint64(n)).astype(np.intp)
         shard += n * _held_rows(is_held, numbers)
         split.append([[each[shard == k] for each in parts] for k in range(2 * n)])
     return [_stacked(each) for each in zip(*split, strict=True)]
