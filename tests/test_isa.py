@@ -73,6 +73,7 @@ UNMARKED = {
     "test_spread.py",
     "test_stream_roles.py",
     "test_streamed_answers.py",
+    "test_streamed_tools.py",
     "test_streams.py",
     "test_structure.py",
     "test_summaries.py",

@@ -111,11 +111,12 @@ def test_errors_name_the_sequence_among_all():
     X = [np.array([0, 1]), np.array([1, 1, 0]), np.array([0.0, np.nan])]
     with pytest.raises(ValueError, match=r"X\[2\] must be finite"):
         rnn().fit(parted(X, [1]))
-    model = rnn(warm_start=True).fit(parted(drawn("levels")))
-    X = drawn("levels")
+    X = [each % 2 for each in drawn("levels")]
+    model = rnn(distribution="bernoulli", warm_start=True).fit(parted(X))
     X[100] = np.array([0, 17])
-    with pytest.raises(ValueError, match=r"Got 17 in step 1 of sequence 100"):
-        model.fit(parted(X, [60]))
+    for ask in (model.fit, rnn(distribution="bernoulli").fit):
+        with pytest.raises(ValueError, match=r"Got 17 in step 1 of sequence 100"):
+            ask(parted(X, [60]))
     with pytest.raises(ValueError, match=r"same number of values a step. Got \[1, 2\]"):
         rnn().fit(parted([np.zeros(3), np.zeros((3, 2))], [1]))
     with pytest.raises(ValueError, match=r"at least one sequence. Got none"):

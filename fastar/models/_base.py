@@ -52,7 +52,12 @@ from fastar.models._parameters import (
     MissingParameter,
     TrainingParameters,
 )
-from fastar.models._streamed import StreamedTable, read_streamed, stored_tables
+from fastar.models._streamed import (
+    StreamedTable,
+    read_streamed,
+    roles_held_out,
+    stored_tables,
+)
 from fastar.networks import Network
 from fastar.networks._padding import padded_size, without_padding
 from fastar.optimizers import Optimizer
@@ -552,15 +557,8 @@ class AutoregressiveDensity(
     def _read_held_out(self, data: FitData) -> Any:
         """Return the rows for early stopping."""
         if self._fits_streams and is_stream(data.X_val):
-            given = data.context if data.context_val is None else data.context_val
-            of_X = is_stream(data.X)  # whose roles are the defaults
-            roles = Roles.of(
-                given if of_X else data.context_val,
-                data.sample_weight if of_X else None,
-                "X_val",
-                "context_val",
-            )
-            found = read_streamed(self, data.X_val, "X_val", roles.without_weights(), reset=False)
+            roles = roles_held_out(data)
+            found = read_streamed(self, data.X_val, "X_val", roles, reset=False)
             return stored_tables(self, found.in_order(self.order_), 0.0, np.random.default_rng(0))[
                 0
             ]

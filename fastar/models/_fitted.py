@@ -76,6 +76,11 @@ class FittedDensity:
         """Return the composition with these parameters."""
         return Model(self.network_, self.distribution_, self.order_, theta, self._labels())
 
+    @property
+    def _fitted_context(self) -> Context | None:
+        """What `fit` learnt of the context, if there was one."""
+        return self.context_
+
     def _labels(self) -> ColumnLabels:
         """Return how errors call columns and values."""
         return ColumnLabels(self._container, getattr(self, "feature_names_in_", None))
@@ -433,9 +438,8 @@ class FittedDensity:
         """
         model = self._model()
         if out is not None:
-            if n_draws != 1:
-                raise ValueError(f"n_draws must be 1 with 'out'. Got {n_draws!r} instead.")
-            return impute_streamed(self, X, context, out, random_state, n_particles=n_particles)
+            how = {"n_particles": n_particles}
+            return impute_streamed(self, X, context, out, n_draws, random_state, **how)
         n_particles = check_count("n_particles", n_particles, numbers=2 * model.n_features)
         array, missing, values, regions = self._gapped(X, model)
         n_draws = check_count("n_draws", n_draws, numbers=array.size)

@@ -243,6 +243,11 @@ class SequencesInParts(SequenceEstimator, abstract=True):
         sampled = self._sampled(data.X_val, "X_val", keep=True)
         return self._shards(sampled, "X_val", None)[0]
 
+    def _check_support(self, table: SequenceTable, name: str) -> None:
+        """Raise ValueError where values have no density; of parts where they are divided up."""
+        if not isinstance(table, SampledSequences):
+            super()._check_support(table, name)
+
     def _weight(self, whole: Any, data: FitData) -> Array:
         """Return the weights of the sequences, of parts those of the sampled ones."""
         if isinstance(whole, SampledSequences):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -147,10 +147,19 @@ def read_streamed(
     )
 
 
+def roles_held_out(data: Any) -> Roles:
+    """Return the roles of the columns of X_val: those of X, unless `context_val` names others."""
+    if not is_stream(data.X):
+        return Roles.of(data.context_val, None, "X_val", "context_val")
+    context = data.context if data.context_val is None else data.context_val
+    return Roles.of(context, data.sample_weight, "X_val", "context_val").without_weights()
+
+
 def check_context(estimator: Any, roles: Roles) -> None:
     """Raise ValueError where only one of `fit` and these roles has a context."""
-    if bool(roles.context) != (estimator.context_ is not None):
-        encode_context(estimator.context_, roles.context or None, 0, float)
+    fitted = estimator._fitted_context
+    if bool(roles.context) != (fitted is not None):
+        encode_context(fitted, roles.context or None, 0, float)
 
 
 def _warn_of_levels(summary: Summary) -> None:
@@ -243,7 +252,7 @@ def _checked_rows(
 ) -> Iterator[tuple[Array, list[Array]]]:
     """Yield (numbers, parts) of the rows with a weight of batches whose values have a density."""
     conditional, labels = estimator.distribution_, estimator._labels()
-    for first, rows, context, weight in _batches(estimator, stream, roles):
+    for first, rows, context, weight in batches(estimator, stream, roles):
         numbers = None
         with rows_told(stream.name, first):
             X = read_numbers(estimator, rows)
@@ -293,7 +302,7 @@ def _found(estimator: Any, stream: Stream | Parts, roles: Roles, reset: bool) ->
             raise ValueError(f"{stream.name} must have rows. Got none.")
         return found
     summary, head = Summary(stream.name), None
-    for first, rows, context, weight in _batches(estimator, stream, roles, reset):
+    for first, rows, context, weight in batches(estimator, stream, roles, reset):
         is_array = frame_kind(rows) is None
         if not reset and isinstance(estimator._container, Schema) is is_array:
             kind = "arrays" if is_array else "data frames"
@@ -324,7 +333,7 @@ def _beside(rows: Any, context: Any) -> Any:
     return import_module("pandas").concat([rows, context], axis=1)
 
 
-def _batches(
+def batches(
     estimator: Any, stream: Stream, roles: Roles = NO_ROLES, reset: bool = False
 ) -> Iterator[tuple[int, Any, Any, Array | None]]:
     """Yield (number of the first row, rows, context, weights) of a stream's batches.
@@ -333,7 +342,7 @@ def _batches(
     """
     container = None if reset else estimator._container
     names = container.names if isinstance(container, Schema) else None
-    schema = None if reset or not roles.context else estimator.context_.schema
+    schema = None if reset or not roles.context else estimator._fitted_context.schema
     for first, batch in stream:
         with rows_told(stream.name, first):
             rows, context, weight = roles.split(batch)
@@ -455,12 +464,12 @@ def _asked(
     """
     if not is_stream(X):  # a table in memory, whose context is another one
         n = X.shape[0] if hasattr(X, "shape") else len(X)
-        for first, rows, _, _ in _batches(model, Stream(lambda: iter([X]), "X")):
+        for first, rows, _, _ in batches(model, Stream(lambda: iter([X]), "X")):
             yield first, rows, context_of_rows(context, first, rows.shape[0], n), None
         return
     stream, roles = Stream.of(X), Roles.of(context, sample_weight)
     check_context(model, roles)
-    for first, rows, own, weight in _batches(model, recut(stream) if even else stream, roles):
+    for first, rows, own, weight in batches(model, recut(stream) if even else stream, roles):
         yield first, rows, {} if own is None else {"context": own}, weight
 
 
@@ -476,11 +485,43 @@ def context_of_rows(context: Any, first: int, n: int, n_all: int) -> dict[str, A
 
 def score_streamed(model: Any, X: Any, context: Any, out: Path | None) -> Array | None:
     """Return log p(x) of each row of a source, or write them to a file."""
+    return collected((scores for scores, _ in _scores(model, X, context)), X, out, "log_density")
+
+
+def answer_streamed(
+    estimator: Any,
+    X: Any,
+    out: Path | None,
+    columns: str | list[str],
+    answer: Callable[[Any], Array],
+    roles: Roles = NO_ROLES,
+) -> Array | None:
+    """Return what is answered of the rows (n,) or (n, K) of a source, or write it to a file.
+
+    columns: of the file, one or K.
+    """
+    stream = Stream.of(X) if is_stream(X) else Stream(lambda: iter([X]), "X")
+
+    def answers() -> Iterator[Array]:
+        for first, rows, _, _ in batches(estimator, stream, roles):
+            with rows_told(stream.name, first):
+                found = answer(rows)
+            yield found
+
+    return collected(answers(), X, out, columns)
+
+
+def collected(
+    found: Iterator[Array], X: Any, out: Path | None, columns: str | list[str]
+) -> Array | None:
+    """Return arrays in one, or write each to a file, which is another one than that of X."""
     if out is None:
-        return np.concatenate([scores for scores, _ in _scores(model, X, context)])
+        return np.concatenate(list(found))
     with parquet_file(out, apart_from=X) as file:
-        for scores, _ in _scores(model, X, context):
-            file.write({"log_density": scores})
+        for each in found:
+            parts = [each] if isinstance(columns, str) else list(each.T)
+            names = [columns] if isinstance(columns, str) else columns
+            file.write(dict(zip(names, map(np.ascontiguousarray, parts), strict=True)))
     return None
 
 
@@ -519,9 +560,11 @@ def sample_streamed(
 
 
 def impute_streamed(
-    model: Any, X: Any, context: Any, out: Path, random_state: Any, **how: Any
+    model: Any, X: Any, context: Any, out: Path, n_draws: int, random_state: Any, **how: Any
 ) -> None:
     """Write a source's rows to a file, with missing values drawn."""
+    if n_draws != 1:
+        raise ValueError(f"n_draws must be 1 with 'out'. Got {n_draws!r} instead.")
     state, name = check_state(random_state), _name_of(X)
     with parquet_file(out) as file:
         for first, rows, given, _ in _asked(model, X, context, even=True):
