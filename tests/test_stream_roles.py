@@ -2,7 +2,6 @@
 
 import json
 
-import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -225,31 +224,6 @@ def test_a_file_keeps_what_the_context_was(frame, model, tmp_path):
         read.score_samples(rows, context=CONTEXT), model.score_samples(rows, context=CONTEXT)
     )
     assert json.dumps(read.context_.to_json()) == json.dumps(model.context_.to_json())
-
-
-# ---- clusters
-
-
-def test_fits_and_answers_on_clusters(whole):
-    distributed = pytest.importorskip("distributed")
-    import fastar.dask
-
-    expected = nade().fit(LocalParts.of([whole]), **ROLES)
-    data = dd.from_pandas(whole, npartitions=3)
-    how = {"processes": False, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
-    with distributed.Client(n_workers=2, **how) as client:
-        model = fastar.dask.fit(client, nade(), data, **ROLES)
-    assert_same_fit(model, expected)
-    rows = data.drop(columns="weight")
-    scores = fastar.dask.score_samples(model, rows, context=CONTEXT).compute(scheduler="sync")
-    given = in_memory(whole)
-    np.testing.assert_array_equal(scores, model.score_samples(given["X"], context=given["context"]))
-    filled = fastar.dask.impute(model, rows, context=CONTEXT, random_state=0)
-    found = filled.compute(scheduler="sync")
-    assert not found[OTHERS].isna().any(axis=None)
-    pd.testing.assert_frame_equal(found[CONTEXT], whole[CONTEXT])
-    one = whole[CONTEXT][:1]
-    assert len(fastar.dask.sample(model, 30, context=one, rows_per_partition=20)) == 30
 
 
 # ---- errors

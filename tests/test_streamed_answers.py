@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from streamed import LIBRARIES, assert_same_fit, cut, nade, uneven_frame
 
-from fastar import NADE, DensityOutlierDetector, Mixture, PixelRNN
+from fastar import NADE, AutoDensity, GenerativeClassifier, PixelRNN
 from fastar._data import stores, streams
 from fastar._data.streams import is_stream
 from fastar._data.summary import Summary
@@ -252,14 +252,20 @@ def test_callables_must_give_tables(given):
 
 def test_what_streams_do_not_have(frame, fitted, parquet, tmp_path):
     for name in ("sample_weight", "context"):
-        with pytest.raises(ValueError, match=f"{name} must be None where X is read batch by batch"):
+        with pytest.raises(ValueError, match=f"{name} must name columns of X where X is"):
             nade().fit(parquet, **{name: np.ones(400)})
-    with pytest.raises(ValueError, match="context must be None"):
+    with pytest.raises(
+        ValueError, match="context must be None for a model that was fitted without"
+    ):
         fitted.sample(3, context=np.ones((3, 1)), out=tmp_path / "o")
     with pytest.raises(ValueError, match="n_draws must be 1"):
         fitted.impute(parquet, out=tmp_path / "o", n_draws=2)
-    others = [PixelRNN(max_iter=1), Mixture(nade()), DensityOutlierDetector(nade())]
-    for ask in (fitted.score_features, fitted.impute, *(each.fit for each in others)):
+    others = [PixelRNN(max_iter=1), AutoDensity(), GenerativeClassifier(nade())]
+    for ask in (
+        fitted.score_features,
+        fitted.impute,
+        *(partial(each.fit, y=[0]) for each in others),
+    ):
         with pytest.raises(ValueError, match=r"X must be a table in memory. Got "):
             ask(parquet)
 

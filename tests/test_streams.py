@@ -78,6 +78,7 @@ SOURCES = {
     "callable of tables": lambda frame, path: lambda: [frame.to_arrow()],
     "callable of record batches": lambda frame, path: lambda: iter(frame.to_arrow().to_batches()),
     "arrow stream": lambda frame, path: _ArrowStream(frame),
+    "lazy frame": lambda frame, path: pl.scan_parquet(path),
 }
 
 
@@ -99,6 +100,28 @@ def test_sources(kind, tmp_path):
     for _ in range(2):
         batches = [batch for _, batch in Stream.of(source)]
         assert pl.concat(batches).equals(frame)
+
+
+def test_relations_of_duckdb_are_read_again_and_again(tmp_path):
+    duckdb = pytest.importorskip("duckdb")
+    frame = pl.from_pandas(uneven_frame(300)[["real", "small", "word", "count"]])
+    frame.write_parquet(tmp_path / "t.parquet")
+    relation = duckdb.sql(f"select * from '{tmp_path}/t.parquet' where small < 40")
+    kept = frame.filter(pl.col("small") < 40)
+    assert is_stream(relation)
+    model = nade(max_iter=1).fit(relation)
+    assert_same_fit(model, nade(max_iter=1).fit(cut(kept, 90)))
+    np.testing.assert_array_equal(model.score_samples(relation), model.score_samples(kept))
+
+
+def test_queries_of_polars_are_read_again_and_again(tmp_path):
+    frame = pl.from_pandas(uneven_frame(300)[["real", "small", "word", "count"]])
+    frame.write_parquet(tmp_path / "t.parquet")
+    query = pl.scan_parquet(tmp_path / "t.parquet").filter(pl.col("small") < 40)
+    kept = frame.filter(pl.col("small") < 40)
+    model = nade(max_iter=1).fit(query)
+    assert_same_fit(model, nade(max_iter=1).fit(cut(kept, 90)))
+    np.testing.assert_array_equal(model.score_samples(query), model.score_samples(kept))
 
 
 # ---- fits

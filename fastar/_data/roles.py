@@ -95,9 +95,10 @@ NO_ROLES = Roles()
 
 
 def _no_names(argument: str, given: Any, table: str, example: str) -> ValueError:
+    shown = " ".join(repr(given).split())
     return ValueError(
         f"{argument} must name columns of {table} where {table} is read batch by batch, such as "
-        f"{argument}={example}. Got {type(given).__name__} {given!r:.80} instead."
+        f"{argument}={example}. Got {type(given).__name__} {shown:.60} instead."
     )
 
 

@@ -56,9 +56,9 @@ class Stream:
 
         Parameters
         ----------
-        source : path, Dataset of pyarrow, `__arrow_c_stream__`, memmap, callable or Stream
-            A path is that of a Parquet file, or of a folder of them. A callable returns an
-            iterator, a new one each time.
+        source : path, Dataset, LazyFrame, `__arrow_c_stream__`, memmap, callable or Stream
+            A path is that of a Parquet file, or of a folder of them; a Dataset is one of pyarrow,
+            a LazyFrame one of polars. A callable returns an iterator, a new one each time.
         name : str
             What errors call it, together with its path.
 
@@ -83,6 +83,8 @@ class Stream:
             )
         if _is_dataset(source):
             return cls(partial(_of_dataset, source), name)
+        if _is_lazy_frame(source):
+            return cls(partial(_of_lazy_frame, source, name), name)
         if callable(source):
             return cls(source, name)
         return cls(partial(_of_arrow_stream, source), name)
@@ -156,7 +158,7 @@ def is_stream(source: Any) -> bool:
         return source.ndim == 2 and source.nbytes >= LARGE_MAP
     if isinstance(source, Stream | Parts | str | os.PathLike):
         return True
-    if callable(source) or _is_dataset(source):
+    if callable(source) or _is_dataset(source) or _is_lazy_frame(source):
         return True
     package = type(source).__module__.partition(".")[0]
     if package == "pyarrow":
@@ -179,6 +181,11 @@ def arrow_module(what: str) -> Any:
 def _is_dataset(source: Any) -> bool:
     package = type(source).__module__.partition(".")[0]
     return package == "pyarrow" and hasattr(source, "get_fragments")
+
+
+def _is_lazy_frame(source: Any) -> bool:
+    package = type(source).__module__.partition(".")[0]
+    return package == "polars" and type(source).__name__ == "LazyFrame"
 
 
 def _frame(batch: Any) -> Any:
@@ -260,6 +267,16 @@ def _of_array(array: Array) -> Iterator[Array]:
 
 def _of_arrow_stream(source: Any) -> Iterator[Any]:
     yield from arrow_module("A stream of Arrow").RecordBatchReader.from_stream(source)
+
+
+def _of_lazy_frame(source: Any, name: str) -> Iterator[Any]:
+    """Yield what a query gives, which polars computes piece by piece."""
+    if not hasattr(source, "collect_batches"):
+        raise TypeError(
+            f"{name} must be read by a version of polars whose LazyFrame has collect_batches. Got "
+            "an older one: call collect() of the LazyFrame, or write it by its sink_parquet()."
+        )
+    yield from source.collect_batches(maintain_order=True)
 
 
 def _of_files(path: str) -> Iterator[Any]:

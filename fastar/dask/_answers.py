@@ -16,7 +16,7 @@ from fastar._data.frame_types import frame_kind
 from fastar._data.frames import Schema
 from fastar._data.roles import Roles
 from fastar._data.streams import BATCH_ROWS, arranged
-from fastar.dask._collections import collection_kind, rows_kind, whole_rows
+from fastar.dask._collections import collection_kind, whole_rows
 
 _SEED = 2**31
 
@@ -82,8 +82,8 @@ def impute(
 
     Parameters
     ----------
-    model : fitted density of rows, or distributed.Future of one
-    data : dask DataFrame, or Array of shape (n, D)
+    model : fitted density, or distributed.Future of one
+    data : dask DataFrame, Array of shape (n, D), or Bag of sequences
     context : list of names, optional
         As in `score_samples`; these columns stay as they are.
     random_state : int, RandomState instance or None
@@ -94,7 +94,7 @@ def impute(
 
     Returns
     -------
-    dask DataFrame or Array
+    dask DataFrame, Array or Bag
         Of the types and partitions of data.
 
     Raises
@@ -102,13 +102,16 @@ def impute(
     TypeError, ValueError
         data is no such collection.
     """
-    kind, lent = rows_kind(data, "data"), delayed(model, traverse=False)
-    data = data if kind == "frame" else whole_rows(data)
+    kind, lent = collection_kind(data, "data"), delayed(model, traverse=False)
+    data = whole_rows(data) if kind == "array" else data
     seeds = generator(random_state).integers(_SEED, size=data.npartitions).tolist()
+    fill = delayed(_impute_sequences if kind == "bag" else _impute)
     parts = [
-        delayed(_impute)(lent, part, context, seed, n_particles)
+        fill(lent, part, context, seed, n_particles)
         for part, seed in zip(np.ravel(data.to_delayed()), seeds, strict=True)
     ]
+    if kind == "bag":
+        return import_module("dask.bag").from_delayed(parts)
     if kind == "frame":
         frames = import_module("dask.dataframe")
         divisions = data.divisions if data.known_divisions else None
@@ -128,7 +131,7 @@ def sample(
 
     Parameters
     ----------
-    model : fitted density of rows, or distributed.Future of one
+    model : fitted density, or distributed.Future of one
     n_samples : int, default=1
     random_state : int, RandomState instance or None
         Each partition has a stream of its own.
@@ -138,7 +141,7 @@ def sample(
 
     Returns
     -------
-    dask DataFrame, or Array of shape (n_samples, D)
+    dask DataFrame, Array of shape (n_samples, D), or Bag of sequences
         As the model was fitted to. Frames of polars become frames of pandas.
     """
     if isinstance(model, Future):
@@ -154,6 +157,8 @@ def sample(
         for n, start, seed in zip(sizes, starts, seeds, strict=True)
     ]
     one = _sample(model, 1, 0, 0, how)
+    if isinstance(one, list):
+        return import_module("dask.bag").from_delayed(parts)
     if not isinstance(model._container, Schema):
         return _stacked(parts, sizes, one.shape[1], one.dtype)
     frames = import_module("dask.dataframe")
@@ -196,6 +201,18 @@ def _scores_of_sequences(part: Any, model: Any) -> list[float]:
     sequences = list(part)
     scores: list[float] = model.score_samples(sequences).tolist() if sequences else []
     return scores
+
+
+def _impute_sequences(
+    model: Any, part: Any, context: Any, seed: int, n_particles: int
+) -> list[Array]:
+    if context is not None:
+        raise ValueError("context must be None for a Bag of sequences. Got one.")
+    sequences = list(part)
+    if not sequences:
+        return sequences
+    found: list[Array] = model.impute(sequences, random_state=seed, n_particles=n_particles)
+    return found
 
 
 def _impute(model: Any, rows: Any, context: Any, seed: int, n_particles: int) -> Any:

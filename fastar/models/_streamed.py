@@ -503,7 +503,8 @@ def answer_streamed(
     stream = Stream.of(X) if is_stream(X) else Stream(lambda: iter([X]), "X")
 
     def answers() -> Iterator[Array]:
-        for first, rows, _, _ in batches(estimator, stream, roles):
+        # what is estimated depends on the rows beside it
+        for first, rows, _, _ in batches(estimator, recut(stream), roles):
             with rows_told(stream.name, first):
                 found = answer(rows)
             yield found

@@ -18,8 +18,8 @@ def check_reads_batches(density: Any, tool: Any) -> None:
     """Raise ValueError if a density cannot be fitted batch by batch."""
     if not getattr(density, "_fits_streams", False):
         raise ValueError(
-            f"The 'density' of {type(tool).__name__} must be a model of rows, or a Mixture, where X "
-            f"is read batch by batch. Got {type(density).__name__} instead."
+            f"The 'density' of {type(tool).__name__} must be a model of rows, or a Mixture, where "
+            f"X is read batch by batch. Got {type(density).__name__} instead."
         )
 
 

@@ -212,7 +212,8 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
                 f"X must have a row for the density and another one to judge by. Got n_samples={n}."
             )
         random_state = check_random_state(self.random_state)
-        seed = int(generator(random_state).integers(2**63))
+        # spawned, so that the density, by the same seed, does not hold out the very rows kept
+        seed = int(generator(random_state).spawn(1)[0].integers(2**63))
         is_kept = HeldOut(self.calibration_fraction, seed, n)
         weighted, name = without_weight(stream, is_kept)
         density = clone(density)
