@@ -128,6 +128,8 @@ def draw(settings: list[Setting], options: argparse.Namespace) -> None:
                 label=f"{name}, on paper",
             )
         axis.plot(machines, machines, ":", color="grey", label="ideal")
+        axis.set_xscale("log", base=2)
+        axis.set_yscale("log", base=2)
         axis.set(title=f"batches of {batch:,} rows", xlabel="machines", ylabel="speed-up")
         axis.legend(fontsize="x-small")
     figure.savefig(options.figure)

@@ -13,7 +13,7 @@ from fastar import MADE, DeepNADE, load
 from fastar._data import stores, streams
 from fastar._data.summary import Summary
 from fastar.callbacks import Checkpoint
-from fastar.models import _streamed
+from fastar.models import _streamed, _streamed_answers
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Training stopped at max_iter:sklearn.exceptions.ConvergenceWarning"
@@ -203,7 +203,7 @@ def test_completions_and_samples_have_the_context_of_the_file(frame, model, tmp_
     assert found[0].columns == OTHERS
     assert found[0].equals(found[1])
     assert found[0].equals(found[2])
-    monkeypatch.setattr(_streamed, "batch_rows", lambda n_columns: 150)
+    monkeypatch.setattr(_streamed_answers, "batch_rows", lambda n_columns: 150)
     model.sample(400, context=frame[CONTEXT], out=outs[0], random_state=0)
     state = np.random.RandomState(0)
     drawn = [

@@ -42,7 +42,7 @@ from fastar._engine.purification import purify
 from fastar._engine.sampling import sample
 from fastar._engine.support import check_evidence, check_known, impossible_rows
 from fastar.conditionals import Conditional
-from fastar.models._streamed import (
+from fastar.models._streamed_answers import (
     impute_streamed,
     is_batched,
     mean_score,

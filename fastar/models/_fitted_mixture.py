@@ -44,7 +44,7 @@ from fastar.models._fitted import by_name
 from fastar.models._parallel import call_each, on_threads
 from fastar.models._questions import AnswersQuestions
 from fastar.models._rows import Rows
-from fastar.models._streamed import (
+from fastar.models._streamed_answers import (
     impute_streamed,
     is_batched,
     mean_score,

@@ -24,7 +24,8 @@ from fastar._data.stores import HeldOut
 from fastar._data.streams import Stream, is_stream, recut
 from fastar.models import NADE
 from fastar.models._fitting import fit_clone
-from fastar.models._streamed import answer_streamed, batches, is_batched
+from fastar.models._streamed import batches
+from fastar.models._streamed_answers import answer_streamed, is_batched
 from fastar.tools._persistent import PersistentTool
 from fastar.tools._streamed import (
     adopt_table,

@@ -29,7 +29,7 @@ from fastar.conditionals import Categorical, GaussianMixture
 from fastar.models import NADE
 from fastar.models._fitting import mark_missing
 from fastar.models._questions import AnswersQuestions
-from fastar.models._streamed import answer_streamed, is_batched
+from fastar.models._streamed_answers import answer_streamed, is_batched
 from fastar.tools._streamed import check_reads_batches, names_of, new_name, with_column
 
 __all__ = ["ColumnClassifier", "ColumnRegressor", "as_classifier", "as_regressor"]
