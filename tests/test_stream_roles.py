@@ -124,6 +124,17 @@ def test_a_weight_of_two_is_two_rows(whole):
     np.testing.assert_allclose(weighted.loss_curve_, repeated.loss_curve_, rtol=1e-12)
 
 
+def test_few_rows_with_a_weight_are_all_sampled(whole, monkeypatch):
+    monkeypatch.setattr(_streamed, "Summary", lambda name: Summary(name, n_sampled=20))
+    rare = whole.assign(weight=np.where(np.arange(400) % 80 == 7, 2.0, 0.0))
+    how = {"distribution": "gaussian", "early_stopping": False}
+    rare = rare[["real", "small", "weight"]]
+    fitted = nade(**how).fit(rare[["real", "small"]], sample_weight=rare["weight"])
+    streamed = nade(**how).fit(cut(rare, 90), sample_weight="weight")
+    np.testing.assert_allclose(streamed.theta_, fitted.theta_, rtol=1e-6)
+    assert_same_fit(nade(**how).fit(cut(rare, 7), sample_weight="weight"), streamed)
+
+
 def test_a_fit_in_parts_does_not_depend_on_the_partitions(frame):
     for early_stopping in (True, False):
         fitted = nade(early_stopping=early_stopping).fit(LocalParts.of([frame]), **ROLES)

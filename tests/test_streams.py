@@ -78,8 +78,10 @@ SOURCES = {
     "callable of tables": lambda frame, path: lambda: [frame.to_arrow()],
     "callable of record batches": lambda frame, path: lambda: iter(frame.to_arrow().to_batches()),
     "arrow stream": lambda frame, path: _ArrowStream(frame),
-    "lazy frame": lambda frame, path: pl.scan_parquet(path),
 }
+READS_QUERIES = hasattr(pl.LazyFrame, "collect_batches")
+if READS_QUERIES:
+    SOURCES["lazy frame"] = lambda frame, path: pl.scan_parquet(path)
 
 
 class _ArrowStream:
@@ -114,6 +116,7 @@ def test_relations_of_duckdb_are_read_again_and_again(tmp_path):
     np.testing.assert_array_equal(model.score_samples(relation), model.score_samples(kept))
 
 
+@pytest.mark.skipif(not READS_QUERIES, reason="an older polars")
 def test_queries_of_polars_are_read_again_and_again(tmp_path):
     frame = pl.from_pandas(uneven_frame(300)[["real", "small", "word", "count"]])
     frame.write_parquet(tmp_path / "t.parquet")

@@ -65,10 +65,10 @@ class Summary:
     name : str
         What errors call the table.
     n_sampled : int, optional
-        Rows that are kept: those whose numbers have the smallest hashes, or all of them if they are
-        no more. By default `SAMPLE_ROWS`, or fewer of wide tables. Where a column has more than
-        `MOST_LEVELS` strings, those that occur twice in these rows are its categories, and the rest
-        is one category, "other".
+        Rows that are kept: those with a weight whose numbers have the smallest hashes, or all of
+        them if they are no more. By default `SAMPLE_ROWS`, or fewer of wide tables. Where a column
+        has more than `MOST_LEVELS` strings, those that occur twice in these rows are its
+        categories, and the rest is one category, "other".
 
     Attributes
     ----------
@@ -133,7 +133,8 @@ class Summary:
         self._check_alike(other)
         order = list((self if self._first < other._first else other).columns)
         rows = np.concatenate([self._rows, other._rows])
-        kept = self._smallest(rows)
+        weight = np.concatenate([self._weight, other._weight])
+        kept = self._smallest(rows, weight)
         for name in order:
             self.columns[name].merge(other.columns[name])
             gaps = [self._gaps[name], other._gaps[name]]
@@ -141,8 +142,7 @@ class Summary:
             self._values[name] = np.concatenate(values)[kept]
             self._gaps[name] = np.concatenate(gaps)[kept]
         self.columns = {name: self.columns[name] for name in order}
-        self._rows = rows[kept]
-        self._weight = np.concatenate([self._weight, other._weight])[kept]
+        self._rows, self._weight = rows[kept], weight[kept]
         self.n_rows += other.n_rows
         self.n_weighted += other.n_weighted
         self._first = min(self._first, other._first)
@@ -152,12 +152,18 @@ class Summary:
         """Return the numbers (m,) of the rows that are kept, sorted."""
         return np.sort(self._rows)
 
-    def _smallest(self, rows: Array) -> Array:
-        """Return the places of the row numbers to keep, which have the smallest hashes."""
+    def _smallest(self, rows: Array, weight: Array) -> Array:
+        """Return the places of the row numbers to keep, which have the smallest hashes.
+
+        Rows without weight are kept only where those with one are too few.
+        """
         k = self.n_sampled or max(1, min(SAMPLE_ROWS, SAMPLE_VALUES // len(self.columns)))
         if len(rows) <= k:
             return np.arange(len(rows))
-        return np.argpartition(row_hashes(rows), k - 1)[:k]
+        counted, rest = np.flatnonzero(weight), np.flatnonzero(weight == 0)
+        if len(counted) >= k:
+            return _lowest(rows, counted, k)
+        return np.concatenate([counted, _lowest(rows, rest, k - len(counted))])
 
     def _check_alike(self, other: Summary) -> None:
         if self.kind != other.kind:
@@ -279,7 +285,8 @@ class Summary:
                 )
             )
         weight = np.zeros(n + m)
-        weight[:n] = self.n_rows / n * self._weight[order]
+        n_weighted = max(1, int(np.count_nonzero(self._weight)))
+        weight[:n] = self.n_weighted / n_weighted * self._weight[order]
         rows = np.concatenate([self._rows[order], np.full(m, -1)])
         if isinstance(container, Schema):
             return Sample(self._columns_of(container, parts), weight, rows)
@@ -342,6 +349,11 @@ class Summary:
         return np.array(found)
 
 
+def _lowest(rows: Array, places: Array, k: int) -> Array:
+    """Return the k of some places whose row numbers have the smallest hashes."""
+    return places[np.argpartition(row_hashes(rows[places]), k - 1)[:k]]
+
+
 @dataclass(frozen=True)
 class Sample:
     """Rows from which to learn what the columns of a table are like.
@@ -383,8 +395,8 @@ def _summary_of(batch: Any, first_row: int, n_sampled: int | None, weight: Array
     of_batch = columns_of(batch)
     found.columns = {key: column for key, (column, _, _) in of_batch.items()}
     rows = np.arange(first_row, first_row + len(batch))
-    kept = found._smallest(rows)
     weight = np.ones(len(batch)) if weight is None else weight
+    kept = found._smallest(rows, weight)
     found.n_weighted = int(np.count_nonzero(weight))
     found._rows, found._weight = rows[kept], weight[kept]
     found._values = {key: values[kept] for key, (_, values, _) in of_batch.items()}

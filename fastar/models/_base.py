@@ -559,9 +559,9 @@ class AutoregressiveDensity(
         if self._fits_streams and is_stream(data.X_val):
             roles = roles_held_out(data)
             found = read_streamed(self, data.X_val, "X_val", roles, reset=False)
-            return stored_tables(self, found.in_order(self.order_), 0.0, np.random.default_rng(0))[
-                0
-            ]
+            found = found.in_order(self.order_)
+            table, _ = stored_tables(self, found, 0.0, np.random.default_rng(0))
+            return table
         X_val = self._read_table(data.X_val, name="X_val")
         check_known(self.distribution_, X_val, self.order_)
         context = self._encoded(data.context_val, X_val.shape[0], "context_val")
