@@ -287,3 +287,8 @@ def test_large_memory_maps_are_streamed(tmp_path, monkeypatch):
     assert_same_fit(nade().fit(mapped), nade().fit(cut(X, 70)))
     model = nade(max_iter=1).fit(mapped)
     np.testing.assert_array_equal(model.score_samples(mapped), model.score_samples(X))
+
+
+def test_callables_are_called_without_arguments():
+    with pytest.raises(TypeError, match=r"X must be callable without arguments.*argument: 'n'"):
+        nade().fit(lambda n: [np.zeros((n, 2))])

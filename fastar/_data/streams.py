@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,7 @@ class Stream:
         if _is_lazy_frame(source):
             return cls(partial(_of_lazy_frame, source, name), name)
         if callable(source):
+            _check_no_arguments(source, name)
             return cls(source, name)
         return cls(partial(_of_arrow_stream, source), name)
 
@@ -181,6 +183,21 @@ def arrow_module(what: str) -> Any:
 def _is_dataset(source: Any) -> bool:
     package = type(source).__module__.partition(".")[0]
     return package == "pyarrow" and hasattr(source, "get_fragments")
+
+
+def _check_no_arguments(source: Any, name: str) -> None:
+    """Raise TypeError if a callable must be given something."""
+    try:
+        taken = signature(source)
+    except ValueError:  # not all that is compiled tells
+        return
+    try:
+        taken.bind()
+    except TypeError as error:
+        raise TypeError(
+            f"{name} must be callable without arguments, where it is no table. "
+            f"Got {source!r:.80} instead: {error}."
+        ) from error
 
 
 def _is_lazy_frame(source: Any) -> bool:
