@@ -97,6 +97,11 @@ def test_what_mixtures_do_not_read(whole):
             Mixture([nade(), member]).fit(source)
     frozen = FrozenEstimator(nade().fit(whole))
     assert Mixture([frozen, nade()]).fit(source).score_samples(whole).shape == (300,)
+    with pytest.raises(ValueError, match=r"Frozen members must have the columns of X, .*'gaps'"):
+        Mixture([nade(), frozen]).fit(cut(whole[COLUMNS[::-1]], 70))
+    context = FrozenEstimator(nade(max_iter=1).fit(whole[["real"]], context=whole[["word"]]))
+    mixture = Mixture([context]).fit(cut(whole[["real", "word"]], 70), context=["word"])
+    assert mixture._container.names == ["real"]
 
 
 # ---- outliers

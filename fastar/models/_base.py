@@ -443,9 +443,9 @@ class AutoregressiveDensity(
             The columns of a DataFrame, and with missing="marked" those of an array, may have
             missing values: they have no density, and the features after them see that they are
             missing. Read batch by batch, in bounded memory, are: the path of a Parquet file or of a
-            folder of them, a Dataset of pyarrow, an object with `__arrow_c_stream__`, a callable
-            that returns an iterator of data frames, arrays or record batches, and a large memmap.
-            `sample_weight` and `context` are then the names of columns of it.
+            folder of them, a Dataset of pyarrow, a LazyFrame of polars, an object with
+            `__arrow_c_stream__`, a callable that returns an iterator of data frames, arrays or
+            record batches, and a large memmap. `sample_weight` and `context` then name columns.
         y : ignored
         context : array-like or DataFrame of shape (n, C), optional
             Numbers, which are standardised inside, and categories (strings, objects or a
@@ -491,7 +491,7 @@ class AutoregressiveDensity(
 
         Parameters
         ----------
-        X : array-like, DataFrame or CSR matrix of shape (n, D)
+        X : array-like, DataFrame, CSR matrix of shape (n, D), or table read batch by batch
         y : ignored
         context : array-like or DataFrame of shape (n, C), optional
             As in `fit`; the first chunk decides on its columns and categories.

@@ -260,7 +260,7 @@ class FittedDensity:
         y : ignored
         context : array-like or DataFrame of shape (n, C), optional
         sample_weight : array-like of shape (n,), optional
-            Of both where X is read batch by batch, the names of its columns.
+            Where X is read batch by batch, this and `context` are names of its columns.
 
         Returns
         -------

@@ -20,6 +20,7 @@ from fastar._core.random import set_random_states
 from fastar._core.schema import inside, require
 from fastar._core.threads import effective_n_threads
 from fastar._core.validation import check_weight, unchanged_on_error, unwrap_frozen
+from fastar._data.evidence import column_names
 from fastar._data.frame_types import as_frame
 from fastar._data.reading import read
 from fastar._data.streams import Stream, is_stream, rows_told
@@ -154,7 +155,7 @@ class Mixture(FittedMixture, MixtureFile, MetaEstimatorMixin, DensityMixin, Base
             What each row is given; every member sees it.
         sample_weight : array-like of shape (n,), optional
             A row of weight 2 counts like two rows.
-            Of both where X is read batch by batch, the names of its columns.
+            Where X is read batch by batch, this and `context` are names of its columns.
         X_val : array-like of shape (m, D), or table read batch by batch, optional
             Rows for the members' early stopping, and for the weights if these are "em", which
             needs them where X is read batch by batch.
@@ -238,16 +239,26 @@ class Mixture(FittedMixture, MixtureFile, MetaEstimatorMixin, DensityMixin, Base
                 "weights='em' must have X_val where X is read batch by batch. Got none."
             )
         kept = self._train(members, jobs)
-        first = unwrap_frozen(self.estimators_[0])
-        for name in ("_container", "n_features_in_", "feature_names_in_"):
-            self.__dict__.pop(name, None)
-            if hasattr(first, name):
-                setattr(self, name, getattr(first, name))
+        trained = next((place for place in kept if place in jobs), 0)
+        self._adopt_table(unwrap_frozen(members[trained]))
         if weights is None:
             scores = self._scores_streamed(data)
             self.weights_, self.validation_curve_ = best_weights(scores, np.ones(len(scores)))
         else:
             self.weights_ = weights[kept] / weights[kept].sum()
+
+    def _adopt_table(self, trained: Any) -> None:
+        """Remember of the table what a member does; ValueError if others have other columns."""
+        for member in map(unwrap_frozen, self.estimators_):
+            if column_names(member) != column_names(trained):
+                raise ValueError(
+                    f"Frozen members must have the columns of X, {column_names(trained)!r:.80}. "
+                    f"Got one with {column_names(member)!r:.80}."
+                )
+        for name in ("_container", "n_features_in_", "feature_names_in_"):
+            self.__dict__.pop(name, None)
+            if hasattr(trained, name):
+                setattr(self, name, getattr(trained, name))
 
     def _scores_streamed(self, data: FitData) -> Array:
         """Return log p_k(x) (m, K) of the rows of X_val."""
