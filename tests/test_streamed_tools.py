@@ -200,6 +200,13 @@ def test_an_imputer_does_not_depend_on_the_cut(frame, density, strategy, tmp_pat
         assert imputer.density_.order_.tolist() == list(range(6))
 
 
+def test_a_file_is_not_put_into_a_frame(whole, tmp_path):
+    imputer = DensityImputer(nade()).fit(whole[["real", "gaps"]]).set_output(transform="pandas")
+    with pytest.raises(ValueError, match=r"out must be None where set_output asks for frames"):
+        imputer.transform(whole[["real", "gaps"]], out=tmp_path / "o.parquet")
+    assert not (tmp_path / "o.parquet").exists()
+
+
 # ---- a column from the others
 
 

@@ -1,4 +1,4 @@
-"""What fitted estimators answer about tables that are read batch by batch: scores, samples, ..."""
+"""What fitted estimators answer about tables that are read batch by batch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _asked(
     if not is_stream(X):  # a table in memory, whose context is another one
         n = X.shape[0] if hasattr(X, "shape") else len(X)
         for first, rows, _, _ in batches(model, Stream(lambda: iter([X]), "X")):
-            yield first, rows, context_of_rows(context, first, rows.shape[0], n), None
+            yield first, rows, _context_of_rows(context, first, rows.shape[0], n), None
         return
     stream, roles = Stream.of(X), Roles.of(context, sample_weight)
     check_context(model, roles)
@@ -44,7 +44,7 @@ def _asked(
         yield first, rows, {} if own is None else {"context": own}, weight
 
 
-def context_of_rows(context: Any, first: int, n: int, n_all: int) -> dict[str, Any]:
+def _context_of_rows(context: Any, first: int, n: int, n_all: int) -> dict[str, Any]:
     """Return the context of n of n_all rows as a keyword argument; a single one serves all."""
     if context is None:
         return {}
@@ -127,7 +127,7 @@ def sample_streamed(
         size = batch_rows(model.n_features_in_)
         for start in range(0, n_samples, size):
             n = min(size, n_samples - start)
-            given = context_of_rows(context, start, n, n_samples)
+            given = _context_of_rows(context, start, n, n_samples)
             file.write(model.sample(n, random_state=state, **given, **how))
 
 

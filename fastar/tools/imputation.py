@@ -178,6 +178,12 @@ class DensityImputer(PersistentTool, OneToOneFeatureMixin, TransformerMixin, Bas
         check_is_fitted(self, "density_")
         if out is None:
             return self._as_wanted(self._filled(X, self._seed))
+        wanted = _get_output_config("transform", self)["dense"]
+        if wanted != "default":  # scikit-learn would put what is returned, nothing, into a frame
+            raise ValueError(
+                "out must be None where set_output asks for frames: a file has the types of X. "
+                f"Got {out!r} and transform={wanted!r}; set_output(transform='default') ends it."
+            )
         stream = Stream.of(X) if is_stream(X) else Stream(lambda: iter([X]), "X")
         state = np.random.RandomState(self._seed)
         with parquet_file(out, apart_from=X) as file:
