@@ -128,6 +128,24 @@ def test_parquet_is_read_and_written_batch_by_batch(folder, tmp_path):
     assert pl.read_parquet(out).schema == kept.schema
 
 
+def test_a_context_is_read_batch_by_batch(folder, tmp_path):
+    table, model, out = (tmp_path / name for name in ("t.parquet", "model", "out.parquet"))
+    names = [name for name in NAMES if name != "id"]
+    read = pl.read_csv(folder / "data.csv")
+    read.write_parquet(table)
+    asked = ["--target-columns", ",".join(names[:2]), *QUICK]
+    assert main(["fit", "--stream", str(table), "-o", str(model), *asked]) == 0
+    fitted = fastar.load(model)
+    assert list(fitted.feature_names_in_) == names[:2]
+    assert main(["score", "--stream", str(model), str(table), "-o", str(out)]) == 0
+    scores = fitted.score_samples(read[names[:2]], context=read[names[2:]])
+    np.testing.assert_array_equal(pl.read_parquet(out)["log_density"].to_numpy(), scores)
+    assert main(["impute", "--stream", str(model), str(table), "-o", str(out)]) == 0
+    assert pl.read_parquet(out).columns == names[:2]
+    assert main(["sample", "--stream", str(model), "--context", str(table), "-o", str(out)]) == 0
+    assert len(pl.read_parquet(out)) == len(read)
+
+
 def test_what_streams_are_not(capsys, folder, tmp_path):
     table, model = tmp_path / "table.parquet", folder / "model"
     pl.read_csv(folder / "data.csv").write_parquet(table)

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from local_parts import LocalParts
 from sklearn.exceptions import ConvergenceWarning
-from test_streams import uneven_frame
+from streamed import uneven_frame
 
 pytest.importorskip("distributed")
 
@@ -97,6 +97,77 @@ def test_a_frame_with_odd_partitions(client, frame, fitted_frame):
     assert fitted_frame.sample(3).shape == (3, frame.shape[1])
 
 
+def test_contexts_and_weights_are_columns(client, frame):
+    context, others = ["gaps", "word", "level"], ["real", "small", "count", "flag"]
+    whole = frame[[*others, *context]].assign(weight=np.arange(300) % 3)
+    roles = {"context": context, "sample_weight": "weight"}
+    data = dd.from_pandas(whole, npartitions=3)
+    model = fastar.dask.fit(client, nade(max_iter=1), data, **roles)
+    parts = [data.get_partition(k).compute(scheduler="sync") for k in range(3)]
+    assert_same_fit(model, nade(max_iter=1).fit(LocalParts.of(parts), **roles))
+    rows = data.drop(columns="weight")
+    scores = fastar.dask.score_samples(model, rows, context=context).compute(scheduler="sync")
+    expected = model.score_samples(whole[others], context=whole[context])
+    np.testing.assert_array_equal(scores, expected)
+    filled = fastar.dask.impute(model, rows, context=context, random_state=0, n_particles=2)
+    found = filled.compute(scheduler="sync")
+    assert not found[others].isna().any(axis=None)
+    pd.testing.assert_frame_equal(found[context], whole[context], check_dtype=False)
+    drawn = fastar.dask.sample(model, 30, context=whole[context][:1], rows_per_partition=20)
+    assert drawn.npartitions == 2
+    X = np.column_stack([binary(), np.arange(N) % 2]).astype(np.float32)
+    X[::7, 0] = np.nan
+    array = da.from_array(X, chunks=(150, D))
+    model = nade(max_iter=1, missing="marked").fit(X[:, [0, 2, 3, 4]], context=X[:, [1]])
+    scores = fastar.dask.score_samples(model, array, context=[1]).compute(scheduler="sync")
+    expected = model.score_samples(X[:, [0, 2, 3, 4]], context=X[:, [1]])
+    np.testing.assert_array_equal(scores, expected)
+    filled = fastar.dask.impute(model, array, context=[1], random_state=0)
+    found = filled.compute(scheduler="sync")
+    there = ~np.isnan(X)
+    np.testing.assert_array_equal(found[there], X[there])
+    assert not np.isnan(found).any()
+
+
+def sequences(n=60):
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 3, rng.integers(1, 6)) for _ in range(n)]
+
+
+def test_bags_of_sequences(client):
+    X = sequences()
+    model = GenerativeRNN(n_hidden=4, max_iter=1, batch_size=20, random_state=0)
+    expected = model.fit(LocalParts.of([X[:17], X[17:]]))
+    fitted = fastar.dask.fit(client, model, db.from_sequence(X, npartitions=4))
+    assert_same_fit(fitted, expected)
+    held = db.from_sequence(X[:20], npartitions=3)
+    fitted = fastar.dask.fit(client, model, db.from_sequence(X, npartitions=4), X_val=held)
+    assert_same_fit(fitted, model.fit(LocalParts.of([X]), X_val=LocalParts.of([X[:20]])))
+    bad = [*X[:30], np.array([1.0, np.inf])]
+    with pytest.raises(ValueError, match=r"X\[30\] must be finite"):
+        fastar.dask.fit(client, model, db.from_sequence(bad, npartitions=3))
+
+
+def test_samples_and_completions_of_sequences():
+    X = sequences()
+    model = GenerativeRNN(n_hidden=4, max_iter=1, random_state=0).fit(X)
+    lazy = fastar.dask.sample(model, 25, random_state=0, rows_per_partition=10)
+    assert lazy.npartitions == 3
+    found = lazy.compute(scheduler="sync")
+    assert len(found) == 25
+    assert all(map(np.array_equal, found, lazy.compute(scheduler="threads")))
+    gaps = [each.astype(float) for each in X]
+    for each in gaps[::3]:
+        each[0] = np.nan
+    bag = db.from_sequence(gaps, npartitions=3)
+    filled = fastar.dask.impute(model, bag, random_state=0, n_particles=2)
+    found = filled.compute(scheduler="sync")
+    for one, given in zip(found, gaps, strict=True):
+        there = ~np.isnan(given)
+        np.testing.assert_array_equal(one[there], given[there])
+        assert not np.isnan(one).any()
+
+
 def test_rows_for_early_stopping(client):
     X, held = binary(), binary(80, seed=1)
     data = da.from_array(X, chunks=(150, D))
@@ -134,8 +205,10 @@ def test_errors_are_those_of_a_table_in_memory(client):
 
 def test_arguments_are_checked_before_anything_is_sent(client):
     X = da.from_array(binary(), chunks=(200, D))
-    with pytest.raises(TypeError, match=r"model of rows\. Got Mixture"):
+    with pytest.raises(TypeError, match=r"or a GenerativeRNN\. Got Mixture"):
         fastar.dask.fit(client, Mixture([nade()]), X)
+    with pytest.raises(TypeError, match=r"a dask Bag of sequences for a GenerativeRNN"):
+        fastar.dask.fit(client, GenerativeRNN(), X)
     with pytest.raises(TypeError, match="Got ndarray"):
         fastar.dask.fit(client, nade(), binary())
     with pytest.raises(TypeError, match="Got a Bag"):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from local_parts import LocalParts
-from test_streams import uneven_frame
+from streamed import uneven_frame
 
 from fastar import MADE, NADE, DeepNADE
 from fastar._data.parts import merge_siblings

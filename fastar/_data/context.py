@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from fastar._core.schema import (
 from fastar._core.spread import location_and_scale
 from fastar._core.validation import as_array, unmask
 from fastar._data.calendars import coarse_parts, coarse_radix
+from fastar._data.containers import Container
 from fastar._data.frame_types import as_frame, frame_kind
 from fastar._data.frames import Schema
 
@@ -101,10 +102,49 @@ class Context:
                 f"{name} must have no NaN (a DataFrame may have missing values). "
                 f"Got NaN in column {int(np.flatnonzero(missing)[0])} instead."
             )
-        location, scale = location_and_scale(lambda: [(np.ones(len(values)), values)], len(neutral))
+        return draft._learnt(values, missing, name)
+
+    @classmethod
+    def of_container(cls, container: Schema | Container, values: Array, missing: Array) -> Context:
+        """Return what is to be known of a context whose columns are known already.
+
+        Parameters
+        ----------
+        container : Schema or Container
+            Of its columns.
+        values : array (m, columns)
+            Numbers of rows that stand for all, NaN where missing.
+        missing : bool array (columns,)
+            Which columns have missing values.
+        """
+        columns: tuple[Any, ...] = (None,) * values.shape[1]
+        schema, offsets = None, None
+        if isinstance(container, Schema):
+            schema = container
+            columns = tuple(
+                each.categories if each.type == "category" else None for each in schema.columns
+            )
+        elif container.offsets is not None:
+            offsets = np.array(container.offsets, np.int64)
+        neutral = np.zeros(len(columns))
+        draft = cls(schema, columns, neutral, neutral + 1, missing, offsets)
+        return draft._learnt(values, missing, "context")
+
+    def _learnt(self, values: Array, missing: Array, name: str) -> Context:
+        """Return it with the locations and scales of these values, NaN where missing."""
+        location, scale = location_and_scale(
+            lambda: [(np.ones(len(values)), values)], self.n_columns
+        )
         if not np.isfinite(scale).all():
             raise ValueError(f"{name} must hold finite numbers that can be squared. Got others.")
-        return cls(schema, categories, location, scale, missing, offsets)
+        return replace(self, location=location, scale=scale, missing=missing)
+
+    def container_like(self, found: Schema | Container) -> Schema | Container:
+        """Return the container of these columns; found: that of other rows of them."""
+        if self.schema is not None or isinstance(found, Schema):
+            return found if self.schema is None else self.schema
+        offsets = None if self.offsets is None else tuple(self.offsets.tolist())
+        return replace(found, offsets=offsets)
 
     @property
     def n_columns(self) -> int:
@@ -137,6 +177,17 @@ class Context:
         TypeError, ValueError
             It has other columns than `fit` saw, other than 1 or n rows, or a value that is none.
         """
+        codes = self.codes(self.numbers(given, n, name), dtype)
+        return codes if len(codes) == n else np.repeat(codes, n, axis=0)
+
+    def numbers(self, given: Any, n: int, name: str = "context") -> Array:
+        """Return the numbers (1 or n, columns) from which `codes` are made, NaN where missing.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in `encode`.
+        """
         values = self._values(given, n, name)
         gaps = np.isnan(values)
         strange = gaps.any(axis=0) & ~self.missing
@@ -146,6 +197,11 @@ class Context:
                 f"{name} may have missing values only where it had some in fit. "
                 f"Got one in column {self._name(d)!r}, row {int(np.argmax(gaps[:, d]))}."
             )
+        return values
+
+    def codes(self, values: Array, dtype: Any) -> Array:
+        """Return numbers (n, columns) as networks take them, (n, C)."""
+        gaps = np.isnan(values)
         codes = np.zeros((len(values), self.size), dtype)
         start = 0
         for d, width in enumerate(self._widths()):
@@ -161,7 +217,7 @@ class Context:
             if self.missing[d]:
                 codes[gaps[:, d], start + width - 1] = 1
             start += width
-        return codes if len(codes) == n else np.repeat(codes, n, axis=0)
+        return codes
 
     def _parts(self, d: int, numbers: Array) -> Array:
         """Return these parts (n, k) of numbers (n,)."""
@@ -272,6 +328,27 @@ class Context:
             rules["offsets"] = ArrayOf("i", each_column)
         check_arrays(arrays, rules)
         return cls(schema, categories, **arrays)
+
+
+class ContextRows:
+    """The contexts of rows, which become codes where rows are taken.
+
+    Parameters
+    ----------
+    context : Context
+    numbers : array (n, columns)
+        As `Context.numbers` returns them.
+    dtype : dtype
+        Of the codes.
+    """
+
+    def __init__(self, context: Context, numbers: Array, dtype: Any) -> None:
+        self.context = context
+        self.numbers = numbers
+        self.dtype = dtype
+
+    def __getitem__(self, which: Array | slice) -> Array:
+        return self.context.codes(self.numbers[which], self.dtype)
 
 
 def encode_context(

@@ -50,8 +50,9 @@ def read(
         return X
     if not isinstance(X, np.ndarray) and is_stream(X):
         raise ValueError(
-            f"{name} must be a table in memory. Got {X!r:.80} instead: fit, score_samples and "
-            "impute of models of rows read it batch by batch, and others need it whole."
+            f"{name} must be a table in memory. Got {X!r:.80} instead: {type(estimator).__name__} "
+            "is asked for what needs all rows at once. fit, score_samples and impute of models of "
+            "rows, among others, read batch by batch; the docstrings say which."
         )
     if is_ragged_list(X):
         raise ValueError(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from threading import Lock
 from typing import Any
@@ -16,9 +17,10 @@ import numpy as np
 from fastar._core.parameters import Array
 from fastar._core.threads import ThreadPool, check_stopped
 from fastar._data.columns import Columns
+from fastar._data.context import Context, ContextRows
 from fastar._data.frame_types import Column
 from fastar._data.summary import row_hashes
-from fastar._data.table import BatchOfRows, Table, block_rows
+from fastar._data.table import BatchOfRows, Examples, Table, block_rows
 
 BLOCK_ROWS, BLOCK_BYTES = 1 << 13, 1 << 21
 """Consecutive rows that an epoch keeps together at most, and the bytes that they may take."""
@@ -38,12 +40,21 @@ class Layout:
     parts : tuple of (list of places, type)
     missing, unknown : bool arrays (D,)
         Which columns of a frame have missing values, and values that are none of its categories.
+    context : Context or None
+        That of rows, whose numbers come after their values.
+    code_dtype : dtype
+        Of the context's codes.
+    is_weighted : bool
+        Whether rows have weights, which come last.
     """
 
     described: tuple[Column, ...] | None
     parts: tuple[tuple[list[int], np.dtype[Any]], ...]
     missing: Array
     unknown: Array
+    context: Context | None = None
+    code_dtype: Any = np.float32
+    is_weighted: bool = False
 
     @classmethod
     def of_array(cls, D: int, dtype: np.dtype[Any]) -> Layout:
@@ -69,10 +80,21 @@ class Layout:
         ]
         return cls(described, tuple(parts), missing, unknown)
 
+    def with_more(self, context: Context | None, code_dtype: Any, is_weighted: bool) -> Layout:
+        """Return the layout of such rows with contexts, if any, and weights."""
+        return replace(self, context=context, code_dtype=code_dtype, is_weighted=is_weighted)
+
+    def _matrices(self) -> list[tuple[int, np.dtype[Any]]]:
+        """Return columns and type of each part."""
+        found = [(len(places), dtype) for places, dtype in self.parts]
+        if self.context is not None:
+            found.append((self.context.n_columns, np.dtype(np.float64)))
+        return found + [(1, np.dtype(np.float64))] * self.is_weighted
+
     @property
     def row_bytes(self) -> int:
         """Bytes of a row."""
-        return sum(len(places) * dtype.itemsize for places, dtype in self.parts)
+        return sum(width * dtype.itemsize for width, dtype in self._matrices())
 
     @property
     def block_rows(self) -> int:
@@ -87,13 +109,24 @@ class Layout:
 
     def empty(self, n: int) -> list[Array]:
         """Return room for n rows: a matrix for each part."""
-        return [np.empty((n, len(places)), dtype) for places, dtype in self.parts]
+        return [np.empty((n, width), dtype) for width, dtype in self._matrices()]
 
-    def split(self, X: Any) -> list[Array]:
-        """Return the parts of rows, which are `Columns` or an array."""
+    def split(
+        self, X: Any, numbers: Array | None = None, weight: Array | None = None
+    ) -> list[Array]:
+        """Return the parts of rows, which are `Columns` or an array, of their context and weights.
+
+        numbers (n, columns): of the context. weight (n,).
+        """
+        parts = self._of_values(X)
+        if numbers is not None:
+            parts.append(numbers)
+        return parts if weight is None else [*parts, weight[:, None]]
+
+    def _of_values(self, X: Any) -> list[Array]:
         if self.described is None:
             return [np.ascontiguousarray(X, self.parts[0][1])]
-        parts = self.empty(len(X))
+        parts = [np.empty((len(X), len(places)), dtype) for places, dtype in self.parts]
         for (places, dtype), part in zip(self.parts, parts, strict=True):
             for k, d in enumerate(places):
                 # a batch of numbers without gaps may have been read as an array
@@ -101,12 +134,22 @@ class Layout:
                 part[:, k] = column.astype(dtype, copy=False)
         return parts
 
-    def joined(self, parts: list[Array]) -> Any:
-        """Return rows from their parts."""
+    def table(self, parts: list[Array], order: Array) -> Table:
+        """Return the table of rows from their parts."""
+        context = None
+        if self.context is not None:
+            context = ContextRows(self.context, parts[len(self.parts)], self.code_dtype)
+        return Table(self._joined(parts), order, context=context)
+
+    def _joined(self, parts: list[Array]) -> Any:
         if self.described is None:
             return parts[0]
-        pairs = [(places, part) for (places, _), part in zip(self.parts, parts, strict=True)]
+        pairs = [(places, part) for (places, _), part in zip(self.parts, parts, strict=False)]
         return Columns.of_parts(self.described, pairs, self.missing, self.unknown)
+
+    def weight(self, parts: list[Array]) -> Array | None:
+        """Return the weights (n,) of rows from their parts, None where all are the same."""
+        return parts[-1][:, 0] if self.is_weighted else None
 
 
 class Store:
@@ -158,17 +201,21 @@ class Store:
         self._n_waiting -= n
         self._waiting = [[part[n:].copy() for part in parts]] if self._n_waiting else []
 
-    def blocks(self, which: Array) -> Any:
-        """Return the rows of some blocks, one block after the other."""
-        stretches = [(k * self._size, min((k + 1) * self._size, self.n_rows)) for k in which]
-        return self._read(stretches)
+    def stretch(self, block: int) -> tuple[int, int]:
+        """Return the first row of a block, and the row after its last."""
+        first = int(block) * self._size
+        return first, min(first + self._size, self.n_rows)
 
-    def rows(self, start: int, stop: int) -> Any:
-        """Return the rows from `start` up to `stop`."""
+    def blocks(self, which: Iterable[int]) -> list[Array]:
+        """Return the parts of the rows of some blocks, one block after the other."""
+        return self._read([self.stretch(k) for k in which])
+
+    def rows(self, start: int, stop: int) -> list[Array]:
+        """Return the parts of the rows from `start` up to `stop`."""
         ends = [start, *range((start // self._size + 1) * self._size, stop, self._size), stop]
         return self._read(list(pairwise(ends)))
 
-    def _read(self, stretches: list[tuple[int, int]]) -> Any:
+    def _read(self, stretches: list[tuple[int, int]]) -> list[Array]:
         """Return stretches of rows, each inside a block."""
         parts = self.layout.empty(sum(stop - start for start, stop in stretches))
         at = 0
@@ -183,21 +230,21 @@ class Store:
                     self._file.readinto(part[at : at + stop - start].data.cast("B"))
                 offset += n * of_row
             at += stop - start
-        return self.layout.joined(parts)
+        return parts
 
 
 class TableElsewhere(ABC):
-    """Base of tables whose rows are not in memory, and all weigh the same.
+    """Base of tables whose rows are not in memory.
 
     Parameters
     ----------
     order : int array (D,)
         Column that comes k-th.
-    start : (Table, weight (m,))
-        Rows in memory that stand for all of them where a network starts.
+    start : (Examples, weight (m,))
+        Rows, or sequences, in memory that stand for all of them where a network starts.
     """
 
-    def __init__(self, order: Array, start: tuple[Table, Array]) -> None:
+    def __init__(self, order: Array, start: tuple[Examples, Array]) -> None:
         self.order = order
         self.start = start
 
@@ -205,14 +252,30 @@ class TableElsewhere(ABC):
     def __len__(self) -> int:
         """Return how many rows there are."""
 
-    @property
-    def weight(self) -> Array:
-        """Return ones (n,) that take no memory."""
-        ones: Array = np.broadcast_to(np.float64(1), (len(self),))
-        return ones
+    @abstractmethod
+    def subset(self, which: Array) -> Examples:
+        """Return the table, in memory, of some of the rows, or of others that stand for them."""
 
-    def context(self, which: Array | slice) -> None:  # noqa: B027  # the same for all
-        """Return that there is none."""
+    @property
+    @abstractmethod
+    def weight(self) -> Array:
+        """Return the weights (n,)."""
+
+    def same_weight(self, weight: float = 1.0) -> Array:
+        """Return the same weight for all rows (n,), which takes no memory."""
+        same: Array = np.broadcast_to(np.float64(weight), (len(self),))
+        return same
+
+    def _places(self, which: Array | slice) -> Array:
+        return np.arange(*which.indices(len(self))) if isinstance(which, slice) else which
+
+    def take(self, which: Array | slice) -> Any:
+        """Return a block of the rows of `subset`."""
+        return self.subset(self._places(which)).take(slice(None))
+
+    def context(self, which: Array | slice) -> Array | None:
+        """Return the context of the rows of `subset`, if there is one."""
+        return self.subset(self._places(which)).context(slice(None))
 
 
 class StoredTable(TableElsewhere):
@@ -231,16 +294,25 @@ class StoredTable(TableElsewhere):
     def __len__(self) -> int:
         return self.store.n_rows
 
+    @cached_property
+    def weight(self) -> Array:
+        """Return the weights (n,), 8 bytes each in memory unless all are one."""
+        store = self.store
+        if not store.layout.is_weighted:
+            return self.same_weight()
+        weight = np.empty(len(self))
+        for block in range(store.n_blocks):
+            weight[slice(*store.stretch(block))] = store.layout.weight(store.blocks([block]))
+        return weight
+
+    def _table(self, parts: list[Array]) -> Table:
+        return self.store.layout.table(parts, self.order)
+
     def subset(self, which: Array) -> Table:
         """Return the table, in memory, of some of the rows that lie near to one another."""
         first = int(which.min())
-        return Table(self.store.rows(first, int(which.max()) + 1), self.order, which - first)
-
-    def take(self, which: Array | slice) -> Array:
-        """Return the rows `which`, near to one another, as a dense array in model order."""
-        if isinstance(which, slice):
-            which = np.arange(*which.indices(len(self)))
-        return self.subset(which).take(slice(None))
+        rows = self._table(self.store.rows(first, int(which.max()) + 1))
+        return rows.subset(which - first)
 
     def blocks(self, most: int | None = None) -> Iterator[tuple[slice, Array]]:
         """Yield (slice of rows, dense block) from first to last; most: rows of a block."""
@@ -249,10 +321,7 @@ class StoredTable(TableElsewhere):
         for start in range(0, len(self), size):
             check_stopped()
             where = slice(start, min(start + size, len(self)))
-            yield (
-                where,
-                Table(self.store.rows(where.start, where.stop), self.order).take(slice(None)),
-            )
+            yield where, self._table(self.store.rows(where.start, where.stop)).take(slice(None))
 
     def batches(self, rng: np.random.Generator | None, size: int) -> Generator[BatchOfRows]:
         """Yield the batches of an epoch, shuffled buffer by buffer.
@@ -261,22 +330,22 @@ class StoredTable(TableElsewhere):
         buffer's rows is random. Where all fit into one, this is the order of a table in memory.
         A thread reads the next buffer while one is used.
         """
-        waiting: list[Array] = []
-        n_waiting = seen = 0
-        for table, rows in self._buffers(rng):
+        waiting: list[BatchOfRows] = []
+        n_waiting = 0
+        for table, places, rows in self._buffers(rng):
             start = 0
             while start < len(rows):
                 which = rows[start : start + size - n_waiting]
-                waiting.append(table.take(which))
+                waiting.append((places[which], table.take(which), table.context(which)))
                 start, n_waiting = start + len(which), n_waiting + len(which)
                 if n_waiting == size:
-                    yield _batch(seen, waiting)
-                    waiting, n_waiting, seen = [], 0, seen + size
+                    yield _joined(waiting)
+                    waiting, n_waiting = [], 0
         if waiting:
-            yield _batch(seen, waiting)
+            yield _joined(waiting)
 
-    def _buffers(self, rng: np.random.Generator | None) -> Generator[tuple[Table, Array]]:
-        """Yield (rows of a buffer, the order in which they are seen)."""
+    def _buffers(self, rng: np.random.Generator | None) -> Generator[tuple[Table, Array, Array]]:
+        """Yield (rows of a buffer, their places in the table, the order in which they are seen)."""
         n_buffered = self.store.layout.buffer_blocks
         blocks = np.arange(self.store.n_blocks)
         if rng is not None and len(blocks) > n_buffered:
@@ -285,17 +354,21 @@ class StoredTable(TableElsewhere):
         streams = [rng] if len(buffers) == 1 or rng is None else rng.spawn(len(buffers))
         with ThreadPool(1) as pool:
             ahead = pool.submit(self.store.blocks, buffers[0])
-            for k in range(len(buffers)):
-                table = Table(ahead.result(), self.order)
+            for k, buffer in enumerate(buffers):
+                table = self._table(ahead.result())
                 if k + 1 < len(buffers):
                     ahead = pool.submit(self.store.blocks, buffers[k + 1])
+                places = np.concatenate([np.arange(*self.store.stretch(each)) for each in buffer])
                 rows, own = np.arange(len(table)), streams[min(k, len(streams) - 1)]
-                yield table, rows if own is None else own.permutation(rows)
+                yield table, places, rows if own is None else own.permutation(rows)
 
 
-def _batch(seen: int, parts: list[Array]) -> BatchOfRows:
-    block = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    return slice(seen, seen + len(block)), block, None
+def _joined(parts: list[BatchOfRows]) -> BatchOfRows:
+    if len(parts) == 1:
+        return parts[0]
+    places, blocks, contexts = zip(*parts, strict=True)
+    context = None if contexts[0] is None else np.concatenate(contexts)
+    return np.concatenate(places), np.concatenate(blocks), context
 
 
 class HeldOut:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -56,9 +57,9 @@ class Stream:
 
         Parameters
         ----------
-        source : path, Dataset of pyarrow, `__arrow_c_stream__`, memmap, callable or Stream
-            A path is that of a Parquet file, or of a folder of them. A callable returns an
-            iterator, a new one each time.
+        source : path, Dataset, LazyFrame, `__arrow_c_stream__`, memmap, callable or Stream
+            A path is that of a Parquet file, or of a folder of them; a Dataset is one of pyarrow,
+            a LazyFrame one of polars. A callable returns an iterator, a new one each time.
         name : str
             What errors call it, together with its path.
 
@@ -83,7 +84,10 @@ class Stream:
             )
         if _is_dataset(source):
             return cls(partial(_of_dataset, source), name)
+        if _is_lazy_frame(source):
+            return cls(partial(_of_lazy_frame, source, name), name)
         if callable(source):
+            _check_no_arguments(source, name)
             return cls(source, name)
         return cls(partial(_of_arrow_stream, source), name)
 
@@ -156,7 +160,7 @@ def is_stream(source: Any) -> bool:
         return source.ndim == 2 and source.nbytes >= LARGE_MAP
     if isinstance(source, Stream | Parts | str | os.PathLike):
         return True
-    if callable(source) or _is_dataset(source):
+    if callable(source) or _is_dataset(source) or _is_lazy_frame(source):
         return True
     package = type(source).__module__.partition(".")[0]
     if package == "pyarrow":
@@ -179,6 +183,26 @@ def arrow_module(what: str) -> Any:
 def _is_dataset(source: Any) -> bool:
     package = type(source).__module__.partition(".")[0]
     return package == "pyarrow" and hasattr(source, "get_fragments")
+
+
+def _check_no_arguments(source: Any, name: str) -> None:
+    """Raise TypeError if a callable must be given something."""
+    try:
+        taken = signature(source)
+    except ValueError:  # not all that is compiled tells
+        return
+    try:
+        taken.bind()
+    except TypeError as error:
+        raise TypeError(
+            f"{name} must be callable without arguments, where it is no table. "
+            f"Got {source!r:.80} instead: {error}."
+        ) from error
+
+
+def _is_lazy_frame(source: Any) -> bool:
+    package = type(source).__module__.partition(".")[0]
+    return package == "polars" and type(source).__name__ == "LazyFrame"
 
 
 def _frame(batch: Any) -> Any:
@@ -207,19 +231,25 @@ def arranged(batch: Any, names: list[Any]) -> Any:
     return batch[names] if same else batch
 
 
-def recut(batches: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
-    """Yield the same rows in batches of `batch_rows`, but for the last one."""
+def recut(stream: Stream) -> Stream:
+    """Return the stream of the same rows in batches of `batch_rows`, but for the last one."""
+    return Stream(partial(_recut, stream), stream.name, stream.first_row)
+
+
+def _recut(stream: Stream) -> Iterator[Any]:
     waiting: list[Any] = []
-    n = start = 0
-    for _, batch in batches:
+    n = 0
+    for _, batch in stream:
+        if waiting and frame_kind(batch) is not None:
+            batch = arranged(batch, list(waiting[0].columns))
         waiting.append(batch)
         n, size = n + len(batch), batch_rows(batch.shape[1])
         while n >= size:
             whole = _joined(waiting)
-            yield start, _rows(whole, 0, size)
-            waiting, n, start = [_rows(whole, size, n)], n - size, start + size
+            yield _rows(whole, 0, size)
+            waiting, n = [_rows(whole, size, n)], n - size
     if n:
-        yield start, _joined(waiting)
+        yield _joined(waiting)
 
 
 def _joined(batches: list[Any]) -> Any:
@@ -254,6 +284,16 @@ def _of_array(array: Array) -> Iterator[Array]:
 
 def _of_arrow_stream(source: Any) -> Iterator[Any]:
     yield from arrow_module("A stream of Arrow").RecordBatchReader.from_stream(source)
+
+
+def _of_lazy_frame(source: Any, name: str) -> Iterator[Any]:
+    """Yield what a query gives, which polars computes piece by piece."""
+    if not hasattr(source, "collect_batches"):
+        raise TypeError(
+            f"{name} must be read by a version of polars whose LazyFrame has collect_batches. Got "
+            "an older one: call collect() of the LazyFrame, or write it by its sink_parquet()."
+        )
+    yield from source.collect_batches(maintain_order=True)
 
 
 def _of_files(path: str) -> Iterator[Any]:

@@ -6,32 +6,33 @@ counts, ranges, and the rows whose numbers have the smallest hashes.
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from math import gcd
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from fastar._core.integers import LARGEST_EXACT, subtract
+from fastar._core.integers import subtract
 from fastar._core.parameters import Array
-from fastar._data.clocks import NANOSECONDS, TIMES, Clock, between_months
-from fastar._data.columns import Columns, n_missing
+from fastar._data.column_summary import (
+    ColumnSummary,
+    array_offset,
+    columns_of,
+    kept_dtype,
+    known_of,
+)
+from fastar._data.columns import Columns
 from fastar._data.containers import Container
-from fastar._data.frame_times import times
-from fastar._data.frame_types import OTHER, UNKNOWN, Column, frame_kind, narwhals_module
+from fastar._data.frame_types import OTHER, UNKNOWN, Column, frame_kind
 from fastar._data.frames import Schema, exact_integers
 from fastar._data.reading import array_dtype
 from fastar._data.streams import rows_told
 
 SAMPLE_ROWS, SAMPLE_VALUES = 100_000, 1 << 24
 """Rows that stand for all where distributions are learnt, and values that these have, at most."""
-MOST_LEVELS = 1 << 16
-"""Different values of a column that are counted."""
 
-_RANKS = ("bool", "integer", "decimal", "float", *TIMES, "category")
-_NUMPY = {"bool": "|b1", "integer": "<i8", "category": "|O"}
 _GOLDEN = 0x9E3779B97F4A7C15
 
 
@@ -52,117 +53,6 @@ def row_hashes(rows: Array, seed: int = 0) -> Array:
     return hashes
 
 
-@dataclass
-class ColumnSummary:
-    """What is known of one column.
-
-    Parameters
-    ----------
-    type, dtype : str, and the frame library's type in JSON
-        As `Column` has them; None as long as all is missing.
-    numpy : str
-        NumPy's type of its numbers.
-    n_missing : int
-    low, high : int or float or None
-        The smallest and the largest number.
-    broken : list of float or int
-        The smallest and the largest number that is not whole, or moment that begins no month.
-    levels : dict or None
-        How many rows have each value; None where there are more than `MOST_LEVELS`, or numbers that
-        are not whole.
-    declared : tuple or None
-        The categories that the type declares.
-    counted : (str, str or None) or None
-        Unit and zone of times, whose values are counts.
-    divisor : int
-        The largest number that divides all counts.
-    """
-
-    type: str | None = None
-    dtype: Any = None
-    numpy: str = ""
-    n_missing: int = 0
-    low: Any = None
-    high: Any = None
-    broken: list[float] = field(default_factory=list)
-    levels: dict[Any, int] | None = field(default_factory=dict)
-    declared: tuple[Any, ...] | None = None
-    counted: tuple[str, str | None] | None = None
-    divisor: int = 0
-
-    def copy(self) -> ColumnSummary:
-        """Return one that can be changed by itself."""
-        return replace(self, levels=None if self.levels is None else dict(self.levels))
-
-    def agrees(self, other: ColumnSummary) -> bool:
-        """Return whether both can be of one column."""
-        if self.type is None or other.type is None:
-            return True
-        types = {self.type, other.type}
-        return types == {"integer", "float"} or (len(types) == 1 and self.counted == other.counted)
-
-    @property
-    def said(self) -> str:
-        """What errors call the type."""
-        if self.counted is None:
-            return str(self.type)
-        unit, zone = self.counted
-        return f"{self.type} in {unit} with {'no zone' if zone is None else f'zone {zone}'}"
-
-    def clock(self) -> Clock | None:
-        """Return the clock of times."""
-        if self.counted is None:
-            return None
-        # these have the ends, the divisor and the months of all
-        known = [self.low, self.high, self.low + self.divisor, *self.broken]
-        counts = np.array(known if self.levels is None else [*self.levels], np.int64)
-        assert self.type is not None
-        return Clock.of(counts, *self.counted, self.type)
-
-    def merge(self, other: ColumnSummary) -> None:
-        """Take in what is known of other rows."""
-        self._merge_type(other)
-        self.n_missing += other.n_missing
-        self.low = min(_known(self.low, other.low), default=None)
-        self.high = max(_known(self.high, other.high), default=None)
-        broken = self.broken + other.broken
-        self.broken = [min(broken), max(broken)] if broken else []
-        self.divisor = gcd(self.divisor, other.divisor)
-        if self.levels is None or other.levels is None:
-            self.levels = None
-            return
-        for value, count in other.levels.items():
-            self.levels[value] = self.levels.get(value, 0) + count
-        if len(self.levels) > MOST_LEVELS:
-            self.levels = None
-
-    def _merge_type(self, other: ColumnSummary) -> None:
-        if other.type is None:
-            return
-        if self.type is None:
-            self.type, self.dtype, self.numpy = other.type, other.dtype, other.numpy
-            self.declared, self.counted = other.declared, other.counted
-            return
-        if other._width > self._width:
-            self.type, self.dtype = other.type, other.dtype
-        self.numpy = np.promote_types(self.numpy, other.numpy).str
-        if self.declared is None or other.declared is None:
-            self.declared = None
-        elif self.declared != other.declared:
-            self.declared = tuple(sorted({*self.declared, *other.declared}))
-
-    @property
-    def _width(self) -> tuple[Any, ...]:
-        """Return what decides which of two types can hold the values of both."""
-        assert self.type is not None
-        size = np.dtype(self.numpy).itemsize
-        return _RANKS.index(self.type), self.declared is None, size, str(self.dtype)
-
-
-def _known(*values: Any) -> list[Any]:
-    return [value for value in values if value is not None]
-
-
 class Summary:
     """What a pass over a table's rows has found, in parts that can be merged.
 
@@ -175,14 +65,15 @@ class Summary:
     name : str
         What errors call the table.
     n_sampled : int, optional
-        Rows that are kept: those whose numbers have the smallest hashes, or all of them if they are
-        no more. By default `SAMPLE_ROWS`, or fewer of wide tables. Where a column has more than
-        `MOST_LEVELS` strings, those that occur twice in these rows are its categories, and the rest
-        is one category, "other".
+        Rows that are kept: those with a weight whose numbers have the smallest hashes, or all of
+        them if they are no more. By default `SAMPLE_ROWS`, or fewer of wide tables. Where a column
+        has more than `MOST_LEVELS` strings, those that occur twice in these rows are its
+        categories, and the rest is one category, "other".
 
     Attributes
     ----------
-    n_rows : int
+    n_rows, n_weighted : int
+        Rows, and those with a positive weight.
     kind : str or None
         "pandas" or "polars" of data frames, "array" of arrays; None without rows.
     columns : dict of ColumnSummary
@@ -192,16 +83,17 @@ class Summary:
     def __init__(self, name: str = "X", n_sampled: int | None = None) -> None:
         self.name = name
         self.n_sampled = n_sampled
-        self.n_rows = 0
+        self.n_rows = self.n_weighted = 0
         self.kind: str | None = None
         self.columns: dict[Any, ColumnSummary] = {}
         self._first = 0
         self._rows = np.empty(0, np.int64)
+        self._weight = np.empty(0)
         self._values: dict[Any, Array] = {}
         """The sampled rows' values, by column; anything where they are missing."""
         self._gaps: dict[Any, Array] = {}
 
-    def update(self, batch: Any, first_row: int) -> None:
+    def update(self, batch: Any, first_row: int, weight: Array | None = None) -> None:
         """Take in a batch of rows.
 
         Parameters
@@ -209,6 +101,8 @@ class Summary:
         batch : pandas or polars DataFrame, or ndarray of shape (n, D)
         first_row : int
             The number of its first row in the whole table.
+        weight : array (n,), optional
+            What the rows count for, all the same by default.
 
         Raises
         ------
@@ -218,7 +112,7 @@ class Summary:
         """
         if len(batch):
             with rows_told(self.name, first_row):
-                one = _summary_of(batch, first_row, self.n_sampled)
+                one = _summary_of(batch, first_row, self.n_sampled, weight)
             self.merge(one)
 
     def merge(self, other: Summary) -> None:
@@ -239,7 +133,8 @@ class Summary:
         self._check_alike(other)
         order = list((self if self._first < other._first else other).columns)
         rows = np.concatenate([self._rows, other._rows])
-        kept = self._smallest(rows)
+        weight = np.concatenate([self._weight, other._weight])
+        kept = self._smallest(rows, weight)
         for name in order:
             self.columns[name].merge(other.columns[name])
             gaps = [self._gaps[name], other._gaps[name]]
@@ -247,8 +142,9 @@ class Summary:
             self._values[name] = np.concatenate(values)[kept]
             self._gaps[name] = np.concatenate(gaps)[kept]
         self.columns = {name: self.columns[name] for name in order}
-        self._rows = rows[kept]
+        self._rows, self._weight = rows[kept], weight[kept]
         self.n_rows += other.n_rows
+        self.n_weighted += other.n_weighted
         self._first = min(self._first, other._first)
 
     @property
@@ -256,12 +152,18 @@ class Summary:
         """Return the numbers (m,) of the rows that are kept, sorted."""
         return np.sort(self._rows)
 
-    def _smallest(self, rows: Array) -> Array:
-        """Return the places of the row numbers to keep, which have the smallest hashes."""
+    def _smallest(self, rows: Array, weight: Array) -> Array:
+        """Return the places of the row numbers to keep, which have the smallest hashes.
+
+        Rows without weight are kept only where those with one are too few.
+        """
         k = self.n_sampled or max(1, min(SAMPLE_ROWS, SAMPLE_VALUES // len(self.columns)))
         if len(rows) <= k:
             return np.arange(len(rows))
-        return np.argpartition(row_hashes(rows), k - 1)[:k]
+        counted, rest = np.flatnonzero(weight), np.flatnonzero(weight == 0)
+        if len(counted) >= k:
+            return _lowest(rows, counted, k)
+        return np.concatenate([counted, _lowest(rows, rest, k - len(counted))])
 
     def _check_alike(self, other: Summary) -> None:
         if self.kind != other.kind:
@@ -287,6 +189,19 @@ class Summary:
 
     # ---- what it says
 
+    def part(self, names: list[Any]) -> Summary:
+        """Return the summary of some of the columns, in this order."""
+        part = copy.copy(self)
+        for attribute in ("columns", "_values", "_gaps"):
+            found = getattr(self, attribute)
+            setattr(part, attribute, {name: found[name] for name in names})
+        return part
+
+    @property
+    def missing(self) -> Array:
+        """Return which columns (D,) have missing values."""
+        return np.array([each.n_missing > 0 for each in self.columns.values()])
+
     def container(self, least_counts: Mapping[Any, int] | None = None) -> Schema | Container:
         """Return what `fit` remembers of the table, as if it was in memory.
 
@@ -302,7 +217,7 @@ class Summary:
         """
         if self.kind == "array":
             dtype = np.result_type(*(each.numpy for each in self.columns.values()))
-            offsets = tuple(_array_offset(each) for each in self.columns.values())
+            offsets = tuple(array_offset(each) for each in self.columns.values())
             return Container("array", dtype.str, None, offsets if any(offsets) else None)
         assert self.kind is not None
         least = least_counts or {}
@@ -370,7 +285,8 @@ class Summary:
                 )
             )
         weight = np.zeros(n + m)
-        weight[:n] = self.n_rows / n
+        n_weighted = max(1, int(np.count_nonzero(self._weight)))
+        weight[:n] = self.n_weighted / n_weighted * self._weight[order]
         rows = np.concatenate([self._rows[order], np.full(m, -1)])
         if isinstance(container, Schema):
             return Sample(self._columns_of(container, parts), weight, rows)
@@ -402,7 +318,7 @@ class Summary:
     def _unsampled(self, name: Any) -> list[Any]:
         """Return values of a column that no sampled row has: levels, or the ends of its range."""
         it = self.columns[name]
-        known = it.levels if it.levels is not None else _known(it.low, it.high, *it.broken)
+        known = it.levels if it.levels is not None else known_of(it.low, it.high, *it.broken)
         new = sorted(set(known) - set(self._present(name)))
         # in an array only NaN tells that a column may be missing
         is_hidden = self.kind == "array" and it.n_missing and not self._gaps[name].any()
@@ -421,7 +337,7 @@ class Summary:
 
         Those of `Columns`, with marks of missing and unknown values where these have them.
         """
-        return [_kept_dtype(self.columns[column.name], column) for column in schema.columns]
+        return [kept_dtype(self.columns[column.name], column) for column in schema.columns]
 
     def has_unknown(self, schema: Schema) -> Array:
         """Return which columns (D,) may have values that are none of their categories."""
@@ -431,6 +347,11 @@ class Summary:
             known = counted is not None and counted.keys() <= column.numbers.keys()
             found.append(column.type == "category" and not (known or column.has_other))
         return np.array(found)
+
+
+def _lowest(rows: Array, places: Array, k: int) -> Array:
+    """Return the k of some places whose row numbers have the smallest hashes."""
+    return places[np.argpartition(row_hashes(rows[places]), k - 1)[:k]]
 
 
 @dataclass(frozen=True)
@@ -443,7 +364,7 @@ class Sample:
         As a model reads them: sampled rows in the order of the table, and after them rows of weight
         0 with values that no sampled row has.
     weight : array (m,)
-        What a row counts for: all together, for the rows of the table.
+        What a row counts for: all together, about as much as the rows of the table.
     rows : int array (m,)
         Their numbers in the table; -1 of those without weight.
     """
@@ -466,154 +387,18 @@ def _of_one_type(values: list[Array], gaps: list[Array]) -> list[Array]:
     return [each.astype(object) for each in values] if whole and dtype.kind == "f" else values
 
 
-# ---- one batch
-
-
-def _summary_of(batch: Any, first_row: int, n_sampled: int | None) -> Summary:
+def _summary_of(batch: Any, first_row: int, n_sampled: int | None, weight: Array | None) -> Summary:
     """Return the summary of one batch."""
     found = Summary(n_sampled=n_sampled)
     found.n_rows, found._first = len(batch), first_row
     found.kind = frame_kind(batch) or "array"
-    of_batch = _of_array(batch) if found.kind == "array" else _of_frame(batch)
+    of_batch = columns_of(batch)
     found.columns = {key: column for key, (column, _, _) in of_batch.items()}
     rows = np.arange(first_row, first_row + len(batch))
-    kept = found._smallest(rows)
-    found._rows = rows[kept]
+    weight = np.ones(len(batch)) if weight is None else weight
+    kept = found._smallest(rows, weight)
+    found.n_weighted = int(np.count_nonzero(weight))
+    found._rows, found._weight = rows[kept], weight[kept]
     found._values = {key: values[kept] for key, (_, values, _) in of_batch.items()}
     found._gaps = {key: gaps[kept] for key, (_, _, gaps) in of_batch.items()}
     return found
-
-
-_Found = tuple[ColumnSummary, Array, Array]
-"""A column, its values (n,), and where (n,) they are missing."""
-
-
-def _of_array(batch: Array) -> dict[Any, _Found]:
-    found = {}
-    for d, values in enumerate(batch.T):
-        gaps = np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), bool)
-        type_ = {"f": "float", "b": "bool"}.get(values.dtype.kind, "integer")
-        column = ColumnSummary(type_, values.dtype.str, values.dtype.str, int(gaps.sum()))
-        _count_numbers(column, values[~gaps])
-        found[d] = column, values, gaps
-    return found
-
-
-def _of_frame(batch: Any) -> dict[Any, _Found]:
-    n, names = len(batch), list(batch.columns)
-    frame = narwhals_module().from_native(batch, eager_only=True)
-    there = [
-        key
-        for key, series in zip(names, frame.iter_columns(), strict=True)
-        if n_missing(series) < n
-    ]
-    found: dict[Any, _Found] = {}
-    if there:
-        batch = batch if len(there) == len(names) else batch[there]
-        schema = Schema.of(batch)
-        columns = schema.read(batch)
-        for d, column in enumerate(schema.columns):
-            if column.clock is not None:
-                found[column.name] = _of_times(column, frame[column.name])
-                continue
-            found[column.name] = _of_column(column, columns.kept(d), columns.is_missing(d))
-    for key in names:
-        found.setdefault(key, (ColumnSummary(n_missing=n), np.zeros(n), np.ones(n, bool)))
-    return {key: found[key] for key in names}
-
-
-def _of_column(column: Column, kept: Array, gaps: Array) -> _Found:
-    """Return what a column of a frame holds, in the user's values."""
-    present = kept[~gaps]
-    numpy = _NUMPY.get(column.type, kept.dtype.str)
-    found = ColumnSummary(column.type, column.dtype, numpy, int(gaps.sum()))
-    if column.type != "category":
-        if column.type == "integer":
-            kept = _whole(kept, gaps, column.offset)
-        elif column.type == "bool":
-            kept = kept == 1
-        _count_numbers(found, kept[~gaps])
-        return found, kept, gaps
-    counts = np.bincount(present, minlength=len(column.categories)).tolist()
-    pairs = zip(column.categories, counts, strict=True)
-    found.levels = {value: count for value, count in pairs if count}
-    values = np.empty(len(column.categories), object)
-    values[:] = column.categories
-    values = values[np.where(gaps, 0, kept)]
-    if column.holds_integers:  # too far apart for an offset, in this batch
-        found.type, found.numpy = "integer", _NUMPY["integer"]
-        found.low, found.high = min(found.levels), max(found.levels)
-    else:
-        found.declared = column.categories if column.is_declared else None
-        if len(found.levels) > MOST_LEVELS:
-            found.levels = None
-    return found, values, gaps
-
-
-def _of_times(column: Column, series: Any) -> _Found:
-    """Return what a column of times holds, as counts."""
-    counts, gaps, unit, zone = times(series)
-    present = counts[~gaps]
-    found = ColumnSummary(column.type, column.dtype, counts.dtype.str, int(gaps.sum()))
-    found.counted, found.divisor = (unit, zone), int(np.gcd.reduce(present))
-    _count_numbers(found, present)
-    if unit in NANOSECONDS and len(between := present[between_months(present, unit)]):
-        found.broken = [int(between.min()), int(between.max())]
-    return found, counts, gaps
-
-
-def _whole(numbers: Array, gaps: Array, offset: int) -> Array:
-    """Return integers that are less by an offset, and NaN in gaps, as they are."""
-    if offset:
-        whole = np.empty(len(numbers), object)
-        whole[:] = [int(number) + offset for number in np.where(gaps, 0, numbers).tolist()]
-        return whole
-    return np.where(gaps, 0, numbers).astype(np.int64) if numbers.dtype.kind == "f" else numbers
-
-
-def _count_numbers(found: ColumnSummary, values: Array) -> None:
-    """Fill in range and levels of numbers."""
-    if not len(values):
-        return
-    found.low, found.high = (
-        end.item() if hasattr(end, "item") else end for end in (values.min(), values.max())
-    )
-    if values.dtype.kind == "f":
-        broken = values[np.rint(values) != values]
-        if len(broken):
-            found.broken, found.levels = [broken.min().item(), broken.max().item()], None
-            return
-    levels, counts = np.unique(values, return_counts=True)
-    pairs = zip(levels.tolist(), counts.tolist(), strict=True)
-    found.levels = None if len(levels) > MOST_LEVELS else dict(pairs)
-
-
-# ---- types of numbers
-
-
-def _array_offset(it: ColumnSummary) -> int:
-    """Return what is taken from a column of an array, by the rule of `find_offsets`."""
-    dtype = np.dtype(it.numpy)
-    if dtype.kind not in "iu" or dtype.itemsize < 8:
-        return 0
-    beyond = max(abs(it.low), abs(it.high)) > LARGEST_EXACT
-    return int(it.low) if beyond and it.high - it.low <= LARGEST_EXACT else 0
-
-
-def _kept_dtype(it: ColumnSummary, column: Column) -> np.dtype[Any]:
-    """Return the smallest type that holds a column's numbers."""
-    if column.storage is not None:
-        return column.storage
-    if it.low is None:
-        return np.dtype(np.float32)
-    if column.clock is not None:
-        return np.dtype(np.float64)
-    if column.type in ("float", "decimal"):
-        return np.promote_types(it.numpy, np.float32)
-    low, high = it.low - column.offset, it.high - column.offset
-    if it.n_missing:
-        exact = max(abs(low), abs(high)) <= 1 << np.finfo(np.float32).nmant
-        return np.dtype(np.float32 if exact else np.float64)
-    kinds = (np.int8, np.int16, np.int32, np.int64)
-    holds = [kind for kind in kinds if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max]
-    return np.dtype(holds[0] if holds else np.uint64)

@@ -70,12 +70,12 @@ class Table:
         Column of X that comes k-th.
     rows : int array or None
         The rows of X that belong to the table, all of them by default.
-    context : array (n, C) or None
+    context : array (n, C), ContextRows or None
         The context of each row of X, as networks take it.
     """
 
     def __init__(
-        self, X: Any, order: Array, rows: Array | None = None, context: Array | None = None
+        self, X: Any, order: Array, rows: Array | None = None, context: Any = None
     ) -> None:
         self.X = X
         self.order = order

@@ -6,17 +6,27 @@ import hashlib
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from fastar._core.parameters import Array, zeros_aligned
 from fastar._data.parts import Parts
-from fastar._data.stores import Layout, TableElsewhere
-from fastar._data.table import BatchOfRows, Table
+from fastar._data.stores import TableElsewhere
+from fastar._data.table import BatchOfRows, Examples
 from fastar._engine.model import Composition
 from fastar._engine.scores import total_log_prob
 from fastar._engine.training import Training
+
+
+class ShardLayout(Protocol):
+    """How arrays hold the rows, or the sequences, of a shard."""
+
+    def table(self, parts: list[Array], order: Array) -> Examples:
+        """Return them as a table."""
+
+    def weight(self, parts: list[Array]) -> Array | None:
+        """Return their weights (n,), None where all are the same."""
 
 
 class Shard:
@@ -27,23 +37,26 @@ class Shard:
     number : int
     model : Composition
         Without parameters.
-    layout, parts : Layout and list of arrays
+    layout, parts : ShardLayout and list of arrays
         The rows, in the order of the table.
     """
 
-    def __init__(self, number: int, model: Composition, layout: Layout, parts: list[Array]) -> None:
+    def __init__(
+        self, number: int, model: Composition, layout: ShardLayout, parts: list[Array]
+    ) -> None:
         self.number = number
         self.model = model
         self.layout = layout
         self.parts = parts
-        self.table = Table(layout.joined(parts), model.order)
+        self.table = layout.table(parts, model.order)
+        self.weight = layout.weight(parts)
         self._visits: tuple[tuple[int, int], Array] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Shard, (self.number, self.model, self.layout, self.parts)
 
     def __len__(self) -> int:
-        return len(self.parts[0])
+        return len(self.table)
 
     def with_parameters(self, theta: Array) -> Composition:
         """Return the model with parameters, which may be read-only."""
@@ -75,6 +88,8 @@ class Place:
         Those of all shards that take part.
     member : int
         The member of the network that is trained.
+    mean_weight : float
+        Of the rows of all shards.
     """
 
     entropy: int
@@ -83,6 +98,7 @@ class Place:
     n_steps: int
     n_rows: int
     member: int
+    mean_weight: float = 1.0
 
 
 def shard_gradient(shard: Shard, theta: Array, at: Place, n_threads: int) -> tuple[float, Array]:
@@ -94,13 +110,16 @@ def shard_gradient(shard: Shard, theta: Array, at: Place, n_threads: int) -> tup
     # made anew for each step, so that a step can be done again elsewhere
     rng = np.random.default_rng([at.entropy, at.epoch, shard.number, at.step])
     part = len(rows) / at.n_rows
+    share = np.full(len(rows), part)
+    if shard.weight is not None:
+        share *= shard.weight[rows] / at.mean_weight
     total = model.gradient(
         model.network.materialise_weights(model.params, n_threads, at.member),
         model.codes(shard.table.take(rows)),
-        np.full(len(rows), part),
+        share,
         model.layout.views(gradient),
         n_threads,
-        None,
+        shard.table.context(rows),
         rng,
     )
     return total / part, gradient
@@ -111,9 +130,13 @@ def _add(one: tuple[float, Array], other: tuple[float, Array]) -> tuple[float, A
 
 
 def shard_log_prob(shard: Shard, theta: Array, n_threads: int) -> float:
-    """Return the sum of log p(x) over the rows of a shard."""
-    ones = np.ones(len(shard))
-    return total_log_prob(shard.with_parameters(theta), shard.table, ones, n_threads)
+    """Return the sum of log p(x) over the rows of a shard, each times its weight."""
+    weight = np.ones(len(shard)) if shard.weight is None else shard.weight
+    return total_log_prob(shard.with_parameters(theta), shard.table, weight, n_threads)
+
+
+def _total_weight(shard: Shard) -> float:
+    return float(len(shard) if shard.weight is None else shard.weight.sum())
 
 
 def _sum(one: float, other: float) -> float:
@@ -137,24 +160,26 @@ class ShardedTable(TableElsewhere):
     order, start : as of `TableElsewhere`
     """
 
-    def __init__(self, shards: Parts, order: Array, start: tuple[Table, Array]) -> None:
+    def __init__(self, shards: Parts, order: Array, start: tuple[Examples, Array]) -> None:
         super().__init__(order, start)
         self.shards = shards
         self.sizes = shards.map(len)
+        self._total_weight: float = shards.reduce(_total_weight, _sum)
 
     def __len__(self) -> int:
         return sum(self.sizes)
 
-    def subset(self, which: Array) -> Table:
+    @property
+    def weight(self) -> Array:
+        """Return the mean of the weights for each row (n,): their own are where the shards are."""
+        return self.same_weight(self._total_weight / max(1, len(self)))
+
+    def subset(self, which: Array) -> Examples:
         """Return rows that stand for these, as many as there are."""
         table, _ = self.start
         return table.subset(which[which < len(table)])
 
-    def take(self, which: Array | slice) -> Array:
-        """Return rows that stand for these as a dense array in model order."""
-        return self.subset(np.arange(len(self))[which]).take(slice(None))
-
-    def blocks(self, most: int | None = None) -> Iterator[tuple[slice, Array]]:
+    def blocks(self, most: int | None = None) -> Iterator[tuple[slice, Any]]:
         """Yield blocks of rows that stand for all of them."""
         yield from self.start[0].blocks(most)
 
@@ -221,6 +246,7 @@ class ShardedTraining(Training):
             self.n_batches,
             n_rows,
             network.training_member(progress.step),
+            float(self.table.weight[0]),
         )
         call = partial(shard_gradient, at=at, n_threads=self.n_threads)
         total, self._gradient[:] = self.table.shards.reduce(call, _add, self.model.theta)

@@ -80,7 +80,8 @@ def score(asked: Namespace) -> None:
     if not asked.append:
         _check_apart(asked)
     if asked.stream:
-        model.score_samples(_stream(asked, model, "by_column", "append"), out=asked.output)
+        stream, context = _stream(asked, model, "by_column", "append")
+        model.score_samples(stream, **context, out=asked.output)
         return
     source, table, X, context = _rows(asked, model)
     with source_named(source):
@@ -120,8 +121,8 @@ def impute(asked: Namespace) -> None:
     """Write the table with its missing values drawn."""
     model = load_model(asked.model, "impute")
     if asked.stream:
-        stream = _stream(asked, model)
-        model.impute(stream, out=asked.output, random_state=asked.random_state)
+        stream, context = _stream(asked, model)
+        model.impute(stream, **context, out=asked.output, random_state=asked.random_state)
         return
     source, table, X, context = _rows(asked, model)
     with source_named(source):
@@ -225,19 +226,27 @@ def plot(asked: Namespace) -> None:
 def _fit_streamed(asked: Namespace) -> None:
     """Fit a model to a table that is read batch by batch."""
     source = Source.of(asked.data, asked.separator)
-    stream = _opened_stream(asked, "types", "target_columns", "validation", "detector")
+    stream = _opened_stream(asked, "types", "validation")
     _, batch = next(iter(stream))
     names = _chosen(source, list(batch.columns), asked)
-    estimator = new_estimator(asked, has_context=False).fit(stream.columns(names))
+    targets = asked.target_columns or names
+    check_columns(source, names, targets)
+    context = [name for name in names if name not in targets]
+    estimator = new_estimator(asked, has_context=bool(context))
+    estimator.fit(stream.columns(names), **({"context": context} if context else {}))
     estimator.save(asked.output)
     _say(asked, f"{asked.output}: {summary(estimator)}")
 
 
-def _stream(asked: Namespace, model: Any, *without: str) -> Stream:
-    """Return the model's columns of a table that is read, and answered in Parquet, in batches."""
+def _stream(asked: Namespace, model: Any, *without: str) -> tuple[Stream, dict[str, Any]]:
+    """Return the model's columns of a table that is read, and answered in Parquet, in batches.
+
+    Beside them the names of those that are the context, if there is one.
+    """
     _check_streamed(asked)
-    refuse_missing_context(model, "a table without --stream")
-    return _opened_stream(asked, *without).columns(schema_of(model).names)
+    names = context_schema(model).names if has_context(model) else []
+    stream = _opened_stream(asked, *without).columns([*schema_of(model).names, *names])
+    return stream, {"context": names} if names else {}
 
 
 def _opened_stream(asked: Namespace, *without: str) -> Stream:

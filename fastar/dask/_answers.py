@@ -14,13 +14,14 @@ from fastar._core.random import generator
 from fastar._core.validation import check_count
 from fastar._data.frame_types import frame_kind
 from fastar._data.frames import Schema
+from fastar._data.roles import Roles
 from fastar._data.streams import BATCH_ROWS, arranged
-from fastar.dask._collections import collection_kind, rows_kind, whole_rows
+from fastar.dask._collections import collection_kind, whole_rows
 
 _SEED = 2**31
 
 
-def score_samples(model: Any, data: Any) -> Any:
+def score_samples(model: Any, data: Any, *, context: Any = None) -> Any:
     """Return log p(x) of each row of a Dask collection, lazily.
 
     Parameters
@@ -29,6 +30,8 @@ def score_samples(model: Any, data: Any) -> Any:
         Of rows, for DataFrames and Arrays; of sequences, for Bags of them.
     data : dask DataFrame, Array of shape (n, D), or Bag of sequences
         Columns of a DataFrame may have another order than in `fit`.
+    context : list of names, optional
+        The columns of data (by their places, in an Array) that are the context of the others.
 
     Returns
     -------
@@ -60,19 +63,29 @@ def score_samples(model: Any, data: Any) -> Any:
         return data.map_partitions(_scores_of_sequences, lent)
     if kind == "array":
         rows = whole_rows(data)
-        return rows.map_blocks(_scores, lent, drop_axis=1, dtype=float, meta=np.empty(0))
+        how = {"drop_axis": 1, "dtype": float, "meta": np.empty(0)}
+        return rows.map_blocks(_scores, lent, context=context, **how)
     pandas = import_module("pandas")
     meta = pandas.Series([], dtype=float, name="log_density", index=data._meta.index)
-    return data.map_partitions(_scores, lent, meta=meta)
+    return data.map_partitions(_scores, lent, context=context, meta=meta)
 
 
-def impute(model: Any, data: Any, *, random_state: Any = None, n_particles: int = 16) -> Any:
+def impute(
+    model: Any,
+    data: Any,
+    *,
+    context: Any = None,
+    random_state: Any = None,
+    n_particles: int = 16,
+) -> Any:
     """Return the rows of a Dask collection with each missing value drawn, lazily.
 
     Parameters
     ----------
-    model : fitted density of rows, or distributed.Future of one
-    data : dask DataFrame, or Array of shape (n, D)
+    model : fitted density, or distributed.Future of one
+    data : dask DataFrame, Array of shape (n, D), or Bag of sequences
+    context : list of names, optional
+        As in `score_samples`; these columns stay as they are.
     random_state : int, RandomState instance or None
         Each partition has a stream of its own: what is drawn depends on the partitions, and not on
         who computes them.
@@ -81,7 +94,7 @@ def impute(model: Any, data: Any, *, random_state: Any = None, n_particles: int 
 
     Returns
     -------
-    dask DataFrame or Array
+    dask DataFrame, Array or Bag
         Of the types and partitions of data.
 
     Raises
@@ -89,13 +102,16 @@ def impute(model: Any, data: Any, *, random_state: Any = None, n_particles: int 
     TypeError, ValueError
         data is no such collection.
     """
-    kind, lent = rows_kind(data, "data"), delayed(model, traverse=False)
-    data = data if kind == "frame" else whole_rows(data)
+    kind, lent = collection_kind(data, "data"), delayed(model, traverse=False)
+    data = whole_rows(data) if kind == "array" else data
     seeds = generator(random_state).integers(_SEED, size=data.npartitions).tolist()
+    fill = delayed(_impute_sequences if kind == "bag" else _impute)
     parts = [
-        delayed(_impute)(lent, part, seed, n_particles)
+        fill(lent, part, context, seed, n_particles)
         for part, seed in zip(np.ravel(data.to_delayed()), seeds, strict=True)
     ]
+    if kind == "bag":
+        return import_module("dask.bag").from_delayed(parts)
     if kind == "frame":
         frames = import_module("dask.dataframe")
         divisions = data.divisions if data.known_divisions else None
@@ -115,17 +131,17 @@ def sample(
 
     Parameters
     ----------
-    model : fitted density of rows, or distributed.Future of one
+    model : fitted density, or distributed.Future of one
     n_samples : int, default=1
     random_state : int, RandomState instance or None
         Each partition has a stream of its own.
     rows_per_partition : int, default=65536
-    **how : evidence, temperature, top_p, top_k
-        As in `sample` of the model; of evidence one row.
+    **how : context, evidence, temperature, top_p, top_k
+        As in `sample` of the model; of context and evidence one row.
 
     Returns
     -------
-    dask DataFrame, or Array of shape (n_samples, D)
+    dask DataFrame, Array of shape (n_samples, D), or Bag of sequences
         As the model was fitted to. Frames of polars become frames of pandas.
     """
     if isinstance(model, Future):
@@ -141,6 +157,8 @@ def sample(
         for n, start, seed in zip(sizes, starts, seeds, strict=True)
     ]
     one = _sample(model, 1, 0, 0, how)
+    if isinstance(one, list):
+        return import_module("dask.bag").from_delayed(parts)
     if not isinstance(model._container, Schema):
         return _stacked(parts, sizes, one.shape[1], one.dtype)
     frames = import_module("dask.dataframe")
@@ -160,13 +178,20 @@ def _stacked(parts: list[Any], sizes: Any, D: int, dtype: Any) -> Any:
 # ---- what workers are asked
 
 
-def _as_fitted(model: Any, rows: Any) -> Any:
+def _as_fitted(model: Any, rows: Any, context: Any) -> tuple[Any, dict[str, Any]]:
+    """Return rows, with columns in the order of `fit`, and their context as a keyword argument."""
     container = getattr(model, "_container", None)
-    return arranged(rows, container.names) if isinstance(container, Schema) else rows
+    rows, own, _ = Roles.of(context, table="data").split(rows)
+    if isinstance(container, Schema):
+        rows = arranged(rows, container.names)
+    return rows, {} if own is None else {"context": own}
 
 
-def _scores(rows: Any, model: Any) -> Any:
-    found: Array = model.score_samples(_as_fitted(model, rows)) if len(rows) else np.empty(0)
+def _scores(rows: Any, model: Any, context: Any) -> Any:
+    found: Array = np.empty(0)
+    if len(rows):
+        given, how = _as_fitted(model, rows, context)
+        found = model.score_samples(given, **how)
     if frame_kind(rows) is None:
         return found
     return import_module("pandas").Series(found, index=rows.index, name="log_density")
@@ -178,12 +203,31 @@ def _scores_of_sequences(part: Any, model: Any) -> list[float]:
     return scores
 
 
-def _impute(model: Any, rows: Any, seed: int, n_particles: int) -> Any:
+def _impute_sequences(
+    model: Any, part: Any, context: Any, seed: int, n_particles: int
+) -> list[Array]:
+    if context is not None:
+        raise ValueError("context must be None for a Bag of sequences. Got one.")
+    sequences = list(part)
+    if not sequences:
+        return sequences
+    found: list[Array] = model.impute(sequences, random_state=seed, n_particles=n_particles)
+    return found
+
+
+def _impute(model: Any, rows: Any, context: Any, seed: int, n_particles: int) -> Any:
     if not len(rows):
         return rows
-    given = _as_fitted(model, rows)
-    filled = model.impute(given, random_state=seed, n_particles=n_particles)
-    return filled if frame_kind(rows) is None else filled[list(rows.columns)]
+    given, how = _as_fitted(model, rows, context)
+    filled = model.impute(given, random_state=seed, n_particles=n_particles, **how)
+    if frame_kind(rows) is not None:
+        parts = [filled, *how.values()]
+        return import_module("pandas").concat(parts, axis=1)[list(rows.columns)]
+    if not how:
+        return filled
+    whole = rows.copy()
+    whole[:, np.setdiff1d(np.arange(rows.shape[1]), context)] = filled
+    return whole
 
 
 def _sample(model: Any, n: int, start: int, seed: int, how: dict[str, Any]) -> Any:

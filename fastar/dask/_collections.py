@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from dask import delayed
 
-def partitions(data: Any, name: str) -> list[Any]:
-    """Return the partitions of a DataFrame, or of the rows of an Array, each delayed."""
+
+def partitions(data: Any, name: str, of_sequences: bool = False) -> list[Any]:
+    """Return the partitions of a DataFrame, of the rows of an Array, or of a Bag, each delayed."""
+    if of_sequences:
+        if collection_kind(data, name) != "bag":
+            raise TypeError(
+                f"{name} must be a dask Bag of sequences for a GenerativeRNN. "
+                f"Got {type(data).__name__} instead."
+            )
+        return [delayed(list)(each) for each in data.to_delayed()]
     if rows_kind(data, name) == "frame":
         return list(data.to_delayed())
     return list(whole_rows(data).to_delayed().ravel())

@@ -20,6 +20,7 @@ from fastar._core.validation import check_count
 from fastar._engine.sharded import ShardedTraining
 from fastar.dask._collections import partitions
 from fastar.dask._parts import LOST, DaskParts, same
+from fastar.models import GenerativeRNN
 from fastar.models._base import AutoregressiveDensity
 
 _ATTEMPTS = 10
@@ -32,11 +33,14 @@ def fit(
     model: Any,
     data: Any,
     *,
+    context: Any = None,
+    sample_weight: Any = None,
     X_val: Any = None,
+    context_val: Any = None,
     n_shards: int = 8,
     sync: bool = True,
 ) -> Any:
-    """Fit a model of rows to a Dask collection; each step is shared out among the workers.
+    """Fit a model to a Dask collection; each step is shared out among the workers.
 
     A row belongs to one of `n_shards` shards, by a hash of its number. A step takes its share of
     rows from every shard, and the gradients g_s of shards are added along a binary tree whose
@@ -53,13 +57,20 @@ def fit(
     client : distributed.Client or None
         None: the current one.
     model : estimator
-        A model of rows. It stays as it is. With `n_jobs=None` a task uses as many threads as a
-        worker has. Its `callbacks` act on the worker that coordinates, on copies.
-    data : dask DataFrame, or dask Array of shape (n, D)
+        A model of rows, or a GenerativeRNN. It stays as it is. With `n_jobs=None` a task uses as
+        many threads as a worker has. Its `callbacks` act on the worker that coordinates, on copies.
+    data : dask DataFrame, or dask Array of shape (n, D); of a GenerativeRNN, Bag of sequences
         Read once if it fits into the workers' memory. A partition may have no rows, or the columns
         in another order.
-    X_val : the same, or a table in memory, optional
-        Rows for early stopping; without them `validation_fraction` of the rows are held out.
+    context : list of names, optional
+        The columns of data (by their places, in an Array) that are the context of the others.
+    sample_weight : str or int, optional
+        The column of data that has the weights of rows. Sequences have neither.
+    X_val : the same as data, or a table in memory, optional
+        Rows for early stopping; without them `validation_fraction` of the rows are held out. A
+        collection has the columns of data.
+    context_val : array-like or DataFrame, optional
+        The context of X_val if that is in memory.
     n_shards : int, default=8
         At most as many workers train at a time.
     sync : bool, default=True
@@ -99,18 +110,28 @@ def fit(
     (1000,)
     >>> client.close()
     """
-    if not isinstance(model, AutoregressiveDensity):
-        raise TypeError(f"model must be a model of rows. Got {type(model).__name__} instead.")
+    if not isinstance(model, AutoregressiveDensity | GenerativeRNN):
+        raise TypeError(
+            f"model must be a model of rows, or a GenerativeRNN. Got {type(model).__name__} "
+            "instead: the members of a Mixture are fitted one by one, or through joblib."
+        )
     n_shards = check_count("n_shards", n_shards)
-    tables = {"X": partitions(data, "data")}
+    of_sequences = isinstance(model, GenerativeRNN)
+    tables = {"X": partitions(data, "data", of_sequences)}
     if hasattr(X_val, "dask"):
-        tables["X_val"] = partitions(X_val, "X_val")
+        tables["X_val"] = partitions(X_val, "X_val", of_sequences)
         X_val = None
     client = get_client() if client is None else client
     name = f"fastar-fit-{uuid4().hex}"
     Variable(name, client).set(None)
     # as bytes, so that whoever carries them sees no collections in them
-    asked = cloudpickle.dumps((_seeded(model), tables, X_val, n_shards, model.random_state))
+    given = {
+        "context": context,
+        "sample_weight": sample_weight,
+        "X_val": X_val,
+        "context_val": context_val,
+    }
+    asked = cloudpickle.dumps((_seeded(model), tables, given, n_shards, model.random_state))
     future = client.submit(_coordinate, name, asked, key=name)
     if not sync:
         return client.submit(itemgetter(0), future, key=f"{name}-model")
@@ -154,9 +175,9 @@ def _coordinate(name: str, asked: bytes) -> tuple[Any, list[str]]:
 
 def _fitted(client: Client, asked: bytes, watch: _Watch) -> Any:
     """Return the fitted model, the same each time."""
-    model, tables, X_val, n_shards, random_state = pickle.loads(asked)
-    given = model.callbacks, model.n_jobs
-    callbacks = given[0] if isinstance(given[0], list | tuple) else [given[0]]
+    model, tables, given, n_shards, random_state = pickle.loads(asked)
+    own = model.callbacks, model.n_jobs
+    callbacks = own[0] if isinstance(own[0], list | tuple) else [own[0]]
     model.callbacks = [watch, *(each for each in callbacks if each is not None)]
     if model.n_jobs is None:
         model.n_jobs = get_worker().state.nthreads
@@ -164,8 +185,8 @@ def _fitted(client: Client, asked: bytes, watch: _Watch) -> Any:
         key: DaskParts.of_tables(client, _computed(client, parts), key, n_shards, watch.check)
         for key, parts in tables.items()
     }
-    model.fit(**{"X_val": X_val, **data})
-    model.callbacks, model.n_jobs = given
+    model.fit(**given | data)
+    model.callbacks, model.n_jobs = own
     model.random_state = random_state
     return model
 

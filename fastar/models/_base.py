@@ -33,6 +33,7 @@ from fastar._core.threads import effective_n_threads
 from fastar._core.validation import check_order, check_weight, unchanged_on_error
 from fastar._data.context import Context
 from fastar._data.frames import Schema
+from fastar._data.roles import Roles
 from fastar._data.stores import TableElsewhere
 from fastar._data.streams import is_stream
 from fastar._data.table import Examples, Table
@@ -51,7 +52,12 @@ from fastar.models._parameters import (
     MissingParameter,
     TrainingParameters,
 )
-from fastar.models._streamed import StreamedTable, read_streamed, stored_tables
+from fastar.models._streamed import (
+    StreamedTable,
+    read_streamed,
+    roles_held_out,
+    stored_tables,
+)
 from fastar.networks import Network
 from fastar.networks._padding import padded_size, without_padding
 from fastar.optimizers import Optimizer
@@ -438,21 +444,24 @@ class AutoregressiveDensity(
             The columns of a DataFrame, and with missing="marked" those of an array, may have
             missing values: they have no density, and the features after them see that they are
             missing. Read batch by batch, in bounded memory, are: the path of a Parquet file or of a
-            folder of them, a Dataset of pyarrow, an object with `__arrow_c_stream__`, a callable
-            that returns an iterator of data frames, arrays or record batches, and a large memmap.
-            `sample_weight` and `context` are then None.
+            folder of them, a Dataset of pyarrow, a LazyFrame of polars, an object with
+            `__arrow_c_stream__`, a callable that returns an iterator of data frames, arrays or
+            record batches, and a large memmap. `sample_weight` and `context` then name columns.
         y : ignored
         context : array-like or DataFrame of shape (n, C), optional
             Numbers, which are standardised inside, and categories (strings, objects or a
             DataFrame's category columns), which are one-hot encoded; dates of a DataFrame are a
             number, and month, weekday and hour as categories. It enters every hidden layer and
-            every output.
+            every output. Where X is read batch by batch: the names of its columns that are the
+            context (their places, of arrays), and no part of x.
         sample_weight : array-like of shape (n,), optional
-            A row of weight 2 counts like two rows.
+            A row of weight 2 counts like two rows. Where X is read batch by batch: the name of the
+            column that has them.
         X_val : array-like of shape (m, D), or table read batch by batch, optional
             Rows for early stopping; without them `validation_fraction` of X is held out.
         context_val : array-like or DataFrame of shape (m, C), optional
-            The context of X_val.
+            The context of X_val. Where X and X_val are read batch by batch, both have the columns
+            that `context` names, unless this names others.
 
         Returns
         -------
@@ -483,7 +492,7 @@ class AutoregressiveDensity(
 
         Parameters
         ----------
-        X : array-like, DataFrame or CSR matrix of shape (n, D)
+        X : array-like, DataFrame, CSR matrix of shape (n, D), or table read batch by batch
         y : ignored
         context : array-like or DataFrame of shape (n, C), optional
             As in `fit`; the first chunk decides on its columns and categories.
@@ -511,17 +520,10 @@ class AutoregressiveDensity(
 
     def _read_streamed(self, data: FitData, keep: bool, rng: np.random.Generator) -> StreamedTable:
         """Return what a pass over the rows finds, and remember what they are."""
-        for name in ("sample_weight", "context"):
-            if getattr(data, name) is not None:
-                raise ValueError(
-                    f"{name} must be None where X is read batch by batch. "
-                    f"Got {type(getattr(data, name)).__name__} instead."
-                )
-        found = read_streamed(self, data.X, "X", reset=not keep)
+        roles = Roles.of(data.context, data.sample_weight)
+        found = read_streamed(self, data.X, "X", roles, reset=not keep)
         if not keep:
             self.order_ = check_order(self.order, found.X.shape[1], rng)
-            self.context_ = None
-        self._encoded(None, len(found))
         return found.in_order(self.order_)
 
     def _weight(self, whole: Any, data: FitData) -> Array:
@@ -531,7 +533,7 @@ class AutoregressiveDensity(
     def _n_rows(self, whole: Any, weight: Array) -> int:
         """Return how many rows have a weight, of a stream all of its rows."""
         if isinstance(whole, StreamedTable):
-            return whole.summary.n_rows
+            return whole.source.summary.n_weighted
         return super()._n_rows(whole, weight)
 
     def _split(
@@ -556,8 +558,11 @@ class AutoregressiveDensity(
     def _read_held_out(self, data: FitData) -> Any:
         """Return the rows for early stopping."""
         if self._fits_streams and is_stream(data.X_val):
-            found = read_streamed(self, data.X_val, "X_val", reset=False).in_order(self.order_)
-            return stored_tables(self, found, 0.0, np.random.default_rng(0))[0]
+            roles = roles_held_out(data)
+            found = read_streamed(self, data.X_val, "X_val", roles, reset=False)
+            found = found.in_order(self.order_)
+            table, _ = stored_tables(self, found, 0.0, np.random.default_rng(0))
+            return table
         X_val = self._read_table(data.X_val, name="X_val")
         check_known(self.distribution_, X_val, self.order_)
         context = self._encoded(data.context_val, X_val.shape[0], "context_val")

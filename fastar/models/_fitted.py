@@ -42,9 +42,10 @@ from fastar._engine.purification import purify
 from fastar._engine.sampling import sample
 from fastar._engine.support import check_evidence, check_known, impossible_rows
 from fastar.conditionals import Conditional
-from fastar.models._streamed import (
+from fastar.models._streamed_answers import (
     impute_streamed,
     is_batched,
+    mean_score,
     sample_streamed,
     score_streamed,
 )
@@ -74,6 +75,11 @@ class FittedDensity:
     def _composed(self, theta: Array) -> Model:
         """Return the composition with these parameters."""
         return Model(self.network_, self.distribution_, self.order_, theta, self._labels())
+
+    @property
+    def _fitted_context(self) -> Context | None:
+        """What `fit` learnt of the context, if there was one."""
+        return self.context_
 
     def _labels(self) -> ColumnLabels:
         """Return how errors call columns and values."""
@@ -164,7 +170,8 @@ class FittedDensity:
             What is read batch by batch is a path of Parquet, or another source as in `fit`; its
             columns may have another order than in `fit`.
         context : array-like or DataFrame of shape (n, C), optional
-            For a model that was fitted with one: of the same columns.
+            For a model that was fitted with one: of the same columns. Where X is read batch by
+            batch: the names of its columns that are the context.
         out : path, optional
             A Parquet file to which the scores are written batch by batch, as column `log_density`.
             Another one than that of X.
@@ -182,17 +189,8 @@ class FittedDensity:
             The model is not fitted; X has another shape, other names or values outside the support.
         """
         if is_batched(X, out):
-            self._refuse_context(context)
-            return score_streamed(self, X, out)
+            return score_streamed(self, X, context, out)
         return scoring.score_rows(*self._rows(X, context), effective_n_threads(self.n_jobs))
-
-    @staticmethod
-    def _refuse_context(context: Any) -> None:
-        if context is not None:
-            raise ValueError(
-                "context must be None where rows are read or written batch by batch. "
-                f"Got {type(context).__name__} instead."
-            )
 
     def log_marginal(
         self, X: Any, *, context: Any = None, n_particles: int = 64, random_state: Any = None
@@ -258,15 +256,18 @@ class FittedDensity:
 
         Parameters
         ----------
-        X : array-like, DataFrame or CSR matrix of shape (n, D)
+        X : array-like, DataFrame, CSR matrix of shape (n, D), or table read batch by batch
         y : ignored
         context : array-like or DataFrame of shape (n, C), optional
         sample_weight : array-like of shape (n,), optional
+            Where X is read batch by batch, this and `context` are names of its columns.
 
         Returns
         -------
         float
         """
+        if is_batched(X, None):
+            return mean_score(self, X, context, sample_weight)
         scores = self.score_samples(X, context=context)
         return float(
             np.average(
@@ -370,10 +371,9 @@ class FittedDensity:
         """
         model = self._model()
         if out is not None:
-            self._refuse_context(context)
             n_samples = check_count("n_samples", n_samples)
             how = {"evidence": evidence, "temperature": temperature, "top_p": top_p, "top_k": top_k}
-            return sample_streamed(self, n_samples, out, random_state, **how)
+            return sample_streamed(self, n_samples, context, out, random_state, **how)
         n_samples = check_count("n_samples", n_samples, numbers=model.n_features)
         sharpness = check_sharpness(temperature, top_p, top_k)
         evidence, regions = self._read_evidence(evidence, n_samples)
@@ -417,6 +417,7 @@ class FittedDensity:
         X : array-like, DataFrame, mapping or list of mappings of shape (n, D)
             With `out` also what is read batch by batch, as in `score_samples`.
         context : array-like or DataFrame of shape (n, C), optional
+            As in `score_samples`.
         n_draws : int, default=1
             Completions of each row.
         n_particles : int, default=16
@@ -437,10 +438,8 @@ class FittedDensity:
         """
         model = self._model()
         if out is not None:
-            self._refuse_context(context)
-            if n_draws != 1:
-                raise ValueError(f"n_draws must be 1 with 'out'. Got {n_draws!r} instead.")
-            return impute_streamed(self, X, out, random_state, n_particles=n_particles)
+            how = {"n_particles": n_particles}
+            return impute_streamed(self, X, context, out, n_draws, random_state, **how)
         n_particles = check_count("n_particles", n_particles, numbers=2 * model.n_features)
         array, missing, values, regions = self._gapped(X, model)
         n_draws = check_count("n_draws", n_draws, numbers=array.size)

@@ -19,6 +19,7 @@ from fastar._core.validation import (
     unwrap_frozen,
 )
 from fastar._data.containers import Container
+from fastar._data.context import Context
 from fastar._data.evidence import as_given, column_names, is_named, n_rows, read_query
 from fastar._data.frame_types import as_frame, frame_kind
 from fastar._data.frames import Schema
@@ -43,6 +44,13 @@ from fastar.models._fitted import by_name
 from fastar.models._parallel import call_each, on_threads
 from fastar.models._questions import AnswersQuestions
 from fastar.models._rows import Rows
+from fastar.models._streamed_answers import (
+    impute_streamed,
+    is_batched,
+    mean_score,
+    sample_streamed,
+    score_streamed,
+)
 
 
 class FittedMixture(AnswersQuestions):
@@ -57,6 +65,13 @@ class FittedMixture(AnswersQuestions):
         check_is_fitted(self, "estimators_")
         free = len(self.weights_) - 1 if hasattr(self, "validation_curve_") else 0
         return free + sum(int(member.n_parameters_) for member in self.estimators_)
+
+    @property
+    def _fitted_context(self) -> Context | None:
+        """What members learnt of the context, if there was one."""
+        members = map(unwrap_frozen, self.estimators_)
+        found = (getattr(each, "_fitted_context", None) for each in members)
+        return next((each for each in found if each is not None), None)
 
     def _rows(self, X: Any, context: Any = None) -> Rows:
         X = as_frame(X)
@@ -77,18 +92,22 @@ class FittedMixture(AnswersQuestions):
         check_is_fitted(self, "estimators_")
         return self._scores(self._rows(X, context)) + _log(self.weights_)
 
-    def score_samples(self, X: Any, *, context: Any = None) -> Array:
+    def score_samples(self, X: Any, *, context: Any = None, out: Any = None) -> Any:
         """Return log p(x) of each row, or log p(x given context).
 
         Parameters
         ----------
-        X : array-like, DataFrame or CSR matrix of shape (n, D)
+        X : array-like, DataFrame, CSR matrix of shape (n, D), or table read batch by batch
+            As in the models of rows.
         context : array-like or DataFrame of shape (n, C), optional
-            For a mixture that was fitted with one: of the same columns.
+            For a mixture that was fitted with one: of the same columns. Where X is read batch by
+            batch: the names of its columns that are the context.
+        out : path, optional
+            A Parquet file to which the scores are written batch by batch, as column `log_density`.
 
         Returns
         -------
-        ndarray of shape (n,), float64
+        ndarray of shape (n,), float64; None with `out`
             Nats; for real columns of a density in the units of X.
 
         Raises
@@ -97,6 +116,9 @@ class FittedMixture(AnswersQuestions):
             The mixture is not fitted; X has another shape, other names or values outside the
             support of a member.
         """
+        check_is_fitted(self, "estimators_")
+        if is_batched(X, out):
+            return score_streamed(self, X, context, out)
         total: Array = logsumexp(self._log_joint(X, context), axis=1)
         return total
 
@@ -107,15 +129,18 @@ class FittedMixture(AnswersQuestions):
 
         Parameters
         ----------
-        X : array-like, DataFrame or CSR matrix of shape (n, D)
+        X : array-like, DataFrame, CSR matrix of shape (n, D), or table read batch by batch
         y : ignored
         context : array-like or DataFrame of shape (n, C), optional
         sample_weight : array-like of shape (n,), optional
+            Where X is read batch by batch, this and `context` are names of its columns.
 
         Returns
         -------
         float
         """
+        if is_batched(X, None):
+            return mean_score(self, X, context, sample_weight)
         scores = self.score_samples(X, context=context)
         return float(np.average(scores, weights=check_weight(sample_weight, len(scores))))
 
@@ -359,6 +384,7 @@ class FittedMixture(AnswersQuestions):
         top_p: float | None = None,
         top_k: int | None = None,
         random_state: Any = None,
+        out: Any = None,
     ) -> Any:
         """Draw rows, each by a member that is drawn by weight.
 
@@ -380,10 +406,13 @@ class FittedMixture(AnswersQuestions):
         top_p, top_k : float and int or None, default=None
             As in the members' `sample`.
         random_state : int, RandomState instance or None
+        out : path, optional
+            A Parquet file to which the rows are written, many at a time: other ones than without
+            it. `evidence` is then one row.
 
         Returns
         -------
-        ndarray, DataFrame or CSR matrix of shape (n_samples, D)
+        ndarray, DataFrame or CSR matrix of shape (n_samples, D); None with `out`
             In the container that `fit` was given; the members' rows in random order.
 
         Raises
@@ -394,6 +423,10 @@ class FittedMixture(AnswersQuestions):
             There is evidence, and a member is not a model of this library.
         """
         check_is_fitted(self, "estimators_")
+        if out is not None:
+            n_samples = check_count("n_samples", n_samples)
+            how = {"evidence": evidence, "temperature": temperature, "top_p": top_p, "top_k": top_k}
+            return sample_streamed(self, n_samples, context, out, random_state, **how)
         n_samples = check_count("n_samples", n_samples, numbers=self.n_features_in_)
         sharpness = check_sharpness(temperature, top_p, top_k)
         rng = generator(random_state)
@@ -464,6 +497,7 @@ class FittedMixture(AnswersQuestions):
         n_draws: int = 1,
         n_particles: int = 16,
         random_state: Any = None,
+        out: Any = None,
     ) -> Any:
         """Return X with each missing value (NaN) drawn given the values that are there.
 
@@ -476,16 +510,21 @@ class FittedMixture(AnswersQuestions):
         Parameters
         ----------
         X : array-like, DataFrame, mapping or list of mappings of shape (n, D)
+            With `out` also what is read batch by batch.
         context : array-like or DataFrame of shape (n, C), optional
+            As in `score_samples`.
         n_draws : int, default=1
             Completions of each row.
         n_particles : int, default=16
             Samples by each member from which a row's completions are drawn; more are more exact.
         random_state : int, RandomState instance or None
+        out : path, optional
+            A Parquet file to which the rows are written, many at a time.
 
         Returns
         -------
         ndarray or DataFrame of shape (n, D), or ndarray of shape (n_draws, n, D) if n_draws > 1
+            None with `out`.
 
         Raises
         ------
@@ -500,6 +539,9 @@ class FittedMixture(AnswersQuestions):
            Statistics 3, 1988.
         """
         models = self._models("impute")
+        if out is not None:
+            how = {"n_particles": n_particles}
+            return impute_streamed(self, X, context, out, n_draws, random_state, **how)
         n_particles = check_count("n_particles", n_particles, numbers=2 * self.n_features_in_)
         given = X
         X, regions = self._known_values(models, X)

@@ -15,6 +15,7 @@ from fastar._core.parameters import Array, Params
 from fastar._core.validation import as_array, unmask
 from fastar._data.context import Context
 from fastar._data.sequences import SequenceLayout, Sequences, SequenceTable, is_ragged
+from fastar._data.stores import TableElsewhere
 from fastar._data.table import Table
 from fastar._engine.model import Composition
 from fastar._engine.steps import SequenceModel, check_steps
@@ -134,6 +135,8 @@ class SequenceEstimator(TrainableModel, abstract=True):
         """Return the training to run; ValueError if a step of it would not fit into memory."""
         training = super()._prepare(data, keep, one_pass)
         table, model = training.table, training.model
+        if isinstance(table, TableElsewhere):
+            table, _ = table.start
         assert isinstance(table, SequenceTable)
         assert isinstance(model, SequenceModel)
         batch = np.sort(table.sequences.lengths[table.rows])[-training.batch_size :]

@@ -1,34 +1,54 @@
-"""Models of rows and tables that are read batch by batch: fit, scores, samples, completions."""
+"""Fits of models of rows to tables that are read batch by batch, or that others hold in parts."""
 
 from __future__ import annotations
 
 import copy
-import os
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 from sklearn.utils.validation import _check_feature_names, _check_n_features
 
 from fastar._core.parameters import Array
-from fastar._core.random import check_state
+from fastar._data.column_summary import MOST_LEVELS
+from fastar._data.context import Context, ContextRows, encode_context
 from fastar._data.frame_types import frame_kind
 from fastar._data.frames import Schema
-from fastar._data.parquet import parquet_file
 from fastar._data.parts import Parts
 from fastar._data.reading import read, read_numbers
+from fastar._data.roles import NO_ROLES, Roles
 from fastar._data.stores import HeldOut, Layout, Store, StoredTable
-from fastar._data.streams import Stream, arranged, batch_rows, is_stream, recut, rows_told
-from fastar._data.summary import MOST_LEVELS, Summary, row_hashes
+from fastar._data.streams import Stream, arranged, is_stream, rows_told
+from fastar._data.summary import Sample, Summary, row_hashes
 from fastar._data.table import Table
 from fastar._engine.model import Composition
 from fastar._engine.sharded import Shard, ShardedTable
 from fastar._engine.support import check_known, check_table_support
 
-Path = str | os.PathLike[str]
-_SEED_OF_SHARDS = 1
+SEED_OF_SHARDS = 1
+"""Of the hash by which a row belongs to a shard."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A table that is read batch by batch, and what a pass over it has found.
+
+    Parameters
+    ----------
+    stream : Stream or Parts
+    roles : Roles
+        Of its columns.
+    summary : Summary
+        Of the columns of the rows, without context and weights.
+    """
+
+    stream: Stream | Parts
+    roles: Roles
+    summary: Summary
 
 
 class StreamedTable(Table):
@@ -36,16 +56,14 @@ class StreamedTable(Table):
 
     Parameters
     ----------
-    X, order, rows
+    X, order, rows, context
         As of `Table`.
-    stream : Stream or Parts
+    source : Source
         What they are sampled from.
-    summary : Summary
-        Of the stream.
     weight : array (m,)
         What the rows of X count for.
     numbers : int array (m,)
-        Their numbers in the stream, -1 of those without weight.
+        Their numbers in the stream, -1 of those without weight that stand for values.
     """
 
     def __init__(
@@ -53,15 +71,14 @@ class StreamedTable(Table):
         X: Any,
         order: Array,
         rows: Array | None = None,
+        context: Any = None,
         *,
-        stream: Stream | Parts,
-        summary: Summary,
+        source: Source,
         weight: Array,
         numbers: Array,
     ) -> None:
-        super().__init__(X, order, rows)
-        self.stream = stream
-        self.summary = summary
+        super().__init__(X, order, rows, context)
+        self.source = source
         self.weight = weight
         self.numbers = numbers
 
@@ -81,8 +98,8 @@ class StreamedTable(Table):
             self.X,
             order,
             rows,
-            stream=self.stream,
-            summary=self.summary,
+            self._context,
+            source=self.source,
             weight=weight,
             numbers=numbers,
         )
@@ -91,30 +108,52 @@ class StreamedTable(Table):
 # ---- fit
 
 
-def read_streamed(estimator: Any, source: Any, name: str, *, reset: bool) -> StreamedTable:
+def read_streamed(
+    estimator: Any, given: Any, name: str, roles: Roles, *, reset: bool
+) -> StreamedTable:
     """Return what a pass over a source's rows finds, in the order of its columns.
 
     reset: whether this is what `fit` is given, to be remembered.
     """
-    stream = source if isinstance(source, Parts) else Stream.of(source, name)
-    summary, head = _summary(estimator, stream, reset)
+    stream = given if isinstance(given, Parts) else Stream.of(given, name)
+    if not reset:
+        check_context(estimator, roles)
+    found = _found(estimator, stream, roles, reset)
+    summary = found.of_rows()
     if reset:
         names = list(summary.columns)
         least_counts = {} if summary.kind == "array" else estimator._least_counts(names)
         estimator._container = summary.container(least_counts)
         _warn_of_levels(summary)
     with rows_told(stream.name, 0):
-        _check_feature_names(estimator, head, reset=reset)
-        _check_n_features(estimator, head, reset=reset)
+        _check_feature_names(estimator, found.head, reset=reset)
+        _check_n_features(estimator, found.head, reset=reset)
+    if not summary.n_weighted:
+        raise ValueError("sample_weight must have a positive entry. Got zeros alone.")
     sample = summary.sample(estimator._container)
     return StreamedTable(
         sample.X,
         np.arange(sample.X.shape[1]),
-        stream=stream,
-        summary=summary,
+        context=_sampled_context(estimator, found, sample, reset),
+        source=Source(stream, roles, summary),
         weight=sample.weight,
         numbers=sample.rows,
     )
+
+
+def roles_held_out(data: Any) -> Roles:
+    """Return the roles of the columns of X_val: those of X, unless `context_val` names others."""
+    if not is_stream(data.X):
+        return Roles.of(data.context_val, None, "X_val", "context_val")
+    context = data.context if data.context_val is None else data.context_val
+    return Roles.of(context, data.sample_weight, "X_val", "context_val").without_weights()
+
+
+def check_context(estimator: Any, roles: Roles) -> None:
+    """Raise ValueError where only one of `fit` and these roles has a context."""
+    fitted = estimator._fitted_context
+    if bool(roles.context) != (fitted is not None):
+        encode_context(fitted, roles.context or None, 0, float)
 
 
 def _warn_of_levels(summary: Summary) -> None:
@@ -129,6 +168,26 @@ def _warn_of_levels(summary: Summary) -> None:
             )
 
 
+def _sampled_context(
+    estimator: Any, found: _Found, sample: Sample, reset: bool
+) -> ContextRows | None:
+    """Return the contexts of the rows of a sample; what contexts are is learnt if reset."""
+    if reset:
+        estimator.context_ = None
+    if not found.roles.context:
+        return None
+    fitted: Context | None = estimator.context_
+    summary = found.of_context(fitted)
+    container = summary.container()
+    own = summary.sample(container if fitted is None else fitted.container_like(container))
+    # others than sampled rows have values that no sampled row has, in each column for itself
+    numbers = own.X[:][own.rows >= 0].astype(np.float64)
+    if fitted is None:
+        fitted = estimator.context_ = Context.of_container(container, numbers, summary.missing)
+    spread = np.arange(len(sample.rows)) % len(numbers)
+    return ContextRows(fitted, numbers[spread], np.dtype(estimator.dtype))
+
+
 def stored_tables(
     estimator: Any, sampled: StreamedTable, share: float, rng: np.random.Generator
 ) -> tuple[StoredTable | ShardedTable, StoredTable | ShardedTable | None]:
@@ -136,32 +195,40 @@ def stored_tables(
 
     They are on disk, or in shards.
     """
-    is_held = None
-    if share and sampled.summary.n_rows > 1:
-        is_held = HeldOut(share, int(rng.integers(2**63)), sampled.summary.n_rows)
+    source, is_held = sampled.source, None
+    summary = source.summary
+    if share and summary.n_rows > 1:
+        is_held = HeldOut(share, int(rng.integers(2**63)), summary.n_rows)
     known = np.ones(len(sampled), bool) if is_held is None else ~is_held(sampled.numbers)
     start = sampled.subset(np.flatnonzero(known))
-    make = _sharded if isinstance(sampled.stream, Parts) else _stored
-    tables = make(estimator, sampled, is_held, (start, start.weight))
-    n = sum(len(table) for table in tables)
-    if n != sampled.summary.n_rows:
+    make = _sharded if isinstance(source.stream, Parts) else _stored
+    table, held = make(estimator, sampled, is_held, (start, start.weight))
+    if len(table) + len(held) != summary.n_weighted:
         raise ValueError(
-            f"{sampled.stream.name} must give the same rows each time. "
-            f"Got {sampled.summary.n_rows} rows at first and {n} later."
+            f"{source.stream.name} must give the same rows each time. "
+            f"Got {summary.n_weighted} rows at first and {len(table) + len(held)} later."
         )
-    table, held = tables
-    return table, held if is_held is not None else None
+    if is_held is None:
+        return table, None
+    if not (len(table) and len(held)):
+        raise ValueError(
+            "sample_weight must leave rows to train on and rows to hold out, or X_val be given. "
+            f"Got {summary.n_weighted} rows with a positive weight."
+        )
+    return table, held
 
 
 def _stored(
     estimator: Any, sampled: StreamedTable, is_held: HeldOut | None, start: tuple[Table, Array]
 ) -> tuple[StoredTable, StoredTable]:
     """Return the rows to train on and those held out, on disk."""
-    stream, layout = sampled.stream, _layout(estimator, sampled.summary)
-    assert isinstance(stream, Stream)
+    source, layout = sampled.source, _layout(estimator, sampled.source)
+    assert isinstance(source.stream, Stream)
     rest, held = Store(layout), Store(layout)
-    for first, parts in _checked_rows(estimator, stream, sampled.order, layout):
-        mine = _held_rows(is_held, first, len(parts[0]))
+    for numbers, parts in _checked_rows(
+        estimator, source.stream, source.roles, sampled.order, layout
+    ):
+        mine = _held_rows(is_held, numbers)
         rest.append([part[~mine] for part in parts])
         held.append([part[mine] for part in parts])
     for store in (rest, held):
@@ -169,68 +236,131 @@ def _stored(
     return StoredTable(rest, sampled.order, start), StoredTable(held, sampled.order, start)
 
 
-def _held_rows(is_held: HeldOut | None, first: int, n: int) -> Array:
-    """Return which (n,) of the rows from `first` on are held out."""
-    return np.zeros(n, bool) if is_held is None else is_held(np.arange(first, first + n))
+def _held_rows(is_held: HeldOut | None, numbers: Array) -> Array:
+    """Return which (n,) of the rows of these numbers are held out."""
+    return np.zeros(len(numbers), bool) if is_held is None else is_held(numbers)
 
 
 def _checked_rows(
-    estimator: Any, stream: Stream, order: Array, layout: Layout
-) -> Iterator[tuple[int, list[Array]]]:
-    """Yield (number of the first row, parts of rows) of batches whose values have a density."""
+    estimator: Any, stream: Stream, roles: Roles, order: Array, layout: Layout
+) -> Iterator[tuple[Array, list[Array]]]:
+    """Yield (numbers, parts) of the rows with a weight of batches whose values have a density."""
     conditional, labels = estimator.distribution_, estimator._labels()
-    for first, batch in _batches(estimator, stream):
+    for first, rows, context, weight in batches(estimator, stream, roles):
+        numbers = None
         with rows_told(stream.name, first):
-            X = read_numbers(estimator, batch)
+            X = read_numbers(estimator, rows)
             check_known(conditional, X, order)
             check_table_support(conditional, Table(X, order), labels=labels)
-        yield first, layout.split(X)
+            if layout.context is not None:
+                numbers = layout.context.numbers(context, len(rows))
+        parts = layout.split(X, numbers, weight)
+        counted = np.arange(len(rows)) if weight is None else np.flatnonzero(weight)
+        if len(counted) < len(rows):
+            parts = [part[counted] for part in parts]
+        yield first + counted, parts
 
 
-def _summary(estimator: Any, stream: Stream | Parts, reset: bool) -> tuple[Summary, Any]:
-    """Return what a pass over the rows finds, and the first row."""
+@dataclass(frozen=True)
+class _Found:
+    """What a pass over rows has found: a summary of all columns but weights, and the first row."""
+
+    summary: Summary
+    roles: Roles
+    names: tuple[Any, ...] = ()
+    """Of the columns of the rows, in the summary."""
+    head: Any = None
+
+    def of_rows(self) -> Summary:
+        """Return the summary of the rows, without their context."""
+        return self.summary.part(list(self.names)) if self.roles.context else self.summary
+
+    def of_context(self, fitted: Context | None) -> Summary:
+        """Return the summary of the context, whose columns are in the order of `fit`."""
+        names = [*self.roles.context]
+        if fitted is not None and fitted.schema is not None:
+            names = fitted.schema.names
+        elif self.summary.kind == "array":  # where they come after the others
+            names = [each for each in self.summary.columns if each not in self.names]
+        return self.summary.part(names)
+
+
+def _found(estimator: Any, stream: Stream | Parts, roles: Roles, reset: bool) -> _Found:
+    """Return what a pass over the rows finds."""
     if isinstance(stream, Parts):
-        call = partial(_summary_of_part, estimator=estimator, name=stream.name, reset=reset)
-        summary, head = stream.reduce(call, _merge_summaries)
-        if head is None:
+        call = partial(
+            _found_in_part, estimator=estimator, name=stream.name, roles=roles, reset=reset
+        )
+        found: _Found = stream.reduce(call, _merge_found)
+        if found.head is None:
             raise ValueError(f"{stream.name} must have rows. Got none.")
-        return summary, head
+        return found
     summary, head = Summary(stream.name), None
-    for first, batch in _batches(estimator, stream, reset):
-        is_array = frame_kind(batch) is None
+    for first, rows, context, weight in batches(estimator, stream, roles, reset):
+        is_array = frame_kind(rows) is None
         if not reset and isinstance(estimator._container, Schema) is is_array:
             kind = "arrays" if is_array else "data frames"
             raise TypeError(
                 f"{stream.name} must have batches of the kind of fit. Got {kind} instead."
             )
-        if is_array:
-            with rows_told(stream.name, first):
-                batch = read(estimator, batch, reset=reset)
-        head = batch[:1] if head is None else head
-        summary.update(batch, first)
-    return summary, head
+        with rows_told(stream.name, first):
+            if is_array:
+                rows = read(estimator, rows, reset=reset)
+            if not reset and context is not None:  # it has the categories of fit alone
+                estimator.context_.numbers(context, len(rows))
+        head = rows[:1] if head is None else head
+        summary.update(_beside(rows, context), first, weight)
+    assert head is not None
+    names = list(head.columns) if frame_kind(head) else list(range(head.shape[1]))
+    return _Found(summary, roles, tuple(names), head)
 
 
-def _batches(estimator: Any, stream: Stream, reset: bool = False) -> Iterator[tuple[int, Any]]:
-    """Yield a stream's batches with their columns in the order of `fit`."""
+def _beside(rows: Any, context: Any) -> Any:
+    """Return a batch of rows and their context as one table."""
+    if context is None:
+        return rows
+    kind = frame_kind(rows)
+    if kind is None:
+        return np.column_stack([rows, context.astype(rows.dtype)])
+    if kind == "polars":
+        return rows.hstack(context)
+    return import_module("pandas").concat([rows, context], axis=1)
+
+
+def batches(
+    estimator: Any, stream: Stream, roles: Roles = NO_ROLES, reset: bool = False
+) -> Iterator[tuple[int, Any, Any, Array | None]]:
+    """Yield (number of the first row, rows, context, weights) of a stream's batches.
+
+    Columns are in the order of `fit`, or if `reset` in that of the first batch.
+    """
     container = None if reset else estimator._container
     names = container.names if isinstance(container, Schema) else None
+    schema = None if reset or not roles.context else estimator._fitted_context.schema
     for first, batch in stream:
-        if names is None and frame_kind(batch) is not None:
-            names = list(batch.columns)
-        yield first, batch if names is None else arranged(batch, names)
+        with rows_told(stream.name, first):
+            rows, context, weight = roles.split(batch)
+        if names is None and frame_kind(rows) is not None:
+            names = list(rows.columns)
+        rows = rows if names is None else arranged(rows, names)
+        yield first, rows, context if schema is None else arranged(context, schema.names), weight
 
 
-def _layout(estimator: Any, summary: Summary) -> Layout:
+def _layout(estimator: Any, source: Source) -> Layout:
     """Return how the rows of a stream lie on disk."""
-    container = estimator._container
+    container, summary = estimator._container, source.summary
     dtype = summary.array_dtype(container)
     if dtype is not None:
-        return Layout.of_array(len(summary.columns), dtype)
-    missing = np.array([each.n_missing > 0 for each in summary.columns.values()])
-    return Layout.of_columns(
-        container.columns, summary.kept_dtypes(container), missing, summary.has_unknown(container)
-    )
+        layout = Layout.of_array(len(summary.columns), dtype)
+    else:
+        layout = Layout.of_columns(
+            container.columns,
+            summary.kept_dtypes(container),
+            summary.missing,
+            summary.has_unknown(container),
+        )
+    is_weighted = source.roles.weight is not None
+    return layout.with_more(estimator.context_, np.dtype(estimator.dtype), is_weighted)
 
 
 # ---- parts of a table that other processes hold
@@ -245,31 +375,34 @@ def _once(rows: Any) -> Iterator[Any]:
     yield rows
 
 
-def _summary_of_part(part: Any, estimator: Any, name: str, reset: bool) -> tuple[Summary, Any]:
-    """Return what `_summary` does for one part, whose first row is None if it has no rows."""
+def _found_in_part(part: Any, estimator: Any, name: str, roles: Roles, reset: bool) -> _Found:
+    """Return what `_found` does for one part, whose first row is None if it has no rows."""
     if not len(part[1]):
-        return Summary(name), None
-    return _summary(copy.copy(estimator), _stream_of_part(part, name), reset)
+        return _Found(Summary(name), roles)
+    return _found(copy.copy(estimator), _stream_of_part(part, name), roles, reset)
 
 
-def _merge_summaries(one: tuple[Summary, Any], other: tuple[Summary, Any]) -> tuple[Summary, Any]:
-    (summary, head), (later, head_of_later) = one, other
-    summary.merge(later)
-    return summary, head_of_later if head is None else head
+def _merge_found(one: _Found, other: _Found) -> _Found:
+    if one.head is None:
+        return other
+    one.summary.merge(other.summary)
+    return one
 
 
 def _sharded(
     estimator: Any, sampled: StreamedTable, is_held: HeldOut | None, start: tuple[Table, Array]
 ) -> tuple[ShardedTable, ShardedTable]:
     """Return the rows to train on and those held out, each in shards."""
-    parts, order = sampled.stream, sampled.order
+    source, order = sampled.source, sampled.order
+    parts, layout = source.stream, _layout(estimator, source)
     assert isinstance(parts, Parts)
-    n, layout = parts.n_shards, _layout(estimator, sampled.summary)
+    n = parts.n_shards
     model = estimator._composed(np.empty(0, estimator.network_.dtype))
     split = partial(
         _split,
         estimator=estimator,
         name=parts.name,
+        roles=source.roles,
         order=order,
         layout=layout,
         is_held=is_held,
@@ -283,6 +416,7 @@ def _split(
     part: Any,
     estimator: Any,
     name: str,
+    roles: Roles,
     order: Array,
     layout: Layout,
     is_held: HeldOut | None,
@@ -292,10 +426,9 @@ def _split(
     if not len(part[1]):
         return [layout.empty(0)] * (2 * n)
     stream, split = _stream_of_part(part, name), []
-    for first, parts in _checked_rows(estimator, stream, order, layout):
-        numbers = np.arange(first, first + len(parts[0]))
-        shard = (row_hashes(numbers, _SEED_OF_SHARDS) % np.uint64(n)).astype(np.intp)
-        shard += n * _held_rows(is_held, first, len(numbers))
+    for numbers, parts in _checked_rows(estimator, stream, roles, order, layout):
+        shard = (row_hashes(numbers, SEED_OF_SHARDS) % np.uint64(n)).astype(np.intp)
+        shard += n * _held_rows(is_held, numbers)
         split.append([[each[shard == k] for each in parts] for k in range(2 * n)])
     return [_stacked(each) for each in zip(*split, strict=True)]
 
@@ -306,54 +439,3 @@ def _join(number: int, pieces: list[list[Array]], model: Composition, layout: La
 
 def _stacked(pieces: Sequence[list[Array]]) -> list[Array]:
     return [np.concatenate(each) for each in zip(*pieces, strict=True)]
-
-
-# ---- what fitted models answer
-
-
-def is_batched(X: Any, out: Path | None) -> bool:
-    """Return whether rows are read, or what is said of them is written, batch by batch."""
-    return out is not None or (not isinstance(X, np.ndarray) and is_stream(X))
-
-
-def score_streamed(model: Any, X: Any, out: Path | None) -> Array | None:
-    """Return log p(x) of each row of a source, or write them to a file."""
-    stream = _stream_of(X)
-
-    def scores() -> Iterator[Array]:
-        for first, batch in _batches(model, stream):
-            with rows_told(stream.name, first):
-                found = model.score_samples(batch)
-            yield found
-
-    if out is None:
-        return np.concatenate(list(scores()))
-    with parquet_file(out, apart_from=X) as file:
-        for found in scores():
-            file.write({"log_density": found})
-    return None
-
-
-def sample_streamed(model: Any, n_samples: int, out: Path, random_state: Any, **how: Any) -> None:
-    """Write samples to a file."""
-    state = check_state(random_state)
-    with parquet_file(out) as file:
-        size = batch_rows(model.n_features_in_)
-        for start in range(0, n_samples, size):
-            n = min(size, n_samples - start)
-            file.write(model.sample(n, random_state=state, **how))
-
-
-def impute_streamed(model: Any, X: Any, out: Path, random_state: Any, **how: Any) -> None:
-    """Write a source's rows to a file, with missing values drawn."""
-    stream, state = _stream_of(X), check_state(random_state)
-    with parquet_file(out) as file:
-        for first, batch in recut(_batches(model, stream)):
-            with rows_told(stream.name, first):
-                completed = model.impute(batch, random_state=state, **how)
-            file.write(completed)
-
-
-def _stream_of(X: Any) -> Stream:
-    """Return the stream of a source, or of a table in memory."""
-    return Stream.of(X) if is_stream(X) else Stream(lambda: iter([X]), "X")

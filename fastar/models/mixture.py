@@ -20,14 +20,17 @@ from fastar._core.random import set_random_states
 from fastar._core.schema import inside, require
 from fastar._core.threads import effective_n_threads
 from fastar._core.validation import check_weight, unchanged_on_error, unwrap_frozen
+from fastar._data.evidence import column_names
 from fastar._data.frame_types import as_frame
 from fastar._data.reading import read
+from fastar._data.streams import Stream, is_stream, rows_told
 from fastar.models._base import FitData
 from fastar.models._em import best_weights
 from fastar.models._fitted_mixture import FittedMixture
 from fastar.models._mixture_file import MixtureFile
 from fastar.models._parallel import fit_each
 from fastar.models._rows import Rows, held_out, member_arguments
+from fastar.models._streamed import batches, roles_held_out
 from fastar.persistence import FrozenMembers, from_template, template
 
 _DEFAULT_MEMBERS = 8
@@ -129,6 +132,8 @@ class Mixture(FittedMixture, MixtureFile, MetaEstimatorMixin, DensityMixin, Base
 
     # ---- fitting
 
+    _fits_streams = True
+
     def fit(
         self,
         X: Any,
@@ -143,14 +148,17 @@ class Mixture(FittedMixture, MixtureFile, MetaEstimatorMixin, DensityMixin, Base
 
         Parameters
         ----------
-        X : array-like, DataFrame or CSR matrix of shape (n, D)
+        X : array-like, DataFrame, CSR matrix of shape (n, D), or table read batch by batch
+            As in the models of rows, which all members then are; each reads it for itself.
         y : ignored
         context : array-like or DataFrame of shape (n, C), optional
             What each row is given; every member sees it.
         sample_weight : array-like of shape (n,), optional
             A row of weight 2 counts like two rows.
-        X_val : array-like of shape (m, D), optional
-            Rows for the members' early stopping, and for the weights if these are "em".
+            Where X is read batch by batch, this and `context` are names of its columns.
+        X_val : array-like of shape (m, D), or table read batch by batch, optional
+            Rows for the members' early stopping, and for the weights if these are "em", which
+            needs them where X is read batch by batch.
         context_val : array-like or DataFrame of shape (m, C), optional
             The context of X_val.
 
@@ -179,6 +187,9 @@ class Mixture(FittedMixture, MixtureFile, MetaEstimatorMixin, DensityMixin, Base
 
     def _fit(self, data: FitData) -> None:
         rng = check_random_state(self.random_state)
+        if is_stream(data.X):
+            self._fit_streamed(data, rng)
+            return
         X = as_frame(data.X)
         rows = Rows(X, read(self, X, reset=True), data.context)
         rows_val = None if data.X_val is None else self._rows(data.X_val, data.context_val)
@@ -193,14 +204,72 @@ class Mixture(FittedMixture, MixtureFile, MetaEstimatorMixin, DensityMixin, Base
             held = held_out(weight, self.validation_fraction, rng, "weights='em'")
             judges, judges_weight = rows.take(held), weight[held]
         sample_weight = None if data.sample_weight is None else weight
-        kept = self._train(members, rows, sample_weight, rows_val, held)
-        self.estimators_ = [members[place] for place in kept]
-        self.__dict__.pop("validation_curve_", None)
+        named = hasattr(self, "feature_names_in_")
+        jobs = {}
+        for place, member in enumerate(members):
+            if isinstance(member, FrozenEstimator):
+                self._check_frozen(member, rows)
+                continue
+            arguments = member_arguments(member, rows, sample_weight, rows_val, held, named)
+            jobs[place] = (member, *arguments)
+        kept = self._train(members, jobs)
         if weights is None:
             scores = self._scores(judges)
             self.weights_, self.validation_curve_ = best_weights(scores, judges_weight)
         else:
             self.weights_ = weights[kept] / weights[kept].sum()
+
+    def _fit_streamed(self, data: FitData, rng: np.random.RandomState) -> None:
+        """Fit to a table that is read batch by batch, by each member for itself."""
+        members = self._unfitted_members(rng)
+        weights = self._given_weights(len(members))
+        given = {key: value for key, value in vars(data).items() if key != "X"}
+        given = {key: value for key, value in given.items() if value is not None}
+        jobs = {}
+        for place, member in enumerate(members):
+            if not getattr(unwrap_frozen(member), "_fits_streams", False):
+                raise ValueError(
+                    "The members of a Mixture must be models of rows where X is read batch by "
+                    f"batch. Got {type(unwrap_frozen(member)).__name__} in place {place} instead."
+                )
+            if not isinstance(member, FrozenEstimator):
+                jobs[place] = (member, data.X, given)
+        if weights is None and data.X_val is None:
+            raise ValueError(
+                "weights='em' must have X_val where X is read batch by batch. Got none."
+            )
+        kept = self._train(members, jobs)
+        trained = next((place for place in kept if place in jobs), 0)
+        self._adopt_table(unwrap_frozen(members[trained]))
+        if weights is None:
+            scores = self._scores_streamed(data)
+            self.weights_, self.validation_curve_ = best_weights(scores, np.ones(len(scores)))
+        else:
+            self.weights_ = weights[kept] / weights[kept].sum()
+
+    def _adopt_table(self, trained: Any) -> None:
+        """Remember of the table what a member does; ValueError if others have other columns."""
+        for member in map(unwrap_frozen, self.estimators_):
+            if column_names(member) != column_names(trained):
+                raise ValueError(
+                    f"Frozen members must have the columns of X, {column_names(trained)!r:.80}. "
+                    f"Got one with {column_names(member)!r:.80}."
+                )
+        for name in ("_container", "n_features_in_", "feature_names_in_"):
+            self.__dict__.pop(name, None)
+            if hasattr(trained, name):
+                setattr(self, name, getattr(trained, name))
+
+    def _scores_streamed(self, data: FitData) -> Array:
+        """Return log p_k(x) (m, K) of the rows of X_val."""
+        if not is_stream(data.X_val):
+            return self._scores(self._rows(data.X_val, data.context_val))
+        stream, roles = Stream.of(data.X_val, "X_val"), roles_held_out(data)
+        found = []
+        for first, rows, context, _ in batches(self, stream, roles):
+            with rows_told(stream.name, first):
+                found.append(self._scores(self._rows(rows, context)))
+        return np.concatenate(found)
 
     def _least_counts(self, names: list[Any]) -> dict[Any, int]:
         """Return how often a level must occur to be one of its own, if all members say the same."""
@@ -253,27 +322,10 @@ class Mixture(FittedMixture, MixtureFile, MetaEstimatorMixin, DensityMixin, Base
             )
         return weights
 
-    def _train(
-        self,
-        members: list[Any],
-        rows: Rows,
-        sample_weight: Array | None,
-        rows_val: Rows | None,
-        held: Array,
-    ) -> list[int]:
-        """Fit the members that are not frozen; return the places of those that are fitted now."""
-        named = hasattr(self, "feature_names_in_")
-        frozen, jobs = [], {}
-        for place, member in enumerate(members):
-            if isinstance(member, FrozenEstimator):
-                self._check_frozen(member, rows)
-                frozen.append(place)
-            else:
-                jobs[place] = (
-                    member,
-                    *member_arguments(member, rows, sample_weight, rows_val, held, named),
-                )
+    def _train(self, members: list[Any], jobs: dict[int, Any]) -> list[int]:
+        """Run the jobs, by the places of members; keep those fitted, and return their places."""
         trained = fit_each(jobs, effective_n_threads(self.n_jobs)) if jobs else []
+        frozen = [place for place in range(len(members)) if place not in jobs]
         if len(trained) < len(jobs):
             warnings.warn(
                 f"Training was interrupted; the mixture has the {len(frozen) + len(trained)} of "
@@ -281,7 +333,10 @@ class Mixture(FittedMixture, MixtureFile, MetaEstimatorMixin, DensityMixin, Base
                 ConvergenceWarning,
                 stacklevel=4,
             )
-        return sorted(frozen + trained)
+        kept = sorted(frozen + trained)
+        self.estimators_ = [members[place] for place in kept]
+        self.__dict__.pop("validation_curve_", None)
+        return kept
 
     def _check_frozen(self, member: FrozenEstimator, rows: Rows) -> None:
         member.fit(rows.checked, None)  # an unfitted one raises NotFittedError

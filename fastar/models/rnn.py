@@ -17,6 +17,7 @@ from fastar._core.sharpness import Sharpness, check_sharpness
 from fastar._core.threads import effective_n_threads
 from fastar._core.validation import check_count, check_weight
 from fastar._data.context import Context, encode_context
+from fastar._data.parts import Parts
 from fastar._data.sequences import Sequences, SequenceTable, fill_gaps, is_ragged, listed
 from fastar._engine.prefixes import prepend_prefix, read_prefix, state_after
 from fastar._engine.scores import describe, log_probs, score_rows
@@ -46,7 +47,7 @@ from fastar.models._parameters import (
     parameter,
     parameters,
 )
-from fastar.models._sequences import SequenceEstimator
+from fastar.models._sequences_in_parts import SequencesInParts
 from fastar.networks import Recurrent, RecurrentFrames
 from fastar.networks._recurrent import CELLS, State
 from fastar.networks._recurrent_network import SequenceNetwork
@@ -59,7 +60,7 @@ _WALKED_STEPS = 32  # that sequences take together, before those that have ended
 
 @documented
 @parameters
-class GenerativeRNN(DistributionParameter, SequenceEstimator):
+class GenerativeRNN(DistributionParameter, SequencesInParts):
     r"""Density of sequences by a recurrent network [1]_.
 
     .. math::
@@ -210,12 +211,16 @@ class GenerativeRNN(DistributionParameter, SequenceEstimator):
         return SequenceTable(found, layout.ends)
 
     def _read(self, data: FitData, keep: bool, rng: np.random.Generator) -> SequenceTable:
+        if isinstance(data.X, Parts):
+            return self._read_parts(data, keep)
         table, given = self._sequences(data.X, reset=not keep), data.context
         if not keep:
             self.context_ = None if given is None else Context.of(given, len(table))
         return table.given(self._encoded(given, len(table)))
 
-    def _read_held_out(self, data: FitData) -> SequenceTable:
+    def _read_held_out(self, data: FitData) -> Any:
+        if isinstance(data.X_val, Parts):
+            return self._parts_held_out(data)
         table = self._sequences(data.X_val, reset=False, name="X_val")
         return table.given(self._encoded(data.context_val, len(table), "context_val"))
 

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from numbers import Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from scipy import sparse
-from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from fastar._core.parameters import Array
-from fastar._core.random import generator
+from fastar._core.random import generator, set_random_states
 from fastar._core.schema import OBJECT, ArrayOf, Number, OneOf, Record, Rule
 from fastar._core.validation import unchanged_on_error, unwrap_frozen
 from fastar._data.frame_types import as_frame, frame_kind
 from fastar._data.reading import dense, read
+from fastar._data.stores import HeldOut
+from fastar._data.streams import Stream, is_stream, recut
 from fastar.models import NADE
 from fastar.models._fitting import fit_clone
+from fastar.models._streamed import batches
+from fastar.models._streamed_answers import answer_streamed, is_batched
 from fastar.tools._persistent import PersistentTool
+from fastar.tools._streamed import (
+    adopt_table,
+    check_reads_batches,
+    n_rows_of,
+    without_weight,
+)
 
 __all__ = ["DensityOutlierDetector"]
 
@@ -128,7 +140,9 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
 
         Parameters
         ----------
-        X : array-like, DataFrame or CSR matrix of shape (n, D)
+        X : array-like, DataFrame, CSR matrix of shape (n, D), or table read batch by batch
+            Batch by batch is read what models of rows, and mixtures of them, read so: not for the
+            likelihood ratio. The rows kept are then others than in memory.
         y : ignored
 
         Returns
@@ -142,6 +156,9 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
         """
         self._validate_params()
         with unchanged_on_error(self):
+            if is_stream(X):
+                self._fit_streamed(Stream.of(X))
+                return self
             X = as_frame(X)
             table = read(self, X, reset=True)
             X = table if frame_kind(X) is None else X  # of a kind that has rows
@@ -168,9 +185,7 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
                 )
             self._centre, self._feature_centre = 0.0, np.zeros(self.n_features_in_)
             try:
-                rest = _safe_indexing(X, kept)
-                of_features = self._feature_scores(rest)
-                there = ~self._missing(rest) & np.isfinite(of_features)
+                of_features, there = self._present_scores(_safe_indexing(X, kept))
                 total = np.where(there, of_features, 0).sum(axis=0)
                 self._feature_centre = total / np.maximum(1, there.sum(axis=0))
             except (AttributeError, ValueError):  # no features' scores: `explain` says so
@@ -183,7 +198,65 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
             self.offset_ = float(np.quantile(scores, self.contamination))
         return self
 
-    def score_samples(self, X: Any) -> Array:
+    def _fit_streamed(self, stream: Stream) -> None:
+        """Fit to a table that is read batch by batch; keep the rows with the lowest hashes."""
+        if self.statistic == "likelihood_ratio":
+            raise ValueError(
+                "statistic='likelihood_ratio' must have X in memory, whose values it exchanges "
+                f"between rows. Got {stream.name}, which is read batch by batch."
+            )
+        density = NADE() if self.density is None else self.density
+        check_reads_batches(density, self)
+        n = n_rows_of(stream)
+        if n < 2:
+            raise ValueError(
+                f"X must have a row for the density and another one to judge by. Got n_samples={n}."
+            )
+        random_state = check_random_state(self.random_state)
+        # spawned, so that the density, by the same seed, does not hold out the very rows kept
+        seed = int(generator(random_state).spawn(1)[0].integers(2**63))
+        is_kept = HeldOut(self.calibration_fraction, seed, n)
+        weighted, name = without_weight(stream, is_kept)
+        density = clone(density)
+        set_random_states(density, random_state)
+        self.density_, self.background_ = density.fit(weighted, sample_weight=name), None
+        adopt_table(self, self.density_)
+        self._centre, self._feature_centre = 0.0, np.zeros(self.n_features_in_)
+        even = recut(stream)  # so that sums do not depend on the cut
+        with suppress(AttributeError, ValueError):  # no features' scores: `explain` says so
+            self._feature_centre = self._usual_scores(even, is_kept)
+        found = [self._log_density(rows) for _, rows, _, _ in batches(self, even)]
+        scores, kept = np.concatenate(found), is_kept(np.arange(n))
+        if self.statistic == "typicality":
+            self._centre = float(scores[~kept].mean())
+            scores = -np.abs(scores - self._centre)
+        self.calibration_scores_ = np.sort(scores[kept])
+        self.offset_ = float(np.quantile(scores, self.contamination))
+
+    def _usual_scores(self, stream: Stream, is_kept: HeldOut) -> Array:
+        """Return the mean of each feature's score (D,) over the rows kept."""
+        total, n = np.zeros(self.n_features_in_), np.zeros(self.n_features_in_)
+        for first, rows, _, _ in batches(self, stream):
+            mine = np.flatnonzero(is_kept(np.arange(first, first + len(rows))))
+            if len(mine):
+                scores, there = self._present_scores(_safe_indexing(rows, mine))
+                total += np.where(there, scores, 0).sum(axis=0)
+                n += there.sum(axis=0)
+        return total / np.maximum(1, n)
+
+    def _present_scores(self, X: Any) -> tuple[Array, Array]:
+        """Return the scores of features (n, D), and where there is a value and its score finite."""
+        scores = self._feature_scores(X)
+        return scores, ~self._missing(X) & np.isfinite(scores)
+
+    def _answered(self, X: Any, out: Any, column: str, answer: Callable[[Any], Array]) -> Any:
+        """Return what `answer` says of rows, or write it to a file."""
+        check_is_fitted(self, "density_")
+        if is_batched(X, out):
+            return answer_streamed(self, X, out, column, answer)
+        return answer(X)
+
+    def score_samples(self, X: Any, *, out: Any = None) -> Any:
         """Return the statistic of each row, in nats: the lower, the less it belongs.
 
         A missing value counts as log p(x_d | those before it) does on average over the rows kept,
@@ -192,13 +265,17 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
 
         Parameters
         ----------
-        X : array-like, DataFrame or CSR matrix of shape (n, D)
+        X : array-like, DataFrame, CSR matrix of shape (n, D), or table read batch by batch
+        out : path, optional
+            A Parquet file to which they are written batch by batch, as column `score`.
 
         Returns
         -------
-        ndarray of shape (n,), float64
+        ndarray of shape (n,), float64; None with `out`
         """
-        check_is_fitted(self, "density_")
+        return self._answered(X, out, "score", self._statistic)
+
+    def _statistic(self, X: Any) -> Array:
         scores = self._log_density(X)
         return -np.abs(scores - self._centre) if self.statistic == "typicality" else scores
 
@@ -212,34 +289,42 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
             scores = scores + np.where(missing, self._feature_centre, 0).sum(axis=1)
         return scores
 
-    def decision_function(self, X: Any) -> Array:
+    def decision_function(self, X: Any, *, out: Any = None) -> Any:
         """Return `score_samples` less `offset_`: outliers are negative.
 
         Parameters
         ----------
-        X : array-like, DataFrame or CSR matrix of shape (n, D)
+        X : array-like, DataFrame, CSR matrix of shape (n, D), or table read batch by batch
+        out : path, optional
+            A Parquet file to which they are written batch by batch, as column `decision`.
 
         Returns
         -------
-        ndarray of shape (n,), float64
+        ndarray of shape (n,), float64; None with `out`
         """
-        distance: Array = self.score_samples(X) - self.offset_
-        return distance
+        return self._answered(X, out, "decision", lambda X: self._statistic(X) - self.offset_)
 
-    def predict(self, X: Any) -> Array:
+    def predict(self, X: Any, *, out: Any = None) -> Any:
         """Return 1 where a row belongs and -1 where it does not.
 
         Parameters
         ----------
-        X : array-like, DataFrame or CSR matrix of shape (n, D)
+        X : array-like, DataFrame, CSR matrix of shape (n, D), or table read batch by batch
+        out : path, optional
+            A Parquet file to which they are written batch by batch, as column `prediction`.
 
         Returns
         -------
-        ndarray of shape (n,), int
+        ndarray of shape (n,), int; None with `out`
         """
-        return np.where(self.decision_function(X) >= 0, 1, -1)
+        return self._answered(
+            X,
+            out,
+            "prediction",
+            lambda X: np.where(self._statistic(X) - self.offset_ >= 0, 1, -1),
+        )
 
-    def p_values(self, X: Any) -> Array:
+    def p_values(self, X: Any, *, out: Any = None) -> Any:
         """Return the p-value of each row under "it is like those of `fit`".
 
         (1 + number of rows kept from the density with this score or less) / (1 + their number), as
@@ -248,11 +333,13 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
 
         Parameters
         ----------
-        X : array-like, DataFrame or CSR matrix of shape (n, D)
+        X : array-like, DataFrame, CSR matrix of shape (n, D), or table read batch by batch
+        out : path, optional
+            A Parquet file to which they are written batch by batch, as column `p_value`.
 
         Returns
         -------
-        ndarray of shape (n,), float64
+        ndarray of shape (n,), float64; None with `out`
             From 1 / (m + 1) to 1 for m rows kept.
 
         References
@@ -260,7 +347,10 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
         .. [1] Y. Song, T. Kim, S. Nowozin, S. Ermon, N. Kushman, "PixelDefend: leveraging
            generative models to understand and defend against adversarial examples", ICLR 2018.
         """
-        scores = self.score_samples(X)
+        return self._answered(X, out, "p_value", self._p)
+
+    def _p(self, X: Any) -> Array:
+        scores = self._statistic(X)
         below = np.searchsorted(self.calibration_scores_, scores, side="right")
         p: Array = (1 + below) / (1 + len(self.calibration_scores_))
         return p

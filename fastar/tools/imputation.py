@@ -19,13 +19,18 @@ from fastar._core.schema import OBJECT, ArrayOf, Record, Rule, Whole
 from fastar._core.validation import unchanged_on_error
 from fastar._data.frame_types import as_frame, frame_kind
 from fastar._data.frames import Schema, to_library
+from fastar._data.parquet import parquet_file
 from fastar._data.reading import dense, read, table_like
+from fastar._data.streams import Stream, is_stream, recut, rows_told
+from fastar._data.summary import Summary
 from fastar._data.table import Table
 from fastar.conditionals import Categorical, Conditional
 from fastar.models import NADE
 from fastar.models._fitted import BY_PARAMETER
 from fastar.models._fitting import mark_missing
+from fastar.models._streamed import batches
 from fastar.tools._persistent import PersistentTool
+from fastar.tools._streamed import adopt_table, check_reads_batches
 
 __all__ = ["DensityImputer"]
 
@@ -113,8 +118,9 @@ class DensityImputer(PersistentTool, OneToOneFeatureMixin, TransformerMixin, Bas
 
         Parameters
         ----------
-        X : array-like or DataFrame of shape (n, D)
-            NaN (None in a DataFrame) where a value is missing.
+        X : array-like or DataFrame of shape (n, D), or table read batch by batch
+            NaN (None in a DataFrame) where a value is missing. Batch by batch is read what models
+            of rows, and mixtures of them, read so.
         y : ignored
 
         Returns
@@ -128,45 +134,77 @@ class DensityImputer(PersistentTool, OneToOneFeatureMixin, TransformerMixin, Bas
         """
         self._validate_params()
         with unchanged_on_error(self):
-            X = as_frame(X)
-            table = read(self, X, reset=True, gaps=True)
+            if is_streamed := is_stream(X):
+                X = Stream.of(X)
+            else:
+                X = as_frame(X)
+                table = read(self, X, reset=True, gaps=True)
             rng = check_random_state(self.random_state)
-            density = _gaps_last(table) if self.density is None else clone(self.density)
+            if self.density is not None:
+                density = clone(self.density)
+            else:
+                density = _gaps_last(_has_gaps(X if is_streamed else table))
             if not hasattr(density, "impute"):
                 raise ValueError(
                     "The 'density' of DensityImputer must have a method impute, as the models of "
                     f"this library have. Got {type(density).__name__} instead; the steps of a "
                     "pipeline go before the imputer."
                 )
+            if is_streamed:
+                check_reads_batches(density, self)
             set_random_states(density, rng)
             mark_missing(density)
             self.density_ = density.fit(X)
+            if is_streamed:
+                adopt_table(self, self.density_)
             self._seed = int(rng.randint(2**31))
         return self
 
-    def transform(self, X: Any) -> Any:
+    def transform(self, X: Any, *, out: Any = None) -> Any:
         """Return X with its missing values filled.
 
         Parameters
         ----------
-        X : array-like or DataFrame of shape (n, D)
+        X : array-like or DataFrame of shape (n, D); with `out` also a table read batch by batch
+        out : path, optional
+            A Parquet file to which the rows are written, many at a time, with other draws than
+            without it.
 
         Returns
         -------
         ndarray or DataFrame of shape (n, D)
-            In the container of X.
+            In the container of X; None with `out`.
         """
         check_is_fitted(self, "density_")
+        if out is None:
+            return self._as_wanted(self._filled(X, self._seed))
+        wanted = _get_output_config("transform", self)["dense"]
+        if wanted != "default":  # scikit-learn would put what is returned, nothing, into a frame
+            raise ValueError(
+                "out must be None where set_output asks for frames: a file has the types of X. "
+                f"Got {out!r} and transform={wanted!r}; set_output(transform='default') ends it."
+            )
+        stream = Stream.of(X) if is_stream(X) else Stream(lambda: iter([X]), "X")
+        state = np.random.RandomState(self._seed)
+        with parquet_file(out, apart_from=X) as file:
+            for first, rows, _, _ in batches(self, recut(stream)):
+                with rows_told(stream.name, first):
+                    filled = self._filled(rows, state)
+                file.write(filled)
+        return None
+
+    def _filled(self, X: Any, random_state: Any) -> Any:
+        """Return X with its missing values filled."""
         X = as_frame(X)
         kept = ~np.isnan(dense(read(self, X, gaps=True)))
-        settings = {"n_particles": self.n_particles, "random_state": self._seed}
+        settings = {"n_particles": self.n_particles, "random_state": random_state}
         if self.strategy == "draw" or self.n_draws == 1:
-            return self._as_wanted(self.density_.impute(X, **settings))
+            return self.density_.impute(X, **settings)
         draws = self.density_.impute(X, n_draws=self.n_draws, **settings)
         container = self.density_._container
         if not isinstance(container, Schema):
             draws = np.stack([container.to_numbers(draw) for draw in draws])
-        return self._as_wanted(table_like(X, container, self._centre(draws), kept))
+        return table_like(X, container, self._centre(draws), kept)
 
     def _as_wanted(self, filled: Any) -> Any:
         """Return a frame in the library that `set_output` asks for: scikit-learn keeps no types."""
@@ -205,9 +243,18 @@ class DensityImputer(PersistentTool, OneToOneFeatureMixin, TransformerMixin, Bas
         return tags
 
 
-def _gaps_last(table: Any) -> NADE:
+def _has_gaps(table: Any) -> Array:
+    """Return which columns (D,) of a table as `read` returns it, or of a stream, have gaps."""
+    if not isinstance(table, Stream):
+        return Table(table, np.arange(table.shape[1])).missing
+    summary = Summary(table.name, n_sampled=1)
+    for first, batch in table:
+        summary.update(batch, first)
+    return summary.missing
+
+
+def _gaps_last(has_gaps: Array) -> NADE:
     """Return a model that takes the columns without gaps first."""
-    has_gaps = Table(table, np.arange(table.shape[1])).missing
     return NADE(order=np.argsort(has_gaps, kind="stable"))
 
 

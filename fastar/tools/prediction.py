@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
@@ -22,10 +23,14 @@ from fastar._data.frame_types import as_frame, frame_kind
 from fastar._data.frames import Schema
 from fastar._data.labels import check_labels
 from fastar._data.reading import dense, read
+from fastar._data.roles import Roles
+from fastar._data.streams import Stream, is_stream
 from fastar.conditionals import Categorical, GaussianMixture
 from fastar.models import NADE
 from fastar.models._fitting import mark_missing
 from fastar.models._questions import AnswersQuestions
+from fastar.models._streamed_answers import answer_streamed, is_batched
+from fastar.tools._streamed import check_reads_batches, names_of, new_name, with_column
 
 __all__ = ["ColumnClassifier", "ColumnRegressor", "as_classifier", "as_regressor"]
 
@@ -62,6 +67,32 @@ class _ColumnPredictor(BaseEstimator):  # type: ignore[misc]
                 f"y must have an entry for each of {table.shape[0]} rows of X. "
                 f"Got {len(numbers)} instead."
             )
+        density, D = self._unfitted(), table.shape[1]
+        if frame_kind(X) is None:
+            joined, self.target_ = np.column_stack([dense(table), numbers]), D
+        else:
+            self.target_ = new_name(list(X.columns))
+            joined = with_column(X, self.target_, numbers)
+        self._choose_conditionals(density, D, D)
+        self.density_ = density.fit(joined)
+
+    def _fit_streamed(self, X: Any, target: Any) -> None:
+        """Fit a clone of the density to a table that is read batch by batch."""
+        stream = Stream.of(X)
+        names = names_of(stream)
+        if not isinstance(target, str | Integral) or target not in names:
+            raise ValueError(
+                "y must name a column of X where X is read batch by batch. "
+                f"Got {target!r:.80} instead, and columns {', '.join(map(repr, names[:10]))}."
+            )
+        density = self._unfitted()
+        check_reads_batches(density, self)
+        self.target_ = target
+        self._choose_conditionals(density, len(names) - 1, names.index(target))
+        self._adopt(density.fit(stream), target)
+
+    def _unfitted(self) -> Any:
+        """Return the density to be fitted."""
         given = NADE() if self.density is None else self.density
         if not isinstance(given, AnswersQuestions):
             raise ValueError(
@@ -71,27 +102,24 @@ class _ColumnPredictor(BaseEstimator):  # type: ignore[misc]
         density: Any = clone(given)
         set_random_states(density, check_random_state(self.random_state))
         mark_missing(density)
-        D = table.shape[1]
-        if frame_kind(X) is None:
-            joined, self.target_ = np.column_stack([dense(table), numbers]), D
-        else:
-            self.target_ = _new_name(list(X.columns))
-            joined = _with_column(X, self.target_, numbers)
+        return density
+
+    def _choose_conditionals(self, density: Any, D: int, place: int) -> None:
+        """Give the target, in this place, its conditional beside those of D columns."""
         parameters = density.get_params()
         for name in parameters:
             if name.rpartition("__")[2] == "distribution":
-                chosen = self._with_target(parameters[name], D)
+                chosen = self._with_target(parameters[name], D, place)
                 density.set_params(**{name: chosen})
-        self.density_ = density.fit(joined)
 
-    def _with_target(self, given: Any, D: int) -> Any:
+    def _with_target(self, given: Any, D: int, place: int) -> Any:
         """Return the conditionals of D columns and the target."""
-        if isinstance(given, list | tuple):
-            return [*given, self._conditional]
         if isinstance(given, dict):
             return {**given, self.target_: self._conditional}
-        auto = isinstance(given, str) and given == "auto"
-        return {self.target_: self._conditional} if auto else [*[given] * D, self._conditional]
+        if isinstance(given, str) and given == "auto":
+            return {self.target_: self._conditional}
+        listed = [*given] if isinstance(given, list | tuple) else [given] * D
+        return [*listed[:place], self._conditional, *listed[place:]]
 
     def _adopt(self, density: Any, target: Any) -> Self:
         """Take a fitted density as it is, to predict its column `target`."""
@@ -110,6 +138,17 @@ class _ColumnPredictor(BaseEstimator):  # type: ignore[misc]
                 offsets = [*offsets[:place], *offsets[place + 1 :]]
             self._container = Container(container.kind, container.dtype, None, offsets)
         return self
+
+    def _answered(
+        self, X: Any, out: Any, columns: str | list[str], answer: Callable[[Any], Array]
+    ) -> Any:
+        """Return what `answer` says of rows, or write it to a file."""
+        check_is_fitted(self, "density_")
+        if not is_batched(X, out):
+            return answer(X)
+        in_frame = isinstance(self._container, Schema)
+        roles = Roles(passed_over=(self.target_,) if in_frame else ())
+        return answer_streamed(self, X, out, columns, answer, roles)
 
     def _rows(self, X: Any) -> dict[str, Any]:
         """Return what a question is given: X without the target, which it may have."""
@@ -175,9 +214,11 @@ class ColumnClassifier(ClassifierMixin, _ColumnPredictor):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : array-like or DataFrame of shape (n, D)
-            NaN (None in a DataFrame) where a value is missing.
-        y : array-like of shape (n,)
+        X : array-like or DataFrame of shape (n, D), or table read batch by batch
+            NaN (None in a DataFrame) where a value is missing. What is read batch by batch, as by
+            `fit` of the models of rows, has the labels among its columns.
+        y : array-like of shape (n,); str or int where X is read batch by batch
+            The labels, or the name of their column.
 
         Returns
         -------
@@ -185,6 +226,10 @@ class ColumnClassifier(ClassifierMixin, _ColumnPredictor):  # type: ignore[misc]
         """
         self._validate_params()
         with unchanged_on_error(self):
+            if is_stream(X):
+                self._fit_streamed(X, y)
+                self.classes_ = self.density_.levels(y)
+                return self
             y = column_or_1d(check_labels(y), warn=True)
             assert_all_finite(y, input_name="y")
             check_classification_targets(y)
@@ -192,34 +237,43 @@ class ColumnClassifier(ClassifierMixin, _ColumnPredictor):  # type: ignore[misc]
             self._fit(X, numbers)
         return self
 
-    def predict_proba(self, X: Any) -> Array:
+    def predict_proba(self, X: Any, *, out: Any = None) -> Any:
         """Return p(y | x) (n, K), classes in the order of `classes_`.
 
         Parameters
         ----------
-        X : array-like or DataFrame of shape (n, D)
+        X : array-like or DataFrame of shape (n, D), or table read batch by batch
+        out : path, optional
+            A Parquet file to which they are written, a column a class.
 
         Returns
         -------
-        ndarray of shape (n, K), float64
+        ndarray of shape (n, K), float64; None with `out`
         """
+        check_is_fitted(self, "density_")
+        return self._answered(X, out, [*map(str, self.classes_.tolist())], self._probability)
+
+    def _probability(self, X: Any) -> Array:
         asked = self._rows(X)
         probability: Array = self.density_.predict_proba(**asked)
         return probability
 
-    def predict(self, X: Any) -> Array:
+    def predict(self, X: Any, *, out: Any = None) -> Any:
         """Return each row's most probable class.
 
         Parameters
         ----------
-        X : array-like or DataFrame of shape (n, D)
+        X : array-like or DataFrame of shape (n, D), or table read batch by batch
+        out : path, optional
+            A Parquet file to which they are written, as column `prediction`.
 
         Returns
         -------
-        ndarray of shape (n,)
+        ndarray of shape (n,); None with `out`
         """
-        best = self.predict_proba(X).argmax(axis=1)
-        return np.asarray(self.classes_[best])
+        return self._answered(
+            X, out, "prediction", lambda X: self.classes_[self._probability(X).argmax(axis=1)]
+        )
 
 
 class ColumnRegressor(RegressorMixin, _ColumnPredictor):  # type: ignore[misc]
@@ -257,9 +311,11 @@ class ColumnRegressor(RegressorMixin, _ColumnPredictor):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : array-like or DataFrame of shape (n, D)
-            NaN (None in a DataFrame) where a value is missing.
-        y : array-like of shape (n,)
+        X : array-like or DataFrame of shape (n, D), or table read batch by batch
+            NaN (None in a DataFrame) where a value is missing. What is read batch by batch, as by
+            `fit` of the models of rows, has the answers among its columns.
+        y : array-like of shape (n,); str or int where X is read batch by batch
+            The answers, or the name of their column.
 
         Returns
         -------
@@ -267,27 +323,36 @@ class ColumnRegressor(RegressorMixin, _ColumnPredictor):  # type: ignore[misc]
         """
         self._validate_params()
         with unchanged_on_error(self):
+            if is_stream(X):
+                self._fit_streamed(X, y)
+                return self
             y = column_or_1d(y, dtype=np.float64, warn=True)
             assert_all_finite(y, input_name="y")
             self._fit(X, y)
         return self
 
-    def predict(self, X: Any, *, kind: str = "mean", quantile: float = 0.5) -> Array:
+    def predict(self, X: Any, *, kind: str = "mean", quantile: float = 0.5, out: Any = None) -> Any:
         """Return each row's expected answer, or its median or another quantile.
 
         Parameters
         ----------
-        X : array-like or DataFrame of shape (n, D)
+        X : array-like or DataFrame of shape (n, D), or table read batch by batch
         kind : {"mean", "median", "quantile"}, default="mean"
         quantile : float, default=0.5
+        out : path, optional
+            A Parquet file to which they are written, as column `prediction`.
 
         Returns
         -------
-        ndarray of shape (n,)
+        ndarray of shape (n,); None with `out`
         """
-        asked = self._rows(X)
-        found: Array = self.density_.predict(**asked, kind=kind, quantile=quantile)
-        return found
+
+        def answer(X: Any) -> Array:
+            asked = self._rows(X)
+            found: Array = self.density_.predict(**asked, kind=kind, quantile=quantile)
+            return found
+
+        return self._answered(X, out, "prediction", answer)
 
 
 def as_classifier(density: Any, target: Any, *, n_particles: int = 256) -> ColumnClassifier:
@@ -341,24 +406,3 @@ def _check_density(density: Any, name: str) -> None:
             f"Got a {type(density).__name__} instead."
         )
     check_is_fitted(density, "n_features_in_")
-
-
-def _new_name(names: list[Any]) -> Any:
-    """Return a name for the target that no column has, of the type of the others."""
-    if all(isinstance(each, Integral) for each in names):
-        return int(max(names)) + 1
-    name = "target"
-    while name in names:
-        name += "_"
-    return name
-
-
-def _with_column(frame: Any, name: Any, numbers: Array) -> Any:
-    """Return a frame with one more column."""
-    if frame_kind(frame) == "pandas":
-        frame = frame.copy(deep=False)
-        frame[name] = numbers
-        return frame
-    import polars
-
-    return frame.with_columns(polars.Series(name, numbers))

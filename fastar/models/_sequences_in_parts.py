@@ -1,0 +1,358 @@
+"""Sequences that others hold in parts: what a fit has to know of them, and their shards."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from fastar._core.parameters import Array
+from fastar._data.column_summary import ColumnSummary, array_offset, columns_of, known_of
+from fastar._data.parts import Parts
+from fastar._data.sequences import SequenceLayout, Sequences, SequenceTable, listed
+from fastar._data.stores import HeldOut
+from fastar._data.summary import row_hashes
+from fastar._data.table import Examples
+from fastar._engine.model import Composition
+from fastar._engine.sharded import Shard, ShardedTable
+from fastar._engine.steps import check_steps
+from fastar.models._base import FitData
+from fastar.models._sequences import SequenceEstimator
+from fastar.models._streamed import SEED_OF_SHARDS
+
+SAMPLE_VALUES = 1 << 21
+"""Values of sequences that stand for all where distributions are learnt, about."""
+
+
+@dataclass
+class SequenceSummary:
+    """What is known of sequences, whatever parts they were seen in: counts, ranges, some of them.
+
+    Parameters
+    ----------
+    n, longest : int
+        Sequences, and steps of the longest one.
+    has_empty : bool
+        Whether any has no step.
+    columns : list of ColumnSummary
+        Of each value of a step.
+    numbers : int array (m,)
+        Of the sequences that are kept: those whose numbers have the smallest hashes.
+    sequences : list of arrays (l, F)
+        These.
+    """
+
+    n: int = 0
+    longest: int = 0
+    has_empty: bool = False
+    columns: list[ColumnSummary] = field(default_factory=list)
+    numbers: Array = field(default_factory=lambda: np.empty(0, np.int64))
+    sequences: list[Array] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, found: Sequences, first: int) -> SequenceSummary:
+        """Return the summary of sequences, the first of which has this number."""
+        columns = [column for column, _, _ in columns_of(found.values).values()]
+        for column in columns:  # others of a list may be whole numbers
+            column.type = "integer" if column.type == "bool" else column.type
+        lengths = found.lengths
+        numbers = first + np.arange(len(found))
+        parts = np.split(found.values, found.offsets[1:-1])
+        summary = cls(len(found), int(lengths.max()), bool((lengths == 0).any()), columns)
+        summary._keep(numbers, parts)
+        return summary
+
+    @property
+    def width(self) -> int:
+        """F, values of a step."""
+        return len(self.columns)
+
+    def _keep(self, numbers: Array, sequences: list[Array]) -> None:
+        """Keep those with the smallest hashes: no more once they have `SAMPLE_VALUES`."""
+        order = np.argsort(row_hashes(numbers))
+        sizes = np.array([sequences[k].size for k in order])
+        kept = order[np.cumsum(sizes) - sizes < SAMPLE_VALUES]
+        self.numbers, self.sequences = numbers[kept], [sequences[k] for k in kept]
+
+    def merge(self, other: SequenceSummary) -> SequenceSummary:
+        """Return the summary of both; ValueError if they have other numbers of values a step."""
+        if not (self.n and other.n):
+            return self if self.n else other
+        if self.width != other.width:
+            raise ValueError(
+                "X must hold sequences with the same number of values a step. "
+                f"Got {sorted([self.width, other.width])}."
+            )
+        for mine, theirs in zip(self.columns, other.columns, strict=True):
+            mine.merge(theirs)
+        self.n += other.n
+        self.longest = max(self.longest, other.longest)
+        self.has_empty |= other.has_empty
+        self._keep(
+            np.concatenate([self.numbers, other.numbers]), [*self.sequences, *other.sequences]
+        )
+        return self
+
+    def layout(self, ends: bool) -> SequenceLayout:
+        """Return what `fit` remembers."""
+        dtype = np.result_type(*(each.numpy for each in self.columns))
+        offsets = tuple(array_offset(each) for each in self.columns)
+        own = offsets if any(offsets) else None
+        return SequenceLayout(self.width, ends, None, max(1, self.longest), dtype.str, own)
+
+    def sample(self) -> tuple[Sequences, Array, Array]:
+        """Return sequences from which to learn what values are like, their weights and numbers.
+
+        The last one may have weight 0 and number -1: it has levels, and ends of ranges, that no
+        other one has.
+        """
+        order = np.argsort(self.numbers)
+        parts = [self.sequences[k] for k in order]
+        weight, numbers = np.full(len(parts), self.n / len(parts)), self.numbers[order]
+        values = np.concatenate(parts)
+        new = [self._unsampled(it, values[:, d]) for d, it in enumerate(self.columns)]
+        if m := max(map(len, new)):
+            dtype = np.result_type(values, *(np.asarray(each) for each in new if each))
+            more = np.resize(values, (m, self.width)).astype(dtype)
+            for d, each in enumerate(new):
+                more[: len(each), d] = each
+            parts.append(more)
+            weight, numbers = np.append(weight, 0.0), np.append(numbers, -1)
+        offsets = np.concatenate([[0], np.cumsum([len(each) for each in parts])])
+        return Sequences(np.concatenate(parts), offsets), weight, numbers
+
+    @staticmethod
+    def _unsampled(it: ColumnSummary, values: Array) -> list[Any]:
+        known = it.levels if it.levels is not None else known_of(it.low, it.high, *it.broken)
+        return sorted(set(known) - set(values.tolist()))
+
+
+class SampledSequences(SequenceTable):
+    """Sampled sequences of parts, which say what the values are like.
+
+    Parameters
+    ----------
+    sequences, ends, rows
+        As of `SequenceTable`.
+    parts : Parts
+        What they are sampled from.
+    n : int
+        Sequences of all parts.
+    weight, numbers : arrays (m,)
+        What those of the table count for, and their numbers.
+    """
+
+    def __init__(
+        self,
+        sequences: Sequences,
+        ends: bool,
+        rows: Array | None = None,
+        *,
+        parts: Parts,
+        n: int,
+        weight: Array,
+        numbers: Array,
+    ) -> None:
+        super().__init__(sequences, ends, rows)
+        self.parts = parts
+        self.n = n
+        self.weight = weight
+        self.numbers = numbers
+
+    def subset(self, which: Array) -> SampledSequences:
+        """Return the table of some of the sequences."""
+        return SampledSequences(
+            self.sequences,
+            self.ends,
+            self.rows[which],
+            parts=self.parts,
+            n=self.n,
+            weight=self.weight[which],
+            numbers=self.numbers[which],
+        )
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How a shard keeps sequences: values (N, F), and offsets (n + 1,)."""
+
+    ends: bool
+
+    def table(self, parts: list[Array], order: Array) -> SequenceTable:
+        """Return the table of the sequences."""
+        values, offsets = parts
+        n = len(offsets) - 1
+        sequences = Sequences(values, offsets if n else [0, 0], gaps=True)
+        return SequenceTable(sequences, self.ends, np.arange(n))
+
+    def weight(self, parts: list[Array]) -> None:
+        """Return that all weigh the same."""
+
+
+class SequencesInParts(SequenceEstimator, abstract=True):
+    """Base of densities of sequences that may be fitted to `Parts` of them."""
+
+    end_symbol: bool | None
+
+    def _read_parts(self, data: FitData, keep: bool) -> SampledSequences:
+        """Return what parts hold, and remember what they are; keep: they are like the last."""
+        for name in ("context", "sample_weight"):
+            if getattr(data, name) is not None:
+                raise ValueError(f"{name} must be None for sequences that others hold. Got one.")
+        found = self._sampled(data.X, "X", keep)
+        if not keep:
+            self.context_ = None
+        return found
+
+    def _sampled(self, parts: Parts, name: str, keep: bool) -> SampledSequences:
+        call = partial(_found_in_part, name=name)
+        summary: SequenceSummary = parts.reduce(call, SequenceSummary.merge)
+        if not summary.n:
+            raise ValueError(f"{name} must have at least one sequence. Got none.")
+        if not keep:
+            ends = self.end_symbol is None or bool(self.end_symbol)
+            layout = self._container = summary.layout(ends)
+            self.n_features_in_, self.order_ = layout.width, np.arange(layout.width + ends)
+        layout = self._container
+        if summary.width != layout.width:
+            raise ValueError(
+                f"{name} must have {layout.width} values a step, as in fit. "
+                f"Got {summary.width} instead."
+            )
+        if not layout.ends and summary.has_empty:
+            raise ValueError(f"{name} must hold sequences of one step or more. Got an empty one.")
+        sequences, weight, numbers = summary.sample()
+        return SampledSequences(
+            layout.to_numbers(sequences),
+            layout.ends,
+            parts=parts,
+            n=summary.n,
+            weight=weight,
+            numbers=numbers,
+        )
+
+    def _parts_held_out(self, data: FitData) -> ShardedTable:
+        """Return the shards of parts for early stopping."""
+        if data.context_val is not None:
+            raise ValueError("context_val must be None for sequences that others hold. Got one.")
+        sampled = self._sampled(data.X_val, "X_val", keep=True)
+        return self._shards(sampled, "X_val", None)[0]
+
+    def _check_support(self, table: SequenceTable, name: str) -> None:
+        """Raise ValueError where values have no density; of parts where they are divided up."""
+        if not isinstance(table, SampledSequences):
+            super()._check_support(table, name)
+
+    def _weight(self, whole: Any, data: FitData) -> Array:
+        """Return the weights of the sequences, of parts those of the sampled ones."""
+        if isinstance(whole, SampledSequences):
+            return whole.weight
+        return super()._weight(whole, data)
+
+    def _n_rows(self, whole: Any, weight: Array) -> int:
+        """Return how many sequences there are."""
+        return whole.n if isinstance(whole, SampledSequences) else super()._n_rows(whole, weight)
+
+    def _split(
+        self,
+        whole: Examples,
+        weight: Array,
+        data: FitData,
+        one_pass: bool,
+        rng: np.random.Generator,
+    ) -> tuple[Examples, Array, tuple[Examples, Array] | None]:
+        """Return the sequences to train on, their weights, and those for early stopping."""
+        if not isinstance(whole, SampledSequences):
+            return super()._split(whole, weight, data, one_pass, rng)
+        is_held = None
+        if self.early_stopping and not one_pass and data.X_val is None and whole.n > 1:
+            is_held = HeldOut(self.validation_fraction, int(rng.integers(2**63)), whole.n)
+        table, held = self._shards(whole, "X", is_held)
+        held_out: tuple[Examples, Array] | None = None
+        if is_held is not None:
+            held_out = held, held.weight
+        elif data.X_val is not None and not one_pass:
+            _, _, held_out = super()._split(whole, weight, data, one_pass, rng)
+        return table, table.weight, held_out
+
+    def _shards(
+        self, sampled: SampledSequences, name: str, is_held: HeldOut | None
+    ) -> tuple[ShardedTable, ShardedTable]:
+        """Return the sequences to train on and those held out, each in shards."""
+        parts, n = sampled.parts, sampled.parts.n_shards
+        known = np.ones(len(sampled), bool) if is_held is None else ~is_held(sampled.numbers)
+        start = sampled.subset(np.flatnonzero(known))
+        model = self._composed(np.empty(0, self.network_.dtype))
+        split = partial(
+            _split_part,
+            conditional=self._entering,
+            layout=self._container,
+            name=name,
+            is_held=is_held,
+            n=n,
+        )
+        join = partial(_join, model=model, layout=_Layout(self._container.ends))
+        shards = parts.regroup(split, join, 2 * n)
+        own = (start, start.weight)
+        return ShardedTable(shards[:n], self.order_, own), ShardedTable(
+            shards[n:], self.order_, own
+        )
+
+
+# ---- parts
+
+
+@contextmanager
+def _sequences_told(first: int, name: str) -> Iterator[None]:
+    """Let errors about a part name the sequence among all."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        told = re.sub(
+            rf"(\bsequence |{name}\[)(\d+)", lambda at: f"{at[1]}{first + int(at[2])}", str(error)
+        )
+        raise type(error)(told) from error
+
+
+def _found_in_part(part: Any, name: str) -> SequenceSummary:
+    first, rows = part
+    if not len(rows):
+        return SequenceSummary()
+    with _sequences_told(first, name):
+        return SequenceSummary.of(Sequences.of(listed(rows, name), name), first)
+
+
+def _split_part(
+    part: Any,
+    conditional: Any,
+    layout: SequenceLayout,
+    name: str,
+    is_held: HeldOut | None,
+    n: int,
+) -> list[list[Array]]:
+    """Return values and lengths of a part by shard: those to train on, then those held out."""
+    first, rows = part
+    if not len(rows):
+        return [[np.empty((0, layout.width)), np.empty(0, np.intp)]] * (2 * n)
+    table = SequenceTable(layout.to_numbers(Sequences.of(listed(rows), name)), layout.ends)
+    with _sequences_told(first, name):
+        check_steps(conditional, table, name, layout)
+    numbers = first + np.arange(len(table))
+    shard = (row_hashes(numbers, SEED_OF_SHARDS) % np.uint64(n)).astype(np.intp)
+    if is_held is not None:
+        shard += n * is_held(numbers)
+    found = []
+    for k in range(2 * n):
+        places, lengths = table.places(np.flatnonzero(shard == k))
+        found.append([table.sequences.values[places], lengths])
+    return found
+
+
+def _join(number: int, pieces: list[list[Array]], model: Composition, layout: _Layout) -> Shard:
+    values, lengths = (np.concatenate(each) for each in zip(*pieces, strict=True))
+    return Shard(number, model, layout, [values, np.concatenate([[0], np.cumsum(lengths)])])
