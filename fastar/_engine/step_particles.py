@@ -125,6 +125,7 @@ def step_particles(
     known: int = WEIGHTED,
     sharpness: Sharpness = AS_FITTED,
     marginal: bool = False,
+    complete: bool = False,
 ) -> StepParticles:
     """Return n_particles samples for each of the sequences `rows`, which miss values.
 
@@ -135,10 +136,13 @@ def step_particles(
 
     known: WEIGHTED, or OBSERVED, where samples shall not answer for what is known after a gap.
     marginal: only the weights are wanted; what comes after all that is known is not drawn.
+    complete: samples are free of gaps, whatever the probability of gaps is.
     """
     network, conditional = model.network, model.conditional.conditional
     kernel, F = conditional.kernel, network.n_features
     begun = _begin(model, table, rows, n_threads, known, marginal)
+    if complete:
+        begun.flags[conditional.marks & (begun.flags == SAMPLED)] = OBSERVED
     S = begun.flags.shape[1]
     state = [
         (np.repeat(h, n_particles, axis=0), np.repeat(s, n_particles, axis=0))
@@ -234,11 +238,12 @@ def _begin(
     step = np.arange(len(codes)) - np.repeat(base, lengths)
     start = np.minimum.reduceat(np.where(is_known.all(axis=1), len(codes), step), base)
     first = base + start
+    is_known_code = conditional.by_feature(is_known)
     # what nothing free comes before: the values of a step are independent but in a NADE
-    leading = is_known[first]
+    leading = is_known_code[first]
     if isinstance(network, RecurrentFrames):
         leading = np.logical_and.accumulate(leading, axis=1)
-    flags = np.where(is_known, np.uint8(known), np.uint8(SAMPLED))
+    flags = np.where(is_known_code, np.uint8(known), np.uint8(SAMPLED))
     flags[first] = np.where(leading, np.uint8(OBSERVED), flags[first])
     end = lengths
     if marginal:
@@ -327,10 +332,11 @@ def complete_steps(
     n_particles: int = 1,
     known: int = WEIGHTED,
     sharpness: Sharpness = AS_FITTED,
+    complete: bool = False,
 ) -> tuple[Array, Array]:
     """Return completions (n_draws, N, F) of all steps, and effective sample sizes (n,).
 
-    known: as `step_particles` takes it.
+    known, complete: as `step_particles` takes them.
     """
     sequences, ends = table.sequences, int(table.ends)
     conditional = model.conditional.conditional
@@ -340,7 +346,7 @@ def complete_steps(
     for rows in _blocks(model, table, n_particles):
         found = step_particles(
             model, table, rows, n_particles=n_particles, rng=rng, n_threads=n_threads,
-            known=known, sharpness=sharpness,
+            known=known, sharpness=sharpness, complete=complete,
         )  # fmt: skip
         share, _ = normalise_log_weights(found.log_weights())
         ess[found.rows] = effective_sample_size(share)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastar._core.parameters import Array, Params
-from fastar._data.column_labels import users_number
+from fastar._data.column_labels import ColumnLabels, users_number
 from fastar._data.labels import LabelledBlock, LabelledTable
 from fastar._data.packed import Steps
 from fastar._data.sequences import Block, SequenceLayout, SequenceTable
@@ -89,14 +89,16 @@ def check_steps(
             place = int(np.searchsorted(ends, row, side="right"))
             step = int(row - ends[place] + block.lengths[place])
             own, _ = conditional.of_column(int(d))
-            column = int(d) - table.ends
-            value = users_number(
-                block.values[row, d], layout.dtype, (layout.offsets or {column: 0})[column]
-            )
-            which = f"value {column} of step {step}" if layout.width > 1 else f"step {step}"
+            column, number = int(d) - table.ends, block.values[row, d]
+            if layout.frame is not None:
+                labels = ColumnLabels(layout.frame.schema)
+                value, which = labels.value(column, number), f"column {labels.column(column)} of "
+            else:
+                value = users_number(number, layout.dtype, (layout.offsets or {column: 0})[column])
+                which = f"value {column} of " if layout.width > 1 else ""
             raise ValueError(
                 f"{name} must hold {own.support} for a {own.name} conditional. "
-                f"Got {value} in {which} of sequence {where.start + place}."
+                f"Got {value} in {which}step {step} of sequence {where.start + place}."
             )
 
 
