@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from fastar._core.parameters import Array
-from fastar._core.schema import OBJECT, Anything, Record, Whole, inside, require
+from fastar._core.schema import OBJECT, Anything, Maybe, Record, Whole, inside, require
 from fastar._data.columns import Columns
-from fastar._data.frame_types import frame_kind, narwhals_module
+from fastar._data.frame_types import Column, frame_kind, narwhals_module
 from fastar._data.frames import Schema, check_names
 from fastar._data.reading import table_like
 
-_DESCRIBED = Record({"schema": OBJECT, "groups": Anything((str, int)), "place": Whole(0)})
+_NAME = Anything((str, int))
+_DESCRIBED = Record(
+    {"schema": OBJECT, "groups": _NAME, "place": Whole(0), "order_by": Maybe(_NAME)}
+)
 
 
 @dataclass(frozen=True)
@@ -30,22 +33,97 @@ class LongFrame:
         The column that says which sequence a row belongs to.
     place : int
         Where it stands among the columns.
+    order_by : str, int or None
+        The column by which the rows of a group are sorted. In a step it is two values: the first
+        of a sequence, missing in later steps, and by how much it rises, missing in the first step.
+        What samples are is then in order.
     """
 
     schema: Schema
     groups: Any
     place: int
+    order_by: Any = None
 
     @classmethod
-    def of(cls, frame: Any, groups: Any, name: str) -> LongFrame:
-        """Return the description of a frame; ValueError if it has no such column."""
+    def of(cls, frame: Any, groups: Any, order_by: Any, name: str) -> LongFrame:
+        """Return the description of a frame; ValueError if it has no such columns."""
         names = check_names(frame, name)
         steps = _without(frame, groups, name)
         if not len(names) > 1:
             raise ValueError(
                 f"{name} must have a column beside that of the groups, {groups!r}. Got none."
             )
-        return cls(Schema.of(steps, name), groups, names.index(groups))
+        schema = Schema.of(steps, name)
+        found = cls(schema, groups, names.index(groups), order_by)
+        if order_by is not None:
+            found._check_order(name)
+        return found
+
+    def _check_order(self, name: str) -> None:
+        """Raise ValueError if the frame cannot be sorted by `order_by`."""
+        if self.order_by not in self.schema.names:
+            raise ValueError(
+                f"order_by must be a column of {name} beside {self.groups!r}. "
+                f"Got {self.order_by!r} instead; {name} has {self.schema.names}."
+            )
+        if self.schema.columns[self._time].type in ("category", "bool"):
+            raise ValueError(
+                "order_by must be a column of numbers, dates or times. "
+                f"Got {self.order_by!r} of {self.schema.columns[self._time].type} instead."
+            )
+
+    # ---- the values of a step, as models see them
+
+    @property
+    def _time(self) -> int:
+        """The place of the column `order_by` among those of the schema."""
+        return self.schema.names.index(self.order_by)
+
+    @property
+    def n_timed(self) -> int:
+        """How many values of a step, its first ones, say where it is in time: 2 or none."""
+        return 0 if self.order_by is None else 2
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """What the values of a step are."""
+        columns = list(self.schema.columns)
+        if self.order_by is None:
+            return tuple(columns)
+        time = columns.pop(self._time)
+        kind = "float" if time.type in ("float", "decimal") else "integer"
+        rise = Column(f"{self.order_by} since the step before", f"{kind}64", kind, (), True)
+        return (replace(time, missing=True), rise, *columns)
+
+    def to_steps(self, values: Array, offsets: Array) -> Array:
+        """Return the values of steps (N, F) of the columns (N, C) of sorted rows."""
+        if self.order_by is None:
+            return values
+        time = values[:, self._time]
+        is_first = np.zeros(len(values), bool)
+        is_first[offsets[:-1][np.diff(offsets) > 0]] = True
+        start = np.where(is_first, time, np.nan)
+        rise = np.where(is_first, np.nan, np.diff(time, prepend=0))
+        return np.column_stack([start, rise, np.delete(values, self._time, axis=1)])
+
+    def by_column(self, of_values: Array) -> Array:
+        """Return flags (C,) of the columns by those of the values of a step, False of the time."""
+        if self.order_by is None:
+            return of_values
+        return np.insert(of_values, self._time, False)
+
+    def _to_columns(self, values: Array, lengths: Array) -> Array:
+        """Return the columns (N, C) of the values of steps (N, F)."""
+        if self.order_by is None:
+            return values
+        moves, offsets = values[:, 1].copy(), np.cumsum(lengths) - lengths
+        first = offsets[lengths > 0]
+        moves[first] = values[first, 0]
+        each = np.split(moves, offsets[1:])
+        time = np.concatenate([np.cumsum(own) for own in each])
+        return np.insert(values[:, 2:], self._time, time, axis=1)
+
+    # ---- files
 
     def to_json(self) -> dict[str, Any]:
         """Return the description as objects that JSON can hold."""
@@ -59,46 +137,36 @@ class LongFrame:
             schema = Schema.from_json(described["schema"])
         require("groups", described["groups"] not in schema.names, "must be no column of a step.")
         require("place", described["place"] <= len(schema.columns), "must be one of the columns.")
-        return cls(schema, described["groups"], described["place"])
+        own = cls(schema, described["groups"], described["place"], described["order_by"])
+        if own.order_by is not None:
+            known = own.order_by in schema.names and schema.columns[own._time].type != "category"
+            require("order_by", known, "must be a column of numbers, dates or times.")
+        return own
 
-    def read(self, frame: Any, order_by: Any, name: str) -> tuple[Columns, Array, Array]:
-        """Return the steps in the frame's order, the rows of each step, and offsets (n + 1,).
+    # ---- from frames to steps and back
+
+    def read(self, frame: Any, name: str) -> tuple[Columns, Array, Array]:
+        """Return the columns in the frame's order, the row of each step, and offsets (n + 1,).
 
         Sequences come in the order in which their groups first occur. The rows of a group are
         sorted by the column `order_by`; equal ones, or all if it is None, stay in their order.
         """
-        steps = self.schema.read(_without(frame, self.groups, name), name)
+        columns = self.schema.read(_without(frame, self.groups, name), name)
         group = _group_numbers(frame[self.groups], name, self.groups)
         keys = [np.arange(len(group)), group]
-        if order_by is not None:
-            keys.insert(1, self._sort_keys(steps, order_by, name))
-        rows = np.lexsort(keys)
-        return steps, rows, np.concatenate([[0], np.cumsum(np.bincount(group))])
+        if self.order_by is not None:
+            missing = columns.is_missing(self._time)
+            if missing.any():
+                raise ValueError(
+                    f"{name} must have a value in every row of {self.order_by!r}, by which rows "
+                    f"are ordered. Got none in row {int(missing.argmax())}."
+                )
+            keys.insert(1, np.asarray(columns.kept(self._time)))
+        return columns, np.lexsort(keys), np.concatenate([[0], np.cumsum(np.bincount(group))])
 
-    def _sort_keys(self, steps: Columns, order_by: Any, name: str) -> Array:
-        """Return numbers (n,) that sort the rows as the column does."""
-        if order_by not in self.schema.names:
-            raise ValueError(
-                f"order_by must be a column of {name} beside {self.groups!r}. "
-                f"Got {order_by!r} instead; {name} has {self.schema.names}."
-            )
-        column = self.schema.names.index(order_by)
-        if self.schema.columns[column].type == "category":
-            raise ValueError(
-                f"order_by must be a column of numbers, dates or times. Got {order_by!r}, whose "
-                "values are categories."
-            )
-        missing = steps.is_missing(column)
-        if missing.any():
-            raise ValueError(
-                f"{name} must have a value in every row of {order_by!r}, by which rows are "
-                f"ordered. Got none in row {int(missing.argmax())}."
-            )
-        return np.asarray(steps.kept(column))
-
-    def wrap(self, values: Array, lengths: Array, kind: str | None = None) -> Any:
+    def wrap(self, values: Array, lengths: Array) -> Any:
         """Return steps (N, F) as a long frame whose groups are numbered from 0."""
-        frame = self.schema.wrap(values, kind)
+        frame = self.schema.wrap(self._to_columns(values, lengths))
         numbers = np.repeat(np.arange(len(lengths)), lengths)
         if frame_kind(frame) == "pandas":
             frame.insert(self.place, self.groups, numbers)
@@ -107,12 +175,14 @@ class LongFrame:
 
         return frame.insert_column(self.place, polars.Series(self.groups, numbers))
 
-    def fill(self, frame: Any, rows: Array, values: Array, kept: Array) -> Any:
-        """Return a frame with values (N, F) of its steps, which are `rows`, where not `kept`."""
+    def fill(self, frame: Any, rows: Array, values: Array, offsets: Array) -> Any:
+        """Return a frame with the values (N, F) of its steps, which are `rows`, in its gaps."""
         back = np.empty_like(rows)
         back[rows] = np.arange(len(rows))
-        steps = _without(frame, self.groups, "X")
-        filled = table_like(steps, self.schema, values[back], kept[back])
+        found = self._to_columns(values, np.diff(offsets))[back]
+        given = _without(frame, self.groups, "X")
+        kept = ~np.isnan(self.schema.read(given)[:])
+        filled = table_like(given, self.schema, found, kept)
         if frame_kind(frame) == "pandas":
             filled.insert(self.place, self.groups, frame[self.groups])
             return filled

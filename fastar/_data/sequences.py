@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastar._core.integers import Offsets, subtract
+from fastar._core.lazy import lazy
 from fastar._core.limits import MOST_STEPS
 from fastar._core.parameters import Array
 from fastar._core.schema import FLAG, OBJECT, Listed, Maybe, Record, Whole, inside, require
@@ -147,20 +148,20 @@ def missing_columns(values: Array) -> tuple[bool, ...] | None:
     """Return which of the F values of steps (N, F) are missing somewhere; None: none is."""
     if values.dtype.kind != "f":
         return None
-    missing = np.isnan(values).any(axis=0)
-    return tuple(missing.tolist()) if missing.any() else None
+    missing: Array = np.isnan(values).any(axis=0)
+    return tuple(map(bool, missing)) if missing.any() else None
 
 
 def check_gaps(sequences: Sequences, layout: SequenceLayout, name: str) -> None:
     """Raise ValueError where a value is missing that never was in `fit`."""
-    found = missing_columns(sequences.values)
+    found = missing_columns(sequences.values[:, layout.n_timed :])
     known = (False,) * layout.width if layout.missing is None else layout.missing
-    for d, missing in enumerate(found or ()):
+    for d, missing in enumerate(found or (), layout.n_timed):
         if missing and not known[d]:
             step = int(np.isnan(sequences.values[:, d]).argmax())
             place = int(np.searchsorted(sequences.offsets, step, side="right")) - 1
             step -= int(sequences.offsets[place])
-            which = f"value {d}" if layout.frame is None else repr(layout.frame.schema.names[d])
+            which = f"value {d}" if layout.frame is None else repr(layout.frame.columns[d].name)
             raise ValueError(
                 f"{name} may have missing values only where some were missing in fit. "
                 f"Got one in {which} of step {step} of sequence {place}."
@@ -226,9 +227,9 @@ class SequenceLayout:
     missing: tuple[bool, ...] | None = None
 
     @property
-    def described(self) -> tuple[Column, ...] | None:
-        """What `fit` saw of the columns of a frame whose rows are the steps."""
-        return None if self.frame is None else self.frame.schema.columns
+    def n_timed(self) -> int:
+        """How many values of a step, its first ones, are there or not by its place alone."""
+        return 0 if self.frame is None else self.frame.n_timed
 
     def to_numbers(self, sequences: Sequences) -> Sequences:
         """Return sequences as models see them, whose numbers float64 holds."""
@@ -241,7 +242,9 @@ class SequenceLayout:
         """Return the layout as objects that JSON can hold."""
         optional = ("frame", "missing")
         return {
-            key: each for key, each in asdict(self).items() if key not in optional or each is not None
+            key: each
+            for key, each in asdict(self).items()
+            if key not in optional or each is not None
         }
 
     @classmethod
@@ -258,7 +261,7 @@ class SequenceLayout:
         if "frame" in own:
             with inside("frame"):
                 frame = own["frame"] = LongFrame.from_json(own["frame"])
-            fits = len(frame.schema.columns) == described["width"]
+            fits = len(frame.columns) == described["width"]
             require("frame", fits, "must have a column for each value of a step.")
         return cls(**own)
 
@@ -284,8 +287,8 @@ class SequenceTable:
         The sequences that belong to the table, all of them by default.
     context : array (n, C) or None
         What each of `sequences` is given, as networks take it.
-    described : tuple of Column or None
-        What `fit` saw of the columns of a frame whose rows are the steps.
+    frame : LongFrame or None
+        The frame whose rows are the steps.
     """
 
     def __init__(
@@ -294,10 +297,10 @@ class SequenceTable:
         ends: bool,
         rows: Array | None = None,
         context: Array | None = None,
-        described: tuple[Column, ...] | None = None,
+        frame: LongFrame | None = None,
     ) -> None:
         self.sequences = sequences
-        self.described = described
+        self.frame = frame
         self.ends = ends
         self.rows = np.arange(len(sequences)) if rows is None else rows
         self._context = context
@@ -307,13 +310,18 @@ class SequenceTable:
 
     def subset(self, which: Array) -> SequenceTable:
         """Return the table of some of the sequences."""
-        return SequenceTable(
-            self.sequences, self.ends, self.rows[which], self._context, self.described
-        )
+        return SequenceTable(self.sequences, self.ends, self.rows[which], self._context, self.frame)
+
+    @lazy
+    def known(self) -> Array:
+        """Where (N, F) the values of `sequences` are known, or known not to apply."""
+        known: Array = self.sequences.values == self.sequences.values
+        known[:, : 0 if self.frame is None else self.frame.n_timed] = True
+        return known
 
     def given(self, context: Array | None) -> SequenceTable:
         """Return the table of the same sequences with a context."""
-        return SequenceTable(self.sequences, self.ends, self.rows, context, self.described)
+        return SequenceTable(self.sequences, self.ends, self.rows, context, self.frame)
 
     def context(self, which: Array | slice) -> Array | None:
         """Return the context of some of the sequences."""
@@ -365,6 +373,6 @@ class SequenceTable:
         """Return all steps as rows of a table, and their weights."""
         block = self.take(slice(None))
         values: Any = block.values
-        if self.described is not None:
-            values = columns_of((_END,) * self.ends + self.described, values)
+        if self.frame is not None:
+            values = columns_of((_END,) * self.ends + self.frame.columns, values)
         return Table(values, np.arange(values.shape[1])), np.repeat(weight, block.lengths)

@@ -22,7 +22,6 @@ from fastar._engine.particles import (
 )
 from fastar._engine.scores import score_rows
 from fastar._engine.steps import SequenceModel, check_steps
-from fastar._engine.support import missing_to_held
 from fastar._kernels._conditionals import OBSERVED, SAMPLED, WEIGHTED
 from fastar.conditionals import Conditional
 from fastar.networks import RecurrentFrames
@@ -41,23 +40,27 @@ def check_known_steps(
     """Raise ValueError where a value that is not missing leaves the support."""
     values = table.sequences.values
     neutral = _placeholder(conditional, np.dtype(np.float64))[:, int(table.ends) :]
-    filled = np.where(missing_to_held(values), values, neutral)
-    whole = SequenceTable(Sequences(filled, table.sequences.offsets), table.ends)
+    filled = np.where(table.known, values, neutral)
+    whole = SequenceTable(Sequences(filled, table.sequences.offsets, gaps=True), table.ends)
     check_steps(conditional, whole, name, layout)
 
 
-def incomplete_sequences(sequences: Sequences) -> Array:
-    """Return which sequences (n,) miss a value."""
-    gaps = ~missing_to_held(sequences.values).all(axis=1)
+def incomplete_sequences(table: SequenceTable) -> Array:
+    """Return which of a table's sequences (n,) miss a value."""
+    sequences = table.sequences
+    gaps = ~table.known.all(axis=1)
     owner = np.repeat(np.arange(len(sequences)), sequences.lengths)
     return np.bincount(owner, gaps, len(sequences)) > 0
 
 
-def _known(block: Block, ends: bool) -> Array:
-    """Return where (N, F) the values of a block are known; those of an end are known to be none."""
-    known = missing_to_held(block.values)
-    if ends:
-        known[np.cumsum(block.lengths) - 1] = True
+def _known(table: SequenceTable, rows: Array, block: Block) -> Array:
+    """Return where (N, F) the values of some sequences are known; those of an end are none."""
+    if not table.ends:
+        return table.known[table.places(rows)[0]]
+    known = np.ones(block.values.shape, bool)
+    there = np.ones(len(known), bool)
+    there[np.cumsum(block.lengths) - 1] = False
+    known[there, 1:] = table.known[table.places(rows)[0]]
     return known
 
 
@@ -231,7 +234,7 @@ def _begin(
     """Return the sequences `rows` where their gaps begin."""
     network, conditional = model.network, model.conditional.conditional
     block = table.take(rows)
-    is_known, lengths = _known(block, table.ends), block.lengths
+    is_known, lengths = _known(table, rows, block), block.lengths
     values = np.where(is_known, block.values, _placeholder(conditional, model.dtype))
     codes = conditional.encode(values, model.dtype)
     base = np.cumsum(lengths) - lengths
@@ -296,7 +299,7 @@ def _blocks(model: SequenceModel, table: SequenceTable, n_particles: int) -> Ite
     sequences, network = table.sequences, model.network
     longest = int(sequences.lengths.max(initial=0)) + table.ends
     n_numbers = longest * network.n_features + sum(network.hidden_layer_sizes)
-    incomplete = np.flatnonzero(incomplete_sequences(sequences))
+    incomplete = np.flatnonzero(incomplete_sequences(table))
     yield from particle_blocks(incomplete, n_numbers, n_particles)
 
 
@@ -309,7 +312,7 @@ def step_marginals(
 ) -> tuple[Array, Array]:
     """Return log p of what is known of each sequence, and effective sample sizes (n,)."""
     scores, ess = np.zeros(len(table)), np.full(len(table), float(n_particles))
-    complete = np.flatnonzero(~incomplete_sequences(table.sequences))
+    complete = np.flatnonzero(~incomplete_sequences(table))
     if len(complete):
         scores[complete] = score_rows(model, table.subset(complete), n_threads)
     for rows in _blocks(model, table, n_particles):
@@ -340,7 +343,7 @@ def complete_steps(
     """
     sequences, ends = table.sequences, int(table.ends)
     conditional = model.conditional.conditional
-    missing = ~missing_to_held(sequences.values)
+    missing = ~table.known
     completed = copies(sequences.values, n_draws)
     ess = np.full(len(table), float(n_particles))
     for rows in _blocks(model, table, n_particles):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastar._core.parameters import Array, Params
-from fastar._data.column_labels import ColumnLabels, users_number
+from fastar._data.column_labels import users_number
 from fastar._data.labels import LabelledBlock, LabelledTable
 from fastar._data.packed import Steps
 from fastar._data.sequences import Block, SequenceLayout, SequenceTable
@@ -91,8 +91,8 @@ def check_steps(
             own, _ = conditional.of_column(int(d))
             column, number = int(d) - table.ends, block.values[row, d]
             if layout.frame is not None:
-                labels = ColumnLabels(layout.frame.schema)
-                value, which = labels.value(column, number), f"column {labels.column(column)} of "
+                described = layout.frame.columns[column]
+                value, which = described.value(number), f"{described.name!r} of "
             else:
                 value = users_number(number, layout.dtype, (layout.offsets or {column: 0})[column])
                 which = f"value {column} of " if layout.width > 1 else ""

@@ -12,7 +12,7 @@ from fastar._core.inputs import MAY_MISS, Inputs
 from fastar._core.lazy import lazy
 from fastar._core.offsets import positions
 from fastar._core.parameters import Array
-from fastar._core.schema import FLAG, ArrayOf, Named, Rule, inside, within
+from fastar._core.schema import FLAG, ArrayOf, Named, Rule, Whole, inside, within
 from fastar._data.regions import Region
 from fastar._data.table import Table
 from fastar._kernels import _conditionals
@@ -35,19 +35,23 @@ class ModelledGaps(Conditional):
     ends : bool, default=False
         Whether the first column says by 1 that a sequence ends: the values of such a row do not
         apply, nor do their marks, whose codes are NaN.
+    skipped : int, default=0
+        So many of the next columns have no marks: that their values are missing is known.
     """
 
     name = "modelled_gaps"
 
-    def __init__(self, of: Any, ends: bool = False) -> None:
+    def __init__(self, of: Any, ends: bool = False, skipped: int = 0) -> None:
         is_mixed = isinstance(of, dict) and of.get("name") == Mixed.name
         self.of: Conditional = Mixed(of["columns"]) if is_mixed else from_name(of)
         self.ends = ends
+        self.skipped = skipped
 
     def settings(self) -> dict[str, Any]:
         """Return the constructor's arguments, without objects."""
         own = {"of": {"name": self.of.name, **self.of.settings()}}
-        return own | ({"ends": True} if self.ends else {})
+        of_steps = {"ends": self.ends, "skipped": self.skipped}
+        return own | (of_steps if self._of_steps else {})
 
     @classmethod
     def _settings_rules(cls) -> dict[str, Rule]:
@@ -55,24 +59,31 @@ class ModelledGaps(Conditional):
         return {
             "of": Named({key: kind.settings_rule for key, kind in kinds.items()}),
             "ends": FLAG,
+            "skipped": Whole(0),
         }
 
     def __repr__(self) -> str:
-        return f"ModelledGaps({self.of!r}{', ends=True' if self.ends else ''})"
+        of_steps = f", ends={self.ends}, skipped={self.skipped}" if self._of_steps else ""
+        return f"ModelledGaps({self.of!r}{of_steps})"
+
+    @property
+    def _of_steps(self) -> bool:
+        """Whether not every gap is modelled."""
+        return self.ends or self.skipped > 0
 
     # ---- learning from the data
 
     def _learn(self, table: Table, weight: Array) -> dict[str, Array]:
         own = self.of.fitted(table, weight)
         learnt = {f"of.{name}": array for name, array in own.arrays().items()}
-        if self.ends:
+        if self._of_steps:
             gaps = [self._gaps(block).any(axis=0) for _, block in table.blocks()]
             learnt["marked"] = np.logical_or.reduce(gaps)
         return learnt
 
     def _learnt_rules(self, n_columns: int) -> dict[str, ArrayOf]:
         """Return what the arrays of `_learn` must be, but for those of the values."""
-        return {"marked": ArrayOf("b", (n_columns,))} if self.ends else {}
+        return {"marked": ArrayOf("b", (n_columns,))} if self._of_steps else {}
 
     def _ended(self, block: Array) -> Array:
         """Return which rows (n,) of values have an end."""
@@ -81,8 +92,9 @@ class ModelledGaps(Conditional):
 
     def _gaps(self, block: Array) -> Array:
         """Return where (n, C) values are missing that could be there."""
-        missing = block != block
+        missing: Array = block != block
         missing[self._ended(block)] = False
+        missing[:, self.ends : self.ends + self.skipped] = False
         return missing
 
     def check_arrays(self, arrays: dict[str, Array], n_columns: int) -> None:
@@ -98,7 +110,7 @@ class ModelledGaps(Conditional):
         """Return a copy with what `arrays` gave."""
         new = super().restored(arrays, n_columns)
         new.of = self.of.restored(within(arrays, "of."), n_columns)
-        new.missing = arrays["marked"] if self.ends else new.of.missing
+        new.missing = arrays["marked"] if self._of_steps else new.of.missing
         return new
 
     def of_column(self, d: int) -> tuple[Conditional, int]:

@@ -145,12 +145,11 @@ class SequenceEstimator(TrainableModel, abstract=True):
             return choose_conditional(
                 given, plain, None, self._conditional, by_column=judges, parameter=what
             )
-        steps, schema = columns_of(frame.schema.columns, values), frame.schema
-        offsets = [column.offset for column in schema.columns]
+        steps = Table(columns_of(frame.columns, values), np.arange(layout.width))
+        names, offsets = zip(*((each.name, each.offset) for each in frame.columns), strict=True)
         return choose_conditional(
-            given, Table(steps, np.arange(layout.width)), schema.names, self._conditional,
-            offsets=offsets, parameter=what,
-        )  # fmt: skip
+            given, steps, names, self._conditional, offsets=offsets, parameter=what
+        )
 
     def _check_support(self, table: SequenceTable, name: str) -> None:
         check_steps(self._entering, table, name, self._container)

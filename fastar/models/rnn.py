@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, Self
 
 import numpy as np
@@ -18,16 +18,13 @@ from fastar._core.threads import effective_n_threads
 from fastar._core.validation import check_count, check_weight
 from fastar._data.context import Context, encode_context
 from fastar._data.frame_types import as_frame
-from fastar._data.long_frames import LongFrame
 from fastar._data.sequences import (
-    SequenceLayout,
     Sequences,
     SequenceTable,
     check_gaps,
     fill_gaps,
     is_ragged,
     listed,
-    missing_columns,
 )
 from fastar._engine.prefixes import prepend_prefix, read_prefix, state_after
 from fastar._engine.scores import describe, log_probs, score_rows
@@ -51,6 +48,7 @@ from fastar.conditionals._gaps import ModelledGaps
 from fastar.conditionals._mixed import said_of_column
 from fastar.models._base import FitData
 from fastar.models._documentation import documented
+from fastar.models._long_frames import LongFrames
 from fastar.models._parameters import (
     LAYERS,
     STEPS,
@@ -73,7 +71,7 @@ _WALKED_STEPS = 32  # that sequences take together, before those that have ended
 
 @documented
 @parameters
-class GenerativeRNN(DistributionParameter, MissingParameter, SequenceEstimator):
+class GenerativeRNN(DistributionParameter, MissingParameter, LongFrames, SequenceEstimator):
     r"""Density of sequences by a recurrent network [1]_.
 
     .. math::
@@ -110,11 +108,6 @@ class GenerativeRNN(DistributionParameter, MissingParameter, SequenceEstimator):
         Steps after which gradients are cut, at its multiples.
     dropout : float, default=0
         Share of units that training hides from further layers and from the outputs.
-    groups : str, int or None, default=None
-        The column of a long DataFrame that says which sequence a row belongs to.
-    order_by : str, int or None, default=None
-        The column of numbers, dates or times by which the rows of a group are sorted; None: they
-        are in their order. It is one of the values of a step, too.
     {shared_parameters}
 
     Attributes
@@ -156,14 +149,10 @@ class GenerativeRNN(DistributionParameter, MissingParameter, SequenceEstimator):
     n_hidden: int = parameter(default=256, constraint=UNITS)
     n_layers: int = parameter(default=1, constraint=LAYERS)
     end_symbol: bool | None = parameter(default=None, constraint=["boolean", None])
-    frame: str = parameter(
-        default="auto", constraint=[StrOptions({"auto", "independent", "nade"})]
-    )
+    frame: str = parameter(default="auto", constraint=[StrOptions({"auto", "independent", "nade"})])
     n_frame_hidden: int = parameter(default=100, constraint=UNITS)
     bptt: int | None = parameter(default=None, constraint=[*STEPS, None])
     dropout: float = parameter(default=0.0, constraint=[Interval(Real, 0, 1, closed="left")])
-    groups: Any = parameter(default=None, constraint=[str, Integral, None])
-    order_by: Any = parameter(default=None, constraint=[str, Integral, None])
     max_gradient_norm: float | None = 5.0
     batch_size: int = 32
 
@@ -183,7 +172,7 @@ class GenerativeRNN(DistributionParameter, MissingParameter, SequenceEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n, D), list of arrays of shape (l,) or (l, F), Sequences or DataFrame
+        X : array-like of shape (n, D), list of arrays (l,) or (l, F), Sequences or DataFrame
         y : ignored
         context : array-like or DataFrame of shape (n, C), optional
             What each sequence is given: numbers, which are standardised inside, and categories,
@@ -212,7 +201,7 @@ class GenerativeRNN(DistributionParameter, MissingParameter, SequenceEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n, D), list of arrays of shape (l,) or (l, F), Sequences or DataFrame
+        X : array-like of shape (n, D), list of arrays (l,) or (l, F), Sequences or DataFrame
         y : ignored
         context : array-like or DataFrame of shape (n, C), optional
         sample_weight : array-like of shape (n,), optional
@@ -243,35 +232,6 @@ class GenerativeRNN(DistributionParameter, MissingParameter, SequenceEstimator):
             raise ValueError(f"{name} must hold sequences of one step or more. Got an empty one.")
         return SequenceTable(found, layout.ends)
 
-    def _long_frame(
-        self, X: Any, reset: bool, name: str = "X", *, gaps: bool = False
-    ) -> tuple[SequenceTable, Array]:
-        """Return the sequences of a long frame, and the rows of the frame that are their steps."""
-        X = as_frame(X, name)
-        frame = LongFrame.of(X, self.groups, name) if reset else self._container.frame
-        if frame is None or frame.groups != self.groups:
-            raise ValueError(
-                f"groups must be as in fit. Got {self.groups!r}, where fit was given "
-                f"{None if frame is None else frame.groups!r}."
-            )
-        columns, rows, offsets = frame.read(X, self.order_by, name)
-        values = columns[rows]
-        if reset:
-            ends = self.end_symbol is None or bool(self.end_symbol)
-            layout = self._container = SequenceLayout(
-                len(frame.schema.columns), ends, None, int(np.diff(offsets).max()), "<f8",
-                frame=frame, missing=missing_columns(values),
-            )  # fmt: skip
-            self.n_features_in_ = layout.width
-            self.order_ = np.arange(layout.width + layout.ends)
-        else:
-            layout = self._container
-            columns.check_known(~self.distribution_.takes_unknown()[int(layout.ends) :])
-        found = Sequences(values, offsets, gaps=True)
-        if not gaps:
-            check_gaps(found, layout, name)
-        return SequenceTable(found, layout.ends, described=layout.described), rows
-
     def _read(self, data: FitData, keep: bool, rng: np.random.Generator) -> SequenceTable:
         table, given = self._sequences(data.X, reset=not keep), data.context
         if not keep:
@@ -293,28 +253,15 @@ class GenerativeRNN(DistributionParameter, MissingParameter, SequenceEstimator):
             chosen = Mixed([Bernoulli(), *columns])
         splits = layout.frame is not None
         if self.missing == "modelled" and layout.missing is not None:
-            chosen = ModelledGaps(chosen if splits else chosen.unsplit(), ends=layout.ends)
+            chosen = ModelledGaps(
+                chosen if splits else chosen.unsplit(), ends=layout.ends, skipped=layout.n_timed
+            )
             splits = True
         return chosen.fitted(*whole.steps(weight), split=splits)
 
     @property
     def _entering(self) -> Conditional:
         return self.distribution_
-
-    @property
-    def schema_(self) -> list[dict[str, Any]]:
-        """What `fit` decided on each value of a step, as that of models of rows says."""
-        check_is_fitted(self, "theta_")
-        layout = self._container
-        columns = layout.described or [None] * layout.width
-        found = []
-        for d, column in enumerate(columns):
-            name, offset = (d, 0) if column is None else (column.name, column.offset)
-            if column is None and layout.offsets is not None:
-                offset = layout.offsets[d]
-            said = self.distribution_.decided(d + layout.ends, offset)
-            found.append({"column": name, **said})
-        return found
 
     _network_kinds = (Recurrent, RecurrentFrames)
 
@@ -349,7 +296,7 @@ class GenerativeRNN(DistributionParameter, MissingParameter, SequenceEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n, D), list of arrays of shape (l,) or (l, F), Sequences or DataFrame
+        X : array-like of shape (n, D), list of arrays (l,) or (l, F), Sequences or DataFrame
         context : array-like or DataFrame of shape (n, C), optional
 
         Returns
@@ -373,7 +320,7 @@ class GenerativeRNN(DistributionParameter, MissingParameter, SequenceEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n, D), list of arrays of shape (l,) or (l, F), Sequences or DataFrame
+        X : array-like of shape (n, D), list of arrays (l,) or (l, F), Sequences or DataFrame
         y : ignored
         context : array-like or DataFrame of shape (n, C), optional
         sample_weight : array-like of shape (n,), optional
@@ -391,7 +338,7 @@ class GenerativeRNN(DistributionParameter, MissingParameter, SequenceEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n, D), list of arrays of shape (l,) or (l, F), Sequences or DataFrame
+        X : array-like of shape (n, D), list of arrays (l,) or (l, F), Sequences or DataFrame
         context : array-like or DataFrame of shape (n, C), optional
 
         Returns
@@ -417,7 +364,7 @@ class GenerativeRNN(DistributionParameter, MissingParameter, SequenceEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n, D), list of arrays of shape (l,) or (l, F), Sequences or DataFrame
+        X : array-like of shape (n, D), list of arrays (l,) or (l, F), Sequences or DataFrame
         context : array-like or DataFrame of shape (n, C), optional
 
         Returns
@@ -437,12 +384,14 @@ class GenerativeRNN(DistributionParameter, MissingParameter, SequenceEstimator):
         if layout.frame is not None:
             if not isinstance(values, list):
                 values = [said_of_column(values, d) for d in range(layout.width)]
-            values = dict(zip(layout.frame.schema.names, values, strict=True))
+            values = dict(zip((each.name for each in layout.frame.columns), values, strict=True))
         else:
             if layout.ends and isinstance(own, Mixed) and len(set(map(repr, own.columns[1:]))) == 1:
                 values = stacked(values)
             values = of_values(values, layout.width)
-        return self._by_sequence({"end": said[0], "values": values} if layout.ends else values, table)
+        return self._by_sequence(
+            {"end": said[0], "values": values} if layout.ends else values, table
+        )
 
     def score_stream(
         self, X: Any, state: State | None = None, *, context: Any = None
@@ -567,11 +516,12 @@ class GenerativeRNN(DistributionParameter, MissingParameter, SequenceEstimator):
             T, F = min(_WALKED_STEPS, longest - first), network.n_features
             noise = np.empty((len(alive) * T, F, self.distribution_.kernel.n_noise), model.dtype)
             self.distribution_.fill_noise(rng, noise, len(noise), 1)
-            codes = np.zeros((len(alive), T * F), model.dtype)
+            codes, flags = self._first_codes(len(alive), T, begins=first + known == 0)
             noise = noise.reshape(len(alive), T * F, -1)
             for rows in rows_of_blocks(len(alive), T):
                 network.sample(
-                    model.params, capsule, noise[rows], None, codes[rows], n_threads,
+                    model.params, capsule, noise[rows], None if flags is None else flags[rows],
+                    codes[rows], n_threads,
                     context=None if given is None else given[alive[rows]],
                     state=[(h[rows], s[rows]) for h, s in state],
                 )  # fmt: skip
@@ -663,7 +613,7 @@ class GenerativeRNN(DistributionParameter, MissingParameter, SequenceEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n, D), list of arrays of shape (l,) or (l, F), Sequences or DataFrame
+        X : array-like of shape (n, D), list of arrays (l,) or (l, F), Sequences or DataFrame
             NaN where a value is to be integrated out.
         context : array-like or DataFrame of shape (n, C), optional
         n_particles : int, default=64
@@ -704,7 +654,7 @@ class GenerativeRNN(DistributionParameter, MissingParameter, SequenceEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n, D), list of arrays of shape (l,) or (l, F), Sequences or DataFrame
+        X : array-like of shape (n, D), list of arrays (l,) or (l, F), Sequences or DataFrame
         context : array-like or DataFrame of shape (n, C), optional
         n_draws : int, default=1
             Completions of each sequence.
@@ -727,9 +677,9 @@ class GenerativeRNN(DistributionParameter, MissingParameter, SequenceEstimator):
             n_draws=n_draws, n_particles=n_particles, complete=True,
         )  # fmt: skip
         if frame is not None:
-            X, kept = as_frame(X), ~np.isnan(table.sequences.values)
-            rows = frame.read(X, self.order_by, "X")[1]
-            filled = [frame.fill(X, rows, values, kept) for values in drawn]
+            X = as_frame(X)
+            _, rows, offsets = frame.read(X, "X")
+            filled = [frame.fill(X, rows, values, offsets) for values in drawn]
             return filled[0] if n_draws == 1 else filled
         is_array = not is_ragged(X) and self._container.length is not None
         completed = [fill_gaps(X, table.sequences, values) for values in drawn]
@@ -756,7 +706,7 @@ class GenerativeRNN(DistributionParameter, MissingParameter, SequenceEstimator):
         values, lengths = np.tile(found.values, (times, 1)), np.tile(found.lengths, times)
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         table = SequenceTable(
-            Sequences(values, offsets, gaps=True), layout.ends, described=layout.described
+            Sequences(values, offsets, gaps=True), layout.ends, frame=layout.frame
         )
         check_known_steps(self.distribution_, table, "evidence", layout)
         table = table.given(self._encoded(context, n))
