@@ -148,7 +148,7 @@ def missing_columns(values: Array) -> tuple[bool, ...] | None:
     """Return which of the F values of steps (N, F) are missing somewhere; None: none is."""
     if values.dtype.kind != "f":
         return None
-    missing: Array = np.isnan(values).any(axis=0)
+    missing = np.atleast_1d(np.isnan(values).any(axis=0))
     return tuple(map(bool, missing)) if missing.any() else None
 
 
