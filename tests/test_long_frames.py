@@ -1,6 +1,7 @@
 """Long frames: the rows of a group are the steps of a sequence, whose columns are of any kind."""
 
 import itertools
+import json
 
 import numpy as np
 import pandas as pd
@@ -350,7 +351,7 @@ def test_files(tmp_path, missing, library):
     ],
 )
 def test_damaged_layouts_are_refused(entry, value):
-    described = of_visits()._container.to_json()
+    described = json.loads(json.dumps(of_visits()._container.to_json()))
     SequenceLayout.from_json(described)
     described["frame"] = described["frame"] | {entry: value}
     with pytest.raises(EntryError):

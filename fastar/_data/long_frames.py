@@ -47,8 +47,8 @@ class LongFrame:
     @classmethod
     def of(cls, frame: Any, groups: Any, order_by: Any, name: str) -> LongFrame:
         """Return the description of a frame; ValueError if it has no such columns."""
-        names = check_names(frame, name)
         steps = _without(frame, groups, name)
+        names = check_names(frame, name)
         if not len(names) > 1:
             raise ValueError(
                 f"{name} must have a column beside that of the groups, {groups!r}. Got none."

@@ -214,7 +214,8 @@ class ModelledGaps(Conditional):
     def encode(self, block: Array, dtype: np.dtype[Any]) -> Array:
         """Return the codes of values, NaN where they are missing, after their marks."""
         codes = self._joined(self.of.encode(block, dtype), block != block)
-        codes[np.ix_(self._ended(block), self.marks)] = np.nan
+        if self.ends:
+            codes[np.ix_(self._ended(block), self.marks)] = np.nan
         return codes
 
     def decode(self, codes: Array) -> Array:
