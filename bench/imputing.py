@@ -324,7 +324,11 @@ def main() -> int:
         if options.only and not any(word in title for word in options.only):
             continue
         start = time.perf_counter()
-        found = imputer(train, test, levels, names)
+        try:
+            found = imputer(train, test, levels, names)
+        except Exception as error:  # of whatever library: the others go on
+            print(f"{title} failed: {error!s:.200}", file=sys.stderr, flush=True)
+            continue
         seconds = time.perf_counter() - start
         judgement = judged(whole[1], gaps[1], levels, found, deviation)
         rows.append([title, *judgement, f"{seconds:.1f}"])
