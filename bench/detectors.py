@@ -89,7 +89,7 @@ def cases(name: str, options: argparse.Namespace) -> Iterator[Case]:
         yield from by_label(X, y, np.unique(y)[:: 26 // options.cases][: options.cases], rng)
         return
     known, test = np.concatenate([data.train, data.valid]), data.test
-    if data.columns:
+    if data.column_kinds:
         whole = frame(data, np.concatenate([known, test]))
     else:
         whole = pd.DataFrame(np.concatenate([known, test])).rename(columns=str)

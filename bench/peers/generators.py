@@ -118,6 +118,8 @@ def arf(train: pd.DataFrame, seed: int, threads: int) -> Sampler:
     from arfpy import arf as arfpy
 
     np.random.seed(seed)  # noqa: NPY002, which it draws from
+    if not hasattr(np, "in1d"):  # arfpy 0.1.1 is older than NumPy 2.4
+        np.in1d = np.isin  # noqa: NPY201
     text = as_text(train).astype({k: "object" for k, v in train.items() if is_nominal(v)})
     model = arfpy.arf(text, verbose=False, n_jobs=threads, random_state=seed)
     model.forde()
