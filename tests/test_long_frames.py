@@ -163,6 +163,31 @@ def test_a_frame_of_one_column_is_the_list_of_its_groups():
         np.testing.assert_array_equal(drawn.level[drawn.who == i], each)
 
 
+@every_frame
+@every_missing
+def test_the_gradient_is_finite_differences(frame, missing):
+    X = visits(30)
+    X["amount"] = X.amount.astype(str)  # levels: differences of mixtures are rounded more
+    estimator = of_visits(X, frame=frame, missing=missing, dtype="float64", max_iter=1)
+    model = estimator._model()
+    table = estimator._sequences(X, reset=False)
+    codes = model.codes(table.take(slice(None)))
+    rng, share = np.random.default_rng(0), np.random.default_rng(1).uniform(0.5, 1.5, 30)
+    gradient = np.zeros_like(model.theta)
+    grads = model.layout.views(gradient)
+    value = model.gradient(model.params, codes, share, grads, 1, None, rng)
+    start, eps = model.theta.copy(), 1e-6
+    assert value == pytest.approx(share @ estimator.score_samples(X), rel=1e-9)
+    for _ in range(5):
+        direction, ends = rng.standard_normal(start.size), []
+        for step in (eps, -eps):
+            model.theta[:] = start + step * direction
+            ends.append(share @ model.log_prob(model.params, codes, 1)[1] / -len(share))
+        model.theta[:] = start
+        expected = (ends[0] - ends[1]) / (2 * eps)
+        assert gradient @ direction == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
 def test_order_by_decides_and_rows_do_not():
     X = visits()
     model = of_visits(X)
