@@ -11,7 +11,8 @@ numbers, in units of their standard deviations; and the seconds of fit and filli
 `DensityImputer()` is the default. scikit-learn's imputers see categories as one-hot columns, of
 which the largest wins, and numbers standardised. They, and MissForest, draw nothing: their log-loss
 is of what they fill in, clipped and normalised, and their CRPS is the absolute error. `pip install
-missforest miceforest` adds these two, by their defaults; `--only` names some of the contestants.
+missforest miceforest "lightgbm<4.6"` adds these two, by their defaults; `--only` names some of the
+contestants. On a busy machine LightGBM needs OMP_THREAD_LIMIT=1.
 """
 
 import argparse
