@@ -262,6 +262,39 @@ def test_samples_are_frames_of_the_same_types_in_order(library, missing):
     assert table["shop"].notna().all()
 
 
+@every_library
+@pytest.mark.parametrize("kind", ["float", "integer", "large", "second", "zone"])
+def test_samples_are_in_order_whatever_time_is(kind, library):
+    rng = np.random.default_rng(0)
+    size = rng.integers(2, 6, 80)
+    rises = rng.exponential(400, size.sum())
+    rises[rng.random(len(rises)) < 0.2] = 0
+    time = np.concatenate(
+        [100 * rng.normal() + np.cumsum(each) for each in np.split(rises, np.cumsum(size)[:-1])]
+    )
+    whole = np.rint(time).astype(np.int64)
+    moments = pd.Series(pd.Timestamp("2025-03-29") + pd.to_timedelta(whole, "s"))
+    columns = {
+        "float": time,
+        "integer": whole,
+        "large": whole + 2**60 + 1,
+        "second": moments,
+        "zone": moments.dt.tz_localize("UTC").dt.tz_convert("Europe/Berlin"),
+    }
+    X = pd.DataFrame({"at": columns[kind], "who": np.repeat(np.arange(80), size)})
+    X = in_library(X.assign(level=rng.integers(0, 3, len(X))), library)
+    model = fit(make(groups="who", order_by="at", n_frame_hidden=6), X)
+    assert np.isfinite(model.score_samples(X)).all()
+    drawn = model.sample(100, random_state=0)
+    assert drawn["at"].dtype == X["at"].dtype
+    table = drawn if library == "pandas" else drawn.to_pandas()
+    assert table.groupby("who")["at"].is_monotonic_increasing.all()
+    ranges = [(each["at"].min(), each["at"].max()) for each in (drawn, X)]
+    assert ranges[0][0] <= ranges[1][1]
+    assert ranges[1][0] <= ranges[0][1]
+    assert np.isfinite(model.score_samples(drawn)).all()
+
+
 @every_frame
 def test_samples_follow_the_density(frame):
     model = of_tiny(frame=frame, missing="modelled", end_symbol=False)
@@ -428,6 +461,16 @@ def test_errors_say_what_is_wrong():
     strange = X.assign(shop=X.shop.astype(object).where(X.index != 1, "south"))
     with pytest.raises(ValueError, match="'south'"):
         strict.score_samples(strange)
+
+
+def test_what_is_missing_everywhere_is_refused():
+    X = visits()
+    with pytest.raises(ValueError, match="a value somewhere in 'amount'"):
+        of_visits(X.assign(amount=np.nan))
+    with pytest.raises(ValueError, match="a group of two rows or more"):
+        of_visits(X.drop_duplicates("customer"))
+    with pytest.raises(ValueError, match="a value somewhere in value 1 of a step"):
+        fit(make(missing="marked"), [np.array([[0, np.nan], [1, np.nan]])] * 5)
 
 
 def test_the_schema_is_that_of_frames():

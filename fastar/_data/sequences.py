@@ -152,6 +152,21 @@ def missing_columns(values: Array) -> tuple[bool, ...] | None:
     return tuple(map(bool, missing)) if missing.any() else None
 
 
+def check_columns(values: Array, layout: SequenceLayout) -> None:
+    """Raise ValueError where one of the F values of steps (N, F) is missing everywhere."""
+    empty = np.flatnonzero((values != values).all(axis=0) & (len(values) > 0))
+    if not len(empty):
+        return
+    d = int(empty[0])
+    if d < layout.n_timed:
+        raise ValueError(
+            "X must have a group of two rows or more where order_by is a column. Got none: "
+            "one row of each group is a table, which NADE takes."
+        )
+    which = f"value {d} of a step" if layout.frame is None else repr(layout.frame.columns[d].name)
+    raise ValueError(f"X must have a value somewhere in {which}: leave out what is missing there.")
+
+
 def check_gaps(sequences: Sequences, layout: SequenceLayout, name: str) -> None:
     """Raise ValueError where a value is missing that never was in `fit`."""
     found = missing_columns(sequences.values[:, layout.n_timed :])

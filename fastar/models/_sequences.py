@@ -19,6 +19,7 @@ from fastar._data.sequences import (
     SequenceLayout,
     Sequences,
     SequenceTable,
+    check_columns,
     check_gaps,
     is_ragged,
     missing_columns,
@@ -139,6 +140,7 @@ class SequenceEstimator(TrainableModel, abstract=True):
     def _chosen(self, given: Any, sequences: Sequences, what: str) -> Conditional:
         """Return the conditional of a step's values that the parameter `what` asks for."""
         values, frame, layout = sequences.values, self._container.frame, self._container
+        check_columns(values, layout)
         if frame is None:
             plain = Table(values, np.arange(values.shape[1]))
             judges = layout.missing is not None  # whole numbers are floats beside NaN
