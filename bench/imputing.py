@@ -1,13 +1,18 @@
 """
 Hide cells and fill them again: `python bench/imputing.py adult_mixed` or `bnetflix`.
 
-A tenth of the cells of training and test rows is hidden at random. Every imputer is fitted to the
-training rows with their holes and fills the test rows. Printed for the hidden test cells: accuracy
-of the columns of categories and bits; log-loss of the share of draws that have the true value, with
-one draw more for every level; root mean squared error of the columns of numbers, in units of their
-standard deviations; and the seconds of fit and filling. scikit-learn's imputers see categories as
-one-hot columns, of which the largest wins, and numbers standardised; they draw nothing, so that
-their log-loss is of what they fill in, clipped and normalised.
+A share of the cells of training and test rows is hidden at random, or, with `--by-value`, the more
+often the larger its value is: not at random. Every imputer is fitted to the training rows with
+their holes and fills the test rows. Printed for the hidden test cells: accuracy of the columns of
+categories and bits; log-loss of the share of draws that have the true value, with one draw more for
+every level; CRPS of the draws and root mean squared error of the best guesses of columns of
+numbers, in units of their standard deviations; and the seconds of fit and filling.
+
+`DensityImputer()` is the default. scikit-learn's imputers see categories as one-hot columns, of
+which the largest wins, and numbers standardised. They, and MissForest, draw nothing: their log-loss
+is of what they fill in, clipped and normalised, and their CRPS is the absolute error. `pip install
+missforest miceforest "lightgbm<4.6"` adds these two, by their defaults; `--only` names some of the
+contestants. On a busy machine LightGBM needs OMP_THREAD_LIMIT=1.
 """
 
 import argparse
@@ -15,7 +20,9 @@ import os
 import sys
 import time
 import warnings
-from typing import Any
+from collections.abc import Callable
+from importlib import util
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,12 +31,24 @@ from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
 from tables import table
 
-from fastar import NADE, DeepNADE
+from fastar import NADE, DeepNADE, DensityImputer
 from fastar.conditionals import LogisticMixture
 from fastar.datasets import Dataset, load_dataset
 
 SETS = ("adult_mixed", "bnetflix")
 N_DRAWS = 50
+N_MICE = 10  # data sets of multiple imputation
+
+
+class Filled(NamedTuple):
+    """What an imputer says of test rows."""
+
+    rows: np.ndarray
+    """(n, D): its best guesses."""
+    shares: list[np.ndarray | None]
+    """Of each column of categories probabilities (n, levels)."""
+    draws: np.ndarray | None
+    """(m, n, D), if it draws."""
 
 
 class OneHot:
@@ -71,59 +90,156 @@ class OneHot:
         return rows, shares
 
 
-def by_density(
-    model: Any, train: np.ndarray, test: np.ndarray, levels: list[int], names: tuple[str, ...]
-) -> tuple[np.ndarray, list[np.ndarray | None]]:
-    """Fit a density, and return the best guesses and the shares of draws."""
+def as_frame(rows: np.ndarray, levels: list[int], names: tuple[str, ...]) -> pd.DataFrame:
+    """Return rows as columns of categories and of numbers, which are integers if whole."""
+    columns = {}
+    for name, count, cells in zip(names, levels, rows.T, strict=True):
+        if count:
+            codes = np.where(np.isnan(cells), -1, cells).astype(int)
+            columns[name] = pd.Categorical.from_codes(codes, [f"{k:03}" for k in range(count)])
+        else:
+            columns[name] = cells
+    return pd.DataFrame(columns)
 
-    def frame(rows: np.ndarray) -> pd.DataFrame:
-        columns = {}
-        for name, count, cells in zip(names, levels, rows.T, strict=True):
-            if count:
-                codes = np.where(np.isnan(cells), -1, cells).astype(int)
-                columns[name] = pd.Categorical.from_codes(codes, [f"{k:03}" for k in range(count)])
-            else:
-                columns[name] = cells
-        return pd.DataFrame(columns)
 
-    model.fit(frame(train))
-    draws = model.impute(frame(test), n_draws=N_DRAWS, n_particles=32, random_state=0)
-    rows, shares = test.copy(), []
+def as_numbers(frame: pd.DataFrame) -> np.ndarray:
+    """Return what `as_frame` made as rows (n, D) again."""
+    columns = [
+        column.cat.codes if isinstance(column.dtype, pd.CategoricalDtype) else column
+        for _, column in frame.items()
+    ]
+    return np.column_stack([np.asarray(each, float) for each in columns])
+
+
+def shares_of(draws: np.ndarray, levels: list[int]) -> list[np.ndarray | None]:
+    """Return of each column of categories the shares (n, levels) of draws (m, n, D)."""
+    found: list[np.ndarray | None] = []
     for d, count in enumerate(levels):
-        drawn = draws[:, :, d]
-        if count == 0:
-            rows[:, d] = drawn.mean(axis=0)
-            shares.append(None)
-            continue
-        seen = np.stack([(drawn == k).sum(axis=0) for k in range(count)], axis=1)
-        rows[:, d] = seen.argmax(axis=1)
-        shares.append((seen + 1) / (N_DRAWS + count))
-    return rows, shares
+        seen = [(draws[:, :, d] == k).sum(axis=0) + 1 for k in range(count)]
+        found.append(np.stack(seen, axis=1) / (len(draws) + count) if count else None)
+    return found
+
+
+def guesses_of(draws: np.ndarray, levels: list[int]) -> np.ndarray:
+    """Return the most frequent category, or the mean number (n, D), of draws (m, n, D)."""
+    shares = shares_of(draws, levels)
+    best = [
+        draws[:, :, d].mean(axis=0) if own is None else own.argmax(axis=1)
+        for d, own in enumerate(shares)
+    ]
+    return np.stack(best, axis=1)
+
+
+Imputer = Callable[[np.ndarray, np.ndarray, list[int], tuple[str, ...]], Filled]
+
+
+def by_density(model: Any) -> Imputer:
+    """Return what fits a density and takes its draws."""
+
+    def filled(
+        train: np.ndarray, test: np.ndarray, levels: list[int], names: tuple[str, ...]
+    ) -> Filled:
+        model.fit(as_frame(train, levels, names))
+        rows = as_frame(test, levels, names)
+        draws = model.impute(rows, n_draws=N_DRAWS, n_particles=32, random_state=0)
+        return Filled(guesses_of(draws, levels), shares_of(draws, levels), draws)
+
+    return filled
+
+
+def by_imputer(imputer: DensityImputer) -> Imputer:
+    """Return what takes the best guesses of `DensityImputer`, and draws of its density."""
+
+    def filled(
+        train: np.ndarray, test: np.ndarray, levels: list[int], names: tuple[str, ...]
+    ) -> Filled:
+        rows = as_frame(test, levels, names)
+        guesses = as_numbers(imputer.fit(as_frame(train, levels, names)).transform(rows))
+        draws = imputer.density_.impute(
+            rows, n_draws=N_DRAWS, n_particles=imputer.n_particles, random_state=0
+        )
+        return Filled(guesses, shares_of(draws, levels), draws)
+
+    return filled
+
+
+def by_one_hot(imputer: Any) -> Imputer:
+    """Return what fills one-hot columns of categories."""
+
+    def filled(
+        train: np.ndarray, test: np.ndarray, levels: list[int], names: tuple[str, ...]
+    ) -> Filled:
+        coder = OneHot(train, levels)
+        imputer.fit(coder.wide(train))
+        return Filled(*coder.narrow(imputer.transform(coder.wide(test))), None)
+
+    return filled
+
+
+def by_missforest() -> Imputer:
+    """Return MissForest, by its defaults."""
+    from missforest import MissForest
+
+    def filled(
+        train: np.ndarray, test: np.ndarray, levels: list[int], names: tuple[str, ...]
+    ) -> Filled:
+        nominal = [name for name, count in zip(names, levels, strict=True) if count]
+        frames = [pd.DataFrame(rows, columns=list(names)) for rows in (train, test)]
+        forest = MissForest(categorical=nominal or None, verbose=0).fit(frames[0])
+        rows = np.asarray(forest.transform(frames[1])[list(names)], float)
+        return Filled(rows, shares_of(rows[None], levels), None)
+
+    return filled
+
+
+def by_mice() -> Imputer:
+    """Return miceforest, by its defaults."""
+    from miceforest import ImputationKernel
+
+    def filled(
+        train: np.ndarray, test: np.ndarray, levels: list[int], names: tuple[str, ...]
+    ) -> Filled:
+        kernel = ImputationKernel(as_frame(train, levels, names), N_MICE, random_state=0)
+        kernel.mice(5)
+        found = kernel.impute_new_data(as_frame(test, levels, names), random_state=0)
+        draws = np.stack([as_numbers(found.complete_data(i)) for i in range(N_MICE)])
+        return Filled(guesses_of(draws, levels), shares_of(draws, levels), draws)
+
+    return filled
 
 
 def judged(
-    truth: np.ndarray,
-    hidden: np.ndarray,
-    levels: list[int],
-    filled: np.ndarray,
-    shares: list[np.ndarray | None],
-    deviation: np.ndarray,
+    truth: np.ndarray, hidden: np.ndarray, levels: list[int], found: Filled, deviation: np.ndarray
 ) -> list[str]:
-    """Return accuracy, log-loss and root mean squared error over hidden cells."""
-    right, loss, squares = [], [], []
+    """Return accuracy, log-loss, CRPS and root mean squared error over hidden cells."""
+    right, loss, ranked, squares = [], [], [], []
+    draws = found.rows[None] if found.draws is None else found.draws
     for d, count in enumerate(levels):
         rows = np.flatnonzero(hidden[:, d])
-        own, guess = truth[rows, d], filled[rows, d]
+        own, guess = truth[rows, d], found.rows[rows, d]
         if count == 0:
             squares.append(((own - guess) / deviation[d]) ** 2)
+            drawn = np.sort(draws[:, rows, d], axis=0)
+            place = 2 * np.arange(1, len(drawn) + 1)[:, None] - len(drawn) - 1
+            spread = (place * drawn).sum(axis=0) / len(drawn) ** 2  # half of E |X - X'|
+            ranked.append((np.abs(drawn - own).mean(axis=0) - spread) / deviation[d])
             continue
-        p = shares[d]
+        p = found.shares[d]
         assert p is not None
         right.append(own == guess)
         loss.append(-np.log(p[rows, own.astype(int)]))
-    accuracy, nats = (f"{np.concatenate(each).mean():.4f}" for each in (right, loss))
-    error = f"{np.sqrt(np.concatenate(squares).mean()):.4f}" if squares else "none"
-    return [accuracy, nats, error]
+    means = [np.concatenate(each).mean() if each else None for each in (right, loss, ranked)]
+    error = np.sqrt(np.concatenate(squares).mean()) if squares else None
+    return ["none" if each is None else f"{each:.4f}" for each in (*means, error)]
+
+
+def hide(rows: np.ndarray, share: float, by_value: bool, rng: np.random.Generator) -> np.ndarray:
+    """Return which cells (n, D) to hide."""
+    chance = np.full(rows.shape, share)
+    if by_value:
+        order = np.argsort(np.argsort(rows + 1e-9 * rng.random(rows.shape), axis=0), axis=0)
+        chance = 2 * share * (order + 0.5) / len(rows)
+    return (rng.random(rows.shape) < chance) & ~np.isnan(rows)
 
 
 def levels_of(data: Dataset) -> list[int]:
@@ -161,6 +277,22 @@ def densities(name: str, threads: int) -> dict[str, Any]:
     }
 
 
+def contestants(name: str, threads: int) -> dict[str, Imputer]:
+    """Return all imputers that are installed."""
+    found = {"DensityImputer()": by_imputer(DensityImputer(random_state=0))}
+    found |= {title: by_density(model) for title, model in densities(name, threads).items()}
+    found |= {
+        "KNNImputer": by_one_hot(KNNImputer()),
+        "IterativeImputer": by_one_hot(IterativeImputer(random_state=0, max_iter=5)),
+        "SimpleImputer (means)": by_one_hot(SimpleImputer(keep_empty_features=True)),
+    }
+    if util.find_spec("missforest"):
+        found["MissForest"] = by_missforest()
+    if util.find_spec("miceforest"):
+        found["miceforest"] = by_mice()
+    return found
+
+
 def main() -> int:
     """Print the table of one set."""
     parser = argparse.ArgumentParser(
@@ -170,6 +302,9 @@ def main() -> int:
     parser.add_argument("--data", default=os.environ.get("FASTAR_DATA"), help="folder of data sets")
     parser.add_argument("--train", type=int, default=8000, help="training rows")
     parser.add_argument("--test", type=int, default=1000, help="test rows")
+    parser.add_argument("--share", type=float, default=0.1, help="share of the cells to hide")
+    parser.add_argument("--by-value", action="store_true", help="hide large values more often")
+    parser.add_argument("--only", nargs="+", metavar="WORD", help="contestants with such a word")
     parser.add_argument("--threads", type=int, default=cores())
     parser.add_argument("--markdown", action="store_true", help="a table for RESULTS.md")
     options = parser.parse_args()
@@ -182,27 +317,24 @@ def main() -> int:
         rows[rng.permutation(len(rows))[:n]].astype(float)
         for rows, n in ((data.train, options.train), (data.test, options.test))
     ]
-    gaps = [(rng.random(rows.shape) < 0.1) & ~np.isnan(rows) for rows in whole]
+    gaps = [hide(rows, options.share, options.by_value, rng) for rows in whole]
     train, test = (np.where(gap, np.nan, rows) for gap, rows in zip(gaps, whole, strict=True))
-    coder = OneHot(train, levels)
-    peers = {
-        "KNNImputer": KNNImputer(),
-        "IterativeImputer": IterativeImputer(random_state=0, max_iter=5),
-        "SimpleImputer (means)": SimpleImputer(keep_empty_features=True),
-    }
+    deviation = np.nanstd(train, axis=0) + 1e-12
     rows = []
-    for title, model in (densities(options.set_name, options.threads) | peers).items():
+    for title, imputer in contestants(options.set_name, options.threads).items():
+        if options.only and not any(word in title for word in options.only):
+            continue
         start = time.perf_counter()
-        if title in peers:
-            wide = model.fit(coder.wide(train)).transform(coder.wide(test))
-            filled, shares = coder.narrow(wide)
-        else:
-            filled, shares = by_density(model, train, test, levels, names)
+        try:
+            found = imputer(train, test, levels, names)
+        except Exception as error:  # of whatever library: the others go on
+            print(f"{title} failed: {error!s:.200}", file=sys.stderr, flush=True)
+            continue
         seconds = time.perf_counter() - start
-        found = judged(whole[1], gaps[1], levels, filled, shares, coder.deviation)
-        rows.append([title, *found, f"{seconds:.1f}"])
+        judgement = judged(whole[1], gaps[1], levels, found, deviation)
+        rows.append([title, *judgement, f"{seconds:.1f}"])
         print(*rows[-1], file=sys.stderr, flush=True)
-    heads = [options.set_name, "accuracy", "log-loss, nats", "RMSE, deviations", "seconds"]
+    heads = [options.set_name, "accuracy", "log-loss, nats", "CRPS", "RMSE", "seconds"]
     print(table(heads, rows, options.markdown))
     return 0
 

@@ -108,17 +108,22 @@ def markdown() -> str:
     return "\n".join(["| | |", "|---|---|", *lines])
 
 
-def peak_memory() -> float:
-    """Return this process's peak resident memory so far in megabytes (10^6 bytes)."""
+def peak_memory(process: int | None = None) -> float:
+    """
+    Return a process's peak resident memory so far in megabytes (10^6 bytes), by default this one's.
+
+    Of another process that has ended, or where there is no /proc, it is 0.
+    """
     try:
         # Unlike ru_maxrss this does not begin with the peak of the process that started this one.
-        found = re.search(
-            r"^VmHWM:\s*(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE
-        )
+        status = Path(f"/proc/{process or 'self'}/status").read_text()
+        found = re.search(r"^VmHWM:\s*(\d+) kB$", status, re.MULTILINE)
     except OSError:
         found = None
     if found:
         return int(found[1]) * 1024 / MEGABYTE
+    if process is not None:
+        return 0.0
     import resource
 
     unit = 1 if sys.platform == "darwin" else 1024

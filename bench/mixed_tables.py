@@ -127,24 +127,27 @@ def _column(cells: np.ndarray, kind: str, names: list[str]) -> pd.Series:
 class Binning:
     """The shares of a column's categories or bins, learnt from the training rows."""
 
-    def __init__(self, column: pd.Series) -> None:
+    def __init__(self, column: pd.Series, n_bins: int = N_BINS) -> None:
         self.edges: np.ndarray | None = None
         if isinstance(column.dtype, pd.CategoricalDtype) or column.dtype == bool:
             self.levels = pd.Index(sorted(column.dropna().unique()))
+            self.n_places = len(self.levels) + 1
             return
         values = column.dropna().to_numpy(np.float64)
         # Tied quantiles are one edge: the value that repeats has a bin that ends with it.
-        self.edges = np.unique(np.quantile(values, np.arange(1, N_BINS) / N_BINS, method="lower"))
+        self.edges = np.unique(np.quantile(values, np.arange(1, n_bins) / n_bins, method="lower"))
+        self.n_places = len(self.edges) + 2
+
+    def places(self, column: pd.Series) -> np.ndarray:
+        """Return the bin of each cell; the last is of others and of missing cells."""
+        if self.edges is None:
+            return self.levels.get_indexer(column.to_numpy()) % self.n_places
+        found = np.searchsorted(self.edges, column.to_numpy(np.float64, na_value=np.nan))
+        return np.where(column.isna(), self.n_places - 1, found)
 
     def shares(self, column: pd.Series) -> np.ndarray:
         """Return the shares of the bins among cells that are not missing; the last is of others."""
-        column = column.dropna()
-        if self.edges is None:
-            places, n = self.levels.get_indexer(column.to_numpy()), len(self.levels) + 1
-        else:
-            places = np.searchsorted(self.edges, column.to_numpy(np.float64), side="left")
-            n = len(self.edges) + 1
-        counts = np.bincount(places % n, minlength=n)
+        counts = np.bincount(self.places(column.dropna()), minlength=self.n_places)
         return counts / max(counts.sum(), 1)
 
 
@@ -174,7 +177,7 @@ def telling_apart(some: pd.DataFrame, others: pd.DataFrame, seed: int) -> tuple[
     some, others = (each.dropna() for each in (some, others))
     n = min(len(some), len(others))
     some, others = (each.sample(n, random_state=seed) for each in (some, others))
-    X = _for_trees(pd.concat([some, others], ignore_index=True))
+    X = for_trees(pd.concat([some, others], ignore_index=True))
     y = np.repeat([0, 1], n)
     found = np.empty(len(y))
     folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed)
@@ -186,7 +189,7 @@ def telling_apart(some: pd.DataFrame, others: pd.DataFrame, seed: int) -> tuple[
     return float(roc_auc_score(y, found)), n
 
 
-def _for_trees(rows: pd.DataFrame) -> pd.DataFrame:
+def for_trees(rows: pd.DataFrame) -> pd.DataFrame:
     """Return numbers as float64, so that how they are stored gives nothing away."""
     plain = {
         name: column if isinstance(column.dtype, pd.CategoricalDtype) else column.astype(np.float64)
@@ -324,10 +327,21 @@ def main() -> int:
         help="the settings that are written here for the set; for AutoDensity the distributions",
     )
     parser.add_argument("--samples", type=int, default=N_SAMPLES)
+    peers = parser.add_argument_group("generators of other libraries")
+    peers.add_argument("--peers", action="store_true", help="compare them, see generators.py")
+    peers.add_argument("--train", type=int, default=20_000, help="training rows of all")
+    peers.add_argument("--max-seconds", type=float, default=1800, help="of fit and sampling")
+    peers.add_argument("--max-memory", type=float, default=8000, help="megabytes")
+    peers.add_argument("--only", nargs="+", metavar="WORD", help="those with such a word")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=cores())
     parser.add_argument("--markdown", action="store_true", help="a table for RESULTS.md")
     options = parser.parse_args()
+    if options.peers:
+        from generators import compare  # it needs the measures of this file
+
+        compare(options)
+        return 0
     text = ", ".join(f"{name}={value!r}" for name, value in options.changes)
     print(f"{options.set_name}: {options.model}({text}), {options.threads} threads", flush=True)
     found = run(options)

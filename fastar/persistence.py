@@ -378,7 +378,7 @@ def prefixed(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
 def container_to_json(container: Container | Schema | SequenceLayout) -> dict[str, Any]:
     """Return what `fit` was given as JSON can hold it."""
     if isinstance(container, SequenceLayout):
-        return {"sequences": asdict(container)}
+        return {"sequences": container.to_json()}
     return {"frame": container.to_json()} if isinstance(container, Schema) else asdict(container)
 
 

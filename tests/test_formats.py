@@ -48,8 +48,11 @@ OTHER_FITS = {
     "nade_objects",
 }
 OTHER_FITS = {f"format_1/{name}" for name in OTHER_FITS} | PADDED
-# What is answered otherwise since: in rows with gaps a missing value counts as a usual one.
-OTHER_ANSWERS = {"format_1/detector_pandas"}
+# What is answered otherwise since: in rows with gaps a missing value counts as a usual one; best
+# guesses of categories are the most probable ones, not the most frequent of some draws.
+IMPUTERS = {"format_1/imputer", "format_2/imputer"}
+OTHER_ANSWERS = {"format_1/detector_pandas"} | IMPUTERS
+OTHER_FITS |= IMPUTERS
 # What is summed in another order since: scores differ in their last bits.
 ROUNDED = {
     "format_1/made_pandas",

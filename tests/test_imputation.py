@@ -12,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastar import NADE, DeepNADE, DensityImputer, Mixture
+from fastar.conditionals import Categorical
 
 unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 STRATEGIES = ["estimate", "draw"]
@@ -245,3 +246,31 @@ def test_the_default_density_takes_the_columns_with_gaps_last():
     X[::3, 0] = X[::4, 2] = np.nan
     own = fit(DensityImputer(random_state=0, n_draws=2), X)
     assert own.density_.order_.tolist() == [1, 3, 0, 2]
+
+
+@pytest.mark.parametrize("name", ["NADE", "DeepNADE"])
+def test_categories_are_the_most_probable_ones_given_what_is_known(name):
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 3, (300, 3)).astype(float)
+    X[rng.random(X.shape) < 0.3] = np.nan
+    kind = {"NADE": NADE, "DeepNADE": DeepNADE}[name]
+    density = kind(distribution=Categorical("error"), max_iter=5, random_state=0, n_jobs=1)
+    model = fit(DensityImputer(density, random_state=0), X)
+    density = model.density_
+    density.theta_ += 0.3 * rng.standard_normal(density.theta_.size).astype(np.float32)
+    states = np.stack(np.meshgrid(*[[0.0, 1, 2]] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    gapped = X[np.isnan(X).any(axis=1)]
+    p = np.exp(density.score_samples(states))
+    filled, n_clear = model.transform(gapped), 0
+    for row, guess in zip(gapped, filled, strict=True):
+        known = ~np.isnan(row)
+        agree = (states[:, known] == row[known]).all(axis=1)
+        for d in np.flatnonzero(~known):
+            share = np.array([p[agree & (states[:, d] == k)].sum() for k in range(3)])
+            if name == "DeepNADE":  # what it says of rows of which something is not known
+                share = density.predict_proba(row[None], target=d)[0]
+            second, first = np.sort(share / share.sum())[1:]
+            if first - second > 0.06:
+                n_clear += 1
+                assert guess[d] == share.argmax()
+    assert n_clear > 50

@@ -22,7 +22,6 @@ from fastar._engine.particles import (
 )
 from fastar._engine.scores import score_rows
 from fastar._engine.steps import SequenceModel, check_steps
-from fastar._engine.support import missing_to_held
 from fastar._kernels._conditionals import OBSERVED, SAMPLED, WEIGHTED
 from fastar.conditionals import Conditional
 from fastar.networks import RecurrentFrames
@@ -41,23 +40,27 @@ def check_known_steps(
     """Raise ValueError where a value that is not missing leaves the support."""
     values = table.sequences.values
     neutral = _placeholder(conditional, np.dtype(np.float64))[:, int(table.ends) :]
-    filled = np.where(missing_to_held(values), values, neutral)
-    whole = SequenceTable(Sequences(filled, table.sequences.offsets), table.ends)
+    filled = np.where(table.known, values, neutral)
+    whole = SequenceTable(Sequences(filled, table.sequences.offsets, gaps=True), table.ends)
     check_steps(conditional, whole, name, layout)
 
 
-def incomplete_sequences(sequences: Sequences) -> Array:
-    """Return which sequences (n,) miss a value."""
-    gaps = ~missing_to_held(sequences.values).all(axis=1)
+def incomplete_sequences(table: SequenceTable) -> Array:
+    """Return which of a table's sequences (n,) miss a value."""
+    sequences = table.sequences
+    gaps = ~table.known.all(axis=1)
     owner = np.repeat(np.arange(len(sequences)), sequences.lengths)
     return np.bincount(owner, gaps, len(sequences)) > 0
 
 
-def _known(block: Block, ends: bool) -> Array:
-    """Return where (N, F) the values of a block are known; those of an end are known to be none."""
-    known = missing_to_held(block.values)
-    if ends:
-        known[np.cumsum(block.lengths) - 1] = True
+def _known(table: SequenceTable, rows: Array, block: Block) -> Array:
+    """Return where (N, F) the values of some sequences are known; those of an end are none."""
+    if not table.ends:
+        return table.known[table.places(rows)[0]]
+    known = np.ones(block.values.shape, bool)
+    there = np.ones(len(known), bool)
+    there[np.cumsum(block.lengths) - 1] = False
+    known[there, 1:] = table.known[table.places(rows)[0]]
     return known
 
 
@@ -125,6 +128,7 @@ def step_particles(
     known: int = WEIGHTED,
     sharpness: Sharpness = AS_FITTED,
     marginal: bool = False,
+    complete: bool = False,
 ) -> StepParticles:
     """Return n_particles samples for each of the sequences `rows`, which miss values.
 
@@ -135,10 +139,13 @@ def step_particles(
 
     known: WEIGHTED, or OBSERVED, where samples shall not answer for what is known after a gap.
     marginal: only the weights are wanted; what comes after all that is known is not drawn.
+    complete: samples are free of gaps, whatever the probability of gaps is.
     """
     network, conditional = model.network, model.conditional.conditional
     kernel, F = conditional.kernel, network.n_features
     begun = _begin(model, table, rows, n_threads, known, marginal)
+    if complete:
+        begun.flags[conditional.marks & (begun.flags == SAMPLED)] = OBSERVED
     S = begun.flags.shape[1]
     state = [
         (np.repeat(h, n_particles, axis=0), np.repeat(s, n_particles, axis=0))
@@ -227,18 +234,19 @@ def _begin(
     """Return the sequences `rows` where their gaps begin."""
     network, conditional = model.network, model.conditional.conditional
     block = table.take(rows)
-    is_known, lengths = _known(block, table.ends), block.lengths
+    is_known, lengths = _known(table, rows, block), block.lengths
     values = np.where(is_known, block.values, _placeholder(conditional, model.dtype))
     codes = conditional.encode(values, model.dtype)
     base = np.cumsum(lengths) - lengths
     step = np.arange(len(codes)) - np.repeat(base, lengths)
     start = np.minimum.reduceat(np.where(is_known.all(axis=1), len(codes), step), base)
     first = base + start
+    is_known_code = conditional.by_feature(is_known)
     # what nothing free comes before: the values of a step are independent but in a NADE
-    leading = is_known[first]
+    leading = is_known_code[first]
     if isinstance(network, RecurrentFrames):
         leading = np.logical_and.accumulate(leading, axis=1)
-    flags = np.where(is_known, np.uint8(known), np.uint8(SAMPLED))
+    flags = np.where(is_known_code, np.uint8(known), np.uint8(SAMPLED))
     flags[first] = np.where(leading, np.uint8(OBSERVED), flags[first])
     end = lengths
     if marginal:
@@ -291,7 +299,7 @@ def _blocks(model: SequenceModel, table: SequenceTable, n_particles: int) -> Ite
     sequences, network = table.sequences, model.network
     longest = int(sequences.lengths.max(initial=0)) + table.ends
     n_numbers = longest * network.n_features + sum(network.hidden_layer_sizes)
-    incomplete = np.flatnonzero(incomplete_sequences(sequences))
+    incomplete = np.flatnonzero(incomplete_sequences(table))
     yield from particle_blocks(incomplete, n_numbers, n_particles)
 
 
@@ -304,7 +312,7 @@ def step_marginals(
 ) -> tuple[Array, Array]:
     """Return log p of what is known of each sequence, and effective sample sizes (n,)."""
     scores, ess = np.zeros(len(table)), np.full(len(table), float(n_particles))
-    complete = np.flatnonzero(~incomplete_sequences(table.sequences))
+    complete = np.flatnonzero(~incomplete_sequences(table))
     if len(complete):
         scores[complete] = score_rows(model, table.subset(complete), n_threads)
     for rows in _blocks(model, table, n_particles):
@@ -327,20 +335,21 @@ def complete_steps(
     n_particles: int = 1,
     known: int = WEIGHTED,
     sharpness: Sharpness = AS_FITTED,
+    complete: bool = False,
 ) -> tuple[Array, Array]:
     """Return completions (n_draws, N, F) of all steps, and effective sample sizes (n,).
 
-    known: as `step_particles` takes it.
+    known, complete: as `step_particles` takes them.
     """
     sequences, ends = table.sequences, int(table.ends)
     conditional = model.conditional.conditional
-    missing = ~missing_to_held(sequences.values)
+    missing = ~table.known
     completed = copies(sequences.values, n_draws)
     ess = np.full(len(table), float(n_particles))
     for rows in _blocks(model, table, n_particles):
         found = step_particles(
             model, table, rows, n_particles=n_particles, rng=rng, n_threads=n_threads,
-            known=known, sharpness=sharpness,
+            known=known, sharpness=sharpness, complete=complete,
         )  # fmt: skip
         share, _ = normalise_log_weights(found.log_weights())
         ess[found.rows] = effective_sample_size(share)

@@ -89,14 +89,16 @@ def check_steps(
             place = int(np.searchsorted(ends, row, side="right"))
             step = int(row - ends[place] + block.lengths[place])
             own, _ = conditional.of_column(int(d))
-            column = int(d) - table.ends
-            value = users_number(
-                block.values[row, d], layout.dtype, (layout.offsets or {column: 0})[column]
-            )
-            which = f"value {column} of step {step}" if layout.width > 1 else f"step {step}"
+            column, number = int(d) - table.ends, block.values[row, d]
+            if layout.frame is not None:
+                described = layout.frame.columns[column]
+                value, which = described.value(number), f"{described.name!r} of "
+            else:
+                value = users_number(number, layout.dtype, (layout.offsets or {column: 0})[column])
+                which = f"value {column} of " if layout.width > 1 else ""
             raise ValueError(
                 f"{name} must hold {own.support} for a {own.name} conditional. "
-                f"Got {value} in {which} of sequence {where.start + place}."
+                f"Got {value} in {which}step {step} of sequence {where.start + place}."
             )
 
 

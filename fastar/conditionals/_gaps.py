@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from fastar._core.inputs import Inputs
+from fastar._core.inputs import MAY_MISS, Inputs
 from fastar._core.lazy import lazy
 from fastar._core.offsets import positions
 from fastar._core.parameters import Array
-from fastar._core.schema import Named, Rule, inside, within
+from fastar._core.schema import FLAG, ArrayOf, Named, Rule, Whole, inside, within
 from fastar._data.regions import Region
 from fastar._data.table import Table
 from fastar._kernels import _conditionals
@@ -32,31 +32,70 @@ class ModelledGaps(Conditional):
     ----------
     of : Conditional
         Of the values that are there.
+    ends : bool, default=False
+        Whether the first column says by 1 that a sequence ends: the values of such a row do not
+        apply, nor do their marks, whose codes are NaN.
+    skipped : int, default=0
+        So many of the next columns have no marks: that their values are missing is known.
     """
 
     name = "modelled_gaps"
 
-    def __init__(self, of: Any) -> None:
+    def __init__(self, of: Any, ends: bool = False, skipped: int = 0) -> None:
         is_mixed = isinstance(of, dict) and of.get("name") == Mixed.name
         self.of: Conditional = Mixed(of["columns"]) if is_mixed else from_name(of)
+        self.ends = ends
+        self.skipped = skipped
 
     def settings(self) -> dict[str, Any]:
         """Return the constructor's arguments, without objects."""
-        return {"of": {"name": self.of.name, **self.of.settings()}}
+        own = {"of": {"name": self.of.name, **self.of.settings()}}
+        of_steps = {"ends": self.ends, "skipped": self.skipped}
+        return own | (of_steps if self._of_steps else {})
 
     @classmethod
     def _settings_rules(cls) -> dict[str, Rule]:
         kinds: dict[str, type[Conditional]] = {**BY_NAME, Mixed.name: Mixed}
-        return {"of": Named({key: kind.settings_rule for key, kind in kinds.items()})}
+        return {
+            "of": Named({key: kind.settings_rule for key, kind in kinds.items()}),
+            "ends": FLAG,
+            "skipped": Whole(0),
+        }
 
     def __repr__(self) -> str:
-        return f"ModelledGaps({self.of!r})"
+        of_steps = f", ends={self.ends}, skipped={self.skipped}" if self._of_steps else ""
+        return f"ModelledGaps({self.of!r}{of_steps})"
+
+    @property
+    def _of_steps(self) -> bool:
+        """Whether not every gap is modelled."""
+        return self.ends or self.skipped > 0
 
     # ---- learning from the data
 
     def _learn(self, table: Table, weight: Array) -> dict[str, Array]:
         own = self.of.fitted(table, weight)
-        return {f"of.{name}": array for name, array in own.arrays().items()}
+        learnt = {f"of.{name}": array for name, array in own.arrays().items()}
+        if self._of_steps:
+            gaps = [self._gaps(block).any(axis=0) for _, block in table.blocks()]
+            learnt["marked"] = np.logical_or.reduce(gaps)
+        return learnt
+
+    def _learnt_rules(self, n_columns: int) -> dict[str, ArrayOf]:
+        """Return what the arrays of `_learn` must be, but for those of the values."""
+        return {"marked": ArrayOf("b", (n_columns,))} if self._of_steps else {}
+
+    def _ended(self, block: Array) -> Array:
+        """Return which rows (n,) of values have an end."""
+        ended: Array = block[:, 0] == 1 if self.ends else np.zeros(len(block), bool)
+        return ended
+
+    def _gaps(self, block: Array) -> Array:
+        """Return where (n, C) values are missing that could be there."""
+        missing: Array = block != block
+        missing[self._ended(block)] = False
+        missing[:, self.ends : self.ends + self.skipped] = False
+        return missing
 
     def check_arrays(self, arrays: dict[str, Array], n_columns: int) -> None:
         """Raise EntryError unless these are what `arrays` gives of so many columns."""
@@ -71,7 +110,7 @@ class ModelledGaps(Conditional):
         """Return a copy with what `arrays` gave."""
         new = super().restored(arrays, n_columns)
         new.of = self.of.restored(within(arrays, "of."), n_columns)
-        new.missing = new.of.missing
+        new.missing = arrays["marked"] if self._of_steps else new.of.missing
         return new
 
     def of_column(self, d: int) -> tuple[Conditional, int]:
@@ -116,8 +155,8 @@ class ModelledGaps(Conditional):
 
     @lazy
     def may_miss(self) -> Array:
-        """Which features (D,) may have NaN for a code: all but marks."""
-        return self._with_marks(self.of.may_miss, False)
+        """Which features (D,) may have NaN for a code: all but marks, unless there are ends."""
+        return self._with_marks(self.of.may_miss, self.ends)
 
     @property
     def n_levels(self) -> Array:
@@ -128,7 +167,8 @@ class ModelledGaps(Conditional):
     def inputs(self) -> Inputs:
         """How codes enter a network."""
         own = self.of.inputs
-        return self._inputs(self._with_marks(own.input_flags, 0), own.binary_inputs)
+        flag = np.uint8(MAY_MISS if self.ends else 0)
+        return self._inputs(self._with_marks(own.input_flags, flag), own.binary_inputs)
 
     def features(self) -> Array:
         """Return the record of each feature (D,) for the kernels."""
@@ -173,7 +213,10 @@ class ModelledGaps(Conditional):
 
     def encode(self, block: Array, dtype: np.dtype[Any]) -> Array:
         """Return the codes of values, NaN where they are missing, after their marks."""
-        return self._joined(self.of.encode(block, dtype), block != block)
+        codes = self._joined(self.of.encode(block, dtype), block != block)
+        if self.ends:
+            codes[np.ix_(self._ended(block), self.marks)] = np.nan
+        return codes
 
     def decode(self, codes: Array) -> Array:
         """Return values (n, C), NaN where a mark says so."""
@@ -220,7 +263,7 @@ class ModelledGaps(Conditional):
 
     def constant(self, table: Table, weight: Array) -> Array:
         """Return the raw outputs (sum of P,) of good constant models."""
-        share = weighted_mean(table, weight, lambda block: block != block)[self.missing]
+        share = weighted_mean(table, weight, self._gaps)[self.missing]
         edge = min(0.5 / (weight.sum() + 1), 0.01)
         share = np.clip(share, edge, 1 - edge)
         out = np.empty(self.output_offsets[-1])

@@ -274,3 +274,24 @@ class MarkovOrderParameter(TrainingParameters):
         doc="""int or None, default=None
         x_d sees only so many features before it, all of them by default.""",
     )
+
+
+@parameters
+class LongFrameParameters(TrainingParameters):
+    """How the rows of a long frame are sequences."""
+
+    groups: Any = parameter(
+        default=None,
+        constraint=[str, Integral, None],
+        doc="""str, int or None, default=None
+        The column of a long DataFrame that says which sequence a row belongs to.""",
+    )
+    order_by: Any = parameter(
+        default=None,
+        constraint=[str, Integral, None],
+        doc="""str, int or None, default=None
+        The column of numbers, dates or times by which the rows of a group are sorted; None: they
+        are in their order. A step has two values of it, before all others: where the sequence
+        begins, in its first step, and how much it rises since the step before, in later ones. So
+        samples are in order.""",
+    )

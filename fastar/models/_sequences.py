@@ -14,7 +14,16 @@ from fastar._core.limits import beyond_memory
 from fastar._core.parameters import Array, Params
 from fastar._core.validation import as_array, unmask
 from fastar._data.context import Context
-from fastar._data.sequences import SequenceLayout, Sequences, SequenceTable, is_ragged
+from fastar._data.long_frames import columns_of
+from fastar._data.sequences import (
+    SequenceLayout,
+    Sequences,
+    SequenceTable,
+    check_columns,
+    check_gaps,
+    is_ragged,
+    missing_columns,
+)
 from fastar._data.stores import TableElsewhere
 from fastar._data.table import Table
 from fastar._engine.model import Composition
@@ -56,9 +65,10 @@ class SequenceEstimator(TrainableModel, abstract=True):
         """Return what the user gave, and in `fit` remember its kind.
 
         listed: it is sequences, not rows of one length. ends: they have an end symbol. gaps: NaN
-        is a missing value.
+        stands for a value that is not known.
         """
-        length = None
+        length, marked = None, getattr(self, "missing", "error") != "error"
+        asked, gaps = gaps, gaps or marked
         if listed:
             is_several = (
                 isinstance(X, Iterable)
@@ -86,13 +96,18 @@ class SequenceEstimator(TrainableModel, abstract=True):
         if reset:
             longest = max(1, int(found.lengths.max()))
             dtype, offsets = found.values.dtype.str, find_offsets(found.values)
-            self._container = SequenceLayout(width, ends, length, longest, dtype, offsets)
+            missing = missing_columns(found.values) if marked else None
+            self._container = SequenceLayout(
+                width, ends, length, longest, dtype, offsets, missing=missing
+            )
             self.n_features_in_ = width if length is None else length
         if width != self._container.width:
             raise ValueError(
                 f"{name} must have {self._container.width} values a step, as in fit. "
                 f"Got {width} instead."
             )
+        if not asked:
+            check_gaps(found, self._container, name)
         return self._container.to_numbers(found)
 
     def _read_streams(self, X: Any, state: Any) -> tuple[Sequences, int, int, State]:
@@ -111,21 +126,32 @@ class SequenceEstimator(TrainableModel, abstract=True):
                 f"state must be None, or what the last call returned for the same {n} streams. "
                 f"Got {state!r:.80} instead."
             )
-        sequences = Sequences(array.reshape(n * T, -1 if array.size else 1), np.arange(n + 1) * T)
+        gaps = self._container.missing is not None
+        values = array.reshape(n * T, -1 if array.size else 1)
+        sequences = Sequences(values, np.arange(n + 1) * T, gaps=gaps)
         width = sequences.values.shape[1]
         if array.size and width != self._container.width:
             raise ValueError(
                 f"X must have {self._container.width} values a step, as in fit. "
                 f"Got {width} instead."
             )
+        check_gaps(sequences, self._container, "X")
         return self._container.to_numbers(sequences), n, T, state
 
     def _chosen(self, given: Any, sequences: Sequences, what: str) -> Conditional:
         """Return the conditional of a step's values that the parameter `what` asks for."""
-        values = sequences.values
-        plain = Table(values, np.arange(values.shape[1]))
+        values, frame, layout = sequences.values, self._container.frame, self._container
+        check_columns(values, layout)
+        if frame is None:
+            plain = Table(values, np.arange(values.shape[1]))
+            judges = layout.missing is not None  # whole numbers are floats beside NaN
+            return choose_conditional(
+                given, plain, None, self._conditional, by_column=judges, parameter=what
+            )
+        steps = Table(columns_of(frame.columns, values), np.arange(layout.width))
+        names, offsets = zip(*((each.name, each.offset) for each in frame.columns), strict=True)
         return choose_conditional(
-            given, plain, None, self._conditional, by_column=False, parameter=what
+            given, steps, names, self._conditional, offsets=offsets, parameter=what
         )
 
     def _check_support(self, table: SequenceTable, name: str) -> None:

@@ -17,8 +17,16 @@ from fastar._core.sharpness import Sharpness, check_sharpness
 from fastar._core.threads import effective_n_threads
 from fastar._core.validation import check_count, check_weight
 from fastar._data.context import Context, encode_context
+from fastar._data.frame_types import as_frame
 from fastar._data.parts import Parts
-from fastar._data.sequences import Sequences, SequenceTable, fill_gaps, is_ragged, listed
+from fastar._data.sequences import (
+    Sequences,
+    SequenceTable,
+    check_gaps,
+    fill_gaps,
+    is_ragged,
+    listed,
+)
 from fastar._engine.prefixes import prepend_prefix, read_prefix, state_after
 from fastar._engine.scores import describe, log_probs, score_rows
 from fastar._engine.step_particles import (
@@ -37,13 +45,17 @@ from fastar._engine.steps import (
     times_of_blocks,
 )
 from fastar.conditionals import Bernoulli, Conditional, Mixed
+from fastar.conditionals._gaps import ModelledGaps
+from fastar.conditionals._mixed import said_of_column
 from fastar.models._base import FitData
 from fastar.models._documentation import documented
+from fastar.models._long_frames import LongFrames
 from fastar.models._parameters import (
     LAYERS,
     STEPS,
     UNITS,
     DistributionParameter,
+    MissingParameter,
     parameter,
     parameters,
 )
@@ -60,7 +72,7 @@ _WALKED_STEPS = 32  # that sequences take together, before those that have ended
 
 @documented
 @parameters
-class GenerativeRNN(DistributionParameter, SequencesInParts):
+class GenerativeRNN(DistributionParameter, MissingParameter, LongFrames, SequencesInParts):
     r"""Density of sequences by a recurrent network [1]_.
 
     .. math::
@@ -73,6 +85,13 @@ class GenerativeRNN(DistributionParameter, SequencesInParts):
     a distribution over sequences of every length. A context makes it p(x | context): it enters the
     cells of each layer and the outputs at every step.
 
+    With `groups`, X is a long DataFrame: a row is a step, and the rows that have the same value in
+    the column `groups` are one sequence, in the order of the column `order_by`. The other columns,
+    of any type that models of rows take, are the values of a step; gaps in them are missing values.
+    A context has a row for each group, in the order in which groups first occur, and so has what
+    methods return. Samples are long DataFrames whose groups are numbered from 0; a sequence without
+    a step has no row.
+
     Parameters
     ----------
     cell : {"tanh", "gru", "lstm"}, default="gru"
@@ -81,9 +100,9 @@ class GenerativeRNN(DistributionParameter, SequencesInParts):
     n_layers : int, default=1
     end_symbol : bool or None, default=None
         Whether sequences end by themselves; None: those of a list do, rows of an array do not.
-    frame : {"independent", "nade"}, default="independent"
+    frame : {"auto", "independent", "nade"}, default="auto"
         Whether the F values of a step are independent given those before, or follow one another in
-        a NADE.
+        a NADE. "auto" takes a NADE for steps of DataFrames alone.
     n_frame_hidden : int, default=100
         Hidden units of that NADE.
     bptt : int or None, default=None
@@ -131,7 +150,7 @@ class GenerativeRNN(DistributionParameter, SequencesInParts):
     n_hidden: int = parameter(default=256, constraint=UNITS)
     n_layers: int = parameter(default=1, constraint=LAYERS)
     end_symbol: bool | None = parameter(default=None, constraint=["boolean", None])
-    frame: str = parameter(default="independent", constraint=[StrOptions({"independent", "nade"})])
+    frame: str = parameter(default="auto", constraint=[StrOptions({"auto", "independent", "nade"})])
     n_frame_hidden: int = parameter(default=100, constraint=UNITS)
     bptt: int | None = parameter(default=None, constraint=[*STEPS, None])
     dropout: float = parameter(default=0.0, constraint=[Interval(Real, 0, 1, closed="left")])
@@ -154,7 +173,7 @@ class GenerativeRNN(DistributionParameter, SequencesInParts):
 
         Parameters
         ----------
-        X : array-like of shape (n, D), list of arrays of shape (l,) or (l, F), or Sequences
+        X : array-like of shape (n, D), list of arrays (l,) or (l, F), Sequences or DataFrame
         y : ignored
         context : array-like or DataFrame of shape (n, C), optional
             What each sequence is given: numbers, which are standardised inside, and categories,
@@ -183,7 +202,7 @@ class GenerativeRNN(DistributionParameter, SequencesInParts):
 
         Parameters
         ----------
-        X : array-like of shape (n, D), list of arrays of shape (l,) or (l, F), or Sequences
+        X : array-like of shape (n, D), list of arrays (l,) or (l, F), Sequences or DataFrame
         y : ignored
         context : array-like or DataFrame of shape (n, C), optional
         sample_weight : array-like of shape (n,), optional
@@ -199,6 +218,10 @@ class GenerativeRNN(DistributionParameter, SequencesInParts):
         self, X: Any, reset: bool, name: str = "X", *, gaps: bool = False
     ) -> SequenceTable:
         """Return what the user gave, and in `fit` remember its kind."""
+        if self.groups is not None:
+            return self._long_frame(X, reset, name, gaps=gaps)[0]
+        if not reset and self._container.frame is not None:
+            raise ValueError("groups must be the column that fit was given. Got None instead.")
         X = listed(X, name)
         is_list = is_ragged(X) or (not reset and self._container.length is None)
         ends = is_list if self.end_symbol is None else bool(self.end_symbol)
@@ -228,13 +251,18 @@ class GenerativeRNN(DistributionParameter, SequencesInParts):
         return encode_context(self.context_, context, n, self.dtype, name)
 
     def _fitted_conditional(self, whole: SequenceTable, weight: Array, X: Any) -> Conditional:
+        layout = self._container
         chosen = self._chosen(self.distribution, whole.sequences, "distribution")
-        if self._container.ends:
-            columns = (
-                chosen.columns if isinstance(chosen, Mixed) else [chosen] * self._container.width
-            )
+        if layout.ends:
+            columns = chosen.columns if isinstance(chosen, Mixed) else [chosen] * layout.width
             chosen = Mixed([Bernoulli(), *columns])
-        return chosen.fitted(*whole.steps(weight), split=False)
+        splits = layout.frame is not None
+        if self.missing == "modelled" and layout.missing is not None:
+            chosen = ModelledGaps(
+                chosen if splits else chosen.unsplit(), ends=layout.ends, skipped=layout.n_timed
+            )
+            splits = True
+        return chosen.fitted(*whole.steps(weight), split=splits)
 
     @property
     def _entering(self) -> Conditional:
@@ -249,7 +277,7 @@ class GenerativeRNN(DistributionParameter, SequencesInParts):
             "bptt": self.bptt,
             "dropout": self.dropout,
         }
-        if self.frame == "nade":
+        if self.frame == "nade" or (self.frame == "auto" and self._container.frame is not None):
             return RecurrentFrames(n_frame_hidden=self.n_frame_hidden, **cells, **sizes)
         return Recurrent(**cells, **sizes)
 
@@ -273,7 +301,7 @@ class GenerativeRNN(DistributionParameter, SequencesInParts):
 
         Parameters
         ----------
-        X : array-like of shape (n, D), list of arrays of shape (l,) or (l, F), or Sequences
+        X : array-like of shape (n, D), list of arrays (l,) or (l, F), Sequences or DataFrame
         context : array-like or DataFrame of shape (n, C), optional
 
         Returns
@@ -297,7 +325,7 @@ class GenerativeRNN(DistributionParameter, SequencesInParts):
 
         Parameters
         ----------
-        X : array-like of shape (n, D), list of arrays of shape (l,) or (l, F), or Sequences
+        X : array-like of shape (n, D), list of arrays (l,) or (l, F), Sequences or DataFrame
         y : ignored
         context : array-like or DataFrame of shape (n, C), optional
         sample_weight : array-like of shape (n,), optional
@@ -315,7 +343,7 @@ class GenerativeRNN(DistributionParameter, SequencesInParts):
 
         Parameters
         ----------
-        X : array-like of shape (n, D), list of arrays of shape (l,) or (l, F), or Sequences
+        X : array-like of shape (n, D), list of arrays (l,) or (l, F), Sequences or DataFrame
         context : array-like or DataFrame of shape (n, C), optional
 
         Returns
@@ -341,7 +369,7 @@ class GenerativeRNN(DistributionParameter, SequencesInParts):
 
         Parameters
         ----------
-        X : array-like of shape (n, D), list of arrays of shape (l,) or (l, F), or Sequences
+        X : array-like of shape (n, D), list of arrays (l,) or (l, F), Sequences or DataFrame
         context : array-like or DataFrame of shape (n, C), optional
 
         Returns
@@ -356,14 +384,19 @@ class GenerativeRNN(DistributionParameter, SequencesInParts):
         """
         model, table = self._model(), self._table(X, context)
         said = describe(model, table, effective_n_threads(self.n_jobs))
-        width = self._container.width
-        if not self._container.ends:
-            return self._by_sequence(of_values(said, width), table)
-        assert isinstance(self.distribution_, Mixed)
-        own = self.distribution_.columns[1:]
-        alike = len({repr(each) for each in own}) == 1
-        values = of_values(stacked(said[1:]) if alike else said[1:], width)
-        return self._by_sequence({"end": said[0], "values": values}, table)
+        layout, own = self._container, self.distribution_
+        values = said[1:] if layout.ends else said
+        if layout.frame is not None:
+            if not isinstance(values, list):
+                values = [said_of_column(values, d) for d in range(layout.width)]
+            values = dict(zip((each.name for each in layout.frame.columns), values, strict=True))
+        else:
+            if layout.ends and isinstance(own, Mixed) and len(set(map(repr, own.columns[1:]))) == 1:
+                values = stacked(values)
+            values = of_values(values, layout.width)
+        return self._by_sequence(
+            {"end": said[0], "values": values} if layout.ends else values, table
+        )
 
     def score_stream(
         self, X: Any, state: State | None = None, *, context: Any = None
@@ -391,6 +424,11 @@ class GenerativeRNN(DistributionParameter, SequencesInParts):
             The model has an end symbol: streams have no end.
         """
         model, network = self._model(), self.network_
+        if self._container.frame is not None:
+            raise ValueError(
+                "score_stream must have a model of arrays. Got one of a DataFrame, whose groups "
+                "score_samples takes whole."
+            )
         if self._container.ends:
             raise ValueError("score_stream must have a model with end_symbol=False. Got ends.")
         sequences, n, T, state = self._read_streams(X, state)
@@ -467,7 +505,7 @@ class GenerativeRNN(DistributionParameter, SequencesInParts):
         given, n_threads = self._encoded(context, n), effective_n_threads(self.n_jobs)
         layout, begun, state, known = self._container, None, network.start(n), 0
         if prefix is not None:
-            begun = layout.to_numbers(read_prefix(prefix, n, layout))
+            begun = self._beginnings(prefix, n, "prefix")
             self._check_support(SequenceTable(begun, layout.ends), "prefix")
             known = int(begun.lengths.max())
             state = state_after(
@@ -483,15 +521,17 @@ class GenerativeRNN(DistributionParameter, SequencesInParts):
             T, F = min(_WALKED_STEPS, longest - first), network.n_features
             noise = np.empty((len(alive) * T, F, self.distribution_.kernel.n_noise), model.dtype)
             self.distribution_.fill_noise(rng, noise, len(noise), 1)
-            codes = np.zeros((len(alive), T * F), model.dtype)
+            codes, flags = self._first_codes(len(alive), T, begins=first + known == 0)
             noise = noise.reshape(len(alive), T * F, -1)
             for rows in rows_of_blocks(len(alive), T):
                 network.sample(
-                    model.params, capsule, noise[rows], None, codes[rows], n_threads,
+                    model.params, capsule, noise[rows], None if flags is None else flags[rows],
+                    codes[rows], n_threads,
                     context=None if given is None else given[alive[rows]],
                     state=[(h[rows], s[rows]) for h, s in state],
                 )  # fmt: skip
-            values = self.distribution_.decode(codes.reshape(-1, F)).reshape(-1, T, F)
+            values = self.distribution_.decode(codes.reshape(-1, F))
+            values = values.reshape(-1, T, len(self.order_))
             drawn[first : first + T, alive] = values[:, :, int(self._container.ends) :].swapaxes(
                 0, 1
             )
@@ -504,9 +544,29 @@ class GenerativeRNN(DistributionParameter, SequencesInParts):
                     break
         return self._like_fit(drawn, lengths, begun)
 
+    def _beginnings(self, given: Any, n: int, name: str, *, gaps: bool = False) -> Sequences:
+        """Return the one sequence that n samples are given, or that of each; gaps: NaN is free."""
+        layout = self._container
+        if layout.frame is None:
+            marked = gaps or layout.missing is not None
+            begun = read_prefix(given, n, layout, name, gaps=marked)
+            if not gaps:
+                check_gaps(begun, layout, name)
+            return layout.to_numbers(begun)
+        found = self._sequences(given, reset=False, name=name, gaps=gaps).sequences
+        if len(found) not in (1, n):
+            raise ValueError(
+                f"{name} must be one group, or one for each of {n} samples. Got {len(found)}."
+            )
+        return found
+
     def _like_fit(self, drawn: Array, lengths: Array, begun: Sequences | None) -> Any:
         """Return draws (T, n, F), after their beginnings, as what `fit` was given."""
         layout = self._container
+        if layout.frame is not None:
+            parts = [drawn[:length, i] for i, length in enumerate(lengths)]
+            parts = parts if begun is None else prepend_prefix(parts, begun)
+            return layout.frame.wrap(np.concatenate(parts), np.array([len(each) for each in parts]))
         values = drawn
         if layout.offsets is None:
             values = drawn.astype(np.dtype(layout.dtype))
@@ -527,8 +587,9 @@ class GenerativeRNN(DistributionParameter, SequencesInParts):
         layout = self._container = sequence_layout(header["container"], self.n_features_in_)
         natural = np.array_equal(self.order_, np.arange(layout.width + layout.ends))
         require("order", natural, "must be natural, with a value for each of a step and its end.")
-        end = self.distribution_.of_column(0)[0]
-        begins = isinstance(end, Bernoulli) and isinstance(self.distribution_, Mixed)
+        end, own = self.distribution_.of_column(0)[0], self.distribution_
+        whole = own.of if isinstance(own, ModelledGaps) else own
+        begins = isinstance(end, Bernoulli) and isinstance(whole, Mixed)
         require("distribution", begins or not layout.ends, "must begin with that of ends.")
 
     # ---- sequences with gaps
@@ -557,7 +618,7 @@ class GenerativeRNN(DistributionParameter, SequencesInParts):
 
         Parameters
         ----------
-        X : array-like of shape (n, D), list of arrays of shape (l,) or (l, F), or Sequences
+        X : array-like of shape (n, D), list of arrays (l,) or (l, F), Sequences or DataFrame
             NaN where a value is to be integrated out.
         context : array-like or DataFrame of shape (n, C), optional
         n_particles : int, default=64
@@ -598,7 +659,7 @@ class GenerativeRNN(DistributionParameter, SequencesInParts):
 
         Parameters
         ----------
-        X : array-like of shape (n, D), list of arrays of shape (l,) or (l, F), or Sequences
+        X : array-like of shape (n, D), list of arrays (l,) or (l, F), Sequences or DataFrame
         context : array-like or DataFrame of shape (n, C), optional
         n_draws : int, default=1
             Completions of each sequence.
@@ -613,12 +674,18 @@ class GenerativeRNN(DistributionParameter, SequencesInParts):
         """
         model = self._model()
         table, n_threads = self._gapped(X, context), effective_n_threads(self.n_jobs)
+        frame = self._container.frame
         n_draws = check_count("n_draws", n_draws, numbers=table.sequences.values.size)
         n_particles = check_count("n_particles", n_particles, numbers=self._particle_size(table))
         drawn, self.impute_ess_ = complete_steps(
             model, table, generator(random_state), n_threads,
-            n_draws=n_draws, n_particles=n_particles,
+            n_draws=n_draws, n_particles=n_particles, complete=True,
         )  # fmt: skip
+        if frame is not None:
+            X = as_frame(X)
+            _, rows, offsets = frame.read(X, "X")
+            filled = [frame.fill(X, rows, values, offsets) for values in drawn]
+            return filled[0] if n_draws == 1 else filled
         is_array = not is_ragged(X) and self._container.length is not None
         completed = [fill_gaps(X, table.sequences, values) for values in drawn]
         found = [np.array(each) for each in completed] if is_array else completed
@@ -631,7 +698,7 @@ class GenerativeRNN(DistributionParameter, SequencesInParts):
     ) -> Any:
         """Return n samples that keep their evidence."""
         layout = self._container
-        found = layout.to_numbers(read_prefix(evidence, n, layout, "evidence", gaps=True))
+        found = self._beginnings(evidence, n, "evidence", gaps=True)
         is_array = layout.length is not None and not is_ragged(evidence)
         if is_array and (found.lengths != layout.length).any():
             raise ValueError(
@@ -643,7 +710,9 @@ class GenerativeRNN(DistributionParameter, SequencesInParts):
         times = n // len(found)
         values, lengths = np.tile(found.values, (times, 1)), np.tile(found.lengths, times)
         offsets = np.concatenate([[0], np.cumsum(lengths)])
-        table = SequenceTable(Sequences(values, offsets, gaps=True), layout.ends)
+        table = SequenceTable(
+            Sequences(values, offsets, gaps=True), layout.ends, frame=layout.frame
+        )
         check_known_steps(self.distribution_, table, "evidence", layout)
         table = table.given(self._encoded(context, n))
         n_threads = effective_n_threads(self.n_jobs)

@@ -16,7 +16,9 @@ from sklearn.utils.validation import check_is_fitted
 from fastar._core.parameters import Array
 from fastar._core.random import set_random_states
 from fastar._core.schema import OBJECT, ArrayOf, Record, Rule, Whole
+from fastar._core.threads import effective_n_threads
 from fastar._core.validation import unchanged_on_error
+from fastar._data.columns import MANY_LEVELS
 from fastar._data.frame_types import as_frame, frame_kind
 from fastar._data.frames import Schema, to_library
 from fastar._data.parquet import parquet_file
@@ -24,6 +26,7 @@ from fastar._data.reading import dense, read, table_like
 from fastar._data.streams import Stream, is_stream, recut, rows_told
 from fastar._data.summary import Summary
 from fastar._data.table import Table
+from fastar._engine.questions import ask, levels_of
 from fastar.conditionals import Categorical, Conditional
 from fastar.models import NADE
 from fastar.models._fitted import BY_PARAMETER
@@ -54,7 +57,8 @@ class DensityImputer(PersistentTool, OneToOneFeatureMixin, TransformerMixin, Bas
     strategy : {"estimate", "draw"}, default="estimate"
         "estimate" takes of `n_draws` completions the mean of real columns, the median of dates and
         of whole numbers, unless `distribution` says that they are categorical, and the most
-        frequent value of categories and of 0 and 1: the best guess for each cell.
+        probable value of categories and of 0 and 1, by the mean of its probabilities given the
+        other cells of each completion: the best guess for each cell.
         "draw" takes one completion: rows as they might have been, whose spread and correlations
         are the data's.
     n_draws : int, default=25
@@ -204,7 +208,9 @@ class DensityImputer(PersistentTool, OneToOneFeatureMixin, TransformerMixin, Bas
         container = self.density_._container
         if not isinstance(container, Schema):
             draws = np.stack([container.to_numbers(draw) for draw in draws])
-        return table_like(X, container, self._centre(draws), kept)
+        guesses = self._centre(draws)
+        self._take_most_probable(guesses, draws, ~kept)
+        return table_like(X, container, guesses, kept)
 
     def _as_wanted(self, filled: Any) -> Any:
         """Return a frame in the library that `set_output` asks for: scikit-learn keeps no types."""
@@ -222,6 +228,32 @@ class DensityImputer(PersistentTool, OneToOneFeatureMixin, TransformerMixin, Bas
             drawn = draws[:, rows, column].astype(np.float64)
             best[rows, column] = centre(drawn)
         return best
+
+    def _take_most_probable(self, guesses: Array, draws: Array, missing: Array) -> None:
+        """Guess the most probable category where cells (n, D) are missing and levels are listed.
+
+        p(value given the known cells) is the mean over draws (n_draws, n, D) of p(value given the
+        others of a draw), which varies less than the shares of the draws' own values.
+        """
+        if not hasattr(self.density_, "_parts"):
+            return
+        parts = self.density_._parts("predict")
+        is_any_evidence = all(part.model.network.any_evidence for part in parts)
+        for column, centre in enumerate(self._centres()):
+            rows, levels = np.flatnonzero(missing[:, column]), levels_of(parts, column)
+            if levels is None or not 0 < len(levels) <= MANY_LEVELS:
+                continue
+            if centre is not _most_frequent or not len(rows):
+                continue
+            values, unknown = draws[0, rows], missing[rows]
+            if not is_any_evidence:  # a network of all orders needs no draws of what is missing
+                values = draws[:, rows].reshape(-1, draws.shape[2])
+                unknown = np.zeros(values.shape, bool)
+                unknown[:, column] = True
+            n_threads = effective_n_threads(self.density_.n_jobs)
+            answer = ask(parts, values, unknown, column, 1, np.random.default_rng(0), n_threads)
+            share = answer.share.reshape(-1, len(rows), len(levels)).mean(axis=0)
+            guesses[rows, column] = levels[share.argmax(axis=1)]
 
     def _centres(self) -> list[Callable[[Array], Array]]:
         """Return what makes the best guesses of each column from its draws (n_draws, m)."""

@@ -141,7 +141,7 @@ static void choose(int64_t n, int64_t t, const WALK *w, DRAW draw, WALKED rows, 
         if (rows.held)
             draw.weigh(n, D, d, feature, draw.spec, z, width, rows);
         draw.function(n, feature, draw.spec, z, width, rows.noise + d * draw.n_noise, D * draw.n_noise,
-                      (earlier_codes){0}, drawn);
+                      (earlier_codes){rows.codes + d, D, 1}, drawn);
         for (int64_t r = 0; r < n; r++)
             if (!rows.held || rows.held[r * D + d] == FASTAR_SAMPLED)
                 rows.codes[r * D + d] = drawn[r];
