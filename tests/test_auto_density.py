@@ -265,6 +265,38 @@ def test_frames_come_back_as_frames():
     np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-6)
 
 
+def test_the_schema_is_that_of_every_member():
+    frame = pd.DataFrame({"a": levels(90, 1)[:, 0], "b": [*"xyz"] * 30, "c": reals(90, 1)[:, 0]})
+    orders = [NADE(max_iter=1, order=order, random_state=0) for order in ([0, 1, 2], [2, 1, 0])]
+    for model in (auto(max_trials=8), Mixture(orders), Mixture([auto(), orders[1]])):
+        fit(model, frame)
+        assert [each["column"] for each in model.schema_] == ["a", "b", "c"]
+        assert [each["kind"] for each in model.schema_] == ["categorical", "categorical", "number"]
+        for member in model.estimators_:
+            assert member.schema_ == model.schema_
+
+
+def test_the_schema_of_members_that_differ_is_refused():
+    members = [NADE(max_iter=1), NADE(max_iter=1, distribution="laplace")]
+    model = fit(Mixture(members, random_state=0), reals(60, 2))
+    with pytest.raises(AttributeError, match=r"schema_ must be the same .*estimators_"):
+        _ = model.schema_
+    with pytest.raises(NotFittedError):
+        _ = auto().schema_
+
+
+def test_levels_that_few_rows_have_become_one():
+    words = [*"aabb" * 20, *"zyxw"]
+    frame = pd.DataFrame({"s": words, "x": reals(84, 1)[:, 0]})
+    model = fit(auto(min_count=3), frame, X_val=frame)
+    assert model.schema_[0]["levels"] == 3
+    rare, other = frame[-1:], frame[-1:].assign(s="unseen")
+    assert_same_bits(model.score_samples(rare), model.score_samples(other))
+    assert set(model.sample(200, random_state=0)["s"]) <= {"a", "b", "other"}
+    with pytest.raises(ValueError, match="'min_count' parameter of AutoDensity"):
+        auto(min_count=0).fit(frame)
+
+
 def test_contexts_reach_every_member():
     X, context = bits(120, 4), reals(120, 2)
     model = fit(auto(), X, context=context)
