@@ -18,6 +18,7 @@ import fastar
 from fastar import NADE, AutoDensity, DensityOutlierDetector, Mixture
 from fastar._core.limits import BeyondMemoryError
 from fastar._engine.training import Training
+from fastar.conditionals import Categorical
 from fastar.models._candidates import _CHANGES, Candidate, first_candidates, vary
 from fastar.models._search import Trial
 from fastar.models._selection import select
@@ -185,6 +186,14 @@ def test_a_time_too_short_for_an_epoch_leaves_a_model():
     X = bits(100, 4)
     model = fit(AutoDensity(max_time=1e-9, random_state=0, n_jobs=1), X)
     assert [line["epochs"] for line in model.leaderboard_] == [1] * len(model.leaderboard_)
+    assert np.isfinite(model.score_samples(X)).all()
+
+
+@pytest.mark.filterwarnings("ignore:.* no level that was seen in fit")
+def test_validation_rows_that_are_impossible_leave_a_model():
+    X = levels(100, 3)
+    distribution = Categorical(unknown="impossible")
+    model = fit(AutoDensity(max_time=0.5, distribution=distribution, n_jobs=1), X, X_val=X[:9] + 99)
     assert np.isfinite(model.score_samples(X)).all()
 
 
