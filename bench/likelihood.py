@@ -369,7 +369,8 @@ def judge(found: dict[str, Any], bar: Bar | None) -> None:
     print(f"fit         {found['seconds']:9.1f} s{limit}; {epochs} epochs, best {best}")
     if sum(found["members"].values()) > 1:
         print(
-            "members     " + ", ".join(f"{count} {name}" for name, count in found["members"].items())
+            "members     "
+            + ", ".join(f"{count} {name}" for name, count in found["members"].items())
         )
     print(f"memory      {found['peak_memory_mb']:9.1f} MB at the peak of the process")
     for text in found["warnings"]:

@@ -323,8 +323,13 @@ def test_gaps_of_arrays_are_marked_if_so_wished():
     X[::5, 1] = np.nan
     with pytest.raises(ValueError, match="NaN"):
         auto().fit(X)
-    model = fit(auto(missing="marked"), X)
-    assert np.isfinite(model.score_samples(X)).all()
+    marked, modelled = (fit(auto(missing=missing), X) for missing in ("marked", "modelled"))
+    assert np.isfinite(marked.score_samples(X)).all()
+    assert not np.isnan(marked.sample(100, random_state=0)).any()
+    gaps = np.isnan(modelled.sample(200, random_state=0))
+    assert 0.1 < gaps[:, 1].mean() < 0.3
+    assert not gaps[:, [0, 2]].any()
+    assert "gaps" in modelled.schema_[1]["why"]
 
 
 def test_it_is_a_density_to_tools_and_mixtures():

@@ -406,8 +406,7 @@ def test_validation_rows_of_levels_without_a_probability_do_not_count():
     assert plain.best_iter_ > 0
     assert other.validation_curve_ == pytest.approx(plain.validation_curve_, rel=1e-12)
     assert_same_bits(other.theta_, plain.theta_)
-    with pytest.warns(ConvergenceWarning):  # where none has any, there is nothing to judge by
-        none = clone(model).fit(X[:100], X_val=X[:5] + 99)
+    none = fit(clone(model), X[:100], X_val=X[:5] + 99)  # there is nothing to judge by
     assert none.validation_curve_ == [np.inf] * none.n_iter_
 
 

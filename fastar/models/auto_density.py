@@ -106,8 +106,9 @@ class AutoDensity(FittedMixture, MixtureFile, DensityMixin, BaseEstimator):  # t
     min_count : int, default=1
         Rows that a string of a DataFrame's column must have in `fit` to be a level of its own, as
         the models have it.
-    missing : {"error", "marked"}, default="error"
-        What NaN in an array is: an error, or a missing value, as it always is in a DataFrame.
+    missing : {"error", "marked", "modelled"}, default="error"
+        What NaN in an array is: an error, or a missing value, as it always is in a DataFrame. With
+        "modelled" gaps have a probability, as the models have it.
     n_members : int, default=16
         Most members of the mixture.
     validation_fraction : float, default=0.1
@@ -175,7 +176,7 @@ class AutoDensity(FittedMixture, MixtureFile, DensityMixin, BaseEstimator):  # t
         "models": [list, tuple, None],
         "distribution": [*DISTRIBUTION, dict],
         "min_count": COUNT,
-        "missing": [StrOptions({"error", "marked"})],
+        "missing": [StrOptions({"error", "marked", "modelled"})],
         "n_members": [Interval(Integral, 1, MOST_MEMBERS, closed="both")],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "replay": [dict, None],
@@ -390,7 +391,7 @@ class AutoDensity(FittedMixture, MixtureFile, DensityMixin, BaseEstimator):  # t
 
     @property
     def _marks_missing(self) -> bool:
-        return self.missing == "marked"
+        return self.missing != "error"
 
     # ---- files
 
