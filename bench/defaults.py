@@ -124,8 +124,9 @@ def mixed(name: str, options: argparse.Namespace) -> Iterator[Part]:
 WITH_CLASSES = ("iris", "wine", "breast_cancer")
 
 BITS = (
-    "nltcs", "kdd", "baudio", "jester", "bnetflix", "accidents", "tretail", "pumsb_star", "dna",
-    "dna_nade", "kosarek", "book", "tmovie", "adult", "connect4", "ocr_letters", "nips",
+    "nltcs", "msnbc", "kdd", "baudio", "jester", "bnetflix", "accidents", "tretail", "pumsb_star",
+    "dna", "dna_nade", "kosarek", "book", "tmovie", "cwebkb", "c20ng", "bbc", "ad", "adult",
+    "connect4", "ocr_letters", "nips",
 )  # fmt: skip
 REALS = ("red_wine", "parkinsons", "ionosphere", "boston_housing")
 GROUPS: dict[str, dict[str, Callable[[str, argparse.Namespace], Iterator[Part]]]] = {

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 import warnings
+from collections import Counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -321,6 +322,7 @@ def run(options: argparse.Namespace, settings: dict[str, Any], fold: int) -> dic
         "train": model.score(train),
         "seconds": seconds,
         "epochs": [each.n_iter_ for each in members],
+        "members": dict(Counter(type(each).__name__ for each in members)),
         "best_epoch": [each.best_iter_ for each in members],
         "n_parameters": model.n_parameters_,
         "warnings": [str(warning.message) for warning in caught],
@@ -340,6 +342,7 @@ def combine(runs: list[dict[str, Any]]) -> dict[str, Any]:
         "test_error": float(np.std(tests, ddof=1) / np.sqrt(len(tests))),
         "seconds": sum(each["seconds"] for each in runs),
         "epochs": [epoch for each in runs for epoch in each["epochs"]],
+        "members": dict(sum((Counter(each["members"]) for each in runs), Counter())),
         "best_epoch": [epoch for each in runs for epoch in each["best_epoch"]],
         "n_parameters": runs[0]["n_parameters"],
         "warnings": sorted({text for each in runs for text in each["warnings"]}),
@@ -364,6 +367,11 @@ def judge(found: dict[str, Any], bar: Bar | None) -> None:
         limit = f", {'within' if kept else 'beyond'} the {bar.seconds:.0f} s of the bar"
     epochs, best = ("/".join(map(str, found[key])) for key in ("epochs", "best_epoch"))
     print(f"fit         {found['seconds']:9.1f} s{limit}; {epochs} epochs, best {best}")
+    if sum(found["members"].values()) > 1:
+        print(
+            "members     "
+            + ", ".join(f"{count} {name}" for name, count in found["members"].items())
+        )
     print(f"memory      {found['peak_memory_mb']:9.1f} MB at the peak of the process")
     for text in found["warnings"]:
         print(f"note: {text}")

@@ -18,6 +18,7 @@ import fastar
 from fastar import NADE, AutoDensity, DensityOutlierDetector, Mixture
 from fastar._core.limits import BeyondMemoryError
 from fastar._engine.training import Training
+from fastar.conditionals import Categorical
 from fastar.models._candidates import _CHANGES, Candidate, first_candidates, vary
 from fastar.models._search import Trial
 from fastar.models._selection import select
@@ -188,6 +189,14 @@ def test_a_time_too_short_for_an_epoch_leaves_a_model():
     assert np.isfinite(model.score_samples(X)).all()
 
 
+@pytest.mark.filterwarnings("ignore:.* no level that was seen in fit")
+def test_validation_rows_that_are_impossible_leave_a_model():
+    X = levels(100, 3)
+    distribution = Categorical(unknown="impossible")
+    model = fit(AutoDensity(max_time=0.5, distribution=distribution, n_jobs=1), X, X_val=X[:9] + 99)
+    assert np.isfinite(model.score_samples(X)).all()
+
+
 @pytest.mark.filterwarnings("ignore:Training was interrupted")
 @pytest.mark.parametrize("n_jobs", [1, 3])
 def test_ctrl_c_keeps_what_was_trained(n_jobs, monkeypatch):
@@ -265,6 +274,38 @@ def test_frames_come_back_as_frames():
     np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-6)
 
 
+def test_the_schema_is_that_of_every_member():
+    frame = pd.DataFrame({"a": levels(90, 1)[:, 0], "b": [*"xyz"] * 30, "c": reals(90, 1)[:, 0]})
+    orders = [NADE(max_iter=1, order=order, random_state=0) for order in ([0, 1, 2], [2, 1, 0])]
+    for model in (auto(max_trials=8), Mixture(orders), Mixture([auto(), orders[1]])):
+        fit(model, frame)
+        assert [each["column"] for each in model.schema_] == ["a", "b", "c"]
+        assert [each["kind"] for each in model.schema_] == ["categorical", "categorical", "number"]
+        for member in model.estimators_:
+            assert member.schema_ == model.schema_
+
+
+def test_the_schema_of_members_that_differ_is_refused():
+    members = [NADE(max_iter=1), NADE(max_iter=1, distribution="laplace")]
+    model = fit(Mixture(members, random_state=0), reals(60, 2))
+    with pytest.raises(AttributeError, match=r"schema_ must be the same .*estimators_"):
+        _ = model.schema_
+    with pytest.raises(NotFittedError):
+        _ = auto().schema_
+
+
+def test_levels_that_few_rows_have_become_one():
+    words = [*"aabb" * 20, *"zyxw"]
+    frame = pd.DataFrame({"s": words, "x": reals(84, 1)[:, 0]})
+    model = fit(auto(min_count=3), frame, X_val=frame)
+    assert model.schema_[0]["levels"] == 3
+    rare, other = frame[-1:], frame[-1:].assign(s="unseen")
+    assert_same_bits(model.score_samples(rare), model.score_samples(other))
+    assert set(model.sample(200, random_state=0)["s"]) <= {"a", "b", "other"}
+    with pytest.raises(ValueError, match="'min_count' parameter of AutoDensity"):
+        auto(min_count=0).fit(frame)
+
+
 def test_contexts_reach_every_member():
     X, context = bits(120, 4), reals(120, 2)
     model = fit(auto(), X, context=context)
@@ -282,8 +323,13 @@ def test_gaps_of_arrays_are_marked_if_so_wished():
     X[::5, 1] = np.nan
     with pytest.raises(ValueError, match="NaN"):
         auto().fit(X)
-    model = fit(auto(missing="marked"), X)
-    assert np.isfinite(model.score_samples(X)).all()
+    marked, modelled = (fit(auto(missing=missing), X) for missing in ("marked", "modelled"))
+    assert np.isfinite(marked.score_samples(X)).all()
+    assert not np.isnan(marked.sample(100, random_state=0)).any()
+    gaps = np.isnan(modelled.sample(200, random_state=0))
+    assert 0.1 < gaps[:, 1].mean() < 0.3
+    assert not gaps[:, [0, 2]].any()
+    assert "gaps" in modelled.schema_[1]["why"]
 
 
 def test_it_is_a_density_to_tools_and_mixtures():

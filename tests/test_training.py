@@ -14,12 +14,15 @@ from common import (
     distribution,
     fit,
     fitted,
+    levels,
     make,
     reals,
 )
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
-from fastar import optimizers, schedules
+from fastar import NADE, optimizers, schedules
+from fastar.conditionals import Categorical
 
 every_model = pytest.mark.parametrize("name", MODELS)
 every_conditional = pytest.mark.parametrize("conditional", CONDITIONALS)
@@ -392,6 +395,19 @@ def test_validation_rows_may_have_another_container(name):
     plain = fit(make(name), X[:60], X_val=X[60:])
     other = fit(make(name), X[:60], X_val=X[60:].astype(float).tolist())
     assert_same_bits(plain.theta_, other.theta_)
+
+
+@pytest.mark.filterwarnings("ignore:.* no level that was seen in fit")
+def test_validation_rows_of_levels_without_a_probability_do_not_count():
+    X = levels(160, 3)
+    model = NADE(distribution=Categorical(unknown="impossible"), max_iter=8, random_state=0)
+    plain = fit(clone(model), X[:100], X_val=X[100:])
+    other = fit(clone(model), X[:100], X_val=np.vstack([X[100:120], X[:1] + 99, X[120:]]))
+    assert plain.best_iter_ > 0
+    assert other.validation_curve_ == pytest.approx(plain.validation_curve_, rel=1e-12)
+    assert_same_bits(other.theta_, plain.theta_)
+    none = fit(clone(model), X[:100], X_val=X[:5] + 99)  # there is nothing to judge by
+    assert none.validation_curve_ == [np.inf] * none.n_iter_
 
 
 @every_model

@@ -17,7 +17,7 @@ from fastar._core.parameters import Array, zeros_aligned
 from fastar._core.schema import ArrayOf, Listed, Number, Record, Rule, Text, Whole, check_arrays
 from fastar._data.table import BLOCK_ROWS, BatchOfRows, Examples
 from fastar._engine.model import Composition
-from fastar._engine.scores import total_log_prob
+from fastar._engine.scores import score_rows, total_log_prob
 from fastar.optimizers import Optimizer, Stretches, clip_by_norm
 from fastar.schedules import Schedule
 
@@ -127,6 +127,7 @@ class Training:
         self.schedule = schedule
         self.table = table
         self.held_out = held_out
+        self._has_judged = False
         self.entropy = entropy
         self.learning_rate = learning_rate
         self.alpha, self.l1_ratio = alpha, l1_ratio
@@ -378,7 +379,17 @@ class Training:
         """Return the sum of weight * log p(x) over the rows for early stopping."""
         assert self.held_out is not None
         table, weight = self.held_out
-        return total_log_prob(self.model, table, weight, self.n_threads)
+        total = total_log_prob(self.model, table, weight, self.n_threads)
+        is_first, self._has_judged = not self._has_judged, True
+        if total > -math.inf or not is_first or self.model.network.any_evidence:
+            return total
+        # levels that have no probability whatever the parameters would end training at once
+        scores = score_rows(self.model, table, self.n_threads)
+        possible = np.flatnonzero(scores > -math.inf)
+        if not weight[possible].any():
+            return total
+        self.held_out = table.subset(possible), weight[possible]
+        return float(weight[possible] @ scores[possible])
 
     def _is_on_plateau(self) -> bool:
         # An epoch of a few steps is too short to judge by; _STEPS_TO_JUDGE count as one.

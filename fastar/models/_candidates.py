@@ -50,9 +50,9 @@ def _first(n_units: int, components: dict[str, int]) -> list[tuple[str, int, dic
     any_order = {"n_masks": "unlimited", "n_scoring_masks": 16, "order_agnostic": True}
     return [
         ("MADE", 1, _layers(n_units) | relu | _training(2e-3, 0.03) | {"dropout": 0.5}),
-        ("NADE", 1, {"n_hidden": n_units} | sigmoid | _training(2e-3, 0.01) | natural),
-        ("RNADE", 1, {"n_hidden": 100} | relu | _training(3e-3, 0.3) | components),
+        ("NADE", 1, {"n_hidden": n_units} | relu | _training(2e-3, 0.3) | natural),
         ("RNADE", 1, {"n_hidden": 200} | relu | _training(1e-2, 0.03) | components),
+        ("RNADE", 1, {"n_hidden": 100} | relu | _training(3e-3, 0.3) | components),
         ("MADE", 1, _layers(n_units) | sigmoid | _training(4e-3, 0.05)),
         (
             "MADE",

@@ -73,6 +73,22 @@ class FittedMixture(AnswersQuestions):
         found = (getattr(each, "_fitted_context", None) for each in members)
         return next((each for each in found if each is not None), None)
 
+    @property
+    def schema_(self) -> list[dict[str, Any]]:
+        """What `fit` decided on each column, as the members' `schema_` says it.
+
+        AttributeError where members decided differently, or are not models of this library.
+        """
+        check_is_fitted(self, "estimators_")
+        first, *others = (unwrap_frozen(member).schema_ for member in self.estimators_)
+        if any(each != first for each in others):
+            raise AttributeError(
+                "schema_ must be the same for all members. Got several: "
+                "ask each of `estimators_` for its own."
+            )
+        schema: list[dict[str, Any]] = first
+        return schema
+
     def _rows(self, X: Any, context: Any = None) -> Rows:
         X = as_frame(X)
         return Rows(X, read(self, X), context)

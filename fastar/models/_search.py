@@ -121,7 +121,7 @@ class Trial:
             # of a training whose rate falls to zero in them, and sums up to the same
             self._n_useful += n_best * (2 - n_best / planned)
         if n_best < 0.8 * planned:
-            n_epochs = min(self.candidate.n_epochs, math.ceil(self._n_useful))
+            n_epochs = min(self.candidate.n_epochs, max(1, math.ceil(self._n_useful)))
             self.candidate = replace(self.candidate, n_epochs=n_epochs)
 
     def _trained_scores(self, X: Any, arguments: dict[str, Any]) -> Array | None:

@@ -23,7 +23,7 @@ from fastar.models._base import FitData
 from fastar.models._candidates import Candidate, first_candidates
 from fastar.models._fitted_mixture import FittedMixture
 from fastar.models._mixture_file import MixtureFile
-from fastar.models._parameters import DISTRIBUTION
+from fastar.models._parameters import COUNT, DISTRIBUTION
 from fastar.models._rows import Rows, held_out, member_arguments
 from fastar.models._search import Clock, Search, Trial
 from fastar.models.deep_nade import DeepNADE
@@ -103,8 +103,12 @@ class AutoDensity(FittedMixture, MixtureFile, DensityMixin, BaseEstimator):  # t
         f, as the models have it. Where it is "auto" or the name of a mixture, numbers of components
         are tried as well. The densities of all trials must have one unit: `distribution` is
         therefore for the user to choose.
-    missing : {"error", "marked"}, default="error"
-        What NaN in an array is: an error, or a missing value, as it always is in a DataFrame.
+    min_count : int, default=1
+        Rows that a string of a DataFrame's column must have in `fit` to be a level of its own, as
+        the models have it.
+    missing : {"error", "marked", "modelled"}, default="error"
+        What NaN in an array is: an error, or a missing value, as it always is in a DataFrame. With
+        "modelled" gaps have a probability, as the models have it.
     n_members : int, default=16
         Most members of the mixture.
     validation_fraction : float, default=0.1
@@ -132,6 +136,8 @@ class AutoDensity(FittedMixture, MixtureFile, DensityMixin, BaseEstimator):  # t
     validation_curve_ : list of float
         Mean negative log-likelihood of the validation rows in nats, an entry a member that the
         selection took: the first is of the best member alone, the last of the mixture.
+    schema_ : list of dict
+        What `fit` decided on each column, the same for all members, for a DataFrame.
     n_parameters_ : int
         Those of all members, and the free weights.
     n_features_in_, feature_names_in_ : as in scikit-learn
@@ -169,7 +175,8 @@ class AutoDensity(FittedMixture, MixtureFile, DensityMixin, BaseEstimator):  # t
         "max_iter": [Interval(Integral, 1, None, closed="left"), None],
         "models": [list, tuple, None],
         "distribution": [*DISTRIBUTION, dict],
-        "missing": [StrOptions({"error", "marked"})],
+        "min_count": COUNT,
+        "missing": [StrOptions({"error", "marked", "modelled"})],
         "n_members": [Interval(Integral, 1, MOST_MEMBERS, closed="both")],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "replay": [dict, None],
@@ -186,6 +193,7 @@ class AutoDensity(FittedMixture, MixtureFile, DensityMixin, BaseEstimator):  # t
         max_iter: int | None = None,
         models: Any = None,
         distribution: Any = "auto",
+        min_count: int = 1,
         missing: str = "error",
         n_members: int = 16,
         validation_fraction: float = 0.1,
@@ -199,6 +207,7 @@ class AutoDensity(FittedMixture, MixtureFile, DensityMixin, BaseEstimator):  # t
         self.max_iter = max_iter
         self.models = models
         self.distribution = distribution
+        self.min_count = min_count
         self.missing = missing
         self.n_members = n_members
         self.validation_fraction = validation_fraction
@@ -297,11 +306,21 @@ class AutoDensity(FittedMixture, MixtureFile, DensityMixin, BaseEstimator):  # t
     def _make(self, candidate: Candidate, seed: int) -> Any:
         """Return the unfitted model of a candidate."""
         kind, settings = _MODELS[candidate.model], dict(candidate.settings)
-        settings |= {"distribution": self.distribution, "missing": self.missing}
+        settings |= self._of_columns
         if "n_components" in settings and "n_components" not in kind._get_param_names():
             n_components = settings.pop("n_components")
             settings["distribution"] = from_name(self.distribution, n_components=n_components)
         return kind(**settings, random_state=seed, n_jobs=self.n_jobs)
+
+    @property
+    def _of_columns(self) -> dict[str, Any]:
+        """The parameters that say what columns are, for every model."""
+        return {name: getattr(self, name) for name in ("distribution", "min_count", "missing")}
+
+    def _least_counts(self, names: list[Any]) -> dict[Any, int]:
+        """Return how often a level must occur to be one of its own, by the columns' names."""
+        counts: dict[Any, int] = NADE(**self._of_columns)._least_counts(names)
+        return counts
 
     def _take(self, search: Search, seed: int) -> None:
         """Take up the mixture that the search ends with, and what it tells."""
@@ -372,7 +391,7 @@ class AutoDensity(FittedMixture, MixtureFile, DensityMixin, BaseEstimator):  # t
 
     @property
     def _marks_missing(self) -> bool:
-        return self.missing == "marked"
+        return self.missing != "error"
 
     # ---- files
 

@@ -73,6 +73,8 @@ class Mixture(FittedMixture, MixtureFile, MetaEstimatorMixin, DensityMixin, Base
     estimators_ : list
         The fitted members.
     weights_ : array (n_members,), float64
+    schema_ : list of dict
+        What `fit` decided on each column, for a DataFrame, where all members decided the same.
     n_parameters_ : int
         Those of all members, and the free weights of "em".
     validation_curve_ : list of float
