@@ -347,7 +347,7 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
     cdef int64_t rows = rows_per_call(n, n_threads, FASTAR_SAMPLE_ROWS, 4), m, r, i, t
     cdef floating[:, :, ::1] units = aligned_empty((n_threads, 3 * rows, stride), dtype)
     cdef int64_t widest = sizes.widest
-    cdef floating[:, ::1] scratch = aligned_empty((n_threads, rows * (widest + 1 + capacity)), dtype)
+    cdef floating[:, ::1] scratch = aligned_empty((n_threads, rows * (2 * widest + 1 + capacity)), dtype)
     cdef int32_t[:, ::1] counts = aligned_empty((n_threads, rows * (1 + capacity)), np.int32)
     cdef uint8_t[:, ::1] saturated = aligned_empty((n_threads, rows), np.uint8)
     cdef input_spec inputs = spec_of(input_flags, input_offsets, markov_order)
@@ -380,7 +380,7 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
             memcpy(&units[t, 2 * rows + k, 0], &initial[own * (r + k), 0], stride * sizeof(floating))
         kernels.sample(
             m, sizes, nade_params(&W[0, 0], &V[0, 0], &b[0], rho_, exp_minus_W), inputs,
-            changes_by_row(capacity, &counts[t, 0], NULL, &counts[t, rows], &scratch[t, rows * (widest + 1)]),
+            changes_by_row(capacity, &counts[t, 0], NULL, &counts[t, rows], &scratch[t, rows * (2 * widest + 1)]),
             how, walked_rows(r, &noise[r, 0, 0], held_row, &codes[r, 0], weight_row), shift_row,
             nade_units(&units[t, 2 * rows, 0], &units[t, 0, 0], &units[t, rows, 0], &saturated[t, 0]),
-            &scratch[t, 0], &scratch[t, rows * widest])
+            &scratch[t, 0], &scratch[t, 2 * rows * widest])

@@ -98,7 +98,7 @@ typedef struct {
                      nade_units units, const real *graw, real *gW, real *gV, real *grho, real *ga, real *scratch);
     int64_t (*backward_scratch)(int64_t n, nade_sizes sizes, int64_t width, int rescaled); /* width: k1 - k0 */
     /* n <= FASTAR_SAMPLE_ROWS. shift (n, o_D): added to raw, or NULL. changes (n, capacity): scratch,
-     * as are units.state, .h and .saturated, raw (n, widest), drawn (n). */
+     * as are units.state, .h and .saturated, raw (2 n, widest), drawn (n). */
     void (*sample)(int64_t n, nade_sizes sizes, nade_params params, input_spec inputs, changes_by_row changes,
                    draw_spec draw, walked_rows rows, const real *shift, nade_units units, real *raw, real *drawn);
 } nade_table;
