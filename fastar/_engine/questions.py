@@ -266,10 +266,24 @@ def _rescored(
 ) -> Iterator[Array]:
     """Yield log p (n,) of one member with the features of a column at each level. Changes codes."""
     conditional, start, D = model.conditional, features.start, model.n_features
+    if not len(at_levels):
+        return
+    codes[:, features] = at_levels[0]
+    jacobian = conditional.log_jacobian(codes)
+    if features.stop == start + 1:
+        draw, levels = (
+            conditional.kernel.draw(model.dtype, 1.0),
+            np.ascontiguousarray(at_levels[:, 0]),
+        )
+        scores = model.network.score_levels(
+            weights, draw, codes, start, levels, n_threads, context=context
+        )
+        if scores is not None:
+            yield from (scores if jacobian is None else scores + jacobian.sum(axis=1)[:, None]).T
+            return
     begun = None
     # from the column on, K passes are (D - start) / D of whole ones; one more finds what is before
     if len(at_levels) * start > D:
-        codes[:, features] = at_levels[0]
         begun = model.network.forward_from(weights, codes, start, n_threads, context=context)
     if begun is None:
         for code in at_levels:
@@ -282,7 +296,6 @@ def _rescored(
     first, end = conditional.output_offsets[start : start + 2]
     kernel = conditional.kernel_from(start)
     later = np.ascontiguousarray(codes[:, start:])
-    jacobian = conditional.log_jacobian(codes)
     if jacobian is not None:
         before += np.broadcast_to(jacobian, codes.shape)[:, start:].sum(axis=1)
     for code in at_levels:

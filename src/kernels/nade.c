@@ -2,16 +2,16 @@
  *
  * The hidden layer of a row is computed again only where an input changes it. Between two changes in
  * any row of a tile, the outputs are a small matrix product: rows of V times the tile's hidden layers.
- * nade_hidden.h has the changes, nade_outputs.h the products, nade_plan.h, nade_few.h and nade_backward.h the
- * gradients. */
+ * nade_hidden.h has the changes, nade_outputs.h the products, nade_branches.h rows with other codes of a feature,
+ * nade_plan.h, nade_few.h and nade_backward.h the gradients. */
 #include "change.h"
 #include "nade.h"
 #include "nade_backward.h"
+#include "nade_branches.h"
 #include "nade_hidden.h"
 #include "nade_outputs.h"
 
 typedef nade_table table_type;
-#define DRAW draw_spec
 #define ROWS walked_rows
 
 enum {
@@ -298,4 +298,7 @@ const table_type FASTAR_TABLE(nade) = {
     .backward = backward,
     .backward_scratch = backward_scratch,
     .sample = sample,
+    .branches = branches,
+    .branches_scratch = branches_scratch,
+    .lanes = VL,
 };

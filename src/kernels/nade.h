@@ -101,6 +101,14 @@ typedef struct {
      * as are units.state, .h and .saturated, raw (2 n, widest), drawn (n). */
     void (*sample)(int64_t n, nade_sizes sizes, nade_params params, input_spec inputs, changes_by_row changes,
                    draw_spec draw, walked_rows rows, const real *shift, nade_units units, real *raw, real *drawn);
+    /* n <= lanes rows of codes (n, D) -> total (branches, lanes), log p of each with a feature at levels (branches,).
+     * initial (n, initial_stride), of one row for all where that is 0. scratch: branches_scratch(..) reals. Every
+     * feature sees all before it. */
+    void (*branches)(int64_t n, nade_sizes sizes, nade_params params, input_spec inputs, draw_spec draw,
+                     const real *codes, int64_t feature, int64_t n_branches, const real *levels, const real *initial,
+                     int64_t initial_stride, const real *shift, real *scratch, double *total);
+    int64_t (*branches_scratch)(nade_sizes sizes, int64_t n_branches);
+    int64_t lanes;
 } nade_table;
 
 FASTAR_FAMILY(nade)
