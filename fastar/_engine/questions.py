@@ -229,8 +229,8 @@ def score_levels(
 ) -> Array:
     """Return log weight + log p(x) (n, K) of rows with the column at each of K levels.
 
-    K forward passes of each member, or K + 1 passes of which K start at the column where a network
-    can start there; rows are encoded once. unknown (n, C): cells that stay unknown to a network of
+    K forward passes of each member, or K that begin at the column where a network can begin there,
+    after one of what comes before it; rows are encoded once. unknown (n, C): cells that stay unknown to a network of
     all orders. A level that the part does not know is impossible.
     """
     model, conditional = part.model, part.model.conditional

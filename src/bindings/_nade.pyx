@@ -4,7 +4,6 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cython cimport floating
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t, int64_t, uint8_t
-from libc.string cimport memcpy
 
 from conditionals cimport draw_of, draw_spec, walked_rows
 from inputs cimport changes_by_feature, changes_by_row, input_spec, spec_of
@@ -59,7 +58,7 @@ cdef extern from "nade.h" nogil:
                          void*, void*, void*, void*) noexcept nogil
         int64_t (*backward_scratch)(int64_t, nade_sizes, int64_t, int) noexcept nogil
         void (*sample)(int64_t, nade_sizes, nade_params, input_spec, changes_by_row, draw_spec, walked_rows,
-                       const void*, nade_units, void*, void*) noexcept nogil
+                       const void*, int64_t, const void*, nade_units, void*, void*) noexcept nogil
         void (*branches)(int64_t, nade_sizes, nade_params, input_spec, draw_spec, const void*, int64_t, int64_t,
                          const void*, const void*, int64_t, const void*, void*, double*) noexcept nogil
         int64_t (*branches_scratch)(nade_sizes, int64_t) noexcept nogil
@@ -370,7 +369,7 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
     cdef double* weight_row = NULL
     cdef const floating* shift_row = NULL
     cdef bint any_held = held is not None, any_shift = shift is not None
-    cdef int64_t k, own = 1 if initial.shape[0] == n else 0
+    cdef int64_t own = stride if initial.shape[0] == n else 0
     for i in prange((n + rows - 1) // rows, nogil=True, num_threads=n_threads, schedule="dynamic",
                     chunksize=1):
         r = i * rows
@@ -384,12 +383,11 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
             weight_row = &log_weight[r]
         if any_shift:
             shift_row = &shifts[r, 0]
-        for k in range(m):
-            memcpy(&units[t, 2 * rows + k, 0], &initial[own * (r + k), 0], stride * sizeof(floating))
         kernels.sample(
             m, sizes, nade_params(&W[0, 0], &V[0, 0], &b[0], rho_, exp_minus_W), inputs,
             changes_by_row(capacity, &counts[t, 0], NULL, &counts[t, rows], &scratch[t, rows * (2 * widest + 1)]),
-            how, walked_rows(r, &noise[r, 0, 0], held_row, &codes[r, 0], weight_row), shift_row,
+            how, walked_rows(r, &noise[r, 0, 0], held_row, &codes[r, 0], weight_row),
+            &initial[r if own else 0, 0], own, shift_row,
             nade_units(&units[t, 2 * rows, 0], &units[t, 0, 0], &units[t, rows, 0], &saturated[t, 0]),
             &scratch[t, 0], &scratch[t, 2 * rows * widest])
 

@@ -170,6 +170,13 @@ static void sample_outputs(const layer *l, int64_t n, int64_t d, int64_t feature
                 raw_stride, raw);
 }
 
+INLINE int any_flag(int64_t n, int64_t D, int64_t d, const uint8_t *held, uint8_t flag) {
+    for (int64_t r = 0; r < n; r++)
+        if (held[r * D + d] == flag)
+            return 1;
+    return 0;
+}
+
 /* Whether some row draws or weighs feature d. */
 INLINE int is_wanted(int64_t n, int64_t D, int64_t d, const uint8_t *held) {
     if (!held)
@@ -180,37 +187,42 @@ INLINE int is_wanted(int64_t n, int64_t D, int64_t d, const uint8_t *held) {
     return 0;
 }
 
-/* units.initial (n, stride) of the rows -> the hidden layers that they share: those of neighbours with the same codes of
- * the features before `first`, which change the pre-activation alone and need no hidden units. */
-static shared_layers lead(const layer *l, int64_t n, int64_t first, const input_spec *inputs, const real *codes) {
-    const int64_t D = l->z.D, H = l->z.H, stride = l->z.stride;
+/* initial (n, stride), or one row for all where initial_stride is 0 -> the hidden layers that rows share: those of
+ * neighbours with the same codes of the features before `first`, which change the pre-activation alone and need no
+ * hidden units. */
+static shared_layers lead(const layer *l, int64_t n, int64_t first, const input_spec *inputs, const real *codes,
+                          const real *initial, int64_t initial_stride) {
+    const int64_t D = l->z.D, H = l->z.H, stride = l->z.stride, capacity = l->changes.capacity;
     const int64_t seen = first < inputs->markov_order ? 0 : first - inputs->markov_order;
-    real *all = l->units.initial;
     shared_layers s = {0};
     for (int64_t r = 0; r < n; r++) {
-        const real *x = codes + r * D + seen;
-        if (r == 0 || !same(stride, all + r * stride, all + (r - 1) * stride) || !same(first - seen, x, x - D)) {
-            memmove(all + s.n * stride, all + r * stride, stride * sizeof(real));
+        const real *x = codes + r * D + seen, *own = initial + r * initial_stride;
+        if (r == 0 || !same(first - seen, x, x - D) || (initial_stride && !same(stride, own, own - initial_stride))) {
+            memcpy(l->units.initial + s.n * stride, own, stride * sizeof(real));
+            int32_t *count = l->changes.count + s.n, *row = l->changes.row + s.n * capacity;
+            real *value = l->changes.value + s.n * capacity;
+            *count = 0;
+            for (int64_t f = seen; f < first; f++)
+                *count += change_of(inputs, f, codes[r * D + f], row + *count, value + *count);
             s.row[s.n++] = (uint8_t)r;
         }
         s.of[r] = (uint8_t)(s.n - 1);
     }
-    for (int64_t r = 0; r < s.n; r++) {
-        real *initial = all + r * stride, *value = l->changes.value + r * l->changes.capacity;
-        int32_t *row = l->changes.row + r * l->changes.capacity;
-        int64_t count = 0;
-        for (int64_t f = seen; f < first; f++)
-            count += change_of(inputs, f, codes[s.row[r] * D + f], row + count, value + count);
-        for (int64_t k = 0; k < H && count; k += WIDTH * VL) {
+    /* A slab of hidden units at a time, so that weights that several layers need stay in L1. */
+    for (int64_t k = 0; k < H; k += WIDTH * VL)
+        for (int64_t r = 0; r < s.n; r++) {
+            const int64_t width = H - k < WIDTH * VL ? H - k : WIDTH * VL;
+            real *at = l->units.initial + r * stride + k;
             vec a[WIDTH], w[WIDTH];
-            load_vectors(WIDTH, a, initial + k, WIDTH * VL);
-            for (int64_t i = 0; i < count; i++) {
-                load_vectors(WIDTH, w, l->p.W + row[i] * H + k, H - k < WIDTH * VL ? H - k : WIDTH * VL);
+            load_vectors(WIDTH, a, at, WIDTH * VL);
+            for (int64_t i = r * capacity; i < r * capacity + l->changes.count[r]; i++) {
+                load_vectors(WIDTH, w, l->p.W + l->changes.row[i] * H + k, width);
                 EACH_VECTOR(j)
-                    a[j] = vfma(vset1(value[i]), w[j], a[j]);
+                    a[j] = vfma(vset1(l->changes.value[i]), w[j], a[j]);
             }
-            store_vectors(WIDTH, initial + k, a, WIDTH * VL);
+            store_vectors(WIDTH, at, a, WIDTH * VL);
         }
+    for (int64_t r = 0; r < s.n; r++) {
         start(l, r);
         l->changes.count[r] = 0;
     }
@@ -226,6 +238,8 @@ static void choose(const layer *l, int64_t n, int64_t d, DRAW draw, ROWS rows, c
             raw[r * raw_stride + p] += shift[r * l->z.outputs[D] + first + p];
     if (rows.held)
         draw.weigh(n, D, d, d, draw.spec, raw, raw_stride, rows);
+    if (rows.held && !any_flag(n, D, d, rows.held, FASTAR_SAMPLED))
+        return;
     draw.function(n, d, draw.spec, raw, raw_stride, rows.noise + d * draw.n_noise, D * draw.n_noise,
                   (earlier_codes){rows.codes + d, D, 1}, drawn);
     for (int64_t r = 0; r < n; r++)
@@ -233,11 +247,12 @@ static void choose(const layer *l, int64_t n, int64_t d, DRAW draw, ROWS rows, c
             rows.codes[r * D + d] = drawn[r];
 }
 
-/* units.initial (n, stride), noise (n, D, n_noise), shift (n, o_D) or NULL, W (.., H), V (o_D - o_1, H), b (o_D,) ->
- * codes (n, D) where they are not held, weight (n,). units, changes (n, capacity), raw (2 n, widest), drawn (n,):
- * scratch. */
+/* initial (n, stride), or one row for all where initial_stride is 0, noise (n, D, n_noise), shift (n, o_D) or NULL,
+ * W (.., H), V (o_D - o_1, H), b (o_D,) -> codes (n, D) where they are not held, weight (n,). units, changes
+ * (n, capacity), raw (2 n, widest), drawn (n,): scratch. */
 static void sample(int64_t n, nade_sizes z, PARAMS p, input_spec inputs, CHANGES changes, DRAW draw, ROWS rows,
-                   const real *shift, UNITS units, real *raw, real *drawn) {
+                   const real *initial, int64_t initial_stride, const real *shift, UNITS units, real *raw,
+                   real *drawn) {
     const layer l = {z, p, changes, units};
     const int64_t raw_stride = z.widest, *o = z.outputs;
     real *of_rows = raw + n * raw_stride;
@@ -246,7 +261,7 @@ static void sample(int64_t n, nade_sizes z, PARAMS p, input_spec inputs, CHANGES
         first++;
     while (end > first && !is_wanted(n, z.D, end - 1, rows.held))
         end--;
-    shared_layers s = lead(&l, n, first, &inputs, rows.codes);
+    shared_layers s = lead(&l, n, first, &inputs, rows.codes, initial, initial_stride);
     int ahead = 0;           /* raw holds this feature already, for the layers that have not changed since */
     int64_t n_changed = s.n; /* layers that the last feature changed */
     uint8_t changed[FASTAR_SAMPLE_ROWS];
