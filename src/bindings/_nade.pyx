@@ -385,7 +385,8 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
             shift_row = &shifts[r, 0]
         kernels.sample(
             m, sizes, nade_params(&W[0, 0], &V[0, 0], &b[0], rho_, exp_minus_W), inputs,
-            changes_by_row(capacity, &counts[t, 0], NULL, &counts[t, rows], &scratch[t, rows * (2 * widest + 1)]),
+            changes_by_row(capacity, &counts[t, 0], NULL, &counts[t, rows],
+                           &scratch[t, rows * (2 * widest + 1)]),
             how, walked_rows(r, &noise[r, 0, 0], held_row, &codes[r, 0], weight_row),
             &initial[r if own else 0, 0], own, shift_row,
             nade_units(&units[t, 2 * rows, 0], &units[t, 0, 0], &units[t, rows, 0], &saturated[t, 0]),
@@ -423,7 +424,8 @@ def branches(draw, const floating[:, ::1] codes, int64_t feature, const floating
     cdef int64_t own = stride if initial.shape[0] == n else 0
     cdef const floating* shift_row = NULL
     cdef bint any_shift = shift is not None
-    for i in prange((n + lanes - 1) // lanes, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=1):
+    for i in prange((n + lanes - 1) // lanes, nogil=True, num_threads=n_threads, schedule="dynamic",
+                    chunksize=1):
         r = i * lanes
         t = threadid()
         m = min(lanes, n - r)
