@@ -137,6 +137,9 @@ def test_what_cannot_be_is_refused(kind):
         model.sample(17, exclude=states("bernoulli", D)[:1], unique=True)
     with pytest.raises(ValueError, match="features"):
         model.sample(3, exclude=X[:, :2])
+    for n in (2, 4):
+        with pytest.raises(ValueError, match="evidence must have shape"):
+            model.sample(3, exclude=X[:2], evidence=np.full((n, D), np.nan))
 
 
 def test_a_file_has_no_unique_rows(tmp_path):

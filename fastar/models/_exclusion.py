@@ -12,7 +12,7 @@ from sklearn.utils.validation import _num_samples
 
 from fastar._core.parameters import Array
 from fastar._core.random import check_state
-from fastar._data.evidence import is_one_row
+from fastar._data.evidence import n_rows
 from fastar._data.reading import dense
 
 TRIES = 100
@@ -49,21 +49,16 @@ def sample_outside(
     gaps = None if issparse(exclude) else True
     taken = set(_keys(read(exclude, gaps=gaps, name="exclude")))
     state = check_state(random_state)
-    several_contexts = context is not None and _num_samples(context) > 1
-    several_queries = evidence is not None and not is_one_row(evidence, "evidence")
-    several_queries &= evidence is not None and len(evidence) > 1
-    rows, numbers = np.arange(n_samples), np.empty(0)
+    rows, numbers, given = np.arange(n_samples), np.empty(0), (context, evidence)
     for attempt in range(TRIES):
+        if attempt > 0:
+            given = _of_rows(context, evidence, rows)
         drawn = density.sample(
-            len(rows),
-            context=_safe_indexing(context, rows) if several_contexts else context,
-            evidence=_safe_indexing(evidence, rows) if several_queries else evidence,
-            random_state=state,
-            **how,
+            len(rows), context=given[0], evidence=given[1], random_state=state, **how
         )
         own = read(drawn, gaps=None if issparse(drawn) else True)
         if attempt == 0:
-            numbers = dense(own)
+            numbers = dense(own).astype(np.float64)
         numbers[rows] = dense(own)
         refused = []
         for row, key in zip(rows, _keys(own), strict=True):
@@ -79,6 +74,15 @@ def sample_outside(
         f"{_num_samples(exclude)} rows{', or drawn before,' if unique else ''} in each of {TRIES} "
         "draws. Ask for fewer samples, or exclude fewer rows."
     )
+
+
+def _of_rows(context: Any, evidence: Any, rows: Array) -> tuple[Any, Any]:
+    """Return the context and the evidence of some rows; what is said once is said of all."""
+    if context is not None and _num_samples(context) > 1:
+        context = _safe_indexing(context, rows)
+    if evidence is not None and n_rows(evidence, "evidence") > 1:
+        evidence = _safe_indexing(evidence, rows)
+    return context, evidence
 
 
 def _keys(table: Any) -> list[bytes]:
