@@ -41,6 +41,8 @@ def sample_outside(
     ValueError
         There is nothing to exclude, or hardly anything else is drawn.
     """
+    if not isinstance(unique, bool | np.bool_):
+        raise ValueError(f"unique must be True or False. Got {unique!r} instead.")
     if exclude is None:
         raise ValueError(
             "unique=True must be given the rows that samples are to differ from as 'exclude': a "

@@ -388,12 +388,12 @@ class FittedDensity:
         if out is not None:
             self._refuse_context(context)
             n_samples = check_count("n_samples", n_samples)
-            if unique:
+            if unique is not False:
                 raise ValueError(f"unique must be False with 'out'. Got {unique!r} instead.")
             how |= {"evidence": evidence, "exclude": exclude}
             return sample_streamed(self, n_samples, out, random_state, **how)
         n_samples = check_count("n_samples", n_samples, numbers=model.n_features)
-        if exclude is not None or unique:
+        if exclude is not None or unique is not False:
             how |= {"context": context, "evidence": evidence, "random_state": random_state}
             return sample_outside(self, self._read_table, exclude, unique, n_samples, **how)
         sharpness = check_sharpness(temperature, top_p, top_k)

@@ -405,7 +405,7 @@ class FittedMixture(AnswersQuestions):
         """
         check_is_fitted(self, "estimators_")
         n_samples = check_count("n_samples", n_samples, numbers=self.n_features_in_)
-        if exclude is not None or unique:
+        if exclude is not None or unique is not False:
             how = {"temperature": temperature, "top_p": top_p, "top_k": top_k}
             how |= {"context": context, "evidence": evidence, "random_state": random_state}
             read_table = partial(read_numbers, self)
