@@ -100,9 +100,15 @@ class Asked:
 def boosted(
     asked: Asked, column: int, kind: Any = HistGradientBoostingClassifier, **settings: Any
 ) -> Any:
-    """Return a gradient-boosted model of a column, fitted to the rows that know it."""
+    """Return a gradient-boosted model of a column, fitted to the rows that know it.
+
+    It holds out rows of every class, and so takes none of which there is one row.
+    """
     others = np.delete(asked.nominal, column)
     known = asked.train[~np.isnan(asked.train[:, column])]
+    if kind is HistGradientBoostingClassifier:
+        _, place, count = np.unique(known[:, column], return_inverse=True, return_counts=True)
+        known = known[count[place] > 1]
     model = kind(categorical_features=others, random_state=0, **settings)
     return model.fit(np.delete(known, column, axis=1), known[:, column])
 

@@ -288,7 +288,7 @@ def test_questions_and_completions_take_intervals_of_dates():
     filled = model.impute([{"when": early}, {"when": late}], random_state=0)
     assert filled["when"][0] < pd.Timestamp("2023-03-01") < filled["when"][1]
     mean, error = model.expectation(
-        lambda drawn: drawn["late"].to_numpy(float), given={"when": late}, random_state=0
+        lambda drawn: drawn["late"].to_numpy(float), evidence={"when": late}, random_state=0
     )
     assert mean > 0.7
     assert error < 0.1

@@ -405,9 +405,9 @@ def law_repair_suggestions(kind):
 
 
 def law_expectation(kind):
-    value, error = ask(kind, "expectation", 0, given=X[0], n=1)
+    value, error = ask(kind, "expectation", 0, evidence=X[0], n=1)
     assert (value, error) == (X[0, 0], 0)
-    value, error = ask(kind, "expectation", 0, given={1: 1}, n=1, random_state=0)
+    value, error = ask(kind, "expectation", 0, evidence={1: 1}, n=1, random_state=0)
     assert 0 < value < 1
     assert 0 < error < 0.1
 

@@ -41,6 +41,8 @@ UNMARKED = {
     "test_docs.py",
     "test_engines.py",
     "test_entrances.py",
+    "test_exclusion.py",
+    "test_exhaustive.py",
     "test_estimators.py",
     "test_evidence.py",
     "test_exact_integers.py",

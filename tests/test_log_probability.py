@@ -365,9 +365,9 @@ def test_predictions_and_expectations_given_a_region():
     exact = [p[everything[:, 0] == level].sum() for level in range(3)]
     found = model.predict_proba([box], target=0, n_particles=8000, random_state=0)[0]
     np.testing.assert_allclose(found, exact, atol=0.02)
-    value, error = model.expectation(0, given=box, n_draws=8000, random_state=0)
+    value, error = model.expectation(0, evidence=box, n_draws=8000, random_state=0)
     assert value == pytest.approx(np.arange(3) @ exact, abs=5 * error)
-    pair = model.expectation(lambda X: X[:, 0] == X[:, 2], given=[box, {2: {0, 2}}])
+    pair = model.expectation(lambda X: X[:, 0] == X[:, 2], evidence=[box, {2: {0, 2}}])
     assert pair.value.shape == (2,)
 
 
@@ -424,6 +424,44 @@ def test_a_frame_is_asked_by_names(library):
     assert (drawn.age < 40).all()
     assert drawn.income.between(2, 10).all()
     assert (drawn.state == "C").all()
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_a_frame_without_some_columns_leaves_them_free(library):
+    table = people()
+    model = fit(make(max_iter=5), table)
+    asked = table.head(6)[["member", "age", "state"]]
+    rows = asked.to_dict("records")
+    frame = asked if library == "pandas" else polars.from_pandas(asked)
+    for ask in (
+        lambda known: model.log_probability(known, n_particles=20, random_state=0),
+        lambda known: model.expectation("income", evidence=known, n_draws=20, random_state=0).value,
+        lambda known: model.sample(6, evidence=known, random_state=0).income.to_numpy(),
+    ):
+        assert_same_bits(ask(frame), ask(rows))
+    sets = pd.DataFrame({"state": [{"A", "B"}, {"C"}]})
+    found = model.log_probability(sets, random_state=0)
+    expected = model.log_probability(sets.to_dict("records"), random_state=0)
+    assert_same_bits(found, expected)
+
+
+def test_a_frame_with_other_columns_is_refused():
+    table = people()
+    model = fit(make(max_iter=5), table)
+    with pytest.raises(ValueError, match="colour"):
+        model.log_probability(table.assign(colour=1)[["age", "colour"]])
+    with pytest.raises(ValueError, match="age"):
+        model.log_probability(table.iloc[:, [0, 0]])
+
+
+def test_given_is_another_name_of_evidence():
+    model, _ = fitted("NADE", "categorical", D=D)
+    found = [
+        model.expectation(0, **{name: {1: 2}}, random_state=0) for name in ("evidence", "given")
+    ]
+    assert found[0] == found[1]
+    with pytest.raises(ValueError, match="given must be None where there is evidence"):
+        model.expectation(0, evidence={1: 2}, given={1: 2})
 
 
 def test_rows_with_strings_are_a_query_each():
@@ -527,7 +565,7 @@ def test_errors_name_the_column_and_what_was_got(what, message):
         model.log_probability,
         model.log_marginal,
         lambda box: model.sample(3, evidence=box),
-        lambda box: model.expectation("age", given=box),
+        lambda box: model.expectation("age", evidence=box),
         lambda box: model.impute([box]),
     ):
         with pytest.raises((ValueError, TypeError), match=re.escape(message)):

@@ -172,3 +172,27 @@ def test_a_mixtures_marginal_is_that_of_all_it_can_be():
     found = mixture.log_marginal(gaps, n_particles=5000, random_state=0)
     np.testing.assert_allclose(found, exact, atol=0.05)
     np.testing.assert_allclose(mixture.log_marginal(X[:10]), mixture.score_samples(X[:10]))
+
+
+@pytest.mark.parametrize("settings", [{}, {"markov_order": 2}, {"order": "random"}])
+@pytest.mark.parametrize(("name", "conditional"), COMPOSITIONS)
+def test_rows_that_share_a_walk_have_the_bits_of_rows_alone(name, conditional, settings):
+    estimator, X = fitted(name, conditional, D=8, **settings)
+    model = estimator._model()
+    network, kernel = model.network, model.conditional.kernel
+    rng = np.random.default_rng(0)
+    # groups of particles that agree up to a gap of their own, some with other neighbours between
+    codes = np.repeat(model.codes(X[:20, model.order]), rng.integers(1, 20, 20), axis=0)
+    flags = rng.choice([SAMPLED, OBSERVED, WEIGHTED], codes.shape, p=[0.2, 0.3, 0.5])
+    flags = flags.astype(np.uint8)[np.repeat(np.arange(len(codes) // 8 + 1), 8)[: len(codes)]]
+    flags[:, 0] = SAMPLED  # what comes before all that is wanted is added up in one
+    noise = rng.random((*codes.shape, kernel.n_noise)).astype(model.dtype)
+    capsule, weights = kernel.draw(model.dtype, 1.0), network.materialise_weights(model.params, 1)
+    together, weight = codes.copy(), np.zeros(len(codes))
+    network.sample(weights, capsule, noise, flags, together, 1, weight=weight)
+    for row in range(len(codes)):
+        alone, own = codes[row : row + 1].copy(), np.zeros(1)
+        one = slice(row, row + 1)
+        network.sample(weights, capsule, noise[one], flags[one], alone, 1, weight=own)
+        np.testing.assert_array_equal(alone[0], together[row])
+        assert own[0] == weight[row]

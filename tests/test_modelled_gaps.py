@@ -186,7 +186,7 @@ def test_questions_are_about_values_that_are_there(model):
     ).all()
     cells = own.explain(table.head(5), random_state=0)
     assert (np.isnan(cells) == table.head(5).isna().to_numpy()).all()
-    assert np.isfinite(own.expectation("income", given={"colour": "red"}, random_state=0).value)
+    assert np.isfinite(own.expectation("income", evidence={"colour": "red"}, random_state=0).value)
 
 
 def test_questions_about_levels_are_bayes_rule():

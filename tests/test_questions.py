@@ -429,7 +429,7 @@ def test_an_expectation_is_within_its_error(kind):
         row = np.array([given.get(column, nan) for column in range(D)])
         agree, p = shares(model, row, "categorical")
         value, error = model.expectation(
-            lambda rows: rows[:, 0] + rows[:, 2] ** 2, given=given, n_draws=4000, random_state=0
+            lambda rows: rows[:, 0] + rows[:, 2] ** 2, evidence=given, n_draws=4000, random_state=0
         )
         exact = p @ (agree[:, 0] + agree[:, 2] ** 2)
         assert abs(value - exact) < 5 * error
@@ -439,7 +439,7 @@ def test_an_expectation_is_within_its_error(kind):
 def test_the_standard_error_is_that_of_many_repetitions():
     model, _ = fitted("NADE", "categorical", D=D, max_iter=60)
     found = [
-        model.expectation(0, given={3: 1}, n_draws=300, random_state=seed) for seed in range(200)
+        model.expectation(0, evidence={3: 1}, n_draws=300, random_state=seed) for seed in range(200)
     ]
     values, errors = np.array(found).T
     assert values.std() == pytest.approx(errors.mean(), rel=0.3)
@@ -448,10 +448,10 @@ def test_the_standard_error_is_that_of_many_repetitions():
 def test_each_row_of_evidence_has_an_expectation():
     model, X = fitted("NADE", "categorical", D=D)
     rows = gapped(X[:5], 2, 3)
-    value, error = model.expectation(2, given=rows, random_state=0)
+    value, error = model.expectation(2, evidence=rows, random_state=0)
     assert value.shape == error.shape == model.answer_ess_.shape == (5,)
-    np.testing.assert_allclose(model.expectation(0, given=rows).value, rows[:, 0])
-    one = model.expectation(2, given=rows[0], random_state=0)
+    np.testing.assert_allclose(model.expectation(0, evidence=rows).value, rows[:, 0])
+    one = model.expectation(2, evidence=rows[0], random_state=0)
     assert isinstance(one.value, float)
     assert abs(one.value - value[0]) < 5 * (one.standard_error + error[0])
 
@@ -518,10 +518,10 @@ def test_evidence_by_name_is_one_thing_everywhere(framed):
     assert full.shape == (1, 4)
     assert model.complete([known, known]).shape == (2, 4)
     assert model.predict_proba(known, target="state").shape == (1, 3)
-    value, error = model.expectation("price", given={"state": "TX"}, random_state=0)
+    value, error = model.expectation("price", evidence={"state": "TX"}, random_state=0)
     assert abs(value - 3) < 1
     assert error < 0.5
-    share, _ = model.expectation(lambda rows: np.asarray(rows["rich"]), given={"state": "NY"})
+    share, _ = model.expectation(lambda rows: np.asarray(rows["rich"]), evidence={"state": "NY"})
     assert share > 0.5
 
 
@@ -560,8 +560,8 @@ def test_odd_evidence_about_an_array_is_refused_by_place():
         model.impute({"age": 1})
     with pytest.raises(ValueError, match=r"X must hold a number in column 2. Got \[0, 1\]"):
         model.log_marginal([{2: [0, 1]}])
-    with pytest.raises(ValueError, match=r"given must hold 0 or 1 .* column 1"):
-        model.expectation(0, given={1: 5})
+    with pytest.raises(ValueError, match=r"evidence must hold 0 or 1 .* column 1"):
+        model.expectation(0, evidence={1: 5})
 
 
 # ---- what is refused
@@ -644,7 +644,7 @@ def test_answers_have_the_same_bits_for_any_threads(kind, conditional):
         model.set_params(n_jobs=n_jobs)
         predicted = model.predict(rows, target=1, n_particles=20, random_state=0)
         explained = model.explain(rows, n_particles=10, random_state=0)
-        expected = model.expectation(0, given=rows[:6], n_draws=50, random_state=0)
+        expected = model.expectation(0, evidence=rows[:6], n_draws=50, random_state=0)
         answers.append([predicted, explained, *expected, model.complete(rows, width=3)])
     for other in answers[1:]:
         for a, b in zip(answers[0], other, strict=True):

@@ -154,6 +154,7 @@ POOLS = {
     "temperature": NUMBERS,
     "top_p": [None, *NUMBERS],
     "top_k": [None, *COUNTS],
+    "unique": [False, True, None, 3, "x", np.ones(2)],
     "k": COUNTS,
     "epsilon": NUMBERS,
     "threshold": [None, *NUMBERS],
@@ -177,9 +178,9 @@ ODD += [np.ones(2), np.array(["a"]), object(), int, len, 10**40, -(10**40), 1j, 
 
 def argument(kind, name, rng):
     """Return a value for a parameter of a method, more often a sensible one."""
-    if name in ("X", "X_val", "images"):
+    if name in ("X", "X_val", "images", "exclude"):
         place = int(rng.integers(len(TABLES)) if rng.random() < 0.5 else 0)
-        if name == "X_val" and rng.random() < 0.5:
+        if name in ("X_val", "exclude") and rng.random() < 0.5:
             return None
         return TABLES[place](kind)
     pool = POOLS[name]
@@ -245,7 +246,7 @@ def sensible_argument(kind, method, name):
         return None
     if name == "context":
         return given(kind, method).get("context", CONTEXT) if method != "sample" else CONTEXT[:1]
-    return None if name in ("X_val", "context_val") else POOLS[name][0]
+    return None if name in ("X_val", "context_val", "exclude") else POOLS[name][0]
 
 
 SETTINGS = [

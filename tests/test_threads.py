@@ -76,6 +76,23 @@ def test_everything_has_the_same_bits_for_any_number_of_jobs(
     assert_same(of_one_thread(name, conditional), life(name, conditional, n_jobs))
 
 
+@pytest.mark.parametrize("activation", ["sigmoid", "relu"])
+@pytest.mark.parametrize("name", MODELS)
+def test_gaps_in_different_places_have_the_same_bits(name, activation, threads_for_small_work):
+    X = DATA["bernoulli"](300, 40)
+    own = {} if name == "FVSBN" else {"activation": activation}
+    model = fit(make(name, **(WIDE[name] | own)), X)
+    for n in (2, 3, 5, 9):
+        rows = X[:n].astype(float)
+        rows[np.arange(n), 3 + 7 * np.arange(n) % 31] = np.nan
+        found = [
+            model.set_params(n_jobs=n_jobs).log_marginal(rows, n_particles=3, random_state=0)
+            for n_jobs in (1, 2, 3)
+        ]
+        np.testing.assert_array_equal(found[0], found[1])
+        np.testing.assert_array_equal(found[0], found[2])
+
+
 @pytest.mark.kernels
 @every_model
 def test_the_same_bits_for_any_batch_of_scoring(name):

@@ -143,7 +143,7 @@ def test_queries_and_evidence(name, library):
         np.testing.assert_allclose(np.asarray(p).sum(axis=1), 1, atol=1e-5)
     for target in FRAME.columns:
         assert len(model.predict(some, target=target, random_state=0)) == 2
-    mean, error = model.expectation("amount", given={"when": JUNE}, random_state=0)
+    mean, error = model.expectation("amount", evidence={"when": JUNE}, random_state=0)
     assert mean > 0
     assert error > 0
 

@@ -51,8 +51,9 @@ def read_evidence(estimator: Any, evidence: Any, n: int, name: str = "evidence")
         As in `read`.
     evidence : mapping, list of mappings, DataFrame, array-like or None
         A mapping from columns (their names, or their places where they have none) to values tells
-        of one row, a list of mappings of one row each; columns that are not named are free. Else a
-        table of 1 or n rows, or the D values of one; NaN or None is free.
+        of one row, a list of mappings of one row each; columns that are not named are free, as are
+        those that a DataFrame is without. Else a table of 1 or n rows, or the D values of one; NaN
+        or None is free.
     n : int
         Rows that are asked about; evidence of one row is that of all.
     name : str
@@ -161,11 +162,7 @@ def without_column(estimator: Any, X: Any, column: int) -> Any:
     if kind is not None and isinstance(estimator._container, Schema):
         if [each for each in X.columns if each != columns[column]] != others:
             return X  # for the reader to refuse
-        if kind == "pandas":
-            return X[others].reindex(columns=columns)
-        import polars
-
-        return X.with_columns(polars.lit(None).alias(columns[column])).select(columns)
+        return estimator._container.with_all_columns(X[others], "X")
     array = X if isinstance(X, np.ndarray) else None
     if array is None or array.ndim != 2 or array.dtype.kind not in "biuf" or X.shape[1] == 0:
         return X

@@ -228,9 +228,9 @@ class Schema:
         Parameters
         ----------
         evidence : DataFrame, mapping, Series or array-like
-            A DataFrame of 1 or n rows with the columns of fit; a mapping (or a pandas Series) from
-            names of columns to values, where columns that are not named are free; or D values,
-            or (1 or n) x D of them. What is missing or None is free.
+            A DataFrame of 1 or n rows; a mapping (or a pandas Series) from names of columns to
+            values; columns that these do not name are free. Or D values, or (1 or n) x D of them.
+            What is missing or None is free.
         n : int
             Rows that are wanted.
         name : str
@@ -246,7 +246,7 @@ class Schema:
             The columns or the shape do not agree, or a value is none that fit saw.
         """
         if frame_kind(evidence) is not None:
-            columns = self.read(evidence, name)
+            columns = self.read(self.with_all_columns(evidence, name), name)
             self._check_rows(columns.shape, n, name)
             columns.check_known()
             return columns[:]
@@ -270,7 +270,20 @@ class Schema:
         if shape not in ((1, D), (n, D)):
             raise ValueError(f"{name} must have shape ({D},) or ({n}, {D}). Got {shape} instead.")
 
-    def _check_known_names(self, evidence: Mapping[Any, Any], name: str) -> None:
+    def with_all_columns(self, frame: Any, name: str) -> Any:
+        """Return a frame with the columns of `fit`: those that it is without have no value."""
+        given = check_names(frame, name)
+        if given == self.names:
+            return frame
+        self._check_known_names(given, name)
+        if frame_kind(frame) == "pandas":
+            return frame.reindex(columns=self.names)
+        import polars
+
+        absent = [polars.lit(None).alias(each) for each in self.names if each not in given]
+        return frame.with_columns(absent).select(self.names)
+
+    def _check_known_names(self, evidence: Iterable[Any], name: str) -> None:
         unseen = [each for each in evidence if each not in self.names]
         if unseen:
             raise ValueError(

@@ -111,15 +111,15 @@ def particles(
         by_member[:, missing] = OBSERVED
     if bounds is not None:
         by_member[:, bounds.bounded] = BOUNDED
-    flags = by_member[members, np.repeat(np.arange(len(X)), n_particles)]
-    by_feature = model.conditional.by_feature(flags[:, order])
+    by_feature = model.conditional.by_feature(by_member.reshape(-1, X.shape[1])[:, order])
     if there is not None:
         by_feature = np.where((there != SAMPLED) & (by_feature == SAMPLED), there, by_feature)
+    flags = np.ascontiguousarray(by_feature).reshape(len(by_member), len(X), -1)
     state = Particles(
         model,
         n_particles,
         np.repeat(codes, n_particles, axis=0),
-        np.ascontiguousarray(by_feature),
+        flags[members, np.repeat(np.arange(len(X)), n_particles)],
         members,
         np.repeat(log_weight, n_particles),
         None if context is None else np.repeat(context, n_particles, axis=0),
@@ -128,7 +128,7 @@ def particles(
     regions = None if bounds is None else bounds.regions
     capsule = sharpness.draw(model.conditional.kernel, model.dtype, regions)
     noise = draw_noise(model, rng, len(members), n_threads)
-    stages = _stages(model, state, marginal)
+    stages = _stages(model, flags, members.reshape(len(X), -1), marginal)
     for stage, wanted in enumerate(stages):
         for weights, rows, _ in blocks_by_member(model, state.members, n_threads):
             advance(model, state, weights, rows, wanted, capsule, noise, n_threads)
@@ -150,20 +150,23 @@ def first_codes(
     return started
 
 
-def _stages(model: Model, state: Particles, marginal: bool) -> list[Array]:
+def _stages(model: Model, flags: Array, members: Array, marginal: bool) -> list[Array]:
     """Return for each stage where (M, D), in members' networks, it draws and weighs features.
 
-    Stages end after equal shares of the features that some row weighs.
+    Stages end after equal shares of the features that some row weighs. flags (M, n, D), of rows by
+    member; members (n, N) of the particles.
     """
     orders = [model.network.member_order(member) for member in range(model.network.n_members)]
-    weighed = (state.flags == WEIGHTED) | (state.flags == BOUNDED)
-    n_weighed = weighed.sum(axis=1).max(initial=0)
+    weighed = (flags == WEIGHTED) | (flags == BOUNDED)
+    for member, own in enumerate(weighed):
+        own &= (members == member).any(axis=1)[:, None]
+    n_weighed = weighed.sum(axis=2).max(initial=0)
     if n_weighed == 0 and marginal:
         return []
     D = model.n_features
     some = np.zeros(D, bool)
-    for member in np.unique(state.members):
-        some |= weighed[state.members == member].any(axis=0)[orders[member]]
+    for own, order in zip(weighed, orders, strict=True):
+        some |= own.any(axis=0)[order]
     done = np.cumsum(some)
     n_stages = int(min(_STAGES, max(1, n_weighed)))
     if model.network.any_evidence:  # to which the codes of later stages would be known
@@ -193,7 +196,7 @@ def advance(
     """Draw and weigh the features of one stage for a block of one member's particles."""
     mine = wanted[state.members[rows][0]]
     flags = state.flags[rows] * mine  # OBSERVED is 0
-    codes, weight = np.ascontiguousarray(state.codes[rows]), np.zeros(len(flags))
+    codes, weight = state.codes[rows], np.zeros(len(flags))
     walk(
         model,
         weights,
@@ -205,7 +208,8 @@ def advance(
         context=None if state.context is None else np.ascontiguousarray(state.context[rows]),
         weight=weight,
     )
-    state.codes[rows] = codes
+    if not isinstance(rows, slice):  # of which the codes are a view
+        state.codes[rows] = codes
     log_jacobian = model.conditional.log_jacobian(codes)
     if log_jacobian is not None:
         weight += np.where(flags == WEIGHTED, log_jacobian, 0).sum(axis=1)

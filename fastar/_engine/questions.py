@@ -29,7 +29,7 @@ from fastar._engine.particles import (
     particle_blocks,
     particles,
 )
-from fastar._engine.sampling import blocks_by_member
+from fastar._engine.sampling import blocks_by_member, parts_of_walk
 from fastar._engine.scores import coded_blocks, score_rows
 from fastar._kernels import _cpu
 from fastar._kernels._conditionals import OBSERVED, SAMPLED, WEIGHTED
@@ -229,9 +229,9 @@ def score_levels(
 ) -> Array:
     """Return log weight + log p(x) (n, K) of rows with the column at each of K levels.
 
-    K forward passes of each member, or K + 1 passes of which K start at the column where a network
-    can start there; rows are encoded once. unknown (n, C): cells that stay unknown to a network of
-    all orders. A level that the part does not know is impossible.
+    K forward passes of each member, or K that begin at the column where a network can begin there,
+    after one of what comes before it; rows are encoded once. unknown (n, C): cells that stay
+    unknown to a network of all orders. A level that the part does not know is impossible.
     """
     model, conditional = part.model, part.model.conditional
     place, features = part.place(column), part.features(column)
@@ -255,6 +255,35 @@ def score_levels(
     return scores
 
 
+def _branched(
+    model: Model,
+    weights: object,
+    codes: Array,
+    feature: int,
+    levels: Array,
+    context: Array | None,
+    n_threads: int,
+) -> Array | None:
+    """Return what `Network.score_levels` does, some of the rows after the others."""
+    draw, network = model.conditional.kernel.draw(model.dtype, 1.0), model.network
+    found = []
+    for rows in parts_of_walk(len(codes), network.row_work * len(levels)):
+        own = None if context is None else context[rows]
+        scores = network.score_levels(
+            weights,
+            draw,
+            codes[rows],
+            feature,
+            np.ascontiguousarray(levels),
+            n_threads,
+            context=own,
+        )
+        if scores is None:
+            return None
+        found.append(scores)
+    return np.concatenate(found)
+
+
 def _rescored(
     model: Model,
     weights: object,
@@ -266,10 +295,18 @@ def _rescored(
 ) -> Iterator[Array]:
     """Yield log p (n,) of one member with the features of a column at each level. Changes codes."""
     conditional, start, D = model.conditional, features.start, model.n_features
+    if not len(at_levels):
+        return
+    codes[:, features] = at_levels[0]
+    jacobian = conditional.log_jacobian(codes)
+    if features.stop == start + 1:
+        scores = _branched(model, weights, codes, start, at_levels[:, 0], context, n_threads)
+        if scores is not None:
+            yield from (scores if jacobian is None else scores + jacobian.sum(axis=1)[:, None]).T
+            return
     begun = None
     # from the column on, K passes are (D - start) / D of whole ones; one more finds what is before
     if len(at_levels) * start > D:
-        codes[:, features] = at_levels[0]
         begun = model.network.forward_from(weights, codes, start, n_threads, context=context)
     if begun is None:
         for code in at_levels:
@@ -282,7 +319,6 @@ def _rescored(
     first, end = conditional.output_offsets[start : start + 2]
     kernel = conditional.kernel_from(start)
     later = np.ascontiguousarray(codes[:, start:])
-    jacobian = conditional.log_jacobian(codes)
     if jacobian is not None:
         before += np.broadcast_to(jacobian, codes.shape)[:, start:].sum(axis=1)
     for code in at_levels:

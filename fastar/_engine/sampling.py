@@ -69,6 +69,14 @@ _WALK_WORK, _LEAST_WALK = 1 << 31, 32
 """Multiply-adds between which Ctrl-C is looked for, unless they are of so few rows."""
 
 
+def parts_of_walk(n_rows: int, row_work: int) -> Iterator[slice]:
+    """Yield the rows that are walked together, and look for Ctrl-C before them."""
+    size = max(_LEAST_WALK, _WALK_WORK // row_work)
+    for start in range(0, n_rows, size):
+        check_stopped()
+        yield slice(start, start + size)
+
+
 def walk(
     model: Model,
     weights: Any,
@@ -82,10 +90,7 @@ def walk(
     weight: Array | None = None,
 ) -> None:
     """Do what `Network.sample` does, some of the rows after the others."""
-    size = max(_LEAST_WALK, _WALK_WORK // model.network.row_work)
-    for start in range(0, len(codes), size):
-        check_stopped()
-        rows = slice(start, start + size)
+    for rows in parts_of_walk(len(codes), model.network.row_work):
         of_rows = [None if each is None else each[rows] for each in (flags, context, weight)]
         own_flags, own_context, own_weight = of_rows
         model.network.sample(

@@ -5,6 +5,7 @@ from typing import Any, Final
 from numpy.typing import DTypeLike, NDArray
 
 ACTIVATIONS: Final[tuple[str, ...]]
+MANY: Final[int]
 
 Changes = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]
 State = tuple[NDArray[Any], NDArray[Any]]
@@ -67,3 +68,22 @@ def sample(
     n_threads: int,
 ) -> None:
     """Fill codes (n, D) feature by feature, but for those with held (n, D) not SAMPLED."""
+
+def branches(
+    draw: object,
+    codes: NDArray[Any],
+    feature: int,
+    levels: NDArray[Any],
+    input_flags: NDArray[Any],
+    input_offsets: NDArray[Any],
+    W: NDArray[Any],
+    V: NDArray[Any],
+    b: NDArray[Any],
+    outputs: NDArray[Any],
+    rho: NDArray[Any] | None,
+    initial: NDArray[Any],
+    shift: NDArray[Any] | None,
+    activation: int,
+    n_threads: int,
+) -> NDArray[Any]:
+    """Return log p (n, B) of rows with a feature at each of B levels."""

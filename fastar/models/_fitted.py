@@ -42,6 +42,7 @@ from fastar._engine.purification import purify
 from fastar._engine.sampling import sample
 from fastar._engine.support import check_evidence, check_known, impossible_rows
 from fastar.conditionals import Conditional
+from fastar.models._exclusion import sample_outside
 from fastar.models._streamed_answers import (
     impute_streamed,
     is_batched,
@@ -337,6 +338,8 @@ class FittedDensity:
         temperature: float = 1.0,
         top_p: float | None = None,
         top_k: int | None = None,
+        exclude: Any = None,
+        unique: bool = False,
         random_state: Any = None,
         out: Any = None,
     ) -> Any:
@@ -359,22 +362,40 @@ class FittedDensity:
             atoms, are drawn from the most probable ones alone: from the fewest that have the share
             top_p of the mass, and from top_k at most. Numbers, counts and ordinal levels are drawn
             as they are. The samples are not those of the density.
+        exclude : array-like, DataFrame or CSR matrix of shape (m, D), optional
+            Rows that no sample is to equal, such as the training table, which a fitted model does
+            not keep. A sample that does is drawn anew, up to 100 times: samples are those of the
+            density given that they are none of these rows.
+        unique : bool, default=False
+            Whether no two samples may be equal, either. Needs `exclude`.
         random_state : int, RandomState instance or None
         out : path, optional
             A Parquet file to which the rows are written, many at a time: other ones than without
-            it. `evidence` is then one row.
+            it. `evidence` is then one row, and `unique` False.
 
         Returns
         -------
         ndarray, DataFrame or CSR matrix of shape (n_samples, D); None with `out`
             In the container that `fit` was given.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            The model is not fitted; an argument breaks a rule that the message names; or rows of
+            `exclude` were drawn a hundred times in a row.
         """
         model = self._model()
+        how = {"temperature": temperature, "top_p": top_p, "top_k": top_k}
         if out is not None:
             n_samples = check_count("n_samples", n_samples)
-            how = {"evidence": evidence, "temperature": temperature, "top_p": top_p, "top_k": top_k}
+            if unique is not False:
+                raise ValueError(f"unique must be False with 'out'. Got {unique!r} instead.")
+            how |= {"evidence": evidence, "exclude": exclude}
             return sample_streamed(self, n_samples, context, out, random_state, **how)
         n_samples = check_count("n_samples", n_samples, numbers=model.n_features)
+        if exclude is not None or unique is not False:
+            how |= {"context": context, "evidence": evidence, "random_state": random_state}
+            return sample_outside(self, self._read_table, exclude, unique, n_samples, **how)
         sharpness = check_sharpness(temperature, top_p, top_k)
         evidence, regions = self._read_evidence(evidence, n_samples)
         values, held = check_evidence(evidence, n_samples, model)

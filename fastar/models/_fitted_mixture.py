@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ from fastar._engine.questions import Part
 from fastar._engine.scores import average_conditionals
 from fastar._engine.support import check_evidence, check_known
 from fastar.models._base import AutoregressiveDensity
+from fastar.models._exclusion import sample_outside
 from fastar.models._fitted import by_name
 from fastar.models._parallel import call_each, on_threads
 from fastar.models._questions import AnswersQuestions
@@ -399,6 +401,8 @@ class FittedMixture(AnswersQuestions):
         temperature: float = 1.0,
         top_p: float | None = None,
         top_k: int | None = None,
+        exclude: Any = None,
+        unique: bool = False,
         random_state: Any = None,
         out: Any = None,
     ) -> Any:
@@ -421,6 +425,11 @@ class FittedMixture(AnswersQuestions):
             the weights stay.
         top_p, top_k : float and int or None, default=None
             As in the members' `sample`.
+        exclude : array-like, DataFrame or CSR matrix of shape (m, D), optional
+            Rows that no sample is to equal, such as the training table. A sample that does is drawn
+            anew, up to 100 times.
+        unique : bool, default=False
+            Whether no two samples may be equal, either. Needs `exclude`.
         random_state : int, RandomState instance or None
         out : path, optional
             A Parquet file to which the rows are written, many at a time: other ones than without
@@ -434,7 +443,8 @@ class FittedMixture(AnswersQuestions):
         Raises
         ------
         NotFittedError, ValueError
-            The mixture is not fitted; an argument breaks a rule that the message names.
+            The mixture is not fitted; an argument breaks a rule that the message names; or rows of
+            `exclude` were drawn a hundred times in a row.
         TypeError
             There is evidence, and a member is not a model of this library.
         """
@@ -444,6 +454,11 @@ class FittedMixture(AnswersQuestions):
             how = {"evidence": evidence, "temperature": temperature, "top_p": top_p, "top_k": top_k}
             return sample_streamed(self, n_samples, context, out, random_state, **how)
         n_samples = check_count("n_samples", n_samples, numbers=self.n_features_in_)
+        if exclude is not None or unique is not False:
+            how = {"temperature": temperature, "top_p": top_p, "top_k": top_k}
+            how |= {"context": context, "evidence": evidence, "random_state": random_state}
+            read_table = partial(read_numbers, self)
+            return sample_outside(self, read_table, exclude, unique, n_samples, **how)
         sharpness = check_sharpness(temperature, top_p, top_k)
         rng = generator(random_state)
         if evidence is None:

@@ -401,7 +401,7 @@ class AnswersQuestions:
             is known of them: a value, a set of values, or a tuple (low, high) for the half-open
             interval low <= x < high, with None or an infinity for an open end. A list of mappings
             has a query each; so has a DataFrame a row, whose cells may hold the same. NaN or None
-            is free.
+            is free, and so are columns that a DataFrame is without.
         context : array-like or DataFrame of shape (n, C), optional
         n_particles : int, default=1000
         random_state : int, RandomState instance or None
@@ -480,38 +480,45 @@ class AnswersQuestions:
         self,
         function: Callable[[Any], Any] | str | int,
         *,
-        given: Any = None,
+        evidence: Any = None,
         context: Any = None,
         n_draws: int = 1000,
         random_state: Any = None,
+        given: Any = None,
     ) -> Expectation:
-        r"""Return E[f(x) | given], with its standard error.
+        r"""Return E[f(x) | evidence], with its standard error.
 
-        Of `n_draws` rows x_i that hold what is given, with weights w_i that sum to one, it is
-        sum w_i f(x_i) with the error (sum w_i^2 (f(x_i) - E)^2)^(1/2). Weights are equal where what
-        is given comes first in the order; elsewhere rows are drawn as by `impute`.
+        Of `n_draws` rows x_i that hold the evidence, with weights w_i that sum to one, it is
+        sum w_i f(x_i) with the error (sum w_i^2 (f(x_i) - E)^2)^(1/2). Weights are equal where the
+        evidence comes first in the order; elsewhere rows are drawn as by `impute`.
 
         Parameters
         ----------
         function : callable, str or int
             Gets rows in the container of `fit`, and returns a number for each; or the name of a
             column of numbers, or its place where columns have no names.
-        given : mapping, list of mappings, DataFrame or array-like, optional
-            What is known, NaN (or None) where a column is free: of one row, or of n.
+        evidence : mapping, list of mappings, DataFrame or array-like, optional
+            As in `log_probability`: of one row, or of n.
         context : array-like or DataFrame of shape (n, C), optional
         n_draws : int, default=1000
         random_state : int, RandomState instance or None
+        given : optional
+            Another name of `evidence`.
 
         Returns
         -------
         Expectation
-            (value, standard_error): floats where one row is given or nothing, else arrays (n,).
+            (value, standard_error): floats where evidence is of one row or None, else arrays (n,).
             `answer_ess_` has the effective numbers of draws.
         """
+        if given is not None:
+            if evidence is not None:
+                raise ValueError("given must be None where there is evidence: they are one.")
+            evidence = given
         of_column = None if callable(function) else self._column_of_numbers(function)
         n_draws = check_count("n_draws", n_draws, numbers=2 * self.n_features_in_)
-        given = {} if given is None else given
-        query = self._query(given, context, "expectation", evidence="given")
+        evidence = {} if evidence is None else evidence
+        query = self._query(evidence, context, "expectation", evidence="evidence")
         rng, n_threads = generator(random_state), effective_n_threads(self.n_jobs)
         value, error, ess = np.empty((3, len(query[1])))
         for rows, drawn, share in asking.draws(*query, n_draws, rng, n_threads):
@@ -522,7 +529,7 @@ class AnswersQuestions:
             error[rows] = np.sqrt((share**2 * deviation**2).sum(axis=1))
             ess[rows] = effective_sample_size(share)
         self._report(ess, n_draws)
-        if is_one_row(given, "given"):
+        if is_one_row(evidence, "evidence"):
             return Expectation(float(value[0]), float(error[0]))
         return Expectation(value, error)
 

@@ -193,6 +193,23 @@ class Network(ABC):
         """
         return None
 
+    def score_levels(
+        self,
+        weights: Any,
+        draw: object,
+        codes: Array,
+        feature: int,
+        levels: Array,
+        n_threads: int,
+        *,
+        context: Array | None = None,
+    ) -> Array | None:
+        """Return log p (n, K) of codes (n, D) with a feature at each of K levels.
+
+        draw: the conditional's capsule. None: a network has no way of its own.
+        """
+        return None
+
     def loss_targets(self, cache: Any, codes: Array) -> tuple[Array, Array | None]:
         """Return the codes (n, D) whose log-densities training sums, NaN elsewhere, and factors.
 

@@ -239,6 +239,33 @@ class SharedHidden(Network):
 
         return whole, forward
 
+    def score_levels(
+        self,
+        params: Params,
+        draw: object,
+        codes: Array,
+        feature: int,
+        levels: Array,
+        n_threads: int,
+        *,
+        context: Array | None = None,
+    ) -> Array | None:
+        """Return log p (n, K) of codes (n, D) with a feature at each of K levels.
+
+        Not with few outputs, for which whole passes are as fast, nor with a Markov order.
+        """
+        D = self.n_features
+        if self.n_outputs < _nade.MANY * D or self.markov_order < D - 1:
+            return None
+        n_threads = self._threads(len(codes) * len(levels), n_threads)
+        W, V = self._matrices(params)
+        return _nade.branches(
+            draw, codes, feature, levels, self.inputs.input_flags, self.inputs.offsets, W, V,
+            params["b"].reshape(-1), self.output_offsets, params.get("rho"),
+            self._initial(params, 1, context, n_threads), self._shift(params, context, n_threads),
+            self._activation, n_threads,
+        )  # fmt: skip
+
     def backward(
         self, params: Params, cache: Cache, graw: Array, grads: Params, n_threads: int
     ) -> None:
@@ -301,16 +328,20 @@ class SharedHidden(Network):
         """Draw codes (n, D) where `held` is SAMPLED, and weigh those that are WEIGHTED."""
         n_threads = self._threads(len(codes), n_threads)
         W, V = self._matrices(params)
-        shift = None
-        if context is not None:
-            nothing = np.zeros(self.n_outputs, self.dtype)
-            shift = product(context, params["B"], nothing, n_threads)
         _nade.sample(
             draw, noise, held, codes, weight, self.inputs.input_flags, self.inputs.offsets,
             self.markov_order, W, V, params["b"].reshape(-1), self.output_offsets,
-            params.get("rho"), self._initial(params, 1, context, n_threads), shift,
-            self._activation, self.inputs.binary_inputs, n_threads,
+            params.get("rho"), self._initial(params, 1, context, n_threads),
+            self._shift(params, context, n_threads), self._activation, self.inputs.binary_inputs,
+            n_threads,
         )  # fmt: skip
+
+    def _shift(self, params: Params, context: Array | None, n_threads: int) -> Array | None:
+        """Return what contexts add to raw outputs (n, sum of P)."""
+        if context is None:
+            return None
+        nothing = np.zeros(self.n_outputs, self.dtype)
+        return product(context, params["B"], nothing, n_threads)
 
     def _threads(self, n_rows: int, n_threads: int) -> int:
         return useful_n_threads(n_threads, n_rows * self.n_outputs * self.n_hidden)

@@ -11,7 +11,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from conditionals cimport (
     code_run, conditional_spec, draw_function, draw_name, draw_of, draw_spec, earlier_codes, feature_spec,
-    region_spec, walked_rows, weigh_function,
+    region_spec, walked_rows, weigh_function, weigh_lanes_function,
 )
 
 import numpy as np
@@ -28,6 +28,7 @@ cdef extern from "conditionals.h" nogil:
         draw_function draw
         draw_function mode
         weigh_function weigh
+        weigh_lanes_function weigh_lanes
     const conditionals_table* conditionals_for(int isa, bint is_double)
 
 cdef const conditionals_table* f32 = conditionals_for(isa, False)
@@ -175,7 +176,7 @@ cdef class Kernel:
         cdef draw_spec* draw = <draw_spec*>PyMem_Malloc(sizeof(draw_spec))
         if draw == NULL:
             raise no_memory(sizeof(draw_spec))
-        draw[0] = draw_spec(kernels.draw, kernels.weigh, n_noise, self.spec(temperature))
+        draw[0] = draw_spec(kernels.draw, kernels.weigh, kernels.weigh_lanes, n_noise, self.spec(temperature))
         if mode:
             draw.function = kernels.mode
         capsule = PyCapsule_New(draw, draw_name(is_double), free_draw)

@@ -4,7 +4,6 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cython cimport floating
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t, int64_t, uint8_t
-from libc.string cimport memcpy
 
 from conditionals cimport draw_of, draw_spec, walked_rows
 from inputs cimport changes_by_feature, changes_by_row, input_spec, spec_of
@@ -59,9 +58,14 @@ cdef extern from "nade.h" nogil:
                          void*, void*, void*, void*) noexcept nogil
         int64_t (*backward_scratch)(int64_t, nade_sizes, int64_t, int) noexcept nogil
         void (*sample)(int64_t, nade_sizes, nade_params, input_spec, changes_by_row, draw_spec, walked_rows,
-                       const void*, nade_units, void*, void*) noexcept nogil
+                       const void*, int64_t, const void*, nade_units, void*, void*) noexcept nogil
+        void (*branches)(int64_t, nade_sizes, nade_params, input_spec, draw_spec, const void*, int64_t, int64_t,
+                         const void*, const void*, int64_t, const void*, void*, double*) noexcept nogil
+        int64_t (*branches_scratch)(nade_sizes, int64_t) noexcept nogil
+        int64_t lanes
     const nade_table* nade_for(int isa, bint is_double)
 
+MANY = FASTAR_MANY  # outputs a feature, on average
 ACTIVATIONS = ("sigmoid", "tanh", "relu")  # in the order of the C enumeration
 
 cdef const nade_table* f32 = nade_for(isa, False)
@@ -344,10 +348,13 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
             or (shift is not None and (shifts.shape[0] != n or shifts.shape[1] != outputs[D]))):
         raise ValueError("the shapes of codes, noise, held, weight, shift and initial do not fit together")
     cdef int64_t capacity = 2 * D
-    cdef int64_t rows = rows_per_call(n, n_threads, FASTAR_SAMPLE_ROWS, 4), m, r, i, t
+    # Where evidence differs from row to row, bits depend on the rows of a call: it has as many for any threads.
+    cdef int64_t rows = FASTAR_SAMPLE_ROWS, m, r, i, t
+    if held is None:
+        rows = rows_per_call(n, n_threads, FASTAR_SAMPLE_ROWS, 4)
     cdef floating[:, :, ::1] units = aligned_empty((n_threads, 3 * rows, stride), dtype)
     cdef int64_t widest = sizes.widest
-    cdef floating[:, ::1] scratch = aligned_empty((n_threads, rows * (widest + 1 + capacity)), dtype)
+    cdef floating[:, ::1] scratch = aligned_empty((n_threads, rows * (2 * widest + 1 + capacity)), dtype)
     cdef int32_t[:, ::1] counts = aligned_empty((n_threads, rows * (1 + capacity)), np.int32)
     cdef uint8_t[:, ::1] saturated = aligned_empty((n_threads, rows), np.uint8)
     cdef input_spec inputs = spec_of(input_flags, input_offsets, markov_order)
@@ -362,7 +369,7 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
     cdef double* weight_row = NULL
     cdef const floating* shift_row = NULL
     cdef bint any_held = held is not None, any_shift = shift is not None
-    cdef int64_t k, own = 1 if initial.shape[0] == n else 0
+    cdef int64_t own = stride if initial.shape[0] == n else 0
     for i in prange((n + rows - 1) // rows, nogil=True, num_threads=n_threads, schedule="dynamic",
                     chunksize=1):
         r = i * rows
@@ -376,11 +383,58 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
             weight_row = &log_weight[r]
         if any_shift:
             shift_row = &shifts[r, 0]
-        for k in range(m):
-            memcpy(&units[t, 2 * rows + k, 0], &initial[own * (r + k), 0], stride * sizeof(floating))
         kernels.sample(
             m, sizes, nade_params(&W[0, 0], &V[0, 0], &b[0], rho_, exp_minus_W), inputs,
-            changes_by_row(capacity, &counts[t, 0], NULL, &counts[t, rows], &scratch[t, rows * (widest + 1)]),
-            how, walked_rows(r, &noise[r, 0, 0], held_row, &codes[r, 0], weight_row), shift_row,
+            changes_by_row(capacity, &counts[t, 0], NULL, &counts[t, rows],
+                           &scratch[t, rows * (2 * widest + 1)]),
+            how, walked_rows(r, &noise[r, 0, 0], held_row, &codes[r, 0], weight_row),
+            &initial[r if own else 0, 0], own, shift_row,
             nade_units(&units[t, 2 * rows, 0], &units[t, 0, 0], &units[t, rows, 0], &saturated[t, 0]),
-            &scratch[t, 0], &scratch[t, rows * widest])
+            &scratch[t, 0], &scratch[t, 2 * rows * widest])
+
+
+def branches(draw, const floating[:, ::1] codes, int64_t feature, const floating[::1] levels,
+             const uint8_t[::1] input_flags, const int64_t[::1] input_offsets, const floating[:, ::1] W,
+             const floating[:, ::1] V, const floating[::1] b, const int64_t[::1] outputs, rho,
+             const floating[:, ::1] initial, shift, int activation, int n_threads):
+    """Return log p (n, B), in double precision, of rows of codes (n, D) with a feature at each of B levels.
+
+    draw: the conditional's capsule. outputs, rho, initial and shift as in `sample`.
+    """
+    cdef const nade_table* kernels = f32 if floating is float else f64
+    cdef int64_t n = codes.shape[0], D = codes.shape[1], H = W.shape[1], stride = initial.shape[1]
+    cdef int64_t B = levels.shape[0], lanes = kernels.lanes, r, i, k, t, m
+    dtype = np.float32 if floating is float else np.float64
+    cdef nade_sizes sizes = sizes_of(outputs, H, stride, V, activation, dtype)
+    cdef draw_spec how = draw_of(draw, floating is double)
+    cdef const floating[:, ::1] shifts = shift
+    if (sizes.D != D or b.shape[0] != outputs[D] or initial.shape[0] not in (1, n) or not 0 <= feature < D
+            or input_flags.shape[0] != D or (shift is not None and (shifts.shape[0] != n
+                                                                    or shifts.shape[1] != outputs[D]))):
+        raise ValueError("the shapes of codes, levels, shift and initial do not fit together")
+    cdef double[:, ::1] total = np.empty((n, B))
+    if n == 0 or B == 0:
+        return total.base
+    cdef input_spec inputs = spec_of(input_flags, input_offsets)
+    cdef const floating[::1] factor = checked_rho(rho, D)
+    cdef const floating* rho_ = &factor[0] if rho is not None and D > 1 else NULL
+    cdef int64_t size = (kernels.branches_scratch(sizes, B) + 15) // 16 * 16
+    cdef floating[:, ::1] scratch = aligned_empty((n_threads, size), dtype)
+    cdef double[:, :, ::1] found = aligned_empty((n_threads, B, lanes), np.float64)
+    cdef int64_t own = stride if initial.shape[0] == n else 0
+    cdef const floating* shift_row = NULL
+    cdef bint any_shift = shift is not None
+    for i in prange((n + lanes - 1) // lanes, nogil=True, num_threads=n_threads, schedule="dynamic",
+                    chunksize=1):
+        r = i * lanes
+        t = threadid()
+        m = min(lanes, n - r)
+        shift_row = NULL
+        if any_shift:
+            shift_row = &shifts[r, 0]
+        kernels.branches(
+            m, sizes, nade_params(&W[0, 0], &V[0, 0], &b[0], rho_, NULL), inputs, how, &codes[r, 0], feature, B,
+            &levels[0], &initial[r if own else 0, 0], own, shift_row, &scratch[t, 0], &found[t, 0, 0])
+        for k in range(m * B):
+            total[r + k // B, k % B] = found[t, k % B, k // B]
+    return total.base

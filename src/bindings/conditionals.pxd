@@ -37,9 +37,12 @@ cdef extern from "conditionals.h" nogil:
                                    earlier_codes, void*) noexcept nogil
     ctypedef void (*weigh_function)(int64_t, int64_t, int64_t, int64_t, conditional_spec, void*, int64_t,
                                     walked_rows) noexcept nogil
+    ctypedef void (*weigh_lanes_function)(int64_t, int64_t, conditional_spec, const void*, earlier_codes, void*,
+                                          double*) noexcept nogil
     ctypedef struct draw_spec:
         draw_function function
         weigh_function weigh
+        weigh_lanes_function weigh_lanes
         int64_t n_noise
         conditional_spec spec
 

@@ -224,4 +224,25 @@ static void weigh(int64_t n, int64_t D, int64_t d, int64_t feature, conditional_
     }
 }
 
-const conditionals_table FASTAR_TABLE(conditionals) = {log_prob, gradient, draw, mode, weigh};
+/* raw (P, VL), a row in each lane -> weight (n,), to which log p of the codes of feature d is added. */
+static void weigh_lanes(int64_t n, int64_t d, conditional_spec spec, const real *raw, earlier_codes codes, real *row,
+                        double *weight) {
+    const feature_spec *f = spec.features + d;
+    real x[VL] = {0}, logp[VL] = {0};
+    for (int64_t r = 0; r < n; r++)
+        x[r] = codes.x[r * codes.row];
+    if (f->kind == FASTAR_BERNOULLI)
+        bernoulli_row(0, n, 1, NULL, raw, x, 0, logp, NULL);
+    else if (f->kind == FASTAR_CATEGORICAL && !f->parent)
+        categorical_lanes(f, raw, x, logp);
+    else
+        for (int64_t r = 0; r < n; r++) {
+            for (int64_t p = 0; p < spec.outputs[d + 1] - spec.outputs[d]; p++)
+                row[p] = raw[p * VL + r];
+            stretch_with_gaps(0, 1, 0, f, row, codes.x + r * codes.row, 0, logp + r, NULL);
+        }
+    for (int64_t r = 0; r < n; r++)
+        weight[r] += x[r] == x[r] ? (double)logp[r] : 0;
+}
+
+const conditionals_table FASTAR_TABLE(conditionals) = {log_prob, gradient, draw, mode, weigh, weigh_lanes};

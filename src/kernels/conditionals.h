@@ -91,9 +91,14 @@ typedef struct {
  * are bounded, and overwrite their outputs. */
 typedef void (*weigh_function)(int64_t n, int64_t D, int64_t d, int64_t feature, conditional_spec spec, real *raw,
                                int64_t raw_stride, walked_rows rows);
+/* Add to weight[r] log p of feature d's codes in n rows, one in each lane, by their outputs raw (P, lanes): the feature's
+ * code of row r is codes.x[r * codes.row]. row (P,): scratch. */
+typedef void (*weigh_lanes_function)(int64_t n, int64_t d, conditional_spec spec, const real *raw, earlier_codes codes,
+                                     real *row, double *weight);
 typedef struct {
     draw_function function;
     weigh_function weigh;
+    weigh_lanes_function weigh_lanes;
     int64_t n_noise; /* numbers that one draw uses up */
     conditional_spec spec;
 } draw_spec;
@@ -107,6 +112,7 @@ typedef struct {
     /* The most probable code from noise[0] to noise[1], two codes; of mixtures of Gaussians a local one. */
     draw_function mode;
     weigh_function weigh;
+    weigh_lanes_function weigh_lanes;
 } conditionals_table;
 
 FASTAR_FAMILY(conditionals)

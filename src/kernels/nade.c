@@ -2,16 +2,16 @@
  *
  * The hidden layer of a row is computed again only where an input changes it. Between two changes in
  * any row of a tile, the outputs are a small matrix product: rows of V times the tile's hidden layers.
- * nade_hidden.h has the changes, nade_outputs.h the products, nade_plan.h, nade_few.h and nade_backward.h the
- * gradients. */
+ * nade_hidden.h has the changes, nade_outputs.h the products, nade_branches.h rows with other codes of a feature,
+ * nade_plan.h, nade_few.h and nade_backward.h the gradients. */
 #include "change.h"
 #include "nade.h"
 #include "nade_backward.h"
+#include "nade_branches.h"
 #include "nade_hidden.h"
 #include "nade_outputs.h"
 
 typedef nade_table table_type;
-#define DRAW draw_spec
 #define ROWS walked_rows
 
 enum {
@@ -102,11 +102,56 @@ static void forward(int64_t n, nade_sizes z, PARAMS p, CHANGES changes, UNITS un
     }
 }
 
-/* What feature f, just drawn or leaving the Markov window, changes in the hidden layer of row r. */
+/* Rows of a walk share a hidden layer as long as their codes are the same: the particles of one row do until they draw
+ * different values. */
+typedef struct {
+    int64_t n;                       /* hidden layers */
+    uint8_t of[FASTAR_SAMPLE_ROWS];  /* the number of each row's hidden layer, */
+    uint8_t row[FASTAR_SAMPLE_ROWS]; /* and of each hidden layer a row that has it */
+} shared_layers;
+
+/* By their bits, so that NaN equals itself. */
+INLINE int same(int64_t count, const real *a, const real *b) { return !memcmp(a, b, count * sizeof(real)); }
+
+static void copy_layer(const layer *l, int64_t from, int64_t to, real *raw) {
+    const int64_t stride = l->z.stride, capacity = l->changes.capacity, count = l->changes.count[from];
+    real *of_units[] = {l->units.initial, l->units.state, l->units.h};
+    for (int i = 0; i < 3; i++)
+        memcpy(of_units[i] + to * stride, of_units[i] + from * stride, stride * sizeof(real));
+    l->units.saturated[to] = l->units.saturated[from];
+    l->changes.count[to] = (int32_t)count;
+    memcpy(l->changes.row + to * capacity, l->changes.row + from * capacity, count * sizeof(int32_t));
+    memcpy(l->changes.value + to * capacity, l->changes.value + from * capacity, count * sizeof(real));
+    memcpy(raw + to * l->z.widest, raw + from * l->z.widest, l->z.widest * sizeof(real));
+}
+
+/* Rows with other codes (n, D) of feature d than those with which they share get a hidden layer of their own. raw
+ * (layers, widest): what it has of later features. */
+static void part(const layer *l, int64_t n, int64_t d, const real *codes, shared_layers *s, real *raw) {
+    const int64_t D = l->z.D, known = s->n;
+    uint8_t from[FASTAR_SAMPLE_ROWS];
+    for (int64_t r = 0; r < n && known < n; r++) {
+        const real *x = codes + r * D + d;
+        if (same(1, x, codes + s->row[s->of[r]] * D + d))
+            continue;
+        int64_t i = known;
+        while (i < s->n && !(from[i] == s->of[r] && same(1, x, codes + s->row[i] * D + d)))
+            i++;
+        if (i == s->n) {
+            copy_layer(l, s->of[r], i, raw);
+            from[i] = s->of[r];
+            s->row[i] = (uint8_t)r;
+            s->n++;
+        }
+        s->of[r] = (uint8_t)i;
+    }
+}
+
+/* What feature f, just drawn or leaving the Markov window, changes in hidden layer r; codes (D,) of a row that has it. */
 INLINE int sample_change(const layer *l, int64_t r, int64_t f, real sign, const input_spec *inputs, const real *codes,
                          real rho) {
     const int64_t i = l->changes.count[r], at = r * l->changes.capacity + i;
-    if (!change_of(inputs, f, codes[r * l->z.D + f], l->changes.row + at, l->changes.value + at))
+    if (!change_of(inputs, f, codes[f], l->changes.row + at, l->changes.value + at))
         return 0;
     l->changes.value[at] *= sign;
     l->changes.count[r]++;
@@ -125,6 +170,13 @@ static void sample_outputs(const layer *l, int64_t n, int64_t d, int64_t feature
                 raw_stride, raw);
 }
 
+INLINE int any_flag(int64_t n, int64_t D, int64_t d, const uint8_t *held, uint8_t flag) {
+    for (int64_t r = 0; r < n; r++)
+        if (held[r * D + d] == flag)
+            return 1;
+    return 0;
+}
+
 /* Whether some row draws or weighs feature d. */
 INLINE int is_wanted(int64_t n, int64_t D, int64_t d, const uint8_t *held) {
     if (!held)
@@ -135,28 +187,46 @@ INLINE int is_wanted(int64_t n, int64_t D, int64_t d, const uint8_t *held) {
     return 0;
 }
 
-/* Features before the first one that is wanted change the pre-activation alone, which needs no hidden units. */
-static void lead(const layer *l, int64_t n, int64_t first, const input_spec *inputs, const real *codes) {
-    const int64_t D = l->z.D, H = l->z.H;
+/* initial (n, stride), or one row for all where initial_stride is 0 -> the hidden layers that rows share: those of
+ * neighbours with the same codes of the features before `first`, which change the pre-activation alone and need no
+ * hidden units. */
+static shared_layers lead(const layer *l, int64_t n, int64_t first, const input_spec *inputs, const real *codes,
+                          const real *initial, int64_t initial_stride) {
+    const int64_t D = l->z.D, H = l->z.H, stride = l->z.stride, capacity = l->changes.capacity;
+    const int64_t seen = first < inputs->markov_order ? 0 : first - inputs->markov_order;
+    shared_layers s = {0};
     for (int64_t r = 0; r < n; r++) {
-        real *initial = l->units.initial + r * l->z.stride, *value = l->changes.value + r * l->changes.capacity;
-        int32_t *row = l->changes.row + r * l->changes.capacity;
-        int64_t count = 0;
-        for (int64_t f = first < inputs->markov_order ? 0 : first - inputs->markov_order; f < first; f++)
-            count += change_of(inputs, f, codes[r * D + f], row + count, value + count);
-        for (int64_t k = 0; k < H && count; k += WIDTH * VL) {
-            vec a[WIDTH], w[WIDTH];
-            load_vectors(WIDTH, a, initial + k, WIDTH * VL);
-            for (int64_t i = 0; i < count; i++) {
-                load_vectors(WIDTH, w, l->p.W + row[i] * H + k, H - k < WIDTH * VL ? H - k : WIDTH * VL);
-                EACH_VECTOR(j)
-                    a[j] = vfma(vset1(value[i]), w[j], a[j]);
-            }
-            store_vectors(WIDTH, initial + k, a, WIDTH * VL);
+        const real *x = codes + r * D + seen, *own = initial + r * initial_stride;
+        if (r == 0 || !same(first - seen, x, x - D) || (initial_stride && !same(stride, own, own - initial_stride))) {
+            memcpy(l->units.initial + s.n * stride, own, stride * sizeof(real));
+            int32_t *count = l->changes.count + s.n, *row = l->changes.row + s.n * capacity;
+            real *value = l->changes.value + s.n * capacity;
+            *count = 0;
+            for (int64_t f = seen; f < first; f++)
+                *count += change_of(inputs, f, codes[r * D + f], row + *count, value + *count);
+            s.row[s.n++] = (uint8_t)r;
         }
+        s.of[r] = (uint8_t)(s.n - 1);
+    }
+    /* A slab of hidden units at a time, so that weights that several layers need stay in L1. */
+    for (int64_t k = 0; k < H; k += WIDTH * VL)
+        for (int64_t r = 0; r < s.n; r++) {
+            const int64_t width = H - k < WIDTH * VL ? H - k : WIDTH * VL;
+            real *at = l->units.initial + r * stride + k;
+            vec a[WIDTH], w[WIDTH];
+            load_vectors(WIDTH, a, at, WIDTH * VL);
+            for (int64_t i = r * capacity; i < r * capacity + l->changes.count[r]; i++) {
+                load_vectors(WIDTH, w, l->p.W + l->changes.row[i] * H + k, width);
+                EACH_VECTOR(j)
+                    a[j] = vfma(vset1(l->changes.value[i]), w[j], a[j]);
+            }
+            store_vectors(WIDTH, at, a, WIDTH * VL);
+        }
+    for (int64_t r = 0; r < s.n; r++) {
         start(l, r);
         l->changes.count[r] = 0;
     }
+    return s;
 }
 
 /* Feature d of a block of rows: weighed where it is held, drawn where it is free. */
@@ -168,6 +238,8 @@ static void choose(const layer *l, int64_t n, int64_t d, DRAW draw, ROWS rows, c
             raw[r * raw_stride + p] += shift[r * l->z.outputs[D] + first + p];
     if (rows.held)
         draw.weigh(n, D, d, d, draw.spec, raw, raw_stride, rows);
+    if (rows.held && !any_flag(n, D, d, rows.held, FASTAR_SAMPLED))
+        return;
     draw.function(n, d, draw.spec, raw, raw_stride, rows.noise + d * draw.n_noise, D * draw.n_noise,
                   (earlier_codes){rows.codes + d, D, 1}, drawn);
     for (int64_t r = 0; r < n; r++)
@@ -175,48 +247,55 @@ static void choose(const layer *l, int64_t n, int64_t d, DRAW draw, ROWS rows, c
             rows.codes[r * D + d] = drawn[r];
 }
 
-/* units.initial (n, stride), noise (n, D, n_noise), shift (n, o_D) or NULL, W (.., H), V (o_D - o_1, H), b (o_D,) ->
- * codes (n, D) where they are not held, weight (n,). units, changes (n, capacity), raw (n, widest), drawn (n,):
- * scratch. */
+/* initial (n, stride), or one row for all where initial_stride is 0, noise (n, D, n_noise), shift (n, o_D) or NULL,
+ * W (.., H), V (o_D - o_1, H), b (o_D,) -> codes (n, D) where they are not held, weight (n,). units, changes
+ * (n, capacity), raw (2 n, widest), drawn (n,): scratch. */
 static void sample(int64_t n, nade_sizes z, PARAMS p, input_spec inputs, CHANGES changes, DRAW draw, ROWS rows,
-                   const real *shift, UNITS units, real *raw, real *drawn) {
+                   const real *initial, int64_t initial_stride, const real *shift, UNITS units, real *raw,
+                   real *drawn) {
     const layer l = {z, p, changes, units};
     const int64_t raw_stride = z.widest, *o = z.outputs;
+    real *of_rows = raw + n * raw_stride;
     int64_t first = 0, end = z.D;
     while (first < z.D && !is_wanted(n, z.D, first, rows.held))
         first++;
     while (end > first && !is_wanted(n, z.D, end - 1, rows.held))
         end--;
-    lead(&l, n, first, &inputs, rows.codes);
-    int ahead = 0;         /* raw holds this feature already, for the rows that have not changed since */
-    int64_t n_changed = n; /* rows that the last feature changed */
+    shared_layers s = lead(&l, n, first, &inputs, rows.codes, initial, initial_stride);
+    int ahead = 0;           /* raw holds this feature already, for the layers that have not changed since */
+    int64_t n_changed = s.n; /* layers that the last feature changed */
     uint8_t changed[FASTAR_SAMPLE_ROWS];
-    for (int64_t r = 0; r < n && p.rho && 0 < first && first < z.D; r++)
+    for (int64_t r = 0; r < s.n && p.rho && 0 < first && first < z.D; r++)
         rescale(&l, r, rho_of(&p, first));
     for (int64_t d = first; d < end; d++) {
         if (is_wanted(n, z.D, d, rows.held)) {
             real *now = raw + (ahead ? o[d] - o[d - 1] : 0);
             if (ahead) {
-                for (int64_t r = 0; r < n; r++)
+                for (int64_t r = 0; r < s.n; r++)
                     if (changed[r])
                         outputs(1, &z, 0, o[d + 1] - o[d], p.V + (o[d] - o[1]) * z.H, p.b + o[d],
                                 units.h + r * z.stride, raw_stride, now + r * raw_stride);
                 ahead = 0;
             } else {
                 /* Most hidden layers serve the next feature too: two outputs for one pass over them. */
-                ahead = d > 0 && d + 1 < z.D && 4 * n_changed < n && !p.rho;
-                sample_outputs(&l, n, d, 1 + ahead, now, raw_stride);
+                ahead = d > 0 && d + 1 < z.D && 4 * n_changed < s.n && !p.rho;
+                sample_outputs(&l, s.n, d, 1 + ahead, now, raw_stride);
             }
-            choose(&l, n, d, draw, rows, shift, now, drawn);
+            for (int64_t i = 0; i < o[d + 1] - o[d]; i++)
+                for (int64_t r = 0; r < n; r++)
+                    of_rows[r * raw_stride + i] = now[s.of[r] * raw_stride + i];
+            choose(&l, n, d, draw, rows, shift, of_rows, drawn);
         } else
             ahead = 0;
         if (d + 1 < end) {
             const real rho = rho_of(&p, d + 1);
+            part(&l, n, d, rows.codes, &s, raw);
             n_changed = 0;
-            for (int64_t r = 0; r < n; r++) {
-                changed[r] = (uint8_t)sample_change(&l, r, d, 1, &inputs, rows.codes, rho);
+            for (int64_t r = 0; r < s.n; r++) {
+                const real *x = rows.codes + s.row[r] * z.D;
+                changed[r] = (uint8_t)sample_change(&l, r, d, 1, &inputs, x, rho);
                 if (d >= inputs.markov_order)
-                    changed[r] |= (uint8_t)sample_change(&l, r, d - inputs.markov_order, -1, &inputs, rows.codes, rho);
+                    changed[r] |= (uint8_t)sample_change(&l, r, d - inputs.markov_order, -1, &inputs, x, rho);
                 if (p.rho && !changed[r])
                     rescale(&l, r, rho);
                 n_changed += changed[r];
@@ -234,4 +313,7 @@ const table_type FASTAR_TABLE(nade) = {
     .backward = backward,
     .backward_scratch = backward_scratch,
     .sample = sample,
+    .branches = branches,
+    .branches_scratch = branches_scratch,
+    .lanes = VL,
 };

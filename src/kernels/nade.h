@@ -70,7 +70,7 @@ typedef struct {
 
 /* The hidden units of a block of rows, each (n, stride) or (n,). */
 typedef struct {
-    real *initial;      /* pre-activations before the first feature; `sample` overwrites them */
+    real *initial;      /* pre-activations before the first feature */
     real *state;        /* running pre-activation a, or exp(-a) */
     real *h;            /* g(a) */
     uint8_t *saturated; /* not 0: `state` is a, for exp(-a) left the range where it is exact */
@@ -97,10 +97,19 @@ typedef struct {
                      const changes_by_feature *lists, const nade_plan *plans, int64_t k0, int64_t k1, int64_t n_W,
                      nade_units units, const real *graw, real *gW, real *gV, real *grho, real *ga, real *scratch);
     int64_t (*backward_scratch)(int64_t n, nade_sizes sizes, int64_t width, int rescaled); /* width: k1 - k0 */
-    /* n <= FASTAR_SAMPLE_ROWS. shift (n, o_D): added to raw, or NULL. changes (n, capacity): scratch,
-     * as are units.state, .h and .saturated, raw (n, widest), drawn (n). */
+    /* n <= FASTAR_SAMPLE_ROWS. initial (n, initial_stride), of one row for all where that is 0. shift (n, o_D): added to
+     * raw, or NULL. units, changes (n, capacity), raw (2 n, widest), drawn (n): scratch. */
     void (*sample)(int64_t n, nade_sizes sizes, nade_params params, input_spec inputs, changes_by_row changes,
-                   draw_spec draw, walked_rows rows, const real *shift, nade_units units, real *raw, real *drawn);
+                   draw_spec draw, walked_rows rows, const real *initial, int64_t initial_stride, const real *shift,
+                   nade_units units, real *raw, real *drawn);
+    /* n <= lanes rows of codes (n, D) -> total (branches, lanes), log p of each with a feature at levels (branches,).
+     * initial (n, initial_stride), of one row for all where that is 0. scratch: branches_scratch(..) reals. Every
+     * feature sees all before it. */
+    void (*branches)(int64_t n, nade_sizes sizes, nade_params params, input_spec inputs, draw_spec draw,
+                     const real *codes, int64_t feature, int64_t n_branches, const real *levels, const real *initial,
+                     int64_t initial_stride, const real *shift, real *scratch, double *total);
+    int64_t (*branches_scratch)(nade_sizes sizes, int64_t n_branches);
+    int64_t lanes;
 } nade_table;
 
 FASTAR_FAMILY(nade)

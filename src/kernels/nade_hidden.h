@@ -9,6 +9,7 @@
 #define PARAMS nade_params
 #define UNITS nade_units
 #define CHANGES changes_by_row
+#define DRAW draw_spec
 
 /* All that a change of a row's hidden layer touches; handed on by address, since copies of so many words made
  * of smaller stores stall. */

@@ -48,6 +48,22 @@ INLINE void categorical_row(int with_gradient, int64_t count, int64_t P, const f
                             with_gradient ? graw + d * P : NULL);
 }
 
+/* logits (K, VL), codes (VL,) -> logp (VL,): a row in each lane. */
+static void categorical_lanes(const feature_spec *f, const real *raw, const real *codes, real *logp) {
+    const int64_t K = f->count;
+    const vec x = vload(codes);
+    vec top = vload(raw), sum = vset1(0), own = vset1(0);
+    for (int64_t k = 1; k < K; k++)
+        top = vmax(top, vload(raw + k * VL));
+    for (int64_t k = 0; k < K; k++) {
+        const vec z = vload(raw + k * VL);
+        sum += vexp(z - top);
+        own = vselect(x == vset1((real)k), z, own);
+    }
+    const vec known = vset1((real)f->high) + (own - top - vlog(sum));
+    vstore(logp, vselect((x >= vset1(0)) & (x < vset1((real)K)), known, vset1((real)f->low)));
+}
+
 static void categorical_draw(int64_t n, const feature_spec *f, double temperature, real *raw, int64_t raw_stride,
                              const real *noise, int64_t noise_stride, earlier_codes earlier, real *codes) {
     for (int64_t r = 0; r < n; r++) {
