@@ -39,18 +39,24 @@ def first_candidates(
     n_epochs = int(np.clip(-(-_STEPS * batch_size // n_rows), *_EPOCHS))
     return [
         Candidate(model, {**common, **settings}, factor * n_epochs)
-        for model, factor, settings in _first(int(np.clip(8 * n_columns, 100, 500)), components)
+        for model, factor, settings in _first(
+            n_rows, int(np.clip(8 * n_columns, 100, 500)), components
+        )
         if model in models
     ]
 
 
-def _first(n_units: int, components: dict[str, int]) -> list[tuple[str, int, dict[str, Any]]]:
+def _first(
+    n_rows: int, n_units: int, components: dict[str, int]
+) -> list[tuple[str, int, dict[str, Any]]]:
     """Return models, factors on the epochs of a long training, and settings."""
     natural, sigmoid, relu = {"order": "natural"}, {"activation": "sigmoid"}, {"activation": "relu"}
+    sparse = {"solver": "adagrad", "l1_ratio": 1.0}
     any_order = {"n_masks": "unlimited", "n_scoring_masks": 16, "order_agnostic": True}
     return [
         ("MADE", 1, _layers(n_units) | relu | _training(2e-3, 0.03) | {"dropout": 0.5}),
         ("NADE", 1, {"n_hidden": n_units} | relu | _training(2e-3, 0.3) | natural),
+        ("FVSBN", 1, _training(0.5, 1 / n_rows) | sparse),
         ("RNADE", 1, {"n_hidden": 200} | relu | _training(1e-2, 0.03) | components),
         ("RNADE", 1, {"n_hidden": 100} | relu | _training(3e-3, 0.3) | components),
         ("MADE", 1, _layers(n_units) | sigmoid | _training(4e-3, 0.05)),
@@ -60,7 +66,6 @@ def _first(n_units: int, components: dict[str, int]) -> list[tuple[str, int, dic
             _layers(n_units, n_units) | relu | _training(1e-3, 0.1) | {"dropout": 0.3} | natural,
         ),
         ("MADE", 1, _layers(2 * n_units) | relu | _training(2e-3, 0.01) | {"dropout": 0.7}),
-        ("FVSBN", 1, _training(3e-3, 0.05)),
         # it learns all orders, and takes long to
         ("MADE", 4, _layers(n_units) | relu | _training(1e-2, 0.1) | any_order),
         ("DeepNADE", 4, {"hidden_layer_sizes": [n_units]} | _training(1e-3, 0.01)),
@@ -126,8 +131,8 @@ _CHANGES: dict[str, Any] = {
     "n_hidden": _units,
     "activation": _another("relu", "sigmoid", "tanh"),
     "dropout": _shifted,
-    "learning_rate_init": _scaled(1e-4, 5e-2, 0.5, 0.7, 1.5, 2.0),
-    "alpha": _scaled(1e-3, 3.0, 0.3, 0.5, 2.0, 3.0),
+    "learning_rate_init": _scaled(1e-4, 2.0, 0.5, 0.7, 1.5, 2.0),
+    "alpha": _scaled(1e-6, 3.0, 0.3, 0.5, 2.0, 3.0),
     "batch_size": lambda value, rng: int(np.clip(value * rng.choice([0.5, 2.0]), 10, 400)),
     "n_components": _another(5, 10, 20),
     "order": _another("natural", "random"),

@@ -42,7 +42,7 @@ from fastar._engine.purification import purify
 from fastar._engine.sampling import sample
 from fastar._engine.support import check_evidence, check_known, impossible_rows
 from fastar.conditionals import Conditional
-from fastar.models._exclusion import sample_outside
+from fastar.models._exclusion import refuse_unique_with_out, sample_outside
 from fastar.models._streamed_answers import (
     impute_streamed,
     is_batched,
@@ -388,8 +388,7 @@ class FittedDensity:
         how = {"temperature": temperature, "top_p": top_p, "top_k": top_k}
         if out is not None:
             n_samples = check_count("n_samples", n_samples)
-            if unique is not False:
-                raise ValueError(f"unique must be False with 'out'. Got {unique!r} instead.")
+            refuse_unique_with_out(unique)
             how |= {"evidence": evidence, "exclude": exclude}
             return sample_streamed(self, n_samples, context, out, random_state, **how)
         n_samples = check_count("n_samples", n_samples, numbers=model.n_features)

@@ -41,7 +41,7 @@ from fastar._engine.questions import Part
 from fastar._engine.scores import average_conditionals
 from fastar._engine.support import check_evidence, check_known
 from fastar.models._base import AutoregressiveDensity
-from fastar.models._exclusion import sample_outside
+from fastar.models._exclusion import refuse_unique_with_out, sample_outside
 from fastar.models._fitted import by_name
 from fastar.models._parallel import call_each, on_threads
 from fastar.models._questions import AnswersQuestions
@@ -449,13 +449,14 @@ class FittedMixture(AnswersQuestions):
             There is evidence, and a member is not a model of this library.
         """
         check_is_fitted(self, "estimators_")
+        how = {"temperature": temperature, "top_p": top_p, "top_k": top_k}
         if out is not None:
             n_samples = check_count("n_samples", n_samples)
-            how = {"evidence": evidence, "temperature": temperature, "top_p": top_p, "top_k": top_k}
+            refuse_unique_with_out(unique)
+            how |= {"evidence": evidence, "exclude": exclude}
             return sample_streamed(self, n_samples, context, out, random_state, **how)
         n_samples = check_count("n_samples", n_samples, numbers=self.n_features_in_)
         if exclude is not None or unique is not False:
-            how = {"temperature": temperature, "top_p": top_p, "top_k": top_k}
             how |= {"context": context, "evidence": evidence, "random_state": random_state}
             read_table = partial(read_numbers, self)
             return sample_outside(self, read_table, exclude, unique, n_samples, **how)
