@@ -16,11 +16,13 @@ from common import (
 )
 from common import distribution as distribution_of
 from common import fit as fit_any
+from scipy.special import softmax
 from test_kernels import LIMIT, SIZES, WIDER, problem, textbook, wide_range
 
 from fastar import conditionals
 from fastar._core import threads
 from fastar._data.table import Table
+from fastar._kernels import _conditionals
 from fastar.networks import SharedHidden
 
 pytestmark = pytest.mark.kernels
@@ -216,6 +218,26 @@ def test_samples_are_the_textbooks_for_the_same_noise(name, sizes, activation, t
     expected = twin.sample(double, noise, law, flags, temperature=temperature)
     codes = draw(network, params, conditional, noise, temperature=temperature)
     np.testing.assert_allclose(codes, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("K", [1, 2, 7, 8, 9, 15, 16, 17, 64, 300])
+def test_a_level_is_drawn_where_its_uniform_falls_among_the_cumulative_probabilities(K, dtype):
+    rng, n = np.random.default_rng(K), 500
+    features = np.zeros(1, _conditionals.FEATURE)
+    features["kind"], features["count"] = _conditionals.KINDS.index("categorical"), K
+    raw = rng.standard_normal((n, K)).astype(dtype)
+    raw[:, 1:][rng.random((n, K - 1)) < 0.3] = -1e4
+    noise = rng.random((n, 1)).astype(dtype)
+    noise[:2, 0] = 0, 1 - np.finfo(dtype).eps
+    codes, kernel = np.empty(n, dtype), _conditionals.Kernel(features, 1, False)
+    draw = kernel.draw(noise.dtype, 1.0)
+    _conditionals.choose(draw, 0, raw.copy(), noise, None, codes, np.zeros(n))
+    p = softmax(raw.astype(float), axis=1)
+    assert (p[np.arange(n), codes.astype(int)] > 0).all()
+    ends = np.cumsum(p, axis=1)
+    differs = codes != np.minimum((ends <= noise).sum(axis=1), K - 1)
+    assert (np.abs(ends - noise).min(axis=1)[differs] < 100 * np.finfo(dtype).eps).all()
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

@@ -5,6 +5,7 @@ from typing import Any, Final
 from numpy.typing import DTypeLike, NDArray
 
 ACTIVATIONS: Final[tuple[str, ...]]
+MANY: Final[int]
 
 Changes = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]
 State = tuple[NDArray[Any], NDArray[Any]]
@@ -25,7 +26,7 @@ def forward(
     initial: NDArray[Any],
     raw: NDArray[Any],
     activation: int,
-    binary_inputs: bool,
+    unit_changes: bool,
     n_threads: int,
 ) -> State:
     """Write raw (n, outputs[D]); return the state of the hidden units that `backward` needs."""
@@ -41,7 +42,7 @@ def backward(
     gW: NDArray[Any],
     gV: NDArray[Any],
     activation: int,
-    binary_inputs: bool,
+    unit_changes: bool,
     n_threads: int,
 ) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Overwrite gW and gV; return the gradients by the initial pre-activations and by rho."""
@@ -63,7 +64,7 @@ def sample(
     initial: NDArray[Any],
     shift: NDArray[Any] | None,
     activation: int,
-    binary_inputs: bool,
+    unit_changes: bool,
     n_threads: int,
 ) -> None:
     """Fill codes (n, D) feature by feature, but for those with held (n, D) not SAMPLED."""
