@@ -23,6 +23,7 @@ from fastar import conditionals
 from fastar._core import threads
 from fastar._data.table import Table
 from fastar._kernels import _conditionals
+from fastar._kernels._conditionals import OBSERVED, SAMPLED, WEIGHTED
 from fastar.networks import SharedHidden
 
 pytestmark = pytest.mark.kernels
@@ -266,6 +267,40 @@ def test_samples_have_the_same_bits_alone_and_for_any_thread_count(name, activat
             assert_same_bits(
                 draw(network, params, conditional, noise[r].copy(), n_threads=n_threads), codes[r]
             )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("scale", [1, 30])
+@pytest.mark.parametrize("markov_order", [None, 3])
+@pytest.mark.parametrize("activation", ["sigmoid", "relu"])
+@pytest.mark.parametrize("name", CONDITIONALS)
+def test_walks_past_evidence_have_the_same_bits_alone_and_for_any_thread_count(
+    name, activation, markov_order, scale, dtype
+):
+    conditional, network, params, noise = sampling_problem(
+        name, 12, 33, 40, markov_order, activation, dtype
+    )
+    params = params | {"W": params["W"] * scale}
+    evidence = draw(network, params, conditional, noise)
+    flags = np.random.default_rng(2).choice([OBSERVED, WEIGHTED, SAMPLED], (40, 12))
+    flags[:, :8] = OBSERVED  # of most rows, so that others begin where the rows beside them do
+    flags[::17, 2], flags[5::9, 6] = SAMPLED, WEIGHTED
+    flags = np.ascontiguousarray(conditional.by_feature(flags.astype(np.uint8)))
+
+    def walk(rows, n_threads):
+        codes, weight = evidence[rows].copy(), np.zeros(len(evidence[rows]))
+        capsule = conditional.kernel.draw(noise.dtype, 1.0)
+        network.sample(
+            params, capsule, noise[rows].copy(), flags[rows].copy(), codes, n_threads, weight=weight
+        )
+        return codes, weight
+
+    with np.errstate(over="ignore"):
+        expected = walk(slice(None), 1)
+        for n_threads in (1, 2, 3, 8):
+            for rows in (slice(0, 1), slice(6, 40), slice(None)):
+                for found, array in zip(walk(rows, n_threads), expected, strict=True):
+                    assert_same_bits(found, array[rows])
 
 
 # ---- values and codes

@@ -243,8 +243,9 @@ def test_tiles_of_any_shape_and_any_threads_give_the_same_bits(P, kind, dtype, r
 @pytest.mark.parametrize("P", [1, 4, 5])
 @pytest.mark.parametrize("kind", ["sigmoid", "tanh", "relu"])
 def test_rescaling_by_one_changes_no_bit_of_the_outputs(kind, P):
-    network, params, codes = problem(9, 33, P, 3, 20, None, kind, "float32")
-    scaled, _, _ = problem(9, 33, P, 3, 20, None, kind, "float32", rescaled=True)
+    # of numbers alone: where levels are among them, the sigmoid has its other path
+    network, params, codes = problem(9, 33, P, 1, 20, None, kind, "float32")
+    scaled, _, _ = problem(9, 33, P, 1, 20, None, kind, "float32", rescaled=True)
     ones = params | {"rho": np.ones(8, np.float32)}
     assert_same_bits(scaled.forward(ones, codes, 2)[0], network.forward(params, codes, 2)[0])
 

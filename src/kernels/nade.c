@@ -135,27 +135,80 @@ INLINE int is_wanted(int64_t n, int64_t D, int64_t d, const uint8_t *held) {
     return 0;
 }
 
-/* Features before the first one that is wanted change the pre-activation alone, which needs no hidden units. */
+/* The first `count` changes of row r at once: sums of pre-activations to units.h and, of a `unit`, products to
+ * units.state, whose extremes it returns. */
+INLINE extremes add_changes(int unit, const layer *l, int64_t r, int64_t count) {
+    const int64_t H = l->z.H, stride = l->z.stride, first = r * l->changes.capacity;
+    extremes states = {vset1(1), vset1(1)};
+    for (int64_t k = 0; k < H; k += WIDTH * VL) {
+        const int64_t width = H - k < WIDTH * VL ? H - k : WIDTH * VL;
+        vec a[WIDTH], w[WIDTH], state[WIDTH];
+        load_vectors(WIDTH, a, l->units.initial + r * stride + k, WIDTH * VL);
+        EACH_VECTOR(j)
+            state[j] = state_of(unit ? FASTAR_SIGMOID_UNIT : FASTAR_SIGMOID, a[j]);
+        for (int64_t i = first; i < first + count; i++) {
+            const real value = l->changes.value[i];
+            load_vectors(WIDTH, w, l->p.W + l->changes.row[i] * H + k, width);
+            EACH_VECTOR(j)
+                a[j] = vfma(vset1(value), w[j], a[j]);
+            if (!unit)
+                continue;
+            EACH_VECTOR(j)
+                widen(&states, state[j]);
+            if (l->p.factors && value == 1)
+                load_vectors(WIDTH, w, l->p.factors + l->changes.row[i] * stride + k, WIDTH * VL);
+            else
+                EACH_VECTOR(j)
+                    w[j] = vexp(vset1(-value) * w[j]);
+            EACH_VECTOR(j)
+                state[j] *= w[j];
+        }
+        store_vectors(WIDTH, l->units.h + r * stride + k, a, WIDTH * VL);
+        if (!unit)
+            continue;
+        EACH_VECTOR(j)
+            widen(&states, state[j]);
+        store_vectors(WIDTH, l->units.state + r * stride + k, state, WIDTH * VL);
+    }
+    return states;
+}
+
+/* Features before the first one that is wanted change the pre-activation alone, which needs no hidden units. A row ends
+ * with the bits that it has where they are taken one by one: which is the first depends on the rows beside it. */
 static void lead(const layer *l, int64_t n, int64_t first, const input_spec *inputs, const real *codes) {
-    const int64_t D = l->z.D, H = l->z.H;
+    const int64_t D = l->z.D;
+    const int unit = l->z.activation == FASTAR_SIGMOID_UNIT;
     for (int64_t r = 0; r < n; r++) {
-        real *initial = l->units.initial + r * l->z.stride, *value = l->changes.value + r * l->changes.capacity;
+        real *h = l->units.h + r * l->z.stride, *value = l->changes.value + r * l->changes.capacity;
+        real *state = l->units.state + r * l->z.stride, *initial = l->units.initial + r * l->z.stride;
         int32_t *row = l->changes.row + r * l->changes.capacity;
         int64_t count = 0;
-        for (int64_t f = first < inputs->markov_order ? 0 : first - inputs->markov_order; f < first; f++)
+        for (int64_t f = 0, gone; f < first; f++) {
             count += change_of(inputs, f, codes[r * D + f], row + count, value + count);
-        for (int64_t k = 0; k < H && count; k += WIDTH * VL) {
-            vec a[WIDTH], w[WIDTH];
-            load_vectors(WIDTH, a, initial + k, WIDTH * VL);
-            for (int64_t i = 0; i < count; i++) {
-                load_vectors(WIDTH, w, l->p.W + row[i] * H + k, H - k < WIDTH * VL ? H - k : WIDTH * VL);
-                EACH_VECTOR(j)
-                    a[j] = vfma(vset1(value[i]), w[j], a[j]);
+            gone = f - inputs->markov_order;
+            if (gone >= 0 && change_of(inputs, gone, codes[r * D + gone], row + count, value + count)) {
+                value[count] = -value[count];
+                count++;
             }
-            store_vectors(WIDTH, initial + k, a, WIDTH * VL);
         }
-        start(l, r);
         l->changes.count[r] = 0;
+        if (count && unit && out_of_range(add_changes(1, l, r, count))) {
+            start(l, r);
+            for (int64_t i = 0; i < count; i++)
+                change(l, r, i, 1);
+            l->changes.count[r] = (int32_t)count; /* of which saturated units are sums */
+        } else if (count && unit) {
+            memcpy(initial, h, l->z.stride * sizeof(real));
+            for (int64_t k = 0; k < l->z.stride; k += VL)
+                vstore(h + k, activate(FASTAR_SIGMOID_UNIT, vload(state + k), 1));
+            l->units.saturated[r] = 0;
+        } else {
+            if (count) {
+                add_changes(0, l, r, count);
+                memcpy(initial, h, l->z.stride * sizeof(real));
+            }
+            start(l, r);
+        }
     }
 }
 
