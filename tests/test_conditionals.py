@@ -235,7 +235,8 @@ def test_a_level_is_drawn_where_its_uniform_falls_among_the_cumulative_probabili
     draw = kernel.draw(noise.dtype, 1.0)
     _conditionals.choose(draw, 0, raw.copy(), noise, None, codes, np.zeros(n))
     p = softmax(raw.astype(float), axis=1)
-    assert (p[np.arange(n), codes.astype(int)] > 0).all()
+    # the last level takes what rounding leaves
+    assert ((p[np.arange(n), codes.astype(int)] > 0) | (codes == K - 1)).all()
     ends = np.cumsum(p, axis=1)
     differs = codes != np.minimum((ends <= noise).sum(axis=1), K - 1)
     assert (np.abs(ends - noise).min(axis=1)[differs] < 100 * np.finfo(dtype).eps).all()
