@@ -2,7 +2,8 @@
 Time models of tables whose columns differ in width: `python bench/widths.py --data FOLDER`.
 
 Two kinds of tables. `adult_mixed` without its rows that have gaps, as numbers: categories are
-levels, the others Gaussian, default NADE and MADE. And 20 real columns beside one of K levels.
+levels, the others Gaussian, default NADE and MADE, and the NADE of 500 sigmoid units that was the
+default before, for ratios to older versions. And 20 real columns beside one of K levels.
 Printed are the time of a training step of 100 rows, of scoring and of sampling a row, the number of
 parameters and the peak memory of the fit above the interpreter. `--other PYTHON` runs the same
 under another interpreter, say one in whose environment an older version is installed, and prints
@@ -26,7 +27,11 @@ from typing import Any
 import numpy as np
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-MODELS = ("NADE", "MADE")
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "NADE": ("NADE", {}),
+    "NADE of 500": ("NADE", {"n_hidden": 500, "activation": "sigmoid"}),
+    "MADE": ("MADE", {}),
+}
 LEVELS = (10, 2000, 20_000, 200_000)
 N_ROWS, N_COLUMNS, BATCH = 20_000, 21, 100
 
@@ -59,12 +64,14 @@ def made(name: str, is_level: list[bool], K: int | None, threads: int) -> Any:
     from fastar.conditionals import Categorical, Gaussian
 
     level = Categorical(cardinality=K) if K else Categorical()
-    return getattr(fastar, name)(
+    cls, settings = MODELS[name]
+    return getattr(fastar, cls)(
         distribution=[level if each else Gaussian() for each in is_level],
         early_stopping=False,
         batch_size=BATCH,
         random_state=0,
         n_jobs=threads,
+        **settings,
     )
 
 
@@ -111,8 +118,9 @@ def torch_step(name: str, model: Any, rows: np.ndarray, is_level: list[bool], th
     if model.distribution_.n_features != len(order):
         return "digits"
     copied = {key: np.array(value) for key, value in model.params_.items()}
-    sizes = (model.output_offsets_, model.input_offsets_, levels, model.activation, threads)
-    if name == "NADE":
+    activation = getattr(model, "activation_", model.activation)
+    sizes = (model.output_offsets_, model.input_offsets_, levels, activation, threads)
+    if MODELS[name][0] == "NADE":
         peer: Any = TorchMixedNADE(copied, *sizes)
     else:
         peer = TorchMixedMADE(copied, model.masks_, *sizes)

@@ -16,11 +16,14 @@ from common import (
 )
 from common import distribution as distribution_of
 from common import fit as fit_any
+from scipy.special import softmax
 from test_kernels import LIMIT, SIZES, WIDER, problem, textbook, wide_range
 
 from fastar import conditionals
 from fastar._core import threads
 from fastar._data.table import Table
+from fastar._kernels import _conditionals
+from fastar._kernels._conditionals import OBSERVED, SAMPLED, WEIGHTED
 from fastar.networks import SharedHidden
 
 pytestmark = pytest.mark.kernels
@@ -218,6 +221,27 @@ def test_samples_are_the_textbooks_for_the_same_noise(name, sizes, activation, t
     np.testing.assert_allclose(codes, expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("K", [1, 2, 7, 8, 9, 15, 16, 17, 64, 300])
+def test_a_level_is_drawn_where_its_uniform_falls_among_the_cumulative_probabilities(K, dtype):
+    rng, n = np.random.default_rng(K), 500
+    features = np.zeros(1, _conditionals.FEATURE)
+    features["kind"], features["count"] = _conditionals.KINDS.index("categorical"), K
+    raw = rng.standard_normal((n, K)).astype(dtype)
+    raw[:, 1:][rng.random((n, K - 1)) < 0.3] = -1e4
+    noise = rng.random((n, 1)).astype(dtype)
+    noise[:2, 0] = 0, 1 - np.finfo(dtype).eps
+    codes, kernel = np.empty(n, dtype), _conditionals.Kernel(features, 1, False)
+    draw = kernel.draw(noise.dtype, 1.0)
+    _conditionals.choose(draw, 0, raw.copy(), noise, None, codes, np.zeros(n))
+    p = softmax(raw.astype(float), axis=1)
+    # the last level takes what rounding leaves
+    assert ((p[np.arange(n), codes.astype(int)] > 0) | (codes == K - 1)).all()
+    ends = np.cumsum(p, axis=1)
+    differs = codes != np.minimum((ends <= noise).sum(axis=1), K - 1)
+    assert (np.abs(ends - noise).min(axis=1)[differs] < 100 * np.finfo(dtype).eps).all()
+
+
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("name", CONDITIONALS)
 def test_held_codes_stay_and_the_rest_follows_them(name, activation):
@@ -244,6 +268,40 @@ def test_samples_have_the_same_bits_alone_and_for_any_thread_count(name, activat
             assert_same_bits(
                 draw(network, params, conditional, noise[r].copy(), n_threads=n_threads), codes[r]
             )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("scale", [1, 30])
+@pytest.mark.parametrize("markov_order", [None, 3])
+@pytest.mark.parametrize("activation", ["sigmoid", "relu"])
+@pytest.mark.parametrize("name", CONDITIONALS)
+def test_walks_past_evidence_have_the_same_bits_alone_and_for_any_thread_count(
+    name, activation, markov_order, scale, dtype
+):
+    conditional, network, params, noise = sampling_problem(
+        name, 12, 33, 40, markov_order, activation, dtype
+    )
+    params = params | {"W": params["W"] * scale}
+    evidence = draw(network, params, conditional, noise)
+    flags = np.random.default_rng(2).choice([OBSERVED, WEIGHTED, SAMPLED], (40, 12))
+    flags[:, :8] = OBSERVED  # of most rows, so that others begin where the rows beside them do
+    flags[::17, 2], flags[5::9, 6] = SAMPLED, WEIGHTED
+    flags = np.ascontiguousarray(conditional.by_feature(flags.astype(np.uint8)))
+
+    def walk(rows, n_threads):
+        codes, weight = evidence[rows].copy(), np.zeros(len(evidence[rows]))
+        capsule = conditional.kernel.draw(noise.dtype, 1.0)
+        network.sample(
+            params, capsule, noise[rows].copy(), flags[rows].copy(), codes, n_threads, weight=weight
+        )
+        return codes, weight
+
+    with np.errstate(over="ignore"):
+        expected = walk(slice(None), 1)
+        for n_threads in (1, 2, 3, 8):
+            for rows in (slice(0, 1), slice(6, 40), slice(None)):
+                for found, array in zip(walk(rows, n_threads), expected, strict=True):
+                    assert_same_bits(found, array[rows])
 
 
 # ---- values and codes

@@ -26,7 +26,7 @@ def forward(
     initial: NDArray[Any],
     raw: NDArray[Any],
     activation: int,
-    binary_inputs: bool,
+    unit_changes: bool,
     n_threads: int,
 ) -> State:
     """Write raw (n, outputs[D]); return the state of the hidden units that `backward` needs."""
@@ -42,7 +42,7 @@ def backward(
     gW: NDArray[Any],
     gV: NDArray[Any],
     activation: int,
-    binary_inputs: bool,
+    unit_changes: bool,
     n_threads: int,
 ) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Overwrite gW and gV; return the gradients by the initial pre-activations and by rho."""
@@ -64,7 +64,7 @@ def sample(
     initial: NDArray[Any],
     shift: NDArray[Any] | None,
     activation: int,
-    binary_inputs: bool,
+    unit_changes: bool,
     n_threads: int,
 ) -> None:
     """Fill codes (n, D) feature by feature, but for those with held (n, D) not SAMPLED."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastar._core.inputs import Inputs
+from fastar._core.inputs import ONE_HOT, Inputs
 from fastar._core.offsets import common_width, output_axes
 from fastar._core.parameters import Array, Params
 from fastar._core.schema import FLAG, OneOf, Rule, Whole
@@ -96,6 +96,9 @@ class SharedHidden(Network):
         self.rescaled = bool(rescaled)
         self.n_context = int(n_context)
         self._activation = ACTIVATIONS.index(activation)
+        has_many = self.n_outputs >= _nade.MANY * self.n_features
+        one_hot = (inputs.input_flags & ONE_HOT).any()
+        self._unit_changes = inputs.binary_inputs or bool(has_many and one_hot)
 
     def settings(self) -> dict[str, Any]:
         """Return the keyword arguments of the constructor."""
@@ -177,7 +180,7 @@ class SharedHidden(Network):
             self._initial(params, len(codes), context, n_threads),
             raw,
             self._activation,
-            self.inputs.binary_inputs,
+            self._unit_changes,
             n_threads,
         )
         if context is not None:
@@ -231,7 +234,7 @@ class SharedHidden(Network):
             raw: Array = _cpu.aligned_empty((len(tail), len(b)), self.dtype)
             _nade.forward(
                 changes, *own, b, outputs, rho, hidden, raw,
-                self._activation, self.inputs.binary_inputs, n_threads,
+                self._activation, self._unit_changes, n_threads,
             )  # fmt: skip
             if shift is not None and context is not None:
                 add_product(context, shift, raw, n_threads)
@@ -300,7 +303,7 @@ class SharedHidden(Network):
             gW,
             gV,
             self._activation,
-            self.inputs.binary_inputs,
+            self._unit_changes,
             n_threads,
         )
         ga = ga[:, : self.n_hidden]
@@ -332,7 +335,7 @@ class SharedHidden(Network):
             draw, noise, held, codes, weight, self.inputs.input_flags, self.inputs.offsets,
             self.markov_order, W, V, params["b"].reshape(-1), self.output_offsets,
             params.get("rho"), self._initial(params, 1, context, n_threads),
-            self._shift(params, context, n_threads), self._activation, self.inputs.binary_inputs,
+            self._shift(params, context, n_threads), self._activation, self._unit_changes,
             n_threads,
         )  # fmt: skip
 

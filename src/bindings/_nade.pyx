@@ -67,6 +67,7 @@ cdef extern from "nade.h" nogil:
 
 MANY = FASTAR_MANY  # outputs a feature, on average
 ACTIVATIONS = ("sigmoid", "tanh", "relu")  # in the order of the C enumeration
+MANY = FASTAR_MANY
 
 cdef const nade_table* f32 = nade_for(isa, False)
 cdef const nade_table* f64 = nade_for(isa, True)
@@ -87,8 +88,8 @@ def hidden_stride(int64_t H, dtype):
     return (H + slab - 1) // slab * slab
 
 
-cdef int kernel_activation(int activation, bint binary_inputs, bint rescaled) noexcept:
-    if activation == FASTAR_SIGMOID and binary_inputs and not rescaled:
+cdef int kernel_activation(int activation, bint unit_changes, bint rescaled) noexcept:
+    if activation == FASTAR_SIGMOID and unit_changes and not rescaled:
         return FASTAR_SIGMOID_UNIT
     return activation
 
@@ -140,12 +141,13 @@ cdef uint8_t[::1] used_rows(const int32_t[::1] count, const int32_t[:, ::1] row,
 
 def forward(changes, const floating[:, ::1] W, const floating[:, ::1] V, const floating[::1] b,
             const int64_t[::1] outputs, rho, floating[:, ::1] initial, floating[:, ::1] raw, int activation,
-            bint binary_inputs, int n_threads):
+            bint unit_changes, int n_threads):
     """Write raw (n, outputs[D]); return the state of the hidden units that `backward` needs.
 
     outputs (D + 1,): where the outputs of each feature begin. W (.., H), V (outputs[D] - outputs[1], H),
     b (outputs[D],), rho (D - 1,) or None, initial (n, hidden_stride(H)):
-    pre-activations before the first feature, zero beyond H. binary_inputs: every change has value 1 or -1.
+    pre-activations before the first feature, zero beyond H. unit_changes: every change has value 1 or -1 or,
+    where features have MANY outputs on average, some have.
     """
     cdef const nade_table* kernels = f32 if floating is float else f64
     cdef int32_t[::1] count
@@ -155,7 +157,7 @@ def forward(changes, const floating[:, ::1] W, const floating[:, ::1] V, const f
     cdef int64_t n = raw.shape[0], D = outputs.shape[0] - 1, H = W.shape[1], stride = initial.shape[1]
     dtype = np.float32 if floating is float else np.float64
     cdef nade_sizes sizes = sizes_of(outputs, H, stride, V,
-                                     kernel_activation(activation, binary_inputs, rho is not None), dtype)
+                                     kernel_activation(activation, unit_changes, rho is not None), dtype)
     if count.shape[0] != n or initial.shape[0] != n or b.shape[0] != outputs[D] or raw.shape[1] != outputs[D]:
         raise ValueError("the shapes of the changes, initial, b and raw do not fit together")
     cdef floating[:, ::1] h = aligned_empty((n, stride), dtype), state = aligned_empty((n, stride), dtype)
@@ -262,7 +264,7 @@ cdef Blocks planned(changes, const uint8_t[::1] saturated, nade_sizes sizes, int
 
 def backward(changes, const floating[:, ::1] W, const floating[:, ::1] V, const int64_t[::1] outputs, rho,
              state, const floating[:, ::1] graw, floating[:, ::1] gW, floating[:, ::1] gV, int activation,
-             bint binary_inputs, int n_threads):
+             bint unit_changes, int n_threads):
     """Overwrite gW and gV; return the gradients by initial (n, hidden_stride(H)) and by rho, if any.
 
     state: what `forward` returned. Each slab of hidden units has one thread, whatever their number: the
@@ -279,7 +281,7 @@ def backward(changes, const floating[:, ::1] W, const floating[:, ::1] V, const 
     cdef int64_t stride = units.shape[1], capacity = value.shape[1]
     dtype = np.float32 if floating is float else np.float64
     cdef nade_sizes sizes = sizes_of(outputs, H, stride, V,
-                                     kernel_activation(activation, binary_inputs, rho is not None), dtype)
+                                     kernel_activation(activation, unit_changes, rho is not None), dtype)
     if (graw.shape[1] != outputs[D] or count.shape[0] != n or units.shape[0] != n
             or gW.shape[0] != W.shape[0] or gW.shape[1] != H
             or gV.shape[0] != V.shape[0] or gV.shape[1] != H):
@@ -325,7 +327,7 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
            const uint8_t[::1] input_flags, const int64_t[::1] input_offsets, int64_t markov_order,
            const floating[:, ::1] W, const floating[:, ::1] V, const floating[::1] b,
            const int64_t[::1] outputs, rho, const floating[:, ::1] initial, shift, int activation,
-           bint binary_inputs, int n_threads):
+           bint unit_changes, int n_threads):
     """Fill codes (n, D) feature by feature, but for those with held (n, D) not SAMPLED.
 
     draw: the conditional's capsule. noise (n, D, m). weight (n,): log p of codes that are WEIGHTED is added.
@@ -336,7 +338,7 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
     cdef int64_t n = codes.shape[0], D = codes.shape[1], H = W.shape[1], stride = initial.shape[1]
     dtype = np.float32 if floating is float else np.float64
     cdef nade_sizes sizes = sizes_of(outputs, H, stride, V,
-                                     kernel_activation(activation, binary_inputs, rho is not None), dtype)
+                                     kernel_activation(activation, unit_changes, rho is not None), dtype)
     cdef draw_spec how = draw_of(draw, floating is double)
     cdef const uint8_t[:, ::1] is_held = held
     cdef double[::1] log_weight = np.zeros(n) if weight is None else weight

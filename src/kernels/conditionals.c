@@ -6,24 +6,26 @@
 #include "conditionals/mixture_modes.h"
 #include "sums.h"
 
-/* Features of one kind of one row. */
+/* Features of one kind of one row. logs: logarithms that logp still lacks. */
 INLINE void stretch(int with_gradient, int64_t count, int64_t P, const feature_spec *f, const real *raw,
-                    const real *codes, real scale, real *logp, real *graw) {
+                    const real *codes, real scale, real *logp, pending_logs *logs, real *graw) {
     switch (f->kind) {
     case FASTAR_BERNOULLI: bernoulli_row(with_gradient, count, P, f, raw, codes, scale, logp, graw); break;
-    case FASTAR_CATEGORICAL: categorical_row(with_gradient, count, P, f, raw, codes, scale, logp, graw); break;
+    case FASTAR_CATEGORICAL: categorical_row(with_gradient, count, P, f, raw, codes, scale, logp, logs, graw); break;
     case FASTAR_GAUSSIAN: single_row(FASTAR_GAUSSIAN, with_gradient, count, P, f, raw, codes, scale, logp, graw); break;
     case FASTAR_LAPLACE: single_row(FASTAR_LAPLACE, with_gradient, count, P, f, raw, codes, scale, logp, graw); break;
     case FASTAR_GAUSSIAN_MIXTURE:
-        mixture_row(FASTAR_GAUSSIAN_MIXTURE, with_gradient, count, P, f, raw, codes, scale, logp, graw);
+        mixture_row(FASTAR_GAUSSIAN_MIXTURE, with_gradient, count, P, f, raw, codes, scale, logp, logs, graw);
         break;
     case FASTAR_LAPLACE_MIXTURE:
-        mixture_row(FASTAR_LAPLACE_MIXTURE, with_gradient, count, P, f, raw, codes, scale, logp, graw);
+        mixture_row(FASTAR_LAPLACE_MIXTURE, with_gradient, count, P, f, raw, codes, scale, logp, logs, graw);
         break;
     case FASTAR_LOGISTIC_MIXTURE:
-        mixture_row(FASTAR_LOGISTIC_MIXTURE, with_gradient, count, P, f, raw, codes, scale, logp, graw);
+        mixture_row(FASTAR_LOGISTIC_MIXTURE, with_gradient, count, P, f, raw, codes, scale, logp, logs, graw);
         break;
-    case FASTAR_INTEGER: mixture_row(FASTAR_INTEGER, with_gradient, count, P, f, raw, codes, scale, logp, graw); break;
+    case FASTAR_INTEGER:
+        mixture_row(FASTAR_INTEGER, with_gradient, count, P, f, raw, codes, scale, logp, logs, graw);
+        break;
     case FASTAR_POISSON: poisson_row(with_gradient, count, P, f, raw, codes, scale, logp, graw); break;
     case FASTAR_NEGATIVE_BINOMIAL:
         negative_binomial_row(with_gradient, count, P, f, raw, codes, scale, logp, graw);
@@ -33,13 +35,13 @@ INLINE void stretch(int with_gradient, int64_t count, int64_t P, const feature_s
 
 /* The same without the features whose codes are missing. */
 INLINE void stretch_with_gaps(int with_gradient, int64_t count, int64_t P, const feature_spec *f, const real *raw,
-                              const real *codes, real scale, real *logp, real *graw) {
+                              const real *codes, real scale, real *logp, pending_logs *logs, real *graw) {
     for (int64_t d = 0; d < count;) {
         int64_t end = d;
         while (end < count && codes[end] == codes[end])
             end++;
         if (end > d)
-            stretch(with_gradient, end - d, P, f + d, raw + d * P, codes + d, scale, logp + d,
+            stretch(with_gradient, end - d, P, f + d, raw + d * P, codes + d, scale, logp + d, logs,
                     with_gradient ? graw + d * P : NULL);
         if (end < count) {
             logp[end] = 0;
@@ -53,6 +55,7 @@ INLINE void stretch_with_gaps(int with_gradient, int64_t count, int64_t P, const
 INLINE void rows(int with_gradient, int64_t n, int64_t D, conditional_spec spec, const real *raw, const real *codes,
                  const real *scale, real *logp, double *total, real *graw) {
     const int64_t width = spec.outputs[D];
+    pending_logs logs = {.n = 0};
     for (int64_t r = 0; r < n; r++) {
         for (int64_t i = 0; i < spec.n_stretches; i++) {
             const int64_t first = spec.stretches[i], count = spec.stretches[i + 1] - first, at = r * D + first;
@@ -60,10 +63,12 @@ INLINE void rows(int with_gradient, int64_t n, int64_t D, conditional_spec spec,
             const real *z = raw + r * width + o, by = with_gradient ? scale[r] : 0;
             real *g = with_gradient ? graw + r * width + o : NULL;
             if (spec.may_miss)
-                stretch_with_gaps(with_gradient, count, P, spec.features + first, z, codes + at, by, logp + at, g);
+                stretch_with_gaps(with_gradient, count, P, spec.features + first, z, codes + at, by, logp + at, &logs,
+                                  g);
             else
-                stretch(with_gradient, count, P, spec.features + first, z, codes + at, by, logp + at, g);
+                stretch(with_gradient, count, P, spec.features + first, z, codes + at, by, logp + at, &logs, g);
         }
+        take_logs(&logs);
         total[r] = sum_of(D, logp + r * D);
     }
 }
@@ -216,7 +221,9 @@ static void weigh(int64_t n, int64_t D, int64_t d, int64_t feature, conditional_
     for (int64_t r = 0; r < n; r++) {
         if (rows.held[r * D + d] == FASTAR_WEIGHTED && f->kind != FASTAR_BERNOULLI) {
             real logp;
-            stretch_with_gaps(0, 1, 0, f, raw + r * raw_stride, rows.codes + r * D + d, 0, &logp, NULL);
+            pending_logs logs = {.n = 0};
+            stretch_with_gaps(0, 1, 0, f, raw + r * raw_stride, rows.codes + r * D + d, 0, &logp, &logs, NULL);
+            take_logs(&logs);
             rows.weight[r] += logp;
         }
         if (rows.held[r * D + d] == FASTAR_BOUNDED)

@@ -14,8 +14,8 @@
 #include "fastar.h"
 #include "inputs.h"
 
-/* FASTAR_SIGMOID_UNIT: the sigmoid where every change has value 1 or -1. Its state is exp(-a), which a change
- * multiplies by exp(-w) or exp(w): no exponential is taken per change. Not with a rho. */
+/* FASTAR_SIGMOID_UNIT: the sigmoid with the state exp(-a), which a change of value 1 multiplies by exp(-w) from a table:
+ * no exponential is taken. With few outputs a feature all changes are to have value 1 or -1. Not with a rho. */
 enum { FASTAR_SIGMOID, FASTAR_TANH, FASTAR_RELU, FASTAR_SIGMOID_UNIT };
 
 enum {

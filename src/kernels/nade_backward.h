@@ -131,7 +131,7 @@ INLINE void take_back(int activation, real value, weight_vectors *w, const real 
     EACH_VECTOR(u) {
         vec s = vload(state + u * VL);
         w->g[u] = vfma(vset1(value), vload(gstate + u * VL), w->g[u]);
-        vstore(state + u * VL, changed(activation, s, w->w[u], value < 0 ? NULL : &w->inverse[u], -value));
+        vstore(state + u * VL, changed(activation, s, w->w[u], value == 1 ? &w->inverse[u] : NULL, -value));
     }
 }
 
@@ -140,10 +140,37 @@ INLINE void activate_units(int activation, const real *state, real rho, real *h)
         vstore(h + u * VL, activate(activation, vload(state + u * VL), rho));
 }
 
+/* All three where one change leads to the feature, so that no vector is read that was just written. */
+INLINE void finish_one_change(int activation, const real *gh, real rho, real rho_before, vec *grho, real value,
+                              weight_vectors *w, real *gstate, real *state, real *h) {
+    EACH_VECTOR(u) {
+        const vec by_scaled = derivative(activation, vload(h + u * VL)), by_h = vload(gh + u * VL);
+        const vec a = vload(state + u * VL), g = vfma(by_h, by_scaled * vset1(rho), vload(gstate + u * VL));
+        const vec before = changed(activation, a, w->w[u], value == 1 ? &w->inverse[u] : NULL, -value);
+        if (grho)
+            grho[u] = vfma(by_h * by_scaled, a, grho[u]);
+        w->g[u] = vfma(vset1(value), g, w->g[u]);
+        vstore(gstate + u * VL, g);
+        vstore(state + u * VL, before);
+        vstore(h + u * VL, activate(activation, before, rho_before));
+    }
+}
+
+/* Make `weights` those of a row of W, or with row -1 of none, and keep the gradient of those that they were. */
+INLINE void turn_to(int activation, const many *m, int64_t row, int64_t k, int64_t width, weight_vectors *weights) {
+    if (row == weights->row)
+        return;
+    if (weights->row >= 0)
+        store_vectors(WIDTH, m->gW + weights->row * m->z.H + k, weights->g, width);
+    if (row >= 0)
+        open_weights(activation, row, m->z.H, width, m->p.W + k, m->gW + k,
+                     m->p.factors ? m->p.factors + row * m->z.stride + k : NULL, weights);
+}
+
 /* A slab of hidden units, from k on, of one block of rows at feature d: from delta to the gradients by the weights,
  * and the hidden units as they were at feature d - 1. */
 INLINE void rows_of_feature(int activation, const many *m, int64_t block, int64_t d, int64_t k, vec *grho) {
-    const int64_t first = block * FASTAR_BACKWARD_ROWS, H = m->z.H;
+    const int64_t first = block * FASTAR_BACKWARD_ROWS;
     const int64_t width = m->k1 - k < UNIT_SLAB ? m->k1 - k : UNIT_SLAB;
     const int64_t end = m->n - first < FASTAR_BACKWARD_ROWS ? m->n : first + FASTAR_BACKWARD_ROWS;
     const changes_by_feature lists = m->lists[block];
@@ -151,31 +178,36 @@ INLINE void rows_of_feature(int activation, const many *m, int64_t block, int64_
     const int64_t at = (k - m->k0) * m->n;
     real gh[SUMS * UNIT_SLAB] __attribute__((aligned(64)));
     weight_vectors weights = {.row = -1};
-    int64_t l = lists.first[d];
-    for (int64_t r = first, tile; r < end; r += tile) {
+    if (!m->p.rho)
+        grho = NULL;
+    for (int64_t r = first, l = lists.first[d], tile; r < end; r += tile) {
         tile = gh_of_rows(m, r, end, m->gh ? m->gh + at : NULL, gh);
         for (int64_t i = r; i < r + tile; i++) {
             real *h = m->h + at + i * UNIT_SLAB, *state = m->state + at + i * UNIT_SLAB;
             real *gstate = m->gstate + at + i * UNIT_SLAB;
+            const real *by_h = gh + (i - r) * UNIT_SLAB;
+            const int64_t own = (m->r0 + i) * m->changes.capacity, begun = l;
             const int saturated = m->units.saturated[m->r0 + i];
-            int same = m->p.rho == NULL;
-            finish_feature(activation, gh + (i - r) * UNIT_SLAB, h, state, rho, m->p.rho ? grho : NULL, gstate);
-            for (; l < lists.first[d + 1] && lists.r[l] == i - first; l++, same = 0) {
-                const int64_t c = (m->r0 + i) * m->changes.capacity + lists.index[l], row = m->changes.row[c];
-                if (row != weights.row) {
-                    if (weights.row >= 0)
-                        store_vectors(WIDTH, m->gW + weights.row * H + k, weights.g, width);
-                    open_weights(activation, row, H, width, m->p.W + k, m->gW + k,
-                                 m->p.factors ? m->p.factors + row * m->z.stride + k : NULL, &weights);
-                }
+            while (l < lists.first[d + 1] && lists.r[l] == i - first)
+                l++;
+            if (l == begun + 1 && !saturated) {
+                const int64_t c = own + lists.index[begun];
+                turn_to(activation, m, m->changes.row[c], k, width, &weights);
+                finish_one_change(activation, by_h, rho, rho_before, grho, m->changes.value[c], &weights, gstate, state,
+                                  h);
+                continue;
+            }
+            finish_feature(activation, by_h, h, state, rho, grho, gstate);
+            for (int64_t j = begun; j < l; j++) {
+                const int64_t c = own + lists.index[j];
+                turn_to(activation, m, m->changes.row[c], k, width, &weights);
                 take_back(saturated ? FASTAR_SIGMOID : activation, m->changes.value[c], &weights, gstate, state);
             }
-            if (!same)
+            if (l > begun || m->p.rho)
                 activate_units(saturated ? FASTAR_SIGMOID : activation, state, rho_before, h);
         }
     }
-    if (weights.row >= 0)
-        store_vectors(WIDTH, m->gW + weights.row * H + k, weights.g, width);
+    turn_to(activation, m, -1, k, width, &weights);
 }
 
 /* A slab of hidden units from k on, at the panel of feature d that begins with output `first` of V. */

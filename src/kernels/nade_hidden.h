@@ -110,7 +110,7 @@ typedef struct {
 /* Whether change number i of row r is one. */
 INLINE int is_step(const layer *l, int64_t r, int64_t i) {
     return l->z.activation == FASTAR_SIGMOID_UNIT && l->p.factors && !l->units.saturated[r] &&
-           l->changes.value[r * l->changes.capacity + i] > 0;
+           l->changes.value[r * l->changes.capacity + i] == 1;
 }
 
 INLINE step step_of(const layer *l, int64_t r, int64_t i) {

@@ -140,11 +140,12 @@ INLINE int register_tile(int R, int64_t H, int64_t stride, const real *V, const 
         EACH_ROW(ADD_ROW)
     }
     vec all[] = {EACH_ROW(ROW)};
-    real out[ROW_TILE * OUT_PANEL];
+    real out[ROW_TILE * OUT_PANEL], bias[OUT_PANEL];
     vsums(R * OUT_PANEL, all, out);
+    memcpy(bias, b, sizeof bias); /* raw might be where b is */
     for (int r = 0; r < R; r++)
         for (int s = 0; s < OUT_PANEL; s++)
-            raw[r * raw_stride + s] = b[s] + out[r * OUT_PANEL + s];
+            raw[r * raw_stride + s] = bias[s] + out[r * OUT_PANEL + s];
     return R;
 }
 

@@ -25,6 +25,9 @@
 #define PICK(a, b, s, by) __builtin_shuffle(a, b, (ivec){PICKS(s, by)})
 #endif
 
+/* Lane i is i. */
+INLINE ivec vlanes(void) { return (ivec){PICKS(0, 0)}; }
+
 /* Lane i of the result is lane i ^ s. */
 INLINE vec vswap(vec v, int s) {
     (void)s;
@@ -49,6 +52,16 @@ INLINE real vsum(vec v) {
     for (int s = 1; s < VL; s *= 2)
         v += vswap(v, s);
     return v[0];
+}
+
+/* Lane i becomes the sum of lanes 0 .. i. Where none is negative, the sums fall nowhere; the last one is vsum(*v). */
+INLINE void vprefix_sums(vec *v) {
+    vec sum = *v;
+    for (int s = 1; s < VL; s *= 2) {
+        const vec other = vswap(sum, s);
+        *v += vselect((vlanes() & viset1(s)) != viset1(0), other, vset1(0));
+        sum += other;
+    }
 }
 
 /* Lane i: lanes i and i ^ s of a added, or, where i has bit s, of b. */
@@ -106,7 +119,7 @@ INLINE void vsums(int count, vec *v, real *out) {
 INLINE void vtranspose(vec *v) {
 #pragma GCC unroll 4
     for (int s = 1; s < VL; s *= 2) {
-        const ivec upper = ((ivec){PICKS(0, 0)} & viset1(s)) != viset1(0);
+        const ivec upper = (vlanes() & viset1(s)) != viset1(0);
 #pragma GCC unroll 16
         for (int i = 0; i < VL; i++)
             if (!(i & s)) {

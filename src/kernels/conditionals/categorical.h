@@ -12,7 +12,7 @@ INLINE int64_t levels_of(const feature_spec *f, const real *parent) {
 }
 
 INLINE void categorical_feature(int with_gradient, const feature_spec *f, int64_t P, const real *z, const real *x_d,
-                                real scale, real *logp, real *g) {
+                                real scale, real *logp, pending_logs *logs, real *g) {
     const real code = *x_d;
     const int64_t K = levels_of(f, x_d - f->parent);
     if (!(code >= 0 && code < (real)K)) {
@@ -21,30 +21,30 @@ INLINE void categorical_feature(int with_gradient, const feature_spec *f, int64_
             memset(g, 0, P * sizeof(real));
         return;
     }
-    const int64_t x = (int64_t)code;
+    const int64_t x = (int64_t)code, whole = (K - 1) / VL * VL;
+    const int tail = (int)(K - whole);
     const real top = largest(K, z);
-    vec sum = vset1(0);
-    for (int64_t k = 0; k < K; k += VL) {
-        int m = lanes(K - k);
-        vec e = first_lanes(vexp(vload_part(z + k, m) - vset1(top)), m);
-        if (with_gradient)
-            vstore_part(g + k, e, m);
-        sum += e;
+    vec e;
+    const real total = level_weights(with_gradient, K, tail, z, top, 1, g, &e);
+    *logp = (real)f->high + (z[x] - top);
+    take_log(logs, total, logp);
+    if (!with_gradient)
+        return;
+    const vec share = vset1(-scale / total), own = vset1(scale);
+    for (int64_t k = 0; k < whole; k += VL) {
+        const vec by_k = vload(g + k) * share;
+        vstore(g + k, vselect(vlanes() == viset1((integer)(x - k)), by_k + own, by_k));
     }
-    const real total = vsum(sum);
-    *logp = (real)f->high + (z[x] - top - log_of(total));
-    if (with_gradient) {
-        for (int64_t k = 0; k < K; k++)
-            g[k] *= -scale / total;
-        g[x] += scale;
+    e *= share;
+    vstore_part(g + whole, vselect(vlanes() == viset1((integer)(x - whole)), e + own, e), tail);
+    if (K < P)
         memset(g + K, 0, (P - K) * sizeof(real));
-    }
 }
 
 INLINE void categorical_row(int with_gradient, int64_t count, int64_t P, const feature_spec *f, const real *raw,
-                            const real *codes, real scale, real *logp, real *graw) {
+                            const real *codes, real scale, real *logp, pending_logs *logs, real *graw) {
     for (int64_t d = 0; d < count; d++)
-        categorical_feature(with_gradient, f + d, P, raw + d * P, codes + d, scale, logp + d,
+        categorical_feature(with_gradient, f + d, P, raw + d * P, codes + d, scale, logp + d, logs,
                             with_gradient ? graw + d * P : NULL);
 }
 

@@ -82,12 +82,30 @@ INLINE real largest(int64_t K, const real *z) {
 }
 
 /* The first m lanes of x, the others zero. */
-INLINE vec first_lanes(vec x, int m) {
-    real t[VL];
-    if (m == VL)
-        return x;
-    vstore(t, x);
-    return vload_part(t, m);
+INLINE vec first_lanes(vec x, int m) { return (vec)((ivec)x & (vlanes() < viset1(m))); }
+
+/* Numbers whose logarithms log-densities have yet to lose: those of a vector of them take as long as one. */
+typedef struct {
+    int n;
+    real of[VL];
+    real *from[VL];
+} pending_logs;
+
+INLINE void take_logs(pending_logs *pending) {
+    if (!pending->n)
+        return;
+    const vec x = vload_or(pending->of, pending->n, 1), log = vselect(x == x, vlog(x), x); /* NaN stays */
+    for (int i = 0; i < pending->n; i++)
+        *pending->from[i] -= log[i];
+    pending->n = 0;
+}
+
+/* *from will lose log x, of a normal number x > 0 or NaN. */
+INLINE void take_log(pending_logs *pending, real x, real *from) {
+    pending->of[pending->n] = x;
+    pending->from[pending->n++] = from;
+    if (pending->n == VL)
+        take_logs(pending);
 }
 
 /* e = exp((z - largest) * inverse), which may overwrite z; returns the sum. */
@@ -136,13 +154,40 @@ INLINE double cut_levels(int64_t K, real *z, double top_p, int64_t top_k) {
     return sum;
 }
 
+/* Logits z (K,) become weights exp((z - top) * inverse): the last `tail` of them are *e; the others are weight (K - tail,),
+ * which may be z, where `keep`. Returns their sum. */
+INLINE real level_weights(int keep, int64_t K, int tail, const real *z, real top, real inverse, real *weight, vec *e) {
+    vec sum = vset1(0);
+    for (int64_t k = 0; k < K - tail; k += VL) {
+        const vec own = vexp((vload(z + k) - vset1(top)) * vset1(inverse));
+        if (keep)
+            vstore(weight + k, own);
+        sum += own;
+    }
+    *e = first_lanes(vexp((vload_part(z + K - tail, tail) - vset1(top)) * vset1(inverse)), tail);
+    return vsum(sum + *e);
+}
+
 /* The number of a level drawn from the softmax of z[0 .. K - 1], which is overwritten. */
 INLINE int64_t draw_level(int64_t K, real *z, double temperature, real uniform) {
+    const int64_t whole = (K - 1) / VL * VL;
+    int m = (int)(K - whole);
+    vec e;
+    real left = uniform * level_weights(1, K, m, z, largest(K, z), inv_temperature(temperature), z, &e);
     int64_t k = 0;
-    real left = uniform * exponentials(K, z, inv_temperature(temperature), z);
-    while (k + 1 < K && left >= z[k])
-        left -= z[k++];
-    return k;
+    for (; k < whole; k += VL) {
+        const vec own = vload(z + k);
+        const real share = vsum(own);
+        if (left < share) {
+            e = own;
+            m = VL;
+            break;
+        }
+        left -= share;
+    }
+    vprefix_sums(&e);
+    const int passed = (int)vsum(vselect(e <= vset1(left), vset1(1), vset1(0)));
+    return k + (passed < m ? passed : m - 1);
 }
 
 #endif
