@@ -450,6 +450,11 @@ def without_padding(wide, P):
     return wide[:, np.arange(wide.shape[2]) < np.asarray(P)[:, None]]
 
 
+def near(code, flags):
+    """Return how far a number enters: at most 8 either way where its flags say so."""
+    return np.clip(code, -8, 8) if flags & 4 else code
+
+
 class Network:
     """What networks share.
 
@@ -467,7 +472,7 @@ class Network:
         if flags & 1:
             x[known, code[known].astype(int)] = 1
         else:
-            x[~missing, 0] = code[~missing]
+            x[~missing, 0] = near(code[~missing], flags)
         x[missing, -1] = 1
         return x
 
@@ -730,4 +735,5 @@ def entered(inputs, W, d, code):
     own = by_feature(W, inputs.offsets)[d]
     if np.isnan(code):
         return own[-1]
-    return own[int(code)] if inputs.input_flags[d] & 1 else code * own[0]
+    flags = inputs.input_flags[d]
+    return own[int(code)] if flags & 1 else near(code, flags) * own[0]

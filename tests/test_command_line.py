@@ -172,16 +172,11 @@ def test_an_output_never_takes_the_place_of_the_table(command, folder, tmp_path,
     assert data.read_bytes() == (folder / "data.csv").read_bytes()
 
 
-def test_durations_go_into_parquet_alone(tmp_path, capsys):
+def test_durations_go_into_parquet_as_such(tmp_path):
     data, model, out = (tmp_path / name for name in ("data.parquet", "model", "drawn.parquet"))
     table = pl.DataFrame({"took": np.arange(40) * 10**6}).cast(pl.Duration("us"))
     table.write_parquet(data)
     assert main(["fit", str(data), "-o", str(model), "--set", "max_iter=2"]) == 0
-    capsys.readouterr()
-    told = refused(capsys, "sample", model)
-    assert (
-        told == "CSV cannot hold the durations of column 'took': give --output a name in .parquet."
-    )
     assert main(["sample", str(model), "-n", "3", "-o", str(out)]) == 0
     assert pl.read_parquet(out).schema == table.schema
 
@@ -242,6 +237,46 @@ def test_probabilities_of_the_values_of_a_column_sum_to_one(folder, capsys):
         assert main([*asked, "--random-state", "0"]) == 0
         total += np.exp(float(capsys.readouterr().out))
     assert 0.97 < total <= 1.001  # the rest is for colours that were not seen
+
+
+def test_questions_hold_sets_and_intervals(folder, capsys):
+    model = fastar.load(folder / "model")
+
+    def answer(*asked):
+        assert main(["ask", f"{folder}/model", *asked, "--random-state", "0"]) == 0
+        return float(capsys.readouterr().out)
+
+    questions = {
+        ("colour={red, blue}",): {"colour": {"red", "blue"}},
+        ("size=1..3",): {"size": (1, 3)},
+        ("size=..3", "weight=0..", "even=true"): {
+            "size": (None, 3), "weight": (0, None), "even": True
+        },
+        ("size={1,2}",): {"size": {1, 2}},
+        ("colour={}",): {"colour": set()},
+    }  # fmt: skip
+    for asked, evidence in questions.items():
+        expected = model.log_probability(evidence, n_particles=1000, random_state=0)[0]
+        assert answer(*asked) == pytest.approx(expected, rel=1e-5)
+    given = ["--given", "size=1..3"]
+    total = sum(np.exp(answer(f"colour={each}", *given)) for each in ("{red,blue}", "green"))
+    assert 0.9 < total < 1.1
+    drawn = done("sample", folder / "model", "-n", 50, "--given", "size=1..3", "colour={red,green}")
+    assert set(drawn["size"]) <= {1, 2}
+    assert set(drawn["colour"]) <= {"red", "green"}
+
+
+def test_a_text_that_is_a_category_is_that_one(tmp_path, capsys):
+    data, model = str(tmp_path / "data.csv"), str(tmp_path / "model")
+    pl.DataFrame({"k": ["{a,b}", "1..2", "c", "a,b"] * 20}).write_csv(data)
+    assert main(["fit", data, "-o", model, "--set", "max_iter=2"]) == 0
+    capsys.readouterr()
+    for text in ("k={a,b}", "k=1..2", 'k={"a,b"}', "k={1..2}"):
+        assert main(["ask", model, text]) == 0
+        assert float(capsys.readouterr().out) == pytest.approx(np.log(0.25), abs=0.5)
+    for text in ("k=c..d", "k={d}"):
+        assert main(["ask", model, text]) == 1
+        assert "must hold categories that were seen in fit" in capsys.readouterr().err
 
 
 def test_the_other_columns_are_a_context(folder, tmp_path):

@@ -305,3 +305,16 @@ def test_a_series_is_a_context_as_a_frame_of_it_is(library, values, nominal):
         assert_same_bits(model.score_samples(X, context=given_again), scores)
     nameless = series.rename(None) if library == "pandas" else series.alias("")
     assert_same_bits(model.score_samples(X, context=nameless), scores)
+
+
+@pytest.mark.parametrize("made", [np.asarray, lambda x: pd.DataFrame({"c": x}).astype("Int64")])
+def test_a_context_far_from_all_others_enters_as_one_that_is_near(made):
+    x = np.arange(300) - 150
+    model = fit(make("NADE", max_iter=3), DATA["bernoulli"](300, 4), context=made(x))
+    rows = DATA["bernoulli"](3, 4)
+    far = [model.score_samples(rows, context=made(np.full(3, 10**k))) for k in (5, 9, 18)]
+    assert np.isfinite(far).all()
+    np.testing.assert_array_equal(far[0], far[1])
+    np.testing.assert_array_equal(far[0], far[2])
+    near = [model.score_samples(rows, context=made(np.full(3, k))) for k in (150, 300)]
+    assert (near[0] != near[1]).all()

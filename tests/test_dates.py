@@ -618,6 +618,46 @@ def test_strange_zones_periods_and_decimals_are_refused_by_name():
         Schema.of(pd.DataFrame({"x": digits}))
 
 
+@pytest.mark.parametrize("name", ["NADE", "MADE", "masks"])
+def test_a_date_far_from_all_others_says_no_more_than_that(name):
+    """Later columns see it as one that lies a bit beyond the others, in scores and in draws."""
+    rng = np.random.default_rng(0)
+    day = np.sort(rng.integers(0, 7 * 40, 400))
+    when = pd.Timestamp("2024-01-01") + pd.to_timedelta(day, unit="D")
+    frame = pd.DataFrame({"when": when, "x": day / 100 + 0.1 * rng.normal(size=400)})
+    frame["c"] = np.where(rng.random(400) < day / 280, "a", "b")
+    several = name == "masks"
+    model = fit(
+        make("MADE" if several else name, max_iter=20, **({"n_masks": 2} if several else {})), frame
+    )
+    late = pd.Timestamp("2262-01-06").as_unit("s") + np.array([0, 1000]) * pd.Timedelta(days=7)
+    rows = pd.concat([frame[:1], frame[:1]], ignore_index=True)
+    rows["when"] = pd.Series(late, dtype="datetime64[s]")
+    far = model.score_features(rows)[:, 1:]
+    assert (far > -100).all()  # thousands, were it to enter as what it is
+    drawn = [model.sample(50, evidence={"when": each}, random_state=0)["x"] for each in late]
+    assert (abs(drawn[0]) < 30).all()
+    if several:  # the date decides on the weights of the members
+        return
+    assert_array_equal(far[0], far[1])
+    for target in ("x", "c"):  # points are drawn by the kernels
+        answers = model.predict(rows, target=target, random_state=0)
+        assert answers[0] == answers[1]
+    assert_array_equal(drawn[0], drawn[1])
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_answers_keep_the_zone(library):
+    frame = with_gap(PANDAS["zone"] if library == "pandas" else POLARS["zone"])
+    model = quick(frame)
+    answer = model.predict(frame[:3], target="x", random_state=0)
+    suggested = model.repair_suggestions(frame[:3], 2, random_state=0)["x"].values
+    assert suggested.shape == (3, 2)
+    zone = model._container.columns[0].clock.zone
+    assert zone is not None
+    assert {str(each.tzinfo) for each in [*answer, *suggested.ravel()]} == {zone}
+
+
 def test_calendars_are_of_times_alone():
     frame = pd.DataFrame({"x": np.arange(5.0)})
     with pytest.raises(ValueError, match=r"moments or times of day"):

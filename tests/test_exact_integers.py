@@ -43,6 +43,41 @@ def _table(n=200):
     return np.column_stack([BIG + rng.integers(0, 4, n), rng.integers(0, 3, n)])
 
 
+@pytest.mark.parametrize("broken", [1.5, -0.25])
+def test_no_fraction_passes_for_a_whole_number(broken):
+    """Where a difference of 2**60 would round it away."""
+    table = _table()
+    array = NADE(**QUICK).fit(table)
+    frames = {library: NADE(**QUICK).fit(KINDS[library](table)) for library in ("pandas", "polars")}
+    rule = "hold (sets of )?(a )?whole numbers?"
+    for method in (array.score_samples, array.explain, array.log_marginal, array.impute):
+        with pytest.raises(ValueError, match=f"X must {rule} in column 0.* Got {broken}"):
+            method(np.array([[broken, 1.0]]))
+    for evidence in (
+        {0: broken},
+        [broken, np.nan],
+        np.array([broken, None], object),
+        {0: {broken}},
+    ):
+        with pytest.raises(ValueError, match=f"evidence must {rule} in column 0"):
+            array.sample(1, evidence=evidence)
+    for library, model in frames.items():
+        row = KINDS[library](table[:1].astype(float))
+        row = row.assign(a=broken) if library == "pandas" else row.with_columns(a=pl.lit(broken))
+        with pytest.raises(ValueError, match=f"X must {rule} in column 'a'. Got {broken}"):
+            model.score_samples(row)
+        for evidence in ({"a": broken}, {"a": np.float32(broken)}, {"a": {broken}}):
+            with pytest.raises(ValueError, match=f"evidence must {rule} in column 'a'"):
+                model.sample(1, evidence=evidence)
+        assert np.isfinite(model.log_probability({"a": (broken, None)}))
+    given = NADE(**QUICK).fit(table[:, 1:], context=table[:, :1])
+    with pytest.raises(ValueError, match=f"context must {rule}"):
+        given.score_samples(table[:1, 1:], context=np.array([[broken]]))
+    steps = GenerativeRNN(**QUICK).fit([table[:5, 0], table[:3, 0]])
+    with pytest.raises(ValueError, match=f"X must {rule}"):
+        steps.score_samples([np.array([broken, 2.0])])
+
+
 KINDS = {
     "array": np.asarray,
     "objects": lambda X: X.astype(object),

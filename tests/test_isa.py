@@ -39,6 +39,7 @@ UNMARKED = {
     "test_design.py",
     "test_detection.py",
     "test_docs.py",
+    "test_durations.py",
     "test_engines.py",
     "test_entrances.py",
     "test_exclusion.py",

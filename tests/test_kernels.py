@@ -9,7 +9,7 @@ import reference
 from common import ACTIVATIONS, DTYPES, assert_same_bits, ulps
 
 from fastar._core import threads
-from fastar._core.inputs import Inputs
+from fastar._core.inputs import MAY_MISS, NEAR, REACH, Inputs
 from fastar._core.offsets import offsets_of
 from fastar._core.parameters import ParamLayout
 from fastar._kernels import _cpu, _inputs
@@ -174,6 +174,21 @@ def test_changes_add_up_to_what_each_feature_sees(Q, markov_order):
             np.add.at(seen.reshape(-1), row[r, : count[r]][now], value[r, : count[r]][now])
             expected = x[r] * ((np.arange(8) < d) & (np.arange(8) >= d - window))[:, None]
             assert_same_bits(seen, expected)
+
+
+@pytest.mark.parametrize("markov_order", [1, 5])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_numbers_enter_up_to_a_reach_where_flags_say_so(dtype, markov_order):
+    codes = np.array([[100, 100, -9, 7.5, 0], [-1e30, -8, np.inf, np.nan, 8.5]], dtype)
+    flags = np.array([NEAR, 0, NEAR, NEAR | MAY_MISS, NEAR], np.uint8)
+    near = np.where(flags & NEAR, np.clip(codes, -REACH, REACH), codes)
+    offsets = np.array([0, 1, 2, 3, 5, 6])
+    found = _inputs.changes(codes, flags, offsets, markov_order, 1)
+    expected = _inputs.changes(near, flags & MAY_MISS, offsets, markov_order, 1)
+    assert (found[0] == expected[0]).all()
+    for row, count in enumerate(found[0]):
+        for mine, theirs in zip(found[1:], expected[1:], strict=True):
+            assert_same_bits(mine[row, :count], theirs[row, :count])
 
 
 # ---- many outputs a feature, and features whose pre-activation is rescaled

@@ -170,3 +170,56 @@ def test_a_gap_where_fit_had_none_is_named(library):
         for method in ("score_samples", "partial_fit"):
             with pytest.raises(ValueError, match=said):
                 getattr(model, method)(convert(rows))
+
+
+def test_collections_of_dask_are_told_where_to_go():
+    dask = pytest.importorskip("dask.dataframe")
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(20, 2)), columns=["a", "b"])
+    model, parts = fit(make(max_iter=1), frame), dask.from_pandas(frame, npartitions=2)
+    for given in (parts, parts.to_dask_array(), parts["a"]):
+        for method in (model.fit, model.score_samples, model.impute, model.explain):
+            with pytest.raises(
+                TypeError, match=r"X must be in memory.* of Dask.*fastar\.dask\.fit"
+            ):
+                method(given)
+    with pytest.raises(TypeError, match=r"evidence must be in memory.* of Dask"):
+        model.sample(2, evidence=parts)
+    with pytest.raises(TypeError, match=r"context must be in memory.* of Dask"):
+        fit(make(max_iter=1), frame, context=parts)
+
+
+def test_weights_are_named_by_their_row():
+    X, weight = np.random.default_rng(0).normal(size=(9, 2)), np.ones(9)
+    for value in (-1.0, np.nan, np.inf):
+        weight[4] = value
+        with pytest.raises(ValueError, match=f"sample_weight must be finite.*Got {value} in row 4"):
+            make().fit(X, sample_weight=weight)
+    with pytest.raises(ValueError, match=r"sample_weight must have a finite sum.*1e\+308"):
+        make().fit(X, sample_weight=np.full(9, 1e308))
+
+
+def test_what_is_read_once_is_told_so():
+    X = np.random.default_rng(0).integers(0, 2, (9, 3))
+    for estimator in (make(), GenerativeRNN()):
+        with pytest.raises(TypeError, match=r"X must be readable more than once.*list\(X\)"):
+            estimator.fit(iter(X))
+    with pytest.raises(TypeError, match="context must be readable more than once"):
+        make().fit(X, context=(each for each in X))
+
+
+def test_values_that_are_no_sequences_are_named():
+    model = fit(GenerativeRNN(n_hidden=2, max_iter=1), [np.array([1, 2], np.uint8)] * 9)
+    with pytest.raises(ValueError, match=r"X\[1\] must be a sequence. Got None instead"):
+        model.score([[0, 1], None])
+    for name in ("prefix", "evidence"):
+        with pytest.raises(ValueError, match=f"{name} must hold whole numbers from 0 to 255.* 300"):
+            model.sample(1, **{name: [300]})
+
+
+def test_messages_of_scikit_learn_name_the_array():
+    X = np.random.default_rng(0).normal(size=(9, 2))
+    for held_out in (X[:, :1], X[:0]):
+        with pytest.raises(ValueError, match=r"^X_val"):
+            make().fit(X, X_val=held_out)
+    with pytest.raises(ValueError, match=r"X must hold numbers.*Got a list of mappings"):
+        make().fit([{"a": 1.0}, {"a": 2.0}])

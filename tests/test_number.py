@@ -669,6 +669,60 @@ def test_the_schema_says_what_was_asked_for():
     assert own.schema_[1]["why"] == "real numbers, never negative"
 
 
+def test_the_schema_names_levels_and_the_rule_of_each_column():
+    rng = np.random.default_rng(0)
+    sizes = pd.CategoricalDtype(["S", "M", "L"], ordered=True)
+    frame = pd.DataFrame({
+        "size": pd.Series(rng.choice(["S", "L"], 200), dtype=sizes),
+        "word": rng.choice(list("abcdefgh"), 200),
+        "flag": rng.random(200) < 0.5,
+        "bit": rng.integers(0, 2, 200),
+        "few": rng.integers(3, 5, 200),
+        "id": 2**60 + rng.integers(0, 3, 200),
+        "apart": rng.choice([-(2**62), 0, 2**62], 200),
+        "many": rng.integers(0, 10**4, 200),
+        "wait": pd.to_timedelta(rng.integers(1, 9, 200) * 60, unit="s"),
+        "when": pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 99, 200), unit="D"),
+    })  # fmt: skip
+    own = {each["column"]: each for each in fit(make(max_iter=1), frame).schema_}
+    said = {name: (each["support"], each["why"]) for name, each in own.items()}
+    assert said == {
+        "size": ("'S', 'M', 'L'; nothing else", "categories that the type declares"),
+        "word": ("'a', 'b', 'c', 'd', 'e', ... (8 levels); any other value, 0.0025 in all", "text"),
+        "flag": ("0 or 1", "bools"),
+        "bit": (
+            "0, 1; any other whole number, 0.0025 in all",
+            "0 and 1, beside columns of other kinds",
+        ),
+        "few": (
+            "3, 4; any other whole number, 0.0025 in all",
+            "whole numbers, at most 100 different ones",
+        ),
+        "id": (
+            ", ".join(str(2**60 + k) for k in range(3)) + "; nothing else",
+            "whole numbers, at most 100 different ones",
+        ),
+        "apart": (
+            f"{-(2**62)}, 0, {2**62}; nothing else",
+            "whole numbers beyond 2**53 and far apart, as names",
+        ),
+        "many": ("all whole numbers", "whole numbers, more than 100 different ones"),
+        "wait": (
+            own["wait"]["support"],
+            "durations by the minute, never negative, in steps of 1",
+        ),
+        "when": (
+            "moments from the year 1 to 9999, by the day",
+            "dates or times: week as a number, weekday",
+        ),
+    }
+    array = fit(make(max_iter=1), frame[["bit", "bit"]].to_numpy()).schema_
+    assert array[0]["why"] == "0 and 1 alone, in a table of nothing else"
+    rare = fit(make(max_iter=1, min_count=99), frame[["word"]]).schema_[0]
+    assert rare["support"] == "'other'; nothing else"
+    assert rare["why"] == "text, the rare values of which are one level"
+
+
 def test_whole_numbers_with_gaps_stay_whole():
     frame = pd.DataFrame(people())
     frame.loc[::7, "children"] = np.nan

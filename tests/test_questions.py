@@ -373,6 +373,44 @@ def test_a_category_that_fit_has_not_seen_is_improbable():
     assert (odd <= 0).all()
 
 
+@pytest.mark.filterwarnings("ignore:.*no level that was seen in fit")
+@pytest.mark.parametrize("kind", ["NADE", "MADE", "masks", "DeepNADE", "mixture"])
+def test_an_impossible_value_says_nothing_of_the_other_cells(kind):
+    rng = np.random.default_rng(0)
+    kinds = pd.CategoricalDtype(["x", "y", "z"], ordered=True)
+    frame = pd.DataFrame({
+        "a": pd.Series(rng.choice(["x", "y", "z"], 300), dtype=kinds),
+        "id": 2**60 + rng.integers(0, 3, 300),
+        "n": rng.normal(size=300),
+    })  # fmt: skip
+    settings = {"distribution": {"a": Categorical("impossible"), "id": Categorical("impossible")}}
+    made = {
+        "masks": lambda: make("MADE", n_masks=2, **settings),
+        "DeepNADE": lambda: DeepNADE(max_iter=3, random_state=0, **settings),
+        "mixture": lambda: Mixture([make(**settings), make("MADE", **settings)], random_state=0),
+    }
+    model = fit(made.get(kind, lambda: make(kind, **settings))(), frame)
+    alien = frame[:4].astype({"a": object})
+    alien.loc[0, "a"] = "q"
+    alien.loc[[1, 2], "id"] = 2**60 + 9
+    alien.loc[2, "a"] = "q"
+    impossible = np.zeros((4, 3), bool)
+    impossible[[0, 1, 2, 2], [0, 1, 0, 1]] = True
+    unknown = frame[:4].astype({"a": object, "id": object})
+    unknown = unknown.mask(impossible, None).astype({"a": kinds, "id": "Int64"})
+    how = {"n_particles": 50, "random_state": 0}
+    found, expected = model.explain(alien, **how), model.explain(unknown, **how)
+    assert (found[impossible] == -np.inf).all()
+    np.testing.assert_array_equal(found[~impossible], expected[~impossible])
+    for column in ("a", "n"):
+        mine, theirs = (model.predict(X, target=column, **how) for X in (alien, unknown))
+        np.testing.assert_array_equal(mine, theirs)
+    mine, theirs = (model.repair_suggestions(X, 2, **how) for X in (alien, unknown))
+    for column in frame:
+        np.testing.assert_array_equal(mine[column].values, theirs[column].values)
+    assert (model.score_samples(alien)[:3] == -np.inf).all()
+
+
 # ---- completions
 
 

@@ -145,6 +145,31 @@ def test_without_polars_frames_are_those_of_pandas(size, tmp_path, monkeypatch):
     assert not pd.read_parquet(tmp_path / "o.parquet").isna().any(axis=None)
 
 
+@pytest.mark.parametrize("has_polars", [True, False])
+def test_ordered_categories_keep_their_order(has_polars, tmp_path, monkeypatch):
+    import pyarrow as pa
+
+    sizes = pd.CategoricalDtype(["S", "M", "L", "XL"], ordered=True)
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"size": pd.Series(rng.choice(["L", "S", "M"], 90), dtype=sizes)})
+    frame["x"] = rng.normal(size=90)
+    path, out = tmp_path / "t.parquet", tmp_path / "drawn.parquet"
+    frame.to_parquet(path, row_group_size=20)
+    if not has_polars:
+        monkeypatch.setattr(streams, "find_spec", lambda name: None)
+    for source in (path, pa.Table.from_pandas(frame), pa.RecordBatch.from_pandas(frame)):
+        model = nade().fit(source)
+        column = model._container.columns[0]
+        assert column.categories == ("S", "M", "L", "XL")
+        assert column.is_ordered
+        np.testing.assert_array_equal(model.score_samples(path), model.score_samples(frame))
+        known = [{"size": ("M", None)}, {"size": {"M", "L", "XL"}}]
+        share = np.exp(model.log_probability(known))
+        np.testing.assert_allclose(share[0], share[1])
+        model.sample(20, out=out, random_state=0)
+        assert pd.read_parquet(out)["size"].dtype == sizes
+
+
 # ---- errors
 
 
@@ -152,7 +177,13 @@ def test_errors_name_the_file(frame, fitted, tmp_path):
     path, out = tmp_path / "t.parquet", tmp_path / "out.parquet"
     with pytest.raises(FileNotFoundError, match=r"t\.parquet"):
         fitted.score_samples(path, out=out)
-    path.write_bytes(b"no Parquet at all, but longer than the marks at its ends")
+    path.write_bytes(b"a,b\n1,2\n")
+    for method in (nade().fit, fitted.score_samples, partial(fitted.impute, out=out)):
+        with pytest.raises(ValueError, match=r"X must be a path of Parquet, which '.*t\.parquet'"):
+            method(path)
+    with pytest.raises(ValueError, match=r"X_val must be a path of Parquet, .* Read CSV"):
+        nade().fit(frame, X_val=str(path))
+    path.write_bytes(b"PAR1 and no Parquet, but longer than the marks at its ends")
     with pytest.raises(ValueError, match=r"X from '.*t\.parquet' cannot be read as Parquet"):
         fitted.score_samples(path, out=out)
     frame.write_parquet(path)
@@ -174,6 +205,19 @@ def test_errors_name_the_file(frame, fitted, tmp_path):
         nade().fit(path)
     assert not out.exists()
     assert sorted(each.name for each in tmp_path.iterdir()) == ["t.parquet"]
+
+
+def test_only_parquet_is_written(frame, fitted, parquet, tmp_path):
+    for name in ("drawn.csv", "drawn", "drawn.parquet.gz"):
+        out = tmp_path / name
+        for method in (
+            partial(fitted.sample, 3),
+            partial(fitted.score_samples, parquet),
+            partial(fitted.impute, frame),
+        ):
+            with pytest.raises(ValueError, match=r"out must be a name in \.parquet or \.pq"):
+                method(out=out)
+        assert not out.exists()
 
 
 def test_rows_of_errors_are_those_of_the_table(frame):

@@ -345,7 +345,7 @@ def test_peak_memory_does_not_grow_with_the_rows(monkeypatch, tmp_path):
         model = nade(max_iter=1, batch_size=1000, distribution="auto")
         tracemalloc.start()
         model.fit(lambda: batches(n))
-        model.score_samples(lambda: batches(n), out=tmp_path / "scores")
+        model.score_samples(lambda: batches(n), out=tmp_path / "scores.parquet")
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return found

@@ -228,7 +228,7 @@ def test_the_number_of_features_must_stay(name, method):
 def test_validation_rows_must_have_the_features_and_support_of_the_others(name):
     X = bits(30, 5)
     for X_val, match in [
-        (bits(30, 4), "X has 4 features, but .* is expecting 5 features"),
+        (bits(30, 4), "X_val has 4 features, but .* is expecting 5 features"),
         (spoil(X, float("nan")), "contains NaN"),
         (spoil(X, 3), "X_val must hold 0 or 1 .* Got 3 in row 7, column 2 instead"),
     ]:

@@ -9,7 +9,9 @@ import numpy as np
 from fastar._core.offsets import offsets_of, positions
 from fastar._core.parameters import Array
 
-ONE_HOT, MAY_MISS = 1, 2  # as in src/kernels/inputs.h
+ONE_HOT, MAY_MISS, NEAR = 1, 2, 4  # as in src/kernels/inputs.h
+REACH = 8.0
+"""The code as which larger ones enter where NEAR."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class Inputs:
     input_flags : uint8 array (D,)
         ONE_HOT where the code is the number of a row to add (a negative one adds none), 0 where it
         is a factor of the feature's first row. Plus MAY_MISS where NaN is a missing value, which
-        adds the feature's last row.
+        adds the feature's last row; and NEAR where a factor beyond `REACH` or below -`REACH`
+        enters as that, so that what lies far from all data says no more than that.
     binary_inputs : bool
         No factor is ever other than 0 and 1: a sigmoid can then be had without an exponential per
         change.

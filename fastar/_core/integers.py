@@ -42,13 +42,20 @@ def find_offsets(table: Any) -> Offsets:
     return found if any(found) else None
 
 
-def subtract(values: Any, offsets: Offsets) -> Any:
+def subtract(values: Any, offsets: Offsets, name: str = "X") -> Any:
     """Return values (n, D) less the offsets: integers as int64, without rounding.
 
     Objects become integers, or floats with NaN where None or NaN stands for a missing value.
+
+    Raises
+    ------
+    ValueError
+        A number that an offset is taken from is not whole, which the difference would not tell.
     """
     if offsets is None or np.shape(values)[-1:] != (len(offsets),):
         return values
+    if values.dtype.kind in "fO":
+        _check_whole(values, offsets, name)
     if values.dtype.kind == "O":
         columns = [_differences(c, k) for c, k in zip(values.T, offsets, strict=True)]
         return np.array(columns).T
@@ -61,11 +68,43 @@ def subtract(values: Any, offsets: Offsets) -> Any:
     return exact
 
 
+def _check_whole(values: Array, offsets: Sequence[int], name: str) -> None:
+    for column in np.flatnonzero(offsets).tolist():
+        own = values[..., column].ravel().tolist()
+        broken = [x for x in own if isinstance(x, float) and np.isfinite(x) and not x.is_integer()]
+        if broken:
+            raise ValueError(
+                f"{name} must hold whole numbers in column {column}, as in fit. "
+                f"Got {broken[0]!r} instead."
+            )
+
+
 def _differences(column: Array, offset: int) -> list[Any]:
     return [
         np.nan if each is None or each != each else each - (offset if offset else 0)
         for each in column
     ]
+
+
+def check_range(numbers: Array, dtype: Any, offset: int, column: Any, name: str) -> None:
+    """Raise ValueError if a number (n,), less by an offset than the user's, is none of a type."""
+    dtype = np.dtype(dtype)
+    there = numbers[~np.isnan(numbers)]
+    if dtype.kind in "iu":
+        low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+        wrong = (there < low - offset) | (there > high - offset) | (there != np.rint(there))
+        rule = f"whole numbers from {low} to {high}"
+    elif dtype.kind == "f":
+        high = np.finfo(dtype).max
+        wrong, rule = np.abs(there) > float(high), f"numbers of at most {high} in size"
+    else:
+        return
+    if wrong.any():
+        first = float(there[wrong][0])
+        value = int(first) + offset if abs(first) < 2**64 and first.is_integer() else first
+        raise ValueError(
+            f"{name} must hold {rule} in column {column}, which is of {dtype}. Got {value} instead."
+        )
 
 
 def add(values: Array, offsets: Offsets, dtype: Any) -> Array:

@@ -103,10 +103,20 @@ def check_weight(sample_weight: Any, n: int) -> Array:
         raise ValueError(
             f"sample_weight must have shape ({n},), one weight a row. Got {weight.shape} instead."
         )
-    if not np.isfinite(weight).all() or (weight < 0).any():
-        raise ValueError("sample_weight must be finite and not negative. Got other values.")
+    wrong = ~np.isfinite(weight) | (weight < 0)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise ValueError(
+            f"sample_weight must be finite and not negative. Got {weight[row]} in row {row}."
+        )
     if not weight.any():
         raise ValueError("sample_weight must have a positive entry. Got zeros alone.")
+    with np.errstate(over="ignore"):
+        total = weight.sum()
+    if not np.isfinite(total):
+        raise ValueError(
+            f"sample_weight must have a finite sum. Got weights of up to {weight.max()} instead."
+        )
     return weight
 
 

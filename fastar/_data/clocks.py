@@ -16,6 +16,7 @@ import numpy as np
 
 from fastar._core.parameters import Array
 from fastar._core.schema import FLAG, Maybe, OneOf, Record, Text, Whole, inside, require
+from fastar._data.durations import duration_count
 
 TIMES = ("moment", "time", "duration")
 """Types of columns that have a `Clock`: dates and moments; times of day; durations."""
@@ -334,7 +335,7 @@ def count_of(value: Any, clock: Clock, type_: str) -> tuple[int, str]:
         It is no time of the column's type.
     """
     if type_ == "duration":
-        return _duration_count(value)
+        return duration_count(value)
     if type_ == "time":
         value = time.fromisoformat(value) if isinstance(value, str) else value
         if not isinstance(value, time) or value.tzinfo is not None:
@@ -394,17 +395,6 @@ def _to_utc(count: int, unit: str, zone: str) -> tuple[int, str]:
     finer = unit if NANOSECONDS[unit] <= 10**9 else "s"
     count = count * NANOSECONDS[unit] // NANOSECONDS[finer]
     return count - ahead * 10**9 // NANOSECONDS[finer], finer
-
-
-def _duration_count(value: Any) -> tuple[int, str]:
-    value = getattr(value, "asm8", value)  # of a Timedelta
-    if isinstance(value, timedelta):
-        return value // timedelta(microseconds=1), "us"
-    if isinstance(value, np.timedelta64):
-        unit, number = np.datetime_data(value.dtype)
-        if unit in NANOSECONDS:
-            return int(value.astype(np.int64)) * number, unit
-    raise ValueError("must be a duration")
 
 
 def _period_count(value: Any, unit: str) -> int:

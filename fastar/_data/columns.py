@@ -227,10 +227,11 @@ class Columns:
 
     def _load_numbers(self, d: int, series: Any) -> None:
         column = self.described[d]
+        is_whole = column_type(series) == "integer"
         if column_type(series) == "decimal":
             values, _ = told_by_name(decimals, series, column.name, self.name)
         else:
-            values = _numbers(series, column.offset)
+            values = _numbers(series, column.offset if is_whole else 0)
         gaps = None
         if values.dtype.kind == "f" and not (finite := np.isfinite(values)).all():
             gaps = np.isnan(values)
@@ -239,7 +240,8 @@ class Columns:
         if column.type == "integer" and values.dtype.kind == "f":
             self._check_values(d, values, _or(np.rint(values) == values, gaps), "whole numbers")
         if column.type != "bool":
-            self._columns[d] = values
+            moved = column.offset and not is_whole
+            self._columns[d] = values.astype(np.float64) - column.offset if moved else values
             return
         if values.dtype != bool:
             self._check_values(d, values, _or((values == 0) | (values == 1), gaps), "bools")
@@ -444,15 +446,16 @@ def _integer_codes(series: Any) -> tuple[Array, list[Any]]:
 
 
 def _numbers(series: Any, offset: int = 0) -> Array:
-    """Return a column of numbers or bools, less an offset, as floats with NaN where missing."""
+    """Return a column of numbers or bools, as floats with NaN where some are missing.
+
+    offset: what is taken from integers.
+    """
     nw, native = narwhals_module(), series.to_native()
     values: Array
-    if offset and series.dtype.is_integer():
+    if offset:
         values, missing = _integers(series)
         values = subtract(values[:, None], (offset,))[:, 0]
         return np.where(missing, np.nan, values) if missing.any() else values
-    if offset:
-        return _numbers(series).astype(np.float64) - offset
     if isinstance(native.dtype, np.dtype) or not n_missing(series):
         values = series.to_numpy()
         return values.astype(bool) if values.dtype == object else values

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from fastar._core.integers import Offsets, add, find_offsets, subtract
+from fastar._core.integers import Offsets, add, check_range, find_offsets, subtract
 from fastar._core.parameters import Array
 from fastar._core.schema import Listed, Maybe, OneOf, Record, Text, Whole, require
 
@@ -49,9 +49,21 @@ class Container:
         shape = array.shape[1:] if array.ndim > 2 else None
         return cls("csr" if sparse.issparse(X) else "array", array.dtype.str, shape, offsets)
 
-    def to_numbers(self, X: Any) -> Any:
-        """Return a table as models see it, whose numbers float64 holds."""
-        return subtract(X, self.offsets)
+    def to_numbers(self, X: Any, name: str = "X") -> Any:
+        """Return a table as models see it, whose numbers float64 holds; name: what errors say."""
+        return subtract(X, self.offsets, name)
+
+    def check_range(self, evidence: Any, name: str) -> None:
+        """Raise ValueError if a number of evidence is none that the table's type holds."""
+        try:
+            given = evidence.to_numpy() if hasattr(evidence, "to_numpy") else evidence
+            numbers = np.atleast_2d(np.asarray(given, np.float64))
+        except (TypeError, ValueError):  # whoever checks that they are numbers says so
+            return
+        offsets = self.offsets or [0] * numbers.shape[1]
+        if len(offsets) == numbers.shape[1]:
+            for d, (column, offset) in enumerate(zip(numbers.T, offsets, strict=True)):
+                check_range(column, self.dtype, offset, d, name)
 
     @classmethod
     def from_json(cls, described: dict[str, Any]) -> Container:

@@ -31,6 +31,8 @@ from fastar._data.frame_types import as_frame, frame_kind
 from fastar._data.frames import Schema
 
 _SHOWN = 5
+_REACH = 24.0
+"""Deviations beyond which numbers enter as that one: a network knows nothing of what is there."""
 _DESCRIBED = Record(
     {
         "schema": Maybe(Anything((dict,))),
@@ -208,7 +210,8 @@ class Context:
             levels, column = self.categories[d], values[:, d]
             rows = np.flatnonzero(~gaps[:, d])
             if levels is None:
-                codes[rows, start] = (column[rows] - self.location[d]) / self.scale[d]
+                deviations = (column[rows] - self.location[d]) / self.scale[d]
+                codes[rows, start] = np.clip(deviations, -_REACH, _REACH)
                 if radix := self._radix(d):
                     parts = self._parts(d, column[rows]) + offsets_of(np.array(radix))[:-1]
                     codes[rows[:, None], start + 1 + parts] = 1
@@ -265,7 +268,7 @@ class Context:
                 f"Got {table.shape[1]} instead."
             )
         if self.offsets is not None and table.dtype.kind in "iuf":
-            table = subtract(table, self.offsets.tolist())
+            table = subtract(table, self.offsets.tolist(), name)
         values = np.empty(table.shape)
         for d, levels in enumerate(self.categories):
             if levels is None:

@@ -30,6 +30,13 @@ def is_named(evidence: Any) -> bool:
     return _is_mapping(evidence)
 
 
+def _as_table(evidence: Any, name: str) -> Any:
+    """Return evidence with tables of Arrow as frames; objects stay the cells that they are."""
+    evidence = unmask(evidence, name, gaps=True)
+    is_cells = isinstance(evidence, np.ndarray) and evidence.dtype == object
+    return evidence if is_cells else as_frame(evidence, name)
+
+
 def is_one_row(evidence: Any, name: str) -> bool:
     """Return whether evidence is of one row: a mapping, or the values of D columns."""
     if is_named(evidence):
@@ -64,7 +71,7 @@ def read_evidence(estimator: Any, evidence: Any, n: int, name: str = "evidence")
     TypeError, ValueError
         The columns or the shape do not agree, or a value is none that a column can hold.
     """
-    container, evidence = estimator._container, as_frame(unmask(evidence, name, gaps=True), name)
+    container, evidence = estimator._container, _as_table(evidence, name)
     if isinstance(evidence, list | tuple) and is_named(evidence):
         if len(evidence) not in (1, n):
             raise ValueError(
@@ -72,14 +79,20 @@ def read_evidence(estimator: Any, evidence: Any, n: int, name: str = "evidence")
             )
         return np.concatenate([read_evidence(estimator, row, 1, name) for row in evidence])
     if evidence is not None and isinstance(container, Schema):
-        return container.rows(evidence, n, name)
+        rows = container.rows(evidence, n, name)
+        for column, numbers in zip(container.columns, rows.T, strict=True):
+            column.check_range(numbers, name)
+        return rows
     if _is_mapping(evidence):
         evidence = _cells(estimator, evidence, name)
     if hasattr(evidence, "columns"):
         _check_feature_names(estimator, evidence, reset=False)
-    if evidence is None or container.offsets is None:
+    if evidence is None:
         return evidence
-    return container.to_numbers(np.atleast_2d(np.asarray(evidence)))
+    if container.offsets is not None:
+        evidence = container.to_numbers(np.atleast_2d(np.asarray(evidence)), name)
+    container.check_range(evidence, name)
+    return evidence
 
 
 def read_query(
@@ -95,7 +108,7 @@ def read_query(
     TypeError, ValueError
         As `read_evidence` does; or a set or an interval is none that the column can have.
     """
-    rows = with_regions(as_frame(unmask(evidence, name, gaps=True), name), column_names(estimator))
+    rows = with_regions(_as_table(evidence, name), column_names(estimator))
     if rows is None:
         return read_evidence(estimator, evidence, n, name), None
     if len(rows) not in (1, n):

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from datetime import date, time, timedelta
 from decimal import Decimal
 from importlib import import_module
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, NoReturn
 
 import numpy as np
 
-from fastar._core.integers import add
+from fastar._core.integers import add, check_range
 from fastar._core.lazy import lazy
 from fastar._core.parameters import Array
 from fastar._data.clocks import TIMES, Clock, count_of, to_text
@@ -24,6 +24,8 @@ UNKNOWN = -1.0
 OTHER = "other"
 """The category that rare ones become."""
 SHOWN = 5
+_OF_ARROW = {"double": "float64", "float": "float32", "halffloat": "float16"}
+"""Types that Arrow calls otherwise than NumPy."""
 COLUMN_RULE = (
     "bool, integer, float, category, date, time, duration or decimal columns (strings are "
     "categories)"
@@ -116,6 +118,13 @@ class Column:
                 return np.dtype(dtype)
         return np.dtype(np.int32)
 
+    def check_range(self, numbers: Array, name: str) -> None:
+        """Raise ValueError if a number (n,) of the coding is none that the column's type holds."""
+        if self.type in ("integer", "float"):
+            described = self.dtype["arrow"] if isinstance(self.dtype, dict) else self.dtype
+            dtype = _OF_ARROW.get(described, described.lower())
+            check_range(numbers, dtype, self.offset, repr(self.name), name)
+
     def code(self, value: Any, name: str) -> float:
         """Return one value of Python in the coding, NaN where missing."""
         if is_missing(value):
@@ -124,8 +133,7 @@ class Column:
             return self._category_code(value, name)
         if self.clock is not None:
             return self._time_code(value, name)
-        exact = self.offset and isinstance(value, Integral)
-        number = _number(value - self.offset) if exact else _number(value) - self.offset
+        number = _number(value)
         if (
             not np.isfinite(number)
             or (self.type == "integer" and not number.is_integer())
@@ -135,7 +143,7 @@ class Column:
             raise ValueError(
                 f"{name} must hold {rule} in column {self.name!r}. Got {value!r} instead."
             )
-        return number
+        return float(int(value) - self.offset) if self.offset else number
 
     def _time_code(self, value: Any, name: str) -> float:
         clock = self.clock
@@ -143,10 +151,11 @@ class Column:
         try:
             count, unit = count_of(value, clock, self.type)
         except (TypeError, ValueError) as error:
-            zone = f" in {clock.zone}" if clock.zone else ""
+            rule = self.type + (f" in {clock.zone}" if clock.zone else "")
+            if self.type == "duration":
+                rule += ", such as a timedelta or '90 min',"
             raise ValueError(
-                f"{name} must hold a {self.type}{zone} in column {self.name!r}. "
-                f"Got {value!r} instead."
+                f"{name} must hold a {rule} in column {self.name!r}. Got {value!r} instead."
             ) from error
         return float(clock.numbers(np.array([count]), unit)[0])
 
@@ -190,6 +199,11 @@ def as_frame(value: Any, name: str = "X") -> Any:
     """
     package = type(value).__module__.partition(".")[0]
     kind = type(value).__name__
+    if hasattr(value, "__next__"):
+        raise TypeError(
+            f"{name} must be readable more than once. Got {kind} instead: list({name}) is, and a "
+            "callable that returns a new one is read batch by batch."
+        )
     if kind == "LazyFrame" and package in ("polars", "narwhals"):
         raise TypeError(f"{name} must have rows. Got a LazyFrame instead: call its collect().")
     if isinstance(value, np.ndarray) and value.ndim == 2 and _holds_times(value):
@@ -200,13 +214,43 @@ def as_frame(value: Any, name: str = "X") -> Any:
             return import_module("polars").DataFrame(columns)
     if package == "narwhals" and kind == "DataFrame":
         return as_frame(value.to_native(), name)
+    if package.startswith("dask"):
+        raise TypeError(
+            f"{name} must be in memory. Got {kind} of Dask instead: fastar.dask.fit(client, model, "
+            "X) fits a model to its partitions, fastar.dask.score_samples, sample and impute "
+            f"answer about them, and {name}.compute() brings them into memory."
+        )
     if package != "pyarrow" or kind not in ("Table", "RecordBatch"):
         return value
     try:
         polars = import_module("polars")
     except ImportError:
         return value.to_pandas()
-    return polars.from_arrow(value)
+    try:
+        frame = polars.from_arrow(value)
+    except BaseException as error:  # a panic of polars is no Exception
+        if type(error).__name__ != "PanicException":
+            raise
+        types = ", ".join(sorted({str(each) for each in value.schema.types}))
+        raise TypeError(
+            f"{name} must hold columns of types that polars has. Got {types}: {error}."
+        ) from error
+    # polars makes one kind of categories of all dictionaries, and forgets the order of these
+    ordered = [_ordered_series(frame, name, value) for name in value.schema.names]
+    return frame.with_columns(each for each in ordered if each is not None)
+
+
+def _ordered_series(frame: Any, name: str, table: Any) -> Any:
+    """Return a column as an Enum if Arrow declares an order of its text, else None."""
+    type_ = table.schema.field(name).type
+    if str(frame.schema[name]) != "Categorical" or not getattr(type_, "ordered", False):
+        return None
+    column = table.column(name)
+    whole = column.combine_chunks() if hasattr(column, "combine_chunks") else column
+    categories = whole.dictionary.to_pylist()
+    if None in categories or len(set(categories)) < len(categories):
+        return None
+    return frame[name].cast(import_module("polars").Enum(categories))
 
 
 def _holds_times(array: Array) -> bool:

@@ -370,12 +370,16 @@ def _with_all_values(
 ) -> tuple[Any, Any]:
     """Return two series in a type that holds the values of both, if one of `before` is to stay.
 
-    They are returned as they are unless a text in `after` is another one.
+    They are returned as they are unless a text or an integer in `after` is another one.
     """
     texts = [each.astype(object) if is_pandas_frame else each.cast(str) for each in (before, after)]
     there = (before.notna() if is_pandas_frame else before.is_not_null()).to_numpy()
     given, filled = (np.asarray(each, object) for each in texts)
     differ = [i for i in np.flatnonzero(stays & there) if given[i] != filled[i]]
+    nw = narwhals_module()
+    types = [nw.from_native(each, series_only=True).dtype for each in (before, after)]
+    if differ and all(each.is_integer() for each in types):
+        return _with_all_integers(before, after, is_pandas_frame)
     if not any(isinstance(filled[i], str) for i in differ):
         return before, after
     if is_pandas_frame:
@@ -394,6 +398,20 @@ def _with_all_values(
         both = polars.Enum(list(dict.fromkeys(values[0] + values[1])))
         return before.cast(both), after.cast(both)
     return texts[0], texts[1]
+
+
+def _with_all_integers(before: Any, after: Any, is_pandas_frame: bool) -> tuple[Any, Any]:
+    """Return two series of numbers in the type that their library has for both."""
+    if is_pandas_frame:
+        import pandas
+
+        both = pandas.concat([before, after]).dtype
+        return before.astype(both), after.astype(both)
+    import polars
+
+    frames = [polars.DataFrame({"x": each}) for each in (before, after)]
+    both = polars.concat(frames, how="vertical_relaxed").schema["x"]
+    return before.cast(both), after.cast(both)
 
 
 def to_library(frame: Any, kind: str) -> Any:

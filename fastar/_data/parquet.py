@@ -14,6 +14,11 @@ from fastar._data.frame_types import frame_kind
 from fastar._data.streams import arrow_module
 
 
+def is_parquet_name(path: str) -> bool:
+    """Return whether a file of this name is to be Parquet."""
+    return path.lower().endswith((".parquet", ".pq"))
+
+
 class ParquetWriter:
     """Writes batches to an open file, with the types of the first one."""
 
@@ -58,6 +63,11 @@ def parquet_file(path: str | os.PathLike[str], apart_from: Any = None) -> Iterat
     """
     if not (isinstance(path, str | os.PathLike) and "\0" not in os.fsdecode(path)):
         raise ValueError(f"out must be the path of a Parquet file. Got {path!r} instead.")
+    if not is_parquet_name(os.fsdecode(path)):
+        raise ValueError(
+            "out must be a name in .parquet or .pq, for Parquet is what is written. "
+            f"Got {os.fspath(path)!r} instead."
+        )
     is_there = isinstance(apart_from, str | os.PathLike) and os.path.exists(path)
     if is_there and os.path.samefile(apart_from, path):
         raise ValueError(

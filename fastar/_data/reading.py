@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from fastar._data.columns import Columns
 from fastar._data.containers import Container
 from fastar._data.frame_types import UNKNOWN, as_frame, frame_kind, to_python_scalar
 from fastar._data.frames import Schema, check_names, keep_cells
-from fastar._data.streams import is_stream
+from fastar._data.streams import is_stream, rows_told
 
 
 def read(
@@ -84,7 +85,8 @@ def read(
             f"categories. Got {type(X).__name__} instead."
         )
     X = whole_objects(X)
-    with np.errstate(invalid="ignore"):  # it adds up large numbers of both signs
+    called = nullcontext() if name == "X" else rows_told(name, 0)
+    with np.errstate(invalid="ignore"), called:  # it adds up large numbers of both signs
         checked = validate_data(
             estimator,
             X,
@@ -115,6 +117,8 @@ def _check_numbers(X: Any, name: str) -> None:
     got = None
     if isinstance(X, Mapping) and not sparse.issparse(X):  # a DOK matrix is a mapping, too
         got = "a mapping"
+    elif isinstance(X, list) and X and isinstance(X[0], Mapping):
+        got = "a list of mappings"
     elif isinstance(X, np.ndarray | list | tuple):
         array = as_array(X, name)
         if array.dtype.names is not None:
@@ -203,11 +207,11 @@ def array_dtype(schema: Schema) -> np.dtype[Any] | None:
     return found.dtype if isinstance(found, np.ndarray) else None
 
 
-def read_numbers(estimator: Any, X: Any, **how: Any) -> Any:
+def read_numbers(estimator: Any, X: Any, name: str = "X", **how: Any) -> Any:
     """Return what `read` does, as models see it: without integers that float64 does not hold."""
-    table = read(estimator, X, **how)
+    table = read(estimator, X, name=name, **how)
     container = estimator._container
-    return table if isinstance(container, Schema) else container.to_numbers(table)
+    return table if isinstance(container, Schema) else container.to_numbers(table, name)
 
 
 def dense(table: Any) -> Array:

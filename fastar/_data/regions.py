@@ -148,22 +148,28 @@ class _Column:
             raise self._error("sets without missing values", said)
         if self._described is not None:
             return self._described.code(value, self.name)
-        return self._number(value, "sets of numbers", said)
+        number = self._number(value, "sets of numbers", said)
+        if self._offset and not float(value).is_integer():
+            raise self._error("sets of whole numbers", said)
+        return number
 
     def _number(self, value: Any, rule: str, said: Any) -> float:
         """Return a number of the user's as the table has it."""
         number: Any = bool(value) if isinstance(value, np.bool_) else value
         if not isinstance(number, Real) or number != number:
             raise self._error(rule, said)
-        described = self._described
-        if described is not None:
-            offset = described.offset
-        else:
-            assert isinstance(self.container, Container)
-            offset = int((self.container.offsets or {self.place: 0})[self.place])
+        offset = self._offset
         return (
             float(int(number) - offset) if isinstance(number, Integral) else float(number) - offset
         )
+
+    @property
+    def _offset(self) -> int:
+        """What the column's numbers are less than the user's."""
+        if self._described is not None:
+            return self._described.offset
+        assert isinstance(self.container, Container)
+        return int((self.container.offsets or {self.place: 0})[self.place])
 
     def _interval(self, said: tuple[Any, ...]) -> Region | None:
         if len(said) != 2:

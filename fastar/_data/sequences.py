@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastar._core.integers import Offsets, subtract
+from fastar._core.integers import Offsets, check_range, subtract
 from fastar._core.lazy import lazy
 from fastar._core.limits import MOST_STEPS
 from fastar._core.parameters import Array
@@ -82,6 +82,9 @@ class Sequences:
                 )
             offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts])])
             return cls(np.concatenate(parts), offsets, gaps=gaps)
+        if isinstance(X, list | tuple) and any(map(np.ndim, X)):
+            i = next(i for i, each in enumerate(X) if not np.ndim(each))
+            raise ValueError(f"{name}[{i}] must be a sequence. Got {X[i]!r} instead.")
         raise ValueError(
             f"{name} must be an array of shape (n, D), a list of arrays of shape (l,) or (l, F), "
             f"or Sequences. Got {type(X).__name__} instead."
@@ -98,6 +101,11 @@ def listed(X: Any, name: str = "X") -> Any:
     ValueError
         There are none, or they are text: what a symbol is, its number says.
     """
+    if hasattr(X, "__next__"):
+        raise TypeError(
+            f"{name} must be readable more than once. Got {type(X).__name__} instead: "
+            f"list({name}) is."
+        )
     is_series = type(X).__name__ == "Series" and hasattr(X, "to_list")
     if type(X).__module__.partition(".")[0] == "pyarrow" and hasattr(X, "to_pylist"):
         X = X.to_pylist()
@@ -245,6 +253,11 @@ class SequenceLayout:
     def n_timed(self) -> int:
         """How many values of a step, its first ones, are there or not by its place alone."""
         return 0 if self.frame is None else self.frame.n_timed
+
+    def check_range(self, values: Array, name: str) -> None:
+        """Raise ValueError if a value (l, F) is none that the type of the sequences holds."""
+        for f, column in enumerate(values.T):
+            check_range(column, self.dtype, 0, f, name)
 
     def to_numbers(self, sequences: Sequences) -> Sequences:
         """Return sequences as models see them, whose numbers float64 holds."""

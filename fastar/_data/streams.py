@@ -74,6 +74,11 @@ class Stream:
             path = os.fspath(source)
             if not os.path.exists(path):
                 raise FileNotFoundError(2, "No such file or folder", path)
+            if os.path.isfile(path) and not _is_parquet(path):
+                raise ValueError(
+                    f"{name} must be a path of Parquet, which {path!r} is not. Read CSV and others "
+                    "with pandas or polars and give the DataFrame; the command fastar reads CSV."
+                )
             return cls(partial(_of_files, path), f"{name} from {path!r}")
         if isinstance(source, np.memmap):
             return cls(partial(_of_array, source), name)
@@ -294,6 +299,12 @@ def _of_lazy_frame(source: Any, name: str) -> Iterator[Any]:
             "an older one: call collect() of the LazyFrame, or write it by its sink_parquet()."
         )
     yield from source.collect_batches(maintain_order=True)
+
+
+def _is_parquet(path: str) -> bool:
+    """Return whether a file begins as Parquet does."""
+    with open(path, "rb") as file:
+        return file.read(4) in (b"PAR1", b"PARE")
 
 
 def _of_files(path: str) -> Iterator[Any]:

@@ -37,6 +37,7 @@ def read_prefix(
             f"{name} must be one sequence, or one for each of {n} samples, of {layout.width} "
             f"values a step. Got {len(found)} of {found.values.shape[1]} values a step."
         )
+    layout.check_range(found.values, name)
     return found
 
 

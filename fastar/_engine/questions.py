@@ -432,6 +432,7 @@ def explain(
 ) -> Array:
     """Return log p(x_c | all other known cells) (n, C), NaN where a cell is missing."""
     scores = np.full(values.shape, np.nan)
+    values, missing, alien = without_impossible(parts, values, missing, n_threads)
     total, _ = log_probabilities(parts, values, missing, n_particles, rng, n_threads)
     gapped = missing.sum(axis=1) > 0
     for column in range(values.shape[1]):
@@ -453,7 +454,26 @@ def explain(
         without = np.where(unlisted, np.logaddexp(without, total[rows]), without)
         possible = np.isfinite(log_p)
         scores[rows, column] = np.where(possible, log_p - np.where(possible, without, 0), -np.inf)
+    scores[alien] = -np.inf
     return scores
+
+
+def without_impossible(
+    parts: list[Part], values: Array, missing: Array, n_threads: int
+) -> tuple[Array, Array, Array]:
+    """Return (values, missing) without known values that no part gives a probability, and where.
+
+    Nothing is possible beside one of these, so questions about other cells take it as unknown.
+    """
+    found = ~missing
+    for model in (part.model for part in parts):
+        conditional = model.conditional
+        for where, codes, _ in coded_blocks(model, Table(values, model.order)):
+            # what is impossible is so whatever a network says
+            raw = np.zeros((len(codes), int(conditional.output_offsets[-1])), codes.dtype)
+            logp, _ = conditional.log_prob(raw, codes, n_threads)
+            found[where, model.order] &= model.by_column(logp) == -np.inf
+    return np.where(found, parts[0].model.placeholder(), values), missing | found, found
 
 
 def suggestions(
@@ -469,6 +489,7 @@ def suggestions(
 
     The most probable levels, or so many quantiles of a column of numbers, whose log p is NaN.
     """
+    values, missing, _ = without_impossible(parts, values, missing, n_threads)
     for column in range(values.shape[1]):
         free = missing.copy()
         free[:, column] = True

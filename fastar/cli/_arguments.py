@@ -26,6 +26,7 @@ times, unless --types says that they are categories. Rows are counted from 0.
   fastar fit data.csv --detector -o detector.fastar
   fastar outliers detector.fastar new.csv
   fastar ask model.fastar colour=red --given size=3
+  fastar ask model.fastar 'colour={{red,blue}}' size=3.. --given price=10..20
   fastar plot model.fastar pairs data.csv -o pairs.png
 
 The exit code is 0, or 1 after an error of data or files, or 2 after one of the command line.

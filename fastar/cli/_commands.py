@@ -16,6 +16,7 @@ import numpy as np
 from sklearn.utils._param_validation import InvalidParameterError
 
 from fastar._data.frames import Schema
+from fastar._data.parquet import is_parquet_name
 from fastar._data.streams import Stream
 from fastar.cli._figures import FIGURES, check_options, drawn, subject
 from fastar.cli._models import (
@@ -30,7 +31,6 @@ from fastar.cli._models import (
     schema_of,
     summary,
     types_of,
-    values_of,
 )
 from fastar.cli._tables import (
     TYPES,
@@ -39,11 +39,11 @@ from fastar.cli._tables import (
     check_columns,
     check_writable,
     frame_library,
-    is_parquet_name,
     read_table,
     write_bytes,
     write_table,
 )
+from fastar.cli._values import evidence_of
 from fastar.tools.detection import DensityOutlierDetector
 
 
@@ -101,7 +101,7 @@ def sample(asked: Namespace) -> None:
     model = load_model(asked.model, "sample")
     wanted: dict[str, Any] = {"temperature": asked.temperature, "random_state": asked.random_state}
     if asked.given:
-        wanted["evidence"] = values_of(model, pairs(asked.given, "--given"))
+        wanted["evidence"] = evidence_of(model, pairs(asked.given, "--given"))
     if asked.context:
         source = Source.of(asked.context, asked.separator)
         table = read_table(source, types_of(context_schema(model)))
@@ -166,18 +166,22 @@ def outliers(asked: Namespace) -> None:
 
 
 def ask(asked: Namespace) -> None:
-    """Print the probability of some values given others; the other columns are integrated out."""
-    model = load_model(asked.model, "log_marginal")
+    """Print the probability of values, sets or intervals given others; the rest is integrated out.
+
+    COLUMN=VALUE, COLUMN={A,B} or COLUMN=LOW..HIGH, where LOW counts and HIGH does not and either
+    may be left out.
+    """
+    model = load_model(asked.model, "log_probability")
     refuse_missing_context(model, "a table: fastar score")
     condition = pairs(asked.given, "--given")
     question = pairs(asked.values, "the question")
     both = [name for name in question if name in condition]
     if both:
         raise CommandError(f"Column {both[0]!r} is asked for and given.")
-    asked_for = _log_marginal(model, {**condition, **question}, asked)
-    given = _log_marginal(model, condition, asked) if condition else 0.0
+    asked_for = _log_probability(model, {**condition, **question}, asked)
+    given = _log_probability(model, condition, asked) if condition else 0.0
     print(f"{asked_for - given:.6g}")
-    _say(asked, "nats: the log of a probability, or of a density where a column holds real numbers")
+    _say(asked, "nats: the log of a probability, or of a density where a real number is asked for")
 
 
 def info(asked: Namespace) -> None:
@@ -284,12 +288,11 @@ def _rows(asked: Namespace, model: Any) -> tuple[Source, nw.DataFrame[Any], Any,
     return source, table, table.select(names).to_native(), context
 
 
-def _log_marginal(model: Any, texts: Mapping[str, str], asked: Namespace) -> float:
-    """Return log p of values of some columns."""
-    schema = schema_of(model)
-    codes = schema.rows(values_of(model, texts), 1)
-    row = schema.wrap(codes)
-    found = model.log_marginal(row, n_particles=asked.particles, random_state=asked.random_state)
+def _log_probability(model: Any, texts: Mapping[str, str], asked: Namespace) -> float:
+    """Return log P of what is said of some columns."""
+    found = model.log_probability(
+        evidence_of(model, texts), n_particles=asked.particles, random_state=asked.random_state
+    )
     return float(found[0])
 
 

@@ -6,7 +6,7 @@ import ast
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from fastar._data.frames import Schema
@@ -109,20 +109,6 @@ def types_of(schema: Schema) -> dict[str, str]:
         # Categories that are no strings were integers in the file.
         types[column.name] = column.type if column.type != "category" or text else "integer"
     return types
-
-
-def values_of(model: Any, texts: Mapping[str, str]) -> dict[str, Any]:
-    """Return values of columns, as evidence takes them, from their texts."""
-    columns, values = {column.name: column for column in schema_of(model).columns}, {}
-    for name, text in texts.items():
-        if name not in columns:
-            known = ", ".join(map(repr, columns))
-            raise CommandError(f"There is no column {name!r}. There are {known}.")
-        own = columns[name]
-        nominal = own.clock is not None or (own.type == "category" and not own.holds_integers)
-        flag = {"true": True, "false": False}.get(text.lower(), text)
-        values[name] = text if nominal else _literal(text) if flag is text else flag
-    return values
 
 
 def described(model: Any) -> dict[str, Any]:

@@ -17,13 +17,16 @@ from itertools import islice
 from typing import Any, Literal, TextIO, get_args
 
 import narwhals as nw
+import numpy as np
 from narwhals import selectors
 
 from fastar._core.files import whole_file
 from fastar._data.columns import column_type
-from fastar._data.frame_types import is_missing
+from fastar._data.durations import duration_count, duration_text
+from fastar._data.frame_types import as_frame, is_missing
+from fastar._data.parquet import is_parquet_name
 
-TYPES = ("category", "integer", "float", "bool", "moment", "time")
+TYPES = ("category", "integer", "float", "bool", "moment", "time", "duration")
 """What a column may be said to hold."""
 
 NULLS = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None")
@@ -152,7 +155,7 @@ def read_table(
         native = _opened(source, library, "Parquet", lambda: _read_parquet(source, library))
     else:
         names = _header(source)
-        text = [name for name in names if types.get(name) == "category"]
+        text = [name for name in names if types.get(name) in ("category", "duration")]
         native = _opened(source, library, "CSV", lambda: _read_csv(source, library, names, text))
     frame: nw.DataFrame[Any] = nw.from_native(native, eager_only=True)
     if not source.is_parquet and frame[:, -1].null_count():  # as where a row is too short
@@ -196,7 +199,10 @@ def _opened(source: Source, library: str, kind: str, read: Callable[[], Any]) ->
 
 def _read_parquet(source: Source, library: str) -> Any:
     if library == "polars":
-        return import_module("polars").read_parquet(source.native())
+        if find_spec("pyarrow") is None:
+            return import_module("polars").read_parquet(source.native())
+        # which keeps the order of categories
+        return as_frame(import_module("pyarrow.parquet").ParquetFile(source.native()).read())
     return import_module("pandas").read_parquet(source.native(), dtype_backend="numpy_nullable")
 
 
@@ -276,10 +282,6 @@ def _typed(source: Source, series: nw.Series[Any], wanted: str) -> nw.Series[Any
     found = column_type(series)
     if found == wanted or (found, wanted) in _TAKEN:
         return series
-    if wanted == "duration":
-        raise TableError(
-            f"{source.name}: column {series.name!r} must hold durations, as only Parquet has them."
-        )
     if wanted == "category":
         return series.cast(nw.String)
     if found == "integer" and wanted == "float":
@@ -300,6 +302,10 @@ def _parsed(source: Source, series: nw.Series[Any], wanted: str) -> nw.Series[An
                 f"Got {cell!r} in {source.place(row)} instead."
             ) from None
     namespace = nw.get_native_namespace(series)
+    if wanted == "duration":
+        gap = np.iinfo(np.int64).min  # NaT
+        counts = np.array([gap if each is None else each for each in values], np.int64)
+        return nw.new_series(series.name, counts.view("m8[ns]"), backend=namespace)
     if wanted == "time" and nw.dependencies.is_pandas_series(series.to_native()):
         objects = namespace.Series(values, name=series.name, dtype=object)
         return nw.from_native(objects, series_only=True)
@@ -328,22 +334,26 @@ def _flag(cell: Any) -> bool:
     return {"true": True, "false": False, "1": True, "0": False}[str(cell).strip().lower()]
 
 
+def _duration(cell: Any) -> int:
+    """Return the nanoseconds of a duration."""
+    count, unit = duration_count(cell)
+    if unit != "ns":  # more than 292 years
+        raise ValueError
+    return count
+
+
 _CELLS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "integer": (_whole, "whole numbers"),
     "float": (float, "numbers"),
     "decimal": (float, "numbers"),
     "moment": (datetime.fromisoformat, "dates or moments as 2024-05-31T09:30"),
     "time": (time.fromisoformat, "times of day as 09:30"),
+    "duration": (_duration, "durations as PT1H30M, 1 days 02:30:00 or 90 min"),
     "bool": (_flag, "true and false, or 1 and 0"),
 }
 
 
 # ---- writing
-
-
-def is_parquet_name(path: str) -> bool:
-    """Return whether a file of this name is to be Parquet."""
-    return path.lower().endswith((".parquet", ".pq"))
 
 
 def write_table(frame: Any, path: str) -> None:
@@ -377,14 +387,18 @@ def write_bytes(data: bytes, path: str) -> None:
 
 
 def _to_csv(table: nw.DataFrame[Any], separator: str) -> str:
-    for name, dtype in table.schema.items():
-        if dtype == nw.Duration:
-            raise TableError(
-                f"CSV cannot hold the durations of column {name!r}: give --output a name in "
-                ".parquet."
-            )
     flags = selectors.boolean()  # pandas would write True
-    native = table.with_columns(flags.cast(nw.String).str.to_lowercase()).to_native()
+    durations = [
+        nw.new_series(
+            name,
+            [None if is_missing(each) else duration_text(each) for each in table[name].to_numpy()],
+            nw.String,
+            backend=table.implementation,
+        )
+        for name, dtype in table.schema.items()
+        if dtype == nw.Duration
+    ]
+    native = table.with_columns(flags.cast(nw.String).str.to_lowercase(), *durations).to_native()
     if nw.dependencies.is_pandas_dataframe(native):
         text: str = native.to_csv(index=False, sep=separator, lineterminator="\n")
         return text

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.special import softmax
 
-from fastar._core.inputs import MAY_MISS, ONE_HOT, Inputs
+from fastar._core.inputs import MAY_MISS, NEAR, ONE_HOT, Inputs
 from fastar._core.lazy import lazy
 from fastar._core.parameters import Array
 from fastar._core.schema import SMALLEST, ArrayOf, Rule, require
@@ -22,6 +22,7 @@ from fastar._data.calendars import (
     wall_parts,
 )
 from fastar._data.clocks import LARGEST_NUMBER, Clock
+from fastar._data.frame_types import Column
 from fastar._data.regions import Region
 from fastar._data.table import Table
 from fastar._kernels import _conditionals
@@ -58,9 +59,10 @@ class Calendar(Conditional):
     trend, that is, the week or the year, has a mixture of K logistic densities over whole numbers
     [1]_, with tails over all years from 1 to 9999; one of them starts as wide as a year of weeks or
     five years, with a weight of 1 / (2 n + 2), so that dates soon after those of `fit`, n rows, are
-    not beyond comparison. Every other part is a softmax over its values. A
-    time of day has no trend. Periods of months and quarters are the year, then the month or quarter
-    in it, and so are moments that in `fit` all begin a month.
+    not beyond comparison. Later features see a trend up to eight deviations from its mean, and what
+    lies beyond as that. Every other part is a softmax over its values. A time of day has no trend.
+    Periods of months and quarters are the year, then the month or quarter in it, and so are moments
+    that in `fit` all begin a month.
 
     .. math::
         p(x) = p(week) p(weekday \mid week) p(hour \mid week, weekday) \ldots \cdot
@@ -269,6 +271,7 @@ class Calendar(Conditional):
     def inputs(self) -> Inputs:
         """How codes enter a network."""
         flags = (MAY_MISS * self.may_miss).astype(np.uint8)
+        flags[self._trends[self._has_trend]] |= NEAR
         for c in range(self.n_columns):
             flags[self._part_features(c)] |= ONE_HOT
         return self._inputs(flags, False)
@@ -301,12 +304,16 @@ class Calendar(Conditional):
         code: Array = (trend[columns] - centre) / spread
         return code
 
-    def decided(self, c: int, offset: int = 0) -> dict[str, Any]:
+    def decided(self, c: int, offset: int = 0, column: Column | None = None) -> dict[str, Any]:
         """Return what was decided on column c."""
         kind = int(self._learnt["trend"][c])
         trend = [f"{_TRENDS[kind - 1]} as a number"] if kind else []
         parts = trend + [PARTS[k] for k in self._parts[c]]
-        return super().decided(c) | {"why": "dates or times: " + ", ".join(parts)}
+        said = super().decided(c) | {"why": "dates or times: " + ", ".join(parts)}
+        if column is not None and column.clock is not None:
+            held = "times of day" if column.type == "time" else "moments from the year 1 to 9999"
+            said["support"] = f"{held}, by the {column.clock.resolution}"
+        return said
 
     # ---- values and codes
 

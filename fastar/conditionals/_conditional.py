@@ -15,6 +15,7 @@ from fastar._core.offsets import offsets_of
 from fastar._core.parameters import Array
 from fastar._core.schema import ArrayOf, Record, Rule, check_arrays
 from fastar._core.threads import ThreadPool, useful_n_threads
+from fastar._data.frame_types import Column
 from fastar._data.regions import Region
 from fastar._data.table import Table
 from fastar._kernels import _conditionals, _uniforms
@@ -302,10 +303,10 @@ class Conditional(ABC):
         """Return log ``|d code / d value|`` at codes (n, D), 0 where NaN; None if discrete."""
         return None
 
-    def decided(self, c: int, offset: int = 0) -> dict[str, Any]:
+    def decided(self, c: int, offset: int = 0, column: Column | None = None) -> dict[str, Any]:
         """Return what was decided on column c, whose numbers are less by an offset than the user's.
 
-        kind, map, atoms, levels (their number), support, why.
+        kind, map, atoms, levels (their number), support, why. column: what it is in a frame.
         """
         return {
             "kind": self.name,

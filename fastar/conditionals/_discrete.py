@@ -25,6 +25,8 @@ from fastar._core.schema import (
     check_arrays,
     require,
 )
+from fastar._data.columns import MANY_LEVELS
+from fastar._data.frame_types import Column
 from fastar._data.regions import Region
 from fastar._data.table import Table
 from fastar._kernels._cpu import aligned_empty
@@ -83,9 +85,11 @@ class Bernoulli(Conditional):
         """Return the codes as bytes."""
         return (codes > 0).view(np.uint8)
 
-    def decided(self, c: int, offset: int = 0) -> dict[str, Any]:
+    def decided(self, c: int, offset: int = 0, column: Column | None = None) -> dict[str, Any]:
         """Return what was decided on column c."""
-        return super().decided(c) | {"levels": 2, "why": "0 and 1 alone"}
+        is_bool = column is not None and column.type == "bool"
+        why = "bools" if is_bool else "0 and 1 alone, in a table of nothing else"
+        return super().decided(c) | {"levels": 2, "why": why}
 
     def interval(self, block: Array, radius: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
         """Return the lowest and highest codes (n, D) within radius (D,) of the values."""
@@ -109,6 +113,8 @@ class Bernoulli(Conditional):
         return probability
 
 
+_SHOWN = 5
+"""Levels that are named where all would be too many."""
 _UNKNOWN = ("other", "error", "impossible")
 
 
@@ -371,10 +377,39 @@ class Categorical(Conditional):
         places = np.flatnonzero(region.holds(self.levels[c]))
         return CodedRegion(self._digits.runs(c, places))
 
-    def decided(self, c: int, offset: int = 0) -> dict[str, Any]:
+    def decided(self, c: int, offset: int = 0, column: Column | None = None) -> dict[str, Any]:
         """Return what was decided on column c."""
-        said = super().decided(c) | {"levels": int(self.n_levels_of_columns[c])}
-        return said | {"why": "categories, or whole numbers most of which are common"}
+        return super().decided(c) | {
+            "levels": int(self.n_levels_of_columns[c]),
+            "support": self._support_of(c, offset, column),
+            "why": self._why(c, column),
+        }
+
+    def _support_of(self, c: int, offset: int, column: Column | None) -> str:
+        """Return the levels of column c as the user has them, and what other values are."""
+        if self.cardinality is not None:
+            return self.support
+        levels, q = self.levels[c], float(self._other[c])
+        said = [_said(level, offset, column) for level in levels[:_SHOWN].tolist()]
+        if len(levels) > _SHOWN:
+            said.append(f"... ({len(levels)} levels)")
+        rest = "any other whole number" if self.whole[c] else "any other value"
+        return ", ".join(said) + (f"; {rest}, {q:.2g} in all" if q else "; nothing else")
+
+    def _why(self, c: int, column: Column | None) -> str:
+        """Return the rule by which column c has levels."""
+        n_levels = int(self.n_levels_of_columns[c])
+        if column is not None and column.type == "category":
+            if column.holds_integers:
+                return "whole numbers beyond 2**53 and far apart, as names"
+            if column.has_other:
+                return "text, the rare values of which are one level"
+            return "categories that the type declares" if column.is_declared else "text"
+        if n_levels > MANY_LEVELS:
+            return f"whole numbers that lie apart, {MANY_LEVELS} of which are nearly all rows"
+        if np.array_equal(self.levels[c], [0, 1]):
+            return "0 and 1, beside columns of other kinds"
+        return f"whole numbers, at most {MANY_LEVELS} different ones"
 
     @property
     def n_levels_of_columns(self) -> Array:
@@ -545,3 +580,10 @@ class Categorical(Conditional):
             own = np.where(np.isnan(codes[:, start]), np.nan, probability[:, c])
             found.append({"first": first, "second": softmax(z, axis=1), "probability": own})
         return found
+
+
+def _said(level: Any, offset: int, column: Column | None) -> str:
+    """Return a level as the user has it."""
+    if column is not None:
+        return str(column.value(level))
+    return str(int(level) + offset if float(level).is_integer() else level)

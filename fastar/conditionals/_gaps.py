@@ -13,6 +13,7 @@ from fastar._core.lazy import lazy
 from fastar._core.offsets import positions
 from fastar._core.parameters import Array
 from fastar._core.schema import FLAG, ArrayOf, Named, Rule, Whole, inside, within
+from fastar._data.frame_types import Column
 from fastar._data.regions import Region
 from fastar._data.table import Table
 from fastar._kernels import _conditionals
@@ -117,9 +118,9 @@ class ModelledGaps(Conditional):
         """Return the conditional of a column's values, and its place among those that have it."""
         return self.of.of_column(d)
 
-    def decided(self, c: int, offset: int = 0) -> dict[str, Any]:
+    def decided(self, c: int, offset: int = 0, column: Column | None = None) -> dict[str, Any]:
         """Return what was decided on column c."""
-        said = self.of.decided(c, offset)
+        said = self.of.decided(c, offset, column)
         if self.missing[c]:
             said["why"] = ", ".join([*filter(None, [said["why"]]), "gaps are modelled"])
         return said

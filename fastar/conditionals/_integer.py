@@ -12,6 +12,7 @@ from scipy.special import betainc, betaincc, expit, softmax
 
 from fastar._core.parameters import Array
 from fastar._core.schema import SMALLEST, ArrayOf, Maybe, Number, Rule, require
+from fastar._data.frame_types import Column
 from fastar._data.regions import Region
 from fastar._data.table import Table
 from fastar.conditionals._conditional import (
@@ -274,7 +275,7 @@ class LogisticMixture(Conditional):
         levels = "whole numbers" if self.step == 1 else f"multiples of {self.step}"
         return f"{levels} between the lowest and the highest level"
 
-    def decided(self, c: int, offset: int = 0) -> dict[str, Any]:
+    def decided(self, c: int, offset: int = 0, column: Column | None = None) -> dict[str, Any]:
         """Return what was decided on column c."""
         low, high = (int(self._learnt[end][c]) for end in ("low", "high"))
         ends = [each if self.step == 1 else each * self.step for each in (low, high)]

@@ -13,6 +13,7 @@ from fastar._core.lazy import lazy
 from fastar._core.offsets import positions
 from fastar._core.parameters import Array
 from fastar._core.schema import EntryError, Listed, Rule, inside, within
+from fastar._data.frame_types import Column
 from fastar._data.regions import Region
 from fastar._data.table import Table
 from fastar._kernels._cpu import aligned_empty
@@ -113,10 +114,10 @@ class Mixed(Conditional):
                 return group, int(place[0])
         raise IndexError(d)
 
-    def decided(self, c: int, offset: int = 0) -> dict[str, Any]:
+    def decided(self, c: int, offset: int = 0, column: Column | None = None) -> dict[str, Any]:
         """Return what was decided on column c, as its own conditional says."""
         group, place = self.of_column(c)
-        return group.decided(place, offset)
+        return group.decided(place, offset, column)
 
     def _feature_counts(self) -> Array:
         """Return how many features each column (C,) is."""

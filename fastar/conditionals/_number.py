@@ -11,6 +11,7 @@ from fastar._core.lazy import lazy
 from fastar._core.parameters import Array
 from fastar._core.schema import FLAG, SMALLEST, ArrayOf, Rule, require
 from fastar._core.spread import does_not_vary
+from fastar._data.frame_types import Column
 from fastar._data.regions import Region
 from fastar._data.table import Table
 from fastar.conditionals._atoms import (
@@ -193,16 +194,19 @@ class Number(NumberOrAtom):
         """Of how many decimals the numbers of each column (C,) are; -1: of any."""
         return self._learnt["decimals"]
 
-    def decided(self, c: int, offset: int = 0) -> dict[str, Any]:
+    def decided(self, c: int, offset: int = 0, column: Column | None = None) -> dict[str, Any]:
         """Return what was decided on column c."""
         positive = bool(self.maps.is_positive[c])
-        why = ["real numbers", *["never negative"] * positive]
+        clock = None if column is None else column.clock
+        kind = "real numbers" if clock is None else f"durations by the {clock.resolution}"
+        why = [kind, *["never negative"] * positive]
         if self.decimals[c] >= 0:
             why.append(f"in steps of {10.0 ** -self.decimals[c]:g}")
         support = ("above 0, and 0" if self._has_zero[c] else "above 0") if positive else "all"
+        atoms = self.atoms_of_columns[c].tolist()
         return super().decided(c) | {
             "map": MAPS[self.maps.kind[c]],
-            "atoms": self.atoms_of_columns[c].tolist(),
+            "atoms": atoms if column is None or clock is None else [*map(column.value, atoms)],
             "support": support,
             "why": ", ".join(why),
         }

@@ -12,6 +12,8 @@ from scipy.special import expit, logit, softmax
 from fastar._core.lazy import lazy
 from fastar._core.parameters import Array
 from fastar._core.schema import FLAG, ArrayOf, Rule, require
+from fastar._data.columns import MANY_LEVELS
+from fastar._data.frame_types import Column
 from fastar._data.regions import Region
 from fastar._data.table import Table
 from fastar.conditionals._atoms import (
@@ -177,14 +179,14 @@ class Integer(NumberOrAtom):
         inside = (atoms >= arrays["low"][owner]) & (atoms <= arrays["high"][owner])
         require("atoms", inside.all(), "must lie from low to high.")
 
-    def decided(self, c: int, offset: int = 0) -> dict[str, Any]:
+    def decided(self, c: int, offset: int = 0, column: Column | None = None) -> dict[str, Any]:
         """Return what was decided on column c."""
         bounded = self._learnt["low"][c] > -_MOST
         return super().decided(c) | {
             "map": "asinh",
             "atoms": [int(each) + offset for each in self.atoms_of_columns[c]],
             "support": "from 0 on" if bounded and not self._other[c] else "all whole numbers",
-            "why": "whole numbers of many values",
+            "why": f"whole numbers, more than {MANY_LEVELS} different ones",
         }
 
     def features(self) -> Array:

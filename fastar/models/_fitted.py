@@ -114,18 +114,20 @@ class FittedDensity:
         """What `fit` decided on each column, for a DataFrame of it.
 
         column; kind, the conditional; map, the scale on which a `Number` is modelled; atoms, values
-        that have a probability of their own; levels, how many; support, the other values that have
-        a density; why.
+        that have a probability of their own; levels, how many; support, the values that have a
+        probability, or beside atoms a density; why, the rule by which the column got its kind.
         """
         asked = vars(self)["distribution"]
         names = list(getattr(self, "feature_names_in_", range(self.n_features_in_)))
         if isinstance(asked, list | tuple):
             asked = dict(zip(names, asked, strict=True))
+        container = self._container
+        described = container.columns if isinstance(container, Schema) else [None] * len(names)
         found: list[dict[str, Any]] = [{} for _ in names]
         for place, column in enumerate(self.order_.tolist()):
             name = names[column]
             own = asked.get(name, "auto") if isinstance(asked, dict) else asked
-            said = self.distribution_.decided(place, self._offsets()[column])
+            said = self.distribution_.decided(place, self._offsets()[column], described[column])
             if not (isinstance(own, str) and own == "auto"):
                 said["why"] = BY_PARAMETER
             found[column] = {"column": name, **said}

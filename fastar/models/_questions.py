@@ -246,7 +246,8 @@ class AnswersQuestions:
         -------
         ndarray of shape (n,)
             Levels as the user has them, dates and times as their column's `to_numpy` gives them,
-            and float64 for a mean of numbers. `answer_ess_` as in `predict_proba`.
+            moments with a zone as objects that have it, and float64 for a mean of numbers.
+            `answer_ess_` as in `predict_proba`.
 
         Raises
         ------
@@ -307,7 +308,9 @@ class AnswersQuestions:
         """Return log p(x_d | all other cells) of each cell: which one does not fit its row.
 
         Not only given those before it in the order, as by `score_features`. A column of K levels
-        takes K forward passes; another one `n_particles` points a row, as in `predict`.
+        takes K forward passes; another one `n_particles` points a row, as in `predict`. A value
+        that is impossible whatever the other cells hold has -inf, and the other cells of its row
+        are explained as if it was not known.
 
         Parameters
         ----------
@@ -582,9 +585,10 @@ class AnswersQuestions:
         n_particles = self._n_particles(n_particles)
         if not strict:
             X = without_column(self, X, column)
-        query = self._query(X, context, "predict", column, strict=strict)
+        parts, values, missing = self._query(X, context, "predict", column, strict=strict)
         rng, n_threads = generator(random_state), effective_n_threads(self.n_jobs)
-        answer = asking.ask(*query, column, n_particles, rng, n_threads)
+        values, missing, _ = asking.without_impossible(parts, values, missing, n_threads)
+        answer = asking.ask(parts, values, missing, column, n_particles, rng, n_threads)
         if not strict:  # scikit-learn's own calls leave an estimator as it is
             self._report(answer.ess, n_particles)
         return answer
@@ -654,7 +658,10 @@ class AnswersQuestions:
         if described.type in NOT_NUMBERS:
             whole = numbers if described.clock is None else np.rint(numbers)  # a mean is no tick
             only = Schema(container.kind, (described,)).wrap(whole[:, None].astype(np.float64))
-            given: Array = only[described.name].to_numpy()
+            series = only[described.name]
+            if container.kind == "polars" and described.clock is not None and described.clock.zone:
+                return np.array(series.to_list(), object)  # NumPy's moments have no zone
+            given: Array = series.to_numpy()
             return given
         if described.type == "category":
             return np.array(described.categories)[numbers.astype(np.intp)]

@@ -12,7 +12,8 @@ INLINE int change_of(const input_spec *spec, int64_t d, real x, int32_t *row, re
     const int64_t first = spec->offsets[d], Q = spec->offsets[d + 1] - first;
     const int is_row = one && x >= 0 && x < (real)Q;
     *row = (int32_t)(first + (missing ? Q - 1 : is_row ? (int64_t)x : 0));
-    *value = one ? (real)1 : x;
+    const real most = FASTAR_REACH, near = x > most ? most : x < -most ? -most : x;
+    *value = one ? (real)1 : spec->input_flags[d] & FASTAR_NEAR ? near : x;
     return missing || (one ? is_row : x != 0);
 }
 

@@ -11,13 +11,18 @@
 /* In a walk: the place among a row's codes of what enters, NOTHING, or CONSTANT - v for the code v >= 0. */
 enum { FASTAR_NOTHING = -1, FASTAR_CONSTANT = -2 };
 
-enum { FASTAR_ONE_HOT = 1, FASTAR_MAY_MISS = 2 /* NaN stands for a missing value */ };
+enum {
+    FASTAR_ONE_HOT = 1,
+    FASTAR_MAY_MISS = 2, /* NaN stands for a missing value */
+    FASTAR_NEAR = 4      /* a number beyond FASTAR_REACH, either way, enters as that one */
+};
+#define FASTAR_REACH 8
 
 typedef struct {
     int64_t D;
     const int64_t *offsets;     /* (D + 1,) q */
     int64_t markov_order;       /* D where every earlier feature is seen */
-    const uint8_t *input_flags; /* (D,) FASTAR_ONE_HOT and FASTAR_MAY_MISS, or neither */
+    const uint8_t *input_flags; /* (D,) sums of the above */
 } input_spec;
 
 /* The changes of a block of rows, feature by feature: those at feature d are first[d] .. first[d + 1] - 1,
