@@ -29,6 +29,9 @@ typedef int32_t integer;
 #elif defined(__AVX2__)
 #define VEC_BYTES 32
 #define VEC_PRIMITIVES "vec_avx2.h"
+#elif defined(FASTAR_WITH_NEON)
+#define VEC_BYTES 16
+#define VEC_PRIMITIVES "vec_neon.h"
 #else
 #define VEC_BYTES 16
 #define VEC_PRIMITIVES "vec_generic.h"
