@@ -35,12 +35,12 @@ enum { FASTAR_BASELINE, FASTAR_AVX2, FASTAR_AVX512, FASTAR_NEON };
                                     : &family##_f32_baseline;                                                         \
     }
 #elif defined(__aarch64__) || defined(_M_ARM64)
-#define FASTAR_FAMILY(family)                                                                                          \
-    extern const family##_table family##_f32_baseline, family##_f32_neon, family##_f64_baseline, family##_f64_neon;    \
-    static inline const family##_table *family##_for(int isa, int is_double) {                                         \
-        return isa == FASTAR_NEON ? is_double ? &family##_f64_neon : &family##_f32_neon                                \
-             : is_double          ? &family##_f64_baseline                                                             \
-                                  : &family##_f32_baseline;                                                            \
+#define FASTAR_FAMILY(family)                                                                                       \
+    extern const family##_table family##_f32_baseline, family##_f32_neon, family##_f64_baseline, family##_f64_neon; \
+    static inline const family##_table *family##_for(int isa, int is_double) {                                      \
+        return isa == FASTAR_NEON ? is_double ? &family##_f64_neon : &family##_f32_neon                             \
+             : is_double          ? &family##_f64_baseline                                                          \
+                                  : &family##_f32_baseline;                                                         \
     }
 #else
 #define FASTAR_FAMILY(family)                                                  \

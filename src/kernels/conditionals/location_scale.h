@@ -129,8 +129,8 @@ INLINE real exponentiate(int64_t K, vec *joint, real *sum) {
 }
 
 /* One feature's mixture, a component in each lane. */
-INLINE void mixture_feature(int kind, int with_gradient, int64_t P, const feature_spec *f, const real *z, real code,
-                            real scale, real *logp, real *g) {
+INLINE void mixture_feature(int kind, int with_gradient, const feature_spec *f, const real *z, real code, real scale,
+                            real *logp, real *g) {
     enum { VECTORS = (FASTAR_COMPONENTS + VL - 1) / VL };
     const int64_t K = f->count;
     const cell level = has_levels(kind) ? cell_of(kind, code, f) : (cell){0};
@@ -162,7 +162,7 @@ INLINE void mixture_feature(int kind, int with_gradient, int64_t P, const featur
 INLINE void mixture_row(int kind, int with_gradient, int64_t count, int64_t P, const feature_spec *f, const real *raw,
                         const real *codes, real scale, real *logp, real *graw) {
     for (int64_t d = 0; d < count; d++)
-        mixture_feature(kind, with_gradient, P, f + d, raw + d * P, codes[d], scale, logp + d,
+        mixture_feature(kind, with_gradient, f + d, raw + d * P, codes[d], scale, logp + d,
                         with_gradient ? graw + d * P : NULL);
 }
 
