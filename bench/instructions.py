@@ -18,9 +18,12 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 OPERATIONS = ("forward", "gradient", "sample")
 ISAS = ("avx2", "baseline")
+#: Of NADE, and of MADE.
+NETWORKS = ("shared_hidden", "masked")
 #: Calls that are not counted, in which the interpreter and the allocator settle.
 WARM_UP = 8
 #: By how much of itself a count may change from run to run: the interpreter's share is not quite
@@ -28,23 +31,25 @@ WARM_UP = 8
 TOLERANCE = 5e-3
 
 
-def work(case: dict[str, int], repeats: int) -> None:
+def work(case: dict[str, Any], repeats: int) -> None:
     """Run, from within callgrind, every operation k and 2k times between calls that it dumps at."""
     import gc
 
     import numpy as np
 
     from fastar.conditionals import Bernoulli
-    from fastar.networks import SharedHidden
+    from fastar.networks import BY_NAME
 
     n, D, H = case["rows"], case["features"], case["hidden"]
     rng = np.random.default_rng(0)
     conditional = Bernoulli().restored({}, D)
-    network = SharedHidden(
+    own = {"n_hidden": H, "activation": "sigmoid"}
+    if case["network"] == "masked":
+        own = {"hidden_layer_sizes": (H,), "activation": "relu", "direct_connections": False}
+    network = BY_NAME[case["network"]](
         conditional.output_offsets,
         conditional.inputs,
-        n_hidden=H,
-        activation="sigmoid",
+        **own,
         markov_order=D,
         dtype=np.dtype("float32"),
     )
@@ -53,6 +58,7 @@ def work(case: dict[str, int], repeats: int) -> None:
         for _ in range(2)
     )
     network.initialise(params, rng)
+    weights = network.materialise_weights(params, 1)
     params["b"][...] = np.log(0.13 / 0.87)
     kernel = conditional.kernel
     codes = (rng.random((n, D)) < 0.13).astype(np.float32)
@@ -62,16 +68,16 @@ def work(case: dict[str, int], repeats: int) -> None:
     drawn, capsule = np.zeros_like(codes), kernel.draw(codes.dtype, 1.0)
 
     def forward() -> None:
-        raw, _ = network.forward(params, codes, 1)
+        raw, _ = network.forward(weights, codes, 1)
         kernel.log_prob(raw, codes, 1)
 
     def gradient() -> None:
-        raw, cache = network.forward(params, codes, 1)
+        raw, cache = network.forward(weights, codes, 1)
         _, graw = kernel.gradient(raw, codes, scale, 1)
-        network.backward(params, cache, graw, grads, 1)
+        network.backward(weights, cache, graw, grads, 1)
 
     def sample() -> None:
-        network.sample(params, capsule, noise, None, drawn, 1)
+        network.sample(weights, capsule, noise, None, drawn, 1)
 
     actions = {"forward": forward, "gradient": gradient, "sample": sample}
     gc.disable()
@@ -93,7 +99,7 @@ def counted(text: str) -> int:
     return int(found[1])
 
 
-def count(isa: str, case: dict[str, int], repeats: int) -> dict[str, float]:
+def count(isa: str, case: dict[str, Any], repeats: int) -> dict[str, float]:
     """Return the instructions of one call of every operation."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "counts"
@@ -128,6 +134,7 @@ def count(isa: str, case: dict[str, int], repeats: int) -> dict[str, float]:
 def main() -> int:
     """Count, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.strip().split("\n\n")[0])
+    parser.add_argument("--network", choices=NETWORKS, default="shared_hidden")
     parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--features", type=int, default=784)
     parser.add_argument("--hidden", type=int, default=500)
@@ -141,13 +148,13 @@ def main() -> int:
         return 0
     if not shutil.which("valgrind"):
         parser.error("valgrind is not installed")
-    case = {key: getattr(options, key) for key in ("rows", "features", "hidden")}
+    case = {key: getattr(options, key) for key in ("network", "rows", "features", "hidden")}
     jobs = ISAS * (2 if options.check else 1)
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(lambda isa: count(isa, case, options.repeat), jobs))
     print(
-        f"Instructions of one call, {case['rows']} rows with 13 % ones, D = {case['features']}, "
-        f"H = {case['hidden']}, float32, sigmoid, one thread\n"
+        f"Instructions of one call, {case['network']}, {case['rows']} rows with 13 % ones, "
+        f"D = {case['features']}, H = {case['hidden']}, float32, one thread\n"
     )
     heads = ["", *(f"{isa}, 10^6" for isa in ISAS), *(f"{isa}, a unit" for isa in ISAS)]
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)]]

@@ -128,7 +128,7 @@ def test_no_other_file_knows_an_instruction_set():
     knowing = [
         path.relative_to(ROOT).as_posix()
         for path in paths
-        if re.search("avx|__SSE|mmintrin", code(path), re.IGNORECASE)
+        if re.search("avx|__SSE|mmintrin|neon|aarch64", code(path), re.IGNORECASE)
     ]
     assert knowing
     others = [p for p in knowing if not any(fnmatch.fnmatchcase(p, each) for each in patterns)]

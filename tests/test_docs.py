@@ -5,13 +5,17 @@ import re
 import subprocess
 import sys
 import tomllib
+from email.message import Message
 from pathlib import Path
 
 import pytest
+from sklearn.base import BaseEstimator
+from sklearn.utils import estimator_html_repr
 from test_structure import PUBLIC
 
 import fastar
-from fastar import datasets
+from fastar import NADE, datasets
+from fastar._core import estimators
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGES = [path.read_text() for path in (DOCS / "api").glob("*.rst") if path.stem != "index"]
@@ -71,3 +75,47 @@ def test_the_table_of_published_figures_is_what_its_command_prints():
         check=True,
     )
     assert text[text.index(begin) + len(begin) : text.index(end)].strip() == done.stdout.strip()
+
+
+# ---- links from the HTML displays of estimators
+
+NAMES = [
+    name
+    for name in fastar.__all__
+    if isinstance(getattr(fastar, name), type) and issubclass(getattr(fastar, name), BaseEstimator)
+]
+
+
+def unfitted(name):
+    kind = getattr(fastar, name)
+    return kind(NADE()) if name in {"Mixture", "GenerativeClassifier"} else kind()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_displays_link_to_the_page_of_their_class(name, monkeypatch):
+    monkeypatch.setenv("FASTAR_DOCS", "https://docs.example/fastar/")
+    assert name in LISTED
+    page = f"https://docs.example/fastar/api/generated/fastar.{name}.html"
+    assert f'href="{page}"' in estimator_html_repr(unfitted(name))
+
+
+def test_displays_have_no_link_where_no_page_is_known(monkeypatch):
+    class Own(NADE):
+        pass
+
+    monkeypatch.setenv("FASTAR_DOCS", "https://docs.example")
+    assert "docs.example" not in estimator_html_repr(Own())
+    monkeypatch.delenv("FASTAR_DOCS")
+    monkeypatch.setattr(estimators, "metadata", lambda _: Message())
+    assert 'href="' not in estimator_html_repr(NADE())
+
+
+def test_displays_link_to_the_documentation_that_the_package_names(monkeypatch):
+    project = Message()
+    project["Project-URL"] = "Source, https://code.example"
+    project["Project-URL"] = "Documentation, https://docs.example/stable/"
+    monkeypatch.delenv("FASTAR_DOCS", raising=False)
+    monkeypatch.setattr(estimators, "metadata", lambda _: project)
+    assert "https://docs.example/stable/api/generated/fastar.NADE.html" in estimator_html_repr(
+        NADE()
+    )

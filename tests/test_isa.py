@@ -23,8 +23,10 @@ from fastar import _kernels
 from fastar._kernels import _cpu
 
 HERE = Path(__file__).parent
-NAMES = ["baseline", "avx2", "avx512"]
+ARM = platform.machine() in {"aarch64", "arm64"}
+NAMES = ["baseline", "neon"] if ARM else ["baseline", "avx2", "avx512"]
 OTHERS = [name for name in NAMES if name != _cpu.isa_name]
+CHOSEN = "from fastar._kernels import _cpu; print(_cpu.isa_name)"
 STUBS = sorted(Path(_kernels.__file__).parent.glob("_*.pyi"))
 # Their subject is Python: what they call of the kernels is the same calls as the marked files make,
 # or, in test_golden.py and test_formats.py, is kept for the baseline instruction set alone.
@@ -193,24 +195,33 @@ def test_every_compiled_function_is_called_on_every_instruction_set(report):
 
 
 def test_fastar_isa_forces_an_instruction_set():
-    code = "from fastar._kernels import _cpu; print(_cpu.isa_name)"
-    assert run_python(code, FASTAR_ISA="baseline").strip() == "baseline"
+    assert run_python(CHOSEN, FASTAR_ISA="baseline").strip() == "baseline"
 
 
 def test_the_instruction_set_is_the_best_that_the_system_lists():
+    if ARM:
+        assert run_python(CHOSEN, FASTAR_ISA="").strip() == "neon"
+        return
     if platform.machine() != "x86_64" or not Path("/proc/cpuinfo").exists():
         pytest.skip("no list of flags of x86-64")
     flags = set(re.search(r"flags\s*:(.*)", Path("/proc/cpuinfo").read_text())[1].split())
     needs = {"avx512": {"avx512f", "avx512dq", "avx512vl", "avx512bw"}, "avx2": {"avx2", "fma"}}
     best = next((name for name, needed in needs.items() if needed <= flags), "baseline")
-    code = "from fastar._kernels import _cpu; print(_cpu.isa_name)"
-    assert run_python(code, FASTAR_ISA="").strip() == best
+    assert run_python(CHOSEN, FASTAR_ISA="").strip() == best
+
+
+def test_an_instruction_set_of_other_processors_is_refused():
+    code = "try: import fastar\nexcept ImportError as error: print(error)"
+    message = run_python(code, FASTAR_ISA="avx2" if ARM else "neon")
+    assert re.search(
+        "FASTAR_ISA is '[a-z0-9]+', but this processor runs '[a-z0-9]+' at best", message
+    )
 
 
 def test_an_unknown_fastar_isa_is_refused_with_the_choices():
     code = "try: import fastar\nexcept ImportError as error: print(error)"
     message = run_python(code, FASTAR_ISA="mmx")
-    assert "FASTAR_ISA must be one of baseline, avx2, avx512. Got 'mmx' instead." in message
+    assert "FASTAR_ISA must be one of baseline, avx2, avx512, neon. Got 'mmx' instead." in message
 
 
 if __name__ == "__main__":

@@ -1,16 +1,21 @@
 """ONNX graphs: they answer what `score_samples` does, and what has no graph is refused by name."""
 
+import sys
+
 import numpy as np
 import polars as pl
 import pytest
 from common import COUNTS, DATA, KINDS, MODELS, SMALL, bits, counts, distribution, levels, reals
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import fastar
-from fastar import MADE, NADE, DensityOutlierDetector, Mixture
+from fastar import MADE, NADE, AutoDensity, DensityOutlierDetector, Mixture
 from fastar.conditionals import Categorical, LogisticMixture, Number
-from fastar.onnx import export
+from fastar.onnx import export, register_skl2onnx
+from fastar.onnx._graph import Graph, library
 
 pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
@@ -111,6 +116,12 @@ def test_a_mixture_is_the_mean_by_its_weights(scored):
     assert_same(scored(mixture, X), mixture.score_samples(X))
     nested = Mixture([FrozenEstimator(mixture), NADE(max_iter=2)], random_state=0).fit(X)
     assert_same(scored(nested, X), nested.score_samples(X))
+
+
+def test_what_a_search_found_is_a_mixture(scored):
+    X = reals(200, 3)
+    found = AutoDensity(max_time=None, max_trials=4, max_iter=2, random_state=0).fit(X)
+    assert_same(scored(found, X), found.score_samples(X))
 
 
 def frame(n=400, seed=0):
@@ -298,3 +309,92 @@ def test_a_member_of_another_table_is_refused(tmp_path):
     mixture = Mixture([other, NADE(max_iter=1)], random_state=0).fit(pl.concat([strings, more]))
     with pytest.raises(ValueError, match="members that were fitted to a table like its own"):
         export(mixture, tmp_path / "model.onnx")
+
+
+# ---- numbers by their keys
+
+
+@pytest.mark.parametrize("n_keys", [0, 1, 2, 3, 4, 9, 16, 33])
+@pytest.mark.parametrize("has_nan", [False, True])
+def test_numbers_are_looked_up_among_any_count_of_keys(n_keys, has_nan):
+    rng = np.random.default_rng(n_keys)
+    keys = np.append(rng.choice(100, n_keys, replace=False) - 50.0, [np.nan] * has_nan)
+    found, g, onnx = rng.normal(size=len(keys)), Graph(), library()
+    value = g.input(np.float64, ["n", 1])
+    total = g.looked_up(value, keys, found, -7.0)
+    graph = g.closed("looked_up", {total: (np.float64, ["n", 1])})
+    sets = [onnx.helper.make_opsetid("", 18)]
+    model = onnx.helper.make_model(graph, opset_imports=sets, ir_version=9)
+    session = runtime.InferenceSession(model.SerializeToString())
+    x = np.concatenate([np.arange(-60, 61), [np.inf, -np.inf, np.nan, 0.5, -0.0]])
+    known = {float(key): each for key, each in zip(keys[:n_keys], found, strict=False)}
+    expected = np.array([known.get(each, -7.0) for each in x])
+    if has_nan:
+        expected[np.isnan(x)] = found[-1]
+    np.testing.assert_array_equal(session.run(None, {value: x[:, None]})[0][:, 0], expected)
+
+
+# ---- pipelines of scikit-learn
+
+
+@pytest.fixture
+def piped():
+    """Return a function that converts a pipeline by skl2onnx and scores rows by the graph."""
+    skl2onnx = pytest.importorskip("skl2onnx")
+    register_skl2onnx()
+
+    def score(pipeline, X, **how):
+        graph = skl2onnx.to_onnx(pipeline, X[:1], **how)
+        session = runtime.InferenceSession(graph.SerializeToString())
+        (only,) = session.get_inputs()
+        return session.run(["log_density"], {only.name: X})[0]
+
+    return score
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("model", MODELS)
+def test_pipelines_that_end_with_a_density_are_converted(model, dtype, piped):
+    X = (reals(200, 4) * 3 + 5).astype(dtype)
+    pipeline = make_pipeline(StandardScaler(), fitted(model, X)).fit(X)
+    assert_same(piped(pipeline, X), pipeline.score_samples(X))
+
+
+def test_pipelines_may_end_with_mixtures_of_any_columns(piped):
+    X, own = table("mixed")
+    member = fitted("NADE", X, distribution=own)
+    for density in (
+        Mixture([member, NADE(max_iter=2)], random_state=0),
+        AutoDensity(max_time=None, max_trials=3, max_iter=2, random_state=0),
+    ):
+        pipeline = make_pipeline(density).fit(X)
+        assert_same(piped(pipeline, X), pipeline.score_samples(X))
+
+
+def test_steps_may_give_frames_of_numbers(piped):
+    X = reals(200, 3)
+    pipeline = make_pipeline(StandardScaler(), NADE(max_iter=2)).set_output(transform="pandas")
+    pipeline.fit(X)
+    assert list(pipeline[-1].feature_names_in_) == ["x0", "x1", "x2"]
+    assert_same(piped(pipeline, X), pipeline.score_samples(X))
+
+
+def test_what_no_step_gives_is_refused_by_pipelines(piped):
+    X = reals(100, 3)
+    pipeline = make_pipeline(StandardScaler(), fitted("NADE", X)).fit(X)
+    with pytest.raises(ValueError, match="target_opset must be 18 or more"):
+        piped(pipeline, X, target_opset=15)
+    coded = make_pipeline(fitted("NADE", frame()))
+    with pytest.raises(ValueError, match="Column 'v0' has categories"):
+        piped(coded, reals(5, 12))
+    far = make_pipeline(fitted("NADE", np.arange(2**60, 2**60 + 50)[:, None]))
+    with pytest.raises(ValueError, match=r"integers beyond 2\*\*53"):
+        piped(far, reals(5, 1))
+    with pytest.raises(ValueError, match=r"fitted to 3 columns\. Got 2 from the step"):
+        piped(make_pipeline(fitted("NADE", X)), X[:, :2])
+
+
+def test_skl2onnx_is_asked_for_by_name(monkeypatch):
+    monkeypatch.setitem(sys.modules, "skl2onnx", None)
+    with pytest.raises(ImportError, match="pip install skl2onnx"):
+        register_skl2onnx()

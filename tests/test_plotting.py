@@ -13,7 +13,15 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot
 
-from fastar import MADE, NADE, RNADE, DensityOutlierDetector, PixelRNN, plotting
+from fastar import (
+    MADE,
+    NADE,
+    RNADE,
+    AutoDensity,
+    DensityOutlierDetector,
+    PixelRNN,
+    plotting,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -345,3 +353,43 @@ def test_displays_of_several_axes_take_as_many():
 def test_displays_want_a_fitted_estimator(draw):
     with pytest.raises(NotFittedError):
         draw()
+
+
+# ---- searches
+
+LINES = [
+    {"model": "MADE", "settings": {"hidden_layer_sizes": [50, 20], "activation": "relu"}},
+    {"model": "NADE", "settings": {"n_hidden": 100, "activation": "sigmoid"}},
+    {"model": "FVSBN", "settings": {}},
+]
+SHARES = [(-2.0, 0.75), (-2.5, 0.0), (-3.0, 0.25)]
+
+
+def test_a_leaderboard_shows_scores_and_what_the_mixture_has():
+    board = [
+        line | {"score": score, "weight": weight}
+        for line, (score, weight) in zip(LINES, SHARES, strict=True)
+    ]
+    display = plotting.LeaderboardDisplay(board, -1.9).plot()
+    assert display.points_.get_offsets().tolist() == [[-2.0, 0], [-2.5, 1], [-3.0, 2]]
+    is_filled = [len(face) > 0 and face[3] > 0 for face in display.points_.get_facecolors()]
+    assert is_filled == [True, False, True]
+    names = [each.get_text() for each in display.ax_.get_yticklabels()]
+    assert names == ["MADE 50 20 relu", "NADE 100 sigmoid", "FVSBN"]
+    assert [each.get_text() for each in display.ax_.texts] == ["0.75", "0.25"]
+    assert display.ax_.lines[0].get_xdata() == [-1.9, -1.9]
+    bottom, top = display.ax_.get_ylim()
+    assert bottom > top
+    few = display.plot(max_models=2)
+    assert len(few.points_.get_offsets()) == 2
+
+
+def test_a_leaderboard_is_that_of_the_search():
+    search = AutoDensity(max_time=None, max_trials=4, max_iter=3, random_state=0)
+    model = fitted(search, REAL)
+    display = plotting.LeaderboardDisplay.from_estimator(model)
+    scores = display.points_.get_offsets()[:, 0]
+    np.testing.assert_allclose(scores, [line["score"] for line in model.leaderboard_])
+    assert display.score >= scores[0]
+    with pytest.raises(NotFittedError):
+        plotting.LeaderboardDisplay.from_estimator(AutoDensity())

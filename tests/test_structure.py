@@ -186,7 +186,7 @@ def test_only_plotting_imports_matplotlib_where_a_module_begins(module):
     if room(module) == "plotting":
         pytest.skip("this is the one that may")
     early = {name.split(".")[0] for name, late in imports(modules(PACKAGE)[module]) if not late}
-    assert not early & {"matplotlib", "onnx", "pandas", "polars", "torch", "jax"}
+    assert not early & {"matplotlib", "onnx", "skl2onnx", "pandas", "polars", "torch", "jax"}
 
 
 def test_importing_fastar_imports_no_optional_library():

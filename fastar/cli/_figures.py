@@ -41,6 +41,7 @@ class Figure:
 
 FIGURES = {
     "loss": Figure("LossCurveDisplay", "the loss of each epoch", "loss_curve_"),
+    "leaderboard": Figure("LeaderboardDisplay", "the models that a search tried", "leaderboard_"),
     "masks": Figure("MasksDisplay", "the masks of MADE", "masks_"),
     "pairs": Figure(
         "PairPlotDisplay", "pairs of columns, of data beside samples", "sample", True, ("columns",)

@@ -7,11 +7,11 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from fastar._core.estimators import BaseEstimator, DensityMixin
 from fastar._core.limits import MOST_MEMBERS
 from fastar._core.schema import OBJECT, Listed, Maybe, Number, OneOf, Record, Rule, Whole
 from fastar._core.threads import effective_n_threads
@@ -66,7 +66,7 @@ _LINE = Record(
 """Of the leaderboard."""
 
 
-class AutoDensity(FittedMixture, MixtureFile, DensityMixin, BaseEstimator):  # type: ignore[misc]
+class AutoDensity(FittedMixture, MixtureFile, DensityMixin, BaseEstimator):
     r"""Mixture of the models that a search finds best, within a budget of time.
 
     .. math::

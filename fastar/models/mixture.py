@@ -7,13 +7,15 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, DensityMixin, MetaEstimatorMixin, clone
+from sklearn.base import BaseEstimator as AnyEstimator
+from sklearn.base import MetaEstimatorMixin, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import _check_feature_names, _check_n_features
 
+from fastar._core.estimators import BaseEstimator, DensityMixin
 from fastar._core.limits import MOST_MEMBERS
 from fastar._core.parameters import Array
 from fastar._core.random import set_random_states
@@ -353,7 +355,7 @@ class Mixture(FittedMixture, MixtureFile, MetaEstimatorMixin, DensityMixin, Base
         tags = super().__sklearn_tags__()
         found = self.estimator if isinstance(self.estimator, list | tuple) else [self.estimator]
         # what is no estimator is for `fit` to refuse
-        members = [member for member in found if isinstance(member, BaseEstimator)]
+        members = [member for member in found if isinstance(member, AnyEstimator)]
         tags.input_tags.sparse = all(get_tags(member).input_tags.sparse for member in members)
         tags.input_tags.allow_nan = self._marks_missing
         return tags

@@ -12,18 +12,12 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from fastar._core.files import whole_file
-from fastar._core.validation import unwrap_frozen
-from fastar._data.containers import Container
-from fastar._data.frames import Schema
-from fastar.models import Mixture
-from fastar.models._fitted import FittedDensity
-from fastar.onnx._codes import coded
-from fastar.onnx._densities import log_density, log_sum_exp
 from fastar.onnx._graph import IR_VERSION, OPSETS, Graph, library
-from fastar.onnx._networks import raw_outputs
-from fastar.onnx._rows import check_same_numbers, numbers
+from fastar.onnx._pipelines import register_skl2onnx
+from fastar.onnx._rows import numbers
+from fastar.onnx._scores import check_class, log_density_of
 
-__all__ = ["export"]
+__all__ = ["export", "register_skl2onnx"]
 
 
 def export(model: Any, path: str | os.PathLike[str]) -> None:
@@ -39,7 +33,7 @@ def export(model: Any, path: str | os.PathLike[str]) -> None:
 
     Parameters
     ----------
-    model : NADE, RNADE, MADE, FVSBN, or Mixture of them
+    model : NADE, RNADE, MADE, FVSBN, or Mixture or AutoDensity of them
         Fitted, without a context. NADE and RNADE without a Markov order. Conditionals may be any
         but Poisson, NegativeBinomial, Calendar, and modelled gaps.
     path : str or path-like
@@ -82,11 +76,11 @@ def export(model: Any, path: str | os.PathLike[str]) -> None:
     True
     """
     onnx = library()
-    _check_class(model)
+    check_class(model)
     check_is_fitted(model)
     g, container = Graph(), model._container
     values = numbers(g, container, model.n_features_in_)
-    total = g.named(_log_density(g, model, container, values), "log_density")
+    total = g.named(log_density_of(g, model, container, values), "log_density")
     made = onnx.helper.make_model(
         g.closed("score_samples", {total: (np.float64, ["n"])}),
         opset_imports=[onnx.helper.make_opsetid(*each) for each in OPSETS.items()],
@@ -96,46 +90,3 @@ def export(model: Any, path: str | os.PathLike[str]) -> None:
     onnx.checker.check_model(made)
     with whole_file(os.fspath(path)) as file:
         file.write(made.SerializeToString())
-
-
-def _check_class(model: Any) -> None:
-    if not isinstance(model, FittedDensity | Mixture):
-        raise TypeError(
-            "NADE, RNADE, MADE, FVSBN and mixtures of them can be exported. "
-            f"Got {type(model).__name__} instead."
-        )
-
-
-def _log_density(g: Graph, model: Any, container: Container | Schema, values: str) -> str:
-    """Return log p(x) (n,) of values (n, C); container: of what the values were read from."""
-    model = unwrap_frozen(model)
-    _check_class(model)
-    if isinstance(model, Mixture):
-        pairs = zip(model.weights_, model.estimators_, strict=True)
-        joint = [
-            g("Add", _log_density(g, member, container, values), np.log(weight))
-            for weight, member in pairs
-            if weight > 0
-        ]
-        return _log_of_sum(g, joint)
-    check_same_numbers(container, model._container, type(model).__name__)
-    composed = model._model()
-    found = coded(composed.conditional, g, g.columns(values, composed.order))
-    codes = g.cast(found.codes, composed.dtype)
-    members = raw_outputs(g, composed.network, composed.params, codes)
-    rounded = g.cast(codes, np.float64)  # the numbers whose densities the kernels compute
-    scores = [
-        log_density(g, composed.conditional, g.cast(raw, np.float64), rounded) for raw in members
-    ]
-    total = g("Sub", _log_of_sum(g, scores), np.log(len(scores)))
-    for term in found.terms:
-        total = g("Add", total, g.row_sums(term))
-    return total
-
-
-def _log_of_sum(g: Graph, logarithms: list[str]) -> str:
-    """Return the logarithm (n,) of the sum of what has these logarithms."""
-    if len(logarithms) == 1:
-        return logarithms[0]
-    columns = [g("Unsqueeze", each, np.array([1], np.int64)) for each in logarithms]
-    return log_sum_exp(g, g("Concat", *columns, axis=1), 1)

@@ -109,6 +109,8 @@ class Graph:
 
     def looked_up(self, value: str, keys: Array, found: Array, default: float) -> str:
         """Return the float64 that goes with each value among the keys, `default` with others."""
+        if keys.dtype.kind == "f":
+            return self._searched(value, keys, found, default)
         tensor = self._onnx.numpy_helper.from_array
         return self(
             "LabelEncoder",
@@ -118,6 +120,28 @@ class Graph:
             values_tensor=tensor(found.astype(np.float64), "values"),
             default_tensor=tensor(np.array([default]), "default"),
         )
+
+    def _searched(self, value: str, keys: Array, found: Array, default: float) -> str:
+        """Return what `looked_up` does, for keys of which one may be NaN, by bisection.
+
+        The operator for it takes float64 from version 4 of ai.onnx.ml on, which skl2onnx lacks.
+        """
+        is_nan = np.isnan(keys)
+        order = np.argsort(keys[~is_nan])
+        size = 1 << max(len(order) - 1, 0).bit_length()
+        padded = np.full((2, size), [[np.inf], [default]])
+        padded[:, : len(order)] = keys[~is_nan][order], found[~is_nan][order]
+        own_keys, own_found = (self.constant(each) for each in padded)
+        place = self.constant(np.zeros((), np.int64))
+        while size := size // 2:
+            ahead = self("Add", place, np.array(size))
+            reached = self("GreaterOrEqual", value, self("Gather", own_keys, ahead))
+            place = self("Where", reached, ahead, place)
+        hit = self("Equal", value, self("Gather", own_keys, place))
+        known = self("Where", hit, self("Gather", own_found, place), np.array(default))
+        if not is_nan.any():
+            return known
+        return self("Where", self("IsNaN", value), found[is_nan].astype(np.float64), known)
 
     def body(self) -> Graph:
         """Return an empty graph for what a node repeats."""

@@ -11,6 +11,7 @@ from fastar.plotting._images import (
     completion_grid,
     image_grid,
 )
+from fastar.plotting._leaderboard import LeaderboardDisplay
 from fastar.plotting._masks import MasksDisplay
 from fastar.plotting._outliers import OutlierExplanationDisplay, PValueCalibrationDisplay
 from fastar.plotting._pairs import PairPlotDisplay
@@ -19,6 +20,7 @@ from fastar.plotting._training import LossCurveDisplay
 __all__ = [
     "CompletionsDisplay",
     "ConditionalDensityDisplay",
+    "LeaderboardDisplay",
     "LossCurveDisplay",
     "MasksDisplay",
     "OutlierExplanationDisplay",

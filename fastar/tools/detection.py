@@ -9,11 +9,12 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from scipy import sparse
-from sklearn.base import BaseEstimator, OutlierMixin, clone
+from sklearn.base import OutlierMixin, clone
 from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from fastar._core.estimators import BaseEstimator
 from fastar._core.parameters import Array
 from fastar._core.random import generator, set_random_states
 from fastar._core.schema import OBJECT, ArrayOf, Number, OneOf, Record, Rule

@@ -7,12 +7,13 @@ from numbers import Integral
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, clone
+from sklearn.base import OneToOneFeatureMixin, TransformerMixin, clone
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted
 
+from fastar._core.estimators import BaseEstimator
 from fastar._core.parameters import Array
 from fastar._core.random import set_random_states
 from fastar._core.schema import OBJECT, ArrayOf, Record, Rule, Whole

@@ -9,7 +9,7 @@ from cpython.buffer cimport PyBuffer_FillInfo
 import numpy as np
 
 cdef extern from "cpu.h" nogil:
-    int fastar_best_isa()
+    bint fastar_runs(int isa)
     void* fastar_aligned_alloc(size_t alignment, size_t size)
     void fastar_aligned_free(void* data)
     void fastar_prefer_large_pages(void* data, size_t size)
@@ -25,17 +25,17 @@ cdef extern from *:
     enum:
         FASTAR_OPENMP
 
-_NAMES = ("baseline", "avx2", "avx512")
+_NAMES = ("baseline", "avx2", "avx512", "neon")
 
 
 def _choose():
-    best = fastar_best_isa()
     wanted = os.environ.get("FASTAR_ISA", "")
+    best = max(isa for isa in range(len(_NAMES)) if fastar_runs(isa))
     if not wanted:
         return best
     if wanted not in _NAMES:
         raise ImportError(f"FASTAR_ISA must be one of {', '.join(_NAMES)}. Got {wanted!r} instead.")
-    if _NAMES.index(wanted) > best:
+    if not fastar_runs(_NAMES.index(wanted)):
         raise ImportError(f"FASTAR_ISA is {wanted!r}, but this processor runs {_NAMES[best]!r} at best.")
     return _NAMES.index(wanted)
 

@@ -21,7 +21,7 @@ static unsigned saved_states(void) {
 }
 
 /* By cpuid, for __builtin_cpu_supports needs a library that clang-cl does not link. */
-int fastar_best_isa(void) {
+static int best_isa(void) {
     const unsigned avx = 0x6, avx512 = 0xe6, states = saved_states();
     const unsigned wanted = bit_AVX512F | bit_AVX512DQ | bit_AVX512VL | bit_AVX512BW;
     unsigned a, b, c, d, b7, c7;
@@ -31,8 +31,12 @@ int fastar_best_isa(void) {
         return FASTAR_BASELINE;
     return (states & avx512) == avx512 && (b7 & wanted) == wanted ? FASTAR_AVX512 : FASTAR_AVX2;
 }
+
+int fastar_runs(int isa) { return isa <= best_isa(); }
+#elif defined(__aarch64__) || defined(_M_ARM64)
+int fastar_runs(int isa) { return isa == FASTAR_BASELINE || isa == FASTAR_NEON; }
 #else
-int fastar_best_isa(void) { return FASTAR_BASELINE; }
+int fastar_runs(int isa) { return isa == FASTAR_BASELINE; }
 #endif
 
 /* The C library of Windows has no aligned_alloc, for its free could not take the memory back. */

@@ -4,8 +4,8 @@
 
 #include <stddef.h>
 
-/* The best of FASTAR_BASELINE, FASTAR_AVX2, FASTAR_AVX512 that processor and operating system support. */
-int fastar_best_isa(void);
+/* Whether there are kernels of this instruction set, and processor and operating system support it. */
+int fastar_runs(int isa);
 
 /* size: a multiple of the alignment, a power of two. NULL where there is no memory left. */
 void *fastar_aligned_alloc(size_t alignment, size_t size);

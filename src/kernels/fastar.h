@@ -21,7 +21,8 @@ typedef double real;
 typedef float real;
 #endif
 
-enum { FASTAR_BASELINE, FASTAR_AVX2, FASTAR_AVX512 };
+/* From worse to better on each processor, which runs some of them. */
+enum { FASTAR_BASELINE, FASTAR_AVX2, FASTAR_AVX512, FASTAR_NEON };
 
 #if defined(__x86_64__) || defined(_M_X64)
 #define FASTAR_FAMILY(family)                                                                                         \
@@ -32,6 +33,14 @@ enum { FASTAR_BASELINE, FASTAR_AVX2, FASTAR_AVX512 };
              : isa == FASTAR_AVX2   ? is_double ? &family##_f64_avx2 : &family##_f32_avx2                             \
              : is_double            ? &family##_f64_baseline                                                          \
                                     : &family##_f32_baseline;                                                         \
+    }
+#elif defined(__aarch64__) || defined(_M_ARM64)
+#define FASTAR_FAMILY(family)                                                                                       \
+    extern const family##_table family##_f32_baseline, family##_f32_neon, family##_f64_baseline, family##_f64_neon; \
+    static inline const family##_table *family##_for(int isa, int is_double) {                                      \
+        return isa == FASTAR_NEON ? is_double ? &family##_f64_neon : &family##_f32_neon                             \
+             : is_double          ? &family##_f64_baseline                                                          \
+                                  : &family##_f32_baseline;                                                         \
     }
 #else
 #define FASTAR_FAMILY(family)                                                  \

@@ -22,16 +22,18 @@ static void drop(int64_t n, const uint16_t *chance, int32_t below, double scale,
 
 INLINE void sums_of_rows(int64_t n, int64_t width, const real *G, int64_t g_row, real *sums) {
     vec sum[SLAB];
-#pragma GCC unroll 8
+    UNROLL(8)
     for (int u = 0; u < SLAB; u++)
         sum[u] = vset1(0);
     for (int64_t r = 0; r < n; r++)
-#pragma GCC unroll 8
-        for (int u = 0; u < SLAB && u * VL < width; u++)
-            sum[u] += load(G + r * g_row + u * VL, width - u * VL);
-#pragma GCC unroll 8
-    for (int u = 0; u < SLAB && u * VL < width; u++)
-        store(sums + u * VL, sum[u], width - u * VL);
+        UNROLL(8)
+        for (int u = 0; u < SLAB; u++)
+            if (u * VL < width)
+                sum[u] += load(G + r * g_row + u * VL, width - u * VL);
+    UNROLL(8)
+    for (int u = 0; u < SLAB; u++)
+        if (u * VL < width)
+            store(sums + u * VL, sum[u], width - u * VL);
 }
 
 /* G (n, width), width <= WIDE -> sums (width,). */

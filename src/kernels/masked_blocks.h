@@ -16,7 +16,7 @@ enum {
 };
 
 /* The vectors of ROWS numbers. */
-#define EACH_QUARTER(v) _Pragma("GCC unroll 4") for (int v = 0; v < 4; v++)
+#define EACH_QUARTER(v) UNROLL(4) for (int v = 0; v < 4; v++)
 
 /* units (K, ROWS), B (K, GROUP) -> out (width, ROWS), width <= GROUP: out[j] += sum over K of B[k, j] * units[k]. */
 INLINE void group_product(int64_t K, const real *units, const real *B, int64_t width, real *out) {
@@ -64,14 +64,14 @@ static void from_before(int64_t block, const SAMPLED *edge, const real *units, r
 INLINE void push_row(int V, int64_t count, const int32_t *row, const real *value, int64_t w_row, const real *W,
                      real *sums) {
     vec sum[PUSH_TILE];
-#pragma GCC unroll 16
+    UNROLL(16)
     for (int u = 0; u < V; u++)
         sum[u] = vload(sums + u * VL);
     for (int64_t i = 0; i < count; i++)
-#pragma GCC unroll 16
+        UNROLL(16)
         for (int u = 0; u < V; u++)
             sum[u] = vfma(vset1(value[i]), vload(W + row[i] * w_row + u * VL), sum[u]);
-#pragma GCC unroll 16
+    UNROLL(16)
     for (int u = 0; u < V; u++)
         vstore(sums + u * VL, sum[u]);
 }

@@ -17,25 +17,25 @@ INLINE void gather_slab(int V, int64_t left, int64_t j0, int64_t i, int64_t i1, 
                         const int32_t *row, const real *value, STAIRS stairs, const real *start, real *out) {
     const real *W = stairs.W + j0;
     vec sum[SLAB];
-#pragma GCC unroll 8
+    UNROLL(8)
     for (int u = 0; u < V; u++)
         sum[u] = load(start + u * VL, u < V - 1 ? VL : left);
     for (; i < i1; i++) {
         const real *w = W + row[i] * stairs.columns;
         const vec x = vset1(value[i]);
         if (row[i] >= first && row[i] < last)
-#pragma GCC unroll 8
+            UNROLL(8)
             for (int u = 0; u < V; u++)
                 sum[u] = vfma(x, load(w + u * VL, u < V - 1 ? VL : left), sum[u]);
         else {
             const int64_t from = stairs.row_begin[row[i]] - j0;
             const int64_t to = least(stairs.row_end[row[i]] - j0, (V - 1) * VL + left);
-#pragma GCC unroll 8
+            UNROLL(8)
             for (int u = 0; u < V; u++)
                 sum[u] = vfma(x, load_range(w + u * VL, from - u * VL, to - u * VL), sum[u]);
         }
     }
-#pragma GCC unroll 8
+    UNROLL(8)
     for (int u = 0; u < V; u++)
         store(out + u * VL, sum[u], u < V - 1 ? VL : left);
 }
@@ -65,7 +65,7 @@ static void edges(int64_t r, int64_t rows, int32_t count, LISTED x, int32_t *edg
 }
 
 INLINE void store_activated(int activation, int64_t width, const vec *sum, real *out) {
-#pragma GCC unroll 8
+    UNROLL(8)
     for (int u = 0; u < SLAB; u++)
         if (u * VL < width)
             store(out + u * VL, activation_of(activation, sum[u]), width - u * VL);
@@ -75,7 +75,7 @@ INLINE void store_activated(int activation, int64_t width, const vec *sum, real 
 INLINE void add_entries(int64_t i, int64_t end, const int32_t *row, const real *value, int64_t low, int64_t high,
                         const real *packed, int64_t width, const real *start, int activation, real *out) {
     vec sum[SLAB];
-#pragma GCC unroll 8
+    UNROLL(8)
     for (int u = 0; u < SLAB; u++)
         sum[u] = start && u * VL < width ? load(start + u * VL, width - u * VL) : vset1(0);
     while (i < end && row[i] < low)
@@ -83,7 +83,7 @@ INLINE void add_entries(int64_t i, int64_t end, const int32_t *row, const real *
     for (; i < end && row[i] < high; i++) {
         const real *w = packed + (row[i] - low) * WIDE;
         const vec x = vset1(value[i]);
-#pragma GCC unroll 8
+        UNROLL(8)
         for (int u = 0; u < SLAB; u++)
             sum[u] = vfma(x, vload(w + u * VL), sum[u]);
     }
@@ -156,17 +156,17 @@ static void gather(int64_t r0, int64_t r1, int64_t j0, int64_t j1, STAIRS stairs
 INLINE void scatter_row(int V, int64_t count, const int32_t *r, const real *value, const real *panel, int64_t begin,
                         int64_t end, real *gW) {
     vec sum[SLAB];
-#pragma GCC unroll 8
+    UNROLL(8)
     for (int u = 0; u < V; u++)
         sum[u] = vset1(0);
     for (int64_t i = 0; i < count; i++) {
         const real *g = panel + r[i] * (int64_t)WIDE;
         const vec x = vset1(value[i]);
-#pragma GCC unroll 8
+        UNROLL(8)
         for (int u = 0; u < V; u++)
             sum[u] = vfma(x, vload(g + u * VL), sum[u]);
     }
-#pragma GCC unroll 8
+    UNROLL(8)
     for (int u = 0; u < V; u++)
         store_range(gW + u * VL, sum[u], begin - u * VL, end - u * VL);
 }

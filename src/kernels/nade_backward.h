@@ -58,7 +58,7 @@ INLINE void sums_tile(int R, int64_t n, const real *A, int64_t a_row, int64_t a_
         vec b[WIDTH];
         EACH_VECTOR(u)
             b[u] = vload(B + j * UNIT_SLAB + u * VL);
-#pragma GCC unroll 6
+    UNROLL(6)
         for (int i = 0; i < R; i++) {
             vec a = vset1(A[i * a_row + j * a_step]);
             EACH_VECTOR(u)

@@ -80,25 +80,25 @@ INLINE void branch_units(int activation, int64_t R, int64_t H, const real *a, co
 INLINE void branch_tile(int R, int S, int64_t H, const real *V, const real *b, const real *h, int64_t raw_stride,
                         real *raw) {
     vec sum[BRANCHES * BESIDE];
-#pragma GCC unroll 12
+    UNROLL(12)
     for (int i = 0; i < R * S; i++)
         sum[i] = vset1(0);
     for (int64_t k = 0; k < H; k++) {
         vec x[BRANCHES];
-#pragma GCC unroll 3
+UNROLL(3)
         for (int r = 0; r < R; r++)
             x[r] = vload(h + (r * H + k) * VL);
-#pragma GCC unroll 4
+UNROLL(4)
         for (int s = 0; s < S; s++) {
             const vec v = vset1(V[s * H + k]);
-#pragma GCC unroll 3
+UNROLL(3)
             for (int r = 0; r < R; r++)
                 sum[r * S + s] = vfma(x[r], v, sum[r * S + s]);
         }
     }
-#pragma GCC unroll 3
+UNROLL(3)
     for (int r = 0; r < R; r++)
-#pragma GCC unroll 4
+UNROLL(4)
         for (int s = 0; s < S; s++)
             vstore(raw + (r * raw_stride + s) * VL, sum[r * S + s] + vset1(b[s]));
 }

@@ -9,8 +9,8 @@
 #include "nade_plan.h"
 
 enum { FEW = 2 }; /* vectors of hidden units of a slab: what outputs need of a block's rows fits L1 */
-#define EACH_OF_FEW(j) _Pragma("GCC unroll 2") for (int j = 0; j < FEW; j++)
-#define EACH_OUTPUT(o, n) _Pragma("GCC unroll 4") for (int o = (n) - 1; o >= 0; o--)
+#define EACH_OF_FEW(j) UNROLL(2) for (int j = 0; j < FEW; j++)
+#define EACH_OUTPUT(o, n) UNROLL(4) for (int o = (n) - 1; o >= 0; o--)
 
 /* A slab of hidden units of one row. What every output needs lies apart from what a change needs. */
 typedef struct {

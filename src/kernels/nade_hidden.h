@@ -21,7 +21,7 @@ typedef struct {
 } layer;
 
 /* Unrolled, so that arrays of WIDTH vectors live in registers. */
-#define EACH_VECTOR(j) _Pragma("GCC unroll 4") for (int j = 0; j < WIDTH; j++)
+#define EACH_VECTOR(j) UNROLL(4) for (int j = 0; j < WIDTH; j++)
 
 /* rho: the feature's factor of the pre-activation, 1 where there is none: that leaves every bit. */
 INLINE vec activate(int activation, vec state, real rho) {

@@ -17,10 +17,10 @@ enum {
 /* sum (R, S) += rows of h . v (S,), a vector of hidden units k ..; the last row takes a step on the way. */
 INLINE void add_products(int R, int S, const vec *v, const real *h, int64_t stride, int64_t k, const int64_t *row,
                          step *moving, vec *sum) {
-#pragma GCC unroll 5
+    UNROLL(5)
     for (int r = 0; r < R; r++) {
         const vec x = moving && r == R - 1 ? take_step(moving, k) : vload(h + row[r] * stride + k);
-#pragma GCC unroll 4
+        UNROLL(4)
         for (int s = 0; s < S; s++)
             sum[r * S + s] = vfma(x, v[s], sum[r * S + s]);
     }
@@ -33,22 +33,22 @@ INLINE int products(int R, int S, int64_t H, int64_t stride, const real *V, cons
     vec sum[FEW_ROWS * OUT_TILE], v[OUT_TILE];
     int64_t row[FEW_ROWS]; /* the mover last */
     step moving = taken ? *taken : (step){0};
-#pragma GCC unroll 5
+    UNROLL(5)
     for (int r = 0; r < R; r++)
         row[r] = taken ? mover + 1 + r - (mover + 1 + r >= R ? R : 0) : r;
-#pragma GCC unroll 20
+    UNROLL(20)
     for (int i = 0; i < R * S; i++)
         sum[i] = vset1(0);
     int64_t k = 0;
 #pragma GCC unroll 4
     for (; k + VL <= H; k += VL) {
-#pragma GCC unroll 4
+        UNROLL(4)
         for (int s = 0; s < S; s++)
             v[s] = vload(V + s * H + k);
         add_products(R, S, v, h, stride, k, row, taken ? &moving : NULL, sum);
     }
     if (k < H) {
-#pragma GCC unroll 4
+        UNROLL(4)
         for (int s = 0; s < S; s++)
             v[s] = vload_part(V + s * H + k, (int)(H - k));
         add_products(R, S, v, h, stride, k, row, taken ? &moving : NULL, sum);
@@ -57,9 +57,9 @@ INLINE int products(int R, int S, int64_t H, int64_t stride, const real *V, cons
         taken->states = moving.states;
     real out[FEW_ROWS * OUT_TILE];
     vsums(R * S, sum, out);
-#pragma GCC unroll 5
+    UNROLL(5)
     for (int r = 0; r < R; r++)
-#pragma GCC unroll 4
+        UNROLL(4)
         for (int s = 0; s < S; s++)
             raw[row[r] * raw_stride + s] = b[s] + out[r * S + s];
     return S;

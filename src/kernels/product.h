@@ -15,7 +15,7 @@ INLINE void tile(int R, int from, int to, int64_t k0, int64_t k1, const real *A,
         vec b[2];
         for (int i = from; i < to; i++)
             b[i] = vload(panel + k * PANEL + i * VL);
-#pragma GCC unroll 12
+    UNROLL(12)
         for (int r = 0; r < R; r++) {
             vec a = vset1(A[r * a_row + k * a_step]);
             for (int i = from; i < to; i++)

@@ -1,8 +1,8 @@
-/* Sizes of tiles by instruction set: sums, and what they are made of, fit 32 registers with AVX-512 and 16 without. */
+/* Sizes of tiles by instruction set: sums, and what they are made of, fit 32 registers with AVX-512 and NEON and 16 without. */
 #ifndef FASTAR_TILES_H
 #define FASTAR_TILES_H
 
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) || defined(FASTAR_WITH_NEON)
 #define BY_REGISTERS(of_16, of_32) of_32
 #else
 #define BY_REGISTERS(of_16, of_32) of_16

@@ -29,6 +29,9 @@ typedef int32_t integer;
 #elif defined(__AVX2__)
 #define VEC_BYTES 32
 #define VEC_PRIMITIVES "vec_avx2.h"
+#elif defined(FASTAR_WITH_NEON)
+#define VEC_BYTES 16
+#define VEC_PRIMITIVES "vec_neon.h"
 #else
 #define VEC_BYTES 16
 #define VEC_PRIMITIVES "vec_generic.h"
@@ -38,6 +41,15 @@ typedef int32_t integer;
 
 typedef real vec __attribute__((vector_size(VEC_BYTES)));
 typedef integer ivec __attribute__((vector_size(VEC_BYTES)));
+
+/* Before a loop with a constant number of turns, of which there are at most n. Clang, told a number beyond its turns,
+ * unrolls it too late for arrays to become registers. */
+#if defined(__clang__)
+#define UNROLL(n) _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL(n) PRAGMA(GCC unroll n)
+#define PRAGMA(text) _Pragma(#text)
+#endif
 
 #define INLINE static inline __attribute__((always_inline, unused))
 
@@ -71,11 +83,11 @@ INLINE void store(real *p, vec v, int64_t left) {
 /* The first `width` <= count * VL numbers of a row as vectors, zeros beyond. count: a constant. */
 INLINE void load_vectors(int count, vec *to, const real *from, int64_t width) {
     if (width == count * VL)
-#pragma GCC unroll 4
+    UNROLL(4)
         for (int j = 0; j < count; j++)
             to[j] = vload(from + j * VL);
     else
-#pragma GCC unroll 4
+        UNROLL(4)
         for (int j = 0; j < count; j++) {
             int64_t left = width - j * VL;
             to[j] = left >= VL ? vload(from + j * VL) : left > 0 ? vload_part(from + j * VL, (int)left) : vset1(0);
@@ -83,7 +95,7 @@ INLINE void load_vectors(int count, vec *to, const real *from, int64_t width) {
 }
 
 INLINE void store_vectors(int count, real *to, const vec *from, int64_t width) {
-#pragma GCC unroll 4
+    UNROLL(4)
     for (int j = 0; j < count; j++) {
         int64_t left = width - j * VL;
         if (left >= VL)

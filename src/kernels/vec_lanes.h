@@ -1,4 +1,4 @@
-/* Primitives that have no instruction of their own before AVX-512: a lane after the other. */
+/* Primitives that have no instruction of their own but with AVX-512: a lane after the other. */
 #ifndef FASTAR_VEC_LANES_H
 #define FASTAR_VEC_LANES_H
 

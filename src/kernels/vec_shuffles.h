@@ -86,17 +86,17 @@ INLINE vec vpair(vec a, vec b, int s) {
 INLINE void vsums_of(int all, vec *v, real *out) {
     const int lanes = all < VL ? all : VL;
     /* Not a loop: compilers do not see that it has few turns. */
-#define ADD_LANES(s)                                                                                               \
-    if (VL > (s) && all > (s))                                                                                     \
-        _Pragma("GCC unroll 8") for (int i = 0; i < all / (2 * (s)); i++) v[i] = vpair(v[2 * i], v[2 * i + 1], s); \
-    else if (VL > (s))                                                                                             \
+#define ADD_LANES(s)                                                                                 \
+    if (VL > (s) && all > (s))                                                                       \
+        UNROLL(8) for (int i = 0; i < all / (2 * (s)); i++) v[i] = vpair(v[2 * i], v[2 * i + 1], s); \
+    else if (VL > (s))                                                                               \
         v[0] += vswap(v[0], s);
     ADD_LANES(1)
     ADD_LANES(2)
     ADD_LANES(4)
     ADD_LANES(8)
 #undef ADD_LANES
-#pragma GCC unroll 8
+    UNROLL(8)
     for (int i = 0; i < all / lanes; i++)
         memcpy(out + i * lanes, &v[i], lanes * sizeof(real));
 }
@@ -117,10 +117,10 @@ INLINE void vsums(int count, vec *v, real *out) {
 
 /* v[i] becomes lane i of all VL vectors. */
 INLINE void vtranspose(vec *v) {
-#pragma GCC unroll 4
+    UNROLL(4)
     for (int s = 1; s < VL; s *= 2) {
         const ivec upper = (vlanes() & viset1(s)) != viset1(0);
-#pragma GCC unroll 16
+        UNROLL(16)
         for (int i = 0; i < VL; i++)
             if (!(i & s)) {
                 vec a = v[i], b = v[i + s];

@@ -273,8 +273,10 @@ INLINE double component_masses(int kind, const feature_spec *f, region g, const 
                                double *joint) {
     const int64_t K = f->count;
     double top = -(double)INFINITY, sum = -(double)INFINITY;
-    for (int64_t k = 0; k < K; k++)
-        top = fmax(top, (double)z[k] / temperature);
+    for (int64_t k = 0; k < K; k++) { /* no fmax: GCC 12 for ARM fails on its reduction of a wider type */
+        const double own = (double)z[k] / temperature;
+        top = own > top ? own : top;
+    }
     double weights = 0;
     for (int64_t k = 0; k < K; k++)
         weights += exp((double)z[k] / temperature - top);
