@@ -242,12 +242,15 @@ static void weigh_lanes(int64_t n, int64_t d, conditional_spec spec, const real 
         bernoulli_row(0, n, 1, NULL, raw, x, 0, logp, NULL);
     else if (f->kind == FASTAR_CATEGORICAL && !f->parent)
         categorical_lanes(f, raw, x, logp);
-    else
+    else {
+        pending_logs logs = {.n = 0};
         for (int64_t r = 0; r < n; r++) {
             for (int64_t p = 0; p < spec.outputs[d + 1] - spec.outputs[d]; p++)
                 row[p] = raw[p * VL + r];
-            stretch_with_gaps(0, 1, 0, f, row, codes.x + r * codes.row, 0, logp + r, NULL);
+            stretch_with_gaps(0, 1, 0, f, row, codes.x + r * codes.row, 0, logp + r, &logs, NULL);
         }
+        take_logs(&logs);
+    }
     for (int64_t r = 0; r < n; r++)
         weight[r] += x[r] == x[r] ? (double)logp[r] : 0;
 }

@@ -85,20 +85,20 @@ INLINE void branch_tile(int R, int S, int64_t H, const real *V, const real *b, c
         sum[i] = vset1(0);
     for (int64_t k = 0; k < H; k++) {
         vec x[BRANCHES];
-UNROLL(3)
+        UNROLL(3)
         for (int r = 0; r < R; r++)
             x[r] = vload(h + (r * H + k) * VL);
-UNROLL(4)
+        UNROLL(4)
         for (int s = 0; s < S; s++) {
             const vec v = vset1(V[s * H + k]);
-UNROLL(3)
+            UNROLL(3)
             for (int r = 0; r < R; r++)
                 sum[r * S + s] = vfma(x[r], v, sum[r * S + s]);
         }
     }
-UNROLL(3)
+    UNROLL(3)
     for (int r = 0; r < R; r++)
-UNROLL(4)
+        UNROLL(4)
         for (int s = 0; s < S; s++)
             vstore(raw + (r * raw_stride + s) * VL, sum[r * S + s] + vset1(b[s]));
 }
