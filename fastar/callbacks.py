@@ -172,7 +172,8 @@ class Checkpoint(Callback):
                 f"The checkpoint {self.path!r} was written by an early fastar and does not tell of "
                 f"which data it is. {remedy}"
             )
-        different = [name for name, own in self._identity.items() if known.get(name) != own]
+        own = self._identity
+        different = [name for name in {**own, **known} if known.get(name) != own.get(name)]
         if different:
             raise ValueError(
                 f"The checkpoint {self.path!r} is of another fit: it has other "

@@ -255,7 +255,7 @@ def test_categories_are_the_most_probable_ones_given_what_is_known(name):
     X[rng.random(X.shape) < 0.3] = np.nan
     kind = {"NADE": NADE, "DeepNADE": DeepNADE}[name]
     density = kind(distribution=Categorical("error"), max_iter=5, random_state=0, n_jobs=1)
-    model = fit(DensityImputer(density, random_state=0), X)
+    model = fit(DensityImputer(density, n_draws=200, random_state=0), X)
     density = model.density_
     density.theta_ += 0.3 * rng.standard_normal(density.theta_.size).astype(np.float32)
     states = np.stack(np.meshgrid(*[[0.0, 1, 2]] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
@@ -270,7 +270,7 @@ def test_categories_are_the_most_probable_ones_given_what_is_known(name):
             if name == "DeepNADE":  # what it says of rows of which something is not known
                 share = density.predict_proba(row[None], target=d)[0]
             second, first = np.sort(share / share.sum())[1:]
-            if first - second > 0.06:
+            if first - second > 0.15:
                 n_clear += 1
                 assert guess[d] == share.argmax()
     assert n_clear > 50

@@ -79,6 +79,8 @@ def read_evidence(estimator: Any, evidence: Any, n: int, name: str = "evidence")
             )
         return np.concatenate([read_evidence(estimator, row, 1, name) for row in evidence])
     if evidence is not None and isinstance(container, Schema):
+        if frame_kind(evidence) is not None:
+            evidence = container.with_all_columns(evidence, name)
         rows = container.rows(evidence, n, name)
         for column, numbers in zip(container.columns, rows.T, strict=True):
             column.check_range(numbers, name)

@@ -228,9 +228,9 @@ class Schema:
         Parameters
         ----------
         evidence : DataFrame, mapping, Series or array-like
-            A DataFrame of 1 or n rows; a mapping (or a pandas Series) from names of columns to
-            values; columns that these do not name are free. Or D values, or (1 or n) x D of them.
-            What is missing or None is free.
+            A DataFrame of 1 or n rows with the columns of fit; a mapping (or a pandas Series) from
+            names of columns to values, where columns that are not named are free; or D values,
+            or (1 or n) x D of them. What is missing or None is free.
         n : int
             Rows that are wanted.
         name : str
@@ -246,7 +246,7 @@ class Schema:
             The columns or the shape do not agree, or a value is none that fit saw.
         """
         if frame_kind(evidence) is not None:
-            columns = self.read(self.with_all_columns(evidence, name), name)
+            columns = self.read(evidence, name)
             self._check_rows(columns.shape, n, name)
             columns.check_known()
             return columns[:]

@@ -350,10 +350,7 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
             or (shift is not None and (shifts.shape[0] != n or shifts.shape[1] != outputs[D]))):
         raise ValueError("the shapes of codes, noise, held, weight, shift and initial do not fit together")
     cdef int64_t capacity = 2 * D
-    # Where evidence differs from row to row, bits depend on the rows of a call: it has as many for any threads.
-    cdef int64_t rows = FASTAR_SAMPLE_ROWS, m, r, i, t
-    if held is None:
-        rows = rows_per_call(n, n_threads, FASTAR_SAMPLE_ROWS, 4)
+    cdef int64_t rows = rows_per_call(n, n_threads, FASTAR_SAMPLE_ROWS, 4), m, r, i, t
     cdef floating[:, :, ::1] units = aligned_empty((n_threads, 3 * rows, stride), dtype)
     cdef int64_t widest = sizes.widest
     cdef floating[:, ::1] scratch = aligned_empty((n_threads, rows * (2 * widest + 1 + capacity)), dtype)

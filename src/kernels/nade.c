@@ -187,45 +187,103 @@ INLINE int is_wanted(int64_t n, int64_t D, int64_t d, const uint8_t *held) {
     return 0;
 }
 
+/* The first `count` changes of row r at once: sums of pre-activations to units.h and, of a `unit`, products to
+ * units.state, whose extremes it returns. */
+INLINE extremes add_changes(int unit, const layer *l, int64_t r, int64_t count) {
+    const int64_t H = l->z.H, stride = l->z.stride, first = r * l->changes.capacity;
+    extremes states = {vset1(1), vset1(1)};
+    for (int64_t k = 0; k < H; k += WIDTH * VL) {
+        const int64_t width = H - k < WIDTH * VL ? H - k : WIDTH * VL;
+        vec a[WIDTH], w[WIDTH], state[WIDTH];
+        load_vectors(WIDTH, a, l->units.initial + r * stride + k, WIDTH * VL);
+        EACH_VECTOR(j)
+            state[j] = state_of(unit ? FASTAR_SIGMOID_UNIT : FASTAR_SIGMOID, a[j]);
+        for (int64_t i = first; i < first + count; i++) {
+            const real value = l->changes.value[i];
+            load_vectors(WIDTH, w, l->p.W + l->changes.row[i] * H + k, width);
+            EACH_VECTOR(j)
+                a[j] = vfma(vset1(value), w[j], a[j]);
+            if (!unit)
+                continue;
+            EACH_VECTOR(j)
+                widen(&states, state[j]);
+            if (l->p.factors && value == 1)
+                load_vectors(WIDTH, w, l->p.factors + l->changes.row[i] * stride + k, WIDTH * VL);
+            else
+                EACH_VECTOR(j)
+                    w[j] = vexp(vset1(-value) * w[j]);
+            EACH_VECTOR(j)
+                state[j] *= w[j];
+        }
+        store_vectors(WIDTH, l->units.h + r * stride + k, a, WIDTH * VL);
+        if (!unit)
+            continue;
+        EACH_VECTOR(j)
+            widen(&states, state[j]);
+        store_vectors(WIDTH, l->units.state + r * stride + k, state, WIDTH * VL);
+    }
+    return states;
+}
+
+/* codes (D,) -> row, value: what the features before `first` change, each as it comes and as it leaves the window. */
+static int64_t leading_changes(int64_t first, const input_spec *inputs, const real *codes, int32_t *row, real *value) {
+    int64_t count = 0;
+    for (int64_t f = 0; f < first; f++) {
+        const int64_t gone = f - inputs->markov_order;
+        count += change_of(inputs, f, codes[f], row + count, value + count);
+        if (gone >= 0 && change_of(inputs, gone, codes[gone], row + count, value + count)) {
+            value[count] = -value[count];
+            count++;
+        }
+    }
+    return count;
+}
+
+/* Hidden layer r after its first changes, of which none is left but where saturated units are sums. */
+static void begin(const layer *l, int64_t r) {
+    const int64_t stride = l->z.stride, count = l->changes.count[r];
+    const int unit = l->z.activation == FASTAR_SIGMOID_UNIT;
+    real *h = l->units.h + r * stride, *state = l->units.state + r * stride;
+    l->changes.count[r] = 0;
+    if (count && unit && out_of_range(add_changes(1, l, r, count))) {
+        start(l, r);
+        for (int64_t i = 0; i < count; i++)
+            change(l, r, i, 1);
+        l->changes.count[r] = (int32_t)count;
+    } else if (count && unit) {
+        memcpy(l->units.initial + r * stride, h, stride * sizeof(real));
+        for (int64_t k = 0; k < stride; k += VL)
+            vstore(h + k, activate(FASTAR_SIGMOID_UNIT, vload(state + k), 1));
+        l->units.saturated[r] = 0;
+    } else {
+        if (count) {
+            add_changes(0, l, r, count);
+            memcpy(l->units.initial + r * stride, h, stride * sizeof(real));
+        }
+        start(l, r);
+    }
+}
+
 /* initial (n, stride), or one row for all where initial_stride is 0 -> the hidden layers that rows share: those of
- * neighbours with the same codes of the features before `first`, which change the pre-activation alone and need no
- * hidden units. */
+ * neighbours with the same codes of the features before `first`, which are added at once and need no hidden units. A
+ * layer ends with the bits that it has where they are taken one by one: which is the first depends on the rows beside
+ * it. */
 static shared_layers lead(const layer *l, int64_t n, int64_t first, const input_spec *inputs, const real *codes,
                           const real *initial, int64_t initial_stride) {
-    const int64_t D = l->z.D, H = l->z.H, stride = l->z.stride, capacity = l->changes.capacity;
-    const int64_t seen = first < inputs->markov_order ? 0 : first - inputs->markov_order;
+    const int64_t D = l->z.D, stride = l->z.stride, capacity = l->changes.capacity;
     shared_layers s = {0};
     for (int64_t r = 0; r < n; r++) {
-        const real *x = codes + r * D + seen, *own = initial + r * initial_stride;
-        if (r == 0 || !same(first - seen, x, x - D) || (initial_stride && !same(stride, own, own - initial_stride))) {
+        const real *x = codes + r * D, *own = initial + r * initial_stride;
+        if (r == 0 || !same(first, x, x - D) || (initial_stride && !same(stride, own, own - initial_stride))) {
             memcpy(l->units.initial + s.n * stride, own, stride * sizeof(real));
-            int32_t *count = l->changes.count + s.n, *row = l->changes.row + s.n * capacity;
-            real *value = l->changes.value + s.n * capacity;
-            *count = 0;
-            for (int64_t f = seen; f < first; f++)
-                *count += change_of(inputs, f, codes[r * D + f], row + *count, value + *count);
+            l->changes.count[s.n] = (int32_t)leading_changes(first, inputs, x, l->changes.row + s.n * capacity,
+                                                             l->changes.value + s.n * capacity);
             s.row[s.n++] = (uint8_t)r;
         }
         s.of[r] = (uint8_t)(s.n - 1);
     }
-    /* A slab of hidden units at a time, so that weights that several layers need stay in L1. */
-    for (int64_t k = 0; k < H; k += WIDTH * VL)
-        for (int64_t r = 0; r < s.n; r++) {
-            const int64_t width = H - k < WIDTH * VL ? H - k : WIDTH * VL;
-            real *at = l->units.initial + r * stride + k;
-            vec a[WIDTH], w[WIDTH];
-            load_vectors(WIDTH, a, at, WIDTH * VL);
-            for (int64_t i = r * capacity; i < r * capacity + l->changes.count[r]; i++) {
-                load_vectors(WIDTH, w, l->p.W + l->changes.row[i] * H + k, width);
-                EACH_VECTOR(j)
-                    a[j] = vfma(vset1(l->changes.value[i]), w[j], a[j]);
-            }
-            store_vectors(WIDTH, at, a, WIDTH * VL);
-        }
-    for (int64_t r = 0; r < s.n; r++) {
-        start(l, r);
-        l->changes.count[r] = 0;
-    }
+    for (int64_t r = 0; r < s.n; r++)
+        begin(l, r);
     return s;
 }
 
