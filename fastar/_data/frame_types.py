@@ -187,6 +187,11 @@ def frame_kind(value: Any) -> str | None:
     return None
 
 
+def names_of(table: Any) -> list[Any]:
+    """Return the names of the columns of a DataFrame, or the places of those of an array."""
+    return list(table.columns) if frame_kind(table) else list(range(table.shape[1]))
+
+
 def as_frame(value: Any, name: str = "X") -> Any:
     """Return a table of Arrow or a frame of narwhals as a DataFrame, others as they are.
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastar._core.parameters import Array
-from fastar._data.frame_types import frame_kind
+from fastar._data.frame_types import frame_kind, names_of
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Roles:
         """
         if not (self.context or self.weight is not None or self.passed_over):
             return batch, None, None
-        there = _names(batch)
+        there = names_of(batch)
         named = [*self.context, *([] if self.weight is None else [self.weight])]
         for name in named:
             if name not in there:
@@ -100,10 +100,6 @@ def _no_names(argument: str, given: Any, table: str, example: str) -> ValueError
         f"{argument} must name columns of {table} where {table} is read batch by batch, such as "
         f"{argument}={example}. Got {type(given).__name__} {shown:.60} instead."
     )
-
-
-def _names(batch: Any) -> list[Any]:
-    return list(batch.columns) if frame_kind(batch) else list(range(batch.shape[1]))
 
 
 def _columns(batch: Any, names: list[Any]) -> Any:

@@ -15,7 +15,7 @@ from fastar._core.validation import (
     check_count,
     check_epsilon,
     check_threshold,
-    check_weight,
+    mean_score,
 )
 from fastar._data.column_labels import ColumnLabels
 from fastar._data.containers import Container
@@ -42,11 +42,11 @@ from fastar._engine.purification import purify
 from fastar._engine.sampling import sample
 from fastar._engine.support import check_evidence, check_known, impossible_rows
 from fastar.conditionals import Conditional
-from fastar.models._exclusion import refuse_unique_with_out, sample_outside
+from fastar.models._exclusion import sample_outside
 from fastar.models._streamed_answers import (
     impute_streamed,
     is_batched,
-    mean_score,
+    mean_score_streamed,
     sample_streamed,
     score_streamed,
 )
@@ -270,14 +270,8 @@ class FittedDensity:
         float
         """
         if is_batched(X, None):
-            return mean_score(self, X, context, sample_weight)
-        scores = self.score_samples(X, context=context)
-        return float(
-            np.average(
-                scores,
-                weights=None if sample_weight is None else check_weight(sample_weight, len(scores)),
-            )
-        )
+            return mean_score_streamed(self, X, context, sample_weight)
+        return mean_score(self.score_samples(X, context=context), sample_weight)
 
     def score_features(self, X: Any, *, context: Any = None) -> Array:
         """Return log p(x_d | those before it in `order_`), whose rows sum to `score_samples`.
@@ -389,10 +383,8 @@ class FittedDensity:
         model = self._model()
         how = {"temperature": temperature, "top_p": top_p, "top_k": top_k}
         if out is not None:
-            n_samples = check_count("n_samples", n_samples)
-            refuse_unique_with_out(unique)
             how |= {"evidence": evidence, "exclude": exclude}
-            return sample_streamed(self, n_samples, context, out, random_state, **how)
+            return sample_streamed(self, n_samples, context, out, unique, random_state, **how)
         n_samples = check_count("n_samples", n_samples, numbers=model.n_features)
         if exclude is not None or unique is not False:
             how |= {"context": context, "evidence": evidence, "random_state": random_state}

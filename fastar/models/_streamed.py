@@ -16,7 +16,7 @@ from sklearn.utils.validation import _check_feature_names, _check_n_features
 from fastar._core.parameters import Array
 from fastar._data.column_summary import MOST_LEVELS
 from fastar._data.context import Context, ContextRows, encode_context
-from fastar._data.frame_types import frame_kind
+from fastar._data.frame_types import frame_kind, names_of
 from fastar._data.frames import Schema
 from fastar._data.parts import Parts
 from fastar._data.reading import read, read_numbers
@@ -311,8 +311,7 @@ def _found(estimator: Any, stream: Stream | Parts, roles: Roles, reset: bool) ->
         head = rows[:1] if head is None else head
         summary.update(_beside(rows, context), first, weight)
     assert head is not None
-    names = list(head.columns) if frame_kind(head) else list(range(head.shape[1]))
-    return _Found(summary, roles, tuple(names), head)
+    return _Found(summary, roles, tuple(names_of(head)), head)
 
 
 def _beside(rows: Any, context: Any) -> Any:

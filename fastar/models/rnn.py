@@ -15,7 +15,7 @@ from fastar._core.random import generator
 from fastar._core.schema import require
 from fastar._core.sharpness import Sharpness, check_sharpness
 from fastar._core.threads import effective_n_threads
-from fastar._core.validation import check_count, check_weight
+from fastar._core.validation import check_count, mean_score
 from fastar._data.context import Context, encode_context
 from fastar._data.frame_types import as_frame
 from fastar._data.parts import Parts
@@ -334,9 +334,7 @@ class GenerativeRNN(DistributionParameter, MissingParameter, LongFrames, Sequenc
         -------
         float
         """
-        scores = self.score_samples(X, context=context)
-        weight = None if sample_weight is None else check_weight(sample_weight, len(scores))
-        return float(np.average(scores, weights=weight))
+        return mean_score(self.score_samples(X, context=context), sample_weight)
 
     def score_features(self, X: Any, *, context: Any = None) -> Any:
         """Return log p(x_t | those before it) of each step; they sum to `score_samples`.

@@ -36,12 +36,6 @@ def n_rows_of(stream: Stream) -> int:
     return sum(len(batch) for _, batch in stream)
 
 
-def names_of(stream: Stream) -> list[Any]:
-    """Return the names of the columns of a stream, or their places in arrays."""
-    _, batch = next(iter(stream))
-    return list(batch.columns) if frame_kind(batch) else list(range(batch.shape[1]))
-
-
 def new_name(names: list[Any]) -> Any:
     """Return a name for a further column that no column has, of the type of the others."""
     if all(isinstance(each, int | np.integer) for each in names):
@@ -65,7 +59,7 @@ def with_column(frame: Any, name: Any, values: Array) -> Any:
 
 def without_weight(stream: Stream, kept: HeldOut) -> tuple[Stream, Any]:
     """Return the stream with a further column of weights, 0 of the rows `kept`, and its name."""
-    name = new_name(names_of(stream))
+    name = new_name(stream.names())
     return Stream(partial(_weighted, stream, kept, name), stream.name), name
 
 

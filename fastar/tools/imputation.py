@@ -24,7 +24,7 @@ from fastar._data.frame_types import as_frame, frame_kind
 from fastar._data.frames import Schema, to_library
 from fastar._data.parquet import parquet_file
 from fastar._data.reading import dense, read, table_like
-from fastar._data.streams import Stream, is_stream, recut, rows_told
+from fastar._data.streams import Stream, as_stream, is_stream, recut, rows_told
 from fastar._data.summary import Summary
 from fastar._data.table import Table
 from fastar._engine.questions import ask, levels_of
@@ -189,7 +189,7 @@ class DensityImputer(PersistentTool, OneToOneFeatureMixin, TransformerMixin, Bas
                 "out must be None where set_output asks for frames: a file has the types of X. "
                 f"Got {out!r} and transform={wanted!r}; set_output(transform='default') ends it."
             )
-        stream = Stream.of(X) if is_stream(X) else Stream(lambda: iter([X]), "X")
+        stream = as_stream(X)
         state = np.random.RandomState(self._seed)
         with parquet_file(out, apart_from=X) as file:
             for first, rows, _, _ in batches(self, recut(stream)):
