@@ -301,9 +301,9 @@ def test_what_streams_do_not_have(frame, fitted, parquet, tmp_path):
     with pytest.raises(
         ValueError, match="context must be None for a model that was fitted without"
     ):
-        fitted.sample(3, context=np.ones((3, 1)), out=tmp_path / "o")
+        fitted.sample(3, context=np.ones((3, 1)), out=tmp_path / "o.parquet")
     with pytest.raises(ValueError, match="n_draws must be 1"):
-        fitted.impute(parquet, out=tmp_path / "o", n_draws=2)
+        fitted.impute(parquet, out=tmp_path / "o.parquet", n_draws=2)
     others = [PixelRNN(max_iter=1), AutoDensity(), GenerativeClassifier(nade())]
     for ask in (
         fitted.score_features,

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from fastar._core.parameters import Array
-from fastar._data.column_summary import ColumnSummary, array_offset, columns_of, known_of
+from fastar._data.column_summary import ColumnSummary, array_offset, columns_of
 from fastar._data.parts import Parts
 from fastar._data.sequences import SequenceLayout, Sequences, SequenceTable, listed
-from fastar._data.stores import HeldOut
+from fastar._data.stores import HeldOut, held_rows, shard_numbers
 from fastar._data.summary import row_hashes
 from fastar._data.table import Examples
 from fastar._engine.model import Composition
@@ -23,7 +23,6 @@ from fastar._engine.sharded import Shard, ShardedTable
 from fastar._engine.steps import check_steps
 from fastar.models._base import FitData
 from fastar.models._sequences import SequenceEstimator
-from fastar.models._streamed import SEED_OF_SHARDS
 
 SAMPLE_VALUES = 1 << 21
 """Values of sequences that stand for all where distributions are learnt, about."""
@@ -115,7 +114,7 @@ class SequenceSummary:
         parts = [self.sequences[k] for k in order]
         weight, numbers = np.full(len(parts), self.n / len(parts)), self.numbers[order]
         values = np.concatenate(parts)
-        new = [self._unsampled(it, values[:, d]) for d, it in enumerate(self.columns)]
+        new = [it.unseen(values[:, d].tolist()) for d, it in enumerate(self.columns)]
         if m := max(map(len, new)):
             dtype = np.result_type(values, *(np.asarray(each) for each in new if each))
             more = np.resize(values, (m, self.width)).astype(dtype)
@@ -125,11 +124,6 @@ class SequenceSummary:
             weight, numbers = np.append(weight, 0.0), np.append(numbers, -1)
         offsets = np.concatenate([[0], np.cumsum([len(each) for each in parts])])
         return Sequences(np.concatenate(parts), offsets), weight, numbers
-
-    @staticmethod
-    def _unsampled(it: ColumnSummary, values: Array) -> list[Any]:
-        known = it.levels if it.levels is not None else known_of(it.low, it.high, *it.broken)
-        return sorted(set(known) - set(values.tolist()))
 
 
 class SampledSequences(SequenceTable):
@@ -269,9 +263,8 @@ class SequencesInParts(SequenceEstimator, abstract=True):
         """Return the sequences to train on, their weights, and those for early stopping."""
         if not isinstance(whole, SampledSequences):
             return super()._split(whole, weight, data, one_pass, rng)
-        is_held = None
-        if self.early_stopping and not one_pass and data.X_val is None and whole.n > 1:
-            is_held = HeldOut(self.validation_fraction, int(rng.integers(2**63)), whole.n)
+        is_split = self.early_stopping and not one_pass and data.X_val is None
+        is_held = HeldOut.drawn(self.validation_fraction if is_split else 0.0, whole.n, rng)
         table, held = self._shards(whole, "X", is_held)
         held_out: tuple[Examples, Array] | None = None
         if is_held is not None:
@@ -285,8 +278,7 @@ class SequencesInParts(SequenceEstimator, abstract=True):
     ) -> tuple[ShardedTable, ShardedTable]:
         """Return the sequences to train on and those held out, each in shards."""
         parts, n = sampled.parts, sampled.parts.n_shards
-        known = np.ones(len(sampled), bool) if is_held is None else ~is_held(sampled.numbers)
-        start = sampled.subset(np.flatnonzero(known))
+        start = sampled.subset(np.flatnonzero(~held_rows(is_held, sampled.numbers)))
         model = self._composed(np.empty(0, self.network_.dtype))
         split = partial(
             _split_part,
@@ -343,9 +335,7 @@ def _split_part(
     with _sequences_told(first, name):
         check_steps(conditional, table, name, layout)
     numbers = first + np.arange(len(table))
-    shard = (row_hashes(numbers, SEED_OF_SHARDS) % np.uint64(n)).astype(np.intp)
-    if is_held is not None:
-        shard += n * is_held(numbers)
+    shard = shard_numbers(numbers, n, is_held)
     found = []
     for k in range(2 * n):
         places, lengths = table.places(np.flatnonzero(shard == k))

@@ -21,16 +21,13 @@ from fastar._data.frames import Schema
 from fastar._data.parts import Parts
 from fastar._data.reading import read, read_numbers
 from fastar._data.roles import NO_ROLES, Roles
-from fastar._data.stores import HeldOut, Layout, Store, StoredTable
+from fastar._data.stores import HeldOut, Layout, Store, StoredTable, held_rows, shard_numbers
 from fastar._data.streams import Stream, arranged, is_stream, rows_told
-from fastar._data.summary import Sample, Summary, row_hashes
+from fastar._data.summary import Sample, Summary
 from fastar._data.table import Table
 from fastar._engine.model import Composition
 from fastar._engine.sharded import Shard, ShardedTable
 from fastar._engine.support import check_known, check_table_support
-
-SEED_OF_SHARDS = 1
-"""Of the hash by which a row belongs to a shard."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +146,14 @@ def roles_held_out(data: Any) -> Roles:
     return Roles.of(context, data.sample_weight, "X_val", "context_val").without_weights()
 
 
+def adopt_table(estimator: Any, fitted: Any) -> None:
+    """Remember of the table of `fit` what a fitted density remembers."""
+    for name in ("_container", "n_features_in_", "feature_names_in_"):
+        vars(estimator).pop(name, None)
+        if hasattr(fitted, name):
+            setattr(estimator, name, getattr(fitted, name))
+
+
 def check_context(estimator: Any, roles: Roles) -> None:
     """Raise ValueError where only one of `fit` and these roles has a context."""
     fitted = estimator._fitted_context
@@ -195,12 +200,10 @@ def stored_tables(
 
     They are on disk, or in shards.
     """
-    source, is_held = sampled.source, None
+    source = sampled.source
     summary = source.summary
-    if share and summary.n_rows > 1:
-        is_held = HeldOut(share, int(rng.integers(2**63)), summary.n_rows)
-    known = np.ones(len(sampled), bool) if is_held is None else ~is_held(sampled.numbers)
-    start = sampled.subset(np.flatnonzero(known))
+    is_held = HeldOut.drawn(share, summary.n_rows, rng)
+    start = sampled.subset(np.flatnonzero(~held_rows(is_held, sampled.numbers)))
     make = _sharded if isinstance(source.stream, Parts) else _stored
     table, held = make(estimator, sampled, is_held, (start, start.weight))
     if len(table) + len(held) != summary.n_weighted:
@@ -228,17 +231,12 @@ def _stored(
     for numbers, parts in _checked_rows(
         estimator, source.stream, source.roles, sampled.order, layout
     ):
-        mine = _held_rows(is_held, numbers)
+        mine = held_rows(is_held, numbers)
         rest.append([part[~mine] for part in parts])
         held.append([part[mine] for part in parts])
     for store in (rest, held):
         store.close()
     return StoredTable(rest, sampled.order, start), StoredTable(held, sampled.order, start)
-
-
-def _held_rows(is_held: HeldOut | None, numbers: Array) -> Array:
-    """Return which (n,) of the rows of these numbers are held out."""
-    return np.zeros(len(numbers), bool) if is_held is None else is_held(numbers)
 
 
 def _checked_rows(
@@ -426,8 +424,7 @@ def _split(
         return [layout.empty(0)] * (2 * n)
     stream, split = _stream_of_part(part, name), []
     for numbers, parts in _checked_rows(estimator, stream, roles, order, layout):
-        shard = (row_hashes(numbers, SEED_OF_SHARDS) % np.uint64(n)).astype(np.intp)
-        shard += n * _held_rows(is_held, numbers)
+        shard = shard_numbers(numbers, n, is_held)
         split.append([[each[shard == k] for each in parts] for k in range(2 * n)])
     return [_stacked(each) for each in zip(*split, strict=True)]
 

@@ -23,14 +23,6 @@ def check_reads_batches(density: Any, tool: Any) -> None:
         )
 
 
-def adopt_table(tool: Any, density: Any) -> None:
-    """Remember of the table of `fit` what a density remembers."""
-    for name in ("_container", "n_features_in_", "feature_names_in_"):
-        vars(tool).pop(name, None)
-        if hasattr(density, name):
-            setattr(tool, name, getattr(density, name))
-
-
 def n_rows_of(stream: Stream) -> int:
     """Return how many rows a stream has, by a pass over them."""
     return sum(len(batch) for _, batch in stream)

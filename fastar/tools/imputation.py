@@ -32,9 +32,9 @@ from fastar.conditionals import Categorical, Conditional
 from fastar.models import NADE
 from fastar.models._fitted import BY_PARAMETER
 from fastar.models._fitting import mark_missing
-from fastar.models._streamed import batches
+from fastar.models._streamed import adopt_table, batches
 from fastar.tools._persistent import PersistentTool
-from fastar.tools._streamed import adopt_table, check_reads_batches
+from fastar.tools._streamed import check_reads_batches
 
 __all__ = ["DensityImputer"]
 
