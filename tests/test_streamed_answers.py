@@ -10,27 +10,13 @@ import pytest
 from streamed import LIBRARIES, assert_same_fit, cut, nade, uneven_frame
 
 from fastar import NADE, AutoDensity, GenerativeClassifier, PixelRNN
-from fastar._data import stores, streams
+from fastar._data import streams
 from fastar._data.streams import is_stream
-from fastar._data.summary import Summary
 from fastar.conditionals import Categorical
-from fastar.models import _streamed
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Training stopped at max_iter:sklearn.exceptions.ConvergenceWarning"
 )
-
-
-@pytest.fixture
-def small_blocks(monkeypatch):
-    """Shuffle few rows at a time, so that small tables fill several buffers."""
-    monkeypatch.setattr(stores, "BLOCK_ROWS", 16)
-    monkeypatch.setattr(stores, "BUFFER_ROWS", 64)
-
-
-@pytest.fixture
-def few_sampled(monkeypatch):
-    monkeypatch.setattr(_streamed, "Summary", partial(Summary, n_sampled=100))
 
 
 # ---- scores, samples, completions
