@@ -17,12 +17,12 @@ from fastar._data.parts import Parts
 from fastar._data.sequences import SequenceLayout, Sequences, SequenceTable, listed
 from fastar._data.stores import HeldOut, held_rows, shard_numbers
 from fastar._data.summary import row_hashes
-from fastar._data.table import Examples
 from fastar._engine.model import Composition
-from fastar._engine.sharded import Shard, ShardedTable
+from fastar._engine.sharded import Shard, ShardedTable, regrouped
 from fastar._engine.steps import check_steps
 from fastar.models._base import FitData
 from fastar.models._sequences import SequenceEstimator
+from fastar.models._streamed import Elsewhere, SampledTable
 
 SAMPLE_VALUES = 1 << 21
 """Values of sequences that stand for all where distributions are learnt, about."""
@@ -126,7 +126,7 @@ class SequenceSummary:
         return Sequences(np.concatenate(parts), offsets), weight, numbers
 
 
-class SampledSequences(SequenceTable):
+class SampledSequences(SampledTable, SequenceTable):
     """Sampled sequences of parts, which say what the values are like.
 
     Parameters
@@ -135,10 +135,8 @@ class SampledSequences(SequenceTable):
         As of `SequenceTable`.
     parts : Parts
         What they are sampled from.
-    n : int
-        Sequences of all parts.
-    weight, numbers : arrays (m,)
-        What those of the table count for, and their numbers.
+    n_rows, weight, numbers
+        As of `SampledTable`.
     """
 
     def __init__(
@@ -148,13 +146,13 @@ class SampledSequences(SequenceTable):
         rows: Array | None = None,
         *,
         parts: Parts,
-        n: int,
+        n_rows: int,
         weight: Array,
         numbers: Array,
     ) -> None:
         super().__init__(sequences, ends, rows)
         self.parts = parts
-        self.n = n
+        self.n_rows = n_rows
         self.weight = weight
         self.numbers = numbers
 
@@ -165,10 +163,18 @@ class SampledSequences(SequenceTable):
             self.ends,
             self.rows[which],
             parts=self.parts,
-            n=self.n,
+            n_rows=self.n_rows,
             weight=self.weight[which],
             numbers=self.numbers[which],
         )
+
+    def stored(
+        self, estimator: Any, share: float, rng: np.random.Generator
+    ) -> tuple[Elsewhere, Elsewhere | None]:
+        """Return the sequences to train on and those held out, in shards."""
+        is_held = HeldOut.drawn(share, self.n_rows, rng)
+        table, held = estimator._shards(self, "X", is_held)
+        return table, None if is_held is None else held
 
 
 @dataclass(frozen=True)
@@ -225,7 +231,7 @@ class SequencesInParts(SequenceEstimator, abstract=True):
             layout.to_numbers(sequences),
             layout.ends,
             parts=parts,
-            n=summary.n,
+            n_rows=summary.n,
             weight=weight,
             numbers=numbers,
         )
@@ -241,37 +247,6 @@ class SequencesInParts(SequenceEstimator, abstract=True):
         """Raise ValueError where values have no density; of parts where they are divided up."""
         if not isinstance(table, SampledSequences):
             super()._check_support(table, name)
-
-    def _weight(self, whole: Any, data: FitData) -> Array:
-        """Return the weights of the sequences, of parts those of the sampled ones."""
-        if isinstance(whole, SampledSequences):
-            return whole.weight
-        return super()._weight(whole, data)
-
-    def _n_rows(self, whole: Any, weight: Array) -> int:
-        """Return how many sequences there are."""
-        return whole.n if isinstance(whole, SampledSequences) else super()._n_rows(whole, weight)
-
-    def _split(
-        self,
-        whole: Examples,
-        weight: Array,
-        data: FitData,
-        one_pass: bool,
-        rng: np.random.Generator,
-    ) -> tuple[Examples, Array, tuple[Examples, Array] | None]:
-        """Return the sequences to train on, their weights, and those for early stopping."""
-        if not isinstance(whole, SampledSequences):
-            return super()._split(whole, weight, data, one_pass, rng)
-        is_split = self.early_stopping and not one_pass and data.X_val is None
-        is_held = HeldOut.drawn(self.validation_fraction if is_split else 0.0, whole.n, rng)
-        table, held = self._shards(whole, "X", is_held)
-        held_out: tuple[Examples, Array] | None = None
-        if is_held is not None:
-            held_out = held, held.weight
-        elif data.X_val is not None and not one_pass:
-            _, _, held_out = super()._split(whole, weight, data, one_pass, rng)
-        return table, table.weight, held_out
 
     def _shards(
         self, sampled: SampledSequences, name: str, is_held: HeldOut | None
@@ -289,11 +264,7 @@ class SequencesInParts(SequenceEstimator, abstract=True):
             n=n,
         )
         join = partial(_join, model=model, layout=_Layout(self._container.ends))
-        shards = parts.regroup(split, join, 2 * n)
-        own = (start, start.weight)
-        return ShardedTable(shards[:n], self.order_, own), ShardedTable(
-            shards[n:], self.order_, own
-        )
+        return regrouped(parts, split, join, self.order_, (start, start.weight))
 
 
 # ---- parts

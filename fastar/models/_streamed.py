@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,13 +22,23 @@ from fastar._data.frames import Schema
 from fastar._data.parts import Parts
 from fastar._data.reading import read, read_numbers
 from fastar._data.roles import NO_ROLES, Roles
-from fastar._data.stores import HeldOut, Layout, Store, StoredTable, held_rows, shard_numbers
+from fastar._data.stores import (
+    HeldOut,
+    Layout,
+    Store,
+    StoredTable,
+    held_rows,
+    shard_numbers,
+)
 from fastar._data.streams import Stream, arranged, is_stream, rows_told
 from fastar._data.summary import Sample, Summary
 from fastar._data.table import Table
 from fastar._engine.model import Composition
-from fastar._engine.sharded import Shard, ShardedTable
+from fastar._engine.sharded import Shard, ShardedTable, regrouped
 from fastar._engine.support import check_known, check_table_support
+
+Elsewhere = StoredTable | ShardedTable
+"""Rows to train on that are not in memory."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +59,31 @@ class Source:
     summary: Summary
 
 
-class StreamedTable(Table):
+class SampledTable(ABC):
+    """Base of rows, or sequences, in memory that say what those of a table elsewhere are like.
+
+    Attributes
+    ----------
+    n_rows : int
+        Rows, or sequences, of that table which have a weight.
+    weight : array (m,)
+        What those in memory count for.
+    numbers : int array (m,)
+        Their numbers in that table, -1 of those without weight that stand for values.
+    """
+
+    n_rows: int
+    weight: Array
+    numbers: Array
+
+    @abstractmethod
+    def stored(
+        self, estimator: Any, share: float, rng: np.random.Generator
+    ) -> tuple[Elsewhere, Elsewhere | None]:
+        """Return the rows to train on, and a share that is held out if it is not 0."""
+
+
+class StreamedTable(SampledTable, Table):
     """Sampled rows of a stream, which say what its columns are like.
 
     Parameters
@@ -57,10 +92,8 @@ class StreamedTable(Table):
         As of `Table`.
     source : Source
         What they are sampled from.
-    weight : array (m,)
-        What the rows of X count for.
-    numbers : int array (m,)
-        Their numbers in the stream, -1 of those without weight that stand for values.
+    weight, numbers
+        As of `SampledTable`.
     """
 
     def __init__(
@@ -76,6 +109,7 @@ class StreamedTable(Table):
     ) -> None:
         super().__init__(X, order, rows, context)
         self.source = source
+        self.n_rows = source.summary.n_weighted
         self.weight = weight
         self.numbers = numbers
 
@@ -100,6 +134,29 @@ class StreamedTable(Table):
             weight=weight,
             numbers=numbers,
         )
+
+    def stored(
+        self, estimator: Any, share: float, rng: np.random.Generator
+    ) -> tuple[Elsewhere, Elsewhere | None]:
+        """Return the rows to train on and those held out, on disk or in shards."""
+        source, summary = self.source, self.source.summary
+        is_held = HeldOut.drawn(share, summary.n_rows, rng)
+        start = self.subset(np.flatnonzero(~held_rows(is_held, self.numbers)))
+        make = _sharded if isinstance(source.stream, Parts) else _stored
+        table, held = make(estimator, self, is_held, (start, start.weight))
+        if len(table) + len(held) != summary.n_weighted:
+            raise ValueError(
+                f"{source.stream.name} must give the same rows each time. "
+                f"Got {summary.n_weighted} rows at first and {len(table) + len(held)} later."
+            )
+        if is_held is None:
+            return table, None
+        if not (len(table) and len(held)):
+            raise ValueError(
+                "sample_weight must leave rows to train on and rows to hold out, or X_val be "
+                f"given. Got {summary.n_weighted} rows with a positive weight."
+            )
+        return table, held
 
 
 # ---- fit
@@ -191,34 +248,6 @@ def _sampled_context(
         fitted = estimator.context_ = Context.of_container(container, numbers, summary.missing)
     spread = np.arange(len(sample.rows)) % len(numbers)
     return ContextRows(fitted, numbers[spread], np.dtype(estimator.dtype))
-
-
-def stored_tables(
-    estimator: Any, sampled: StreamedTable, share: float, rng: np.random.Generator
-) -> tuple[StoredTable | ShardedTable, StoredTable | ShardedTable | None]:
-    """Return a stream's rows: those to train on, and a share that is held out, if any.
-
-    They are on disk, or in shards.
-    """
-    source = sampled.source
-    summary = source.summary
-    is_held = HeldOut.drawn(share, summary.n_rows, rng)
-    start = sampled.subset(np.flatnonzero(~held_rows(is_held, sampled.numbers)))
-    make = _sharded if isinstance(source.stream, Parts) else _stored
-    table, held = make(estimator, sampled, is_held, (start, start.weight))
-    if len(table) + len(held) != summary.n_weighted:
-        raise ValueError(
-            f"{source.stream.name} must give the same rows each time. "
-            f"Got {summary.n_weighted} rows at first and {len(table) + len(held)} later."
-        )
-    if is_held is None:
-        return table, None
-    if not (len(table) and len(held)):
-        raise ValueError(
-            "sample_weight must leave rows to train on and rows to hold out, or X_val be given. "
-            f"Got {summary.n_weighted} rows with a positive weight."
-        )
-    return table, held
 
 
 def _stored(
@@ -405,8 +434,7 @@ def _sharded(
         is_held=is_held,
         n=n,
     )
-    shards = parts.regroup(split, partial(_join, model=model, layout=layout), 2 * n)
-    return ShardedTable(shards[:n], order, start), ShardedTable(shards[n:], order, start)
+    return regrouped(parts, split, partial(_join, model=model, layout=layout), order, start)
 
 
 def _split(
