@@ -255,7 +255,7 @@ def test_categories_are_the_most_probable_ones_given_what_is_known(name):
     X[rng.random(X.shape) < 0.3] = np.nan
     kind = {"NADE": NADE, "DeepNADE": DeepNADE}[name]
     density = kind(distribution=Categorical("error"), max_iter=5, random_state=0, n_jobs=1)
-    model = fit(DensityImputer(density, random_state=0), X)
+    model = fit(DensityImputer(density, n_draws=200, random_state=0), X)
     density = model.density_
     density.theta_ += 0.3 * rng.standard_normal(density.theta_.size).astype(np.float32)
     states = np.stack(np.meshgrid(*[[0.0, 1, 2]] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
