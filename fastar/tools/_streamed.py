@@ -49,7 +49,7 @@ def with_column(frame: Any, name: Any, values: Array) -> Any:
     return frame.with_columns(polars.Series(name, values))
 
 
-def without_weight(stream: Stream, kept: HeldOut) -> tuple[Stream, Any]:
+def with_weights(stream: Stream, kept: HeldOut) -> tuple[Stream, Any]:
     """Return the stream with a further column of weights, 0 of the rows `kept`, and its name."""
     name = new_name(stream.names())
     return Stream(partial(_weighted, stream, kept, name), stream.name), name

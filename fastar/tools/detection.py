@@ -28,7 +28,7 @@ from fastar.models._fitting import fit_clone
 from fastar.models._streamed import adopt_table, batches
 from fastar.models._streamed_answers import answer_streamed, is_batched
 from fastar.tools._persistent import PersistentTool
-from fastar.tools._streamed import check_reads_batches, n_rows_of, without_weight
+from fastar.tools._streamed import check_reads_batches, n_rows_of, with_weights
 
 __all__ = ["DensityOutlierDetector"]
 
@@ -197,7 +197,7 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
         # spawned, so that the density, by the same seed, does not hold out the very rows kept
         seed = int(generator(random_state).spawn(1)[0].integers(2**63))
         is_kept = HeldOut(self.calibration_fraction, seed, n)
-        weighted, name = without_weight(stream, is_kept)
+        weighted, name = with_weights(stream, is_kept)
         density = clone(density)
         set_random_states(density, random_state)
         self.density_, self.background_ = density.fit(weighted, sample_weight=name), None

@@ -147,7 +147,7 @@ class _ColumnPredictor(BaseEstimator):  # type: ignore[misc]
         if not is_batched(X, out):
             return answer(X)
         in_frame = isinstance(self._container, Schema)
-        roles = Roles(passed_over=(self.target_,) if in_frame else ())
+        roles = Roles(ignored=(self.target_,) if in_frame else ())
         return answer_streamed(self, X, out, columns, answer, roles)
 
     def _rows(self, X: Any) -> dict[str, Any]:
