@@ -56,7 +56,34 @@ BY_PARAMETER = "by `distribution`"
 """Why a column has its conditional, where the user has chosen it."""
 
 
-class FittedDensity:
+class ScoreMixin:
+    """Mixin of densities of rows, whose score is the mean of `score_samples`."""
+
+    score_samples: Any
+
+    def score(
+        self, X: Any, y: Any = None, *, context: Any = None, sample_weight: Any = None
+    ) -> float:
+        """Return the mean log p(x), or log p(x given context), in nats.
+
+        Parameters
+        ----------
+        X : array-like, DataFrame, CSR matrix of shape (n, D), or table read batch by batch
+        y : ignored
+        context : array-like or DataFrame of shape (n, C), optional
+        sample_weight : array-like of shape (n,), optional
+            Where X is read batch by batch, this and `context` are names of its columns.
+
+        Returns
+        -------
+        float
+        """
+        if is_batched(X, None):
+            return mean_score_streamed(self, X, context, sample_weight)
+        return mean_score(self.score_samples(X, context=context), sample_weight)
+
+
+class FittedDensity(ScoreMixin):
     """Base of fitted models with a network, a distribution, an order and parameters."""
 
     network_: Network
@@ -251,27 +278,6 @@ class FittedDensity:
         assert values is not None
         assert held is not None
         return array, ~held, values, regions
-
-    def score(
-        self, X: Any, y: Any = None, *, context: Any = None, sample_weight: Any = None
-    ) -> float:
-        """Return the mean log p(x), or log p(x given context), in nats.
-
-        Parameters
-        ----------
-        X : array-like, DataFrame, CSR matrix of shape (n, D), or table read batch by batch
-        y : ignored
-        context : array-like or DataFrame of shape (n, C), optional
-        sample_weight : array-like of shape (n,), optional
-            Where X is read batch by batch, this and `context` are names of its columns.
-
-        Returns
-        -------
-        float
-        """
-        if is_batched(X, None):
-            return mean_score_streamed(self, X, context, sample_weight)
-        return mean_score(self.score_samples(X, context=context), sample_weight)
 
     def score_features(self, X: Any, *, context: Any = None) -> Array:
         """Return log p(x_d | those before it in `order_`), whose rows sum to `score_samples`.
