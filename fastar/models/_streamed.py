@@ -233,7 +233,7 @@ def _warn_of_levels(summary: Summary) -> None:
 def _sampled_context(
     estimator: Any, found: _Found, sample: Sample, reset: bool
 ) -> ContextRows | None:
-    """Return the contexts of the rows of a sample; what contexts are is learnt if reset."""
+    """Return the contexts of the rows of a sample; reset: `context_` is learnt from them."""
     if reset:
         estimator.context_ = None
     if not found.roles.context:
@@ -242,7 +242,7 @@ def _sampled_context(
     summary = found.of_context(fitted)
     container = summary.container()
     own = summary.sample(container if fitted is None else fitted.container_like(container))
-    # others than sampled rows have values that no sampled row has, in each column for itself
+    # rows without a number are none of the table: each column has values that the sample lacks
     numbers = own.X[:][own.rows >= 0].astype(np.float64)
     if fitted is None:
         fitted = estimator.context_ = Context.of_container(container, numbers, summary.missing)
