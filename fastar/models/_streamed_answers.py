@@ -71,16 +71,21 @@ def answer_streamed(
 
     columns: of the file, one or K.
     """
+    return collected(answers(estimator, X, answer, roles), X, out, columns)
+
+
+def answers(
+    estimator: Any, X: Any, answer: Callable[[Any], Any], roles: Roles = NO_ROLES
+) -> Iterator[Any]:
+    """Yield what is answered of the rows of a source, or of a table in memory, batch by batch.
+
+    The batches do not depend on how the source is cut, for estimates depend on the rows beside.
+    """
     stream = as_stream(X)
-
-    def answers() -> Iterator[Array]:
-        # what is estimated depends on the rows beside it
-        for first, rows, _, _ in batches(estimator, recut(stream), roles):
-            with rows_told(stream.name, first):
-                found = answer(rows)
-            yield found
-
-    return collected(answers(), X, out, columns)
+    for first, rows, _, _ in batches(estimator, recut(stream), roles):
+        with rows_told(stream.name, first):
+            found = answer(rows)
+        yield found
 
 
 def collected(

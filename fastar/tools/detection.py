@@ -26,7 +26,7 @@ from fastar._data.streams import Stream, is_stream, recut
 from fastar.models import NADE
 from fastar.models._fitting import fit_clone
 from fastar.models._streamed import adopt_table, batches
-from fastar.models._streamed_answers import answer_streamed, is_batched
+from fastar.models._streamed_answers import answer_streamed, answers, is_batched
 from fastar.tools._persistent import PersistentTool
 from fastar.tools._streamed import check_reads_batches, n_rows_of, with_weights
 
@@ -202,14 +202,13 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
         set_random_states(density, random_state)
         self.density_, self.background_ = density.fit(weighted, sample_weight=name), None
         adopt_table(self, self.density_)
-        even = recut(stream)  # so that sums do not depend on the cut
         self._learn_usual_scores(
             _safe_indexing(rows, mine)
-            for first, rows, _, _ in batches(self, even)
+            for first, rows, _, _ in batches(self, recut(stream))  # sums depend on the cut
             if len(mine := np.flatnonzero(is_kept(np.arange(first, first + len(rows)))))
         )
-        found = [self._log_density(rows) for _, rows, _, _ in batches(self, even)]
-        self._calibrate(np.concatenate(found), is_kept(np.arange(n)))
+        scores = np.concatenate([*answers(self, stream, self._log_density)])
+        self._calibrate(scores, is_kept(np.arange(n)))
 
     def _learn_usual_scores(self, kept: Iterable[Any]) -> None:
         """Learn the mean score of each feature (D,) over the rows kept, which come in batches."""
