@@ -17,7 +17,7 @@ import warnings
 from typing import Any
 
 import numpy as np
-from likelihood import setting
+from likelihood import add_settings
 from machine import cores
 from tables import table
 
@@ -88,16 +88,7 @@ def main() -> int:
     )
     parser.add_argument("--data", default=os.environ.get("FASTAR_DATA"), help="folder of data sets")
     parser.add_argument("--model", default="NADE", choices=list(SETTINGS))
-    parser.add_argument(
-        "--set",
-        dest="changes",
-        metavar="KEY=VALUE",
-        nargs="+",
-        action="extend",
-        type=setting,
-        default=[],
-        help="settings in place of those written here",
-    )
+    add_settings(parser, "settings in place of those written here")
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--checkpoint", help="a file from which the same command goes on")
     parser.add_argument("--rows", type=int, help="most training rows")

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from likelihood import setting
+from likelihood import add_settings
 from machine import cores
 from mixed_tables import frame
 from scipy.special import ndtri
@@ -222,16 +222,7 @@ def main() -> int:
     parser.add_argument("sets", metavar="SET", nargs="+", choices=choices, help=", ".join(choices))
     parser.add_argument("--data", default=os.environ.get("FASTAR_DATA"), help="folder of data sets")
     parser.add_argument("--model", default="NADE", choices=sorted(OLD))
-    parser.add_argument(
-        "--set",
-        dest="changes",
-        metavar="KEY=VALUE",
-        nargs="+",
-        action="extend",
-        type=setting,
-        default=[],
-        help="settings in place of the new defaults",
-    )
+    add_settings(parser, "settings in place of the new defaults")
     parser.add_argument("--rows", type=int, default=20_000, help="most training rows of a set")
     parser.add_argument("--peers", action="store_true", help="other estimators of real tables")
     parser.add_argument("--seeds", type=int, default=1, help="fits of each, averaged")

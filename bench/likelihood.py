@@ -393,6 +393,20 @@ def setting(text: str) -> tuple[str, Any]:
     return key, literal(value)
 
 
+def add_settings(parser: argparse.ArgumentParser, meaning: str) -> None:
+    """Add the option --set KEY=VALUE .., whose pairs are `changes`."""
+    parser.add_argument(
+        "--set",
+        dest="changes",
+        metavar="KEY=VALUE",
+        nargs="+",
+        action="extend",
+        type=setting,
+        default=[],
+        help=meaning,
+    )
+
+
 def run_all(options: argparse.Namespace) -> int:
     """Run every set in a process of its own, so that peaks of memory are its own."""
     status, found = 0, {}
@@ -445,16 +459,7 @@ def main() -> int:
     parser.add_argument("set_name", metavar="SET", help="a set's name, or 'all'")
     parser.add_argument("--data", default=os.environ.get("FASTAR_DATA"), help="folder of data sets")
     parser.add_argument("--model", default="NADE", choices=sorted({*BY_NAME, "Mixture"}))
-    parser.add_argument(
-        "--set",
-        dest="changes",
-        metavar="KEY=VALUE",
-        nargs="+",
-        action="extend",
-        type=setting,
-        default=[],
-        help="settings in place of the recipe's",
-    )
+    add_settings(parser, "settings in place of the recipe's")
     parser.add_argument("--fold", type=int, help="of a set with folds; all of them by default")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=cores())

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from likelihood import literal, setting
+from likelihood import add_settings, literal
 from machine import cores, peak_memory
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
@@ -307,16 +307,7 @@ def main() -> int:
     parser.add_argument("set_name", metavar="SET", choices=SETS, help=" or ".join(SETS))
     parser.add_argument("--data", default=os.environ.get("FASTAR_DATA"), help="folder of data sets")
     parser.add_argument("--model", default="NADE", choices=("independent", *sorted(BY_NAME)))
-    parser.add_argument(
-        "--set",
-        dest="changes",
-        metavar="KEY=VALUE",
-        nargs="+",
-        action="extend",
-        type=setting,
-        default=[],
-        help="settings of the model",
-    )
+    add_settings(parser, "settings of the model")
     parser.add_argument(
         "--integers", type=literal, help="distribution of columns of integers: a name or a dict"
     )

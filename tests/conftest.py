@@ -1,5 +1,8 @@
 import os
 import signal
+from functools import partial
+
+import pytest
 
 # Read when the OpenMP runtime is loaded: threads that wait do not spin, so that the suite's time
 # does not depend on what else the machine does.
@@ -7,3 +10,20 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # A shell starts what runs in the background with this signal ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Shuffle few rows of a stream at a time, so that small tables fill several buffers."""
+    from fastar._data import stores
+
+    monkeypatch.setattr(stores, "BLOCK_ROWS", 16)
+    monkeypatch.setattr(stores, "BUFFER_ROWS", 64)
+
+
+@pytest.fixture
+def few_sampled(monkeypatch):
+    """Learn what columns of a stream are like from few rows."""
+    from fastar.models import _streamed
+
+    monkeypatch.setattr(_streamed, "Summary", partial(_streamed.Summary, n_sampled=100))

@@ -160,6 +160,9 @@ def test_samples_and_completions_of_sequences():
     for each in gaps[::3]:
         each[0] = np.nan
     bag = db.from_sequence(gaps, npartitions=3)
+    for ask in (fastar.dask.score_samples, fastar.dask.impute):
+        with pytest.raises(ValueError, match="context must be None for a Bag"):
+            ask(model, bag, context=["age"])
     filled = fastar.dask.impute(model, bag, random_state=0, n_particles=2)
     found = filled.compute(scheduler="sync")
     for one, given in zip(found, gaps, strict=True):

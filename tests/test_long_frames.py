@@ -206,6 +206,7 @@ def test_a_time_is_a_beginning_and_rises():
     names = [each["column"] for each in model.schema_]
     assert names == ["day", "day since the step before", "amount", "shop", "items", "paid"]
     assert [each["kind"] for each in model.schema_][:2] == ["calendar", "categorical"]
+    assert model.schema_[3]["support"].startswith("'east', 'north', 'west'")
     one = visits().query("customer == 'c3'").sort_values("day")
     later = one.assign(day=one.day + pd.Timedelta(1, "D"))
     (before,), (after,) = model.score_features(one), model.score_features(later)

@@ -688,14 +688,14 @@ def test_the_schema_names_levels_and_the_rule_of_each_column():
     said = {name: (each["support"], each["why"]) for name, each in own.items()}
     assert said == {
         "size": ("'S', 'M', 'L'; nothing else", "categories that the type declares"),
-        "word": ("'a', 'b', 'c', 'd', 'e', ... (8 levels); any other value, 0.0025 in all", "text"),
+        "word": ("'a', 'b', 'c', 'd', 'e', ... (8 levels); rarely any other value", "text"),
         "flag": ("0 or 1", "bools"),
         "bit": (
-            "0, 1; any other whole number, 0.0025 in all",
+            "0, 1; rarely any other whole number",
             "0 and 1, beside columns of other kinds",
         ),
         "few": (
-            "3, 4; any other whole number, 0.0025 in all",
+            "3, 4; rarely any other whole number",
             "whole numbers, at most 100 different ones",
         ),
         "id": (

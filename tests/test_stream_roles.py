@@ -10,7 +10,7 @@ from local_parts import LocalParts
 from streamed import LIBRARIES, assert_same_fit, cut, nade, uneven_frame
 
 from fastar import MADE, DeepNADE, load
-from fastar._data import stores, streams
+from fastar._data import streams
 from fastar._data.summary import Summary
 from fastar.callbacks import Checkpoint
 from fastar.models import _streamed, _streamed_answers
@@ -91,11 +91,9 @@ def test_columns_of_arrays_have_roles_by_place():
     assert_same_fit(streamed, fitted)
 
 
+@pytest.mark.usefixtures("small_blocks", "few_sampled")
 @pytest.mark.parametrize("early_stopping", [True, False])
-def test_a_fit_does_not_depend_on_the_cut(frame, early_stopping, tmp_path, monkeypatch):
-    monkeypatch.setattr(stores, "BLOCK_ROWS", 16)
-    monkeypatch.setattr(stores, "BUFFER_ROWS", 64)
-    monkeypatch.setattr(_streamed, "Summary", lambda name: Summary(name, n_sampled=100))
+def test_a_fit_does_not_depend_on_the_cut(frame, early_stopping, tmp_path):
     model = nade(early_stopping=early_stopping).fit(lambda: [frame], **ROLES)
     backwards = frame[50:][list(frame.columns)[::-1]]
     sources = [cut(frame, 7), cut(frame, 133), lambda: iter([frame[:50], backwards])]

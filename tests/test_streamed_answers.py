@@ -10,27 +10,13 @@ import pytest
 from streamed import LIBRARIES, assert_same_fit, cut, nade, uneven_frame
 
 from fastar import NADE, AutoDensity, GenerativeClassifier, PixelRNN
-from fastar._data import stores, streams
+from fastar._data import streams
 from fastar._data.streams import is_stream
-from fastar._data.summary import Summary
 from fastar.conditionals import Categorical
-from fastar.models import _streamed
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Training stopped at max_iter:sklearn.exceptions.ConvergenceWarning"
 )
-
-
-@pytest.fixture
-def small_blocks(monkeypatch):
-    """Shuffle few rows at a time, so that small tables fill several buffers."""
-    monkeypatch.setattr(stores, "BLOCK_ROWS", 16)
-    monkeypatch.setattr(stores, "BUFFER_ROWS", 64)
-
-
-@pytest.fixture
-def few_sampled(monkeypatch):
-    monkeypatch.setattr(_streamed, "Summary", partial(Summary, n_sampled=100))
 
 
 # ---- scores, samples, completions
@@ -301,9 +287,9 @@ def test_what_streams_do_not_have(frame, fitted, parquet, tmp_path):
     with pytest.raises(
         ValueError, match="context must be None for a model that was fitted without"
     ):
-        fitted.sample(3, context=np.ones((3, 1)), out=tmp_path / "o")
+        fitted.sample(3, context=np.ones((3, 1)), out=tmp_path / "o.parquet")
     with pytest.raises(ValueError, match="n_draws must be 1"):
-        fitted.impute(parquet, out=tmp_path / "o", n_draws=2)
+        fitted.impute(parquet, out=tmp_path / "o.parquet", n_draws=2)
     others = [PixelRNN(max_iter=1), AutoDensity(), GenerativeClassifier(nade())]
     for ask in (
         fitted.score_features,

@@ -27,18 +27,6 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
-@pytest.fixture
-def small_blocks(monkeypatch):
-    """Shuffle few rows at a time, so that small tables fill several buffers."""
-    monkeypatch.setattr(stores, "BLOCK_ROWS", 16)
-    monkeypatch.setattr(stores, "BUFFER_ROWS", 64)
-
-
-@pytest.fixture
-def few_sampled(monkeypatch):
-    monkeypatch.setattr(_streamed, "Summary", partial(Summary, n_sampled=100))
-
-
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_times_and_decimals_are_fitted_as_in_memory_and_come_back(library, tmp_path):
     frame = LIBRARIES[library](calendar_frame())
@@ -370,11 +358,11 @@ def test_a_file_of_many_row_groups_takes_the_memory_of_few(tmp_path):
     assert most_taken("many.parquet") < 1.5 * most_taken("few.parquet")
 
 
+@pytest.mark.usefixtures("few_sampled")
 def test_too_many_categories_are_told_of_and_the_rest_is_one(monkeypatch):
     monkeypatch.setattr(column_summary, "MOST_LEVELS", 20)
     words = [f"w{k:03}" for k in np.random.default_rng(0).geometric(0.02, 1000)]
     frame = pl.DataFrame({"word": words, "flag": [True, False] * 500})
-    monkeypatch.setattr(_streamed, "Summary", partial(Summary, n_sampled=100))
     with pytest.warns(match="'word'. Those that occur twice or more in a sample of 100 rows"):
         model = nade(max_iter=50, learning_rate_init=0.05).fit(cut(frame, 90))
     kept = model._container.columns[0].categories

@@ -120,6 +120,11 @@ def check_weight(sample_weight: Any, n: int) -> Array:
     return weight
 
 
+def mean_score(scores: Array, sample_weight: Any) -> float:
+    """Return the mean of scores (n,), by the user's weights if there are any."""
+    return float(np.average(scores, weights=check_weight(sample_weight, len(scores))))
+
+
 def check_count(name: str, value: Any, *, most: int | None = None, numbers: int = 0) -> int:
     """Return an argument that must be an int of at least 1, and at most `most`.
 

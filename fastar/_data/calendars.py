@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fastar._core.parameters import Array
-from fastar._data.clocks import NANOSECONDS, Clock, changes
+from fastar._data.clocks import Clock, changes
+from fastar._data.durations import NANOSECONDS
 
 PARTS = (
     *("month", "quarter", "week", "weekday", "hour", "minute", "second"),

@@ -16,21 +16,11 @@ import numpy as np
 
 from fastar._core.parameters import Array
 from fastar._core.schema import FLAG, Maybe, OneOf, Record, Text, Whole, inside, require
-from fastar._data.durations import duration_count
+from fastar._data.durations import NANOSECONDS, duration_count
 
 TIMES = ("moment", "time", "duration")
 """Types of columns that have a `Clock`: dates and moments; times of day; durations."""
 
-NANOSECONDS = {
-    "D": 86_400 * 10**9,
-    "h": 3_600 * 10**9,
-    "m": 60 * 10**9,
-    "s": 10**9,
-    "ms": 10**6,
-    "us": 10**3,
-    "ns": 1,
-}
-"""By NumPy's name of a unit of time that divides a day."""
 CALENDAR_UNITS = ("Y", "Q", "M", "W")
 """Years, quarters, months and weeks, which are only counted."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from math import gcd
 from typing import Any
@@ -10,8 +11,9 @@ import numpy as np
 
 from fastar._core.integers import LARGEST_EXACT
 from fastar._core.parameters import Array
-from fastar._data.clocks import NANOSECONDS, TIMES, Clock, between_months
+from fastar._data.clocks import TIMES, Clock, between_months
 from fastar._data.columns import n_missing
+from fastar._data.durations import NANOSECONDS
 from fastar._data.frame_times import times
 from fastar._data.frame_types import Column, frame_kind, narwhals_module
 from fastar._data.frames import Schema
@@ -90,12 +92,17 @@ class ColumnSummary:
         assert self.type is not None
         return Clock.of(counts, *self.counted, self.type)
 
+    def unseen(self, values: Iterable[Any]) -> list[Any]:
+        """Return what is known of the column beside these values: levels, or ends of its range."""
+        ends = _known(self.low, self.high, *self.broken)
+        return sorted(set(ends if self.levels is None else self.levels) - set(values))
+
     def merge(self, other: ColumnSummary) -> None:
         """Take in what is known of other rows."""
         self._merge_type(other)
         self.n_missing += other.n_missing
-        self.low = min(known_of(self.low, other.low), default=None)
-        self.high = max(known_of(self.high, other.high), default=None)
+        self.low = min(_known(self.low, other.low), default=None)
+        self.high = max(_known(self.high, other.high), default=None)
         broken = self.broken + other.broken
         self.broken = [min(broken), max(broken)] if broken else []
         self.divisor = gcd(self.divisor, other.divisor)
@@ -130,7 +137,7 @@ class ColumnSummary:
         return _RANKS.index(self.type), self.declared is None, size, str(self.dtype)
 
 
-def known_of(*values: Any) -> list[Any]:
+def _known(*values: Any) -> list[Any]:
     """Return the values that are not None."""
     return [value for value in values if value is not None]
 

@@ -61,7 +61,7 @@ class Container:
         except (TypeError, ValueError):  # whoever checks that they are numbers says so
             return
         offsets = self.offsets or [0] * numbers.shape[1]
-        if len(offsets) == numbers.shape[1]:
+        if numbers.ndim == 2 and len(offsets) == numbers.shape[1]:  # else others say what is wrong
             for d, (column, offset) in enumerate(zip(numbers.T, offsets, strict=True)):
                 check_range(column, self.dtype, offset, d, name)
 

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-_NANOSECONDS = {
-    "W": 7 * 86_400 * 10**9,
+NANOSECONDS = {
     "D": 86_400 * 10**9,
     "h": 3_600 * 10**9,
     "m": 60 * 10**9,
@@ -19,7 +18,8 @@ _NANOSECONDS = {
     "us": 10**3,
     "ns": 1,
 }
-"""By NumPy's name of a unit."""
+"""By NumPy's name of a unit of time that divides a day."""
+_LENGTHS = {"W": 7 * NANOSECONDS["D"], **NANOSECONDS}
 _LARGEST = 2**63 - 1
 
 _NUMBER = r"(\d+(?:\.\d+)?)"
@@ -55,20 +55,20 @@ def duration_count(value: Any) -> tuple[int, str]:
     if isinstance(value, str):
         return _counted(_parsed(value))
     if isinstance(value, timedelta):
-        return _counted(Fraction(value // timedelta(microseconds=1)) * _NANOSECONDS["us"])
+        return _counted(Fraction(value // timedelta(microseconds=1)) * _LENGTHS["us"])
     if isinstance(value, np.timedelta64):
         unit, number = np.datetime_data(value.dtype)
-        if unit in _NANOSECONDS:
-            return _counted(Fraction(int(value.astype(np.int64)) * number) * _NANOSECONDS[unit])
+        if unit in _LENGTHS:
+            return _counted(Fraction(int(value.astype(np.int64)) * number) * _LENGTHS[unit])
     raise ValueError("must be a duration")
 
 
 def duration_text(value: Any) -> str:
     """Return a duration as text of ISO 8601, such as "P1DT2H30M0.5S" or "-PT5M"."""
     count, unit = duration_count(value)
-    rest, parts = abs(count) * _NANOSECONDS[unit], {}
+    rest, parts = abs(count) * _LENGTHS[unit], {}
     for name in ("D", "h", "m"):
-        parts[name], rest = divmod(rest, _NANOSECONDS[name])
+        parts[name], rest = divmod(rest, _LENGTHS[name])
     seconds = f"{rest // 10**9}.{rest % 10**9:09d}".rstrip("0").rstrip(".")
     days = f"{parts['D']}D" if parts["D"] else ""
     clock = "".join(f"{parts[name]}{name.upper()}" for name in ("h", "m") if parts[name])
@@ -79,7 +79,7 @@ def duration_text(value: Any) -> str:
 def _counted(nanoseconds: Fraction) -> tuple[int, str]:
     """Return nanoseconds in the finest unit in which int64 counts them."""
     for unit in ("ns", "us", "ms", "s"):
-        count = nanoseconds / _NANOSECONDS[unit]
+        count = nanoseconds / _LENGTHS[unit]
         if count.denominator == 1 and abs(count) <= _LARGEST:
             return int(count), unit
     raise ValueError("must be a duration that int64 counts")
@@ -98,7 +98,7 @@ def _parsed(text: str) -> Fraction:
     total, found = Fraction(0), False
     while match := _UNIT.match(rest):
         unit = _unit_of(match[2])
-        total += Fraction(match[1]) * _NANOSECONDS[unit]
+        total += Fraction(match[1]) * _LENGTHS[unit]
         rest, found = rest[match.end() :], True
     clock = _CLOCK.fullmatch(rest)
     if clock:
@@ -111,7 +111,7 @@ def _parsed(text: str) -> Fraction:
 
 
 def _total(pairs: Any) -> Fraction:
-    return sum((Fraction(number) * _NANOSECONDS[unit] for number, unit in pairs), Fraction(0))
+    return sum((Fraction(number) * _LENGTHS[unit] for number, unit in pairs), Fraction(0))
 
 
 def _unit_of(word: str) -> str:

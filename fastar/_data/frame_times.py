@@ -12,13 +12,8 @@ import numpy as np
 
 from fastar._core.integers import LARGEST_EXACT
 from fastar._core.parameters import Array
-from fastar._data.clocks import (
-    CALENDAR_UNITS,
-    NANOSECONDS,
-    Clock,
-    zone_name,
-    zone_of,
-)
+from fastar._data.clocks import CALENDAR_UNITS, Clock, zone_name, zone_of
+from fastar._data.durations import NANOSECONDS
 
 _MISSING = -(2**63)
 """NaT of NumPy and pandas."""

@@ -187,6 +187,11 @@ def frame_kind(value: Any) -> str | None:
     return None
 
 
+def names_of(table: Any) -> list[Any]:
+    """Return the names of the columns of a DataFrame, or the places of those of an array."""
+    return list(table.columns) if frame_kind(table) else list(range(table.shape[1]))
+
+
 def as_frame(value: Any, name: str = "X") -> Any:
     """Return a table of Arrow or a frame of narwhals as a DataFrame, others as they are.
 
@@ -235,6 +240,7 @@ def as_frame(value: Any, name: str = "X") -> Any:
         raise TypeError(
             f"{name} must hold columns of types that polars has. Got {types}: {error}."
         ) from error
+    frame.columns = value.schema.names  # polars gives one without a name another one
     # polars makes one kind of categories of all dictionaries, and forgets the order of these
     ordered = [_ordered_series(frame, name, value) for name in value.schema.names]
     return frame.with_columns(each for each in ordered if each is not None)

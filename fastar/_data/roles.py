@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastar._core.parameters import Array
-from fastar._data.frame_types import frame_kind
+from fastar._data.frame_types import frame_kind, names_of
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,13 @@ class Roles:
         The columns of the context, in their order.
     weight : str, int or None
         That of the weights of rows.
-    passed_over : tuple
-        Columns that may be there, and say nothing.
+    ignored : tuple
+        Columns that a batch may have or not, and that are left out.
     """
 
     context: tuple[Any, ...] = ()
     weight: Any = None
-    passed_over: tuple[Any, ...] = ()
+    ignored: tuple[Any, ...] = ()
 
     @classmethod
     def of(
@@ -58,8 +58,8 @@ class Roles:
         return cls(names, sample_weight)
 
     def without_weights(self) -> Roles:
-        """Return the roles of a table whose rows weigh the same, whether it has weights or not."""
-        return replace(self, weight=None, passed_over=() if self.weight is None else (self.weight,))
+        """Return the roles of a table whose rows all weigh the same, with weights or without."""
+        return replace(self, weight=None, ignored=() if self.weight is None else (self.weight,))
 
     def split(self, batch: Any) -> tuple[Any, Any, Array | None]:
         """Return the rows of a batch, their context and their weights (n,), None where not named.
@@ -69,9 +69,9 @@ class Roles:
         ValueError
             A column is not there, none is left for the rows, or a weight is none.
         """
-        if not (self.context or self.weight is not None or self.passed_over):
+        if not (self.context or self.weight is not None or self.ignored):
             return batch, None, None
-        there = _names(batch)
+        there = names_of(batch)
         named = [*self.context, *([] if self.weight is None else [self.weight])]
         for name in named:
             if name not in there:
@@ -80,7 +80,7 @@ class Roles:
                     f"{name!r} among {', '.join(map(repr, there[:10]))}"
                     f"{', ...' if len(there) > 10 else ''}."
                 )
-        rest = [name for name in there if name not in (*named, *self.passed_over)]
+        rest = [name for name in there if name not in (*named, *self.ignored)]
         if not rest:
             raise ValueError("X must have a column beside the context and the weights. Got none.")
         context = _columns(batch, [*self.context]) if self.context else None
@@ -100,10 +100,6 @@ def _no_names(argument: str, given: Any, table: str, example: str) -> ValueError
         f"{argument} must name columns of {table} where {table} is read batch by batch, such as "
         f"{argument}={example}. Got {type(given).__name__} {shown:.60} instead."
     )
-
-
-def _names(batch: Any) -> list[Any]:
-    return list(batch.columns) if frame_kind(batch) else list(range(batch.shape[1]))
 
 
 def _columns(batch: Any, names: list[Any]) -> Any:

@@ -27,6 +27,8 @@ BLOCK_ROWS, BLOCK_BYTES = 1 << 13, 1 << 21
 BUFFER_ROWS, BUFFER_BYTES = 1 << 18, 1 << 26
 """Rows that are shuffled together at most, and the bytes that they may take."""
 _HASHED = 1 << 16
+_SEED_OF_SHARDS = 1
+"""Of the hash by which a row belongs to a shard."""
 
 
 @dataclass(frozen=True)
@@ -397,7 +399,24 @@ class HeldOut:
         elif n_held == n:
             self._limit = high
 
+    @classmethod
+    def drawn(cls, share: float, n: int, rng: np.random.Generator) -> HeldOut | None:
+        """Return one with a random seed; None where nothing is held out, or there is one row."""
+        return cls(share, int(rng.integers(2**63)), n) if share and n > 1 else None
+
     def __call__(self, rows: Array) -> Array:
         """Return whether rows (m,) are held out, by their numbers."""
         held: Array = row_hashes(rows, self.seed) < self._limit
         return held
+
+
+def held_rows(is_held: HeldOut | None, numbers: Array) -> Array:
+    """Return which (n,) of the rows of these numbers are held out, if any are."""
+    return np.zeros(len(numbers), bool) if is_held is None else is_held(numbers)
+
+
+def shard_numbers(numbers: Array, n_shards: int, is_held: HeldOut | None) -> Array:
+    """Return the shard (n,) of rows by their numbers: those held out have as many of their own."""
+    shard = (row_hashes(numbers, _SEED_OF_SHARDS) % np.uint64(n_shards)).astype(np.intp)
+    shard += n_shards * held_rows(is_held, numbers)
+    return shard

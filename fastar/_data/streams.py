@@ -17,7 +17,7 @@ import numpy as np
 
 from fastar._core.parameters import Array
 from fastar._core.threads import check_stopped
-from fastar._data.frame_types import as_frame, frame_kind
+from fastar._data.frame_types import as_frame, frame_kind, names_of
 from fastar._data.parts import Parts
 
 BATCH_ROWS, BATCH_VALUES = 1 << 16, 1 << 23
@@ -109,6 +109,11 @@ class Stream:
         if first == self.first_row:
             raise ValueError(f"{self.name} must have rows. Got none.")
 
+    def names(self) -> list[Any]:
+        """Return the names of the columns of the first batch, or their places in an array."""
+        _, batch = next(iter(self))
+        return names_of(batch)
+
     def columns(self, names: list[Any]) -> Stream:
         """Return the stream of some columns of data frames."""
         return Stream(lambda: (batch[names] for _, batch in self), self.name)
@@ -171,6 +176,11 @@ def is_stream(source: Any) -> bool:
     if package == "pyarrow":
         return type(source).__name__ == "RecordBatchReader"
     return hasattr(source, "__arrow_c_stream__") and package not in ("pandas", "polars", "narwhals")
+
+
+def as_stream(table: Any) -> Stream:
+    """Return the stream of a source, or of a table in memory, which is given as one batch."""
+    return Stream.of(table) if is_stream(table) else Stream(lambda: iter([table]), "X")
 
 
 def arrow_module(what: str) -> Any:

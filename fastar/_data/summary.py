@@ -21,7 +21,6 @@ from fastar._data.column_summary import (
     array_offset,
     columns_of,
     kept_dtype,
-    known_of,
 )
 from fastar._data.columns import Columns
 from fastar._data.containers import Container
@@ -318,8 +317,7 @@ class Summary:
     def _unsampled(self, name: Any) -> list[Any]:
         """Return values of a column that no sampled row has: levels, or the ends of its range."""
         it = self.columns[name]
-        known = it.levels if it.levels is not None else known_of(it.low, it.high, *it.broken)
-        new = sorted(set(known) - set(self._present(name)))
+        new = it.unseen(self._present(name))
         # in an array only NaN tells that a column may be missing
         is_hidden = self.kind == "array" and it.n_missing and not self._gaps[name].any()
         return [*new, np.nan] if is_hidden else new

@@ -8,7 +8,7 @@ sampling, exact in the limit of many points. Other gaps of a row are filled by p
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -294,11 +294,11 @@ def _rescored(
     n_threads: int,
 ) -> Iterator[Array]:
     """Yield log p (n,) of one member with the features of a column at each level. Changes codes."""
-    conditional, start, D = model.conditional, features.start, model.n_features
+    start, D = features.start, model.n_features
     if not len(at_levels):
         return
     codes[:, features] = at_levels[0]
-    jacobian = conditional.log_jacobian(codes)
+    jacobian = model.conditional.log_jacobian(codes)
     if features.stop == start + 1:
         scores = _branched(model, weights, codes, start, at_levels[:, 0], context, n_threads)
         if scores is not None:
@@ -308,12 +308,26 @@ def _rescored(
     # from the column on, K passes are (D - start) / D of whole ones; one more finds what is before
     if len(at_levels) * start > D:
         begun = model.network.forward_from(weights, codes, start, n_threads, context=context)
-    if begun is None:
-        for code in at_levels:
-            codes[:, features] = code
-            yield model.log_prob(weights, codes, n_threads, context)[1]
+    if begun is not None:
+        yield from _from_feature(model, *begun, codes, features, at_levels, jacobian, n_threads)
         return
-    raw, tail = begun
+    for code in at_levels:
+        codes[:, features] = code
+        yield model.log_prob(weights, codes, n_threads, context)[1]
+
+
+def _from_feature(
+    model: Model,
+    raw: Array,
+    tail: Callable[[Array], Array],
+    codes: Array,
+    features: slice,
+    at_levels: Array,
+    jacobian: Array | None,
+    n_threads: int,
+) -> Iterator[Array]:
+    """Yield what `_rescored` does; raw, tail: what `Network.forward_from` returned."""
+    conditional, start = model.conditional, features.start
     logp, _ = conditional.log_prob(raw, codes, n_threads)
     before = logp[:, :start].sum(axis=1, dtype=np.float64)
     first, end = conditional.output_offsets[start : start + 2]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Iterable, Iterator
+import operator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
@@ -139,10 +140,6 @@ def _total_weight(shard: Shard) -> float:
     return float(len(shard) if shard.weight is None else shard.weight.sum())
 
 
-def _sum(one: float, other: float) -> float:
-    return one + other
-
-
 def _digest_of(shard: Shard) -> bytes:
     sha = hashlib.sha256()
     for part in shard.parts:
@@ -164,7 +161,7 @@ class ShardedTable(TableElsewhere):
         super().__init__(order, start)
         self.shards = shards
         self.sizes = shards.map(len)
-        self._total_weight: float = shards.reduce(_total_weight, _sum)
+        self._total_weight: float = shards.reduce(_total_weight, operator.add)
 
     def __len__(self) -> int:
         return sum(self.sizes)
@@ -192,6 +189,22 @@ class ShardedTable(TableElsewhere):
         for step in range(n_steps):
             parts = (n * (step + 1) // n_steps - n * step // n_steps for n in self.sizes)
             yield step, sum(parts), None
+
+
+def regrouped(
+    parts: Parts,
+    split: Callable[..., Any],
+    join: Callable[..., Shard],
+    order: Array,
+    start: tuple[Examples, Array],
+) -> tuple[ShardedTable, ShardedTable]:
+    """Return the rows of parts to train on and those held out, each in shards.
+
+    split, join: as of `Parts.regroup`. The shards of rows held out come after the others.
+    """
+    n = parts.n_shards
+    shards = parts.regroup(split, join, 2 * n)
+    return ShardedTable(shards[:n], order, start), ShardedTable(shards[n:], order, start)
 
 
 class ShardedTraining(Training):
@@ -258,7 +271,7 @@ class ShardedTraining(Training):
         if not isinstance(table, ShardedTable):
             return super()._held_out_log_prob()
         call = partial(shard_log_prob, n_threads=self.n_threads)
-        return float(table.shards.reduce(call, _sum, self.model.theta))
+        return float(table.shards.reduce(call, operator.add, self.model.theta))
 
     def _digest(self, table: Any, weight: Array, learnt: dict[str, Array] | None = None) -> str:
         if not isinstance(table, ShardedTable):

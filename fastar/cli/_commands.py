@@ -231,8 +231,7 @@ def _fit_streamed(asked: Namespace) -> None:
     """Fit a model to a table that is read batch by batch."""
     source = Source.of(asked.data, asked.separator)
     stream = _opened_stream(asked, "types", "validation")
-    _, batch = next(iter(stream))
-    names = _chosen(source, list(batch.columns), asked)
+    names = _chosen(source, stream.names(), asked)
     targets = asked.target_columns or names
     check_columns(source, names, targets)
     context = [name for name in names if name not in targets]

@@ -389,12 +389,13 @@ class Categorical(Conditional):
         """Return the levels of column c as the user has them, and what other values are."""
         if self.cardinality is not None:
             return self.support
-        levels, q = self.levels[c], float(self._other[c])
+        levels = self.levels[c]
         said = [_said(level, offset, column) for level in levels[:_SHOWN].tolist()]
         if len(levels) > _SHOWN:
             said.append(f"... ({len(levels)} levels)")
         rest = "any other whole number" if self.whole[c] else "any other value"
-        return ", ".join(said) + (f"; {rest}, {q:.2g} in all" if q else "; nothing else")
+        # without its share, in which members of a mixture differ that are trained on other rows
+        return ", ".join(said) + (f"; rarely {rest}" if self._other[c] else "; nothing else")
 
     def _why(self, c: int, column: Column | None) -> str:
         """Return the rule by which column c has levels."""

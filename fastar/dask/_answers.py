@@ -58,7 +58,7 @@ def score_samples(model: Any, data: Any, *, context: Any = None) -> Any:
     >>> bool((scores.compute(scheduler="threads") == model.score_samples(X)).all())
     True
     """
-    kind, lent = collection_kind(data, "data"), delayed(model, traverse=False)
+    kind, lent = _kind_of(data, context), delayed(model, traverse=False)
     if kind == "bag":
         return data.map_partitions(_scores_of_sequences, lent)
     if kind == "array":
@@ -102,7 +102,7 @@ def impute(
     TypeError, ValueError
         data is no such collection.
     """
-    kind, lent = collection_kind(data, "data"), delayed(model, traverse=False)
+    kind, lent = _kind_of(data, context), delayed(model, traverse=False)
     data = whole_rows(data) if kind == "array" else data
     seeds = generator(random_state).integers(_SEED, size=data.npartitions).tolist()
     fill = delayed(_impute_sequences if kind == "bag" else _impute)
@@ -166,6 +166,14 @@ def sample(
     return frames.from_delayed(parts, meta=one.iloc[:0], divisions=divisions, verify_meta=False)
 
 
+def _kind_of(data: Any, context: Any) -> str:
+    """Return what `collection_kind` does; ValueError if sequences are given a context."""
+    kind = collection_kind(data, "data")
+    if kind == "bag" and context is not None:
+        raise ValueError("context must be None for a Bag of sequences. Got one.")
+    return kind
+
+
 def _stacked(parts: list[Any], sizes: Any, D: int, dtype: Any) -> Any:
     """Return the Array of delayed blocks of rows."""
     array = import_module("dask.array")
@@ -203,11 +211,7 @@ def _scores_of_sequences(part: Any, model: Any) -> list[float]:
     return scores
 
 
-def _impute_sequences(
-    model: Any, part: Any, context: Any, seed: int, n_particles: int
-) -> list[Array]:
-    if context is not None:
-        raise ValueError("context must be None for a Bag of sequences. Got one.")
+def _impute_sequences(model: Any, part: Any, _: Any, seed: int, n_particles: int) -> list[Array]:
     sequences = list(part)
     if not sequences:
         return sequences

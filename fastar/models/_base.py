@@ -53,10 +53,10 @@ from fastar.models._parameters import (
     TrainingParameters,
 )
 from fastar.models._streamed import (
+    SampledTable,
     StreamedTable,
     read_streamed,
     roles_held_out,
-    stored_tables,
 )
 from fastar.networks import Network
 from fastar.networks._padding import padded_size, without_padding
@@ -243,12 +243,14 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
         )
 
     def _weight(self, whole: Any, data: FitData) -> Array:
-        """Return the weights of the rows."""
+        """Return the weights of the rows, or of those that stand for them."""
+        if isinstance(whole, SampledTable):
+            return whole.weight
         return check_weight(data.sample_weight, len(whole))
 
     def _n_rows(self, whole: Any, weight: Array) -> int:
         """Return how many rows have a weight."""
-        return int(np.count_nonzero(weight))
+        return whole.n_rows if isinstance(whole, SampledTable) else int(np.count_nonzero(weight))
 
     def _check_size(self, network: Network) -> None:
         """Raise ValueError if training would need more memory than there is."""
@@ -285,18 +287,23 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
         rng: np.random.Generator,
     ) -> tuple[Examples, Array, tuple[Examples, Array] | None]:
         """Return the training rows, their weights, and the rows held out for early stopping."""
-        if one_pass:
-            return whole, weight, None
-        if data.X_val is not None:
-            held_out = self._read_held_out(data)
-            self._check_support(held_out, "X_val")
-            return whole, weight, (held_out, np.ones(len(held_out)))
-        if self.early_stopping and len(whole) > 1:
+        held_out: tuple[Examples, Array] | None = None
+        is_split = self.early_stopping and not one_pass and data.X_val is None
+        if isinstance(whole, SampledTable):
+            table, held = whole.stored(self, self.validation_fraction if is_split else 0.0, rng)
+            whole, weight = table, table.weight
+            held_out = None if held is None else (held, held.weight)
+        elif is_split and len(whole) > 1:
             rows = rng.permutation(len(whole))
             n_held = min(max(1, round(self.validation_fraction * len(rows))), len(rows) - 1)
-            held, rest = np.sort(rows[:n_held]), np.sort(rows[n_held:])
-            return whole.subset(rest), weight[rest], (whole.subset(held), weight[held])
-        return whole, weight, None
+            out, rest = np.sort(rows[:n_held]), np.sort(rows[n_held:])
+            held_out = whole.subset(out), weight[out]
+            whole, weight = whole.subset(rest), weight[rest]
+        if data.X_val is not None and not one_pass:
+            given = self._read_held_out(data)
+            self._check_support(given, "X_val")
+            held_out = given, np.ones(len(given))
+        return whole, weight, held_out
 
     def _solver(self) -> Optimizer:
         return optimizers.BY_NAME[self.solver]() if isinstance(self.solver, str) else self.solver
@@ -526,42 +533,12 @@ class AutoregressiveDensity(
             self.order_ = check_order(self.order, found.X.shape[1], rng)
         return found.in_order(self.order_)
 
-    def _weight(self, whole: Any, data: FitData) -> Array:
-        """Return the weights of the rows, of a stream those of the rows that stand for all."""
-        return whole.weight if isinstance(whole, StreamedTable) else super()._weight(whole, data)
-
-    def _n_rows(self, whole: Any, weight: Array) -> int:
-        """Return how many rows have a weight, of a stream all of its rows."""
-        if isinstance(whole, StreamedTable):
-            return whole.source.summary.n_weighted
-        return super()._n_rows(whole, weight)
-
-    def _split(
-        self,
-        whole: Examples,
-        weight: Array,
-        data: FitData,
-        one_pass: bool,
-        rng: np.random.Generator,
-    ) -> tuple[Examples, Array, tuple[Examples, Array] | None]:
-        """Return the training rows, their weights, and the rows held out for early stopping."""
-        if not isinstance(whole, StreamedTable):
-            return super()._split(whole, weight, data, one_pass, rng)
-        is_split = self.early_stopping and not one_pass and data.X_val is None
-        share = self.validation_fraction if is_split else 0.0
-        table, held = stored_tables(self, whole, share, rng)
-        held_out: tuple[Examples, Array] | None = None if held is None else (held, held.weight)
-        if data.X_val is not None and not one_pass:
-            _, _, held_out = super()._split(whole, weight, data, one_pass, rng)
-        return table, table.weight, held_out
-
     def _read_held_out(self, data: FitData) -> Any:
         """Return the rows for early stopping."""
         if self._fits_streams and is_stream(data.X_val):
             roles = roles_held_out(data)
             found = read_streamed(self, data.X_val, "X_val", roles, reset=False)
-            found = found.in_order(self.order_)
-            table, _ = stored_tables(self, found, 0.0, np.random.default_rng(0))
+            table, _ = found.in_order(self.order_).stored(self, 0.0, np.random.default_rng(0))
             return table
         X_val = self._read_table(data.X_val, name="X_val")
         check_known(self.distribution_, X_val, self.order_)

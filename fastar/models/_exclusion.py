@@ -19,12 +19,6 @@ TRIES = 100
 """Times that a sample is drawn before it is given up."""
 
 
-def refuse_unique_with_out(unique: bool) -> None:
-    """Raise ValueError if no two of the samples that go to a file are to be equal."""
-    if unique is not False:
-        raise ValueError(f"unique must be False with 'out'. Got {unique!r} instead.")
-
-
 def sample_outside(
     density: Any,
     read: Callable[..., Any],

@@ -15,7 +15,7 @@ from fastar._core.validation import (
     check_count,
     check_epsilon,
     check_threshold,
-    check_weight,
+    mean_score,
 )
 from fastar._data.column_labels import ColumnLabels
 from fastar._data.containers import Container
@@ -42,11 +42,11 @@ from fastar._engine.purification import purify
 from fastar._engine.sampling import sample
 from fastar._engine.support import check_evidence, check_known, impossible_rows
 from fastar.conditionals import Conditional
-from fastar.models._exclusion import refuse_unique_with_out, sample_outside
+from fastar.models._exclusion import sample_outside
 from fastar.models._streamed_answers import (
     impute_streamed,
     is_batched,
-    mean_score,
+    mean_score_streamed,
     sample_streamed,
     score_streamed,
 )
@@ -56,7 +56,34 @@ BY_PARAMETER = "by `distribution`"
 """Why a column has its conditional, where the user has chosen it."""
 
 
-class FittedDensity:
+class ScoreMixin:
+    """Mixin of densities of rows, whose score is the mean of `score_samples`."""
+
+    score_samples: Any
+
+    def score(
+        self, X: Any, y: Any = None, *, context: Any = None, sample_weight: Any = None
+    ) -> float:
+        """Return the mean log p(x), or log p(x given context), in nats.
+
+        Parameters
+        ----------
+        X : array-like, DataFrame, CSR matrix of shape (n, D), or table read batch by batch
+        y : ignored
+        context : array-like or DataFrame of shape (n, C), optional
+        sample_weight : array-like of shape (n,), optional
+            Where X is read batch by batch, this and `context` are names of its columns.
+
+        Returns
+        -------
+        float
+        """
+        if is_batched(X, None):
+            return mean_score_streamed(self, X, context, sample_weight)
+        return mean_score(self.score_samples(X, context=context), sample_weight)
+
+
+class FittedDensity(ScoreMixin):
     """Base of fitted models with a network, a distribution, an order and parameters."""
 
     network_: Network
@@ -252,33 +279,6 @@ class FittedDensity:
         assert held is not None
         return array, ~held, values, regions
 
-    def score(
-        self, X: Any, y: Any = None, *, context: Any = None, sample_weight: Any = None
-    ) -> float:
-        """Return the mean log p(x), or log p(x given context), in nats.
-
-        Parameters
-        ----------
-        X : array-like, DataFrame, CSR matrix of shape (n, D), or table read batch by batch
-        y : ignored
-        context : array-like or DataFrame of shape (n, C), optional
-        sample_weight : array-like of shape (n,), optional
-            Where X is read batch by batch, this and `context` are names of its columns.
-
-        Returns
-        -------
-        float
-        """
-        if is_batched(X, None):
-            return mean_score(self, X, context, sample_weight)
-        scores = self.score_samples(X, context=context)
-        return float(
-            np.average(
-                scores,
-                weights=None if sample_weight is None else check_weight(sample_weight, len(scores)),
-            )
-        )
-
     def score_features(self, X: Any, *, context: Any = None) -> Array:
         """Return log p(x_d | those before it in `order_`), whose rows sum to `score_samples`.
 
@@ -389,10 +389,8 @@ class FittedDensity:
         model = self._model()
         how = {"temperature": temperature, "top_p": top_p, "top_k": top_k}
         if out is not None:
-            n_samples = check_count("n_samples", n_samples)
-            refuse_unique_with_out(unique)
             how |= {"evidence": evidence, "exclude": exclude}
-            return sample_streamed(self, n_samples, context, out, random_state, **how)
+            return sample_streamed(self, n_samples, context, out, unique, random_state, **how)
         n_samples = check_count("n_samples", n_samples, numbers=model.n_features)
         if exclude is not None or unique is not False:
             how |= {"context": context, "evidence": evidence, "random_state": random_state}

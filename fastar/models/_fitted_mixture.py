@@ -16,7 +16,6 @@ from fastar._core.sharpness import AS_FITTED, Sharpness, check_sharpness
 from fastar._core.threads import effective_n_threads
 from fastar._core.validation import (
     check_count,
-    check_weight,
     unwrap_frozen,
 )
 from fastar._data.containers import Container
@@ -41,21 +40,20 @@ from fastar._engine.questions import Part
 from fastar._engine.scores import average_conditionals
 from fastar._engine.support import check_evidence, check_known
 from fastar.models._base import AutoregressiveDensity
-from fastar.models._exclusion import refuse_unique_with_out, sample_outside
-from fastar.models._fitted import by_name
+from fastar.models._exclusion import sample_outside
+from fastar.models._fitted import ScoreMixin, by_name
 from fastar.models._parallel import call_each, on_threads
 from fastar.models._questions import AnswersQuestions
 from fastar.models._rows import Rows
 from fastar.models._streamed_answers import (
     impute_streamed,
     is_batched,
-    mean_score,
     sample_streamed,
     score_streamed,
 )
 
 
-class FittedMixture(AnswersQuestions):
+class FittedMixture(ScoreMixin, AnswersQuestions):
     """Base of weighted sums of fitted densities."""
 
     estimators_: list[Any]
@@ -139,28 +137,6 @@ class FittedMixture(AnswersQuestions):
             return score_streamed(self, X, context, out)
         total: Array = logsumexp(self._log_joint(X, context), axis=1)
         return total
-
-    def score(
-        self, X: Any, y: Any = None, *, context: Any = None, sample_weight: Any = None
-    ) -> float:
-        """Return the mean log p(x), or log p(x given context), in nats.
-
-        Parameters
-        ----------
-        X : array-like, DataFrame, CSR matrix of shape (n, D), or table read batch by batch
-        y : ignored
-        context : array-like or DataFrame of shape (n, C), optional
-        sample_weight : array-like of shape (n,), optional
-            Where X is read batch by batch, this and `context` are names of its columns.
-
-        Returns
-        -------
-        float
-        """
-        if is_batched(X, None):
-            return mean_score(self, X, context, sample_weight)
-        scores = self.score_samples(X, context=context)
-        return float(np.average(scores, weights=check_weight(sample_weight, len(scores))))
 
     def responsibilities(self, X: Any, *, context: Any = None) -> Array:
         r"""Return the posterior probability of each member given each row.
@@ -451,10 +427,8 @@ class FittedMixture(AnswersQuestions):
         check_is_fitted(self, "estimators_")
         how = {"temperature": temperature, "top_p": top_p, "top_k": top_k}
         if out is not None:
-            n_samples = check_count("n_samples", n_samples)
-            refuse_unique_with_out(unique)
             how |= {"evidence": evidence, "exclude": exclude}
-            return sample_streamed(self, n_samples, context, out, random_state, **how)
+            return sample_streamed(self, n_samples, context, out, unique, random_state, **how)
         n_samples = check_count("n_samples", n_samples, numbers=self.n_features_in_)
         if exclude is not None or unique is not False:
             how |= {"context": context, "evidence": evidence, "random_state": random_state}

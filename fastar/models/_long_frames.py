@@ -78,7 +78,7 @@ class LongFrames(LongFrameParameters):
         for d, column in enumerate(layout.frame.columns):
             own = asked.get(column.name, "auto") if isinstance(asked, dict) else asked
             own = own[d] if isinstance(own, list | tuple) else own
-            said = self.distribution_.decided(d + layout.ends, column.offset)
+            said = self.distribution_.decided(d + layout.ends, column.offset, column)
             if not (isinstance(own, str) and own == "auto"):
                 said["why"] = BY_PARAMETER
             found.append({"column": column.name, **said})

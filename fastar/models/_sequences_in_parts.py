@@ -12,18 +12,17 @@ from typing import Any
 import numpy as np
 
 from fastar._core.parameters import Array
-from fastar._data.column_summary import ColumnSummary, array_offset, columns_of, known_of
+from fastar._data.column_summary import ColumnSummary, array_offset, columns_of
 from fastar._data.parts import Parts
 from fastar._data.sequences import SequenceLayout, Sequences, SequenceTable, listed
-from fastar._data.stores import HeldOut
+from fastar._data.stores import HeldOut, held_rows, shard_numbers
 from fastar._data.summary import row_hashes
-from fastar._data.table import Examples
 from fastar._engine.model import Composition
-from fastar._engine.sharded import Shard, ShardedTable
+from fastar._engine.sharded import Shard, ShardedTable, regrouped
 from fastar._engine.steps import check_steps
 from fastar.models._base import FitData
 from fastar.models._sequences import SequenceEstimator
-from fastar.models._streamed import SEED_OF_SHARDS
+from fastar.models._streamed import Elsewhere, SampledTable
 
 SAMPLE_VALUES = 1 << 21
 """Values of sequences that stand for all where distributions are learnt, about."""
@@ -115,7 +114,7 @@ class SequenceSummary:
         parts = [self.sequences[k] for k in order]
         weight, numbers = np.full(len(parts), self.n / len(parts)), self.numbers[order]
         values = np.concatenate(parts)
-        new = [self._unsampled(it, values[:, d]) for d, it in enumerate(self.columns)]
+        new = [it.unseen(values[:, d].tolist()) for d, it in enumerate(self.columns)]
         if m := max(map(len, new)):
             dtype = np.result_type(values, *(np.asarray(each) for each in new if each))
             more = np.resize(values, (m, self.width)).astype(dtype)
@@ -126,13 +125,8 @@ class SequenceSummary:
         offsets = np.concatenate([[0], np.cumsum([len(each) for each in parts])])
         return Sequences(np.concatenate(parts), offsets), weight, numbers
 
-    @staticmethod
-    def _unsampled(it: ColumnSummary, values: Array) -> list[Any]:
-        known = it.levels if it.levels is not None else known_of(it.low, it.high, *it.broken)
-        return sorted(set(known) - set(values.tolist()))
 
-
-class SampledSequences(SequenceTable):
+class SampledSequences(SampledTable, SequenceTable):
     """Sampled sequences of parts, which say what the values are like.
 
     Parameters
@@ -141,10 +135,8 @@ class SampledSequences(SequenceTable):
         As of `SequenceTable`.
     parts : Parts
         What they are sampled from.
-    n : int
-        Sequences of all parts.
-    weight, numbers : arrays (m,)
-        What those of the table count for, and their numbers.
+    n_rows, weight, numbers
+        As of `SampledTable`.
     """
 
     def __init__(
@@ -154,13 +146,13 @@ class SampledSequences(SequenceTable):
         rows: Array | None = None,
         *,
         parts: Parts,
-        n: int,
+        n_rows: int,
         weight: Array,
         numbers: Array,
     ) -> None:
         super().__init__(sequences, ends, rows)
         self.parts = parts
-        self.n = n
+        self.n_rows = n_rows
         self.weight = weight
         self.numbers = numbers
 
@@ -171,10 +163,18 @@ class SampledSequences(SequenceTable):
             self.ends,
             self.rows[which],
             parts=self.parts,
-            n=self.n,
+            n_rows=self.n_rows,
             weight=self.weight[which],
             numbers=self.numbers[which],
         )
+
+    def stored(
+        self, estimator: Any, share: float, rng: np.random.Generator
+    ) -> tuple[Elsewhere, Elsewhere | None]:
+        """Return the sequences to train on and those held out, in shards."""
+        is_held = HeldOut.drawn(share, self.n_rows, rng)
+        table, held = estimator._shards(self, "X", is_held)
+        return table, None if is_held is None else held
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ class SequencesInParts(SequenceEstimator, abstract=True):
             layout.to_numbers(sequences),
             layout.ends,
             parts=parts,
-            n=summary.n,
+            n_rows=summary.n,
             weight=weight,
             numbers=numbers,
         )
@@ -248,45 +248,12 @@ class SequencesInParts(SequenceEstimator, abstract=True):
         if not isinstance(table, SampledSequences):
             super()._check_support(table, name)
 
-    def _weight(self, whole: Any, data: FitData) -> Array:
-        """Return the weights of the sequences, of parts those of the sampled ones."""
-        if isinstance(whole, SampledSequences):
-            return whole.weight
-        return super()._weight(whole, data)
-
-    def _n_rows(self, whole: Any, weight: Array) -> int:
-        """Return how many sequences there are."""
-        return whole.n if isinstance(whole, SampledSequences) else super()._n_rows(whole, weight)
-
-    def _split(
-        self,
-        whole: Examples,
-        weight: Array,
-        data: FitData,
-        one_pass: bool,
-        rng: np.random.Generator,
-    ) -> tuple[Examples, Array, tuple[Examples, Array] | None]:
-        """Return the sequences to train on, their weights, and those for early stopping."""
-        if not isinstance(whole, SampledSequences):
-            return super()._split(whole, weight, data, one_pass, rng)
-        is_held = None
-        if self.early_stopping and not one_pass and data.X_val is None and whole.n > 1:
-            is_held = HeldOut(self.validation_fraction, int(rng.integers(2**63)), whole.n)
-        table, held = self._shards(whole, "X", is_held)
-        held_out: tuple[Examples, Array] | None = None
-        if is_held is not None:
-            held_out = held, held.weight
-        elif data.X_val is not None and not one_pass:
-            _, _, held_out = super()._split(whole, weight, data, one_pass, rng)
-        return table, table.weight, held_out
-
     def _shards(
         self, sampled: SampledSequences, name: str, is_held: HeldOut | None
     ) -> tuple[ShardedTable, ShardedTable]:
         """Return the sequences to train on and those held out, each in shards."""
         parts, n = sampled.parts, sampled.parts.n_shards
-        known = np.ones(len(sampled), bool) if is_held is None else ~is_held(sampled.numbers)
-        start = sampled.subset(np.flatnonzero(known))
+        start = sampled.subset(np.flatnonzero(~held_rows(is_held, sampled.numbers)))
         model = self._composed(np.empty(0, self.network_.dtype))
         split = partial(
             _split_part,
@@ -297,11 +264,7 @@ class SequencesInParts(SequenceEstimator, abstract=True):
             n=n,
         )
         join = partial(_join, model=model, layout=_Layout(self._container.ends))
-        shards = parts.regroup(split, join, 2 * n)
-        own = (start, start.weight)
-        return ShardedTable(shards[:n], self.order_, own), ShardedTable(
-            shards[n:], self.order_, own
-        )
+        return regrouped(parts, split, join, self.order_, (start, start.weight))
 
 
 # ---- parts
@@ -343,9 +306,7 @@ def _split_part(
     with _sequences_told(first, name):
         check_steps(conditional, table, name, layout)
     numbers = first + np.arange(len(table))
-    shard = (row_hashes(numbers, SEED_OF_SHARDS) % np.uint64(n)).astype(np.intp)
-    if is_held is not None:
-        shard += n * is_held(numbers)
+    shard = shard_numbers(numbers, n, is_held)
     found = []
     for k in range(2 * n):
         places, lengths = table.places(np.flatnonzero(shard == k))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,21 +17,28 @@ from sklearn.utils.validation import _check_feature_names, _check_n_features
 from fastar._core.parameters import Array
 from fastar._data.column_summary import MOST_LEVELS
 from fastar._data.context import Context, ContextRows, encode_context
-from fastar._data.frame_types import frame_kind
+from fastar._data.frame_types import frame_kind, names_of
 from fastar._data.frames import Schema
 from fastar._data.parts import Parts
 from fastar._data.reading import read, read_numbers
 from fastar._data.roles import NO_ROLES, Roles
-from fastar._data.stores import HeldOut, Layout, Store, StoredTable
+from fastar._data.stores import (
+    HeldOut,
+    Layout,
+    Store,
+    StoredTable,
+    held_rows,
+    shard_numbers,
+)
 from fastar._data.streams import Stream, arranged, is_stream, rows_told
-from fastar._data.summary import Sample, Summary, row_hashes
+from fastar._data.summary import Sample, Summary
 from fastar._data.table import Table
 from fastar._engine.model import Composition
-from fastar._engine.sharded import Shard, ShardedTable
+from fastar._engine.sharded import Shard, ShardedTable, regrouped
 from fastar._engine.support import check_known, check_table_support
 
-SEED_OF_SHARDS = 1
-"""Of the hash by which a row belongs to a shard."""
+Elsewhere = StoredTable | ShardedTable
+"""Rows to train on that are not in memory."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,31 @@ class Source:
     summary: Summary
 
 
-class StreamedTable(Table):
+class SampledTable(ABC):
+    """Base of rows, or sequences, in memory that say what those of a table elsewhere are like.
+
+    Attributes
+    ----------
+    n_rows : int
+        Rows, or sequences, of that table which have a weight.
+    weight : array (m,)
+        What those in memory count for.
+    numbers : int array (m,)
+        Their numbers in that table, -1 of those without weight that stand for values.
+    """
+
+    n_rows: int
+    weight: Array
+    numbers: Array
+
+    @abstractmethod
+    def stored(
+        self, estimator: Any, share: float, rng: np.random.Generator
+    ) -> tuple[Elsewhere, Elsewhere | None]:
+        """Return the rows to train on, and a share that is held out if it is not 0."""
+
+
+class StreamedTable(SampledTable, Table):
     """Sampled rows of a stream, which say what its columns are like.
 
     Parameters
@@ -60,10 +92,8 @@ class StreamedTable(Table):
         As of `Table`.
     source : Source
         What they are sampled from.
-    weight : array (m,)
-        What the rows of X count for.
-    numbers : int array (m,)
-        Their numbers in the stream, -1 of those without weight that stand for values.
+    weight, numbers
+        As of `SampledTable`.
     """
 
     def __init__(
@@ -79,6 +109,7 @@ class StreamedTable(Table):
     ) -> None:
         super().__init__(X, order, rows, context)
         self.source = source
+        self.n_rows = source.summary.n_weighted
         self.weight = weight
         self.numbers = numbers
 
@@ -103,6 +134,29 @@ class StreamedTable(Table):
             weight=weight,
             numbers=numbers,
         )
+
+    def stored(
+        self, estimator: Any, share: float, rng: np.random.Generator
+    ) -> tuple[Elsewhere, Elsewhere | None]:
+        """Return the rows to train on and those held out, on disk or in shards."""
+        source, summary = self.source, self.source.summary
+        is_held = HeldOut.drawn(share, summary.n_rows, rng)
+        start = self.subset(np.flatnonzero(~held_rows(is_held, self.numbers)))
+        make = _sharded if isinstance(source.stream, Parts) else _stored
+        table, held = make(estimator, self, is_held, (start, start.weight))
+        if len(table) + len(held) != summary.n_weighted:
+            raise ValueError(
+                f"{source.stream.name} must give the same rows each time. "
+                f"Got {summary.n_weighted} rows at first and {len(table) + len(held)} later."
+            )
+        if is_held is None:
+            return table, None
+        if not (len(table) and len(held)):
+            raise ValueError(
+                "sample_weight must leave rows to train on and rows to hold out, or X_val be "
+                f"given. Got {summary.n_weighted} rows with a positive weight."
+            )
+        return table, held
 
 
 # ---- fit
@@ -149,6 +203,14 @@ def roles_held_out(data: Any) -> Roles:
     return Roles.of(context, data.sample_weight, "X_val", "context_val").without_weights()
 
 
+def adopt_table(estimator: Any, fitted: Any) -> None:
+    """Remember of the table of `fit` what a fitted density remembers."""
+    for name in ("_container", "n_features_in_", "feature_names_in_"):
+        vars(estimator).pop(name, None)
+        if hasattr(fitted, name):
+            setattr(estimator, name, getattr(fitted, name))
+
+
 def check_context(estimator: Any, roles: Roles) -> None:
     """Raise ValueError where only one of `fit` and these roles has a context."""
     fitted = estimator._fitted_context
@@ -171,7 +233,7 @@ def _warn_of_levels(summary: Summary) -> None:
 def _sampled_context(
     estimator: Any, found: _Found, sample: Sample, reset: bool
 ) -> ContextRows | None:
-    """Return the contexts of the rows of a sample; what contexts are is learnt if reset."""
+    """Return the contexts of the rows of a sample; reset: `context_` is learnt from them."""
     if reset:
         estimator.context_ = None
     if not found.roles.context:
@@ -180,42 +242,12 @@ def _sampled_context(
     summary = found.of_context(fitted)
     container = summary.container()
     own = summary.sample(container if fitted is None else fitted.container_like(container))
-    # others than sampled rows have values that no sampled row has, in each column for itself
+    # rows without a number are none of the table: each column has values that the sample lacks
     numbers = own.X[:][own.rows >= 0].astype(np.float64)
     if fitted is None:
         fitted = estimator.context_ = Context.of_container(container, numbers, summary.missing)
     spread = np.arange(len(sample.rows)) % len(numbers)
     return ContextRows(fitted, numbers[spread], np.dtype(estimator.dtype))
-
-
-def stored_tables(
-    estimator: Any, sampled: StreamedTable, share: float, rng: np.random.Generator
-) -> tuple[StoredTable | ShardedTable, StoredTable | ShardedTable | None]:
-    """Return a stream's rows: those to train on, and a share that is held out, if any.
-
-    They are on disk, or in shards.
-    """
-    source, is_held = sampled.source, None
-    summary = source.summary
-    if share and summary.n_rows > 1:
-        is_held = HeldOut(share, int(rng.integers(2**63)), summary.n_rows)
-    known = np.ones(len(sampled), bool) if is_held is None else ~is_held(sampled.numbers)
-    start = sampled.subset(np.flatnonzero(known))
-    make = _sharded if isinstance(source.stream, Parts) else _stored
-    table, held = make(estimator, sampled, is_held, (start, start.weight))
-    if len(table) + len(held) != summary.n_weighted:
-        raise ValueError(
-            f"{source.stream.name} must give the same rows each time. "
-            f"Got {summary.n_weighted} rows at first and {len(table) + len(held)} later."
-        )
-    if is_held is None:
-        return table, None
-    if not (len(table) and len(held)):
-        raise ValueError(
-            "sample_weight must leave rows to train on and rows to hold out, or X_val be given. "
-            f"Got {summary.n_weighted} rows with a positive weight."
-        )
-    return table, held
 
 
 def _stored(
@@ -228,17 +260,12 @@ def _stored(
     for numbers, parts in _checked_rows(
         estimator, source.stream, source.roles, sampled.order, layout
     ):
-        mine = _held_rows(is_held, numbers)
+        mine = held_rows(is_held, numbers)
         rest.append([part[~mine] for part in parts])
         held.append([part[mine] for part in parts])
     for store in (rest, held):
         store.close()
     return StoredTable(rest, sampled.order, start), StoredTable(held, sampled.order, start)
-
-
-def _held_rows(is_held: HeldOut | None, numbers: Array) -> Array:
-    """Return which (n,) of the rows of these numbers are held out."""
-    return np.zeros(len(numbers), bool) if is_held is None else is_held(numbers)
 
 
 def _checked_rows(
@@ -311,8 +338,7 @@ def _found(estimator: Any, stream: Stream | Parts, roles: Roles, reset: bool) ->
         head = rows[:1] if head is None else head
         summary.update(_beside(rows, context), first, weight)
     assert head is not None
-    names = list(head.columns) if frame_kind(head) else list(range(head.shape[1]))
-    return _Found(summary, roles, tuple(names), head)
+    return _Found(summary, roles, tuple(names_of(head)), head)
 
 
 def _beside(rows: Any, context: Any) -> Any:
@@ -408,8 +434,7 @@ def _sharded(
         is_held=is_held,
         n=n,
     )
-    shards = parts.regroup(split, partial(_join, model=model, layout=layout), 2 * n)
-    return ShardedTable(shards[:n], order, start), ShardedTable(shards[n:], order, start)
+    return regrouped(parts, split, partial(_join, model=model, layout=layout), order, start)
 
 
 def _split(
@@ -427,8 +452,7 @@ def _split(
         return [layout.empty(0)] * (2 * n)
     stream, split = _stream_of_part(part, name), []
     for numbers, parts in _checked_rows(estimator, stream, roles, order, layout):
-        shard = (row_hashes(numbers, SEED_OF_SHARDS) % np.uint64(n)).astype(np.intp)
-        shard += n * _held_rows(is_held, numbers)
+        shard = shard_numbers(numbers, n, is_held)
         split.append([[each[shard == k] for each in parts] for k in range(2 * n)])
     return [_stacked(each) for each in zip(*split, strict=True)]
 

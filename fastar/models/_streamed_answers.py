@@ -11,11 +11,11 @@ from sklearn.utils import _safe_indexing
 
 from fastar._core.parameters import Array
 from fastar._core.random import check_state
-from fastar._core.validation import check_weight
+from fastar._core.validation import check_count, mean_score
 from fastar._data.frame_types import as_frame
 from fastar._data.parquet import parquet_file
 from fastar._data.roles import NO_ROLES, Roles
-from fastar._data.streams import Stream, batch_rows, is_stream, recut, rows_told
+from fastar._data.streams import Stream, as_stream, batch_rows, is_stream, recut, rows_told
 from fastar.models._streamed import batches, check_context
 
 Path = str | os.PathLike[str]
@@ -35,7 +35,7 @@ def _asked(
     """
     if not is_stream(X):  # a table in memory, whose context is another one
         n = X.shape[0] if hasattr(X, "shape") else len(X)
-        for first, rows, _, _ in batches(model, Stream(lambda: iter([X]), "X")):
+        for first, rows, _, _ in batches(model, as_stream(X)):
             yield first, rows, _context_of_rows(context, first, rows.shape[0], n), None
         return
     stream, roles = Stream.of(X), Roles.of(context, sample_weight)
@@ -71,16 +71,21 @@ def answer_streamed(
 
     columns: of the file, one or K.
     """
-    stream = Stream.of(X) if is_stream(X) else Stream(lambda: iter([X]), "X")
+    return collected(answers(estimator, X, answer, roles), X, out, columns)
 
-    def answers() -> Iterator[Array]:
-        # what is estimated depends on the rows beside it
-        for first, rows, _, _ in batches(estimator, recut(stream), roles):
-            with rows_told(stream.name, first):
-                found = answer(rows)
-            yield found
 
-    return collected(answers(), X, out, columns)
+def answers(
+    estimator: Any, X: Any, answer: Callable[[Any], Any], roles: Roles = NO_ROLES
+) -> Iterator[Any]:
+    """Yield what is answered of the rows of a source, or of a table in memory, batch by batch.
+
+    The batches do not depend on how the source is cut, for estimates depend on the rows beside.
+    """
+    stream = as_stream(X)
+    for first, rows, _, _ in batches(estimator, recut(stream), roles):
+        with rows_told(stream.name, first):
+            found = answer(rows)
+        yield found
 
 
 def collected(
@@ -97,21 +102,19 @@ def collected(
     return None
 
 
-def mean_score(model: Any, X: Any, context: Any, sample_weight: Any) -> float:
+def mean_score_streamed(model: Any, X: Any, context: Any, sample_weight: Any) -> float:
     """Return the mean log p(x) of the rows of a source, by weights that are one of its columns."""
     found = list(_scores(model, X, context, sample_weight))
     scores = np.concatenate([each for each, _ in found])
-    if sample_weight is None:
-        return float(np.average(scores))
-    weight = np.concatenate([each for _, each in found if each is not None])
-    return float(np.average(scores, weights=check_weight(weight, len(scores))))
+    weights = [each for _, each in found if each is not None]
+    return mean_score(scores, np.concatenate(weights) if weights else None)
 
 
 def _scores(
     model: Any, X: Any, context: Any, sample_weight: Any = None
 ) -> Iterator[tuple[Array, Array | None]]:
     """Yield log p(x) and weights of the rows of each batch."""
-    name = _name_of(X)
+    name = as_stream(X).name
     for first, rows, given, weight in _asked(model, X, context, sample_weight):
         with rows_told(name, first):
             found = model.score_samples(rows, **given)
@@ -119,9 +122,18 @@ def _scores(
 
 
 def sample_streamed(
-    model: Any, n_samples: int, context: Any, out: Path, random_state: Any, **how: Any
+    model: Any,
+    n_samples: int,
+    context: Any,
+    out: Path,
+    unique: bool,
+    random_state: Any,
+    **how: Any,
 ) -> None:
-    """Write samples to a file."""
+    """Write samples to a file; unique: whether no two may be equal, which is refused."""
+    n_samples = check_count("n_samples", n_samples)
+    if unique is not False:
+        raise ValueError(f"unique must be False with 'out'. Got {unique!r} instead.")
     state = check_state(random_state)
     with parquet_file(out) as file:
         size = batch_rows(model.n_features_in_)
@@ -137,13 +149,9 @@ def impute_streamed(
     """Write a source's rows to a file, with missing values drawn."""
     if n_draws != 1:
         raise ValueError(f"n_draws must be 1 with 'out'. Got {n_draws!r} instead.")
-    state, name = check_state(random_state), _name_of(X)
+    state, name = check_state(random_state), as_stream(X).name
     with parquet_file(out) as file:
         for first, rows, given, _ in _asked(model, X, context, even=True):
             with rows_told(name, first):
                 completed = model.impute(rows, random_state=state, **given, **how)
             file.write(completed)
-
-
-def _name_of(X: Any) -> str:
-    return Stream.of(X).name if is_stream(X) else "X"

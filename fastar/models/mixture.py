@@ -32,7 +32,7 @@ from fastar.models._fitted_mixture import FittedMixture
 from fastar.models._mixture_file import MixtureFile
 from fastar.models._parallel import fit_each
 from fastar.models._rows import Rows, held_out, member_arguments
-from fastar.models._streamed import batches, roles_held_out
+from fastar.models._streamed import adopt_table, batches, roles_held_out
 from fastar.persistence import FrozenMembers, from_template, template
 
 _DEFAULT_MEMBERS = 8
@@ -244,25 +244,22 @@ class Mixture(FittedMixture, MixtureFile, MetaEstimatorMixin, DensityMixin, Base
             )
         kept = self._train(members, jobs)
         trained = next((place for place in kept if place in jobs), 0)
-        self._adopt_table(unwrap_frozen(members[trained]))
+        self._check_columns(unwrap_frozen(members[trained]))
+        adopt_table(self, unwrap_frozen(members[trained]))
         if weights is None:
             scores = self._scores_streamed(data)
             self.weights_, self.validation_curve_ = best_weights(scores, np.ones(len(scores)))
         else:
             self.weights_ = weights[kept] / weights[kept].sum()
 
-    def _adopt_table(self, trained: Any) -> None:
-        """Remember of the table what a member does; ValueError if others have other columns."""
+    def _check_columns(self, trained: Any) -> None:
+        """Raise ValueError if some member has other columns than one that was trained."""
         for member in map(unwrap_frozen, self.estimators_):
             if column_names(member) != column_names(trained):
                 raise ValueError(
                     f"Frozen members must have the columns of X, {column_names(trained)!r:.80}. "
                     f"Got one with {column_names(member)!r:.80}."
                 )
-        for name in ("_container", "n_features_in_", "feature_names_in_"):
-            self.__dict__.pop(name, None)
-            if hasattr(trained, name):
-                setattr(self, name, getattr(trained, name))
 
     def _scores_streamed(self, data: FitData) -> Array:
         """Return log p_k(x) (m, K) of the rows of X_val."""

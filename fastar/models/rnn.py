@@ -15,7 +15,7 @@ from fastar._core.random import generator
 from fastar._core.schema import require
 from fastar._core.sharpness import Sharpness, check_sharpness
 from fastar._core.threads import effective_n_threads
-from fastar._core.validation import check_count, check_weight
+from fastar._core.validation import check_count, mean_score
 from fastar._data.context import Context, encode_context
 from fastar._data.frame_types import as_frame
 from fastar._data.parts import Parts
@@ -334,9 +334,7 @@ class GenerativeRNN(DistributionParameter, MissingParameter, LongFrames, Sequenc
         -------
         float
         """
-        scores = self.score_samples(X, context=context)
-        weight = None if sample_weight is None else check_weight(sample_weight, len(scores))
-        return float(np.average(scores, weights=weight))
+        return mean_score(self.score_samples(X, context=context), sample_weight)
 
     def score_features(self, X: Any, *, context: Any = None) -> Any:
         """Return log p(x_t | those before it) of each step; they sum to `score_samples`.
@@ -513,9 +511,29 @@ class GenerativeRNN(DistributionParameter, MissingParameter, LongFrames, Sequenc
             )
         longest = max(1, layout.longest - known) if max_length is None else max_length
         longest = check_count("max_length", longest, numbers=n * width)
+        drawn, lengths = self._drawn(
+            n, longest, known, state, given, sharpness, generator(random_state)
+        )
+        return self._like_fit(drawn, lengths, begun)
+
+    def _drawn(
+        self,
+        n: int,
+        longest: int,
+        known: int,
+        state: State,
+        context: Array | None,
+        sharpness: Sharpness,
+        rng: np.random.Generator,
+    ) -> tuple[Array, Array]:
+        """Return steps (T, n, F) after `known` ones, from a state on, and how many are a sample's.
+
+        T is `longest`; context (n, C).
+        """
+        model, network, layout = self._model(), self.network_, self._container
+        n_threads = effective_n_threads(self.n_jobs)
         capsule = sharpness.draw(self.distribution_.kernel, model.dtype)
-        rng, alive = generator(random_state), np.arange(n)
-        drawn = np.zeros((longest, n, width))
+        alive, drawn = np.arange(n), np.zeros((longest, n, layout.width))
         lengths = np.full(n, longest)
         for first in range(0, longest, _WALKED_STEPS):
             T, F = min(_WALKED_STEPS, longest - first), network.n_features
@@ -527,22 +545,20 @@ class GenerativeRNN(DistributionParameter, MissingParameter, LongFrames, Sequenc
                 network.sample(
                     model.params, capsule, noise[rows], None if flags is None else flags[rows],
                     codes[rows], n_threads,
-                    context=None if given is None else given[alive[rows]],
+                    context=None if context is None else context[alive[rows]],
                     state=[(h[rows], s[rows]) for h, s in state],
                 )  # fmt: skip
             values = self.distribution_.decode(codes.reshape(-1, F))
             values = values.reshape(-1, T, len(self.order_))
-            drawn[first : first + T, alive] = values[:, :, int(self._container.ends) :].swapaxes(
-                0, 1
-            )
-            if self._container.ends:
+            drawn[first : first + T, alive] = values[:, :, int(layout.ends) :].swapaxes(0, 1)
+            if layout.ends:
                 stops = values[:, :, 0] == 1
                 going = ~stops.any(axis=1)
                 lengths[alive[~going]] = first + stops[~going].argmax(axis=1)
                 alive, state = alive[going], [(h[going], s[going]) for h, s in state]
                 if not len(alive):
                     break
-        return self._like_fit(drawn, lengths, begun)
+        return drawn, lengths
 
     def _beginnings(self, given: Any, n: int, name: str, *, gaps: bool = False) -> Sequences:
         """Return the one sequence that n samples are given, or that of each; gaps: NaN is free."""

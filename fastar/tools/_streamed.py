@@ -23,23 +23,9 @@ def check_reads_batches(density: Any, tool: Any) -> None:
         )
 
 
-def adopt_table(tool: Any, density: Any) -> None:
-    """Remember of the table of `fit` what a density remembers."""
-    for name in ("_container", "n_features_in_", "feature_names_in_"):
-        vars(tool).pop(name, None)
-        if hasattr(density, name):
-            setattr(tool, name, getattr(density, name))
-
-
 def n_rows_of(stream: Stream) -> int:
     """Return how many rows a stream has, by a pass over them."""
     return sum(len(batch) for _, batch in stream)
-
-
-def names_of(stream: Stream) -> list[Any]:
-    """Return the names of the columns of a stream, or their places in arrays."""
-    _, batch = next(iter(stream))
-    return list(batch.columns) if frame_kind(batch) else list(range(batch.shape[1]))
 
 
 def new_name(names: list[Any]) -> Any:
@@ -63,9 +49,9 @@ def with_column(frame: Any, name: Any, values: Array) -> Any:
     return frame.with_columns(polars.Series(name, values))
 
 
-def without_weight(stream: Stream, kept: HeldOut) -> tuple[Stream, Any]:
+def with_weights(stream: Stream, kept: HeldOut) -> tuple[Stream, Any]:
     """Return the stream with a further column of weights, 0 of the rows `kept`, and its name."""
-    name = new_name(names_of(stream))
+    name = new_name(stream.names())
     return Stream(partial(_weighted, stream, kept, name), stream.name), name
 
 

@@ -18,7 +18,7 @@ from fastar._core.estimators import BaseEstimator
 from fastar._core.parameters import Array
 from fastar._core.random import generator, set_random_states
 from fastar._core.schema import OBJECT, SMALLEST, ArrayOf, Listed, Number, Record, Rule, require
-from fastar._core.validation import check_weight, unchanged_on_error
+from fastar._core.validation import check_weight, mean_score, unchanged_on_error
 from fastar._data.columns import Columns
 from fastar._data.frame_types import as_frame, frame_kind
 from fastar._data.labels import check_labels
@@ -350,8 +350,7 @@ class GenerativeClassifier(PersistentTool, ClassifierMixin, BaseEstimator):  # t
         float
         """
         predicted = self.predict(X)
-        right = predicted == _classes(y, len(predicted))
-        return float(np.average(right, weights=check_weight(sample_weight, len(predicted))))
+        return mean_score(predicted == _classes(y, len(predicted)), sample_weight)
 
     def abstains(self, X: Any) -> Array:
         """Return where p(x) is so small that no class should be predicted.

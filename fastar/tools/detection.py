@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from numbers import Real
 from typing import Any, ClassVar, Self
@@ -25,15 +25,10 @@ from fastar._data.stores import HeldOut
 from fastar._data.streams import Stream, is_stream, recut
 from fastar.models import NADE
 from fastar.models._fitting import fit_clone
-from fastar.models._streamed import batches
-from fastar.models._streamed_answers import answer_streamed, is_batched
+from fastar.models._streamed import adopt_table, batches
+from fastar.models._streamed_answers import answer_streamed, answers, is_batched
 from fastar.tools._persistent import PersistentTool
-from fastar.tools._streamed import (
-    adopt_table,
-    check_reads_batches,
-    n_rows_of,
-    without_weight,
-)
+from fastar.tools._streamed import check_reads_batches, n_rows_of, with_weights
 
 __all__ = ["DensityOutlierDetector"]
 
@@ -159,45 +154,33 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
         with unchanged_on_error(self):
             if is_stream(X):
                 self._fit_streamed(Stream.of(X))
-                return self
-            X = as_frame(X)
-            table = read(self, X, reset=True)
-            X = table if frame_kind(X) is None else X  # of a kind that has rows
-            n = table.shape[0]
-            if n < 2:
-                raise ValueError(
-                    "X must have a row for the density and another one to judge by. "
-                    f"Got n_samples={n}."
-                )
-            random_state = check_random_state(self.random_state)
-            rng = generator(random_state)
-            kept = rng.permutation(n)[: min(max(1, round(self.calibration_fraction * n)), n - 1)]
-            own = np.ones(n, bool)
-            own[kept] = False
-            density = NADE() if self.density is None else self.density
-            self.density_ = fit_clone(density, X, own, random_state=random_state)
-            self.background_ = None
-            if self.statistic == "likelihood_ratio":
-                background = density if self.background is None else self.background
-                mutants = _with_mutants(X, own, self.mutation_rate, rng)
-                seen = np.concatenate([np.zeros(n, bool), own])
-                self.background_ = fit_clone(
-                    background, mutants, seen, random_state=random_state, name="background"
-                )
-            self._centre, self._feature_centre = 0.0, np.zeros(self.n_features_in_)
-            try:
-                of_features, there = self._present_scores(_safe_indexing(X, kept))
-                total = np.where(there, of_features, 0).sum(axis=0)
-                self._feature_centre = total / np.maximum(1, there.sum(axis=0))
-            except (AttributeError, ValueError):  # no features' scores: `explain` says so
-                pass
-            if self.statistic == "typicality":
-                # of no row kept: these would lie nearer to a mean of their own than fresh ones
-                self._centre = float(self._log_density(X)[own > 0].mean())
-            scores = self.score_samples(X)
-            self.calibration_scores_ = np.sort(scores[kept])
-            self.offset_ = float(np.quantile(scores, self.contamination))
+            else:
+                self._fit_rows(as_frame(X))
         return self
+
+    def _fit_rows(self, X: Any) -> None:
+        """Fit to a table in memory, of which rows that are drawn are kept."""
+        table = read(self, X, reset=True)
+        X = table if frame_kind(X) is None else X  # of a kind that has rows
+        n = table.shape[0]
+        _check_n_rows(n)
+        random_state = check_random_state(self.random_state)
+        rng = generator(random_state)
+        kept = rng.permutation(n)[: min(max(1, round(self.calibration_fraction * n)), n - 1)]
+        own = np.ones(n, bool)
+        own[kept] = False
+        density = NADE() if self.density is None else self.density
+        self.density_ = fit_clone(density, X, own, random_state=random_state)
+        self.background_ = None
+        if self.statistic == "likelihood_ratio":
+            background = density if self.background is None else self.background
+            mutants = _with_mutants(X, own, self.mutation_rate, rng)
+            seen = np.concatenate([np.zeros(n, bool), own])
+            self.background_ = fit_clone(
+                background, mutants, seen, random_state=random_state, name="background"
+            )
+        self._learn_usual_scores([_safe_indexing(X, kept)])
+        self._calibrate(self._log_density(X), ~own)
 
     def _fit_streamed(self, stream: Stream) -> None:
         """Fit to a table that is read batch by batch; keep the rows with the lowest hashes."""
@@ -209,41 +192,44 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
         density = NADE() if self.density is None else self.density
         check_reads_batches(density, self)
         n = n_rows_of(stream)
-        if n < 2:
-            raise ValueError(
-                f"X must have a row for the density and another one to judge by. Got n_samples={n}."
-            )
+        _check_n_rows(n)
         random_state = check_random_state(self.random_state)
         # spawned, so that the density, by the same seed, does not hold out the very rows kept
         seed = int(generator(random_state).spawn(1)[0].integers(2**63))
         is_kept = HeldOut(self.calibration_fraction, seed, n)
-        weighted, name = without_weight(stream, is_kept)
+        weighted, name = with_weights(stream, is_kept)
         density = clone(density)
         set_random_states(density, random_state)
         self.density_, self.background_ = density.fit(weighted, sample_weight=name), None
         adopt_table(self, self.density_)
-        self._centre, self._feature_centre = 0.0, np.zeros(self.n_features_in_)
-        even = recut(stream)  # so that sums do not depend on the cut
-        with suppress(AttributeError, ValueError):  # no features' scores: `explain` says so
-            self._feature_centre = self._usual_scores(even, is_kept)
-        found = [self._log_density(rows) for _, rows, _, _ in batches(self, even)]
-        scores, kept = np.concatenate(found), is_kept(np.arange(n))
-        if self.statistic == "typicality":
-            self._centre = float(scores[~kept].mean())
-            scores = -np.abs(scores - self._centre)
-        self.calibration_scores_ = np.sort(scores[kept])
-        self.offset_ = float(np.quantile(scores, self.contamination))
+        self._learn_usual_scores(
+            _safe_indexing(rows, mine)
+            for first, rows, _, _ in batches(self, recut(stream))  # sums depend on the cut
+            if len(mine := np.flatnonzero(is_kept(np.arange(first, first + len(rows)))))
+        )
+        scores = np.concatenate([*answers(self, stream, self._log_density)])
+        self._calibrate(scores, is_kept(np.arange(n)))
 
-    def _usual_scores(self, stream: Stream, is_kept: HeldOut) -> Array:
-        """Return the mean of each feature's score (D,) over the rows kept."""
-        total, n = np.zeros(self.n_features_in_), np.zeros(self.n_features_in_)
-        for first, rows, _, _ in batches(self, stream):
-            mine = np.flatnonzero(is_kept(np.arange(first, first + len(rows))))
-            if len(mine):
-                scores, there = self._present_scores(_safe_indexing(rows, mine))
+    def _learn_usual_scores(self, kept: Iterable[Any]) -> None:
+        """Learn the mean score of each feature (D,) over the rows kept, which come in batches."""
+        D = self.n_features_in_
+        self._centre, self._feature_centre = 0.0, np.zeros(D)
+        total, n = np.zeros(D), np.zeros(D)
+        with suppress(AttributeError, ValueError):  # no features' scores: `explain` says so
+            for rows in kept:
+                scores, there = self._present_scores(rows)
                 total += np.where(there, scores, 0).sum(axis=0)
                 n += there.sum(axis=0)
-        return total / np.maximum(1, n)
+            self._feature_centre = total / np.maximum(1, n)
+
+    def _calibrate(self, scores: Array, is_kept: Array) -> None:
+        """Learn what is usual from log-densities (n,) and where rows were kept (n,)."""
+        if self.statistic == "typicality":
+            # of no row kept: these would lie nearer to a mean of their own than fresh ones
+            self._centre = float(scores[~is_kept].mean())
+            scores = -np.abs(scores - self._centre)
+        self.calibration_scores_ = np.sort(scores[is_kept])
+        self.offset_ = float(np.quantile(scores, self.contamination))
 
     def _present_scores(self, X: Any) -> tuple[Array, Array]:
         """Return the scores of features (n, D), and where there is a value and its score finite."""
@@ -431,6 +417,13 @@ def _ratio(scores: Array, background: Array) -> Array:
     difference = np.full(scores.shape, -np.inf)
     np.subtract(scores, background, out=difference, where=np.isfinite(scores))
     return difference
+
+
+def _check_n_rows(n: int) -> None:
+    if n < 2:
+        raise ValueError(
+            f"X must have a row for the density and another one to judge by. Got n_samples={n}."
+        )
 
 
 def _with_mutants(X: Any, own: Array, rate: float, rng: np.random.Generator) -> Any:

@@ -24,7 +24,7 @@ from fastar._data.frame_types import as_frame, frame_kind
 from fastar._data.frames import Schema, to_library
 from fastar._data.parquet import parquet_file
 from fastar._data.reading import dense, read, table_like
-from fastar._data.streams import Stream, is_stream, recut, rows_told
+from fastar._data.streams import Stream, is_stream
 from fastar._data.summary import Summary
 from fastar._data.table import Table
 from fastar._engine.questions import ask, levels_of
@@ -32,9 +32,10 @@ from fastar.conditionals import Categorical, Conditional
 from fastar.models import NADE
 from fastar.models._fitted import BY_PARAMETER
 from fastar.models._fitting import mark_missing
-from fastar.models._streamed import batches
+from fastar.models._streamed import adopt_table
+from fastar.models._streamed_answers import answers
 from fastar.tools._persistent import PersistentTool
-from fastar.tools._streamed import adopt_table, check_reads_batches
+from fastar.tools._streamed import check_reads_batches
 
 __all__ = ["DensityImputer"]
 
@@ -189,12 +190,9 @@ class DensityImputer(PersistentTool, OneToOneFeatureMixin, TransformerMixin, Bas
                 "out must be None where set_output asks for frames: a file has the types of X. "
                 f"Got {out!r} and transform={wanted!r}; set_output(transform='default') ends it."
             )
-        stream = Stream.of(X) if is_stream(X) else Stream(lambda: iter([X]), "X")
         state = np.random.RandomState(self._seed)
         with parquet_file(out, apart_from=X) as file:
-            for first, rows, _, _ in batches(self, recut(stream)):
-                with rows_told(stream.name, first):
-                    filled = self._filled(rows, state)
+            for filled in answers(self, X, lambda rows: self._filled(rows, state)):
                 file.write(filled)
         return None
 

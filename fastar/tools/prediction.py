@@ -30,7 +30,7 @@ from fastar.models import NADE
 from fastar.models._fitting import mark_missing
 from fastar.models._questions import AnswersQuestions
 from fastar.models._streamed_answers import answer_streamed, is_batched
-from fastar.tools._streamed import check_reads_batches, names_of, new_name, with_column
+from fastar.tools._streamed import check_reads_batches, new_name, with_column
 
 __all__ = ["ColumnClassifier", "ColumnRegressor", "as_classifier", "as_regressor"]
 
@@ -79,7 +79,7 @@ class _ColumnPredictor(BaseEstimator):  # type: ignore[misc]
     def _fit_streamed(self, X: Any, target: Any) -> None:
         """Fit a clone of the density to a table that is read batch by batch."""
         stream = Stream.of(X)
-        names = names_of(stream)
+        names = stream.names()
         if not isinstance(target, str | Integral) or target not in names:
             raise ValueError(
                 "y must name a column of X where X is read batch by batch. "
@@ -147,7 +147,7 @@ class _ColumnPredictor(BaseEstimator):  # type: ignore[misc]
         if not is_batched(X, out):
             return answer(X)
         in_frame = isinstance(self._container, Schema)
-        roles = Roles(passed_over=(self.target_,) if in_frame else ())
+        roles = Roles(ignored=(self.target_,) if in_frame else ())
         return answer_streamed(self, X, out, columns, answer, roles)
 
     def _rows(self, X: Any) -> dict[str, Any]:

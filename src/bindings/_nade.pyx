@@ -67,7 +67,6 @@ cdef extern from "nade.h" nogil:
 
 MANY = FASTAR_MANY  # outputs a feature, on average
 ACTIVATIONS = ("sigmoid", "tanh", "relu")  # in the order of the C enumeration
-MANY = FASTAR_MANY
 
 cdef const nade_table* f32 = nade_for(isa, False)
 cdef const nade_table* f64 = nade_for(isa, True)

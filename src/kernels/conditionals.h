@@ -91,8 +91,8 @@ typedef struct {
  * are bounded, and overwrite their outputs. */
 typedef void (*weigh_function)(int64_t n, int64_t D, int64_t d, int64_t feature, conditional_spec spec, real *raw,
                                int64_t raw_stride, walked_rows rows);
-/* Add to weight[r] log p of feature d's codes in n rows, one in each lane, by their outputs raw (P, lanes): the feature's
- * code of row r is codes.x[r * codes.row]. row (P,): scratch. */
+/* The same of n rows, one in each lane, without bounds: raw (P, lanes), the code of row r codes.x[r * codes.row].
+ * row (P,): scratch. */
 typedef void (*weigh_lanes_function)(int64_t n, int64_t d, conditional_spec spec, const real *raw, earlier_codes codes,
                                      real *row, double *weight);
 typedef struct {

@@ -147,7 +147,7 @@ static void part(const layer *l, int64_t n, int64_t d, const real *codes, shared
     }
 }
 
-/* What feature f, just drawn or leaving the Markov window, changes in hidden layer r; codes (D,) of a row that has it. */
+/* What feature f, just drawn or leaving the Markov window, changes in hidden layer r. codes (D,): of a row with it. */
 INLINE int sample_change(const layer *l, int64_t r, int64_t f, real sign, const input_spec *inputs, const real *codes,
                          real rho) {
     const int64_t i = l->changes.count[r], at = r * l->changes.capacity + i;

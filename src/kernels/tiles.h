@@ -1,4 +1,4 @@
-/* Sizes of tiles by instruction set: sums, and what they are made of, fit 32 registers with AVX-512 and NEON and 16 without. */
+/* Sizes of tiles by instruction set: sums and their operands fit 32 registers with AVX-512 and NEON, else 16. */
 #ifndef FASTAR_TILES_H
 #define FASTAR_TILES_H
 

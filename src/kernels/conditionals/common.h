@@ -154,8 +154,8 @@ INLINE double cut_levels(int64_t K, real *z, double top_p, int64_t top_k) {
     return sum;
 }
 
-/* Logits z (K,) become weights exp((z - top) * inverse): the last `tail` of them are *e; the others are weight (K - tail,),
- * which may be z, where `keep`. Returns their sum. */
+/* Logits z (K,) become weights exp((z - top) * inverse), whose sum is returned. The last `tail` are *e; where `keep`, the
+ * others are weight (K - tail,), which may be z. */
 INLINE real level_weights(int keep, int64_t K, int tail, const real *z, real top, real inverse, real *weight, vec *e) {
     vec sum = vset1(0);
     for (int64_t k = 0; k < K - tail; k += VL) {
