@@ -1,4 +1,4 @@
-"""Files that earlier code wrote in earlier versions of the format load to the same parameters and answers."""
+"""Files that earlier code wrote in earlier versions of the format load and answer as before."""
 
 import sys
 from pathlib import Path
