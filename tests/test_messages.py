@@ -7,7 +7,7 @@ import pytest
 from common import fit, make
 
 import fastar
-from fastar import GenerativeRNN, PixelRNN, conditionals
+from fastar import GenerativeRNN, PixelRNN, SequenceLabeller, conditionals
 
 METHODS = ["score_samples", "score_features", "conditionals", "impute", "log_marginal", "explain"]
 METHODS += ["complete", "purify", "fit", "partial_fit"]
@@ -198,6 +198,14 @@ def test_weights_are_named_by_their_row():
         make().fit(X, sample_weight=np.full(9, 1e308))
 
 
+@pytest.mark.parametrize("value", ["2", "a", 1j, None, np.datetime64("2026-01-05"), b"1"])
+def test_weights_are_real_numbers(value):
+    X = np.random.default_rng(0).normal(size=(9, 2))
+    for weight in ([value] * 9, np.array([1.0] * 4 + [value] * 5, object)):
+        with pytest.raises(ValueError, match="sample_weight must hold numbers. Got .* in row [04]"):
+            make().fit(X, sample_weight=weight)
+
+
 def test_what_is_read_once_is_told_so():
     X = np.random.default_rng(0).integers(0, 2, (9, 3))
     for estimator in (make(), GenerativeRNN()):
@@ -214,6 +222,32 @@ def test_values_that_are_no_sequences_are_named():
     for name in ("prefix", "evidence"):
         with pytest.raises(ValueError, match=f"{name} must hold whole numbers from 0 to 255.* 300"):
             model.sample(1, **{name: [300]})
+
+
+@pytest.mark.parametrize("convert", [lambda frame: frame, pl.from_pandas])
+@pytest.mark.parametrize("estimator", [GenerativeRNN(), SequenceLabeller()])
+def test_a_frame_of_steps_is_told_of_groups(estimator, convert):
+    frame = convert(pd.DataFrame({"customer": ["a", "b"] * 9, "amount": np.arange(18.0)}))
+    labels = [] if isinstance(estimator, GenerativeRNN) else [[0, 1] * 9]
+    with pytest.raises(ValueError, match=r"X must hold numbers.*'customer'.*category.*groups="):
+        estimator.fit(frame, *labels)
+
+
+def test_steps_that_are_not_finite_are_named():
+    with pytest.raises(ValueError, match=r"X\[1\] must be finite. Got -inf in step 2"):
+        GenerativeRNN().fit([[0.5], [1.0, 2.0, -np.inf]])
+    with pytest.raises(ValueError, match="X must hold sequences of numbers. Got {} instead"):
+        GenerativeRNN().fit([[{}], [{}]])
+
+
+def test_messages_of_names_name_the_array():
+    frame = pd.DataFrame({"a": [0.0, 1.5] * 9, "b": [1.0, 2.5] * 9})
+    model = fit(make("NADE", max_iter=1), frame)
+    for rows in (frame[["a"]], frame[["b", "a"]], frame.assign(c=1)):
+        with pytest.raises(ValueError, match="feature names of exclude should match"):
+            model.sample(2, exclude=rows)
+        with pytest.raises(ValueError, match="feature names of X_val should match"):
+            make().fit(frame, X_val=rows)
 
 
 def test_messages_of_scikit_learn_name_the_array():
