@@ -256,7 +256,7 @@ def test_questions_hold_sets_and_intervals(folder, capsys):
         ("colour={}",): {"colour": set()},
     }  # fmt: skip
     for asked, evidence in questions.items():
-        expected = model.log_probability(evidence, n_particles=1000, random_state=0)[0]
+        expected = model.log_probability(evidence, n_particles=1024, random_state=0)[0]
         assert answer(*asked) == pytest.approx(expected, rel=1e-5)
     given = ["--given", "size=1..3"]
     total = sum(np.exp(answer(f"colour={each}", *given)) for each in ("{red,blue}", "green"))
