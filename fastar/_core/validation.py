@@ -97,7 +97,9 @@ def weights_as_numbers(given: Any, rule: str) -> Array:
     numbers = np.empty(len(cells))
     for row, cell in enumerate(cells):
         try:
-            if array.dtype.kind != "O" or isinstance(cell, str | bytes | np.datetime64 | np.timedelta64):
+            if array.dtype.kind != "O" or isinstance(
+                cell, str | bytes | np.datetime64 | np.timedelta64
+            ):
                 raise TypeError
             numbers[row] = float(cell)
         except (TypeError, ValueError) as error:

@@ -217,7 +217,8 @@ def _checked(values: Any, name: str, gaps: bool) -> Array:
     if wrong.any():
         place = tuple(np.argwhere(wrong)[0])
         raise ValueError(
-            f"{name} must be finite{' or NaN' if gaps else ''}. Got {array[place]} in step {place[0]}."
+            f"{name} must be finite{' or NaN' if gaps else ''}. "
+            f"Got {array[place]} in step {place[0]}."
         )
     return array[:, None] if array.ndim == 1 else array
 
