@@ -7,7 +7,7 @@ import pytest
 from common import fit, make
 
 import fastar
-from fastar import GenerativeRNN, PixelRNN, SequenceLabeller, conditionals
+from fastar import GenerativeClassifier, GenerativeRNN, PixelRNN, SequenceLabeller, conditionals
 
 METHODS = ["score_samples", "score_features", "conditionals", "impute", "log_marginal", "explain"]
 METHODS += ["complete", "purify", "fit", "partial_fit"]
@@ -231,6 +231,27 @@ def test_a_frame_of_steps_is_told_of_groups(estimator, convert):
     labels = [] if isinstance(estimator, GenerativeRNN) else [[0, 1] * 9]
     with pytest.raises(ValueError, match=r"X must hold numbers.*'customer'.*category.*groups="):
         estimator.fit(frame, *labels)
+
+
+@pytest.mark.parametrize(
+    "cell", [[1, 2], range(1, 3), np.array([1, 2]), slice(1, 2), pd.Interval(1, 2)], ids=repr
+)
+def test_what_is_no_set_or_interval_is_told_how_to_be_one(cell):
+    model = fit(make(max_iter=1), pd.DataFrame({"a": [1, 2, 3] * 9, "b": ["u", "v", "w"] * 9}))
+    for evidence in ({"a": cell}, [{"a": cell}]):
+        with pytest.raises(ValueError, match=r"evidence must hold .* a set .* \(low, high\).*'a'"):
+            model.sample(1, evidence=evidence)
+
+
+@pytest.mark.parametrize("gap", [np.nan, None])
+def test_labels_that_are_missing_are_told_by_their_row(gap):
+    y = [0.0, 1.0] * 4 + [gap]
+    for estimator, X in [
+        (GenerativeClassifier(make()), np.random.default_rng(0).normal(size=(9, 2))),
+        (SequenceLabeller(), [[0.0, 1.0]] * 9),
+    ]:
+        with pytest.raises(ValueError, match=r"y must have a label everywhere.*in row 8"):
+            estimator.fit(X, y)
 
 
 def test_steps_that_are_not_finite_are_named():

@@ -372,12 +372,14 @@ def _with_all_values(
 
     They are returned as they are unless a text or an integer in `after` is another one.
     """
+    nw = narwhals_module()
+    types = [nw.from_native(each, series_only=True).dtype for each in (before, after)]
+    if all(each.is_temporal() for each in types):  # units differ, and polars has no text of all
+        return before, after
     texts = [each.astype(object) if is_pandas_frame else each.cast(str) for each in (before, after)]
     there = (before.notna() if is_pandas_frame else before.is_not_null()).to_numpy()
     given, filled = (np.asarray(each, object) for each in texts)
     differ = [i for i in np.flatnonzero(stays & there) if given[i] != filled[i]]
-    nw = narwhals_module()
-    types = [nw.from_native(each, series_only=True).dtype for each in (before, after)]
     if differ and all(each.is_integer() for each in types):
         return _with_all_integers(before, after, is_pandas_frame)
     if not any(isinstance(filled[i], str) for i in differ):
