@@ -307,6 +307,14 @@ def test_a_series_is_a_context_as_a_frame_of_it_is(library, values, nominal):
     assert_same_bits(model.score_samples(X, context=nameless), scores)
 
 
+@pytest.mark.parametrize("estimator", [fastar.NADE, fastar.GenerativeRNN, fastar.Mixture])
+@pytest.mark.parametrize("context", [["age"], [3], [[3.0]], pd.DataFrame({"age": [3]})])
+def test_one_context_is_not_that_of_all_rows_of_a_fit(estimator, context):
+    model = estimator() if estimator is not fastar.Mixture else estimator([make(max_iter=1)])
+    with pytest.raises(ValueError, match=r"context must have shape \(60, 1\).*no names of columns"):
+        model.fit(DATA["bernoulli"](60, 3), context=context)
+
+
 @pytest.mark.parametrize("made", [np.asarray, lambda x: pd.DataFrame({"c": x}).astype("Int64")])
 def test_a_context_far_from_all_others_enters_as_one_that_is_near(made):
     x = np.arange(300) - 150

@@ -17,6 +17,23 @@ MINUTES = 60 * 10**9
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
+@pytest.mark.parametrize("units", [("us", "ns"), ("ns", "us"), ("ms", "us")])
+def test_completions_take_times_of_another_unit(units):
+    days = pl.Series(range(60))
+    d, t = (days * 60_000).cast(pl.Duration("ms")), (days * 60_000).cast(pl.Datetime("ms"))
+    kinds = [
+        pl.DataFrame({"d": d.dt.cast_time_unit(unit), "t": t.dt.cast_time_unit(unit)})
+        for unit in units
+    ]
+    model = NADE(**QUICK).fit(kinds[0])
+    for given in (kinds[1], kinds[1].with_columns(pl.when(days > 3).then("d").alias("d"))):
+        filled = model.impute(given, random_state=0)
+        assert filled.schema == kinds[0].schema
+        assert filled["t"].to_list() == kinds[1]["t"].to_list()
+        there = given["d"].is_not_null()
+        assert filled["d"].filter(there).to_list() == kinds[1]["d"].filter(there).to_list()
+
+
 @pytest.mark.parametrize(
     ("text", "nanoseconds"),
     [

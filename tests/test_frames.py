@@ -296,6 +296,20 @@ def test_types_of_arrow_come_back(dtype):
     assert_same_frame(schema.wrap(schema.read(frame)[:]), frame)
 
 
+@pytest.mark.parametrize("gap", [None, np.nan, pd.NA])
+@pytest.mark.parametrize(
+    ("value", "dtype"),
+    [(True, "boolean"), (2**60 + 1, "Int64"), (2**63 + 1, "UInt64"), (1.5, "Float64")],
+)
+def test_objects_of_one_kind_have_its_type(value, dtype, gap):
+    frame = pd.DataFrame({"c": pd.Series([value, gap, value], dtype=object)})
+    schema = Schema.of(frame)
+    assert schema == Schema.of(frame.astype({"c": dtype}))
+    again = schema.wrap(schema.read(frame)[:])
+    assert again["c"].dtype == dtype
+    assert (again["c"][0] == value, again["c"].isna().tolist()) == (True, [False, True, False])
+
+
 def test_integers_as_names_come_back():
     frame = pd.DataFrame(np.array([[1.0, 0.5], [2, np.nan]]), columns=[1, 0])
     schema = restored(Schema.of(frame))
@@ -470,6 +484,7 @@ OTHER_PANDAS = {
     "objects": pd.Series([["a"]]),
     "objects such as 'a', 1": pd.Series(["a"] * 200 + [1], dtype=object),
     r"objects such as \['a'\]": pd.Series([None] * 200 + [["a"]], dtype=object),
+    "objects such as 20000000000000000000000": pd.Series([2 * 10**22, None], dtype=object),
     "objects such as 10000000000000000000000": pd.Series([10**22], dtype=object),
     "Sparse": pd.Series([1.0], dtype="Sparse[float]"),
     "interval": pd.Series([pd.Interval(0, 1)]),

@@ -285,7 +285,7 @@ def test_it_ends_a_pipeline():
         ([[1, 2], [1]], 3, "an entry for each of 2 sequences"),
         ([[1, 2], []], [[0, 1], []], "Got none in sequence 1"),
         ([[1, 2], [1]], [[0.1, 1.7], [2.5]], "Unknown label type"),
-        ([[1, 2], [1]], [[0, np.nan], [1]], "y contains NaN"),
+        ([[1, 2], [1]], [[0, np.nan], [1]], "y.* must have a label everywhere"),
     ],
 )
 def test_labels_that_do_not_fit_are_refused(X, y, message):

@@ -7,7 +7,7 @@ import pytest
 from common import fit, make
 
 import fastar
-from fastar import GenerativeRNN, PixelRNN, conditionals
+from fastar import GenerativeClassifier, GenerativeRNN, PixelRNN, SequenceLabeller, conditionals
 
 METHODS = ["score_samples", "score_features", "conditionals", "impute", "log_marginal", "explain"]
 METHODS += ["complete", "purify", "fit", "partial_fit"]
@@ -198,6 +198,14 @@ def test_weights_are_named_by_their_row():
         make().fit(X, sample_weight=np.full(9, 1e308))
 
 
+@pytest.mark.parametrize("value", ["2", "a", 1j, None, np.datetime64("2026-01-05"), b"1"])
+def test_weights_are_real_numbers(value):
+    X = np.random.default_rng(0).normal(size=(9, 2))
+    for weight in ([value] * 9, np.array([1.0] * 4 + [value] * 5, object)):
+        with pytest.raises(ValueError, match=r"sample_weight must hold numbers.* in row [04]"):
+            make().fit(X, sample_weight=weight)
+
+
 def test_what_is_read_once_is_told_so():
     X = np.random.default_rng(0).integers(0, 2, (9, 3))
     for estimator in (make(), GenerativeRNN()):
@@ -214,6 +222,69 @@ def test_values_that_are_no_sequences_are_named():
     for name in ("prefix", "evidence"):
         with pytest.raises(ValueError, match=f"{name} must hold whole numbers from 0 to 255.* 300"):
             model.sample(1, **{name: [300]})
+
+
+@pytest.mark.parametrize("convert", [lambda frame: frame, pl.from_pandas])
+@pytest.mark.parametrize("estimator", [GenerativeRNN(), SequenceLabeller()])
+def test_a_frame_of_steps_is_told_of_groups(estimator, convert):
+    frame = convert(pd.DataFrame({"customer": ["a", "b"] * 9, "amount": np.arange(18.0)}))
+    labels = [] if isinstance(estimator, GenerativeRNN) else [[0, 1] * 9]
+    with pytest.raises(ValueError, match=r"X must hold numbers.*'customer'.*category.*groups="):
+        estimator.fit(frame, *labels)
+
+
+@pytest.mark.parametrize(
+    "cell", [[1, 2], range(1, 3), np.array([1, 2]), slice(1, 2), pd.Interval(1, 2)], ids=repr
+)
+def test_what_is_no_set_or_interval_is_told_how_to_be_one(cell):
+    model = fit(make(max_iter=1), pd.DataFrame({"a": [1, 2, 3] * 9, "b": ["u", "v", "w"] * 9}))
+    for evidence in ({"a": cell}, [{"a": cell}]):
+        with pytest.raises(ValueError, match=r"evidence must hold .* a set .* \(low, high\).*'a'"):
+            model.sample(1, evidence=evidence)
+
+
+@pytest.mark.parametrize("gap", [np.nan, None])
+def test_labels_that_are_missing_are_told_by_their_row(gap):
+    y = [0.0, 1.0] * 4 + [gap]
+    for estimator, X in [
+        (GenerativeClassifier(make()), np.random.default_rng(0).normal(size=(9, 2))),
+        (SequenceLabeller(), [[0.0, 1.0]] * 9),
+    ]:
+        with pytest.raises(ValueError, match=r"y must have a label everywhere.*in row 8"):
+            estimator.fit(X, y)
+
+
+def test_steps_that_are_not_finite_are_named():
+    with pytest.raises(ValueError, match=r"X\[1\] must be finite. Got -inf in step 2"):
+        GenerativeRNN().fit([[0.5], [1.0, 2.0, -np.inf]])
+    with pytest.raises(ValueError, match=r"X must hold sequences of numbers. Got \{\}"):
+        GenerativeRNN().fit([[{}], [{}]])
+
+
+@pytest.mark.filterwarnings("ignore:X has .* as far from the median")
+@pytest.mark.parametrize("settings", [{}, {"distribution": {"b": "gaussian"}}])
+@pytest.mark.parametrize(("size", "shown"), [(1.5e308, "1.5e[+]308"), (1e-320, "1e-320")])
+def test_numbers_of_extreme_sizes_are_named(settings, size, shown):
+    x = np.random.default_rng(0).normal(size=60)
+    numbers = np.where(np.arange(60) == 4, size, x) if size > 1 else np.full(60, size)
+    frame = pd.DataFrame({"a": x, "b": numbers})
+    if size < 1 and settings:
+        assert np.isfinite(fit(make(max_iter=1, **settings), frame).score(frame))
+        return
+    with pytest.raises(
+        ValueError, match=f"X must hold numbers.*{shown} in column 'b'.*other units"
+    ):
+        make(**settings).fit(frame)
+
+
+def test_messages_of_names_name_the_array():
+    frame = pd.DataFrame({"a": [0.0, 1.5] * 9, "b": [1.0, 2.5] * 9})
+    model = fit(make("NADE", max_iter=1), frame)
+    for rows in (frame[["a"]], frame[["b", "a"]], frame.assign(c=1)):
+        with pytest.raises(ValueError, match="feature names of exclude should match"):
+            model.sample(2, exclude=rows)
+        with pytest.raises(ValueError, match="feature names of X_val should match"):
+            make().fit(frame, X_val=rows)
 
 
 def test_messages_of_scikit_learn_name_the_array():

@@ -1,5 +1,6 @@
 """ONNX graphs: they answer what `score_samples` does, and what has no graph is refused by name."""
 
+import datetime as dt
 import sys
 
 import numpy as np
@@ -286,6 +287,18 @@ REFUSED = [
     (lambda: DensityOutlierDetector(NADE()).fit(bits(50, 4)), TypeError, "DensityOutlierDetector"),
     (lambda: MADE(), NotFittedError, "not fitted"),
     (lambda: NADE().fit(reals(50, 2).astype(np.uint64) + 2**60), ValueError, "Got uint64"),
+    *(
+        (
+            lambda values=values: NADE(max_iter=1).fit(pl.DataFrame({"when": [values(1, 2)] * 9})),
+            ValueError,
+            f"Column 'when' has values of type {kind}, for which ONNX has none",
+        )
+        for kind, values in [
+            ("moment", lambda *d: dt.datetime(2026, *d)),
+            ("duration", dt.timedelta),
+            ("time", dt.time),
+        ]
+    ),
     (
         lambda: NADE(max_iter=1).fit(pl.DataFrame({"c": ["", "a", None, "a"]})),
         ValueError,

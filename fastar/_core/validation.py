@@ -88,17 +88,31 @@ def check_order(order: Any, n_features: int, rng: np.random.Generator) -> Array:
     return permutation.astype(np.intp)
 
 
+def weights_as_numbers(given: Any, rule: str) -> Array:
+    """Return weights as float64; rule: how the error about one that is no real number begins."""
+    array = as_array(given, "sample_weight")
+    if array.dtype.kind in "biuf":
+        return array.astype(np.float64)
+    cells = array.ravel().tolist()
+    numbers = np.empty(len(cells))
+    for row, cell in enumerate(cells):
+        try:
+            if array.dtype.kind != "O" or isinstance(
+                cell, str | bytes | np.datetime64 | np.timedelta64
+            ):
+                raise TypeError
+            numbers[row] = float(cell)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{rule}. Got {cell!r} in row {row} instead.") from error
+    return numbers.reshape(array.shape)
+
+
 def check_weight(sample_weight: Any, n: int) -> Array:
     """Return weights (n,) as float64: ones, or the user's if none is negative and one positive."""
     if sample_weight is None:
         return np.ones(n)
     sample_weight = unmask(sample_weight, "sample_weight")
-    try:
-        weight = np.asarray(sample_weight, np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"sample_weight must hold numbers. Got {sample_weight!r} instead."
-        ) from error
+    weight = weights_as_numbers(sample_weight, "sample_weight must hold numbers")
     if weight.shape != (n,):
         raise ValueError(
             f"sample_weight must have shape ({n},), one weight a row. Got {weight.shape} instead."

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -38,6 +41,20 @@ class ColumnLabels:
         if isinstance(self.container, Schema):
             return str(self.container.columns[d].value(number))
         return users_number(number, self.container.dtype, (self.container.offsets or {d: 0})[d])
+
+
+@contextmanager
+def columns_told(names: Any) -> Iterator[None]:
+    """Let errors about a column, which tell its place, tell its name if there are names."""
+    try:
+        yield
+    except ValueError as error:
+        if names is None:
+            raise
+        told = re.sub(
+            r"\bin column (\d+)", lambda at: f"in column {names[int(at[1])]!r}", str(error)
+        )
+        raise ValueError(told) from error
 
 
 def users_number(number: Any, dtype: str, offset: int = 0) -> str:

@@ -97,6 +97,11 @@ class Context:
         neutral = np.zeros(len(categories))
         draft = cls(schema, categories, neutral, neutral + 1, np.ones(len(neutral), bool), offsets)
         values = draft._values(given, n, name)
+        if len(values) != n:
+            raise ValueError(
+                f"{name} must have shape ({n}, {len(categories)}), a row for each row of X. Got "
+                f"{values.shape} instead: its columns themselves are {name}, no names of columns."
+            )
         missing_cells: Array = np.isnan(values)
         missing: Array = np.atleast_1d(missing_cells.any(axis=0))
         if schema is None and missing.any():

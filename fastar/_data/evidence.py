@@ -16,7 +16,7 @@ from fastar._data.containers import Container
 from fastar._data.frame_types import as_frame, frame_kind, is_missing
 from fastar._data.frames import Schema
 from fastar._data.reading import table_like
-from fastar._data.regions import Regions, take_regions, with_regions
+from fastar._data.regions import Regions, check_cells, take_regions, with_regions
 
 
 def _is_mapping(row: Any) -> bool:
@@ -110,6 +110,7 @@ def read_query(
     TypeError, ValueError
         As `read_evidence` does; or a set or an interval is none that the column can have.
     """
+    check_cells(evidence, name)
     rows = with_regions(_as_table(evidence, name), column_names(estimator))
     if rows is None:
         return read_evidence(estimator, evidence, n, name), None

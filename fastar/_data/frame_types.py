@@ -233,6 +233,8 @@ def as_frame(value: Any, name: str = "X") -> Any:
         return value.to_pandas()
     try:
         frame = polars.from_arrow(value)
+        if len(set(value.schema.names)) == len(frame.columns):
+            frame.columns = value.schema.names  # polars gives a column without a name one
     except BaseException as error:  # a panic of polars is no Exception
         if type(error).__name__ != "PanicException":
             raise

@@ -372,12 +372,14 @@ def _with_all_values(
 
     They are returned as they are unless a text or an integer in `after` is another one.
     """
+    nw = narwhals_module()
+    types = [nw.from_native(each, series_only=True).dtype for each in (before, after)]
+    if all(each.is_temporal() for each in types):  # units differ, and polars has no text of all
+        return before, after
     texts = [each.astype(object) if is_pandas_frame else each.cast(str) for each in (before, after)]
     there = (before.notna() if is_pandas_frame else before.is_not_null()).to_numpy()
     given, filled = (np.asarray(each, object) for each in texts)
     differ = [i for i in np.flatnonzero(stays & there) if given[i] != filled[i]]
-    nw = narwhals_module()
-    types = [nw.from_native(each, series_only=True).dtype for each in (before, after)]
     if differ and all(each.is_integer() for each in types):
         return _with_all_integers(before, after, is_pandas_frame)
     if not any(isinstance(filled[i], str) for i in differ):
@@ -448,6 +450,7 @@ def check_names(frame: Any, name: str) -> list[Any]:
 
 def _column(series: Any, name: Any, frame_name: str, least_count: int = 1) -> Column:
     """Return the description of a narwhals series; rarer categories of strings become one."""
+    series = _inferred_dtype(series)
     type_ = column_type(series)
     if type_ is None:
         raise TypeError(
@@ -521,8 +524,21 @@ def _inferred_dtype(series: Any) -> Any:
     if time_type(series) is not None:
         return series
     if is_pandas(series) and native.dtype == object and series.dtype == narwhals_module().Object:
-        return narwhals_module().from_native(native.convert_dtypes(), series_only=True)
+        return narwhals_module().from_native(_of_kind(native), series_only=True)
     return series
+
+
+def _of_kind(objects: Any) -> Any:
+    """Return a pandas series of objects as one of the type that its values have, if any."""
+    import pandas
+
+    if pandas.api.types.infer_dtype(objects) != "integer":
+        return objects.convert_dtypes()
+    present = objects.dropna()  # convert_dtypes takes integers beside gaps through float64
+    for dtype, low, high in (("Int64", -(2**63), 2**63), ("UInt64", 0, 2**64)):
+        if present.between(low, high - 1).all():
+            return objects.astype(dtype)
+    return objects
 
 
 def _kinds_of(values: list[Any]) -> set[type]:

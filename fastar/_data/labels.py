@@ -32,12 +32,12 @@ def check_labels(y: Any, name: str = "y") -> Any:
     array = whole_objects(as_array(y, name))
     if array.dtype.kind in "iu":  # scikit-learn makes floats of those of pandas that may be missing
         return array
-    if y is None or array.dtype.kind not in "OmM":
+    if y is None or array.dtype.kind not in "OmMf":
         return y
     if array.dtype.kind == "O":
         missing = [i for i, each in enumerate(array.ravel()) if is_missing(each)]
     else:
-        missing = np.flatnonzero(np.isnat(array.ravel())).tolist()
+        missing = np.flatnonzero(array.ravel() != array.ravel()).tolist()
     if missing:
         raise ValueError(
             f"{name} must have a label everywhere. Got a missing one, "

@@ -74,8 +74,9 @@ def read(
         assert isinstance(schema, Schema)
         if reset or list(X.columns) != schema.names:  # scikit-learn takes its time
             check_names(X, name)
-            _check_feature_names(estimator, X, reset=reset)
-            _check_n_features(estimator, X, reset=reset)
+            if name == "X":  # its messages have no other; `read` checks the names, too
+                _check_feature_names(estimator, X, reset=reset)
+                _check_n_features(estimator, X, reset=reset)
         estimator._container = schema
         return _narrowest(X, schema.read(X, name))
     if isinstance(known, Schema) and any(each.type == "category" for each in known.columns):

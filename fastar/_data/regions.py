@@ -71,6 +71,20 @@ def is_region(value: Any) -> bool:
     return isinstance(value, tuple | set | frozenset)
 
 
+def check_cells(evidence: Any, name: str) -> None:
+    """Raise ValueError where a cell of a mapping is several values in what is no set or tuple."""
+    rows = evidence if isinstance(evidence, list | tuple) else [evidence]
+    for row in [each for each in rows if isinstance(each, Mapping)]:
+        for column, cell in row.items():
+            is_array = isinstance(cell, np.ndarray) and cell.ndim > 0
+            is_other = isinstance(cell, list | range | slice) or type(cell).__name__ == "Interval"
+            if is_array or is_other:
+                raise ValueError(
+                    f"{name} must hold a value, a set of values, or a tuple (low, high) for "
+                    f"low <= x < high in column {column!r}. Got {cell!r} instead."
+                )
+
+
 def with_regions(evidence: Any, columns: list[Any]) -> list[dict[Any, Any]] | None:
     """Return evidence as a mapping a row if any cell of it is an interval or a set, else None."""
     if isinstance(evidence, Mapping):

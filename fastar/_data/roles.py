@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastar._core.parameters import Array
+from fastar._core.validation import weights_as_numbers
 from fastar._data.frame_types import frame_kind, names_of
 
 
@@ -119,12 +120,7 @@ def _check_finite(context: Array, places: Iterable[int]) -> None:
 def _weights(batch: Any, name: Any) -> Array:
     """Return the weights (n,) as float64."""
     column = batch[name] if frame_kind(batch) else batch[:, name]
-    try:
-        weight = np.asarray(column, np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"X must hold numbers in column {name!r}, its weights. Got {column[:1]!r:.80} instead."
-        ) from error
+    weight = weights_as_numbers(column, f"X must hold numbers in column {name!r}, its weights")
     wrong = ~(np.isfinite(weight) & (weight >= 0))
     if wrong.any():
         row = int(np.argmax(wrong))

@@ -16,7 +16,8 @@ from fastar._core.schema import FLAG, OBJECT, Listed, Maybe, Record, Whole, insi
 from fastar._core.threads import check_stopped
 from fastar._core.validation import unmask
 from fastar._data.containers import DTYPE, OFFSETS, check_dtype
-from fastar._data.frame_types import Column
+from fastar._data.frame_types import Column, frame_kind
+from fastar._data.frames import Schema
 from fastar._data.long_frames import LongFrame, columns_of
 from fastar._data.table import BatchOfRows, Table, shuffled
 
@@ -126,6 +127,19 @@ def listed(X: Any, name: str = "X") -> Any:
     return X
 
 
+def check_numbers_of_frame(X: Any, name: str) -> None:
+    """Raise ValueError where a DataFrame whose rows are sequences has a column of no numbers."""
+    if frame_kind(X) is None:
+        return
+    for column in Schema.of(X, name).columns:
+        if column.type not in ("bool", "integer", "float"):
+            raise ValueError(
+                f"{name} must hold numbers where each row is a sequence, a column a step. Got a "
+                f"column {column.name!r} of type {column.type}. Of a table whose rows are steps, "
+                "groups= of GenerativeRNN names the column of their sequences, such as customers."
+            )
+
+
 def is_ragged(X: Any) -> bool:
     """Return whether X is a list of sequences, not rows of an array."""
     if isinstance(X, Sequences):
@@ -199,10 +213,12 @@ def _checked(values: Any, name: str, gaps: bool) -> Array:
             f"{name} must hold numbers in one or two axes, steps and values. "
             f"Got {array.dtype} in {array.ndim} axes."
         )
-    if array.dtype.kind == "f" and not (np.isfinite(array) | (gaps & np.isnan(array))).all():
+    wrong = ~(np.isfinite(array) | (gaps & np.isnan(array)))
+    if wrong.any():
+        place = tuple(np.argwhere(wrong)[0])
         raise ValueError(
             f"{name} must be finite{' or NaN' if gaps else ''}. "
-            f"Got {'infinity' if gaps else 'NaN or infinity'}."
+            f"Got {array[place]} in step {place[0]}."
         )
     return array[:, None] if array.ndim == 1 else array
 

@@ -159,6 +159,10 @@ def pairs(texts: Iterable[str], option: str, allowed: Iterable[str] = ()) -> dic
             raise CommandError(
                 f"{option} must be one of {', '.join(allowed)}. Got {text!r} instead."
             )
+        if name in found:
+            raise CommandError(
+                f"{option} must say {name} once. Got {text!r} beside {found[name]!r}."
+            )
         found[name] = value
     return found
 

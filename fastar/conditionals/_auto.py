@@ -156,7 +156,7 @@ def _is_whole(values: Array) -> bool:
     """Return whether values are whole numbers that float64 tells apart."""
     if values.dtype.kind != "f":
         return True
-    exact = values.min() >= -LARGEST_EXACT and values.max() <= LARGEST_EXACT
+    exact = float(values.min()) >= -LARGEST_EXACT and float(values.max()) <= LARGEST_EXACT
     return exact and bool((np.rint(values) == values).all())
 
 

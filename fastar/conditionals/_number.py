@@ -45,6 +45,8 @@ _FEW_VALUES = 10
 
 _MOST_DECIMALS = 4
 _LARGEST = 1e300
+_SMALLEST = float(np.finfo(np.float64).tiny)
+"""Below it float64 has fewer digits the nearer to 0."""
 _MOST = float(np.finfo(np.float64).max)
 
 _NODES = ndtri((np.arange(32) + 0.5) / 32)
@@ -130,11 +132,13 @@ class Number(NumberOrAtom):
     def _learn(self, table: Table, weight: Array) -> dict[str, Array]:
         check_components(self, self.n_components)
         check_floor("variance_floor", self, self.variance_floor)
-        lowest = np.full(len(table.order), np.inf)
+        lowest, size = np.full(len(table.order), np.inf), np.zeros(len(table.order))
         for _, block in table.blocks():
             block = block.astype(np.float64)
             _check_largest(block, table)
+            size = np.fmax(size, np.fmax.reduce(np.abs(block), axis=0))
             lowest = np.fmin(lowest, np.fmin.reduce(block, axis=0))
+        _check_smallest(size, table)
         positive = lowest >= 0 if self.atoms else lowest > 0
         other = share_of_others(weight)
         rows, weight = looked_at(table, weight)
@@ -505,6 +509,17 @@ def _check_largest(block: Array, table: Table) -> None:
         raise ValueError(
             f"X must hold numbers of at most {_LARGEST:g} in size. Got {block[row, d]!s} in column "
             f"{int(table.order[d])}: mend it, or choose other units."
+        )
+
+
+def _check_smallest(size: Array, table: Table) -> None:
+    """Raise ValueError where all numbers of a column, of this size at most, have lost digits."""
+    wrong = (size > 0) & (size < _SMALLEST)
+    if wrong.any():
+        d = int(np.argmax(wrong))
+        raise ValueError(
+            f"X must hold numbers of {_SMALLEST:.3g} or more in size, or zeros alone. Got at most "
+            f"{size[d]!s} in column {int(table.order[d])}: choose other units."
         )
 
 

@@ -31,6 +31,7 @@ from fastar._core.schema import (
 )
 from fastar._core.threads import effective_n_threads
 from fastar._core.validation import check_order, check_weight, unchanged_on_error
+from fastar._data.column_labels import columns_told
 from fastar._data.context import Context
 from fastar._data.frames import Schema
 from fastar._data.roles import Roles
@@ -568,7 +569,8 @@ class AutoregressiveDensity(
                     f"without a Markov order. Got {type(self).__name__} instead: take 'marked'."
                 )
             chosen = ModelledGaps(chosen)
-        own = chosen.fitted(whole, weight, split=self._splits_columns)
+        with columns_told(names):
+            own = chosen.fitted(whole, weight, split=self._splits_columns)
         fitted = self._fit_conditional(own)
         for place, column in enumerate(self.order_.tolist()):
             own, _ = fitted.of_column(place)

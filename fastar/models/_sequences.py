@@ -21,6 +21,7 @@ from fastar._data.sequences import (
     SequenceTable,
     check_columns,
     check_gaps,
+    check_numbers_of_frame,
     is_ragged,
     missing_columns,
 )
@@ -77,6 +78,7 @@ class SequenceEstimator(TrainableModel, abstract=True):
             )
             found = Sequences.of(list(X) if is_several and not is_ragged(X) else X, name, gaps=gaps)
         else:
+            check_numbers_of_frame(X, name)
             array = validate_data(
                 self,
                 unmask(X, name, gaps=gaps),
@@ -84,6 +86,9 @@ class SequenceEstimator(TrainableModel, abstract=True):
                 reset=reset,
                 ensure_all_finite="allow-nan",
             )
+            if array.dtype.kind not in "biuf":
+                cell = array.ravel()[0]
+                raise ValueError(f"{name} must hold sequences of numbers. Got {cell!r} instead.")
             n, length = array.shape
             if not gaps and array.dtype.kind == "f" and np.isnan(array).any():
                 row, step = np.argwhere(np.isnan(array))[0]

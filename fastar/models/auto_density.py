@@ -115,7 +115,8 @@ class AutoDensity(FittedMixture, MixtureFile, DensityMixin, BaseEstimator):
         Rows that are held out from all trials when `fit` gets no X_val.
     replay : dict or None, default=None
         `replay_` of another fit: the same trials are trained for the same epochs, whatever the time
-        and the other limits. With the same data the result has the same bits.
+        and the other limits. With the same data, `missing`, `min_count`, `n_members` and
+        `validation_fraction` the result has the same bits.
     random_state : int, RandomState instance or None, default=None
     n_jobs : int or None, default=None
         Threads, shared out among models that are trained side by side; None and -1: all cores this

@@ -64,6 +64,11 @@ def _coded(g: Graph, column: Column, given: str) -> str:
 
 
 def _input_type(column: Column) -> Any:
+    if column.clock is not None:
+        raise ValueError(
+            f"Column {column.name!r} has values of type {column.type}, for which ONNX has none. "
+            "Fit to numbers that are made of them, such as days and weekdays."
+        )
     if column.type == "category":
         return object if isinstance(next(iter(column.categories), ""), str) else np.int64
     whole = {"integer": np.int64, "bool": np.bool_}.get(column.type, np.float64)
