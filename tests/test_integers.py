@@ -80,7 +80,7 @@ def test_an_atom_stands_out_among_the_integers_around():
     rng = np.random.default_rng(0)
     X = rng.integers(0, 1000, (1000, 3))
     X[:, :2][X[:, :2] == 500] = 501
-    X[:12, 0], X[:9, 1] = 500, 500
+    X[:20, 0], X[:9, 1] = 500, 500
     X[:30, 2] = np.repeat(np.arange(500, 510), 3)  # common, but no more than their neighbours
     assert [list(each) for each in fitted(X).atoms_of_columns] == [[500], [], []]
     assert fitted(X, atoms=False).n_features == 3

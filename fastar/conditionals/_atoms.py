@@ -25,7 +25,7 @@ from fastar.conditionals._levels import LevelEncoder
 
 _SHARE, _ROWS = 0.001, 10
 """Share of the rows, and rows, that have a value exactly which is an atom."""
-_EXCESS, _ERRORS = 1.5, 3
+_EXCESS, _ERRORS = 1.5, 4
 """How often an atom is as common as the median of the values around, and how many of its own
 standard errors more: steps alone are not, and an atom beside it does not hide it."""
 OFFSETS = np.array([*range(-5, 0), *range(1, 6)])

@@ -54,7 +54,7 @@ class Number(NumberOrAtom):
 
     An atom is a value that a thousandth of the rows, and at least 10, have exactly, and that
     stands out: it is 1.5 times as common as the median of the five values on either side, and more
-    common by three of its own standard errors; or one of no more than ten.
+    common by four of its own standard errors; or one of no more than ten.
     0 is one wherever it occurs in a column that is never negative. A column with atoms is two
     features: which atom or none, and the number where it is none. Its density is with respect to
     counting measure at the atoms and to length elsewhere.

@@ -51,7 +51,7 @@ class Integer(NumberOrAtom):
 
     An atom is a value that a thousandth of the rows, and at least 10, have, and that stands out: it
     is 1.5 times as common as the median of the five integers on either side, and more common by
-    three of its own standard errors. A column is two features: which atom or none, and the integer
+    four of its own standard errors. A column is two features: which atom or none, and the integer
     where it is none. The other integers are counted without the atoms: j, with the median m and a
     robust deviation s. For t(j) = asinh((j - m) / s),
 
