@@ -12,7 +12,7 @@ import fastar
 from fastar import DeepNADE, GenerativeRNN, PixelRNN
 from fastar._core.schema import EntryError
 from fastar._data.table import Table
-from fastar.conditionals import Number
+from fastar.conditionals import Integer, Number
 from fastar.conditionals._maps import MAPS, Maps
 
 pytestmark = pytest.mark.kernels
@@ -132,14 +132,24 @@ def test_weights_count_like_repeated_rows():
 # ---- what is learnt
 
 
-def test_an_atom_is_what_two_percent_of_the_rows_and_ten_of_them_have():
+def test_an_atom_is_what_a_thousandth_of_the_rows_have_and_noise_does_not_explain():
+    X = np.random.default_rng(0).normal(size=(18_001, 2))
+    X[:18, 0], X[:17, 1] = 0.5, 0.5  # 17 and 16 more than usual: 4.01 and 3.9 errors
+    assert [list(each) for each in fitted(X[:18_000]).atoms_of_columns] == [[0.5], []]
+    assert [list(each) for each in fitted(X).atoms_of_columns] == [[], []]
+    assert fitted(X, atoms=False).n_features == 2
+
+
+@pytest.mark.parametrize(("conditional", "step"), [(Number(), 0.01), (Integer(), 1)])
+def test_atoms_beside_one_another_stand_out_and_noise_does_not(conditional, step):
+    """Whatever the scale of the weights, and where these differ."""
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(1000, 3))
-    X[:20, 0], X[:19, 1] = 0.5, 0.5
-    X[:9, 2] = 0.5
-    assert [list(each) for each in fitted(X).atoms_of_columns] == [[0.5], [], []]
-    assert [list(each) for each in fitted(X[:400]).atoms_of_columns] == [[0.5], [0.5], []]
-    assert fitted(X, atoms=False).n_features == 3
+    X = np.rint(rng.normal(0, 40, (20_000, 2)))
+    X[:, 1] = np.where(rng.random(20_000) < 0.15, rng.choice([50, 51, 52, 70], 20_000), X[:, 1])
+    for weight in (np.ones(20_000), np.full(20_000, 1e-3), rng.uniform(0.5, 2, 20_000)):
+        own = conditional.fitted(Table(X * step, np.arange(2)), weight)
+        found = [np.rint(each / step).tolist() for each in own.atoms_of_columns]
+        assert found == [[], [50, 51, 52, 70]]
 
 
 def test_values_of_a_column_in_steps_are_atoms_where_they_stand_out():

@@ -23,10 +23,13 @@ from fastar.conditionals._conditional import (
 )
 from fastar.conditionals._levels import LevelEncoder
 
-ATOM_SHARE, ATOM_ROWS = 0.02, 10
+_SHARE, _ROWS = 0.001, 10
 """Share of the rows, and rows, that have a value exactly which is an atom."""
-ATOM_EXCESS, AROUND = 5, 5
-"""How often an atom is as common as so many values on either side, which steps alone are not."""
+_EXCESS, _ERRORS = 1.5, 4
+"""How often an atom is as common as the median of the values around, and how many of its own
+standard errors more: steps alone are not, and an atom beside it does not hide it."""
+OFFSETS = np.array([*range(-5, 0), *range(1, 6)])
+"""Where the values around lie."""
 
 ALL_OTHERS = -(2.0**40)
 """The choice that stands for all values outside a support, where each of them is less far."""
@@ -229,6 +232,25 @@ class NumberOrAtom(Conditional):
         for d, *raw in zip(self._numbers, *components, strict=True):
             parts[d] = np.concatenate(raw)
         return np.concatenate(parts)
+
+
+def common_values(values: Array, weight: Array) -> tuple[Array, Array, Array, Array]:
+    """Return the values (L,), their masses, their rows, and the places of those common enough."""
+    levels, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    mass = np.bincount(place, weight, minlength=len(levels))
+    common = np.flatnonzero((mass >= _SHARE * weight.sum()) & (counts >= _ROWS))
+    return levels, mass, counts, common
+
+
+def stands_out(mass: Array, counts: Array, around: Array) -> Array:
+    """Return which values (L,) are more common than those around, whose masses are (L, m).
+
+    NaN in place of a mass is no neighbour.
+    """
+    usual = np.nanmedian(around, axis=1)
+    error = mass / np.sqrt(counts)
+    found: Array = (mass >= _EXCESS * usual) & (mass - usual >= _ERRORS * error)
+    return found
 
 
 def looked_at(table: Table, weight: Array) -> tuple[Array, Array]:

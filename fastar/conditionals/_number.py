@@ -16,12 +16,11 @@ from fastar._data.regions import Region
 from fastar._data.table import Table
 from fastar.conditionals._atoms import (
     ALL_OTHERS,
-    AROUND,
-    ATOM_EXCESS,
-    ATOM_ROWS,
-    ATOM_SHARE,
+    OFFSETS,
     NumberOrAtom,
+    common_values,
     looked_at,
+    stands_out,
 )
 from fastar.conditionals._conditional import (
     QUANTILES,
@@ -56,8 +55,9 @@ _NODES = _NODES / np.sqrt((_NODES**2).mean())
 class Number(NumberOrAtom):
     r"""Atoms, and a mixture of K Gaussians on a scale on which a real column is smooth.
 
-    An atom is a value that 2 % of the rows, and at least 10, have exactly, and that is five times
-    as common as the five values on either side of it are on average, or one of no more than ten.
+    An atom is a value that a thousandth of the rows, and at least 10, have exactly, and that
+    stands out: it is 1.5 times as common as the median of the five values on either side, and more
+    common by four of its own standard errors; or one of no more than ten.
     0 is one wherever it occurs in a column that is never negative. A column with atoms is two
     features: which atom or none, and the number where it is none. Its density is with respect to
     counting measure at the atoms and to length elsewhere.
@@ -531,16 +531,13 @@ def _atoms(values: Array, weight: Array, lowest: float) -> Array:
     """
     if lowest != 0 and values.size and does_not_vary(values.min(), values.max()):
         return np.empty(0)
-    levels, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    mass = np.bincount(place, weight, minlength=len(levels))
-    is_atom = (mass >= ATOM_SHARE * weight.sum()) & (counts >= ATOM_ROWS)
+    levels, mass, counts, common = common_values(values, weight)
     if len(levels) > _FEW_VALUES:
-        at = np.arange(len(levels))
-        low, high = np.maximum(at - AROUND, 0), np.minimum(at + AROUND + 1, len(levels))
-        below = np.concatenate([[0.0], np.cumsum(mass)])
-        usual = (below[high] - below[low] - mass) / (high - low - 1)
-        is_atom &= mass >= ATOM_EXCESS * usual
-    found = levels[is_atom]
+        beside = common[:, None] + OFFSETS
+        inside = (beside >= 0) & (beside < len(levels))
+        around = np.where(inside, mass[np.where(inside, beside, 0)], np.nan)
+        common = common[stands_out(mass[common], counts[common], around)]
+    found = levels[common]
     return np.union1d(found, [0.0]) if lowest == 0 else found
 
 

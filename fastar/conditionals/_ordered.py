@@ -17,12 +17,11 @@ from fastar._data.frame_types import Column
 from fastar._data.regions import Region
 from fastar._data.table import Table
 from fastar.conditionals._atoms import (
-    AROUND,
-    ATOM_EXCESS,
-    ATOM_ROWS,
-    ATOM_SHARE,
+    OFFSETS,
     NumberOrAtom,
+    common_values,
     looked_at,
+    stands_out,
 )
 from fastar.conditionals._conditional import (
     QUANTILES,
@@ -52,10 +51,11 @@ _NODES = logit((np.arange(32) + 0.5) / 32)
 class Integer(NumberOrAtom):
     r"""Atoms, and a mixture of K logistic densities discretised to the integers, on an asinh scale.
 
-    An atom is a value that 2 % of the rows, and at least 10, have, and that is five times as
-    common as the five integers on either side of it are on average. A column is two features:
-    which atom or none, and the integer where it is none. The other integers are counted without
-    the atoms: j, with the median m and a robust deviation s. For t(j) = asinh((j - m) / s),
+    An atom is a value that a thousandth of the rows, and at least 10, have, and that stands out: it
+    is 1.5 times as common as the median of the five integers on either side, and more common by
+    four of its own standard errors. A column is two features: which atom or none, and the integer
+    where it is none. The other integers are counted without the atoms: j, with the median m and a
+    robust deviation s. For t(j) = asinh((j - m) / s),
 
     p(j) = sum_k softmax(z)_k (F((t(j + 1/2) - mu_k) / b_k) - F((t(j - 1/2) - mu_k) / b_k)),
 
@@ -480,14 +480,11 @@ class _Law:
 
 def _atoms(values: Array, weight: Array) -> Array:
     """Return the values of whole numbers that stand out, sorted."""
-    levels, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    mass = np.bincount(place, weight, minlength=len(levels))
-    is_atom = (mass >= ATOM_SHARE * weight.sum()) & (counts >= ATOM_ROWS)
-    if not is_atom.any():
-        return np.empty(0)
-    below = np.concatenate([[0.0], np.cumsum(mass)])
-    first, last = np.maximum(levels - AROUND, levels[0]), np.minimum(levels + AROUND, levels[-1])
-    around = below[np.searchsorted(levels, last, "right")] - below[np.searchsorted(levels, first)]
-    usual = (around - mass) / np.maximum(last - first, 1)
-    found: Array = levels[is_atom & (mass >= ATOM_EXCESS * usual)]
-    return found
+    levels, mass, counts, common = common_values(values, weight)
+    if len(levels) < 2 or not common.size:
+        return levels[common]
+    beside = levels[common, None] + OFFSETS
+    place = np.minimum(np.searchsorted(levels, beside), len(levels) - 1)
+    around = np.where(levels[place] == beside, mass[place], 0)
+    around[(beside < levels[0]) | (beside > levels[-1])] = np.nan
+    return levels[common[stands_out(mass[common], counts[common], around)]]
