@@ -265,8 +265,8 @@ def trained(network, X, conditional, **settings):
     model.initialise(table, weight, np.random.default_rng(0))
     training = Training(
         model, optimizers.Adam(), schedules.BY_NAME["constant"](), table, weight, None,
-        entropy=0, learning_rate=0.03, alpha=0.0, max_gradient_norm=5.0, batch_size=50,
-        max_iter=40, tol=0.0, n_iter_no_change=100, n_threads=1,
+        entropy=0, learning_rate=0.03, alpha=0.0, l1_ratio=0.0, max_gradient_norm=5.0,
+        batch_size=50, max_iter=40, tol=0.0, n_iter_no_change=100, n_threads=1,
     )  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

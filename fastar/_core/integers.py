@@ -87,9 +87,12 @@ def _differences(column: Array, offset: int) -> list[Any]:
 
 
 def check_range(numbers: Array, dtype: Any, offset: int, column: Any, name: str) -> None:
-    """Raise ValueError if a number (n,), less by an offset than the user's, is none of a type."""
+    """Raise ValueError if a number (n,), less by an offset than the user's, is none of a type.
+
+    Infinity is left to the conditionals, which say what they hold.
+    """
     dtype = np.dtype(dtype)
-    there = numbers[~np.isnan(numbers)]
+    there = numbers[np.isfinite(numbers)]
     if dtype.kind in "iu":
         low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
         wrong = (there < low - offset) | (there > high - offset) | (there != np.rint(there))

@@ -6,7 +6,6 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import pairwise
 from threading import Lock
 from typing import Any
@@ -14,6 +13,7 @@ from weakref import finalize
 
 import numpy as np
 
+from fastar._core.lazy import lazy
 from fastar._core.parameters import Array
 from fastar._core.threads import ThreadPool, check_stopped
 from fastar._data.columns import Columns
@@ -296,7 +296,7 @@ class StoredTable(TableElsewhere):
     def __len__(self) -> int:
         return self.store.n_rows
 
-    @cached_property
+    @lazy
     def weight(self) -> Array:
         """Return the weights (n,), 8 bytes each in memory unless all are one."""
         store = self.store
