@@ -113,7 +113,7 @@ class TrainingParameters:
         constraint=[Interval(Real, 0, 1, closed="both")],
         doc="""float, default=0.0
         The share of `alpha` that is not weight decay but a penalty on the absolute values of the
-        weights (a Laplace prior): alpha * l1_ratio * |w| is added to the mean negative
+        weights (a Laplace prior): ``alpha * l1_ratio * |w|`` is added to the mean negative
         log-likelihood of a row, by a proximal step, which leaves many weights at exactly zero.
         Good for few rows of many columns, with `solver="adagrad"` and a rate of about 0.5.""",
     )
