@@ -482,6 +482,9 @@ def without_impossible(
     found = ~missing
     for model in (part.model for part in parts):
         conditional = model.conditional
+        if not conditional.takes_unknown().any():
+            found[:] = False
+            continue
         for where, codes, _ in coded_blocks(model, Table(values, model.order)):
             # what is impossible is so whatever a network says
             raw = np.zeros((len(codes), int(conditional.output_offsets[-1])), codes.dtype)
