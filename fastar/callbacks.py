@@ -172,8 +172,7 @@ class Checkpoint(Callback):
                 f"The checkpoint {self.path!r} was written by an early fastar and does not tell of "
                 f"which data it is. {remedy}"
             )
-        own = self._identity
-        different = [name for name in {**own, **known} if known.get(name) != own.get(name)]
+        different = [name for name, own in self._identity.items() if known.get(name) != own]
         if different:
             raise ValueError(
                 f"The checkpoint {self.path!r} is of another fit: it has other "

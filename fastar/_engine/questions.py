@@ -298,10 +298,10 @@ def _rescored(
     if not len(at_levels):
         return
     codes[:, features] = at_levels[0]
-    jacobian = model.conditional.log_jacobian(codes)
     if features.stop == start + 1:
         scores = _branched(model, weights, codes, start, at_levels[:, 0], context, n_threads)
         if scores is not None:
+            jacobian = model.conditional.log_jacobian(codes)
             yield from (scores if jacobian is None else scores + jacobian.sum(axis=1)[:, None]).T
             return
     begun = None
@@ -309,7 +309,7 @@ def _rescored(
     if len(at_levels) * start > D:
         begun = model.network.forward_from(weights, codes, start, n_threads, context=context)
     if begun is not None:
-        yield from _from_feature(model, *begun, codes, features, at_levels, jacobian, n_threads)
+        yield from _from_feature(model, *begun, codes, features, at_levels, n_threads)
         return
     for code in at_levels:
         codes[:, features] = code
@@ -323,7 +323,6 @@ def _from_feature(
     codes: Array,
     features: slice,
     at_levels: Array,
-    jacobian: Array | None,
     n_threads: int,
 ) -> Iterator[Array]:
     """Yield what `_rescored` does; raw, tail: what `Network.forward_from` returned."""
@@ -333,6 +332,7 @@ def _from_feature(
     first, end = conditional.output_offsets[start : start + 2]
     kernel = conditional.kernel_from(start)
     later = np.ascontiguousarray(codes[:, start:])
+    jacobian = conditional.log_jacobian(codes)
     if jacobian is not None:
         before += np.broadcast_to(jacobian, codes.shape)[:, start:].sum(axis=1)
     for code in at_levels:

@@ -178,7 +178,6 @@ class Training:
         schedule = repr(self.schedule)
         if self.schedule.complete_at_max_iter:
             schedule += f" of max_iter={self.max_iter}"
-        penalty = {"l1_ratio": self.l1_ratio} if self.l1_ratio else {}  # unknown to earlier files
         return {
             "random_state": self.entropy,
             "parameters to start from (warm_start)": self.start,
@@ -188,7 +187,7 @@ class Training:
             "learning_rate_init": self.learning_rate,
             "learning_rate": schedule,
             "alpha": self.alpha,
-            **penalty,
+            "l1_ratio": self.l1_ratio or None,  # as in earlier files, which do not tell of it
             "max_gradient_norm": self.max_gradient_norm,
             "batch_size": self.batch_size,
             "tol": self.tol,
