@@ -146,8 +146,11 @@ def estimator(settings: dict[str, Any], threads: int) -> Any:
     """Return the model of a case."""
     import fastar
 
-    cls = fastar.RNADE if "n_components" in settings else fastar.NADE
-    return cls(**settings, random_state=0, n_jobs=threads)
+    if "n_components" in settings:
+        return fastar.RNADE(**settings, random_state=0, n_jobs=threads)
+    # The peers have no level for values that the rows do not show.
+    settings = settings | {"distribution": fastar.conditionals.Categorical(unknown="error")}
+    return fastar.NADE(**settings, random_state=0, n_jobs=threads)
 
 
 def build(peer: type, case: Case, threads: int) -> Any:
