@@ -13,7 +13,7 @@ from test_recurrent import make
 
 import fastar
 from fastar._core.schema import EntryError
-from fastar._data.sequences import SequenceLayout
+from fastar._data.sequence_layouts import SequenceLayout
 from fastar.conditionals import Categorical
 from fastar.models.rnn import Sequences
 

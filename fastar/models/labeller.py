@@ -197,7 +197,7 @@ or Sequences
         X = listed(X, name)
         whole: Shape = None if is_ragged(X) else np.asarray(X).shape
         is_list = whole is None or len(whole) == 3
-        is_list = is_list or (not reset and self._container.length is None)
+        is_list = is_list or not (reset or self._container.of_rows)
         found = self._read_sequences(X, reset, name, listed=is_list)
         if not found.lengths.all():
             raise ValueError(
