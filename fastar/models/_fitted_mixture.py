@@ -39,7 +39,8 @@ from fastar._engine.particles import (
 from fastar._engine.questions import Part
 from fastar._engine.scores import average_conditionals
 from fastar._engine.support import check_evidence, check_known
-from fastar.models._base import AutoregressiveDensity
+from fastar.models._density import AutoregressiveDensity
+from fastar.models._documentation import documented
 from fastar.models._exclusion import sample_outside
 from fastar.models._fitted import ScoreMixin, by_name
 from fastar.models._parallel import call_each, on_threads
@@ -108,18 +109,13 @@ class FittedMixture(ScoreMixin, AnswersQuestions):
         check_is_fitted(self, "estimators_")
         return self._scores(self._rows(X, context)) + _log(self.weights_)
 
+    @documented
     def score_samples(self, X: Any, *, context: Any = None, out: Any = None) -> Any:
         """Return log p(x) of each row, or log p(x given context).
 
         Parameters
         ----------
-        X : array-like, DataFrame, CSR matrix of shape (n, D), or table read batch by batch
-            As in the models of rows.
-        context : array-like or DataFrame of shape (n, C), optional
-            For a mixture that was fitted with one: of the same columns. Where X is read batch by
-            batch: the names of its columns that are the context.
-        out : path, optional
-            A Parquet file to which the scores are written batch by batch, as column `log_density`.
+        {rows_to_score}
 
         Returns
         -------
@@ -368,6 +364,7 @@ class FittedMixture(ScoreMixin, AnswersQuestions):
         total: Array = logsumexp(parts, axis=0)
         return total
 
+    @documented
     def sample(
         self,
         n_samples: int = 1,
@@ -394,22 +391,15 @@ class FittedMixture(ScoreMixin, AnswersQuestions):
             given those before them in its order, and of these draws one is taken in proportion to
             the member's weight times the probability that it gives to what is held. Exact where
             the held columns come first in the orders of all members; where they do not, or in sets
-            and intervals, members
-            draw 64 particles together, and a warning says where few of them agree with it.
+            and intervals, members draw 64 particles together, and a warning says where few of them
+            agree with it.
         temperature : float, default=1
             Each conditional of each member is raised to the power 1 / temperature and normalised;
             the weights stay.
-        top_p, top_k : float and int or None, default=None
-            As in the members' `sample`.
-        exclude : array-like, DataFrame or CSR matrix of shape (m, D), optional
-            Rows that no sample is to equal, such as the training table. A sample that does is drawn
-            anew, up to 100 times.
-        unique : bool, default=False
-            Whether no two samples may be equal, either. Needs `exclude`.
+        {top_p_and_top_k}
+        {exclude_and_unique}
         random_state : int, RandomState instance or None
-        out : path, optional
-            A Parquet file to which the rows are written, many at a time: other ones than without
-            it. `evidence` is then one row.
+        {out_of_sample}
 
         Returns
         -------
@@ -495,6 +485,7 @@ class FittedMixture(ScoreMixin, AnswersQuestions):
         values[np.argsort(chosen, kind="stable")] = by_member
         return values
 
+    @documented
     def impute(
         self,
         X: Any,
@@ -515,22 +506,15 @@ class FittedMixture(ScoreMixin, AnswersQuestions):
 
         Parameters
         ----------
-        X : array-like, DataFrame, mapping or list of mappings of shape (n, D)
-            With `out` also what is read batch by batch.
-        context : array-like or DataFrame of shape (n, C), optional
-            As in `score_samples`.
-        n_draws : int, default=1
-            Completions of each row.
+        {rows_to_impute}
         n_particles : int, default=16
             Samples by each member from which a row's completions are drawn; more are more exact.
         random_state : int, RandomState instance or None
-        out : path, optional
-            A Parquet file to which the rows are written, many at a time.
+        {out_of_impute}
 
         Returns
         -------
-        ndarray or DataFrame of shape (n, D), or ndarray of shape (n_draws, n, D) if n_draws > 1
-            None with `out`.
+        {imputed}
 
         Raises
         ------

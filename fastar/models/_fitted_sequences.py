@@ -30,6 +30,7 @@ from fastar._engine.steps import (
     times_of_blocks,
 )
 from fastar.conditionals import Mixed
+from fastar.models._documentation import documented
 from fastar.models._sequences import SequenceEstimator
 from fastar.networks._recurrent import State
 
@@ -210,6 +211,7 @@ class FittedSequences(SequenceEstimator, abstract=True):
 
     # ---- samples
 
+    @documented
     def sample(
         self,
         n_samples: int = 1,
@@ -242,11 +244,7 @@ class FittedSequences(SequenceEstimator, abstract=True):
             of the longest in `fit`, but at least one.
         temperature : float, default=1
             Each conditional is raised to the power 1 / temperature and normalised.
-        top_p, top_k : float and int or None, default=None
-            Levels, that is, values of Bernoulli and categorical conditionals and the choice among
-            atoms, are drawn from the most probable ones alone: from the fewest that have the share
-            top_p of the mass, and from top_k at most. Numbers, counts and ordinal levels are drawn
-            as they are. The samples are not those of the density.
+        {top_p_and_top_k}
         random_state : int, RandomState instance or None
 
         Returns

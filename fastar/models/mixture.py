@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -217,11 +218,7 @@ class Mixture(FittedMixture, MixtureFile, MetaEstimatorMixin, DensityMixin, Base
             arguments = member_arguments(member, rows, sample_weight, rows_val, held, named)
             jobs[place] = (member, *arguments)
         kept = self._train(members, jobs)
-        if weights is None:
-            scores = self._scores(judges)
-            self.weights_, self.validation_curve_ = best_weights(scores, judges_weight)
-        else:
-            self.weights_ = weights[kept] / weights[kept].sum()
+        self._set_weights(weights, kept, lambda: (self._scores(judges), judges_weight))
 
     def _fit_streamed(self, data: FitData, rng: np.random.RandomState) -> None:
         """Fit to a table that is read batch by batch, by each member for itself."""
@@ -246,11 +243,24 @@ class Mixture(FittedMixture, MixtureFile, MetaEstimatorMixin, DensityMixin, Base
         trained = next((place for place in kept if place in jobs), 0)
         self._check_columns(unwrap_frozen(members[trained]))
         adopt_table(self, unwrap_frozen(members[trained]))
-        if weights is None:
+
+        def judged() -> tuple[Array, Array]:
             scores = self._scores_streamed(data)
-            self.weights_, self.validation_curve_ = best_weights(scores, np.ones(len(scores)))
+            return scores, np.ones(len(scores))
+
+        self._set_weights(weights, kept, judged)
+
+    def _set_weights(
+        self, given: Array | None, kept: list[int], judged: Callable[[], tuple[Array, Array]]
+    ) -> None:
+        """Set the weights of the members kept to those given; None: to the best ones.
+
+        judged: returns log p_k(x) (m, K) of rows that judge the members, and their weights (m,).
+        """
+        if given is None:
+            self.weights_, self.validation_curve_ = best_weights(*judged())
         else:
-            self.weights_ = weights[kept] / weights[kept].sum()
+            self.weights_ = given[kept] / given[kept].sum()
 
     def _check_columns(self, trained: Any) -> None:
         """Raise ValueError if some member has other columns than one that was trained."""
