@@ -59,16 +59,16 @@ class GenerativeRNN(
 
     with the same weights at every step. A step has one value or F values, which are independent
     given the steps before, or, with ``frame="nade"``, have a NADE whose biases h_{t-1} gives [2]_.
-    With an end symbol, another value of each step that tells whether the sequence ends there, p is
-    a distribution over sequences of every length. A context makes it p(x | context): it enters the
-    cells of each layer and the outputs at every step.
+    With an end symbol, a further value of each step says whether the sequence ends there, and p is
+    a distribution over sequences of every length. With a context the density is p(x | context): it
+    enters the cells of each layer and the outputs at every step.
 
-    With `groups`, X is a long DataFrame: a row is a step, and the rows that have the same value in
-    the column `groups` are one sequence, in the order of the column `order_by`. The other columns,
-    of any type that models of rows take, are the values of a step; gaps in them are missing values.
-    A context has a row for each group, in the order in which groups first occur, and so has what
-    methods return. Samples are long DataFrames whose groups are numbered from 0; a sequence without
-    a step has no row.
+    With `groups`, X is a long DataFrame: each row is a step, and the rows with the same value in
+    the column `groups` are one sequence, sorted by the column `order_by`. The other columns are the
+    values of a step. They may have any type that models of rows take, and missing values.
+    Contexts and results have an entry for each group, in the order in which groups first occur.
+    Samples are long DataFrames whose groups are numbered from 0; a sequence without a step has no
+    row.
 
     Parameters
     ----------
@@ -77,14 +77,14 @@ class GenerativeRNN(
         H, units of each layer of cells.
     n_layers : int, default=1
     end_symbol : bool or None, default=None
-        Whether sequences end by themselves; None: those of a list do, rows of an array do not.
+        Whether sequences have an end symbol; None: those of a list do, rows of an array do not.
     frame : {"auto", "independent", "nade"}, default="auto"
-        Whether the F values of a step are independent given those before, or follow one another in
-        a NADE. "auto" takes a NADE for steps of DataFrames alone.
+        Whether the F values of a step are independent given the steps before, or have a NADE.
+        "auto" takes a NADE for the steps of DataFrames only.
     n_frame_hidden : int, default=100
         Hidden units of that NADE.
     bptt : int or None, default=None
-        Steps after which gradients are cut, at its multiples.
+        Truncated backpropagation: gradients are cut after every `bptt` steps; None: never.
     dropout : float, default=0
         Share of units that training hides from further layers and from the outputs.
     {shared_parameters}
@@ -95,9 +95,9 @@ class GenerativeRNN(
         W_xh0 (F, Q, G H) of the first layer, W_xhl (H, G H) of layer l; W_hhl (H, G H), cl (G H,),
         and for a GRU dl (H,), the candidate's bias behind the reset gate; V (H, F, P); b (F, P);
         and for a context Ul (C, G H) and B (C, F, P).
-        Gates in the order r z n (GRU) and i f g o (LSTM). With ``frame="nade"`` those of `NADE` in
-        the place of V, with U (H + C, K) and B (H + C, F, P) from the cells and the context to its
-        K hidden units and its outputs.
+        Gates in the order r z n (GRU) and i f g o (LSTM). With ``frame="nade"`` the parameters of
+        `NADE` replace V; U (H + C, K) and B (H + C, F, P) lead from the cells and the context to
+        its K hidden units and its outputs.
     n_parameters_ : int
     {shared_attributes}
 
