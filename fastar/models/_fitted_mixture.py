@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 from scipy.special import logsumexp
-from sklearn.utils import _safe_indexing, check_array
-from sklearn.utils.validation import _num_samples, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from fastar._core.parameters import Array
 from fastar._core.random import generator
-from fastar._core.sharpness import AS_FITTED, Sharpness, check_sharpness
+from fastar._core.sharpness import check_sharpness
 from fastar._core.threads import effective_n_threads
 from fastar._core.validation import (
     check_count,
@@ -21,7 +20,7 @@ from fastar._core.validation import (
 from fastar._data.containers import Container
 from fastar._data.context import Context
 from fastar._data.evidence import as_given, column_names, is_named, n_rows, read_query
-from fastar._data.frame_types import as_frame, frame_kind
+from fastar._data.frame_types import as_frame
 from fastar._data.frames import Schema
 from fastar._data.reading import dense, read, read_numbers, table_like
 from fastar._data.regions import Regions
@@ -29,20 +28,16 @@ from fastar._engine.bounds import bounds_of, check_no_cut
 from fastar._engine.marginals import marginals
 from fastar._engine.particles import (
     PARTICLES,
-    Particles,
-    complete_rows,
-    impute,
     is_exact,
-    particles,
     warn_of_few,
 )
-from fastar._engine.questions import Part
 from fastar._engine.scores import average_conditionals
-from fastar._engine.support import check_evidence, check_known
+from fastar._engine.support import check_known
 from fastar.models._density import AutoregressiveDensity
 from fastar.models._documentation import documented
 from fastar.models._exclusion import sample_outside
 from fastar.models._fitted import ScoreMixin, by_name
+from fastar.models._mixture_draws import checked_evidence, complete, draw_rows
 from fastar.models._parallel import call_each, on_threads
 from fastar.models._questions import AnswersQuestions
 from fastar.models._rows import Rows
@@ -345,7 +340,7 @@ class FittedMixture(ScoreMixin, AnswersQuestions):
         models = self._models("log_marginal")
         n_particles = check_count("n_particles", n_particles, numbers=2 * self.n_features_in_)
         X, regions = self._known_values(models, X)
-        values, held = _checked_evidence(models, X, len(X), "X")
+        values, held = checked_evidence(models, X, len(X), "X")
         rng, n_threads = generator(random_state), effective_n_threads(self.n_jobs)
         parts = [
             np.log(weight)
@@ -427,21 +422,22 @@ class FittedMixture(ScoreMixin, AnswersQuestions):
         sharpness = check_sharpness(temperature, top_p, top_k)
         rng = generator(random_state)
         if evidence is None:
-            return self._container.wrap(self._draw(n_samples, sharpness, rng, context))
+            return self._container.wrap(draw_rows(self, n_samples, sharpness, rng, context))
         models = self._models("sample with evidence")
         evidence, regions = read_query(self, evidence, n_samples)
         check_no_cut(sharpness, regions)
-        values, held = _checked_evidence(models, evidence, n_samples, "evidence")
+        values, held = checked_evidence(models, evidence, n_samples, "evidence")
         shape = (n_samples, self.n_features_in_)
         exact = regions is None and all(is_exact(model._model(), held) for _, model in models)
         number = 1 if exact else -(-PARTICLES // len(models))
-        completed, ess = self._complete(
+        completed, ess = complete(
             models,
             np.broadcast_to(values, shape),
             ~np.broadcast_to(held, shape),
             1,
             number,
             rng,
+            effective_n_threads(self.n_jobs),
             sharpness,
             context,
             regions,
@@ -450,40 +446,6 @@ class FittedMixture(ScoreMixin, AnswersQuestions):
         if not exact:
             warn_of_few(ess, number * len(models))
         return self._container.wrap(completed[0])
-
-    def _draw(self, n: int, sharpness: Sharpness, rng: np.random.Generator, context: Any) -> Array:
-        """Return n values (n, D)."""
-        K = len(self.weights_)
-        chosen = rng.choice(K, size=n, p=self.weights_)
-        counts, seeds = np.bincount(chosen, minlength=K), rng.integers(2**31, size=K)
-        # members of other libraries know none of these
-        changed = {
-            "temperature": (sharpness.temperature, 1),
-            "top_p": (sharpness.top_p, 1),
-            "top_k": (sharpness.top_k, 0),
-        }
-        arguments = {name: value for name, (value, usual) in changed.items() if value != usual}
-
-        def draw(place: int, member: Any) -> Array | None:
-            if counts[place] == 0:
-                return None
-            own = {"random_state": int(seeds[place]), **arguments}
-            if context is not None:
-                several = _num_samples(context) > 1
-                rows = np.flatnonzero(chosen == place)
-                own["context"] = _safe_indexing(context, rows) if several else context
-            drawn = member.sample(int(counts[place]), **own)
-            if isinstance(self._container, Schema) and frame_kind(drawn) is not None:
-                return self._container.read(drawn, "a member's sample")[:]
-            table = check_array(drawn, accept_sparse="csr", ensure_all_finite=False)
-            assert isinstance(self._container, Container)
-            return dense(self._container.to_numbers(table))
-
-        drawn = call_each(draw, self.estimators_, effective_n_threads(self.n_jobs), n)
-        by_member = np.concatenate([values for values in drawn if values is not None])
-        values = np.empty_like(by_member)
-        values[np.argsort(chosen, kind="stable")] = by_member
-        return values
 
     @documented
     def impute(
@@ -536,14 +498,15 @@ class FittedMixture(ScoreMixin, AnswersQuestions):
         given = X
         X, regions = self._known_values(models, X)
         n_draws = check_count("n_draws", n_draws, numbers=X.size)
-        values, held = _checked_evidence(models, X, len(X), "X")
-        completed, self.impute_ess_ = self._complete(
+        values, held = checked_evidence(models, X, len(X), "X")
+        completed, self.impute_ess_ = complete(
             models,
             values,
             ~held,
             n_draws,
             n_particles,
             generator(random_state),
+            effective_n_threads(self.n_jobs),
             context=context,
             regions=regions,
             gapless=True,
@@ -552,59 +515,6 @@ class FittedMixture(ScoreMixin, AnswersQuestions):
             return completed
         kept = np.broadcast_to(held, completed[0].shape)
         return as_given(given, self._container, completed[0], kept)
-
-    def _complete(
-        self,
-        models: list[tuple[float, AutoregressiveDensity]],
-        X: Array,
-        missing: Array,
-        n_draws: int,
-        n_particles: int,
-        rng: np.random.Generator,
-        sharpness: Sharpness = AS_FITTED,
-        context: Any = None,
-        regions: Regions | None = None,
-        name: str = "X",
-        gapless: bool = False,
-    ) -> tuple[Array, Array]:
-        """Return completions (n_draws, n, D) of X where `missing`, and effective sample sizes (n,).
-
-        A sample's weight is log w_k + log p_k(evidence), the latter as its member estimates it: so
-        each member's samples weigh together, on average, as much as its posterior probability.
-        """
-        n_threads = effective_n_threads(self.n_jobs)
-        n = len(X)
-        parts = [
-            Part(
-                float(np.log(weight)),
-                model._model(),
-                model._encoded(context, n),
-                bounds_of(model._model(), regions, n, name, drawn=True),
-            )
-            for weight, model in models
-        ]
-
-        def propose(rows: Array) -> list[tuple[float, Particles]]:
-            return [
-                (
-                    part.log_weight,
-                    particles(
-                        part.model,
-                        X[rows],
-                        missing[rows],
-                        n_particles=n_particles,
-                        rng=rng,
-                        n_threads=n_threads,
-                        sharpness=sharpness,
-                        context=part.context,
-                        bounds=part.bounds,
-                        there=complete_rows(part.model) if gapless else None,
-                    ),
-                )
-                for part in (each.take(rows) for each in parts)
-            ]
-
-        return impute(propose, X, missing, n_draws, rng, n_particles * len(models))
 
     def _impossible(self, X: Any) -> Array:
         """Return which rows (n,) of X have values outside the support of a member."""
@@ -626,17 +536,6 @@ def _common_order(models: list[tuple[float, AutoregressiveDensity]], purpose: st
             f"orders have no closed form. Got {len(orders)} orders instead."
         )
     return np.array(orders.pop())
-
-
-def _checked_evidence(
-    models: list[tuple[float, AutoregressiveDensity]], evidence: Any, n: int, name: str
-) -> tuple[Array, Array]:
-    """Return (values, held), each (1 or n, D), of evidence that lies in every model's support."""
-    for _, model in models:
-        values, held = check_evidence(evidence, n, model._model(), name)
-    assert values is not None
-    assert held is not None
-    return values, held
 
 
 def _log(weights: Array) -> Array:
