@@ -45,12 +45,13 @@ SETS = (
     "diamonds",
 )
 ALL_SETS = (*SETS, "alphadigits", "mnist")
-LABELLED = ("ocr_letters", "alphadigits", "mnist")
 PEERS = ("ECOD", "COPOD", "IForest", "LOF", "KNN", "GMM", "OCSVM", "HBOS", "PCA")
-#: Of scikit-learn, which PyOD wraps, but with settings of `--recipes`.
-SCIKIT_LEARN = ("IsolationForest", "LocalOutlierFactor", "OneClassSVM", "GaussianMixture")
 STATISTICS = ("likelihood", "typicality", "likelihood_ratio")
 SHARES = {"adult_mixed": 0.2, "diamonds": 0.2}  # of corrupted cells; of tables of numbers a half
+
+LABELLED = ("ocr_letters", "alphadigits", "mnist")
+#: Of scikit-learn, which PyOD wraps, but with settings of `--recipes`.
+SCIKIT_LEARN = ("IsolationForest", "LocalOutlierFactor", "OneClassSVM", "GaussianMixture")
 
 Case = tuple[pd.DataFrame, pd.DataFrame, np.ndarray]
 

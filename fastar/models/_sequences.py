@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -92,17 +93,21 @@ class SequenceEstimator(TrainableModel, abstract=True):
                     "lengths are a list of arrays, without padding."
                 )
             found = Sequences(array.ravel(), np.arange(n + 1) * length, gaps=gaps)
+        width = found.values.shape[1]
         if reset:
-            said: dict[str, Any] = {
-                "width": found.values.shape[1],
-                "ends": ends,
-                "longest": max(1, int(found.lengths.max())),
-                "dtype": found.values.dtype.str,
-                "offsets": find_offsets(found.values),
-                "missing": missing_columns(found.values) if marked else None,
-            }
-            self._container = (
-                SequenceLayout(**said) if length is None else ArrayLayout(length=length, **said)
+            longest = max(1, int(found.lengths.max()))
+            dtype, offsets = found.values.dtype.str, find_offsets(found.values)
+            missing = missing_columns(found.values) if marked else None
+            kind: Callable[..., SequenceLayout] = (
+                SequenceLayout if length is None else partial(ArrayLayout, length=length)
+            )
+            self._container = kind(
+                width=width,
+                ends=ends,
+                longest=longest,
+                dtype=dtype,
+                offsets=offsets,
+                missing=missing,
             )
             self.n_features_in_ = self._container.n_features_in
         layout = self._container
