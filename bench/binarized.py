@@ -17,9 +17,10 @@ import warnings
 from typing import Any
 
 import numpy as np
-from likelihood import add_settings
 from machine import cores
+from settings import add_settings
 from tables import table
+from time_limit import TimeLimit
 
 from fastar.callbacks import Callback, Checkpoint
 from fastar.datasets import load_dataset
@@ -60,27 +61,6 @@ class Redrawn(Callback):
         self.rows[:] = drawn(self.grey, (0, training.progress.epoch))
 
 
-class Watch(Callback):
-    """Prints a line an epoch; stops after so many seconds."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-
-    def on_fit_begin(self, training: Any) -> None:
-        """Start the clock."""
-        self.start = time.monotonic()
-
-    def on_epoch_end(self, training: Any) -> bool:
-        """Print, and return whether the time is over."""
-        spent, progress = time.monotonic() - self.start, training.progress
-        print(
-            f"epoch {progress.epoch}: {spent:.0f} s, nats of training rows "
-            f"{-progress.loss_curve[-1]:.2f}, of validation {-progress.validation_curve[-1]:.2f}",
-            file=sys.stderr, flush=True,
-        )  # fmt: skip
-        return bool(spent > self.seconds)
-
-
 def main() -> int:
     """Fit, score and print."""
     parser = argparse.ArgumentParser(
@@ -107,7 +87,7 @@ def main() -> int:
     settings.setdefault("n_iter_no_change", settings["max_iter"])
     # a checkpoint tells which rows it is of, and is read before these are drawn
     callbacks: list[Callback] = [Checkpoint(options.checkpoint)] if options.checkpoint else []
-    callbacks += [Redrawn(train, grey), Watch(60 * options.minutes)]
+    callbacks += [Redrawn(train, grey), TimeLimit(60 * options.minutes)]
     model = BY_NAME[options.model](**settings, n_jobs=options.threads, callbacks=callbacks)
     start = time.perf_counter()
     model.fit(train, X_val=valid)

@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from likelihood import add_settings
 from machine import cores
 from mixed_tables import frame
 from scipy.special import ndtri
 from scipy.stats import gaussian_kde
+from settings import add_settings
 from sklearn import datasets
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV, KFold

@@ -1,12 +1,13 @@
 """
-Detect outliers by the default detector and by PyOD's: `python bench/detectors.py`.
+Detect outliers by our detector and by those of PyOD or scikit-learn: `python bench/detectors.py`.
 
 Each detector is fitted, with its defaults, to rows that belong and scores other rows, half of them
-outliers. In breast_cancer, digits and ocr_letters, which have labels, outliers are of other
-classes; elsewhere they are held-out rows of which a share of the cells comes from other rows. PyOD
-(`pip install pyod`) is not needed: without it, fastar's statistics stand alone. Its detectors see
-categories as one-hot columns and standardised numbers, with means in the place of gaps. Printed are
-ROC-AUCs, the mean over the cases of a set, and the seconds of all fits and scores.
+outliers. In breast_cancer, digits, ocr_letters, alphadigits and mnist, which have labels, outliers
+are of other classes; elsewhere they are held-out rows of which a share of the cells comes from
+other rows. PyOD (`pip install pyod`) is not needed: without it, scikit-learn's detectors are the
+peers. Peers see categories as one-hot columns and standardised numbers, with means in the place of
+gaps. `--recipes` gives densities and peers the settings written here in the place of defaults.
+Printed are ROC-AUCs, the mean over the cases of a set, and the seconds of all fits and scores.
 """
 
 import argparse
@@ -23,10 +24,14 @@ import pandas as pd
 from machine import cores
 from mixed_tables import frame
 from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_auc_score
+from sklearn.mixture import GaussianMixture
+from sklearn.neighbors import LocalOutlierFactor
+from sklearn.svm import OneClassSVM
 from tables import table
 
-from fastar import NADE, DensityOutlierDetector
+from fastar import NADE, RNADE, DensityOutlierDetector
 from fastar.datasets import load_dataset
 
 SETS = (
@@ -39,9 +44,14 @@ SETS = (
     "adult_mixed",
     "diamonds",
 )
+ALL_SETS = (*SETS, "alphadigits", "mnist")
 PEERS = ("ECOD", "COPOD", "IForest", "LOF", "KNN", "GMM", "OCSVM", "HBOS", "PCA")
 STATISTICS = ("likelihood", "typicality", "likelihood_ratio")
 SHARES = {"adult_mixed": 0.2, "diamonds": 0.2}  # of corrupted cells; of tables of numbers a half
+
+LABELLED = ("ocr_letters", "alphadigits", "mnist")
+#: Of scikit-learn, which PyOD wraps, but with settings of `--recipes`.
+SCIKIT_LEARN = ("IsolationForest", "LocalOutlierFactor", "OneClassSVM", "GaussianMixture")
 
 Case = tuple[pd.DataFrame, pd.DataFrame, np.ndarray]
 
@@ -82,11 +92,14 @@ def cases(name: str, options: argparse.Namespace) -> Iterator[Case]:
         yield from by_label(X, np.asarray(y), labels, rng)
         return
     data = load_dataset(name, options.data)
-    if name == "ocr_letters":
-        X = pd.DataFrame(np.concatenate([data.train, data.valid, data.test]).astype(np.int64))
-        X.columns = X.columns.astype(str)
+    if name in LABELLED:
+        rows = np.concatenate([data.train, data.valid, data.test])
+        rows = rows > (127 if data.kind == "grey" else 0)
+        X = pd.DataFrame(rows.astype(np.int64)).rename(columns=str)
         y = np.concatenate([data.labels[each] for each in ("train", "valid", "test")])
-        yield from by_label(X, y, np.unique(y)[:: 26 // options.cases][: options.cases], rng)
+        labels = np.unique(y)
+        chosen = labels[:: max(1, len(labels) // options.cases)][: options.cases]
+        yield from by_label(X, y, chosen, rng)
         return
     known, test = np.concatenate([data.train, data.valid]), data.test
     if data.column_kinds:
@@ -114,19 +127,47 @@ def numbers(train: pd.DataFrame, test: pd.DataFrame) -> list[np.ndarray]:
 Scorer = Callable[[pd.DataFrame, pd.DataFrame], np.ndarray]
 
 
-def ours(statistic: str, threads: int) -> Scorer:
+def recipe(name: str) -> Any:
+    """Return the density of a set with settings for its size, of bits or of numbers."""
+    if name == "alphadigits":  # some twenty rows a label
+        return NADE(n_hidden=50, alpha=0.3, max_iter=300)
+    if name in LABELLED:
+        return NADE(n_hidden=100, alpha=0.05, learning_rate_init=0.003, max_iter=100)
+    return RNADE(n_hidden=50, n_components=5, learning_rate_init=0.005)
+
+
+def ours(statistic: str, density: Any) -> Scorer:
     """Return what fits the detector and scores rows, higher where they do not belong."""
 
     def scores(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
-        density = NADE(n_jobs=threads)
         detector = DensityOutlierDetector(density, statistic=statistic, random_state=0)
         return -detector.fit(train).score_samples(test)
 
     return scores
 
 
-def peer(name: str) -> Scorer:
-    """Return what fits one of PyOD's detectors, by its defaults, and scores rows."""
+def of_scikit_learn(name: str, threads: int, recipes: bool) -> Scorer:
+    """Return what fits one of scikit-learn's detectors and scores rows."""
+
+    def scores(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
+        fitted, rest = numbers(train, test)
+        shape = "diag" if fitted.shape[1] > 300 else "full"  # full ones of 784 take minutes
+        mixture = {"n_components": 5, "covariance_type": shape, "reg_covar": 1e-2}
+        detector: Any = {
+            "IsolationForest": IsolationForest(random_state=0, n_jobs=threads),
+            "LocalOutlierFactor": LocalOutlierFactor(novelty=True, n_jobs=threads),
+            "OneClassSVM": OneClassSVM(),
+            "GaussianMixture": GaussianMixture(random_state=0, **mixture if recipes else {}),
+        }[name]
+        return -detector.fit(fitted).score_samples(rest)
+
+    return scores
+
+
+def peer(name: str, options: argparse.Namespace) -> Scorer:
+    """Return what fits a detector of scikit-learn, or one of PyOD by its defaults, and scores."""
+    if name in SCIKIT_LEARN:
+        return of_scikit_learn(name, options.threads, options.recipes)
     kind = getattr(import_module(f"pyod.models.{name.lower()}"), name)
 
     def scores(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
@@ -141,7 +182,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("sets", nargs="*", default=SETS, metavar="SET", help=", ".join(SETS))
+    parser.add_argument("sets", nargs="*", default=SETS, metavar="SET", help=", ".join(ALL_SETS))
     parser.add_argument("--data", default=os.environ.get("FASTAR_DATA"), help="folder of data sets")
     parser.add_argument("--cases", type=int, default=5, help="labels, or corruptions, of each set")
     parser.add_argument(
@@ -150,21 +191,25 @@ def main() -> int:
     parser.add_argument("--test", type=int, default=1000, help="most rows to corrupt")
     parser.add_argument("--threads", type=int, default=cores())
     parser.add_argument("--statistics", nargs="+", default=STATISTICS, help="of fastar's detector")
-    parser.add_argument("--peers", nargs="*", help="those of PyOD; all if it is installed")
+    parser.add_argument("--recipes", action="store_true", help="settings in place of defaults")
+    parser.add_argument(
+        "--peers", nargs="*", help="of PyOD or scikit-learn; all of PyOD if it is installed"
+    )
     parser.add_argument("--markdown", action="store_true", help="a table for RESULTS.md")
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # some fits end at their limit of epochs
     peers = options.peers
     if peers is None:
-        peers = PEERS if util.find_spec("pyod") else ()
-    scorers = {
-        f"fastar, {name.replace('_', ' ')}": ours(name, options.threads)
-        for name in options.statistics
-    }
-    scorers |= {name: peer(name) for name in peers}
-    aucs: dict[str, list[float]] = {title: [] for title in scorers}
-    seconds = dict.fromkeys(scorers, 0.0)
+        peers = PEERS if util.find_spec("pyod") else SCIKIT_LEARN
+    titles = [f"fastar, {statistic.replace('_', ' ')}" for statistic in options.statistics]
+    aucs: dict[str, list[float]] = {title: [] for title in [*titles, *peers]}
+    seconds = dict.fromkeys(aucs, 0.0)
     for name in options.sets:
+        density = (recipe(name) if options.recipes else NADE()).set_params(n_jobs=options.threads)
+        scorers = dict(
+            zip(titles, (ours(each, density) for each in options.statistics), strict=True)
+        )
+        scorers |= {each: peer(each, options) for each in peers}
         found: dict[str, list[float]] = {title: [] for title in scorers}
         for train, test, outlier in cases(name, options):
             for title, scorer in scorers.items():

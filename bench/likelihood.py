@@ -11,7 +11,6 @@ many seconds for each, or for each fold. `all` ends with a table beside the best
 """
 
 import argparse
-import ast
 import json
 import os
 import subprocess
@@ -24,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from machine import cores, peak_memory
 from published import BEST
+from settings import add_settings
 from tables import table
 
 from fastar import Mixture
@@ -375,36 +375,6 @@ def judge(found: dict[str, Any], bar: Bar | None) -> None:
     print(f"memory      {found['peak_memory_mb']:9.1f} MB at the peak of the process")
     for text in found["warnings"]:
         print(f"note: {text}")
-
-
-def literal(text: str) -> Any:
-    """Read a value; what is no Python literal is a string."""
-    try:
-        return ast.literal_eval(text)
-    except (SyntaxError, ValueError):
-        return text
-
-
-def setting(text: str) -> tuple[str, Any]:
-    """Read one key=value."""
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form key=value")
-    return key, literal(value)
-
-
-def add_settings(parser: argparse.ArgumentParser, meaning: str) -> None:
-    """Add the option --set KEY=VALUE .., whose pairs are `changes`."""
-    parser.add_argument(
-        "--set",
-        dest="changes",
-        metavar="KEY=VALUE",
-        nargs="+",
-        action="extend",
-        type=setting,
-        default=[],
-        help=meaning,
-    )
 
 
 def run_all(options: argparse.Namespace) -> int:

@@ -25,10 +25,10 @@ def measure(options: argparse.Namespace) -> None:
     from fastar.datasets import load_dataset
 
     peaks = {"imports": peak_memory()}
-    if options.set:
+    if options.rows_of:
         # The file's other splits are let go; reading them counts as well.
         try:
-            X = load_dataset(options.set, options.data).train
+            X = load_dataset(options.rows_of, options.data).train
         except (ValueError, FileNotFoundError) as error:
             sys.exit(str(error))
     else:
@@ -49,7 +49,7 @@ def main() -> int:
     """Start the fresh process and print what it found; the exit status says if the bar is kept."""
     parser = argparse.ArgumentParser(description=__doc__.strip().split("\n\n")[0])
     parser.add_argument(
-        "--set", help="a named set, such as binarized_mnist, instead of random rows"
+        "--rows-of", help="a named set, such as binarized_mnist, instead of random rows"
     )
     parser.add_argument("--data", default=os.environ.get("FASTAR_DATA"), help="folder of data sets")
     parser.add_argument("--rows", type=int, default=50_000)

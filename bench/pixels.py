@@ -10,7 +10,6 @@ together compute: so many minutes on each, however busy the machine is.
 
 import argparse
 import cProfile
-import json
 import os
 import pstats
 import sys
@@ -21,7 +20,9 @@ from typing import Any
 
 import numpy as np
 from machine import cores
+from settings import add_settings
 from tables import table
+from time_limit import TimeLimit, seconds_a_thread
 
 from fastar import PixelRNN
 from fastar.datasets import load_dataset
@@ -38,26 +39,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 N_VALID, N_SHOWN, N_DRAWS = 2000, 8, 6
-
-
-class Budget:
-    """Stop after so many seconds on each thread, and print the epochs."""
-
-    def __init__(self, seconds: float, threads: int) -> None:
-        self.seconds, self.threads = seconds, threads
-
-    def on_fit_begin(self, training: Any) -> None:
-        self.start = time.process_time()
-
-    def on_epoch_end(self, training: Any) -> bool:
-        spent = (time.process_time() - self.start) / self.threads
-        progress = training.progress
-        print(
-            f"epoch {progress.epoch}: {spent:.0f} s a thread, nats of training rows "
-            f"{-progress.loss_curve[-1]:.2f}, of validation {-progress.validation_curve[-1]:.2f}",
-            file=sys.stderr, flush=True,
-        )  # fmt: skip
-        return bool(spent > self.seconds)
 
 
 def profile(model: PixelRNN, X: np.ndarray) -> list[list[str]]:
@@ -110,7 +91,7 @@ def main() -> int:
     )
     parser.add_argument("set", choices=list(SETTINGS))
     parser.add_argument("--data", default=os.environ.get("FASTAR_DATA"), help="folder of data sets")
-    parser.add_argument("--set", dest="settings", default="{}", help="further settings, as JSON")
+    add_settings(parser, "settings in place of those written here")
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--threads", type=int, default=cores())
     parser.add_argument("--save", help="a file for the fitted model")
@@ -121,9 +102,9 @@ def main() -> int:
     train, valid, test = (
         each.reshape(-1, *data.shape) for each in (data.train, data.valid, data.test)
     )
-    settings = COMMON | SETTINGS[options.set] | json.loads(options.settings)
-    budget = Budget(60 * options.minutes, options.threads)
-    model = PixelRNN(n_jobs=options.threads, callbacks=[budget], **settings)
+    settings = COMMON | SETTINGS[options.set] | dict(options.changes)
+    limit = TimeLimit(60 * options.minutes, seconds_a_thread(options.threads))
+    model = PixelRNN(n_jobs=options.threads, callbacks=[limit], **settings)
     start = time.perf_counter()
     model.fit(train, X_val=valid[:N_VALID])
     seconds = time.perf_counter() - start

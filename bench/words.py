@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from likelihood import literal, setting
 from machine import cores, peak_memory
+from settings import add_settings, literal
 from sklearn.exceptions import ConvergenceWarning
 from tables import table
 
@@ -69,7 +69,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="NADE", choices=sorted(BY_NAME))
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", type=setting)
+    add_settings(parser, "settings in place of those written here")
     parser.add_argument("--data", help="folder of the data sets")
     parser.add_argument("--rows", type=literal, help="training rows; all by default")
     parser.add_argument("--markdown", action="store_true")
@@ -77,7 +77,7 @@ def main() -> None:
     data = load_dataset("tiny_shakespeare", arguments.data)
     train, test = (rows_of(words_of(part, data.vocabulary)) for part in (data.train, data.test))
     train = train[: arguments.rows]
-    model = BY_NAME[arguments.model](random_state=0, **SETTINGS | dict(arguments.set))
+    model = BY_NAME[arguments.model](random_state=0, **SETTINGS | dict(arguments.changes))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         start, cpu = time.perf_counter(), time.process_time()

@@ -41,7 +41,7 @@ from fastar._core.schema import (
 from fastar._core.validation import unwrap_frozen
 from fastar._data.containers import Container
 from fastar._data.frames import Schema
-from fastar._data.sequences import SequenceLayout
+from fastar._data.sequence_layouts import SequenceLayout
 from fastar.conditionals._gaps import ModelledGaps
 
 __all__ = ["load", "save"]
@@ -415,8 +415,7 @@ def sequence_layout(described: dict[str, Any], n_features: int) -> SequenceLayou
     layout = container_from_json(described)
     require("container", isinstance(layout, SequenceLayout), "must be that of sequences.")
     assert isinstance(layout, SequenceLayout)
-    n_found = layout.width if layout.length is None else layout.length
-    fits = n_found == n_features and (layout.length is None or layout.width == 1)
+    fits = layout.n_features_in == n_features and (layout.width == 1 or not layout.of_rows)
     require("container.sequences", fits, f"must be of {n_features} features.")
     return layout
 

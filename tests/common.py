@@ -268,6 +268,19 @@ def ulps(actual, expected):
     return np.abs(actual.astype(expected.dtype) - expected) / place
 
 
+def assert_slopes(model, gradient, loss, rng, times=5, *, step=1e-6, rtol=1e-5, atol=1e-6):
+    """Compare a gradient by theta with differences of `loss()` along random directions."""
+    start = model.theta.copy()
+    for _ in range(times):
+        direction, ends = rng.standard_normal(start.size), []
+        for end in (step, -step):
+            model.theta[:] = start + end * direction
+            ends.append(loss())
+        model.theta[:] = start
+        slope = (ends[0] - ends[1]) / (2 * step)
+        np.testing.assert_allclose(gradient @ direction, slope, rtol=rtol, atol=atol)
+
+
 def assert_gradient_is_finite_differences(model, values):
     """Check a fitted float64 model's gradient at values (50, C) in model order."""
     inner, rng = model._model(), np.random.default_rng(0)
@@ -284,14 +297,7 @@ def assert_gradient_is_finite_differences(model, values):
     assert share @ total == pytest.approx(value, rel=1e-12)
     gradient = np.zeros_like(inner.theta)
     network.backward(weights, cache, graw, inner.layout.views(gradient), 1)
-    start = inner.theta.copy()
-    for _ in range(5):
-        direction, ends = rng.standard_normal(start.size), []
-        for step in (1e-6, -1e-6):
-            inner.theta[:] = start + step * direction
-            ends.append(loss()[0])
-        inner.theta[:] = start
-        assert (ends[0] - ends[1]) / 2e-6 == pytest.approx(gradient @ direction, rel=1e-5)
+    assert_slopes(inner, gradient, lambda: loss()[0], rng, atol=1e-12)
 
 
 # ---- other processes

@@ -302,6 +302,10 @@ def test_levels_that_few_rows_have_become_one():
     rare, other = frame[-1:], frame[-1:].assign(s="unseen")
     assert_same_bits(model.score_samples(rare), model.score_samples(other))
     assert set(model.sample(200, random_state=0)["s"]) <= {"a", "b", "other"}
+    again = fit(AutoDensity(replay=json.loads(json.dumps(model.replay_))), frame, X_val=frame)
+    assert again.schema_ == model.schema_
+    assert again.replay_ == model.replay_
+    assert_same_bits(again.score_samples(frame), model.score_samples(frame))
     with pytest.raises(ValueError, match="'min_count' parameter of AutoDensity"):
         auto(min_count=0).fit(frame)
 

@@ -162,14 +162,44 @@ def test_what_streams_are_not(capsys, folder, tmp_path):
     assert told.startswith(f"the table from '{table}' cannot be read as Parquet: ")
 
 
-@pytest.mark.parametrize("command", ["fit", "score"])
-def test_an_output_never_takes_the_place_of_the_table(command, folder, tmp_path, capsys):
-    data = tmp_path / "data.csv"
-    data.write_bytes((folder / "data.csv").read_bytes())
-    model = [str(folder / "model")] if command == "score" else []
-    assert main([command, *model, str(data), "-o", str(data)]) != 0
-    assert "data.csv is the table: give --output another name." in capsys.readouterr().err
-    assert data.read_bytes() == (folder / "data.csv").read_bytes()
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ["fit", "data.csv", "-o", "data.csv"],
+        ["fit", "data.csv", "--validation", "other.csv", "-o", "other.csv"],
+        ["score", "model", "data.csv", "-o", "data.csv"],
+        ["score", "model", "data.csv", "--append", "-o", "data.csv"],
+        ["score", "model", "data.csv", "-o", "model"],
+        ["sample", "model", "-o", "model"],
+        ["sample", "model", "--context", "other.csv", "-o", "other.csv"],
+        ["impute", "model", "data.csv", "-o", "data.csv"],
+        ["impute", "model", "data.csv", "-o", "link.csv"],
+        ["outliers", "detector", "data.csv", "-o", "data.csv"],
+        ["outliers", "detector", "data.csv", "--append", "-o", "data.csv"],
+    ],
+    ids=" ".join,
+)
+def test_an_output_never_takes_the_place_of_what_is_read(asked, folder, tmp_path, capsys):
+    names = ("data.csv", "model", "detector")
+    before = {name: (folder / name).read_bytes() for name in names}
+    before["other.csv"] = before["data.csv"]
+    for name, content in before.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "link.csv").symlink_to(tmp_path / "data.csv")
+    paths = {*before, "link.csv"}
+    assert main([str(tmp_path / each) if each in paths else each for each in asked]) == 1
+    assert f"{asked[-1]} is the " in (told := capsys.readouterr().err)
+    assert "give --output another name" in told
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+
+
+def test_a_model_is_not_written_into_the_folder_that_it_is_fitted_to(tmp_path, capsys):
+    table, model = tmp_path / "table", tmp_path / "table" / "model"
+    table.mkdir()
+    pl.DataFrame({"x": np.arange(20.0)}).write_parquet(table / "part.parquet")
+    assert main(["fit", "--stream", str(table), "-o", str(model)]) == 1
+    assert "is in the folder of the table" in capsys.readouterr().err
+    assert not model.exists()
 
 
 def test_durations_go_into_parquet_as_such(tmp_path):

@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from common import COUNTS, DATA, REAL, assert_same_bits, distribution, fit
+from common import COUNTS, DATA, REAL, assert_same_bits, assert_slopes, distribution, fit
 from scipy import stats
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -195,15 +195,7 @@ def test_the_gradient_is_finite_differences(network, settings, n_layers, conditi
     _, graw = model.conditional.kernel.gradient(raw, codes, scale, 1)
     gradient = np.nan * model.theta
     model.network.backward(model.params, cache, graw, model.layout.views(gradient), 1)
-    start = model.theta.copy()
-    for _ in range(4):
-        direction, ends = rng.standard_normal(start.size), []
-        for step in (1e-6, -1e-6):
-            model.theta[:] = start + step * direction
-            ends.append(loss())
-        model.theta[:] = start
-        expected = (ends[0] - ends[1]) / 2e-6
-        np.testing.assert_allclose(gradient @ direction, expected, rtol=1e-5, atol=1e-6)
+    assert_slopes(model, gradient, loss, rng, 4)
 
 
 @every_depth

@@ -4,7 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
-from common import assert_same_bits, fit
+from common import assert_same_bits, assert_slopes, fit
 from scipy.special import log_softmax
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
@@ -120,15 +120,7 @@ def test_the_gradient_is_finite_differences(cell, layers, kind):
         raw, _ = model.network.forward(model.params, steps, 1)
         return float((scale * model.conditional.log_prob(raw, steps, 1)[1]).sum())
 
-    start, eps = model.theta.copy(), 1e-6
-    for _ in range(5):
-        direction, ends = rng.standard_normal(start.size), []
-        for step in (eps, -eps):
-            model.theta[:] = start + step * direction
-            ends.append(loss())
-        model.theta[:] = start
-        slope = (ends[0] - ends[1]) / (2 * eps)
-        np.testing.assert_allclose(gradient @ direction, slope, rtol=1e-5, atol=1e-6)
+    assert_slopes(model, gradient, loss, rng)
 
 
 @every_kind

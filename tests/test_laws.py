@@ -15,6 +15,7 @@ from common import (
     REAL,
     all_states,
     assert_same_bits,
+    assert_slopes,
     bits,
     distribution,
     fit,
@@ -98,17 +99,7 @@ def test_the_gradient_is_finite_differences_along_random_directions(
         np.zeros_like(model.theta) if model.network.active is not None else np.nan * model.theta
     )
     model.network.backward(weights, cache, graw, model.layout.views(gradient), 1)
-    start, eps = model.theta.copy(), 1e-6
-    for _ in range(6):
-        direction = rng.standard_normal(start.size)
-        ends = []
-        for step in (eps, -eps):
-            model.theta[:] = start + step * direction
-            ends.append(loss(model, codes, scale))
-        model.theta[:] = start
-        np.testing.assert_allclose(
-            gradient @ direction, (ends[0] - ends[1]) / (2 * eps), rtol=1e-5, atol=1e-6
-        )
+    assert_slopes(model, gradient, lambda: loss(model, codes, scale), rng, 6)
 
 
 @every_conditional

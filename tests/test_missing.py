@@ -211,6 +211,14 @@ def test_changes_list_missing_and_unknown_values(input_flags, markov_order):
 # ---- models
 
 
+def leaves(said):
+    """Return the arrays inside of what is said of columns."""
+    if isinstance(said, np.ndarray):
+        return [said]
+    parts = said.values() if isinstance(said, dict) else said
+    return [array for part in parts for array in leaves(part)]
+
+
 @pytest.mark.parametrize("order", [np.arange(D), np.arange(D)[::-1].copy()], ids=["natural", "rev"])
 @every_conditional
 @pytest.mark.parametrize("network", ["sigmoid", "deep"])
@@ -228,7 +236,7 @@ def test_the_score_is_of_what_is_there(network, conditional, order):
     expected = np.zeros(codes.shape)
     expected[:, order] = np.where(there, logp, 0)
     np.testing.assert_allclose(features, expected, rtol=1e-8, atol=1e-9)
-    assert describe(model, table, 1) is not None
+    assert {len(each) for each in leaves(describe(model, table, 1))} == {len(table)}
 
 
 @every_conditional

@@ -301,6 +301,15 @@ def test_values_of_a_step_may_have_conditionals_of_their_own():
     assert set(np.unique(np.concatenate(model.sample(20, random_state=0))[:, 1])) <= {0, 1, 2, 3}
 
 
+def test_values_of_a_step_may_have_different_numbers_of_levels():
+    rng = np.random.default_rng(0)
+    X = [np.column_stack([rng.integers(0, K, 5) for K in (3, 7)]) for _ in range(30)]
+    model = fit(make(distribution=Categorical(unknown="error")), X)
+    (said,) = model.conditionals(X[:1])
+    assert [said["values"][d].shape for d in range(2)] == [(6, 3), (6, 7)]
+    np.testing.assert_allclose(said["values"][1].sum(axis=1), 1, rtol=1e-6)
+
+
 @pytest.mark.parametrize("array", [False, True])
 @every_cell
 def test_files_and_pickles_keep_everything(cell, array, tmp_path):

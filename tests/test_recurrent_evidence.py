@@ -186,7 +186,7 @@ def test_completions_have_the_posterior_after_resampling(n_draws):
     model = sticky()
     row = np.array([nan, 0, nan, nan, 0, nan, 1, 1, nan, nan, 1, nan])
     drawn = model.impute(np.tile(row, (1000, 1)), n_draws=n_draws, n_particles=150, random_state=0)
-    assert drawn.shape == (1000, 12) if n_draws == 1 else (n_draws, 1000, 12)
+    assert drawn.shape == ((1000, 12) if n_draws == 1 else (n_draws, 1000, 12))
     posterior(model, row, drawn.reshape(n_draws, 1000, 12)[-1], 2)
 
 

@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from common import assert_same_bits, fit
+from common import assert_same_bits, assert_slopes, fit
 from reference import by_feature, entered
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from test_recurrent import every_cell, frames, make, sigmoid, unconverged
@@ -89,15 +89,7 @@ def test_the_gradient_is_finite_differences(cell, n_layers):
     _, graw = model.conditional.gradient(raw, steps, scale, 1)
     gradient = np.nan * model.theta
     model.network.backward(model.params, cache, graw, model.layout.views(gradient), 1)
-    start = model.theta.copy()
-    for _ in range(5):
-        direction, ends = rng.standard_normal(start.size), []
-        for step in (1e-6, -1e-6):
-            model.theta[:] = start + step * direction
-            ends.append(loss())
-        model.theta[:] = start
-        expected = (ends[0] - ends[1]) / 2e-6
-        np.testing.assert_allclose(gradient @ direction, expected, rtol=1e-5, atol=1e-6)
+    assert_slopes(model, gradient, loss, rng)
 
 
 @every_cell
@@ -119,15 +111,11 @@ def test_the_gradient_of_what_dropout_leaves_is_finite_differences(cell, frame):
     _, graw = model.conditional.gradient(raw, steps, scale, 1)
     gradient = np.nan * model.theta
     model.network.backward(model.params, cache, graw, model.layout.views(gradient), 1)
-    start, rng = model.theta.copy(), np.random.default_rng(0)
-    for _ in range(4):
-        direction, ends = rng.standard_normal(start.size), []
-        for step in (1e-6, -1e-6):
-            model.theta[:] = start + step * direction
-            ends.append((scale * model.conditional.log_prob(training()[0], steps, 1)[1]).sum())
-        model.theta[:] = start
-        expected = (ends[0] - ends[1]) / 2e-6
-        np.testing.assert_allclose(gradient @ direction, expected, rtol=1e-5, atol=1e-6)
+
+    def loss():
+        return (scale * model.conditional.log_prob(training()[0], steps, 1)[1]).sum()
+
+    assert_slopes(model, gradient, loss, np.random.default_rng(0), 4)
 
 
 @every_cell
@@ -167,15 +155,7 @@ def test_contexts_reach_every_frame(cell):
     _, graw = composition.conditional.gradient(raw, steps, scale, 1)
     gradient = np.nan * composition.theta
     network.backward(composition.params, cache, graw, composition.layout.views(gradient), 1)
-    start = composition.theta.copy()
-    for _ in range(4):
-        direction, ends = rng.standard_normal(start.size), []
-        for step in (1e-6, -1e-6):
-            composition.theta[:] = start + step * direction
-            ends.append(loss())
-        composition.theta[:] = start
-        expected = (ends[0] - ends[1]) / 2e-6
-        np.testing.assert_allclose(gradient @ direction, expected, rtol=1e-5, atol=1e-6)
+    assert_slopes(composition, gradient, loss, rng, 4)
     first = [model.score_features(X[:1], context=context[i : i + 1])[0][0] for i in (0, 1)]
     assert first[0] != first[1]
     n = 6000

@@ -9,7 +9,7 @@ import pytest
 from local_parts import LocalParts
 from streamed import LIBRARIES, assert_same_fit, cut, nade, uneven_frame
 
-from fastar import MADE, DeepNADE, load
+from fastar import MADE, DeepNADE, Mixture, load
 from fastar._data import streams
 from fastar._data.summary import Summary
 from fastar.callbacks import Checkpoint
@@ -70,6 +70,25 @@ def test_a_fit_has_the_bits_of_one_in_memory(model, frame):
     given = in_memory(held)
     fitted = MODELS[model]().fit(**in_memory(frame), X_val=given["X"], context_val=given["context"])
     assert_same_fit(MODELS[model]().fit(cut(frame, 90), **ROLES, X_val=cut(held, 20)), fitted)
+
+
+def test_answers_pass_over_the_weights_of_fit(whole, tmp_path):
+    frame = pl.from_pandas(whole.drop(columns=CONTEXT))
+    frame.write_parquet(path := tmp_path / "table.parquet")
+    model = nade().fit(path, sample_weight="weight")
+    model.save(tmp_path / "model")
+    rows = frame.drop("weight")
+    for again in (model, load(tmp_path / "model")):
+        np.testing.assert_array_equal(again.score_samples(path), again.score_samples(rows))
+        assert again.score(path, sample_weight="weight") == pytest.approx(
+            np.average(again.score_samples(rows), weights=frame["weight"])
+        )
+        again.impute(path, out=(out := tmp_path / "filled.parquet"), random_state=0)
+        assert pl.read_parquet(out).columns == rows.columns
+    mixture = Mixture(nade(), n_members=2, weights="equal").fit(path, sample_weight="weight")
+    np.testing.assert_array_equal(mixture.score_samples(path), mixture.score_samples(rows))
+    with pytest.raises(ValueError, match="weight"):
+        nade().fit(rows).score_samples(path)
 
 
 def test_columns_of_arrays_have_roles_by_place():

@@ -11,7 +11,7 @@ from streamed import LIBRARIES, assert_same_fit, cut, nade, uneven_frame
 
 from fastar import NADE, AutoDensity, GenerativeClassifier, PixelRNN
 from fastar._data import streams
-from fastar._data.streams import is_stream
+from fastar._data.streams import Stream, is_stream
 from fastar.conditionals import Categorical
 
 pytestmark = pytest.mark.filterwarnings(
@@ -48,10 +48,22 @@ def test_scores_of_a_file_are_those_of_the_frame(frame, fitted, parquet, tmp_pat
         np.testing.assert_array_equal(pl.read_parquet(out)["log_density"].to_numpy(), expected)
 
 
-def test_scores_never_take_the_place_of_the_rows(frame, fitted, parquet):
-    with pytest.raises(ValueError, match=r"out must be another file than X.*table\.parquet"):
-        fitted.score_samples(parquet, out=str(parquet))
+@pytest.mark.parametrize("method", ["score_samples", "impute"])
+def test_answers_never_take_the_place_of_the_rows(method, frame, fitted, parquet):
+    link = parquet.with_name("link.parquet")
+    link.symlink_to(parquet)
+    sources = [parquet, link, dataset_of(parquet), Stream.of(parquet).columns(frame.columns)]
+    for source in sources:
+        with pytest.raises(ValueError, match=r"out must be another file than X.*table\.parquet"):
+            getattr(fitted, method)(source, out=str(parquet))
+    with pytest.raises(ValueError, match="and outside of its folder"):
+        getattr(fitted, method)(parquet.parent, out=parquet.with_name("other.parquet"))
     assert pl.read_parquet(parquet).equals(frame)
+    assert sorted(each.name for each in parquet.parent.iterdir()) == [link.name, parquet.name]
+
+
+def dataset_of(path):
+    return pytest.importorskip("pyarrow.dataset").dataset(path)
 
 
 def test_columns_may_have_another_order(frame, fitted, tmp_path):

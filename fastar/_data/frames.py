@@ -7,7 +7,7 @@ the list of categories, NaN where it is missing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -67,7 +67,10 @@ _COLUMN = Record(
     },
     {"offset": Whole(), "has_other": FLAG, "clock": Maybe(OBJECT)},
 )
-_DESCRIBED = Record({"kind": OneOf(("pandas", "polars")), "columns": Listed(_COLUMN)})
+_DESCRIBED = Record(
+    {"kind": OneOf(("pandas", "polars")), "columns": Listed(_COLUMN)},
+    {"weight": Maybe(Anything((str,)))},
+)
 
 
 @dataclass(frozen=True)
@@ -78,10 +81,13 @@ class Schema:
     ----------
     kind : {"pandas", "polars"}
     columns : tuple of Column
+    weight : str or None
+        The column of weights that a table read batch by batch had beside these.
     """
 
     kind: str
     columns: tuple[Column, ...]
+    weight: Any = field(default=None, compare=False)
 
     @classmethod
     def of(
@@ -127,7 +133,10 @@ class Schema:
 
     def to_json(self) -> dict[str, Any]:
         """Return the schema as objects that JSON can hold."""
-        return asdict(self)
+        described = asdict(self)
+        if self.weight is None:
+            del described["weight"]
+        return described
 
     @classmethod
     def from_json(cls, described: Mapping[str, Any]) -> Schema:
@@ -143,7 +152,8 @@ class Schema:
             columns.append(Column(**{**column, "categories": categories, "clock": clock}))
         names = [column.name for column in columns]
         require("columns", len(set(names)) == len(names) > 0, "must have names that differ.")
-        schema = cls(described["kind"], tuple(columns))
+        schema = cls(described["kind"], tuple(columns), described.get("weight"))
+        require("weight", schema.weight not in names, "must be none of the columns.")
         for place, column in enumerate(columns):
             with inside(f"columns.{place}"):
                 schema._check_column(column)

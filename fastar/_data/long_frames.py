@@ -127,7 +127,7 @@ class LongFrame:
 
     def to_json(self) -> dict[str, Any]:
         """Return the description as objects that JSON can hold."""
-        return asdict(self)
+        return asdict(self) | {"schema": self.schema.to_json()}
 
     @classmethod
     def from_json(cls, described: Mapping[str, Any]) -> LongFrame:

@@ -11,12 +11,20 @@ import numpy as np
 
 from fastar._core.files import whole_file
 from fastar._data.frame_types import frame_kind
-from fastar._data.streams import arrow_module
+from fastar._data.streams import arrow_module, as_stream, is_stream
 
 
 def is_parquet_name(path: str) -> bool:
     """Return whether a file of this name is to be Parquet."""
     return path.lower().endswith((".parquet", ".pq"))
+
+
+def is_within(path: str | os.PathLike[str], source: str | os.PathLike[str]) -> bool:
+    """Return whether a path is that of a file, or would lie in a folder or below it."""
+    own, other = os.path.realpath(path), os.path.realpath(source)
+    if os.path.exists(own) and os.path.exists(other) and os.path.samefile(own, other):
+        return True  # by hard links, or where case does not count
+    return own == other or (os.path.isdir(other) and own.startswith(os.path.join(other, "")))
 
 
 class ParquetWriter:
@@ -54,7 +62,7 @@ class ParquetWriter:
 def parquet_file(path: str | os.PathLike[str], apart_from: Any = None) -> Iterator[ParquetWriter]:
     """Open a file beside `path` to write, and rename it in the end: no half a file is seen.
 
-    apart_from: a source of rows whose file it must not take the place of.
+    apart_from: a source of rows, whose files it must not take the place of, or lie among.
 
     Raises
     ------
@@ -68,12 +76,12 @@ def parquet_file(path: str | os.PathLike[str], apart_from: Any = None) -> Iterat
             "out must be a name in .parquet or .pq, for Parquet is what is written. "
             f"Got {os.fspath(path)!r} instead."
         )
-    is_there = isinstance(apart_from, str | os.PathLike) and os.path.exists(path)
-    if is_there and os.path.samefile(apart_from, path):
-        raise ValueError(
-            f"out must be another file than X, whose rows would be lost. Got {os.fspath(path)!r} "
-            "for both."
-        )
+    for source in as_stream(apart_from).paths if is_stream(apart_from) else ():
+        if is_within(path, source):
+            raise ValueError(
+                "out must be another file than X, whose rows would be lost, and outside of its "
+                f"folder. Got {os.fspath(path)!r} with X from {source!r}."
+            )
     with whole_file(os.fspath(path)) as file:
         writer = ParquetWriter(file)
         yield writer

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from fastar._core.integers import Offsets, check_range, subtract
 from fastar._core.lazy import lazy
-from fastar._core.limits import MOST_STEPS
 from fastar._core.parameters import Array
-from fastar._core.schema import FLAG, OBJECT, Listed, Maybe, Record, Whole, inside, require
 from fastar._core.threads import check_stopped
 from fastar._core.validation import unmask
-from fastar._data.containers import DTYPE, OFFSETS, check_dtype
 from fastar._data.frame_types import Column, frame_kind
 from fastar._data.frames import Schema
 from fastar._data.long_frames import LongFrame, columns_of
@@ -166,45 +162,6 @@ def fill_gaps(X: Any, sequences: Sequences, values: Array) -> list[Array]:
     return found
 
 
-def missing_columns(values: Array) -> tuple[bool, ...] | None:
-    """Return which of the F values of steps (N, F) are missing somewhere; None: none is."""
-    if values.dtype.kind != "f":
-        return None
-    missing = np.atleast_1d(np.isnan(values).any(axis=0))
-    return tuple(map(bool, missing)) if missing.any() else None
-
-
-def check_columns(values: Array, layout: SequenceLayout) -> None:
-    """Raise ValueError where one of the F values of steps (N, F) is missing everywhere."""
-    empty = np.flatnonzero((values != values).all(axis=0) & (len(values) > 0))
-    if not len(empty):
-        return
-    d = int(empty[0])
-    if d < layout.n_timed:
-        raise ValueError(
-            "X must have a group of two rows or more where order_by is a column. Got none: "
-            "one row of each group is a table, which NADE takes."
-        )
-    which = f"value {d} of a step" if layout.frame is None else repr(layout.frame.columns[d].name)
-    raise ValueError(f"X must have a value somewhere in {which}: leave out what is missing there.")
-
-
-def check_gaps(sequences: Sequences, layout: SequenceLayout, name: str) -> None:
-    """Raise ValueError where a value is missing that never was in `fit`."""
-    found = missing_columns(sequences.values[:, layout.n_timed :])
-    known = (False,) * layout.width if layout.missing is None else layout.missing
-    for d, missing in enumerate(found or (), layout.n_timed):
-        if missing and not known[d]:
-            step = int(np.isnan(sequences.values[:, d]).argmax())
-            place = int(np.searchsorted(sequences.offsets, step, side="right")) - 1
-            step -= int(sequences.offsets[place])
-            which = f"value {d}" if layout.frame is None else repr(layout.frame.columns[d].name)
-            raise ValueError(
-                f"{name} may have missing values only where some were missing in fit. "
-                f"Got one in {which} of step {step} of sequence {place}."
-            )
-
-
 def _checked(values: Any, name: str, gaps: bool) -> Array:
     """Return steps (N, F) of numbers; gaps: or NaN."""
     array = np.asarray(unmask(values, name))
@@ -225,89 +182,6 @@ def _checked(values: Any, name: str, gaps: bool) -> Array:
 
 _END = Column("end", "bool", "bool", (), False)
 """What the end of sequences is among the columns of their steps."""
-_STEPS = Whole(1, MOST_STEPS)
-_DESCRIBED = Record(
-    {"width": _STEPS, "ends": FLAG, "length": Maybe(_STEPS), "longest": _STEPS, "dtype": DTYPE},
-    {"offsets": OFFSETS, "frame": OBJECT, "missing": Listed(FLAG)},
-)
-
-
-@dataclass(frozen=True)
-class SequenceLayout:
-    """What the sequences of `fit` were.
-
-    Parameters
-    ----------
-    width : int
-        F, values of a step.
-    ends : bool
-        Whether they have an end symbol.
-    length : int or None
-        D of an array (n, D); None for sequences of any length.
-    longest : int
-        Steps of the longest one.
-    dtype : str
-        Of the values.
-    offsets : sequence of int or None
-        What models take from the F values, where float64 does not hold these.
-    frame : LongFrame or None
-        The frame whose rows they were.
-    missing : sequence of bool or None
-        Which of the F values of a step were missing somewhere; None: none was.
-    """
-
-    width: int
-    ends: bool
-    length: int | None
-    longest: int
-    dtype: str
-    offsets: Offsets = None
-    frame: LongFrame | None = None
-    missing: tuple[bool, ...] | None = None
-
-    @property
-    def n_timed(self) -> int:
-        """How many values of a step, its first ones, are there or not by its place alone."""
-        return 0 if self.frame is None else self.frame.n_timed
-
-    def check_range(self, values: Array, name: str) -> None:
-        """Raise ValueError if a value (l, F) is none that the type of the sequences holds."""
-        for f, column in enumerate(values.T):
-            check_range(column, self.dtype, 0, f, name)
-
-    def to_numbers(self, sequences: Sequences) -> Sequences:
-        """Return sequences as models see them, whose numbers float64 holds."""
-        if self.offsets is None:
-            return sequences
-        numbers = subtract(sequences.values, self.offsets)
-        return Sequences(numbers, sequences.offsets, gaps=True)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the layout as objects that JSON can hold."""
-        optional = ("frame", "missing")
-        return {
-            key: each
-            for key, each in asdict(self).items()
-            if key not in optional or each is not None
-        }
-
-    @classmethod
-    def from_json(cls, described: dict[str, Any]) -> SequenceLayout:
-        """Return the layout that a file describes; EntryError if it is none."""
-        _DESCRIBED.check(described, "")
-        check_dtype(described["dtype"])
-        own = dict(described)
-        for name in ("offsets", "missing"):
-            if own.get(name) is not None:
-                wide = len(own[name]) == described["width"]
-                require(name, wide, "must be as many as a step has values.")
-                own[name] = tuple(own[name])
-        if "frame" in own:
-            with inside("frame"):
-                frame = own["frame"] = LongFrame.from_json(own["frame"])
-            fits = len(frame.columns) == described["width"]
-            require("frame", fits, "must have a column for each value of a step.")
-        return cls(**own)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -45,11 +45,14 @@ class Stream:
         What errors call the table.
     first_row : int
         The number of the first row.
+    paths : tuple of str
+        The files, or folders, that are read, where that is known.
     """
 
     opened: Callable[[], Iterable[Any]]
     name: str
     first_row: int = 0
+    paths: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, source: Any, name: str = "X") -> Stream:
@@ -79,7 +82,7 @@ class Stream:
                     f"{name} must be a path of Parquet, which {path!r} is not. Read CSV and others "
                     "with pandas or polars and give the DataFrame; the command fastar reads CSV."
                 )
-            return cls(partial(_of_files, path), f"{name} from {path!r}")
+            return cls(partial(_of_files, path), f"{name} from {path!r}", paths=(path,))
         if isinstance(source, np.memmap):
             return cls(partial(_of_array, source), name)
         if type(source).__name__ == "RecordBatchReader":
@@ -88,7 +91,7 @@ class Stream:
                 "callable that returns a new one."
             )
         if _is_dataset(source):
-            return cls(partial(_of_dataset, source), name)
+            return cls(partial(_of_dataset, source), name, paths=tuple(_files_of(source)))
         if _is_lazy_frame(source):
             return cls(partial(_of_lazy_frame, source, name), name)
         if callable(source):
@@ -116,7 +119,7 @@ class Stream:
 
     def columns(self, names: list[Any]) -> Stream:
         """Return the stream of some columns of data frames."""
-        return Stream(lambda: (batch[names] for _, batch in self), self.name)
+        return replace(self, opened=lambda: (batch[names] for _, batch in self))
 
     def _given(self) -> Iterator[Any]:
         """Yield what the source gives; errors tell where it comes from."""
@@ -200,6 +203,11 @@ def _is_dataset(source: Any) -> bool:
     return package == "pyarrow" and hasattr(source, "get_fragments")
 
 
+def _files_of(dataset: Any) -> list[str]:
+    """Return the files of a Dataset that are on this machine; none of one in memory."""
+    return [each for each in getattr(dataset, "files", []) if os.path.exists(each)]
+
+
 def _check_no_arguments(source: Any, name: str) -> None:
     """Raise TypeError if a callable must be given something."""
     try:
@@ -248,7 +256,7 @@ def arranged(batch: Any, names: list[Any]) -> Any:
 
 def recut(stream: Stream) -> Stream:
     """Return the stream of the same rows in batches of `batch_rows`, but for the last one."""
-    return Stream(partial(_recut, stream), stream.name, stream.first_row)
+    return replace(stream, opened=partial(_recut, stream))
 
 
 def _recut(stream: Stream) -> Iterator[Any]:

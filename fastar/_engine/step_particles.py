@@ -10,7 +10,8 @@ import numpy as np
 from fastar._core.parameters import Array
 from fastar._core.sharpness import AS_FITTED, Sharpness
 from fastar._data.packed import Steps
-from fastar._data.sequences import Block, SequenceLayout, Sequences, SequenceTable
+from fastar._data.sequence_layouts import SequenceLayout
+from fastar._data.sequences import Block, Sequences, SequenceTable
 from fastar._data.table import BLOCK_ROWS
 from fastar._engine.particles import (
     copies,

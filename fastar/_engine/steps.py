@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fastar._core.parameters import Array, Params
-from fastar._data.column_labels import users_number
 from fastar._data.labels import LabelledBlock, LabelledTable
 from fastar._data.packed import Steps
-from fastar._data.sequences import Block, SequenceLayout, SequenceTable
+from fastar._data.sequence_layouts import SequenceLayout, mapped
+from fastar._data.sequences import Block, SequenceTable
 from fastar._engine.model import Composition
 from fastar.conditionals import Bernoulli, Conditional
 from fastar.networks._recurrent_network import SequenceNetwork
@@ -37,41 +37,17 @@ def rows_of_blocks(n: int, T: int) -> Iterator[slice]:
         yield slice(begin, begin + rows)
 
 
-def by_sequence(said: Any, lengths: Array, is_array: bool) -> Any:
-    """Return what is said of all steps (N, ..), in dicts or not, as that of each sequence.
-
-    A list with an entry each; or arrays (n, T, ..) of sequences that came as an array.
-    """
-    if is_array:
-        return _mapped(said, lambda values: values.reshape(len(lengths), -1, *values.shape[1:]))
-    ends = np.cumsum(lengths)
-    return [
-        _mapped(said, lambda values, part=slice(end - length, end): values[part])  # type: ignore[misc]
-        for length, end in zip(lengths, ends, strict=True)
-    ]
-
-
-def of_values(said: Any, width: int) -> Any:
-    """Return what is said of F values of a step as `conditionals` gives it to users.
-
-    said: of all values together, or a list of each. Without the axis of values if there is one.
-    """
-    if isinstance(said, list):
-        return said[0] if width == 1 else dict(enumerate(said))
-    return _mapped(said, lambda values: values[:, 0]) if width == 1 else said
-
-
 def stacked(said: list[Any]) -> Any:
-    """Return what is said of each of F values (N, ..) as of all (N, F, ..)."""
+    """Return what is said of each of F values (N, ..) as of all (N, F, ..).
+
+    Returned as it is where the values have different numbers of levels or components.
+    """
+    shapes = {str(mapped(each, np.shape)) for each in said}
+    if len(shapes) > 1:
+        return said
     if isinstance(said[0], dict):
         return {key: np.stack([each[key] for each in said], axis=1) for key in said[0]}
     return np.stack(said, axis=1)
-
-
-def _mapped(said: Any, change: Callable[[Array], Array]) -> Any:
-    if isinstance(said, dict):
-        return {key: _mapped(each, change) for key, each in said.items()}
-    return change(said)
 
 
 def check_steps(
@@ -89,16 +65,13 @@ def check_steps(
             place = int(np.searchsorted(ends, row, side="right"))
             step = int(row - ends[place] + block.lengths[place])
             own, _ = conditional.of_column(int(d))
-            column, number = int(d) - table.ends, block.values[row, d]
-            if layout.frame is not None:
-                described = layout.frame.columns[column]
-                value, which = described.value(number), f"{described.name!r} of "
-            else:
-                value = users_number(number, layout.dtype, (layout.offsets or {column: 0})[column])
-                which = f"value {column} of " if layout.width > 1 else ""
+            column = int(d) - table.ends
+            alone = layout.width == 1 and layout.names is None
+            which = "" if alone else f"{layout.name_of(column)} of "
             raise ValueError(
                 f"{name} must hold {own.support} for a {own.name} conditional. "
-                f"Got {value} in {which}step {step} of sequence {where.start + place}."
+                f"Got {layout.shown(column, block.values[row, d])} in {which}step {step} of "
+                f"sequence {where.start + place}."
             )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from sklearn.utils._param_validation import InvalidParameterError
 
 from fastar._data.frames import Schema
-from fastar._data.parquet import is_parquet_name
+from fastar._data.parquet import is_parquet_name, is_within
 from fastar._data.streams import Stream
 from fastar.cli._figures import FIGURES, check_options, drawn, subject
 from fastar.cli._models import (
@@ -50,7 +50,7 @@ from fastar.tools.detection import DensityOutlierDetector
 def fit(asked: Namespace) -> None:
     """Fit a model to a table, and write it to a file."""
     check_writable(asked.output)
-    _check_apart(asked)
+    _check_apart(asked, "data", "validation")
     if asked.stream:
         _fit_streamed(asked)
         return
@@ -76,9 +76,8 @@ def fit(asked: Namespace) -> None:
 
 def score(asked: Namespace) -> None:
     """Write log p(x) of each row."""
+    _check_apart(asked, "model", "data")
     model = load_model(asked.model, "score_samples")
-    if not asked.append:
-        _check_apart(asked)
     if asked.stream:
         stream, context = _stream(asked, model, "by_column", "append")
         model.score_samples(stream, **context, out=asked.output)
@@ -98,6 +97,7 @@ def score(asked: Namespace) -> None:
 
 def sample(asked: Namespace) -> None:
     """Write rows that are drawn from a model."""
+    _check_apart(asked, "model", "context")
     model = load_model(asked.model, "sample")
     wanted: dict[str, Any] = {"temperature": asked.temperature, "random_state": asked.random_state}
     if asked.given:
@@ -119,6 +119,7 @@ def sample(asked: Namespace) -> None:
 
 def impute(asked: Namespace) -> None:
     """Write the table with its missing values drawn."""
+    _check_apart(asked, "model", "data")
     model = load_model(asked.model, "impute")
     if asked.stream:
         stream, context = _stream(asked, model)
@@ -133,13 +134,13 @@ def impute(asked: Namespace) -> None:
 
 def outliers(asked: Namespace) -> None:
     """Write the rows whose p-value is at most the level, the least probable first."""
+    _check_apart(asked, "model", "data")
     detector = load_model(asked.model)
     if not isinstance(detector, DensityOutlierDetector):
         raise CommandError(
             f"{asked.model} holds a {type(detector).__name__}. Outliers need a detector, which "
             "keeps rows to compare with: fastar fit --detector."
         )
-    _check_apart(asked)  # also with --append: the other rows would be lost
     source, table, X, _ = _rows(asked, detector)
     with source_named(source):
         scores, p = detector.score_samples(X), detector.p_values(X)
@@ -204,6 +205,7 @@ def plot(asked: Namespace) -> None:
     """Draw a figure of a model, and write it as PNG, PDF or SVG."""
     check_options(asked)
     check_writable(asked.output)
+    _check_apart(asked, "model", "data")
     model = load_model(asked.model)
     of = subject(asked, model)
     if not FIGURES[asked.figure].of_rows:
@@ -262,11 +264,24 @@ def _opened_stream(asked: Namespace, *without: str) -> Stream:
     return Stream.of(asked.data, "the table")
 
 
-def _check_apart(asked: Namespace) -> None:
-    """Refuse an output in the place of the table, whose rows would be lost."""
-    files = [each for each in (asked.data, asked.output) if each and os.path.isfile(each)]
-    if len(files) == 2 and os.path.samefile(*files):
-        raise CommandError(f"{asked.output} is the table: give --output another name.")
+_READ = {
+    "data": "the table",
+    "validation": "the validation rows",
+    "context": "the context",
+    "model": "the model",
+}
+"""What errors call the files that options name."""
+
+
+def _check_apart(asked: Namespace, *options: str) -> None:
+    """Refuse an output in the place of a file that is read, which would be lost."""
+    for option in options:
+        path = getattr(asked, option)
+        if path not in (None, "-") and asked.output != "-" and is_within(asked.output, path):
+            place = "is in the folder of" if os.path.isdir(path) else "is"
+            raise CommandError(
+                f"{asked.output} {place} {_READ[option]}: give --output another name."
+            )
 
 
 def _check_streamed(asked: Namespace) -> None:

@@ -5,9 +5,10 @@ and owns the log-density. Networks know none of this. To add one: write a class 
 put it into `BY_NAME` (`_names.py`), and give it a kernel in ``src/kernels/conditionals``.
 """
 
+from fastar.conditionals._bernoulli import Bernoulli
 from fastar.conditionals._calendar import Calendar
+from fastar.conditionals._categorical import Categorical
 from fastar.conditionals._conditional import Conditional
-from fastar.conditionals._discrete import Bernoulli, Categorical
 from fastar.conditionals._integer import LogisticMixture, NegativeBinomial, Poisson
 from fastar.conditionals._mixed import Mixed
 from fastar.conditionals._names import BY_NAME, from_name

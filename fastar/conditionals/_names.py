@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from fastar._core.schema import Named
+from fastar.conditionals._bernoulli import Bernoulli
 from fastar.conditionals._calendar import Calendar
+from fastar.conditionals._categorical import Categorical
 from fastar.conditionals._conditional import Conditional
-from fastar.conditionals._discrete import Bernoulli, Categorical
 from fastar.conditionals._integer import LogisticMixture, NegativeBinomial, Poisson
 from fastar.conditionals._number import Number
 from fastar.conditionals._ordered import Integer

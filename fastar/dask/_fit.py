@@ -21,7 +21,7 @@ from fastar._engine.sharded import ShardedTraining
 from fastar.dask._collections import partitions
 from fastar.dask._parts import LOST, DaskParts, same
 from fastar.models import GenerativeRNN
-from fastar.models._base import AutoregressiveDensity
+from fastar.models._density import AutoregressiveDensity
 
 _ATTEMPTS = 10
 _SAVE_SECONDS = 10.0

@@ -42,6 +42,7 @@ from fastar._engine.purification import purify
 from fastar._engine.sampling import sample
 from fastar._engine.support import check_evidence, check_known, impossible_rows
 from fastar.conditionals import Conditional
+from fastar.models._documentation import documented
 from fastar.models._exclusion import sample_outside
 from fastar.models._streamed_answers import (
     impute_streamed,
@@ -191,20 +192,13 @@ class FittedDensity(ScoreMixin):
         """Return the context of n rows as networks take it."""
         return encode_context(self.context_, context, n, self.dtype, name)
 
+    @documented
     def score_samples(self, X: Any, *, context: Any = None, out: Any = None) -> Any:
         """Return log p(x) of each row, or log p(x given context).
 
         Parameters
         ----------
-        X : array-like, DataFrame, CSR matrix of shape (n, D), or table read batch by batch
-            What is read batch by batch is a path of Parquet, or another source as in `fit`; its
-            columns may have another order than in `fit`.
-        context : array-like or DataFrame of shape (n, C), optional
-            For a model that was fitted with one: of the same columns. Where X is read batch by
-            batch: the names of its columns that are the context.
-        out : path, optional
-            A Parquet file to which the scores are written batch by batch, as column `log_density`.
-            Another one than that of X.
+        {rows_to_score}
 
         Returns
         -------
@@ -331,6 +325,7 @@ class FittedDensity(ScoreMixin):
         said = scoring.describe(*self._rows(X, context), effective_n_threads(self.n_jobs))
         return _from_offsets(said, self._offsets())
 
+    @documented
     def sample(
         self,
         n_samples: int = 1,
@@ -359,21 +354,10 @@ class FittedDensity(ScoreMixin):
             with a warning where few of them agree with it.
         temperature : float, default=1
             Each conditional is raised to the power 1 / temperature and normalised.
-        top_p, top_k : float and int or None, default=None
-            Levels, that is, values of Bernoulli and categorical conditionals and the choice among
-            atoms, are drawn from the most probable ones alone: from the fewest that have the share
-            top_p of the mass, and from top_k at most. Numbers, counts and ordinal levels are drawn
-            as they are. The samples are not those of the density.
-        exclude : array-like, DataFrame or CSR matrix of shape (m, D), optional
-            Rows that no sample is to equal, such as the training table, which a fitted model does
-            not keep. A sample that does is drawn anew, up to 100 times: samples are those of the
-            density given that they are none of these rows.
-        unique : bool, default=False
-            Whether no two samples may be equal, either. Needs `exclude`.
+        {top_p_and_top_k}
+        {exclude_and_unique}
         random_state : int, RandomState instance or None
-        out : path, optional
-            A Parquet file to which the rows are written, many at a time: other ones than without
-            it. `evidence` is then one row, and `unique` False.
+        {out_of_sample}
 
         Returns
         -------
@@ -414,6 +398,7 @@ class FittedDensity(ScoreMixin):
             )
         return self._container.wrap(drawn)
 
+    @documented
     def impute(
         self,
         X: Any,
@@ -434,22 +419,15 @@ class FittedDensity(ScoreMixin):
 
         Parameters
         ----------
-        X : array-like, DataFrame, mapping or list of mappings of shape (n, D)
-            With `out` also what is read batch by batch, as in `score_samples`.
-        context : array-like or DataFrame of shape (n, C), optional
-            As in `score_samples`.
-        n_draws : int, default=1
-            Completions of each row.
+        {rows_to_impute}
         n_particles : int, default=16
             Samples from which a row's completions are drawn; more are more exact.
         random_state : int, RandomState instance or None
-        out : path, optional
-            A Parquet file to which the rows are written, many at a time.
+        {out_of_impute}
 
         Returns
         -------
-        ndarray or DataFrame of shape (n, D), or ndarray of shape (n_draws, n, D) if n_draws > 1
-            None with `out`.
+        {imputed}
 
         References
         ----------

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 from scipy.special import logsumexp
-from sklearn.utils import _safe_indexing, check_array
-from sklearn.utils.validation import _num_samples, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from fastar._core.parameters import Array
 from fastar._core.random import generator
-from fastar._core.sharpness import AS_FITTED, Sharpness, check_sharpness
+from fastar._core.sharpness import check_sharpness
 from fastar._core.threads import effective_n_threads
 from fastar._core.validation import (
     check_count,
@@ -21,7 +20,7 @@ from fastar._core.validation import (
 from fastar._data.containers import Container
 from fastar._data.context import Context
 from fastar._data.evidence import as_given, column_names, is_named, n_rows, read_query
-from fastar._data.frame_types import as_frame, frame_kind
+from fastar._data.frame_types import as_frame
 from fastar._data.frames import Schema
 from fastar._data.reading import dense, read, read_numbers, table_like
 from fastar._data.regions import Regions
@@ -29,19 +28,16 @@ from fastar._engine.bounds import bounds_of, check_no_cut
 from fastar._engine.marginals import marginals
 from fastar._engine.particles import (
     PARTICLES,
-    Particles,
-    complete_rows,
-    impute,
     is_exact,
-    particles,
     warn_of_few,
 )
-from fastar._engine.questions import Part
 from fastar._engine.scores import average_conditionals
-from fastar._engine.support import check_evidence, check_known
-from fastar.models._base import AutoregressiveDensity
+from fastar._engine.support import check_known
+from fastar.models._density import AutoregressiveDensity
+from fastar.models._documentation import documented
 from fastar.models._exclusion import sample_outside
 from fastar.models._fitted import ScoreMixin, by_name
+from fastar.models._mixture_draws import checked_evidence, complete, draw_rows
 from fastar.models._parallel import call_each, on_threads
 from fastar.models._questions import AnswersQuestions
 from fastar.models._rows import Rows
@@ -108,18 +104,13 @@ class FittedMixture(ScoreMixin, AnswersQuestions):
         check_is_fitted(self, "estimators_")
         return self._scores(self._rows(X, context)) + _log(self.weights_)
 
+    @documented
     def score_samples(self, X: Any, *, context: Any = None, out: Any = None) -> Any:
         """Return log p(x) of each row, or log p(x given context).
 
         Parameters
         ----------
-        X : array-like, DataFrame, CSR matrix of shape (n, D), or table read batch by batch
-            As in the models of rows.
-        context : array-like or DataFrame of shape (n, C), optional
-            For a mixture that was fitted with one: of the same columns. Where X is read batch by
-            batch: the names of its columns that are the context.
-        out : path, optional
-            A Parquet file to which the scores are written batch by batch, as column `log_density`.
+        {rows_to_score}
 
         Returns
         -------
@@ -349,7 +340,7 @@ class FittedMixture(ScoreMixin, AnswersQuestions):
         models = self._models("log_marginal")
         n_particles = check_count("n_particles", n_particles, numbers=2 * self.n_features_in_)
         X, regions = self._known_values(models, X)
-        values, held = _checked_evidence(models, X, len(X), "X")
+        values, held = checked_evidence(models, X, len(X), "X")
         rng, n_threads = generator(random_state), effective_n_threads(self.n_jobs)
         parts = [
             np.log(weight)
@@ -368,6 +359,7 @@ class FittedMixture(ScoreMixin, AnswersQuestions):
         total: Array = logsumexp(parts, axis=0)
         return total
 
+    @documented
     def sample(
         self,
         n_samples: int = 1,
@@ -394,22 +386,15 @@ class FittedMixture(ScoreMixin, AnswersQuestions):
             given those before them in its order, and of these draws one is taken in proportion to
             the member's weight times the probability that it gives to what is held. Exact where
             the held columns come first in the orders of all members; where they do not, or in sets
-            and intervals, members
-            draw 64 particles together, and a warning says where few of them agree with it.
+            and intervals, members draw 64 particles together, and a warning says where few of them
+            agree with it.
         temperature : float, default=1
             Each conditional of each member is raised to the power 1 / temperature and normalised;
             the weights stay.
-        top_p, top_k : float and int or None, default=None
-            As in the members' `sample`.
-        exclude : array-like, DataFrame or CSR matrix of shape (m, D), optional
-            Rows that no sample is to equal, such as the training table. A sample that does is drawn
-            anew, up to 100 times.
-        unique : bool, default=False
-            Whether no two samples may be equal, either. Needs `exclude`.
+        {top_p_and_top_k}
+        {exclude_and_unique}
         random_state : int, RandomState instance or None
-        out : path, optional
-            A Parquet file to which the rows are written, many at a time: other ones than without
-            it. `evidence` is then one row.
+        {out_of_sample}
 
         Returns
         -------
@@ -437,21 +422,22 @@ class FittedMixture(ScoreMixin, AnswersQuestions):
         sharpness = check_sharpness(temperature, top_p, top_k)
         rng = generator(random_state)
         if evidence is None:
-            return self._container.wrap(self._draw(n_samples, sharpness, rng, context))
+            return self._container.wrap(draw_rows(self, n_samples, sharpness, rng, context))
         models = self._models("sample with evidence")
         evidence, regions = read_query(self, evidence, n_samples)
         check_no_cut(sharpness, regions)
-        values, held = _checked_evidence(models, evidence, n_samples, "evidence")
+        values, held = checked_evidence(models, evidence, n_samples, "evidence")
         shape = (n_samples, self.n_features_in_)
         exact = regions is None and all(is_exact(model._model(), held) for _, model in models)
         number = 1 if exact else -(-PARTICLES // len(models))
-        completed, ess = self._complete(
+        completed, ess = complete(
             models,
             np.broadcast_to(values, shape),
             ~np.broadcast_to(held, shape),
             1,
             number,
             rng,
+            effective_n_threads(self.n_jobs),
             sharpness,
             context,
             regions,
@@ -461,40 +447,7 @@ class FittedMixture(ScoreMixin, AnswersQuestions):
             warn_of_few(ess, number * len(models))
         return self._container.wrap(completed[0])
 
-    def _draw(self, n: int, sharpness: Sharpness, rng: np.random.Generator, context: Any) -> Array:
-        """Return n values (n, D)."""
-        K = len(self.weights_)
-        chosen = rng.choice(K, size=n, p=self.weights_)
-        counts, seeds = np.bincount(chosen, minlength=K), rng.integers(2**31, size=K)
-        # members of other libraries know none of these
-        changed = {
-            "temperature": (sharpness.temperature, 1),
-            "top_p": (sharpness.top_p, 1),
-            "top_k": (sharpness.top_k, 0),
-        }
-        arguments = {name: value for name, (value, usual) in changed.items() if value != usual}
-
-        def draw(place: int, member: Any) -> Array | None:
-            if counts[place] == 0:
-                return None
-            own = {"random_state": int(seeds[place]), **arguments}
-            if context is not None:
-                several = _num_samples(context) > 1
-                rows = np.flatnonzero(chosen == place)
-                own["context"] = _safe_indexing(context, rows) if several else context
-            drawn = member.sample(int(counts[place]), **own)
-            if isinstance(self._container, Schema) and frame_kind(drawn) is not None:
-                return self._container.read(drawn, "a member's sample")[:]
-            table = check_array(drawn, accept_sparse="csr", ensure_all_finite=False)
-            assert isinstance(self._container, Container)
-            return dense(self._container.to_numbers(table))
-
-        drawn = call_each(draw, self.estimators_, effective_n_threads(self.n_jobs), n)
-        by_member = np.concatenate([values for values in drawn if values is not None])
-        values = np.empty_like(by_member)
-        values[np.argsort(chosen, kind="stable")] = by_member
-        return values
-
+    @documented
     def impute(
         self,
         X: Any,
@@ -515,22 +468,15 @@ class FittedMixture(ScoreMixin, AnswersQuestions):
 
         Parameters
         ----------
-        X : array-like, DataFrame, mapping or list of mappings of shape (n, D)
-            With `out` also what is read batch by batch.
-        context : array-like or DataFrame of shape (n, C), optional
-            As in `score_samples`.
-        n_draws : int, default=1
-            Completions of each row.
+        {rows_to_impute}
         n_particles : int, default=16
             Samples by each member from which a row's completions are drawn; more are more exact.
         random_state : int, RandomState instance or None
-        out : path, optional
-            A Parquet file to which the rows are written, many at a time.
+        {out_of_impute}
 
         Returns
         -------
-        ndarray or DataFrame of shape (n, D), or ndarray of shape (n_draws, n, D) if n_draws > 1
-            None with `out`.
+        {imputed}
 
         Raises
         ------
@@ -552,14 +498,15 @@ class FittedMixture(ScoreMixin, AnswersQuestions):
         given = X
         X, regions = self._known_values(models, X)
         n_draws = check_count("n_draws", n_draws, numbers=X.size)
-        values, held = _checked_evidence(models, X, len(X), "X")
-        completed, self.impute_ess_ = self._complete(
+        values, held = checked_evidence(models, X, len(X), "X")
+        completed, self.impute_ess_ = complete(
             models,
             values,
             ~held,
             n_draws,
             n_particles,
             generator(random_state),
+            effective_n_threads(self.n_jobs),
             context=context,
             regions=regions,
             gapless=True,
@@ -568,59 +515,6 @@ class FittedMixture(ScoreMixin, AnswersQuestions):
             return completed
         kept = np.broadcast_to(held, completed[0].shape)
         return as_given(given, self._container, completed[0], kept)
-
-    def _complete(
-        self,
-        models: list[tuple[float, AutoregressiveDensity]],
-        X: Array,
-        missing: Array,
-        n_draws: int,
-        n_particles: int,
-        rng: np.random.Generator,
-        sharpness: Sharpness = AS_FITTED,
-        context: Any = None,
-        regions: Regions | None = None,
-        name: str = "X",
-        gapless: bool = False,
-    ) -> tuple[Array, Array]:
-        """Return completions (n_draws, n, D) of X where `missing`, and effective sample sizes (n,).
-
-        A sample's weight is log w_k + log p_k(evidence), the latter as its member estimates it: so
-        each member's samples weigh together, on average, as much as its posterior probability.
-        """
-        n_threads = effective_n_threads(self.n_jobs)
-        n = len(X)
-        parts = [
-            Part(
-                float(np.log(weight)),
-                model._model(),
-                model._encoded(context, n),
-                bounds_of(model._model(), regions, n, name, drawn=True),
-            )
-            for weight, model in models
-        ]
-
-        def propose(rows: Array) -> list[tuple[float, Particles]]:
-            return [
-                (
-                    part.log_weight,
-                    particles(
-                        part.model,
-                        X[rows],
-                        missing[rows],
-                        n_particles=n_particles,
-                        rng=rng,
-                        n_threads=n_threads,
-                        sharpness=sharpness,
-                        context=part.context,
-                        bounds=part.bounds,
-                        there=complete_rows(part.model) if gapless else None,
-                    ),
-                )
-                for part in (each.take(rows) for each in parts)
-            ]
-
-        return impute(propose, X, missing, n_draws, rng, n_particles * len(models))
 
     def _impossible(self, X: Any) -> Array:
         """Return which rows (n,) of X have values outside the support of a member."""
@@ -642,17 +536,6 @@ def _common_order(models: list[tuple[float, AutoregressiveDensity]], purpose: st
             f"orders have no closed form. Got {len(orders)} orders instead."
         )
     return np.array(orders.pop())
-
-
-def _checked_evidence(
-    models: list[tuple[float, AutoregressiveDensity]], evidence: Any, n: int, name: str
-) -> tuple[Array, Array]:
-    """Return (values, held), each (1 or n, D), of evidence that lies in every model's support."""
-    for _, model in models:
-        values, held = check_evidence(evidence, n, model._model(), name)
-    assert values is not None
-    assert held is not None
-    return values, held
 
 
 def _log(weights: Array) -> Array:

@@ -1,7 +1,8 @@
-"""Long frames as estimators of sequences take them: parameters, reading, what was decided."""
+"""Long frames as estimators of sequences take them, beside lists and arrays."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,8 @@ from sklearn.utils.validation import check_is_fitted
 from fastar._core.parameters import Array
 from fastar._data.frame_types import as_frame
 from fastar._data.long_frames import LongFrame
-from fastar._data.sequences import (
-    SequenceLayout,
-    Sequences,
-    SequenceTable,
-    check_gaps,
-    missing_columns,
-)
+from fastar._data.sequence_layouts import FrameLayout, SequenceLayout
+from fastar._data.sequences import Sequences, SequenceTable, is_ragged, listed
 from fastar._kernels._conditionals import OBSERVED, SAMPLED
 from fastar.conditionals import Conditional
 from fastar.models._fitted import BY_PARAMETER
@@ -24,7 +20,7 @@ from fastar.models._parameters import LongFrameParameters
 
 
 class LongFrames(LongFrameParameters):
-    """What estimators of sequences do with long frames."""
+    """What estimators of sequences do with long frames, and with sequences of other containers."""
 
     distribution: Any
     end_symbol: bool | None
@@ -33,36 +29,67 @@ class LongFrames(LongFrameParameters):
     order_: Array
     n_features_in_: int
     _container: SequenceLayout
+    _read_sequences: Callable[..., Sequences]
 
-    def _long_frame(
+    def _sequences(
         self, X: Any, reset: bool, name: str = "X", *, gaps: bool = False
-    ) -> tuple[SequenceTable, Array]:
-        """Return the sequences of a long frame, and the rows of the frame that are their steps."""
-        X = as_frame(X, name)
-        asked = self.groups, self.order_by
-        frame = LongFrame.of(X, *asked, name) if reset else self._container.frame
-        if frame is None or (frame.groups, frame.order_by) != asked:
-            known = None if frame is None else (frame.groups, frame.order_by)
+    ) -> SequenceTable:
+        """Return what the user gave, and in `fit` remember what it is."""
+        if self.groups is None:
+            return self._listed(X, reset, name, gaps)
+        return self._long_frame(X, reset, name, gaps)
+
+    def _prefixes(self, given: Any, n: int, name: str, *, gaps: bool) -> Sequences:
+        """Return the one prefix that n samples are given, or that of each.
+
+        gaps: it is the evidence, whole sequences in which NaN is free.
+        """
+        if self.groups is None:
+            layout = self._container
+            return layout.read_evidence(given, n) if gaps else layout.read_prefix(given, n)
+        found = self._long_frame(given, False, name, gaps).sequences
+        if len(found) not in (1, n):
+            raise ValueError(
+                f"{name} must be one group, or one for each of {n} samples. Got {len(found)}."
+            )
+        return found
+
+    def _listed(self, X: Any, reset: bool, name: str, gaps: bool) -> SequenceTable:
+        """Return sequences of a list or an array."""
+        if not reset and isinstance(self._container, FrameLayout):
+            raise ValueError("groups must be the column that fit was given. Got None instead.")
+        X = listed(X, name)
+        is_list = is_ragged(X) or not (reset or self._container.of_rows)
+        ends = is_list if self.end_symbol is None else bool(self.end_symbol)
+        found = self._read_sequences(X, reset, name, listed=is_list, ends=ends, gaps=gaps)
+        layout = self._container
+        if reset:
+            self.order_ = np.arange(layout.width + layout.ends)
+        if not layout.ends and not found.lengths.all():
+            raise ValueError(f"{name} must hold sequences of one step or more. Got an empty one.")
+        return layout.table(found)
+
+    def _long_frame(self, X: Any, reset: bool, name: str, gaps: bool) -> SequenceTable:
+        """Return the groups of a long frame."""
+        X, asked = as_frame(X, name), (self.groups, self.order_by)
+        frame = LongFrame.of(X, *asked, name) if reset else getattr(self._container, "frame", None)
+        known = None if frame is None else (frame.groups, frame.order_by)
+        if frame is None or known != asked:
             raise ValueError(f"groups and order_by must be as in fit, {known}. Got {asked}.")
         columns, rows, offsets = frame.read(X, name)
         values = frame.to_steps(columns[rows], offsets)
         if reset:
             ends = self.end_symbol is not False
-            missing = missing_columns(values[:, frame.n_timed :])
-            layout = self._container = SequenceLayout(
-                values.shape[1], ends, None, int(np.diff(offsets).max()), "<f8", frame=frame,
-                missing=None if missing is None else (False,) * frame.n_timed + missing,
-            )  # fmt: skip
-            self.n_features_in_ = layout.width
+            layout = self._container = FrameLayout.of(values, offsets, frame, ends)
+            self.n_features_in_ = layout.n_features_in
             self.order_ = np.arange(layout.width + layout.ends)
         else:
-            layout = self._container
-            refused = ~self.distribution_.takes_unknown()[layout.ends + frame.n_timed :]
+            refused = ~self.distribution_.takes_unknown()[self._container.ends + frame.n_timed :]
             columns.check_known(frame.by_column(refused))
         found = Sequences(values, offsets, gaps=True)
         if not gaps:
-            check_gaps(found, layout, name)
-        return SequenceTable(found, layout.ends, frame=layout.frame), rows
+            self._container.check_gaps(found, name)
+        return self._container.table(found)
 
     @property
     def schema_(self) -> list[dict[str, Any]]:
@@ -72,7 +99,7 @@ class LongFrames(LongFrameParameters):
         """
         check_is_fitted(self, "theta_")
         layout, asked = self._container, self.distribution
-        if layout.frame is None:
+        if not isinstance(layout, FrameLayout):
             raise AttributeError("schema_ must be asked of a model of a DataFrame. Got arrays.")
         found = []
         for d, column in enumerate(layout.frame.columns):

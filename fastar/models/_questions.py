@@ -12,11 +12,11 @@ import numpy as np
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from fastar._core.integers import add
 from fastar._core.parameters import Array
 from fastar._core.random import generator
 from fastar._core.threads import effective_n_threads
 from fastar._core.validation import check_count
+from fastar._data import column_values
 from fastar._data.containers import Container
 from fastar._data.evidence import (
     as_given,
@@ -28,7 +28,6 @@ from fastar._data.evidence import (
     read_query,
     without_column,
 )
-from fastar._data.frame_types import NOT_NUMBERS
 from fastar._data.frames import Schema
 from fastar._data.reading import dense, read_numbers
 from fastar._engine import beam
@@ -267,18 +266,18 @@ class AnswersQuestions:
         if kind == "mode":
             if answer.values.ndim == 2:
                 raise ValueError(self._no_levels(column, "kind='mode'"))
-            return self._as_users(asking.mode(answer), column)
-        if self._has_categories(column):
+            return column_values.as_users(self._container, asking.mode(answer), column)
+        if column_values.has_categories(self._container, column):
             raise ValueError(
                 f"kind must be 'mode' for the categories of column "
                 f"{column_names(self)[column]!r}. Got {kind!r} instead."
             )
-        if kind == "mean" and not self._is_time(column):
-            return asking.mean(answer) + self._offset(column)
+        if kind == "mean" and not column_values.is_time(self._container, column):
+            return asking.mean(answer) + column_values.offset(self._container, column)
         if kind == "mean":
-            return self._as_users(asking.mean(answer), column)
+            return column_values.as_users(self._container, asking.mean(answer), column)
         probability = 0.5 if kind == "median" else float(quantile)
-        return self._as_users(asking.quantile(answer, probability), column)
+        return column_values.as_users(self._container, asking.quantile(answer, probability), column)
 
     def levels(self, target: Any = None) -> Array:
         """Return the values of a column, in the order of `predict_proba`.
@@ -300,7 +299,7 @@ class AnswersQuestions:
         column = self._column_of_levels(target, "levels")
         found = asking.levels_of(self._parts("levels"), column)
         assert found is not None
-        return self._as_users(found, column)
+        return column_values.as_users(self._container, found, column)
 
     def explain(
         self, X: Any, *, context: Any = None, n_particles: int = 64, random_state: Any = None
@@ -368,7 +367,9 @@ class AnswersQuestions:
         found = {}
         each = asking.suggestions(*query, k, n_particles, rng, n_threads)
         for column, (values, log_p) in enumerate(each):
-            own = self._as_users(values.ravel(), column).reshape(values.shape)
+            own = column_values.as_users(self._container, values.ravel(), column).reshape(
+                values.shape
+            )
             found[column_names(self)[column]] = Suggestions(own, log_p)
         return found
 
@@ -539,7 +540,9 @@ class AnswersQuestions:
     def _outcome(self, function: Any, of_column: int | None, rows: Array) -> Array:
         """Return f(x) of each row of numbers, as float64."""
         if of_column is not None:
-            return rows[:, of_column].astype(np.float64) + self._offset(of_column)
+            return rows[:, of_column].astype(np.float64) + column_values.offset(
+                self._container, of_column
+            )
         found = np.asarray(function(self._container.wrap(rows)))
         if found.shape != (len(rows),) or found.dtype.kind not in "biuf":
             raise ValueError(
@@ -615,61 +618,21 @@ class AnswersQuestions:
         kind = part.model.conditional.of_column(part.place(column))[0].name
         return kind in ("bernoulli", "categorical")
 
-    def _offset(self, column: int) -> int:
-        """Return what the column's numbers are less than the user's."""
-        container = self._container
-        if isinstance(container, Schema):
-            return container.columns[column].offset
-        return 0 if container.offsets is None else int(container.offsets[column])
-
-    def _has_categories(self, column: int) -> bool:
-        container = self._container
-        return isinstance(container, Schema) and container.columns[column].type == "category"
-
-    def _is_time(self, column: int) -> bool:
-        container = self._container
-        return isinstance(container, Schema) and container.columns[column].clock is not None
-
     def _column_of_numbers(self, name: Any) -> int:
         """Return the place of the column that `function` names."""
         self._models("expectation")
         column = find_column(self, name, "function")
-        if self._has_categories(column):
+        if column_values.has_categories(self._container, column):
             raise ValueError(
                 "function must be the name of a column of numbers, or a callable. "
                 f"Got {name!r}, which has categories."
             )
-        if self._is_time(column):
+        if column_values.is_time(self._container, column):
             raise ValueError(
                 "function must be the name of a column of numbers, or a callable, which gets "
                 f"frames. Got {name!r}, which has dates, times or durations."
             )
         return column
-
-    def _as_users(self, numbers: Array, column: int) -> Array:
-        """Return values (m,) of a column as the user has them."""
-        container = self._container
-        if not isinstance(container, Schema):
-            dtype = np.dtype(container.dtype)
-            own = None if container.offsets is None else (container.offsets[column],)
-            found: Array = add(numbers[:, None], own, dtype)[:, 0]
-            return found
-        described = container.columns[column]
-        if described.type in NOT_NUMBERS:
-            whole = numbers if described.clock is None else np.rint(numbers)  # a mean is no tick
-            only = Schema(container.kind, (described,)).wrap(whole[:, None].astype(np.float64))
-            series = only[described.name]
-            if container.kind == "polars" and described.clock is not None and described.clock.zone:
-                return np.array(series.to_list(), object)  # NumPy's moments have no zone
-            given: Array = series.to_numpy()
-            return given
-        if described.type == "category":
-            return np.array(described.categories)[numbers.astype(np.intp)]
-        if described.type == "bool":
-            return numbers.astype(bool)
-        if described.type == "integer":
-            return np.rint(numbers).astype(np.int64) + described.offset
-        return numbers.astype(np.float64)
 
     def _no_levels(self, column: int, what: str) -> str:
         return (

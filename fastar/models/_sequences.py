@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,21 +13,16 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from fastar._core.integers import find_offsets
 from fastar._core.limits import beyond_memory
 from fastar._core.parameters import Array, Params
-from fastar._core.validation import as_array, unmask
+from fastar._core.validation import unmask
 from fastar._data.context import Context
-from fastar._data.long_frames import columns_of
+from fastar._data.sequence_layouts import ArrayLayout, SequenceLayout, missing_columns
 from fastar._data.sequences import (
-    SequenceLayout,
     Sequences,
     SequenceTable,
-    check_columns,
-    check_gaps,
     check_numbers_of_frame,
     is_ragged,
-    missing_columns,
 )
 from fastar._data.stores import TableElsewhere
-from fastar._data.table import Table
 from fastar._engine.model import Composition
 from fastar._engine.steps import SequenceModel, check_steps
 from fastar._engine.training import Training
@@ -102,61 +98,48 @@ class SequenceEstimator(TrainableModel, abstract=True):
             longest = max(1, int(found.lengths.max()))
             dtype, offsets = found.values.dtype.str, find_offsets(found.values)
             missing = missing_columns(found.values) if marked else None
-            self._container = SequenceLayout(
-                width, ends, length, longest, dtype, offsets, missing=missing
+            kind: Callable[..., SequenceLayout] = (
+                SequenceLayout if length is None else partial(ArrayLayout, length=length)
             )
-            self.n_features_in_ = width if length is None else length
-        if width != self._container.width:
-            raise ValueError(
-                f"{name} must have {self._container.width} values a step, as in fit. "
-                f"Got {width} instead."
+            self._container = kind(
+                width=width,
+                ends=ends,
+                longest=longest,
+                dtype=dtype,
+                offsets=offsets,
+                missing=missing,
             )
+            self.n_features_in_ = self._container.n_features_in
+        layout = self._container
+        layout.check_width(found, name)
         if not asked:
-            check_gaps(found, self._container, name)
-        return self._container.to_numbers(found)
+            layout.check_gaps(found, name)
+        return layout.to_numbers(found)
 
     def _read_streams(self, X: Any, state: Any) -> tuple[Sequences, int, int, State]:
         """Return the next steps (n T, F) of n streams, n, T, and the state before them."""
-        array, sizes = as_array(unmask(X, "X"), "X"), self.network_.hidden_layer_sizes
-        if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] == 0):
-            raise ValueError(
-                "X must have shape (n, T) or (n, T, F): the next steps of n streams. "
-                f"Got {array.shape} instead."
-            )
-        n, T = array.shape[:2]
+        sequences, n, T = self._container.read_streams(X)
         if state is None:
             state = self.network_.start(n)
-        elif not _is_state(state, [(n, H) for H in sizes]):
+        elif not _is_state(state, [(n, H) for H in self.network_.hidden_layer_sizes]):
             raise ValueError(
                 f"state must be None, or what the last call returned for the same {n} streams. "
                 f"Got {state!r:.80} instead."
             )
-        gaps = self._container.missing is not None
-        values = array.reshape(n * T, -1 if array.size else 1)
-        sequences = Sequences(values, np.arange(n + 1) * T, gaps=gaps)
-        width = sequences.values.shape[1]
-        if array.size and width != self._container.width:
-            raise ValueError(
-                f"X must have {self._container.width} values a step, as in fit. "
-                f"Got {width} instead."
-            )
-        check_gaps(sequences, self._container, "X")
-        return self._container.to_numbers(sequences), n, T, state
+        return sequences, n, T, state
 
     def _chosen(self, given: Any, sequences: Sequences, what: str) -> Conditional:
         """Return the conditional of a step's values that the parameter `what` asks for."""
-        values, frame, layout = sequences.values, self._container.frame, self._container
-        check_columns(values, layout)
-        if frame is None:
-            plain = Table(values, np.arange(values.shape[1]))
-            judges = layout.missing is not None  # whole numbers are floats beside NaN
-            return choose_conditional(
-                given, plain, None, self._conditional, by_column=judges, parameter=what
-            )
-        steps = Table(columns_of(frame.columns, values), np.arange(layout.width))
-        names, offsets = zip(*((each.name, each.offset) for each in frame.columns), strict=True)
+        values, layout = sequences.values, self._container
+        layout.check_columns(values)
         return choose_conditional(
-            given, steps, names, self._conditional, offsets=offsets, parameter=what
+            given,
+            layout.steps(values),
+            layout.names,
+            self._conditional,
+            by_column=layout.missing is not None,  # whole numbers are floats beside NaN
+            offsets=layout.value_offsets,
+            parameter=what,
         )
 
     def _check_support(self, table: SequenceTable, name: str) -> None:

@@ -14,7 +14,8 @@ import numpy as np
 from fastar._core.parameters import Array
 from fastar._data.column_summary import ColumnSummary, array_offset, columns_of
 from fastar._data.parts import Parts
-from fastar._data.sequences import SequenceLayout, Sequences, SequenceTable, listed
+from fastar._data.sequence_layouts import SequenceLayout
+from fastar._data.sequences import Sequences, SequenceTable, listed
 from fastar._data.stores import HeldOut, held_rows, shard_numbers
 from fastar._data.summary import row_hashes
 from fastar._engine.model import Composition
@@ -102,7 +103,13 @@ class SequenceSummary:
         dtype = np.result_type(*(each.numpy for each in self.columns))
         offsets = tuple(array_offset(each) for each in self.columns)
         own = offsets if any(offsets) else None
-        return SequenceLayout(self.width, ends, None, max(1, self.longest), dtype.str, own)
+        return SequenceLayout(
+            width=self.width,
+            ends=ends,
+            longest=max(1, self.longest),
+            dtype=dtype.str,
+            offsets=own,
+        )
 
     def sample(self) -> tuple[Sequences, Array, Array]:
         """Return sequences from which to learn what values are like, their weights and numbers.

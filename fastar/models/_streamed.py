@@ -6,7 +6,7 @@ import copy
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -177,7 +177,9 @@ def read_streamed(
     if reset:
         names = list(summary.columns)
         least_counts = {} if summary.kind == "array" else estimator._least_counts(names)
-        estimator._container = summary.container(least_counts)
+        container = estimator._container = summary.container(least_counts)
+        if isinstance(container, Schema):
+            estimator._container = replace(container, weight=roles.weight)
         _warn_of_levels(summary)
     with rows_told(stream.name, 0):
         _check_feature_names(estimator, found.head, reset=reset)
@@ -358,10 +360,14 @@ def batches(
 ) -> Iterator[tuple[int, Any, Any, Array | None]]:
     """Yield (number of the first row, rows, context, weights) of a stream's batches.
 
-    Columns are in the order of `fit`, or if `reset` in that of the first batch.
+    Columns are in the order of `fit`, or if `reset` in that of the first batch. The weights of
+    `fit` are left out where the roles do not name them.
     """
-    container = None if reset else estimator._container
-    names = container.names if isinstance(container, Schema) else None
+    container, names = None if reset else estimator._container, None
+    if isinstance(container, Schema):
+        names = container.names
+        if container.weight not in (None, roles.weight, *roles.context):
+            roles = replace(roles, ignored=(*roles.ignored, container.weight))
     schema = None if reset or not roles.context else estimator._fitted_context.schema
     for first, batch in stream:
         with rows_told(stream.name, first):

@@ -150,7 +150,7 @@ def impute_streamed(
     if n_draws != 1:
         raise ValueError(f"n_draws must be 1 with 'out'. Got {n_draws!r} instead.")
     state, name = check_state(random_state), as_stream(X).name
-    with parquet_file(out) as file:
+    with parquet_file(out, apart_from=X) as file:
         for first, rows, given, _ in _asked(model, X, context, even=True):
             with rows_told(name, first):
                 completed = model.impute(rows, random_state=state, **given, **how)

@@ -51,7 +51,8 @@ _REPLAY = Record(
             ),
             least=1,
         ),
-    }
+    },
+    {"columns": Record({"min_count": Whole(1), "missing": OneOf(("error", "marked", "modelled"))})},
 )
 _LINE = Record(
     {
@@ -115,8 +116,8 @@ class AutoDensity(FittedMixture, MixtureFile, DensityMixin, BaseEstimator):
         Rows that are held out from all trials when `fit` gets no X_val.
     replay : dict or None, default=None
         `replay_` of another fit: the same trials are trained for the same epochs, whatever the time
-        and the other limits. With the same data, `missing`, `min_count`, `n_members` and
-        `validation_fraction` the result has the same bits.
+        and the other limits, with its `missing` and `min_count` in place of these parameters. With
+        the same data, `n_members` and `validation_fraction` the result has the same bits.
     random_state : int, RandomState instance or None, default=None
     n_jobs : int or None, default=None
         Threads, shared out among models that are trained side by side; None and -1: all cores this
@@ -315,8 +316,9 @@ class AutoDensity(FittedMixture, MixtureFile, DensityMixin, BaseEstimator):
 
     @property
     def _of_columns(self) -> dict[str, Any]:
-        """The parameters that say what columns are, for every model."""
-        return {name: getattr(self, name) for name in ("distribution", "min_count", "missing")}
+        """The parameters that say what columns are, for every model; a replay has its own."""
+        own = {name: getattr(self, name) for name in ("distribution", "min_count", "missing")}
+        return own if self.replay is None else own | self.replay.get("columns", {})
 
     def _least_counts(self, names: list[Any]) -> dict[Any, int]:
         """Return how often a level must occur to be one of its own, by the columns' names."""
@@ -349,7 +351,14 @@ class AutoDensity(FittedMixture, MixtureFile, DensityMixin, BaseEstimator):
             }
             for trial in sorted(tried, key=lambda trial: -trial.score)
         ]
-        self.replay_ = {"random_state": seed, "trials": [_recorded(trial) for trial in tried]}
+        self.replay_ = {
+            "random_state": seed,
+            "columns": {
+                "min_count": int(self._of_columns["min_count"]),
+                "missing": self._of_columns["missing"],
+            },
+            "trials": [_recorded(trial) for trial in tried],
+        }
         if search.is_interrupted:
             warnings.warn(
                 f"The search was interrupted after {len(tried)} trials; the mixture has the best "
@@ -392,7 +401,7 @@ class AutoDensity(FittedMixture, MixtureFile, DensityMixin, BaseEstimator):
 
     @property
     def _marks_missing(self) -> bool:
-        return self.missing != "error"
+        return bool(self._of_columns["missing"] != "error")
 
     # ---- files
 

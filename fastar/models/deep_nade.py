@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastar._core.limits import MOST_MEMBERS
 from fastar._core.validation import check_count, check_layer_sizes
 from fastar.conditionals import Conditional
-from fastar.models._base import AutoregressiveDensity
+from fastar.models._density import AutoregressiveDensity
 from fastar.models._documentation import documented
 from fastar.models._parameters import COUNT, MEMBERS, OrderParameter, parameter, parameters
 from fastar.models._questions import AnswersQuestions

@@ -60,8 +60,8 @@ class SequenceLabeller(ClassifierMixin, SequenceEstimator):
         \quad h_0 = 0
 
     with f the sigmoid for two classes and the softmax for more, and the same weights at every step.
-    Where y has one label a sequence, that is the label of its last step: the network reads the
-    whole before it answers.
+    Where y has one label a sequence, it is taken as the label of the last step, at which the
+    network has read the whole sequence.
 
     Parameters
     ----------
@@ -70,12 +70,12 @@ class SequenceLabeller(ClassifierMixin, SequenceEstimator):
         H, units of each layer of cells.
     n_layers : int, default=1
     bptt : int or None, default=None
-        Steps after which gradients are cut, at its multiples.
+        Truncated backpropagation: gradients are cut after every `bptt` steps; None: never.
     inputs : str, Conditional or list, default="auto"
-        How the values of a step enter: as those of a model with this `distribution` do. Levels are
-        one-hot ("categorical"), bits stay ("bernoulli"), other numbers are standardised
-        ("gaussian", ..). "auto" takes bits where X holds 0 and 1 alone, levels for other integer
-        types, and numbers for the rest; a list has one for each value.
+        How the values of a step enter the network, by the name of a conditional: one-hot
+        ("categorical"), as 0 and 1 ("bernoulli"), or standardised ("gaussian", ..). "auto" takes
+        "bernoulli" where X holds only 0 and 1, "categorical" for other integer types, and
+        "gaussian" otherwise. A list has one for each value of a step.
     {shared_parameters}
 
     Attributes
@@ -87,7 +87,7 @@ class SequenceLabeller(ClassifierMixin, SequenceEstimator):
     distribution_ : Conditional
         f, over the numbers of the classes.
     of_sequences_ : bool
-        Whether y had one label a sequence, and not one a step.
+        Whether y had one label for each sequence instead of one for each step.
     params_ : dict of arrays, views on `theta_`
         As of `GenerativeRNN`, with V (H, 1, P) and b (1, P); P = 1 for two classes, else K.
     theta_ : array
@@ -197,7 +197,7 @@ or Sequences
         X = listed(X, name)
         whole: Shape = None if is_ragged(X) else np.asarray(X).shape
         is_list = whole is None or len(whole) == 3
-        is_list = is_list or (not reset and self._container.length is None)
+        is_list = is_list or not (reset or self._container.of_rows)
         found = self._read_sequences(X, reset, name, listed=is_list)
         if not found.lengths.all():
             raise ValueError(

@@ -9,7 +9,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from fastar._core.parameters import Params
 from fastar._core.validation import check_layer_sizes
-from fastar.models._base import AutoregressiveDensity
+from fastar.models._density import AutoregressiveDensity
 from fastar.models._documentation import documented
 from fastar.models._parameters import (
     COUNT,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -44,31 +45,31 @@ class Mixture(FittedMixture, MixtureFile, MetaEstimatorMixin, DensityMixin, Base
     .. math::
         p(x) = \sum_k w_k \, p_k(x), \quad w_k \ge 0, \quad \sum_k w_k = 1
 
-    The density is exact and normalised, and by the concavity of the logarithm no row scores below
-    the weighted mean of what the members give it. Members that see the columns in different orders
+    The density is exact and normalised. As the logarithm is concave, log p(x) of a row is at least
+    the weighted mean of the members' log p_k(x). Members that see the columns in different orders
     make an ensemble of orders [1]_: ``Mixture(NADE(order="random"), n_members=8)``.
 
     Parameters
     ----------
     estimator : density estimator, or list of them
-        One estimator is cloned `n_members` times, and every clone gets a `random_state` of its own,
-        drawn with that of the mixture. Each estimator of a list is cloned once, and gets one where
-        it has None. A fitted estimator is cloned and fitted again, unless it is wrapped in
-        scikit-learn's ``FrozenEstimator``: such a member stays as it is.
+        A single estimator is cloned `n_members` times; the `random_state` of each clone is drawn
+        from that of the mixture. Each estimator of a list is cloned once, and its `random_state` is
+        drawn only where it is None. Fitted estimators are cloned and fitted again, unless they are
+        wrapped in scikit-learn's ``FrozenEstimator``: these members stay as they are.
     n_members : int or None, default=None
         Clones of a single estimator; None: 8, or the length of the list.
     weights : {"equal", "em"} or array-like of shape (n_members,), default="equal"
         "em" finds, by expectation maximisation [2]_, the weights with the largest log-likelihood of
-        rows that no member was trained on: X_val, or rows held out from X, or all of X where all
-        members are frozen. An array is divided by its sum.
+        rows that no member was trained on: X_val, rows held out from X, or all of X if all members
+        are frozen. An array is divided by its sum.
     validation_fraction : float, default=0.1
-        Rows that "em" holds out from all members when `fit` gets no X_val. What members hold out
-        for early stopping comes from the others.
+        Share of the rows that "em" holds out from all members when `fit` gets no X_val. Members
+        hold out rows for early stopping from the rest.
     random_state : int, RandomState instance or None, default=None
     n_jobs : int or None, default=None
-        Threads, shared out among the members; None and -1: all cores this process may use.
-        The results are the same for any number. It takes the place of the `n_jobs` of members;
-        those inside other estimators, as in a pipeline, keep their own in scoring and sampling.
+        Threads, divided among the members; None and -1: all cores that this process may use. The
+        results are the same for any number. It overrides the `n_jobs` of members, but not that of
+        estimators inside of members, such as the steps of a pipeline, in scoring and sampling.
 
     Attributes
     ----------
@@ -78,10 +79,10 @@ class Mixture(FittedMixture, MixtureFile, MetaEstimatorMixin, DensityMixin, Base
     schema_ : list of dict
         What `fit` decided on each column, for a DataFrame, where all members decided the same.
     n_parameters_ : int
-        Those of all members, and the free weights of "em".
+        Parameters of all members, and the free weights of "em".
     validation_curve_ : list of float
-        With "em": mean negative log-likelihood of its rows in nats, from equal weights on, an entry
-        an iteration.
+        With "em": mean negative log-likelihood in nats of the held-out rows, an entry an iteration;
+        the first is for equal weights.
     n_features_in_, feature_names_in_ : as in scikit-learn
     impute_ess_ : array (n,)
         Effective sample sizes of the last `impute`.
@@ -217,11 +218,7 @@ class Mixture(FittedMixture, MixtureFile, MetaEstimatorMixin, DensityMixin, Base
             arguments = member_arguments(member, rows, sample_weight, rows_val, held, named)
             jobs[place] = (member, *arguments)
         kept = self._train(members, jobs)
-        if weights is None:
-            scores = self._scores(judges)
-            self.weights_, self.validation_curve_ = best_weights(scores, judges_weight)
-        else:
-            self.weights_ = weights[kept] / weights[kept].sum()
+        self._set_weights(weights, kept, lambda: (self._scores(judges), judges_weight))
 
     def _fit_streamed(self, data: FitData, rng: np.random.RandomState) -> None:
         """Fit to a table that is read batch by batch, by each member for itself."""
@@ -246,11 +243,24 @@ class Mixture(FittedMixture, MixtureFile, MetaEstimatorMixin, DensityMixin, Base
         trained = next((place for place in kept if place in jobs), 0)
         self._check_columns(unwrap_frozen(members[trained]))
         adopt_table(self, unwrap_frozen(members[trained]))
-        if weights is None:
+
+        def judged() -> tuple[Array, Array]:
             scores = self._scores_streamed(data)
-            self.weights_, self.validation_curve_ = best_weights(scores, np.ones(len(scores)))
+            return scores, np.ones(len(scores))
+
+        self._set_weights(weights, kept, judged)
+
+    def _set_weights(
+        self, given: Array | None, kept: list[int], judged: Callable[[], tuple[Array, Array]]
+    ) -> None:
+        """Set the weights of the members kept to those given; None: to the best ones.
+
+        judged: returns log p_k(x) (m, K) of rows that judge the members, and their weights (m,).
+        """
+        if given is None:
+            self.weights_, self.validation_curve_ = best_weights(*judged())
         else:
-            self.weights_ = weights[kept] / weights[kept].sum()
+            self.weights_ = given[kept] / given[kept].sum()
 
     def _check_columns(self, trained: Any) -> None:
         """Raise ValueError if some member has other columns than one that was trained."""

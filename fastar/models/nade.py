@@ -12,7 +12,7 @@ from fastar._core.parameters import Array
 from fastar._engine.model import Composition
 from fastar._kernels._conditionals import MAX_COMPONENTS
 from fastar.conditionals import Conditional
-from fastar.models._base import AutoregressiveDensity
+from fastar.models._density import AutoregressiveDensity
 from fastar.models._documentation import documented
 from fastar.models._parameters import (
     UNITS,

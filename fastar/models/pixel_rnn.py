@@ -18,7 +18,7 @@ from fastar._data.containers import Container
 from fastar._data.regions import Regions
 from fastar._engine.support import check_evidence
 from fastar.conditionals import Categorical, Conditional, LogisticMixture
-from fastar.models._base import AutoregressiveDensity
+from fastar.models._density import AutoregressiveDensity
 from fastar.models._documentation import documented
 from fastar.models._parameters import LAYERS, UNITS, parameter, parameters
 from fastar.networks import DiagonalBiLSTM, PixelRecurrent, RowLSTM

@@ -23,7 +23,7 @@ from fastar._core.schema import (
 )
 from fastar._data.containers import Container
 from fastar._data.frames import Schema
-from fastar._data.sequences import SequenceLayout
+from fastar._data.sequence_layouts import SequenceLayout
 from fastar.persistence import (
     COMMON,
     FrozenMembers,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -52,7 +53,7 @@ def with_column(frame: Any, name: Any, values: Array) -> Any:
 def with_weights(stream: Stream, kept: HeldOut) -> tuple[Stream, Any]:
     """Return the stream with a further column of weights, 0 of the rows `kept`, and its name."""
     name = new_name(stream.names())
-    return Stream(partial(_weighted, stream, kept, name), stream.name), name
+    return replace(stream, opened=partial(_weighted, stream, kept, name)), name
 
 
 def _weighted(stream: Stream, kept: HeldOut, name: Any) -> Iterator[Any]:

@@ -1,0 +1,130 @@
+"""Draws of mixtures: rows by members that are drawn by weight, and completions by all of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils import _safe_indexing, check_array
+from sklearn.utils.validation import _num_samples
+
+from fastar._core.parameters import Array
+from fastar._core.sharpness import AS_FITTED, Sharpness
+from fastar._core.threads import effective_n_threads
+from fastar._data.containers import Container
+from fastar._data.frame_types import frame_kind
+from fastar._data.frames import Schema
+from fastar._data.reading import dense
+from fastar._data.regions import Regions
+from fastar._engine.bounds import bounds_of
+from fastar._engine.particles import (
+    Particles,
+    complete_rows,
+    impute,
+    particles,
+)
+from fastar._engine.questions import Part
+from fastar._engine.support import check_evidence
+from fastar.models._density import AutoregressiveDensity
+from fastar.models._parallel import call_each
+
+
+def draw_rows(
+    mixture: Any, n: int, sharpness: Sharpness, rng: np.random.Generator, context: Any
+) -> Array:
+    """Return n rows of numbers (n, D), each by a member that is drawn by weight."""
+    container, K = mixture._container, len(mixture.weights_)
+    chosen = rng.choice(K, size=n, p=mixture.weights_)
+    counts, seeds = np.bincount(chosen, minlength=K), rng.integers(2**31, size=K)
+    # members of other libraries know none of these
+    changed = {
+        "temperature": (sharpness.temperature, 1),
+        "top_p": (sharpness.top_p, 1),
+        "top_k": (sharpness.top_k, 0),
+    }
+    arguments = {name: value for name, (value, usual) in changed.items() if value != usual}
+
+    def draw(place: int, member: Any) -> Array | None:
+        if counts[place] == 0:
+            return None
+        own = {"random_state": int(seeds[place]), **arguments}
+        if context is not None:
+            several = _num_samples(context) > 1
+            rows = np.flatnonzero(chosen == place)
+            own["context"] = _safe_indexing(context, rows) if several else context
+        drawn = member.sample(int(counts[place]), **own)
+        if isinstance(container, Schema) and frame_kind(drawn) is not None:
+            return container.read(drawn, "a member's sample")[:]
+        table = check_array(drawn, accept_sparse="csr", ensure_all_finite=False)
+        assert isinstance(container, Container)
+        return dense(container.to_numbers(table))
+
+    drawn = call_each(draw, mixture.estimators_, effective_n_threads(mixture.n_jobs), n)
+    by_member = np.concatenate([values for values in drawn if values is not None])
+    values = np.empty_like(by_member)
+    values[np.argsort(chosen, kind="stable")] = by_member
+    return values
+
+
+def complete(
+    models: list[tuple[float, AutoregressiveDensity]],
+    X: Array,
+    missing: Array,
+    n_draws: int,
+    n_particles: int,
+    rng: np.random.Generator,
+    n_threads: int,
+    sharpness: Sharpness = AS_FITTED,
+    context: Any = None,
+    regions: Regions | None = None,
+    name: str = "X",
+    gapless: bool = False,
+) -> tuple[Array, Array]:
+    """Return completions (n_draws, n, D) of X where `missing`, and effective sample sizes (n,).
+
+    A sample's weight is log w_k + log p_k(evidence), the latter as its member estimates it: so
+    each member's samples weigh together, on average, as much as its posterior probability.
+    """
+    n = len(X)
+    parts = [
+        Part(
+            float(np.log(weight)),
+            model._model(),
+            model._encoded(context, n),
+            bounds_of(model._model(), regions, n, name, drawn=True),
+        )
+        for weight, model in models
+    ]
+
+    def propose(rows: Array) -> list[tuple[float, Particles]]:
+        return [
+            (
+                part.log_weight,
+                particles(
+                    part.model,
+                    X[rows],
+                    missing[rows],
+                    n_particles=n_particles,
+                    rng=rng,
+                    n_threads=n_threads,
+                    sharpness=sharpness,
+                    context=part.context,
+                    bounds=part.bounds,
+                    there=complete_rows(part.model) if gapless else None,
+                ),
+            )
+            for part in (each.take(rows) for each in parts)
+        ]
+
+    return impute(propose, X, missing, n_draws, rng, n_particles * len(models))
+
+
+def checked_evidence(
+    models: list[tuple[float, AutoregressiveDensity]], evidence: Any, n: int, name: str
+) -> tuple[Array, Array]:
+    """Return (values, held), each (1 or n, D), of evidence that lies in every model's support."""
+    for _, model in models:
+        values, held = check_evidence(evidence, n, model._model(), name)
+    assert values is not None
+    assert held is not None
+    return values, held
