@@ -519,13 +519,23 @@ def exact_integers(
 
 
 def _inferred_dtype(series: Any) -> Any:
-    """Return a series of Python objects as one of the type that its values have."""
-    native = series.to_native()
-    if time_type(series) is not None:
+    """Return a series of pandas as one of the type that its values have.
+
+    That is what Python objects are, what sparse columns hold, and numbers of another byte order.
+    """
+    nw, native = narwhals_module(), series.to_native()
+    if time_type(series) is not None or not is_pandas(series):
         return series
-    if is_pandas(series) and native.dtype == object and series.dtype == narwhals_module().Object:
-        return narwhals_module().from_native(_of_kind(native), series_only=True)
-    return series
+    dtype = native.dtype
+    if type(dtype).__name__ == "SparseDtype":
+        native = native.sparse.to_dense()
+    elif isinstance(dtype, np.dtype) and not dtype.isnative:
+        native = native.astype(dtype.newbyteorder("="))
+    elif str(dtype) == "object" and series.dtype == nw.Object:
+        native = _of_kind(native)
+    else:
+        return series
+    return nw.from_native(native, series_only=True)
 
 
 def _of_kind(objects: Any) -> Any:
@@ -550,7 +560,8 @@ def _check_categories(values: list[Any], name: Any, frame_name: str) -> None:
     if len(kinds) > 1 or not kinds <= {str, int, float, bool}:
         raise TypeError(
             f"{frame_name} must hold categories that are all str, all int, all float or all bool. "
-            f"Got {', '.join(sorted(each.__name__ for each in kinds))} in column {name!r} instead."
+            f"Got {', '.join(sorted(each.__name__ for each in kinds))} in column {name!r} instead: "
+            "astype(str) makes text of them."
         )
 
 
