@@ -85,6 +85,7 @@ UNMARKED = {
     "test_summaries.py",
     "test_together.py",
     "test_training.py",
+    "test_unfitted.py",
     "test_validation.py",
 }
 
