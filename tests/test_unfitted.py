@@ -50,5 +50,5 @@ def test_what_needs_fit_says_so(name, method, tmp_path):
 
 @pytest.mark.parametrize("odd", [1, fastar.callbacks.History, print, [lambda training: True]])
 def test_what_is_no_callback_is_refused(odd):
-    with pytest.raises(ValueError, match="'callbacks' parameter .*must"):
+    with pytest.raises(ValueError, match=r"'callbacks' parameter .*must"):
         NADE(callbacks=odd).fit(X)

@@ -24,7 +24,6 @@ from fastar._core.schema import (
     Maybe,
     OneOf,
     Record,
-    Whole,
     inside,
     require,
 )
@@ -38,6 +37,7 @@ from fastar._data.columns import (
     n_missing,
     told_by_name,
 )
+from fastar._data.containers import OFFSET
 from fastar._data.frame_times import decimals, time_dtype_to_json, time_type, times
 from fastar._data.frame_types import (
     COLUMN_RULE,
@@ -65,7 +65,7 @@ _COLUMN = Record(
         "categories": Listed(Anything(SCALAR_TYPES)),
         "missing": FLAG,
     },
-    {"offset": Whole(), "has_other": FLAG, "clock": Maybe(OBJECT)},
+    {"offset": OFFSET, "has_other": FLAG, "clock": Maybe(OBJECT)},
 )
 _DESCRIBED = Record({"kind": OneOf(("pandas", "polars")), "columns": Listed(_COLUMN)})
 
