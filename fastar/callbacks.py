@@ -38,6 +38,20 @@ class Callback:
         """After the last epoch, also after an interruption or an error."""
 
 
+def callbacks_of(given: Any) -> list[Any]:
+    """Return the callbacks that the `callbacks` parameter holds; ValueError where one is none."""
+    hooks = [name for name in vars(Callback) if name.startswith("on_")]
+    listed = given if isinstance(given, list | tuple) else [given]
+    found = [each for each in listed if each is not None]
+    for each in found:
+        if isinstance(each, type) or not any(hasattr(each, hook) for hook in hooks):
+            raise ValueError(
+                f"The 'callbacks' parameter must hold objects with {', '.join(hooks[:-1])} or "
+                f"{hooks[-1]}. Got {each!r} instead."
+            )
+    return found
+
+
 class History(Callback):
     """Keeps a record of every epoch.
 

@@ -18,7 +18,8 @@ import fastar
 from fastar._data.columns import column_type
 from fastar._data.frame_types import is_missing
 from fastar.cli import main
-from fastar.cli._tables import Source, TableError, read_table, write_table
+from fastar.cli._sources import Source, TableError
+from fastar.cli._tables import read_table, write_table
 
 NAMES = ["id", "colour", "size", "weight", "even"]
 QUICK = ["--drop", "id", "--random-state", "0", "--set", "n_hidden=8", "learning_rate_init=0.02"]

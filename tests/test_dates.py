@@ -726,3 +726,17 @@ def test_batches_of_other_units_are_refused():
     ):
         with pytest.raises(TypeError, match=rf"'when'.*in us with no zone from.*in {said}"):
             summary.update(pd.DataFrame({"when": other[9:19]}), 9)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.Series([pd.Timestamp("1900-01-01")] * 200),
+        pd.Series([pd.Timestamp("2024-05-31T09:30:07", tz="Asia/Tokyo")] * 200),
+        pd.Series(pd.PeriodIndex(["2024-05"] * 200, freq="M")),
+    ],
+)
+def test_a_constant_column_is_sampled_constant(column):
+    model = NADE(n_hidden=2, max_iter=5, random_state=0).fit(pd.DataFrame({"when": column}))
+    drawn = model.sample(2000, random_state=0)["when"]
+    assert (drawn == column[0]).mean() > 0.96

@@ -276,6 +276,25 @@ def test_one_odd_row_does_not_spoil_a_batch(density):
         assert model.explain(rows).iloc[3].argmin() in (frame.columns.get_loc(name), 0)
 
 
+@pytest.mark.parametrize("density", [make(), Mixture(make(), n_members=2)])
+@pytest.mark.parametrize("column", ["x", "group", "when"])
+def test_a_gap_where_fit_had_none_is_an_outlier(density, column):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({
+        "x": rng.normal(size=200),
+        "group": rng.choice(["u", "v"], 200),
+        "when": pd.date_range("2024-01-01", periods=200),
+    })  # fmt: skip
+    model = fit(DensityOutlierDetector(density, random_state=0), frame)
+    rows = frame.copy()
+    rows.loc[3, column] = None
+    scores = model.score_samples(rows)
+    assert_same_bits(np.delete(scores, 3), np.delete(model.score_samples(frame), 3))
+    assert scores[3] == -np.inf
+    assert model.predict(rows)[3] == -1
+    assert (model.explain(rows).iloc[3] == -np.inf).all()
+
+
 @every_statistic
 def test_verdicts_on_rows_with_gaps_depend_on_neither_units_nor_their_number(statistic):
     rng = np.random.default_rng(0)

@@ -257,3 +257,26 @@ def test_labels_beyond_the_signed_integers():
     assert set(classifier.predict(X).tolist()) <= {2**63, 2**63 + 1, 2**63 + 2}
     labeller = SequenceLabeller(**QUICK).fit([*X[:, :, None]], y)
     assert labeller.classes_.tolist() == [2**63, 2**63 + 1, 2**63 + 2]
+
+
+@pytest.mark.parametrize("low", [-(2**63), 2**63 - 4, 2**64 - 4])
+@pytest.mark.parametrize("kind", ["array", "pandas", "polars", "context", "sequences"])
+def test_files_hold_integers_at_the_ends_of_64_bits(low, kind, tmp_path):
+    values = np.array([low + k % 4 for k in range(40)], "u8" if low > 0 else "i8")
+    X = np.column_stack([values, values[::-1]])
+    given = {"array": X, "pandas": pd.DataFrame(X), "polars": pl.DataFrame(X, schema=["a", "b"])}
+    settings = {"n_hidden": 3, "max_iter": 1, "random_state": 0}
+    if kind == "sequences":
+        model, rows, context = GenerativeRNN(**settings), np.split(values, 8), {}
+    elif kind == "context":
+        model, rows, context = NADE(**settings), np.eye(40), {"context": pd.DataFrame(X)}
+    else:
+        model, rows, context = NADE(**settings), given[kind], {}
+    model.fit(rows, **context).save(tmp_path / "model")
+    again = fastar.load(tmp_path / "model")
+    n = 40 if context else 3
+    scores = [each.score_samples(rows, **context) for each in (model, again)]
+    np.testing.assert_array_equal(*scores)
+    drawn = [each.sample(n, random_state=0, **context) for each in (model, again)]
+    flat = np.concatenate if kind == "sequences" else np.asarray
+    np.testing.assert_array_equal(*map(flat, drawn))

@@ -35,6 +35,7 @@ UNMARKED = {
     "test_classification.py",
     "test_command_line.py",
     "test_containers.py",
+    "test_csv.py",
     "test_dask.py",
     "test_dates.py",
     "test_defaults.py",
@@ -88,6 +89,7 @@ UNMARKED = {
     "test_summaries.py",
     "test_together.py",
     "test_training.py",
+    "test_unfitted.py",
     "test_validation.py",
 }
 

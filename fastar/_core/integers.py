@@ -18,12 +18,12 @@ Offsets = Sequence[int] | None
 
 
 def whole_objects(array: Any) -> Any:
-    """Return objects that are all int as such: through float64 they would lose digits."""
+    """Return objects that are all int, or all bool, as such: float64 would round or rename them."""
     if not isinstance(array, np.ndarray) or array.dtype != object:
         return array
     if all(isinstance(each, Integral) for each in array.flat):
         whole = np.array(array.tolist())
-        return whole if whole.dtype.kind in "iu" and whole.shape == array.shape else array
+        return whole if whole.dtype.kind in "iub" and whole.shape == array.shape else array
     return array
 
 

@@ -43,7 +43,7 @@ def unmask(values: Any, name: str, *, gaps: bool = False) -> Any:
 
 
 def as_array(values: Any, name: str) -> Array:
-    """Return array-likes as an array.
+    """Return array-likes as an array; strings of any length, or beside other values, as objects.
 
     Raises
     ------
@@ -51,7 +51,11 @@ def as_array(values: Any, name: str) -> Array:
         Their parts have several lengths.
     """
     try:
-        return np.asarray(values)
+        array = np.asarray(values)
+        if array.dtype.kind == "U" and isinstance(values, list | tuple):  # 1 is not "1"
+            cells = np.array(values, dtype=object)
+            return array if all(isinstance(each, str) for each in cells.flat) else cells
+        return array.astype(object) if array.dtype.kind == "T" else array
     except ValueError as error:
         raise ValueError(
             f"{name} must be an array, whose parts are as long as one another. "

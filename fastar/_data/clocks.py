@@ -306,9 +306,14 @@ def offsets_from(zone: str, second: int) -> list[int]:
 
 
 def zone_name(info: Any) -> str:
-    """Return the name of a zone of Python's or of a library."""
-    key = getattr(info, "key", None) or getattr(info, "zone", None) or str(info)
-    return str(key)
+    """Return the name of a zone of Python's or of a library, or its difference from UTC."""
+    if key := getattr(info, "key", None) or getattr(info, "zone", None):
+        return str(key)
+    ahead = info.utcoffset(None)  # whatever it is called; None of zones that change their clocks
+    if ahead is None or ahead % timedelta(minutes=1):
+        return str(info)
+    hours, minutes = divmod(abs(ahead) // timedelta(minutes=1), 60)
+    return f"UTC{'-' if ahead < timedelta() else '+'}{hours:02}:{minutes:02}" if ahead else "UTC"
 
 
 # ---- single values

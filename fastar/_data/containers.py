@@ -14,7 +14,9 @@ from fastar._core.schema import Listed, Maybe, OneOf, Record, Text, Whole, requi
 
 DTYPE = Text(r"[<|][biuf]\d{1,2}")
 """What a file may say of the type of a table's values."""
-OFFSETS = Maybe(Listed(Whole()))
+OFFSET = Whole(-(2**63), 2**64 - 1)
+"""What is taken from integers: any one of 64 bits."""
+OFFSETS = Maybe(Listed(OFFSET))
 """What a file may say of what models take from integers."""
 
 

@@ -89,8 +89,8 @@ class Context:
         else:
             table = _table(given, name)
             categories = tuple(
-                None if table.dtype.kind in "biuf" else _sorted_levels(column, name)
-                for column in table.T
+                None if table.dtype.kind in "biuf" else _sorted_levels(column, d, name)
+                for d, column in enumerate(table.T)
             )
         found = None if schema is not None else find_offsets(table)
         offsets = None if found is None else np.array(found).astype(np.int64)
@@ -105,9 +105,10 @@ class Context:
         missing_cells: Array = np.isnan(values)
         missing: Array = np.atleast_1d(missing_cells.any(axis=0))
         if schema is None and missing.any():
+            row, column = np.argwhere(missing_cells)[0]
             raise ValueError(
                 f"{name} must have no NaN (a DataFrame may have missing values). "
-                f"Got NaN in column {int(np.flatnonzero(missing)[0])} instead."
+                f"Got NaN in row {row}, column {column} instead."
             )
         return draft._learnt(values, missing, name)
 
@@ -143,7 +144,12 @@ class Context:
             lambda: [(np.ones(len(values)), values)], self.n_columns
         )
         if not np.isfinite(scale).all():
-            raise ValueError(f"{name} must hold finite numbers that can be squared. Got others.")
+            d = int(np.argmin(np.isfinite(scale)))
+            raise ValueError(
+                f"{name} must hold finite numbers that can be squared. Got up to "
+                f"{np.nanmax(np.abs(values[:, d])):g} in column {self._name(d)!r}: mend it, or "
+                "choose other units."
+            )
         return replace(self, location=location, scale=scale, missing=missing)
 
     def container_like(self, found: Schema | Container) -> Schema | Container:
@@ -277,7 +283,7 @@ class Context:
         values = np.empty(table.shape)
         for d, levels in enumerate(self.categories):
             if levels is None:
-                values[:, d] = _numbers(table[:, d], name)
+                values[:, d] = _numbers(table[:, d], d, name)
                 continue
             numbers = {level: number for number, level in enumerate(levels)}
             column = table[:, d].tolist()
@@ -400,6 +406,11 @@ def _table(given: Any, name: str, n_columns: int = 1) -> Array:
     A vector is the only column, or a row of several.
     """
     table = as_array(unmask(given, name), name)
+    if table.ndim == 0:
+        raise ValueError(
+            f"{name} must be an array or a DataFrame, a row for each row of X. "
+            f"Got {type(given).__name__} instead."
+        )
     if table.ndim == 1:
         table = table[:, None] if n_columns == 1 else table[None]
     if table.ndim != 2 or table.shape[1] == 0 or table.dtype.kind not in "biufOU":
@@ -410,22 +421,39 @@ def _table(given: Any, name: str, n_columns: int = 1) -> Array:
     return table
 
 
-def _numbers(column: Array, name: str) -> Array:
+def _numbers(column: Array, d: int, name: str) -> Array:
+    """Return column d of an array as numbers."""
     try:
         values = column.astype(np.float64)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must hold numbers, as in fit. Got others instead.") from error
-    if np.isinf(values).any():
-        raise ValueError(f"{name} must hold finite numbers. Got infinity instead.")
+        row, cell = next(each for each in enumerate(column.tolist()) if not _is_number(each[1]))
+        raise ValueError(
+            f"{name} must hold numbers, as in fit. Got {cell!r} in row {row}, column {d} instead."
+        ) from error
+    if (infinite := np.isinf(values)).any():
+        row = int(np.argmax(infinite))
+        raise ValueError(
+            f"{name} must hold finite numbers. Got {values[row]} in row {row}, column {d} instead."
+        )
     return values
 
 
-def _sorted_levels(column: Array, name: str) -> tuple[Any, ...]:
+def _is_number(cell: Any) -> bool:
+    try:
+        float(cell)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _sorted_levels(column: Array, d: int, name: str) -> tuple[Any, ...]:
+    """Return the categories of column d of an array."""
     levels = set(column.tolist())
     kinds = sorted({type(each).__name__ for each in levels})
     if len(kinds) > 1 or kinds[0] not in ("str", "int", "float", "bool"):
         raise TypeError(
             f"{name} must hold, in a column of objects, categories that are all str, all int, "
-            f"all float or all bool. Got {', '.join(kinds)} instead."
+            f"all float or all bool. Got {', '.join(kinds)} in column {d} instead. Missing values "
+            "may be in a DataFrame."
         )
     return tuple(sorted(levels))

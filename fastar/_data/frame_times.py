@@ -115,7 +115,9 @@ def _checked_zone(zone: str | None) -> str | None:
         try:
             zone_of(zone)
         except ValueError as error:
-            raise UnsupportedError(f"have a zone that has a name: it {error}") from error
+            raise UnsupportedError(
+                "have a zone with a name, or whole minutes from UTC, such as by tz_convert('UTC')"
+            ) from error
     return zone
 
 
@@ -224,6 +226,8 @@ def time_dtype_to_json(series: Any, places: int) -> Any:
     if is_of_pandas(series):
         if type(dtype).__name__ == "ArrowDtype":
             return {"arrow": str(dtype.pyarrow_dtype)}
+        if type(dtype).__name__ == "DatetimeTZDtype":
+            return f"datetime64[{dtype.unit}, {zone_name(dtype.tz)}]"
         if str(dtype) != "object":
             return str(dtype)
         first = next(each for each in series.to_native() if not _is_gap(each))

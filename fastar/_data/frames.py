@@ -24,7 +24,6 @@ from fastar._core.schema import (
     Maybe,
     OneOf,
     Record,
-    Whole,
     inside,
     require,
 )
@@ -38,6 +37,7 @@ from fastar._data.columns import (
     n_missing,
     told_by_name,
 )
+from fastar._data.containers import OFFSET
 from fastar._data.frame_times import decimals, time_dtype_to_json, time_type, times
 from fastar._data.frame_types import (
     COLUMN_RULE,
@@ -65,7 +65,7 @@ _COLUMN = Record(
         "categories": Listed(Anything(SCALAR_TYPES)),
         "missing": FLAG,
     },
-    {"offset": Whole(), "has_other": FLAG, "clock": Maybe(OBJECT)},
+    {"offset": OFFSET, "has_other": FLAG, "clock": Maybe(OBJECT)},
 )
 _DESCRIBED = Record(
     {"kind": OneOf(("pandas", "polars")), "columns": Listed(_COLUMN)},
@@ -529,13 +529,23 @@ def exact_integers(
 
 
 def _inferred_dtype(series: Any) -> Any:
-    """Return a series of Python objects as one of the type that its values have."""
-    native = series.to_native()
-    if time_type(series) is not None:
+    """Return a series of pandas as one of the type that its values have.
+
+    That is what Python objects are, what sparse columns hold, and numbers of another byte order.
+    """
+    nw, native = narwhals_module(), series.to_native()
+    if time_type(series) is not None or not is_pandas(series):
         return series
-    if is_pandas(series) and native.dtype == object and series.dtype == narwhals_module().Object:
-        return narwhals_module().from_native(_of_kind(native), series_only=True)
-    return series
+    dtype = native.dtype
+    if type(dtype).__name__ == "SparseDtype":
+        native = native.sparse.to_dense()
+    elif isinstance(dtype, np.dtype) and not dtype.isnative:
+        native = native.astype(dtype.newbyteorder("="))
+    elif str(dtype) == "object" and series.dtype == nw.Object:
+        native = _of_kind(native)
+    else:
+        return series
+    return nw.from_native(native, series_only=True)
 
 
 def _of_kind(objects: Any) -> Any:
@@ -560,7 +570,8 @@ def _check_categories(values: list[Any], name: Any, frame_name: str) -> None:
     if len(kinds) > 1 or not kinds <= {str, int, float, bool}:
         raise TypeError(
             f"{frame_name} must hold categories that are all str, all int, all float or all bool. "
-            f"Got {', '.join(sorted(each.__name__ for each in kinds))} in column {name!r} instead."
+            f"Got {', '.join(sorted(each.__name__ for each in kinds))} in column {name!r} instead: "
+            "astype(str) makes text of them."
         )
 
 

@@ -30,7 +30,7 @@ def check_labels(y: Any, name: str = "y") -> Any:
     """
     y = unmask(y, name)
     array = whole_objects(as_array(y, name))
-    if array.dtype.kind in "iu":  # scikit-learn makes floats of those of pandas that may be missing
+    if array.dtype.kind in "iub":  # scikit-learn makes floats of those of pandas
         return array
     if y is None or array.dtype.kind not in "OmMf":
         return y
@@ -41,14 +41,14 @@ def check_labels(y: Any, name: str = "y") -> Any:
     if missing:
         raise ValueError(
             f"{name} must have a label everywhere. Got a missing one, "
-            f"{array.ravel()[missing[0]]!r}, in row {missing[0]}."
+            f"{array.ravel()[missing[0]]}, in row {missing[0]}."
         )
     if array.dtype.kind == "O" and len({isinstance(each, str) for each in array.ravel()}) > 1:
         kinds = sorted({type(each).__name__ for each in array.ravel()})
         raise ValueError(
             f"{name} must hold labels that are all str or all numbers. Got {', '.join(kinds)}."
         )
-    return y
+    return array if isinstance(y, np.ndarray) else y
 
 
 def read_labels(y: Any, sequences: Sequences, name: str = "y") -> tuple[Array, bool]:

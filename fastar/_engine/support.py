@@ -77,13 +77,10 @@ def check_table_support(
 
 
 def impossible_rows(conditional: Conditional, table: Table) -> Array:
-    """Return which rows (n,) have a value outside the support."""
+    """Return which rows (n,) have a value outside the support, or a gap where `fit` had none."""
     found = np.zeros(len(table), bool)
     for where, block in table.blocks():
-        wrong = conditional.unsupported(block)
-        if block.dtype.kind == "f":
-            wrong &= ~np.isnan(block)
-        found[where] = wrong.any(axis=1)
+        found[where] = conditional.unsupported(block).any(axis=1)
     return found
 
 

@@ -9,15 +9,16 @@ from importlib.metadata import version
 from typing import Any
 
 from fastar.cli import _commands
+from fastar.cli._cells import NULLS, TYPES
 from fastar.cli._figures import FIGURES, FORMATS
 from fastar.cli._models import TABLE_MODELS
-from fastar.cli._tables import NULLS, TYPES
 
 _EPILOG = f"""\
-Tables are CSV with a header, in UTF-8, or Parquet; "-" is standard input or output. Cells of CSV
-that are empty or {", ".join(NULLS[1:])} are missing values.
-Strings are categories, but dates and times in ISO 8601 such as 2024-05-31T09:30 are dates and
-times, unless --types says that they are categories. Rows are counted from 0.
+Tables are CSV with a header, in UTF-8, or Parquet, either packed by gzip or not; "-" is standard
+input or output. Cells of CSV that are empty or {", ".join(NULLS[1:])}
+are missing values. A column is of integers, numbers, true and false, or dates and times in
+ISO 8601 such as 2024-05-31T09:30 where all of its cells look so, and else of categories, as are
+postal codes such as 02139; --types says otherwise. Rows are counted from 0.
 
   fastar fit data.csv -o model.fastar
   fastar score model.fastar new.csv -o scores.csv
@@ -176,7 +177,10 @@ def _append(own: Any) -> None:
 
 def _separator(own: Any) -> None:
     own.add_argument(
-        "--separator", type=_character, metavar="C", help="of CSV, by default a comma (.tsv: a tab)"
+        "--separator",
+        type=_character,
+        metavar="C",
+        help="of CSV, by default the one of comma, semicolon, tab and bar in its header",
     )
 
 

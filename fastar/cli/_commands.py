@@ -18,6 +18,7 @@ from sklearn.utils._param_validation import InvalidParameterError
 from fastar._data.frames import Schema
 from fastar._data.parquet import is_parquet_name, is_within
 from fastar._data.streams import Stream
+from fastar.cli._cells import TYPES
 from fastar.cli._figures import FIGURES, check_options, drawn, subject
 from fastar.cli._models import (
     CommandError,
@@ -32,10 +33,8 @@ from fastar.cli._models import (
     summary,
     types_of,
 )
+from fastar.cli._sources import Source, TableError
 from fastar.cli._tables import (
-    TYPES,
-    Source,
-    TableError,
     check_columns,
     check_writable,
     frame_library,

@@ -480,7 +480,9 @@ class Calendar(Conditional):
             codes = self.encode(rows, np.dtype(np.float64))[:, self._trends[with_trend]]
             narrow = 0.5 / self._learnt["spread"][with_trend]
             n_near = max(1, self.n_components - 1)
-            log_weight, mean, s = spread_logistic_components(codes, n_near, narrow / 2)
+            log_weight, mean, s = spread_logistic_components(codes, n_near, narrow / 4)
+            floor = 2 * narrow[:, None] * _SCALE_FLOOR  # kernels add it
+            s = np.log(np.maximum(np.exp(s) - floor, floor / 20))
             if n_near < self.n_components:
                 rare = np.log(share_of_others(weight))
                 far = np.array([_FAR[_TRENDS[k - 1]] for k in self._learnt["trend"][with_trend]])

@@ -18,6 +18,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from fastar._core.validation import check_count
 from fastar._engine.sharded import ShardedTraining
+from fastar.callbacks import callbacks_of
 from fastar.dask._collections import partitions
 from fastar.dask._parts import LOST, DaskParts, same
 from fastar.models import GenerativeRNN
@@ -177,8 +178,7 @@ def _fitted(client: Client, asked: bytes, watch: _Watch) -> Any:
     """Return the fitted model, the same each time."""
     model, tables, given, n_shards, random_state = pickle.loads(asked)
     own = model.callbacks, model.n_jobs
-    callbacks = own[0] if isinstance(own[0], list | tuple) else [own[0]]
-    model.callbacks = [watch, *(each for each in callbacks if each is not None)]
+    model.callbacks = [watch, *callbacks_of(own[0])]
     if model.n_jobs is None:
         model.n_jobs = get_worker().state.nthreads
     data = {

@@ -36,7 +36,7 @@ from fastar._data.table import Examples
 from fastar._engine.model import Composition
 from fastar._engine.sharded import ShardedTable, ShardedTraining
 from fastar._engine.training import Training
-from fastar.callbacks import ProgressBar
+from fastar.callbacks import ProgressBar, callbacks_of
 from fastar.conditionals import Conditional
 from fastar.models._parameters import (
     TrainingParameters,
@@ -146,12 +146,9 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
         A model that was fitted before is the same after any error.
         """
         diverged, was_fitted = None, hasattr(self, "theta_")
+        callbacks = callbacks_of(self.callbacks)
         with unchanged_on_error(self):
             training = self._prepare(data, keep and hasattr(self, "theta_"), one_pass)
-            callbacks = (
-                self.callbacks if isinstance(self.callbacks, list | tuple) else [self.callbacks]
-            )
-            callbacks = [callback for callback in callbacks if callback is not None]
             try:
                 if one_pass:
                     state = getattr(self, "_training_state", None)

@@ -145,6 +145,7 @@ class FittedDensity(ScoreMixin):
         that have a probability of their own; levels, how many; support, the values that have a
         probability, or beside atoms a density; why, the rule by which the column got its kind.
         """
+        check_is_fitted(self, "theta_")
         asked = vars(self)["distribution"]
         names = list(getattr(self, "feature_names_in_", range(self.n_features_in_)))
         if isinstance(asked, list | tuple):

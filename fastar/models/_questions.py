@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -54,10 +55,23 @@ class Suggestions(NamedTuple):
     log_probability: Any
 
 
+class _OfFitted:
+    """A method of fitted densities that a check finds to have it, as by `available_if`.
+
+    Its error about others would be that there is no such method.
+    """
+
+    def __init__(self, method: Callable[..., Any], check: Callable[[Any], bool]) -> None:
+        self._method = available_if(check)(method)
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        if instance is not None:
+            check_is_fitted(instance, "n_features_in_")
+        return self._method.__get__(instance, owner)
+
+
 def _answers(density: Any) -> bool:
     """Return whether a fitted density has models to ask: a mixture of others has none."""
-    if not hasattr(density, "n_features_in_"):
-        raise AttributeError("Questions need a fitted model.")
     try:
         density._models("a question")
     except TypeError as error:
@@ -156,7 +170,7 @@ class AnswersQuestions:
 
     # ---- one column
 
-    @available_if(_has_levels)  # type: ignore[untyped-decorator]
+    @partial(_OfFitted, check=_has_levels)
     def predict_proba(
         self,
         X: Any,
@@ -205,7 +219,7 @@ class AnswersQuestions:
         answer = self._ask(X, column, target is None, context, n_particles, random_state)
         return answer.share
 
-    @available_if(_answers)  # type: ignore[untyped-decorator]
+    @partial(_OfFitted, check=_answers)
     def predict(
         self,
         X: Any,
@@ -361,7 +375,7 @@ class AnswersQuestions:
             numbers the quantiles (i + 1/2) / k for i = 0 .. k - 1, whose log_probability is NaN.
         """
         n_particles = self._n_particles(n_particles)
-        k = check_count("k", k, numbers=2 * self.n_features_in_)
+        k = check_count("k", k, numbers=2 * self._n_columns())
         query = self._query(X, context, "repair_suggestions", regions=False)
         rng, n_threads = generator(random_state), effective_n_threads(self.n_jobs)
         found = {}
@@ -474,7 +488,7 @@ class AnswersQuestions:
         ndarray or DataFrame of shape (n, D)
             In the container of X.
         """
-        width = check_count("width", width, numbers=beam.MOST_CANDIDATES * self.n_features_in_)
+        width = check_count("width", width, numbers=beam.MOST_CANDIDATES * self._n_columns())
         parts, values, missing = self._query(X, context, "complete", regions=False)
         n_threads = effective_n_threads(self.n_jobs)
         completed, _ = beam.complete(parts, values, missing, width, n_threads)
@@ -574,7 +588,12 @@ class AnswersQuestions:
         return column
 
     def _n_particles(self, n_particles: Any) -> int:
-        return check_count("n_particles", n_particles, numbers=2 * self.n_features_in_)
+        return check_count("n_particles", n_particles, numbers=2 * self._n_columns())
+
+    def _n_columns(self) -> int:
+        """Return how many columns there are; NotFittedError before `fit`."""
+        check_is_fitted(self, "n_features_in_")
+        return self.n_features_in_
 
     def _ask(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -83,7 +84,7 @@ class SequenceEstimator(TrainableModel, abstract=True):
                 ensure_all_finite="allow-nan",
             )
             if array.dtype.kind not in "biuf":
-                cell = array.ravel()[0]
+                cell = next(each for each in array.flat if not isinstance(each, Real))
                 raise ValueError(f"{name} must hold sequences of numbers. Got {cell!r} instead.")
             n, length = array.shape
             if not gaps and array.dtype.kind == "f" and np.isnan(array).any():
@@ -95,6 +96,10 @@ class SequenceEstimator(TrainableModel, abstract=True):
             found = Sequences(array.ravel(), np.arange(n + 1) * length, gaps=gaps)
         width = found.values.shape[1]
         if reset:
+            if not len(found.values):
+                raise ValueError(
+                    f"{name} must have at least one step. Got {len(found)} empty sequences instead."
+                )
             longest = max(1, int(found.lengths.max()))
             dtype, offsets = found.values.dtype.str, find_offsets(found.values)
             missing = missing_columns(found.values) if marked else None

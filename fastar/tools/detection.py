@@ -248,7 +248,8 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
 
         A missing value counts as log p(x_d | those before it) does on average over the rows kept,
         so that rows with gaps can be compared with others, in any unit; where the density does not
-        score features (a mixture over orders) it counts nothing.
+        score features (a mixture over orders) it counts nothing. Where a DataFrame's column had
+        none in `fit`, the score is -inf, as that of any value outside the support.
 
         Parameters
         ----------
@@ -360,7 +361,7 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
         """
         check_is_fitted(self, "density_")
         shares = self._feature_scores(X) - self._feature_centre
-        shares[self._missing(X)] = 0
+        shares[self._missing(X) & np.isfinite(shares)] = 0
         X = as_frame(X)
         kind = frame_kind(X)
         if kind is None:

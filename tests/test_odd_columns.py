@@ -1,0 +1,210 @@
+"""Columns and arrays of types that few tables have: read as what they hold, or refused by name."""
+
+import datetime
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import fastar
+from fastar import NADE, GenerativeClassifier, GenerativeRNN, SequenceLabeller
+
+pytestmark = pytest.mark.kernels
+
+N = 40
+VALUES = np.arange(N) % 7 / 4
+QUICK = {"n_hidden": 3, "max_iter": 1, "random_state": 0, "n_jobs": 1}
+quiet = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def plain_and_odd():
+    """Yield pairs of columns that hold the same values, the second in a type of few tables."""
+    sparse = pd.arrays.SparseArray
+    yield "byte order", VALUES, VALUES.astype(VALUES.dtype.newbyteorder())
+    yield "integers of another byte order", np.arange(N), np.arange(N, dtype=">i2")
+    yield "sparse", np.arange(N) % 2, sparse(np.arange(N) % 2)
+    yield (
+        "sparse with gaps",
+        np.where(VALUES, VALUES, np.nan),
+        sparse(np.where(VALUES, VALUES, np.nan)),
+    )
+    yield "sparse flags", VALUES > 1, sparse(VALUES > 1)
+
+
+@quiet
+@pytest.mark.parametrize(
+    ("plain", "odd"), [pytest.param(*two, id=name) for name, *two in plain_and_odd()]
+)
+def test_how_pandas_keeps_numbers_does_not_matter(plain, odd):
+    frames = [pd.DataFrame({"x": each, "y": VALUES}) for each in (plain, odd)]
+    models = [NADE(**QUICK).fit(frame) for frame in frames]
+    for one in models:
+        for frame in frames:
+            np.testing.assert_array_equal(
+                one.score_samples(frame), models[0].score_samples(frames[0])
+            )
+    drawn = [one.sample(5, random_state=0)["x"].to_numpy(float) for one in models]
+    np.testing.assert_array_equal(*drawn)
+    filled = models[1].impute(frames[1], random_state=0)["x"]
+    there = ~np.isnan(np.asarray(plain, float))
+    np.testing.assert_array_equal(np.asarray(filled, float)[there], np.asarray(plain, float)[there])
+    assert not filled.isna().any()
+    NADE(**QUICK).fit(frames[0][["y"]], context=frames[1][["x"]])
+
+
+class Zone(datetime.tzinfo):
+    """A zone as dateutil and pytz have them: without a name that is known."""
+
+    def utcoffset(self, moment):
+        return datetime.timedelta(hours=-3, minutes=-30)
+
+    def dst(self, moment):
+        return datetime.timedelta(0)
+
+    def tzname(self, moment):
+        return "Newfoundland"
+
+
+@quiet
+@pytest.mark.parametrize(
+    ("zone", "name"),
+    [
+        (datetime.UTC, "UTC"),
+        (datetime.timezone(datetime.timedelta(hours=1), "CET"), "UTC+01:00"),  # without summer
+        (Zone(), "UTC-03:30"),
+    ],
+)
+@pytest.mark.parametrize("as_objects", [False, True])
+def test_a_zone_without_a_name_is_its_difference_from_utc(zone, name, as_objects, tmp_path):
+    moments = pd.Series(pd.date_range("2024-07-01", periods=N, freq="h", tz="UTC"))
+    moments = moments.dt.tz_convert(zone)
+    given = pd.Series(list(moments.dt.to_pydatetime()), dtype=object) if as_objects else moments
+    frame = pd.DataFrame({"when": given, "x": VALUES})
+    model = NADE(**QUICK).fit(frame)
+    expected = NADE(**QUICK).fit(
+        frame.assign(when=moments.dt.tz_convert(name.replace("UTC+", "+").replace("UTC-", "-")))
+    )
+    np.testing.assert_array_equal(model.score_samples(frame), expected.score_samples(frame))
+    drawn = model.sample(5, random_state=0)["when"]
+    assert (pd.to_datetime(drawn) == expected.sample(5, random_state=0)["when"]).all()
+    model.save(tmp_path / "model")
+    again = fastar.load(tmp_path / "model").sample(5, random_state=0)["when"]
+    assert (again == drawn).all()
+    assert (model.impute(frame)["when"] == frame["when"]).all()
+
+
+def test_a_zone_of_seconds_is_refused_by_its_column():
+    zone = datetime.timezone(datetime.timedelta(seconds=61))
+    frame = pd.DataFrame({"when": pd.date_range("2024", periods=N, tz=zone)})
+    with pytest.raises(TypeError, match=r"X must have a zone with a name.*Got dtype.*'when'"):
+        NADE(**QUICK).fit(frame)
+
+
+@quiet
+def test_strings_of_any_length_are_text():
+    texts = np.array(["a", "bb"] * (N // 2), dtype=np.dtypes.StringDType())
+    with pytest.raises(ValueError, match=r"X must hold numbers.*Got the text 'a'"):
+        NADE(**QUICK).fit(texts[:, None])
+    X = VALUES[:, None]
+    model = NADE(**QUICK).fit(X, context=texts)
+    same = NADE(**QUICK).fit(X, context=texts.astype("U2"))
+    np.testing.assert_array_equal(
+        model.score_samples(X, context=texts), same.score_samples(X, context=texts.astype("U2"))
+    )
+
+
+def changed(at, value, dtype=np.float64):
+    context = np.ones((N, 2), dtype)
+    context[0] = 2
+    context[at] = value
+    return context
+
+
+@pytest.mark.parametrize(
+    ("context", "error", "message"),
+    [
+        (changed((3, 1), np.inf), ValueError, r"finite numbers. Got inf in row 3, column 1"),
+        (changed((3, 1), np.nan), ValueError, r"Got NaN in row 3, column 1"),
+        (
+            np.tile([[1.0, 1e308], [2.0, 1.7e308]], (N // 2, 1)),
+            ValueError,
+            r"Got up to 1.7e\+308 in column 1: mend",
+        ),
+        (changed((3, 1), None, object), TypeError, r"Got NoneType, int in column 1 instead"),
+        ({"a": VALUES}, ValueError, r"must be an array or a DataFrame.*Got dict instead"),
+        ("abc", ValueError, r"must be an array or a DataFrame.*Got str instead"),
+    ],
+)
+def test_errors_of_a_context_name_column_row_and_value(context, error, message):
+    with pytest.raises(error, match=f"^context .*{message}"):
+        NADE(**QUICK).fit(VALUES[:, None], context=context)
+
+
+@quiet
+def test_text_among_the_numbers_of_a_context_is_told():
+    model = NADE(**QUICK).fit(VALUES[:, None], context=changed((0, 0), 3))
+    with pytest.raises(ValueError, match=r"numbers, as in fit. Got 'q' in row 3, column 1"):
+        model.score_samples(VALUES[:, None], context=changed((3, 1), "q", object))
+
+
+SEQUENCES = [np.arange(1 + k % 3) % 2 for k in range(N)]
+
+
+def labelled(y):
+    """Yield (fitted to these labels, what its predictions are for)."""
+    X = np.column_stack([VALUES, VALUES[::-1]])
+    yield GenerativeClassifier(NADE(**QUICK)).fit(X, y), X
+    yield (
+        SequenceLabeller(n_hidden=2, max_iter=1, random_state=0, n_jobs=1).fit(SEQUENCES, y),
+        SEQUENCES,
+    )
+
+
+@quiet
+@pytest.mark.parametrize(
+    ("labels", "dtype"),
+    [
+        (pd.Series([True, False] * (N // 2), dtype="boolean"), bool),
+        (np.array([True, False] * (N // 2), dtype=object), bool),
+        (np.array(["a", "b"] * (N // 2), dtype=np.dtypes.StringDType()), object),
+        (pd.Series([2**62, 2**62 + 1] * (N // 2), dtype="Int64"), np.int64),
+    ],
+)
+def test_predictions_are_of_the_labels_own_type(labels, dtype):
+    for model, X in labelled(labels):
+        assert set(model.predict(X)) <= set(labels)
+        assert model.classes_.dtype == dtype
+        assert model.classes_.tolist() == sorted(set(labels))
+
+
+@pytest.mark.parametrize("labels", [["a", 1], ("a", True), [None, "a"]])
+def test_lists_of_labels_are_not_made_text(labels):
+    y = type(labels)([*labels] * (N // 2))
+    with pytest.raises(ValueError, match=r"y must h.*(str|None)"):
+        next(labelled(y))
+    with pytest.raises(ValueError, match=r"y must h.*(str|None)"):
+        SequenceLabeller().fit(SEQUENCES, y)
+
+
+def test_lists_of_context_are_not_made_text():
+    with pytest.raises(TypeError, match="Got int, str in column 0"):
+        NADE(**QUICK).fit(VALUES[:, None], context=["a", 1] * (N // 2))
+
+
+def test_flags_as_objects_are_flags():
+    X = np.column_stack([VALUES > 1, VALUES > 0.5]).astype(object)
+    assert NADE(**QUICK).fit(X).sample(2).dtype == bool
+
+
+@pytest.mark.parametrize("dtype", [int, float, bool])
+def test_sequences_without_a_step_are_refused_by_fit_alone(dtype):
+    empty = [np.array([], dtype)] * 3
+    with pytest.raises(ValueError, match=r"X must have at least one step. Got 3 empty sequences"):
+        GenerativeRNN(max_iter=1).fit(empty)
+    model = GenerativeRNN(n_hidden=2, max_iter=1, random_state=0).fit([*empty, np.ones(2, dtype)])
+    assert np.isfinite(model.score_samples(empty)).all()
+
+
+def test_the_cell_that_is_no_number_is_told():
+    with pytest.raises(ValueError, match=r"must hold sequences of numbers. Got None instead"):
+        GenerativeRNN(max_iter=1).fit([[1, None, 2]] * 3)
