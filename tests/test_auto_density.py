@@ -18,7 +18,7 @@ import fastar
 from fastar import NADE, AutoDensity, DensityOutlierDetector, Mixture
 from fastar._core.limits import BeyondMemoryError
 from fastar._engine.training import Training
-from fastar.conditionals import Categorical
+from fastar.conditionals import Categorical, Number
 from fastar.models._candidates import _CHANGES, Candidate, first_candidates, vary
 from fastar.models._search import Trial
 from fastar.models._selection import select
@@ -170,6 +170,52 @@ def test_every_model_takes_the_distribution(distribution):
     assert {line["model"] for line in model.leaderboard_} == set(names)
 
 
+def test_numbers_of_components_of_an_object_are_tried_its_own_first():
+    given = Number(7, atoms=False)
+    model = fit(auto(models=["RNADE"], distribution=given, max_trials=12), reals(80, 3))
+    tried = {line["settings"]["n_components"] for line in model.leaderboard_}
+    assert {7, 14} < tried
+    weighed = [line["settings"] for line in model.leaderboard_ if line["weight"] > 0]
+    for settings, member in zip(weighed, model.estimators_, strict=True):
+        n_components = settings["n_components"]
+        assert member.distribution.settings() == given.settings() | {"n_components": n_components}
+
+
+def test_an_object_without_components_stays_as_it_is():
+    model = fit(auto(models=None, distribution=Categorical(unknown="impossible")), levels(80, 3))
+    assert not any("n_components" in line["settings"] for line in model.leaderboard_)
+
+
+@pytest.fixture
+def narrow(monkeypatch):
+    """Return the trials that compare orders, in a list that grows."""
+    found, trained = [], Trial.fit
+
+    def watched(self, X, **arguments):
+        trained(self, X, **arguments)
+        if self.candidate.settings.get("hidden_layer_sizes") == [60]:
+            found.append((self.score, self.model.order_.tolist()))
+
+    monkeypatch.setattr(Trial, "fit", watched)
+    return found
+
+
+def test_models_get_orders_that_are_good_for_a_narrow_one(narrow):
+    model = fit(auto(max_trials=12), bits(100, 7))
+    best = [order for _, order in sorted(narrow, reverse=True)[:16]]
+    assert len(narrow) > 2 * len(best)
+    orders = [line["settings"]["order"] for line in model.leaderboard_]
+    first = [order for order in best if order in orders]
+    assert len(first) > 1
+    assert first == best[: len(first)]
+    assert all(order not in orders for _, order in narrow if order not in best)
+
+
+def test_orders_of_few_columns_are_not_compared(narrow):
+    fit(auto(max_trials=12), bits(100, 5))
+    assert not narrow
+
+
 # ---- time, Ctrl-C, divergence
 
 
@@ -180,6 +226,16 @@ def test_the_time_is_kept():
     # a tenth more than asked for, and what a busy machine takes
     assert time.monotonic() - start < 2 * 1.1 + 2
     assert len(model.leaderboard_) > 0
+
+
+def test_it_ends_where_more_trials_bring_nothing():
+    X = bits(200, 3)
+    settings = {"models": ["FVSBN"], "max_trials": 40, "max_iter": 100}
+    short = fit(auto(**settings, tol=1e-2), X)
+    assert 16 < len(short.leaderboard_) < 40
+    whole = fit(auto(**settings, n_trials_no_change=None), X)
+    assert len(whole.leaderboard_) == 40
+    assert whole.replay_["trials"][: len(short.leaderboard_)] == short.replay_["trials"]
 
 
 def test_a_time_too_short_for_an_epoch_leaves_a_model():
@@ -372,6 +428,8 @@ def test_files_and_pickles_hold_all_of_it(tmp_path):
         ({"max_time": 0}, "The 'max_time' parameter .*must be"),
         ({"max_trials": 0}, "The 'max_trials' parameter .*must be"),
         ({"max_time": None, "max_trials": None}, "'max_time' or the 'max_trials' parameter .*None"),
+        ({"n_trials_no_change": 0}, "The 'n_trials_no_change' parameter .*must be"),
+        ({"tol": -1}, "The 'tol' parameter .*must be"),
         ({"models": []}, r"The 'models' parameter .*Got \[\] instead"),
         ({"models": ["PixelRNN"]}, "The 'models' parameter .*'NADE'.*'PixelRNN'"),
         ({"replay": {}}, "'replay' parameter of AutoDensity.random_state must be among"),

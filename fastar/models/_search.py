@@ -31,6 +31,12 @@ _SHORTEST = 1 / 4
 _FEW = 4
 """As many long trainings are to fit into the time after a round of the halving; if they do not,
 long trainings are shorter, down to the first round's."""
+_ORDERS, _USED = 64, 16
+"""Orders that are compared, and how many of them, the best ones, models then get."""
+_FEW_COLUMNS = 5
+"""Up to so many columns orders are not compared: models of any order are nearly the same."""
+_OF_ORDERS = 0.1
+"""The share of the time left that the comparison may take."""
 _SAFETY = 1.15
 """How much longer than estimated a training may take."""
 
@@ -156,6 +162,10 @@ class Search:
         Most members of the mixture.
     max_trials, max_iter : int
         The most trials, and the most epochs of a training.
+    n_trials_no_change : int
+        After so many trials that raised the mixture's score by less than `tol` in all, it ends.
+    tol : float
+        In nats.
     clock : Clock
     rng : RandomState
     n_threads : int
@@ -171,6 +181,8 @@ class Search:
         n_members: int,
         max_trials: int,
         max_iter: int,
+        n_trials_no_change: int,
+        tol: float,
         clock: Clock,
         rng: np.random.RandomState,
         n_threads: int,
@@ -179,16 +191,23 @@ class Search:
         self.make, self.arguments, self.row_weight = make, arguments, row_weight
         self.n_members = n_members
         self.max_trials, self.max_iter = max_trials, max_iter
+        self.n_trials_no_change, self.tol = n_trials_no_change, tol
         self.clock, self.rng, self.n_threads = clock, rng, n_threads
         self.trials: list[Trial] = []
         self.is_interrupted, self._scale = False, 1.0
+        self._narrow: Candidate | None = None
+        self._orders: list[list[int]] = []
+        self._progress: list[tuple[int, float]] = []
         self._line = tqdm(desc="AutoDensity", unit=" trainings", disable=not verbose)
 
-    def run(self, candidates: Sequence[Candidate]) -> None:
+    def run(self, candidates: Sequence[Candidate], narrow: Candidate) -> None:
         """Compare the candidates, then train variations of the best until the budget is spent.
 
-        Ctrl-C ends it; KeyboardInterrupt is raised where nothing was trained by then.
+        narrow: what orders are compared by. Ctrl-C ends it; KeyboardInterrupt is raised where
+        nothing was trained by then.
         """
+        if len(narrow.settings["order"]) > _FEW_COLUMNS:
+            self._narrow = narrow
         with self._line:
             try:
                 self._grow(self._halve(candidates))
@@ -242,7 +261,7 @@ class Search:
     def _grow(self, best: list[Trial]) -> None:
         """Train the best trial to the end, and variations of those that the mixture has."""
         going_on = best[:1]
-        while best:
+        while best and not self._has_converged():
             n_new = min(_BATCH - len(going_on), self.max_trials - len(self.trials))
             batch = going_on + self._children(n_new)
             n_epochs = self._affordable(batch, 1.0)
@@ -254,6 +273,16 @@ class Search:
             self.trials += [trial for trial in batch if trial not in self.trials]
             self._train(batch, n_epochs)
 
+    def _has_converged(self) -> bool:
+        """Return whether the last trials have brought the mixture next to nothing."""
+        n_trials, score = len(self.trials), -self.weights()[1][-1]
+        self._progress.append((n_trials, score))
+        before = [each for n, each in self._progress if n <= n_trials - self.n_trials_no_change]
+        has_converged = bool(before) and score - before[-1] < self.tol
+        if has_converged:
+            self._tell(f"no better for {self.n_trials_no_change} trials")
+        return has_converged
+
     def _finish(self) -> None:
         """Train the best trial for what time is left."""
         best = self.kept[0]
@@ -264,8 +293,8 @@ class Search:
     def _children(self, number: int) -> list[Trial]:
         """Return variations of trials that are drawn by their weight in the mixture so far.
 
-        Each has another seed, two times out of three another order, and half the time another
-        setting.
+        Each has another seed, two times out of three another order of those that are good for a
+        narrow model, and half the time another setting.
         """
         if number < 1:
             return []
@@ -274,14 +303,39 @@ class Search:
         return [self._child(parent) for parent in parents]
 
     def _child(self, parent: Trial) -> Trial:
-        order = "random" if self.rng.randint(3) else parent.model.order_.tolist()
-        candidate = replace(
-            parent.candidate, settings={**parent.candidate.settings, "order": order}
-        )
+        settings = dict(parent.candidate.settings)
+        if not self.rng.randint(3):
+            settings["order"] = parent.model.order_.tolist()
+        else:
+            settings["order"] = "random" if "order_agnostic" in settings else self._next_order()
+        candidate = replace(parent.candidate, settings=settings)
         child = self._made(vary(candidate, self.rng) if self.rng.randint(2) else candidate)
         ratio = cost(child.candidate) / cost(parent.candidate)
         child.seconds_an_epoch = parent.seconds_an_epoch * ratio
         return child
+
+    def _next_order(self) -> Any:
+        """Return the best order that no trial has yet."""
+        if not self._orders and self._narrow is not None:
+            self._orders = self._good_orders(self._narrow)
+        return self._orders.pop(0) if self._orders else "random"
+
+    def _good_orders(self, narrow: Candidate) -> list[list[int]]:
+        """Return random orders, those first with which a narrow model is best in a short time."""
+        n_epochs = min(narrow.n_epochs, self.max_iter)
+        least = _BATCH * n_epochs * self.kept[0].seconds_an_epoch / self.n_threads
+        left = self.clock.left()
+        n_orders = min(_ORDERS, 4 * self.max_trials) if least <= _OF_ORDERS * left else 0
+        found: list[tuple[float, list[int]]] = []
+        while len(found) < n_orders and self.clock.left() >= (1 - _OF_ORDERS) * left:
+            batch = [self._made(self._shuffled(narrow)) for _ in range(_BATCH)]
+            self._train(batch, [n_epochs] * _BATCH)
+            found += [(trial.score, trial.candidate.settings["order"]) for trial in batch]
+        return [order for _, order in sorted(found, reverse=True)[:_USED]]
+
+    def _shuffled(self, candidate: Candidate) -> Candidate:
+        order = self.rng.permutation(candidate.settings["order"]).tolist()
+        return replace(candidate, settings={**candidate.settings, "order": order})
 
     def _made(self, candidate: Candidate) -> Trial:
         seed = int(self.rng.randint(2**31 - 1))
