@@ -16,10 +16,13 @@ from fastar.models import (
     SequenceLabeller,
 )
 from fastar.persistence import load
-from fastar.tools.classification import GenerativeClassifier
-from fastar.tools.detection import DensityOutlierDetector
-from fastar.tools.imputation import DensityImputer
-from fastar.tools.prediction import as_classifier, as_regressor
+from fastar.tools import (
+    DensityImputer,
+    DensityOutlierDetector,
+    GenerativeClassifier,
+    as_classifier,
+    as_regressor,
+)
 
 __all__ = [
     "FVSBN",

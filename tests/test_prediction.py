@@ -14,7 +14,7 @@ from sklearn.neighbors import KernelDensity
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastar import NADE, GenerativeRNN, Mixture, as_classifier, as_regressor
-from fastar.tools.prediction import ColumnClassifier, ColumnRegressor
+from fastar.tools import ColumnClassifier, ColumnRegressor
 
 unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 D, nan = 4, np.nan

@@ -24,7 +24,7 @@ from fastar import (
 from fastar._core.random import generator
 from fastar._data import streams
 from fastar._data.stores import HeldOut
-from fastar.tools.prediction import ColumnClassifier, ColumnRegressor
+from fastar.tools import ColumnClassifier, ColumnRegressor
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Training stopped at max_iter:sklearn.exceptions.ConvergenceWarning"

@@ -20,6 +20,7 @@ from fastar import (
     persistence,
     plotting,
     schedules,
+    tools,
 )
 from fastar.networks import _shared_hidden
 
@@ -201,7 +202,17 @@ def test_every_module_can_be_imported_and_has_a_docstring(module):
     assert importlib.import_module(module).__doc__
 
 
-PUBLIC = [callbacks, conditionals, models, onnx, optimizers, persistence, plotting, schedules]
+PUBLIC = [
+    callbacks,
+    conditionals,
+    models,
+    onnx,
+    optimizers,
+    persistence,
+    plotting,
+    schedules,
+    tools,
+]
 NAMES = [(module, name) for module in PUBLIC for name in module.__all__ if name != "BY_NAME"]
 
 

@@ -174,7 +174,7 @@ class _ColumnPredictor(BaseEstimator):  # type: ignore[misc]
 
 
 class ColumnClassifier(ClassifierMixin, _ColumnPredictor):  # type: ignore[misc]
-    """Classifier by one density of whole rows, of which the label is the last column.
+    """Classifier by one density of whole rows, whose last column is the label.
 
     p(y | x) is p(x, y) over its sum over the labels: exact where x is whole, and by particles where
     cells are missing. `as_classifier` makes one from a density that is fitted already.
@@ -277,7 +277,7 @@ class ColumnClassifier(ClassifierMixin, _ColumnPredictor):  # type: ignore[misc]
 
 
 class ColumnRegressor(RegressorMixin, _ColumnPredictor):  # type: ignore[misc]
-    """Regressor by one density of whole rows, of which the answer is the last column.
+    """Regressor by one density of whole rows, whose last column is the answer.
 
     `as_regressor` makes one from a density that is fitted already.
 

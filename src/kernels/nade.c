@@ -317,13 +317,15 @@ static void sample(int64_t n, nade_sizes z, PARAMS p, input_spec inputs, CHANGES
     int64_t first = 0, end = z.D;
     while (first < z.D && !is_wanted(n, z.D, first, rows.held))
         first++;
-    while (end > first && !is_wanted(n, z.D, end - 1, rows.held))
+    if (first == z.D) /* the last feature has no row in W */
+        return;
+    while (!is_wanted(n, z.D, end - 1, rows.held))
         end--;
     shared_layers s = lead(&l, n, first, &inputs, rows.codes, initial, initial_stride);
     int ahead = 0;           /* raw holds this feature already, for the layers that have not changed since */
     int64_t n_changed = s.n; /* layers that the last feature changed */
     uint8_t changed[FASTAR_SAMPLE_ROWS];
-    for (int64_t r = 0; r < s.n && p.rho && 0 < first && first < z.D; r++)
+    for (int64_t r = 0; r < s.n && p.rho && 0 < first; r++)
         rescale(&l, r, rho_of(&p, first));
     for (int64_t d = first; d < end; d++) {
         if (is_wanted(n, z.D, d, rows.held)) {
