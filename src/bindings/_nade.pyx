@@ -16,7 +16,7 @@ from fastar._kernels._inputs import by_feature
 cdef extern from "nade.h" nogil:
     enum:
         FASTAR_SIGMOID, FASTAR_SIGMOID_UNIT, FASTAR_SAMPLE_ROWS, FASTAR_BACKWARD_ROWS, FASTAR_MANY
-        FASTAR_PLANNED_ROWS
+        FASTAR_PLANNED_ROWS, FASTAR_WALK_OUTPUTS
     ctypedef struct nade_sizes:
         int64_t D, H
         const int64_t* outputs
@@ -58,7 +58,7 @@ cdef extern from "nade.h" nogil:
                          void*, void*, void*, void*) noexcept nogil
         int64_t (*backward_scratch)(int64_t, nade_sizes, int64_t, int) noexcept nogil
         void (*sample)(int64_t, nade_sizes, nade_params, input_spec, changes_by_row, draw_spec, walked_rows,
-                       const void*, int64_t, const void*, nade_units, void*, void*) noexcept nogil
+                       const void*, int64_t, const void*, nade_units, void*, int64_t, void*, uint8_t*) noexcept nogil
         void (*branches)(int64_t, nade_sizes, nade_params, input_spec, draw_spec, const void*, int64_t, int64_t,
                          const void*, const void*, int64_t, const void*, void*, double*) noexcept nogil
         int64_t (*branches_scratch)(nade_sizes, int64_t) noexcept nogil
@@ -351,10 +351,10 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
     cdef int64_t capacity = 2 * D
     cdef int64_t rows = rows_per_call(n, n_threads, FASTAR_SAMPLE_ROWS, 4), m, r, i, t
     cdef floating[:, :, ::1] units = aligned_empty((n_threads, 3 * rows, stride), dtype)
-    cdef int64_t widest = sizes.widest
-    cdef floating[:, ::1] scratch = aligned_empty((n_threads, rows * (2 * widest + 1 + capacity)), dtype)
+    cdef int64_t wide = max(sizes.widest, FASTAR_WALK_OUTPUTS)  # numbers of a row of raw
+    cdef floating[:, ::1] scratch = aligned_empty((n_threads, rows * (2 * wide + 1 + capacity)), dtype)
     cdef int32_t[:, ::1] counts = aligned_empty((n_threads, rows * (1 + capacity)), np.int32)
-    cdef uint8_t[:, ::1] saturated = aligned_empty((n_threads, rows), np.uint8)
+    cdef uint8_t[:, ::1] bytes = aligned_empty((n_threads, rows + D), np.uint8)
     cdef input_spec inputs = spec_of(input_flags, input_offsets, markov_order)
     cdef const floating[::1] factor = checked_rho(rho, D)
     cdef const floating* rho_ = &factor[0] if rho is not None and D > 1 else NULL
@@ -384,11 +384,11 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
         kernels.sample(
             m, sizes, nade_params(&W[0, 0], &V[0, 0], &b[0], rho_, exp_minus_W), inputs,
             changes_by_row(capacity, &counts[t, 0], NULL, &counts[t, rows],
-                           &scratch[t, rows * (2 * widest + 1)]),
+                           &scratch[t, rows * (2 * wide + 1)]),
             how, walked_rows(r, &noise[r, 0, 0], held_row, &codes[r, 0], weight_row),
             &initial[r if own else 0, 0], own, shift_row,
-            nade_units(&units[t, 2 * rows, 0], &units[t, 0, 0], &units[t, rows, 0], &saturated[t, 0]),
-            &scratch[t, 0], &scratch[t, 2 * rows * widest])
+            nade_units(&units[t, 2 * rows, 0], &units[t, 0, 0], &units[t, rows, 0], &bytes[t, 0]),
+            &scratch[t, 0], wide, &scratch[t, 2 * rows * wide], &bytes[t, rows])
 
 
 def branches(draw, const floating[:, ::1] codes, int64_t feature, const floating[::1] levels,

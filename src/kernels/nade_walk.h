@@ -1,0 +1,309 @@
+/* Samples and weights: rows walk from feature to feature, side by side. For nade.c alone.
+ *
+ * Rows share a hidden layer as long as their codes are the same: the particles of one row do until they draw different
+ * values. Features that are known are taken together up to one whose codes part the rows that share a layer. */
+#ifndef FASTAR_NADE_WALK_H
+#define FASTAR_NADE_WALK_H
+
+#include "change.h"
+#include "nade_hidden.h"
+#include "nade_outputs.h"
+
+#define ROWS walked_rows
+
+typedef struct {
+    int64_t n;                       /* hidden layers */
+    uint8_t of[FASTAR_SAMPLE_ROWS];  /* the number of each row's hidden layer, */
+    uint8_t row[FASTAR_SAMPLE_ROWS]; /* and of each hidden layer a row that has it */
+} shared_layers;
+
+/* By their bits, so that NaN equals itself. */
+INLINE int same(int64_t count, const real *a, const real *b) { return !memcmp(a, b, count * sizeof(real)); }
+
+static void copy_layer(const layer *l, int64_t from, int64_t to) {
+    const int64_t stride = l->z.stride, capacity = l->changes.capacity, count = l->changes.count[from];
+    real *of_units[] = {l->units.initial, l->units.state, l->units.h};
+    for (int i = 0; i < 3; i++)
+        memcpy(of_units[i] + to * stride, of_units[i] + from * stride, stride * sizeof(real));
+    l->units.saturated[to] = l->units.saturated[from];
+    l->changes.count[to] = (int32_t)count;
+    memcpy(l->changes.row + to * capacity, l->changes.row + from * capacity, count * sizeof(int32_t));
+    memcpy(l->changes.value + to * capacity, l->changes.value + from * capacity, count * sizeof(real));
+}
+
+/* Rows with other codes (n, D) of feature d than those with which they share get a hidden layer of their own. from
+ * (layers,): of which layer it is a copy. */
+static void part(const layer *l, int64_t n, int64_t d, const real *codes, shared_layers *s, uint8_t *from) {
+    const int64_t D = l->z.D, known = s->n;
+    for (int64_t r = 0; r < n && known < n; r++) {
+        const real *x = codes + r * D + d;
+        if (same(1, x, codes + s->row[s->of[r]] * D + d))
+            continue;
+        int64_t i = known;
+        while (i < s->n && !(from[i] == s->of[r] && same(1, x, codes + s->row[i] * D + d)))
+            i++;
+        if (i == s->n) {
+            copy_layer(l, s->of[r], i);
+            from[i] = s->of[r];
+            s->row[i] = (uint8_t)r;
+            s->n++;
+        }
+        s->of[r] = (uint8_t)i;
+    }
+}
+
+/* The first of the features d .. end - 1 at which rows that share a layer have different codes (n, D), or `end`. */
+static int64_t parting(int64_t n, int64_t D, int64_t d, int64_t end, const real *codes, const shared_layers *s) {
+    for (int64_t r = 0; r < n && s->n < n; r++) {
+        const real *x = codes + r * D, *y = codes + s->row[s->of[r]] * D;
+        if (x == y || same(end - d, x + d, y + d))
+            continue;
+        end = d;
+        while (same(1, x + end, y + end))
+            end++;
+    }
+    return end;
+}
+
+/* List what feature f changes in hidden layer r: its code as it comes, and another one as it leaves the Markov window.
+ * codes (D,): of a row with it. Returns how many changes. */
+INLINE int list_changes(const layer *l, int64_t r, int64_t f, const input_spec *inputs, const real *codes) {
+    const int64_t first = l->changes.count[r], gone = f - inputs->markov_order;
+    int32_t *row = l->changes.row + r * l->changes.capacity;
+    real *value = l->changes.value + r * l->changes.capacity;
+    int64_t i = first;
+    i += change_of(inputs, f, codes[f], row + i, value + i);
+    if (gone >= 0 && change_of(inputs, gone, codes[gone], row + i, value + i)) {
+        value[i] = -value[i];
+        i++;
+    }
+    l->changes.count[r] = (int32_t)i;
+    return (int)(i - first);
+}
+
+/* What feature f changes in hidden layer r, which is then that of feature f + 1. Returns whether it changes it. */
+INLINE int pass(const layer *l, int64_t r, int64_t f, const input_spec *inputs, const real *codes) {
+    const real rho = rho_of(&l->p, f + 1);
+    const int64_t first = l->changes.count[r], count = list_changes(l, r, f, inputs, codes);
+    for (int64_t i = first; i < first + count; i++)
+        change(l, r, i, rho);
+    if (l->p.rho && !count)
+        rescale(l, r, rho);
+    return count > 0;
+}
+
+/* The states of n hidden layers after their changes from number from[r] on, without activations. A slab of hidden units
+ * passes all layers, most of which change by the same rows of W. Returns the extremes of layer r in states[r]. */
+INLINE void add_changes(int unit, const layer *l, int64_t n, const int32_t *from, extremes *states) {
+    const int64_t H = l->z.H, stride = l->z.stride;
+    for (int64_t k = 0; k < H; k += WIDTH * VL) {
+        const int64_t width = H - k < WIDTH * VL ? H - k : WIDTH * VL;
+        for (int64_t r = 0; r < n; r++) {
+            const int64_t first = r * l->changes.capacity;
+            vec state[WIDTH], w[WIDTH];
+            load_vectors(WIDTH, state, l->units.state + r * stride + k, WIDTH * VL);
+            for (int64_t i = first + from[r]; i < first + l->changes.count[r]; i++) {
+                const real value = l->changes.value[i];
+                if (unit && l->p.factors && value == 1) {
+                    load_vectors(WIDTH, w, l->p.factors + l->changes.row[i] * stride + k, WIDTH * VL);
+                    EACH_VECTOR(j)
+                        state[j] *= w[j];
+                } else {
+                    load_vectors(WIDTH, w, l->p.W + l->changes.row[i] * H + k, width);
+                    EACH_VECTOR(j)
+                        state[j] = changed(unit ? FASTAR_SIGMOID_UNIT : FASTAR_SIGMOID, state[j], w[j], NULL, value);
+                }
+                EACH_VECTOR(j)
+                    if (unit)
+                        widen(states + r, state[j]);
+            }
+            store_vectors(WIDTH, l->units.state + r * stride + k, state, WIDTH * VL);
+        }
+    }
+}
+
+/* Hidden layer r, of which out of range came up, after all its changes, one by one. */
+static void change_again(const layer *l, int64_t r) {
+    const int64_t count = l->changes.count[r];
+    start(l, r);
+    for (int64_t i = 0; i < count; i++)
+        change(l, r, i, 1);
+}
+
+/* What the features first .. end - 1 change in hidden layers whose units nothing needs in between. */
+static void pass_over(const layer *l, int64_t first, int64_t end, const input_spec *inputs, const real *codes,
+                      const shared_layers *s) {
+    int32_t from[FASTAR_SAMPLE_ROWS];
+    extremes states[FASTAR_SAMPLE_ROWS];
+    for (int64_t r = 0; r < s->n; r++) {
+        states[r] = (extremes){vset1(1), vset1(1)};
+        from[r] = l->changes.count[r];
+        for (int64_t f = first; f < end; f++)
+            list_changes(l, r, f, inputs, codes + s->row[r] * l->z.D);
+    }
+    if (l->z.activation == FASTAR_SIGMOID_UNIT)
+        add_changes(1, l, s->n, from, states);
+    else
+        add_changes(0, l, s->n, from, states);
+    for (int64_t r = 0; r < s->n; r++)
+        if (l->units.saturated[r] || out_of_range(states[r]))
+            change_again(l, r);
+}
+
+/* initial (n, stride), or one row for all where initial_stride is 0 -> the hidden layers that rows share at feature
+ * `first`, with the bits that they have where features are taken one by one: which is the first depends on the rows
+ * beside them. */
+static shared_layers lead(const layer *l, int64_t n, int64_t first, const input_spec *inputs, const real *codes,
+                          const real *initial, int64_t initial_stride) {
+    const int64_t D = l->z.D, stride = l->z.stride;
+    shared_layers s = {0};
+    for (int64_t r = 0; r < n; r++) {
+        const real *own = initial + r * initial_stride;
+        if (r == 0 || (initial_stride && !same(stride, own, own - initial_stride))) {
+            memcpy(l->units.initial + s.n * stride, own, stride * sizeof(real));
+            l->changes.count[s.n] = 0;
+            start(l, s.n);
+            s.row[s.n++] = (uint8_t)r;
+        }
+        s.of[r] = (uint8_t)(s.n - 1);
+    }
+    uint8_t from[FASTAR_SAMPLE_ROWS];
+    for (int64_t f = 0, next; f < first; f = next) {
+        part(l, n, f, codes, &s, from);
+        next = parting(n, D, f + 1, first, codes, &s);
+        pass_over(l, f, next, inputs, codes, &s);
+    }
+    for (int64_t r = 0; r < s.n && first; r++)
+        rescale(l, r, rho_of(&l->p, first));
+    return s;
+}
+
+/* flags (D,): of the rows of each feature, FASTAR_SAMPLED's bit where some are drawn and FASTAR_WEIGHTED's where some are
+ * weighed. */
+static void unite_flags(int64_t n, int64_t D, const uint8_t *held, uint8_t *flags) {
+    if (!held) {
+        memset(flags, FASTAR_SAMPLED, D);
+        return;
+    }
+    memcpy(flags, held, D);
+    for (int64_t r = 1; r < n; r++)
+        for (int64_t d = 0; d < D; d++)
+            flags[d] |= held[r * D + d];
+}
+
+/* The end of the features from d on whose outputs are computed together: known ones, up to one that parts layers. */
+static int64_t stretch_end(const nade_sizes *z, int64_t n, int64_t d, int64_t end, const uint8_t *flags,
+                           const real *codes, const shared_layers *s) {
+    const int64_t *o = z->outputs;
+    int64_t e = d + 1;
+    if (d == 0 || flags[d] != FASTAR_WEIGHTED)
+        return e;
+    while (e < end && flags[e] == FASTAR_WEIGHTED && o[e + 1] - o[d] <= FASTAR_WALK_OUTPUTS)
+        e++;
+    return e == d + 1 ? e : parting(n, z->D, d, e - 1, codes, s) + 1;
+}
+
+INLINE void outputs_of(const layer *l, int64_t n, int64_t r0, int64_t d, int64_t e, real *raw, int64_t raw_stride) {
+    const nade_sizes *z = &l->z;
+    const int64_t *o = z->outputs;
+    if (d == 0)
+        for (int64_t r = 0; r < n; r++)
+            memcpy(raw + r * raw_stride, l->p.b, o[1] * sizeof(real));
+    else
+        outputs(n, z, 0, o[e] - o[d], l->p.V + (o[d] - o[1]) * z->H, l->p.b + o[d], l->units.h + r0 * z->stride,
+                raw_stride, raw);
+}
+
+/* Whether feature f changes one of the layers r0 .. r0 + n - 1. */
+static int changes_some(const layer *l, int64_t n, int64_t r0, int64_t f, const input_spec *inputs, const real *codes,
+                        const shared_layers *s) {
+    const int64_t gone = f - inputs->markov_order;
+    int32_t row;
+    real value;
+    int some = l->p.rho != NULL;
+    for (int64_t r = r0; r < r0 + n && !some; r++) {
+        const real *x = codes + s->row[r] * l->z.D;
+        some = change_of(inputs, f, x[f], &row, &value) || (gone >= 0 && change_of(inputs, gone, x[gone], &row, &value));
+    }
+    return some;
+}
+
+/* raw (layers, raw_stride): the outputs of the features d .. e - 1, of which all but the last are known and passed. */
+static void stretch_outputs(const layer *l, const shared_layers *s, int64_t d, int64_t e, const input_spec *inputs,
+                            const real *codes, real *raw, int64_t raw_stride) {
+    const int64_t *o = l->z.outputs;
+    for (int64_t r0 = 0, tile; r0 < s->n; r0 += tile) {
+        tile = tile_rows(&l->z, s->n - r0);
+        for (int64_t f = d, g; f < e; f = g) {
+            g = f + 1;
+            while (g < e && !changes_some(l, tile, r0, g - 1, inputs, codes, s))
+                g++;
+            outputs_of(l, tile, r0, f, g, raw + r0 * raw_stride + o[f] - o[d], raw_stride);
+            for (int64_t r = r0; r < r0 + tile && g < e; r++)
+                pass(l, r, g - 1, inputs, codes + s->row[r] * l->z.D);
+        }
+    }
+}
+
+INLINE int any_flag(int64_t n, int64_t D, int64_t d, const uint8_t *held, uint8_t flag) {
+    for (int64_t r = 0; r < n; r++)
+        if (held[r * D + d] == flag)
+            return 1;
+    return 0;
+}
+
+/* Feature d of a block of rows: weighed where it is held, drawn where it is free; flags: of some rows. */
+static void choose(const layer *l, int64_t n, int64_t d, DRAW draw, ROWS rows, uint8_t flags, const real *shift,
+                   real *raw, int64_t raw_stride, real *drawn) {
+    const int64_t D = l->z.D, first = l->z.outputs[d], P = l->z.outputs[d + 1] - first;
+    for (int64_t r = 0; r < n && shift; r++)
+        for (int64_t p = 0; p < P; p++)
+            raw[r * raw_stride + p] += shift[r * l->z.outputs[D] + first + p];
+    if (flags & FASTAR_WEIGHTED)
+        draw.weigh(n, D, d, d, draw.spec, raw, raw_stride, rows);
+    if (!(flags & FASTAR_SAMPLED) || (flags == FASTAR_BOUNDED && !any_flag(n, D, d, rows.held, FASTAR_SAMPLED)))
+        return;
+    draw.function(n, d, draw.spec, raw, raw_stride, rows.noise + d * draw.n_noise, D * draw.n_noise,
+                  (earlier_codes){rows.codes + d, D, 1}, drawn);
+    for (int64_t r = 0; r < n; r++)
+        if (!rows.held || rows.held[r * D + d] == FASTAR_SAMPLED)
+            rows.codes[r * D + d] = drawn[r];
+}
+
+/* initial (n, stride), or one row for all where initial_stride is 0, noise (n, D, n_noise), shift (n, o_D) or NULL,
+ * W (.., H), V (o_D - o_1, H), b (o_D,) -> codes (n, D) where they are not held, weight (n,). units, changes
+ * (n, capacity), raw (2 n, raw_stride), drawn (n,), flags (D,): scratch. */
+static void sample(int64_t n, nade_sizes z, PARAMS p, input_spec inputs, CHANGES changes, DRAW draw, ROWS rows,
+                   const real *initial, int64_t initial_stride, const real *shift, UNITS units, real *raw,
+                   int64_t raw_stride, real *drawn, uint8_t *flags) {
+    const layer l = {z, p, changes, units};
+    const int64_t *o = z.outputs;
+    real *of_rows = raw + n * raw_stride;
+    uint8_t from[FASTAR_SAMPLE_ROWS], changed[FASTAR_SAMPLE_ROWS];
+    int64_t first = 0, end = z.D;
+    unite_flags(n, z.D, rows.held, flags);
+    while (first < z.D && flags[first] == FASTAR_OBSERVED)
+        first++;
+    while (end > first && flags[end - 1] == FASTAR_OBSERVED)
+        end--;
+    if (first == end)
+        return;
+    shared_layers s = lead(&l, n, first, &inputs, rows.codes, initial, initial_stride);
+    for (int64_t d = first, e; d < end; d = e) {
+        e = stretch_end(&z, n, d, end, flags, rows.codes, &s);
+        if (flags[d] != FASTAR_OBSERVED) {
+            stretch_outputs(&l, &s, d, e, &inputs, rows.codes, raw, raw_stride);
+            for (int64_t r = 0; r < n; r++)
+                memcpy(of_rows + r * raw_stride, raw + s.of[r] * raw_stride, (o[e] - o[d]) * sizeof(real));
+            for (int64_t f = d; f < e; f++)
+                choose(&l, n, f, draw, rows, flags[f], shift, of_rows + o[f] - o[d], raw_stride, drawn);
+        }
+        if (e < end) {
+            part(&l, n, e - 1, rows.codes, &s, from);
+            for (int64_t r = 0; r < s.n; r++)
+                pass(&l, r, e - 1, &inputs, rows.codes + s.row[r] * z.D);
+        }
+    }
+}
+
+#endif
