@@ -8,8 +8,11 @@
 #include "change.h"
 #include "nade_hidden.h"
 #include "nade_outputs.h"
+#include <math.h>
 
 #define ROWS walked_rows
+
+enum { DIFFERENT = 4 }; /* beside flags of rows: their codes are not the same */
 
 typedef struct {
     int64_t n;                       /* hidden layers */
@@ -179,28 +182,36 @@ static shared_layers lead(const layer *l, int64_t n, int64_t first, const input_
 }
 
 /* flags (D,): of the rows of each feature, FASTAR_SAMPLED's bit where some are drawn and FASTAR_WEIGHTED's where some are
- * weighed. */
-static void unite_flags(int64_t n, int64_t D, const uint8_t *held, uint8_t *flags) {
-    if (!held) {
+ * weighed; and whether they begin with different codes. */
+static void unite_flags(int64_t n, int64_t D, ROWS rows, uint8_t *flags) {
+    if (!rows.held) {
         memset(flags, FASTAR_SAMPLED, D);
         return;
     }
-    memcpy(flags, held, D);
+    memcpy(flags, rows.held, D);
     for (int64_t r = 1; r < n; r++)
-        for (int64_t d = 0; d < D; d++)
-            flags[d] |= held[r * D + d];
+        for (int64_t d = 0; d < D; d++) {
+            const real x = rows.codes[r * D + d], y = rows.codes[d];
+            flags[d] |= rows.held[r * D + d] | (uint8_t)(((x != y) & ((x == x) | (y == y))) * DIFFERENT);
+        }
 }
+
+INLINE int is_known(uint8_t flags) { return (flags & ~DIFFERENT) == FASTAR_WEIGHTED; }
+
+INLINE int is_observed(uint8_t flags) { return (flags & ~DIFFERENT) == FASTAR_OBSERVED; }
 
 /* The end of the features from d on whose outputs are computed together: known ones, up to one that parts layers. */
 static int64_t stretch_end(const nade_sizes *z, int64_t n, int64_t d, int64_t end, const uint8_t *flags,
                            const real *codes, const shared_layers *s) {
     const int64_t *o = z->outputs;
-    int64_t e = d + 1;
-    if (d == 0 || flags[d] != FASTAR_WEIGHTED)
+    int64_t e = d + 1, alike = d;
+    if (d == 0 || !is_known(flags[d]))
         return e;
-    while (e < end && flags[e] == FASTAR_WEIGHTED && o[e + 1] - o[d] <= FASTAR_WALK_OUTPUTS)
+    while (e < end && is_known(flags[e]) && o[e + 1] - o[d] <= FASTAR_WALK_OUTPUTS)
         e++;
-    return e == d + 1 ? e : parting(n, z->D, d, e - 1, codes, s) + 1;
+    while (alike < e - 1 && !(flags[alike] & DIFFERENT))
+        alike++;
+    return alike < e - 1 ? parting(n, z->D, alike, e - 1, codes, s) + 1 : e;
 }
 
 INLINE void outputs_of(const layer *l, int64_t n, int64_t r0, int64_t d, int64_t e, real *raw, int64_t raw_stride) {
@@ -214,10 +225,12 @@ INLINE void outputs_of(const layer *l, int64_t n, int64_t r0, int64_t d, int64_t
                 raw_stride, raw);
 }
 
-/* Whether feature f changes one of the layers r0 .. r0 + n - 1. */
-static int changes_some(const layer *l, int64_t n, int64_t r0, int64_t f, const input_spec *inputs, const real *codes,
-                        const shared_layers *s) {
+/* Whether feature f, whose flags are given, changes one of the layers r0 .. r0 + n - 1. */
+static int changes_some(const layer *l, int64_t n, int64_t r0, int64_t f, uint8_t flags, const input_spec *inputs,
+                        const real *codes, const shared_layers *s) {
     const int64_t gone = f - inputs->markov_order;
+    if (gone < 0 && !(flags & DIFFERENT))
+        n = 1;
     int32_t row;
     real value;
     int some = l->p.rho != NULL;
@@ -229,14 +242,14 @@ static int changes_some(const layer *l, int64_t n, int64_t r0, int64_t f, const 
 }
 
 /* raw (layers, raw_stride): the outputs of the features d .. e - 1, of which all but the last are known and passed. */
-static void stretch_outputs(const layer *l, const shared_layers *s, int64_t d, int64_t e, const input_spec *inputs,
-                            const real *codes, real *raw, int64_t raw_stride) {
+static void stretch_outputs(const layer *l, const shared_layers *s, int64_t d, int64_t e, const uint8_t *flags,
+                            const input_spec *inputs, const real *codes, real *raw, int64_t raw_stride) {
     const int64_t *o = l->z.outputs;
     for (int64_t r0 = 0, tile; r0 < s->n; r0 += tile) {
         tile = tile_rows(&l->z, s->n - r0);
         for (int64_t f = d, g; f < e; f = g) {
             g = f + 1;
-            while (g < e && !changes_some(l, tile, r0, g - 1, inputs, codes, s))
+            while (g < e && !changes_some(l, tile, r0, g - 1, flags[g - 1], inputs, codes, s))
                 g++;
             outputs_of(l, tile, r0, f, g, raw + r0 * raw_stride + o[f] - o[d], raw_stride);
             for (int64_t r = r0; r < r0 + tile && g < e; r++)
@@ -261,7 +274,7 @@ static void choose(const layer *l, int64_t n, int64_t d, DRAW draw, ROWS rows, u
             raw[r * raw_stride + p] += shift[r * l->z.outputs[D] + first + p];
     if (flags & FASTAR_WEIGHTED)
         draw.weigh(n, D, d, d, draw.spec, raw, raw_stride, rows);
-    if (!(flags & FASTAR_SAMPLED) || (flags == FASTAR_BOUNDED && !any_flag(n, D, d, rows.held, FASTAR_SAMPLED)))
+    if (!(flags & FASTAR_SAMPLED) || ((flags & FASTAR_WEIGHTED) && !any_flag(n, D, d, rows.held, FASTAR_SAMPLED)))
         return;
     draw.function(n, d, draw.spec, raw, raw_stride, rows.noise + d * draw.n_noise, D * draw.n_noise,
                   (earlier_codes){rows.codes + d, D, 1}, drawn);
@@ -270,34 +283,120 @@ static void choose(const layer *l, int64_t n, int64_t d, DRAW draw, ROWS rows, u
             rows.codes[r * D + d] = drawn[r];
 }
 
+/* The particles (N,) of one row of data: whether few of them have most of the weight. Then `source` says which each is to
+ * be replaced by (systematic resampling, at a uniform number), and all get the logarithm of their mean weight. */
+static int draw_anew(int64_t N, double least, double at, double *weight, uint8_t *source) {
+    double best = weight[0], total = 0, squares = 0, share[FASTAR_SAMPLE_ROWS];
+    for (int64_t i = 1; i < N; i++)
+        best = weight[i] > best ? weight[i] : best;
+    if (!(best > -INFINITY && best < INFINITY))
+        return 0;
+    for (int64_t i = 0; i < N; i++) {
+        share[i] = exp(weight[i] - best);
+        total += share[i];
+    }
+    for (int64_t i = 0; i < N; i++) {
+        share[i] /= total;
+        squares += share[i] * share[i];
+    }
+    if (1 / squares >= least * (double)N)
+        return 0;
+    double below = share[0];
+    int64_t i = 0;
+    for (int64_t j = 0; j < N; j++) {
+        while (i < N - 1 && below <= (at + (double)j) / (double)N)
+            below += share[++i];
+        source[j] = (uint8_t)i;
+    }
+    for (int64_t j = 0; j < N; j++)
+        weight[j] = best + log(total / (double)N);
+    return 1;
+}
+
+/* Rows first .. first + N - 1 become those of `source`, which rises: what it takes is not yet overwritten. */
+static void replace_rows(int64_t D, int64_t first, int64_t N, const uint8_t *source, real *codes, shared_layers *s) {
+    uint8_t of[FASTAR_SAMPLE_ROWS];
+    memcpy(of, s->of + first, N);
+    for (int64_t j = 0; j < N; j++)
+        s->of[first + j] = of[source[j]];
+    codes += first * D;
+    for (int64_t j = 0; j < N; j++)
+        if (source[j] > j)
+            memcpy(codes + j * D, codes + source[j] * D, D * sizeof(real));
+    for (int64_t j = N - 1; j >= 0; j--)
+        if (source[j] < j)
+            memcpy(codes + j * D, codes + source[j] * D, D * sizeof(real));
+}
+
+/* Forget the layers that no row of n has. */
+static void forget_layers(const layer *l, int64_t n, shared_layers *s) {
+    int64_t place[FASTAR_SAMPLE_ROWS], known = 0;
+    for (int64_t i = 0; i < s->n; i++) {
+        int64_t r = 0;
+        while (r < n && s->of[r] != i)
+            r++;
+        if (r == n)
+            continue;
+        if (known < i)
+            copy_layer(l, i, known);
+        s->row[known] = (uint8_t)r;
+        place[i] = known++;
+    }
+    for (int64_t r = 0; r < n; r++)
+        s->of[r] = (uint8_t)place[s->of[r]];
+    s->n = known;
+}
+
+/* After stage number `stage` of a walk: particles are drawn anew where few are effective. */
+static void end_stage(const layer *l, int64_t n, int64_t stage, const walk_stages *stages, ROWS rows,
+                      shared_layers *s) {
+    const int64_t N = stages->n_particles;
+    uint8_t source[FASTAR_SAMPLE_ROWS];
+    int moved = 0;
+    for (int64_t r = 0; r < n; r += N) {
+        const double at = stages->noise[stage * stages->noise_stride + r / N];
+        if (draw_anew(N, stages->least, at, rows.weight + r, source)) {
+            replace_rows(l->z.D, r, N, source, rows.codes, s);
+            moved = 1;
+        }
+    }
+    if (moved)
+        forget_layers(l, n, s);
+}
+
 /* initial (n, stride), or one row for all where initial_stride is 0, noise (n, D, n_noise), shift (n, o_D) or NULL,
  * W (.., H), V (o_D - o_1, H), b (o_D,) -> codes (n, D) where they are not held, weight (n,). units, changes
  * (n, capacity), raw (2 n, raw_stride), drawn (n,), flags (D,): scratch. */
 static void sample(int64_t n, nade_sizes z, PARAMS p, input_spec inputs, CHANGES changes, DRAW draw, ROWS rows,
-                   const real *initial, int64_t initial_stride, const real *shift, UNITS units, real *raw,
+                   walk_stages stages, const real *initial, int64_t initial_stride, const real *shift, UNITS units, real *raw,
                    int64_t raw_stride, real *drawn, uint8_t *flags) {
     const layer l = {z, p, changes, units};
     const int64_t *o = z.outputs;
     real *of_rows = raw + n * raw_stride;
     uint8_t from[FASTAR_SAMPLE_ROWS], changed[FASTAR_SAMPLE_ROWS];
-    int64_t first = 0, end = z.D;
-    unite_flags(n, z.D, rows.held, flags);
-    while (first < z.D && flags[first] == FASTAR_OBSERVED)
+    int64_t first = 0, end = z.D, stage = 0;
+    unite_flags(n, z.D, rows, flags);
+    while (first < z.D && is_observed(flags[first]))
         first++;
-    while (end > first && flags[end - 1] == FASTAR_OBSERVED)
+    while (end > first && is_observed(flags[end - 1]))
         end--;
     if (first == end)
         return;
+    while (stage < stages.n && stages.ends[stage] <= first) /* nothing is weighed before it */
+        stage++;
     shared_layers s = lead(&l, n, first, &inputs, rows.codes, initial, initial_stride);
     for (int64_t d = first, e; d < end; d = e) {
-        e = stretch_end(&z, n, d, end, flags, rows.codes, &s);
-        if (flags[d] != FASTAR_OBSERVED) {
-            stretch_outputs(&l, &s, d, e, &inputs, rows.codes, raw, raw_stride);
+        const int64_t limit = stage < stages.n && stages.ends[stage] < end ? stages.ends[stage] : end;
+        e = stretch_end(&z, n, d, limit, flags, rows.codes, &s);
+        if (!is_observed(flags[d])) {
+            stretch_outputs(&l, &s, d, e, flags, &inputs, rows.codes, raw, raw_stride);
             for (int64_t r = 0; r < n; r++)
                 memcpy(of_rows + r * raw_stride, raw + s.of[r] * raw_stride, (o[e] - o[d]) * sizeof(real));
             for (int64_t f = d; f < e; f++)
                 choose(&l, n, f, draw, rows, flags[f], shift, of_rows + o[f] - o[d], raw_stride, drawn);
         }
+        for (; stage < stages.n && stages.ends[stage] <= e; stage++)
+            end_stage(&l, n, stage, &stages, rows, &s);
         if (e < end) {
             part(&l, n, e - 1, rows.codes, &s, from);
             for (int64_t r = 0; r < s.n; r++)
