@@ -153,16 +153,17 @@ static void pass_over(const layer *l, int64_t first, int64_t end, const input_sp
             change_again(l, r);
 }
 
-/* initial (n, stride), or one row for all where initial_stride is 0 -> the hidden layers that rows share at feature
- * `first`, with the bits that they have where features are taken one by one: which is the first depends on the rows
+/* initial (n, stride), or one row for all where initial_stride is 0, shift (n, o_D) or NULL -> the hidden layers that
+ * rows share at feature `first`, with the bits that they have where features are taken one by one: which is the first depends on the rows
  * beside them. */
 static shared_layers lead(const layer *l, int64_t n, int64_t first, const input_spec *inputs, const real *codes,
-                          const real *initial, int64_t initial_stride) {
-    const int64_t D = l->z.D, stride = l->z.stride;
+                          const real *initial, int64_t initial_stride, const real *shift) {
+    const int64_t D = l->z.D, stride = l->z.stride, outputs = l->z.outputs[D];
     shared_layers s = {0};
     for (int64_t r = 0; r < n; r++) {
         const real *own = initial + r * initial_stride;
-        if (r == 0 || (initial_stride && !same(stride, own, own - initial_stride))) {
+        if (r == 0 || (initial_stride && !same(stride, own, own - initial_stride)) ||
+            (shift && !same(outputs, shift + r * outputs, shift + (r - 1) * outputs))) {
             memcpy(l->units.initial + s.n * stride, own, stride * sizeof(real));
             l->changes.count[s.n] = 0;
             start(l, s.n);
@@ -207,7 +208,7 @@ static int64_t stretch_end(const nade_sizes *z, int64_t n, int64_t d, int64_t en
     int64_t e = d + 1, alike = d;
     if (d == 0 || !is_known(flags[d]))
         return e;
-    while (e < end && is_known(flags[e]) && o[e + 1] - o[d] <= FASTAR_WALK_OUTPUTS)
+    while (e < end && e - d < FASTAR_WALK_OUTPUTS && is_known(flags[e]) && o[e + 1] - o[d] <= FASTAR_WALK_OUTPUTS)
         e++;
     while (alike < e - 1 && !(flags[alike] & DIFFERENT))
         alike++;
@@ -265,18 +266,54 @@ INLINE int any_flag(int64_t n, int64_t D, int64_t d, const uint8_t *held, uint8_
     return 0;
 }
 
-/* Feature d of a block of rows: weighed where it is held, drawn where it is free; flags: of some rows. */
-static void choose(const layer *l, int64_t n, int64_t d, DRAW draw, ROWS rows, uint8_t flags, const real *shift,
-                   real *raw, int64_t raw_stride, real *drawn) {
-    const int64_t D = l->z.D, first = l->z.outputs[d], P = l->z.outputs[d + 1] - first;
+/* What contexts add to the outputs of the features d .. e - 1; shift (o_D,), or NULL. */
+INLINE void add_shift(const nade_sizes *z, int64_t d, int64_t e, const real *shift, real *raw) {
+    for (int64_t o = z->outputs[d]; shift && o < z->outputs[e]; o++)
+        raw[o - z->outputs[d]] += shift[o];
+}
+
+/* The known features d .. e - 1, whose codes all rows with a layer share: log p by layer, and the rows' weights. raw
+ * (layers, raw_stride). */
+static void weigh_stretch(const layer *l, int64_t n, int64_t d, int64_t e, DRAW draw, ROWS rows, const shared_layers *s,
+                          const real *shift, real *raw, int64_t raw_stride) {
+    const int64_t D = l->z.D, *o = l->z.outputs;
+    const feature_spec *of = draw.spec.features;
+    double logp[FASTAR_SAMPLE_ROWS][FASTAR_WALK_OUTPUTS] = {0};
+    uint8_t weighed[FASTAR_WALK_OUTPUTS];
+    memset(weighed, FASTAR_WEIGHTED, sizeof weighed);
+    for (int64_t i = 0; i < s->n; i++) {
+        real *x = rows.codes + s->row[i] * D, *z = raw + i * raw_stride;
+        add_shift(&l->z, d, e, shift ? shift + s->row[i] * o[D] : NULL, z);
+        for (int64_t f = d, g; f < e; f = g) {
+            g = f + 1;
+            while (of[f].kind == FASTAR_BERNOULLI && g < e && of[g].kind == FASTAR_BERNOULLI)
+                g++;
+            /* bits are weighed like rows with one feature */
+            const walked_rows cells = {.held = weighed, .codes = x + f, .weight = logp[i] + f - d};
+            draw.weigh(g - f, 1, 0, f, draw.spec, z + o[f] - o[d], 1, cells);
+        }
+    }
+    for (int64_t r = 0; r < n; r++)
+        for (int64_t f = d; f < e; f++)
+            if (rows.held[r * D + f] == FASTAR_WEIGHTED)
+                rows.weight[r] += logp[s->of[r]][f - d];
+}
+
+/* Feature d of a block of rows: weighed where it is held, drawn where it is free; flags: of some rows. raw (layers,
+ * raw_stride), of_rows (n, raw_stride): scratch. */
+static void choose(const layer *l, int64_t n, int64_t d, DRAW draw, ROWS rows, uint8_t flags, const shared_layers *s,
+                   const real *shift, const real *raw, int64_t raw_stride, real *of_rows, real *drawn) {
+    const int64_t D = l->z.D, *o = l->z.outputs, P = o[d + 1] - o[d];
+    for (int64_t p = 0; p < P; p++)
+        for (int64_t r = 0; r < n; r++)
+            of_rows[r * raw_stride + p] = raw[s->of[r] * raw_stride + p];
     for (int64_t r = 0; r < n && shift; r++)
-        for (int64_t p = 0; p < P; p++)
-            raw[r * raw_stride + p] += shift[r * l->z.outputs[D] + first + p];
+        add_shift(&l->z, d, d + 1, shift + r * o[D], of_rows + r * raw_stride);
     if (flags & FASTAR_WEIGHTED)
-        draw.weigh(n, D, d, d, draw.spec, raw, raw_stride, rows);
+        draw.weigh(n, D, d, d, draw.spec, of_rows, raw_stride, rows);
     if (!(flags & FASTAR_SAMPLED) || ((flags & FASTAR_WEIGHTED) && !any_flag(n, D, d, rows.held, FASTAR_SAMPLED)))
         return;
-    draw.function(n, d, draw.spec, raw, raw_stride, rows.noise + d * draw.n_noise, D * draw.n_noise,
+    draw.function(n, d, draw.spec, of_rows, raw_stride, rows.noise + d * draw.n_noise, D * draw.n_noise,
                   (earlier_codes){rows.codes + d, D, 1}, drawn);
     for (int64_t r = 0; r < n; r++)
         if (!rows.held || rows.held[r * D + d] == FASTAR_SAMPLED)
@@ -371,9 +408,7 @@ static void sample(int64_t n, nade_sizes z, PARAMS p, input_spec inputs, CHANGES
                    walk_stages stages, const real *initial, int64_t initial_stride, const real *shift, UNITS units, real *raw,
                    int64_t raw_stride, real *drawn, uint8_t *flags) {
     const layer l = {z, p, changes, units};
-    const int64_t *o = z.outputs;
-    real *of_rows = raw + n * raw_stride;
-    uint8_t from[FASTAR_SAMPLE_ROWS], changed[FASTAR_SAMPLE_ROWS];
+    uint8_t from[FASTAR_SAMPLE_ROWS];
     int64_t first = 0, end = z.D, stage = 0;
     unite_flags(n, z.D, rows, flags);
     while (first < z.D && is_observed(flags[first]))
@@ -384,17 +419,18 @@ static void sample(int64_t n, nade_sizes z, PARAMS p, input_spec inputs, CHANGES
         return;
     while (stage < stages.n && stages.ends[stage] <= first) /* nothing is weighed before it */
         stage++;
-    shared_layers s = lead(&l, n, first, &inputs, rows.codes, initial, initial_stride);
+    shared_layers s = lead(&l, n, first, &inputs, rows.codes, initial, initial_stride, shift);
     for (int64_t d = first, e; d < end; d = e) {
         const int64_t limit = stage < stages.n && stages.ends[stage] < end ? stages.ends[stage] : end;
         e = stretch_end(&z, n, d, limit, flags, rows.codes, &s);
-        if (!is_observed(flags[d])) {
+        if (is_known(flags[d]))
+            part(&l, n, e - 1, rows.codes, &s, from);
+        if (!is_observed(flags[d]))
             stretch_outputs(&l, &s, d, e, flags, &inputs, rows.codes, raw, raw_stride);
-            for (int64_t r = 0; r < n; r++)
-                memcpy(of_rows + r * raw_stride, raw + s.of[r] * raw_stride, (o[e] - o[d]) * sizeof(real));
-            for (int64_t f = d; f < e; f++)
-                choose(&l, n, f, draw, rows, flags[f], shift, of_rows + o[f] - o[d], raw_stride, drawn);
-        }
+        if (is_known(flags[d]))
+            weigh_stretch(&l, n, d, e, draw, rows, &s, shift, raw, raw_stride);
+        else if (!is_observed(flags[d]))
+            choose(&l, n, d, draw, rows, flags[d], &s, shift, raw, raw_stride, raw + n * raw_stride, drawn);
         for (; stage < stages.n && stages.ends[stage] <= e; stage++)
             end_stage(&l, n, stage, &stages, rows, &s);
         if (e < end) {
