@@ -171,7 +171,7 @@ def _at_once(
 ) -> Particles:
     """Return what `particles` does, of a network that takes them through all stages in one call.
 
-    It has one member, and weighs all that is held.
+    It has one member, and weighs all that is held. It draws the same random numbers.
     """
     n, of_features = len(evidence), model.conditional.by_feature
     held = of_features(~missing[:, model.order])

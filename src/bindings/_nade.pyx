@@ -65,7 +65,8 @@ cdef extern from "nade.h" nogil:
                          void*, void*, void*, void*) noexcept nogil
         int64_t (*backward_scratch)(int64_t, nade_sizes, int64_t, int) noexcept nogil
         void (*sample)(int64_t, nade_sizes, nade_params, input_spec, changes_by_row, draw_spec, walked_rows,
-                       walk_stages, const void*, int64_t, const void*, nade_units, void*, int64_t, void*, uint8_t*) noexcept nogil
+                       walk_stages, const void*, int64_t, const void*, nade_units, void*, int64_t, void*,
+                       uint8_t*) noexcept nogil
         void (*branches)(int64_t, nade_sizes, nade_params, input_spec, draw_spec, const void*, int64_t, int64_t,
                          const void*, const void*, int64_t, const void*, void*, double*) noexcept nogil
         int64_t (*branches_scratch)(nade_sizes, int64_t) noexcept nogil
@@ -340,9 +341,9 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
 
     draw: the conditional's capsule. noise (n, D, m). weight (n,): log p of codes that are WEIGHTED is added.
     outputs, rho and initial as in `forward`, or one row of it for all. shift (n, outputs[D]): added to raw, or
-    None. begun (n / N, D): what codes begin with, of N <= MOST_PARTICLES particles of each row of data; held is then
-    (n / N, D) too. At the features ends (S,) particles are drawn anew by weight, by stage_noise (S, n / N), where the
-    effective share of them is below `least`.
+    None. begun (n / N, D): what codes begin with, of N <= MOST_PARTICLES particles of each row of data; held is
+    then (n / N, D) too. At the features ends (S,) particles are drawn anew by weight, by stage_noise
+    (S, n / N), where the effective share of them is below `least`.
     """
     cdef const nade_table* kernels = f32 if floating is float else f64
     cdef int64_t n = codes.shape[0], D = codes.shape[1], H = W.shape[1], stride = initial.shape[1]

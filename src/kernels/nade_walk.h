@@ -237,7 +237,8 @@ static int changes_some(const layer *l, int64_t n, int64_t r0, int64_t f, uint8_
     int some = l->p.rho != NULL;
     for (int64_t r = r0; r < r0 + n && !some; r++) {
         const real *x = codes + s->row[r] * l->z.D;
-        some = change_of(inputs, f, x[f], &row, &value) || (gone >= 0 && change_of(inputs, gone, x[gone], &row, &value));
+        some =
+            change_of(inputs, f, x[f], &row, &value) || (gone >= 0 && change_of(inputs, gone, x[gone], &row, &value));
     }
     return some;
 }
@@ -266,37 +267,54 @@ INLINE int any_flag(int64_t n, int64_t D, int64_t d, const uint8_t *held, uint8_
     return 0;
 }
 
-/* What contexts add to the outputs of the features d .. e - 1; shift (o_D,), or NULL. */
+/* What contexts add to the outputs of the features d .. e - 1; shift (o_D,). */
 INLINE void add_shift(const nade_sizes *z, int64_t d, int64_t e, const real *shift, real *raw) {
-    for (int64_t o = z->outputs[d]; shift && o < z->outputs[e]; o++)
+    for (int64_t o = z->outputs[d]; o < z->outputs[e]; o++)
         raw[o - z->outputs[d]] += shift[o];
 }
 
-/* The known features d .. e - 1, whose codes all rows with a layer share: log p by layer, and the rows' weights. raw
- * (layers, raw_stride). */
+/* log p of the features f .. g - 1, one or bits, of each layer -> logp (layers, g - f). raw (layers, raw_stride): their
+ * outputs. */
+static void weigh_layers(const layer *l, int64_t f, int64_t g, DRAW draw, real *codes, const shared_layers *s,
+                         real *raw, int64_t raw_stride, double *logp) {
+    const int64_t count = g - f;
+    real z[FASTAR_SAMPLE_ROWS * FASTAR_WALK_OUTPUTS], x[FASTAR_SAMPLE_ROWS * FASTAR_WALK_OUTPUTS];
+    uint8_t weighed[FASTAR_SAMPLE_ROWS * FASTAR_WALK_OUTPUTS];
+    memset(weighed, FASTAR_WEIGHTED, s->n * count);
+    memset(logp, 0, s->n * count * sizeof(double));
+    if (draw.spec.features[f].kind == FASTAR_BERNOULLI) { /* bits are weighed like rows with one feature */
+        for (int64_t i = 0; i < s->n; i++) {
+            memcpy(z + i * count, raw + i * raw_stride, count * sizeof(real));
+            memcpy(x + i * count, codes + s->row[i] * l->z.D + f, count * sizeof(real));
+        }
+        const walked_rows cells = {.held = weighed, .codes = x, .weight = logp};
+        draw.weigh(s->n * count, 1, 0, f, draw.spec, z, 1, cells);
+        return;
+    }
+    for (int64_t i = 0; i < s->n; i++) {
+        const walked_rows cell = {.held = weighed, .codes = codes + s->row[i] * l->z.D + f, .weight = logp + i};
+        draw.weigh(1, 1, 0, f, draw.spec, raw + i * raw_stride, raw_stride, cell);
+    }
+}
+
+/* The known features d .. e - 1, whose codes all rows with a layer share. raw (layers, raw_stride). */
 static void weigh_stretch(const layer *l, int64_t n, int64_t d, int64_t e, DRAW draw, ROWS rows, const shared_layers *s,
                           const real *shift, real *raw, int64_t raw_stride) {
     const int64_t D = l->z.D, *o = l->z.outputs;
     const feature_spec *of = draw.spec.features;
-    double logp[FASTAR_SAMPLE_ROWS][FASTAR_WALK_OUTPUTS] = {0};
-    uint8_t weighed[FASTAR_WALK_OUTPUTS];
-    memset(weighed, FASTAR_WEIGHTED, sizeof weighed);
-    for (int64_t i = 0; i < s->n; i++) {
-        real *x = rows.codes + s->row[i] * D, *z = raw + i * raw_stride;
-        add_shift(&l->z, d, e, shift ? shift + s->row[i] * o[D] : NULL, z);
-        for (int64_t f = d, g; f < e; f = g) {
-            g = f + 1;
-            while (of[f].kind == FASTAR_BERNOULLI && g < e && of[g].kind == FASTAR_BERNOULLI)
-                g++;
-            /* bits are weighed like rows with one feature */
-            const walked_rows cells = {.held = weighed, .codes = x + f, .weight = logp[i] + f - d};
-            draw.weigh(g - f, 1, 0, f, draw.spec, z + o[f] - o[d], 1, cells);
-        }
+    double logp[FASTAR_SAMPLE_ROWS * FASTAR_WALK_OUTPUTS];
+    for (int64_t i = 0; i < s->n && shift; i++)
+        add_shift(&l->z, d, e, shift + s->row[i] * o[D], raw + i * raw_stride);
+    for (int64_t f = d, g; f < e; f = g) {
+        g = f + 1;
+        while (of[f].kind == FASTAR_BERNOULLI && g < e && of[g].kind == FASTAR_BERNOULLI)
+            g++;
+        weigh_layers(l, f, g, draw, rows.codes, s, raw + o[f] - o[d], raw_stride, logp);
+        for (int64_t r = 0; r < n; r++)
+            for (int64_t k = f; k < g; k++)
+                if (rows.held[r * D + k] == FASTAR_WEIGHTED)
+                    rows.weight[r] += logp[s->of[r] * (g - f) + k - f];
     }
-    for (int64_t r = 0; r < n; r++)
-        for (int64_t f = d; f < e; f++)
-            if (rows.held[r * D + f] == FASTAR_WEIGHTED)
-                rows.weight[r] += logp[s->of[r]][f - d];
 }
 
 /* Feature d of a block of rows: weighed where it is held, drawn where it is free; flags: of some rows. raw (layers,
@@ -401,12 +419,52 @@ static void end_stage(const layer *l, int64_t n, int64_t stage, const walk_stage
         forget_layers(l, n, s);
 }
 
+/* What the last feature changed, and whether raw holds the outputs of this one, of layers as they were before. */
+typedef struct {
+    int ahead;
+    int64_t n_changed;
+    uint8_t changed[FASTAR_SAMPLE_ROWS];
+} last_change;
+
+/* The outputs (layers, raw_stride) of feature d, which some row draws; returns where they are. Most hidden layers may
+ * serve the next feature too: two outputs for one pass over them. */
+static real *drawn_outputs(const layer *l, const shared_layers *s, int64_t d, int next_is_drawn, last_change *last,
+                           real *raw, int64_t raw_stride) {
+    const int64_t *o = l->z.outputs;
+    if (!last->ahead) {
+        last->ahead = d > 0 && next_is_drawn && 4 * last->n_changed < s->n && !l->p.rho;
+        outputs_of(l, s->n, 0, d, d + 1 + last->ahead, raw, raw_stride);
+        return raw;
+    }
+    raw += o[d] - o[d - 1];
+    for (int64_t r = 0; r < s->n; r++)
+        if (last->changed[r])
+            outputs_of(l, 1, r, d, d + 1, raw + r * raw_stride, raw_stride);
+    last->ahead = 0;
+    return raw;
+}
+
+/* Rows part at feature d and pass it. */
+static void pass_all(const layer *l, int64_t n, int64_t d, const input_spec *inputs, const real *codes,
+                     shared_layers *s, last_change *last, real *raw, int64_t raw_stride) {
+    const int64_t known = s->n;
+    uint8_t from[FASTAR_SAMPLE_ROWS];
+    part(l, n, d, codes, s, from);
+    for (int64_t i = known; i < s->n && last->ahead; i++)
+        memcpy(raw + i * raw_stride, raw + from[i] * raw_stride, raw_stride * sizeof(real));
+    last->n_changed = 0;
+    for (int64_t r = 0; r < s->n; r++) {
+        last->changed[r] = (uint8_t)pass(l, r, d, inputs, codes + s->row[r] * l->z.D);
+        last->n_changed += last->changed[r];
+    }
+}
+
 /* initial (n, stride), or one row for all where initial_stride is 0, noise (n, D, n_noise), shift (n, o_D) or NULL,
  * W (.., H), V (o_D - o_1, H), b (o_D,) -> codes (n, D) where they are not held, weight (n,). units, changes
  * (n, capacity), raw (2 n, raw_stride), drawn (n,), flags (D,): scratch. */
 static void sample(int64_t n, nade_sizes z, PARAMS p, input_spec inputs, CHANGES changes, DRAW draw, ROWS rows,
-                   walk_stages stages, const real *initial, int64_t initial_stride, const real *shift, UNITS units, real *raw,
-                   int64_t raw_stride, real *drawn, uint8_t *flags) {
+                   walk_stages stages, const real *initial, int64_t initial_stride, const real *shift, UNITS units,
+                   real *raw, int64_t raw_stride, real *drawn, uint8_t *flags) {
     const layer l = {z, p, changes, units};
     uint8_t from[FASTAR_SAMPLE_ROWS];
     int64_t first = 0, end = z.D, stage = 0;
@@ -420,24 +478,23 @@ static void sample(int64_t n, nade_sizes z, PARAMS p, input_spec inputs, CHANGES
     while (stage < stages.n && stages.ends[stage] <= first) /* nothing is weighed before it */
         stage++;
     shared_layers s = lead(&l, n, first, &inputs, rows.codes, initial, initial_stride, shift);
+    last_change last = {.n_changed = s.n};
     for (int64_t d = first, e; d < end; d = e) {
         const int64_t limit = stage < stages.n && stages.ends[stage] < end ? stages.ends[stage] : end;
         e = stretch_end(&z, n, d, limit, flags, rows.codes, &s);
-        if (is_known(flags[d]))
+        if (is_known(flags[d])) {
             part(&l, n, e - 1, rows.codes, &s, from);
-        if (!is_observed(flags[d]))
             stretch_outputs(&l, &s, d, e, flags, &inputs, rows.codes, raw, raw_stride);
-        if (is_known(flags[d]))
             weigh_stretch(&l, n, d, e, draw, rows, &s, shift, raw, raw_stride);
-        else if (!is_observed(flags[d]))
-            choose(&l, n, d, draw, rows, flags[d], &s, shift, raw, raw_stride, raw + n * raw_stride, drawn);
+        } else if (!is_observed(flags[d])) {
+            const int next = e < limit && (flags[e] & FASTAR_SAMPLED);
+            const real *now = drawn_outputs(&l, &s, d, next, &last, raw, raw_stride);
+            choose(&l, n, d, draw, rows, flags[d], &s, shift, now, raw_stride, raw + n * raw_stride, drawn);
+        }
         for (; stage < stages.n && stages.ends[stage] <= e; stage++)
             end_stage(&l, n, stage, &stages, rows, &s);
-        if (e < end) {
-            part(&l, n, e - 1, rows.codes, &s, from);
-            for (int64_t r = 0; r < s.n; r++)
-                pass(&l, r, e - 1, &inputs, rows.codes + s.row[r] * z.D);
-        }
+        if (e < end)
+            pass_all(&l, n, e - 1, &inputs, rows.codes, &s, &last, raw, raw_stride);
     }
 }
 
