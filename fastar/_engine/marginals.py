@@ -9,7 +9,7 @@ from fastar._data.table import Table
 from fastar._engine.bounds import Bounds
 from fastar._engine.model import Model
 from fastar._engine.particles import (
-    Particles,
+    Walkers,
     advance,
     effective_sample_size,
     first_codes,
@@ -108,7 +108,7 @@ def _listed(
     boxes: tuple[Array, Array],
     n_threads: int,
     context: Array | None,
-) -> Particles:
+) -> Walkers:
     """Return particles with each of the boxes (S, F) in the features of a bounded column.
 
     They hold what is known before the column, each member's so many, weighed by its probability.
@@ -127,10 +127,10 @@ def _listed(
     members = np.tile(np.repeat(np.arange(M), S), n)
     context = None if context is None else np.repeat(context, M * S, axis=0)
     log_weights = np.repeat(log_weight.T, S, axis=1).ravel()
-    return Particles(model, M * S, codes, flags, members, log_weights, context)
+    return Walkers(model, M * S, codes, log_weights, bounds, flags, members, context)
 
 
-def _weigh_all(state: Particles, bounds: Bounds, n_threads: int) -> None:
+def _weigh_all(state: Walkers, bounds: Bounds, n_threads: int) -> None:
     """Weigh particles for which nothing is drawn that matters."""
     model = state.model
     shape = (len(state.codes), model.n_features, model.conditional.kernel.n_noise)

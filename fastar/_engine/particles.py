@@ -20,10 +20,13 @@ from fastar._engine.sampling import (
     draw_members,
     draw_noise,
     leading_evidence,
+    parts_of_walk,
     posterior_over_members,
     walk,
 )
+from fastar._kernels import _cpu
 from fastar._kernels._conditionals import BOUNDED, OBSERVED, SAMPLED, WEIGHTED
+from fastar.networks import Stages
 
 _STAGES = 3
 """Parts of the order after each of which particles may be resampled."""
@@ -42,12 +45,8 @@ class Particles:
     number: int
     """N."""
     codes: Array
-    flags: Array
-    """Which (n N, D) are SAMPLED, OBSERVED, WEIGHTED and BOUNDED."""
-    members: Array
     log_weight: Array
-    context: Array | None
-    bounds: Bounds | None = None
+    bounds: Bounds | None
     """Of the n rows."""
 
     def log_weights(self) -> Array:
@@ -64,6 +63,16 @@ class Particles:
         """Return all samples as values (n N, D) in the order of the columns."""
         n = len(self.codes) // self.number
         return self.values(np.repeat(np.arange(n), self.number), np.tile(np.arange(self.number), n))
+
+
+@dataclass
+class Walkers(Particles):
+    """Particles that take stage after stage."""
+
+    flags: Array
+    """Which (n N, D) are SAMPLED, OBSERVED, WEIGHTED and BOUNDED."""
+    members: Array
+    context: Array | None
 
 
 def particles(
@@ -95,6 +104,12 @@ def particles(
     order = model.order
     # any value of the support may stand where nothing is held
     evidence = np.where(missing, model.placeholder(), X)
+    if n_particles <= model.network.most_particles:
+        capsule = _draw(model, sharpness, bounds)
+        return _at_once(
+            model, evidence, missing, n_particles, rng, n_threads, capsule, context, bounds,
+            marginal, there,
+        )  # fmt: skip
     # a marginal is to be the sum of those of values, which are known one after the other
     bounded = bounds.bounded if bounds is not None and marginal else None
     share, log_weight = posterior_over_members(
@@ -115,18 +130,17 @@ def particles(
     if there is not None:
         by_feature = np.where((there != SAMPLED) & (by_feature == SAMPLED), there, by_feature)
     flags = np.ascontiguousarray(by_feature).reshape(len(by_member), len(X), -1)
-    state = Particles(
+    state = Walkers(
         model,
         n_particles,
         np.repeat(codes, n_particles, axis=0),
+        np.repeat(log_weight, n_particles),
+        bounds,
         flags[members, np.repeat(np.arange(len(X)), n_particles)],
         members,
-        np.repeat(log_weight, n_particles),
         None if context is None else np.repeat(context, n_particles, axis=0),
-        bounds,
     )
-    regions = None if bounds is None else bounds.regions
-    capsule = sharpness.draw(model.conditional.kernel, model.dtype, regions)
+    capsule = _draw(model, sharpness, bounds)
     noise = draw_noise(model, rng, len(members), n_threads)
     stages = _stages(model, flags, members.reshape(len(X), -1), marginal)
     for stage, wanted in enumerate(stages):
@@ -135,6 +149,65 @@ def particles(
         if stage + 1 < len(stages):
             _resample(state, rng)
     return state
+
+
+def _draw(model: Model, sharpness: Sharpness, bounds: Bounds | None) -> object:
+    regions = None if bounds is None else bounds.regions
+    return sharpness.draw(model.conditional.kernel, model.dtype, regions)
+
+
+def _at_once(
+    model: Model,
+    evidence: Array,
+    missing: Array,
+    n_particles: int,
+    rng: np.random.Generator,
+    n_threads: int,
+    capsule: object,
+    context: Array | None,
+    bounds: Bounds | None,
+    marginal: bool,
+    there: Array | None,
+) -> Particles:
+    """Return what `particles` does, of a network that takes them through all stages in one call.
+
+    It has one member, and weighs all that is held. It draws the same random numbers.
+    """
+    n, of_features = len(evidence), model.conditional.by_feature
+    held = of_features(~missing[:, model.order])
+    flags = np.full(held.shape, SAMPLED, np.uint8)
+    if there is not None:
+        flags[...] = there
+    flags[held] = WEIGHTED
+    if bounds is not None:
+        flags[of_features(bounds.bounded[:, model.order])] = BOUNDED
+    # stages are as long as if what comes before all gaps were known to begin with
+    leading = np.logical_and.accumulate(held, axis=1)
+    limits = _limits(((flags & WEIGHTED) != 0) & ~leading, marginal)
+    if marginal:
+        later = flags[:, limits[-1] :]
+        later[later == SAMPLED] = OBSERVED
+    begun = np.ascontiguousarray(first_codes(model, evidence, missing, bounds, marginal))
+    draw_members(np.ones((1, n * n_particles)), rng)
+    noise = draw_noise(model, rng, n * n_particles, n_threads)
+    stages = Stages(limits[1:-1], rng.random((max(0, len(limits) - 2), n)), LEAST_EFFECTIVE)
+    codes = _cpu.aligned_empty((n * n_particles, model.n_features), model.dtype)
+    log_weight = np.zeros(len(codes))
+    if context is not None:
+        context = np.repeat(context, n_particles, axis=0)
+    weights = model.network.materialise_weights(model.params, n_threads)
+    for rows in parts_of_walk(n, n_particles * model.network.row_work):
+        of_rows = slice(n_particles * rows.start, n_particles * rows.stop)
+        model.network.sample_particles(
+            weights, capsule, noise[of_rows], flags[rows], begun[rows], stages.take(rows),
+            codes[of_rows], log_weight[of_rows], n_threads,
+            context=None if context is None else context[of_rows],
+        )  # fmt: skip
+    log_jacobian = model.conditional.log_jacobian(begun)
+    if log_jacobian is not None:
+        of_held = np.where(flags == WEIGHTED, log_jacobian, 0).sum(axis=1)
+        log_weight += np.repeat(of_held, n_particles)
+    return Particles(model, n_particles, codes, log_weight, bounds)
 
 
 def first_codes(
@@ -153,27 +226,17 @@ def first_codes(
 def _stages(model: Model, flags: Array, members: Array, marginal: bool) -> list[Array]:
     """Return for each stage where (M, D), in members' networks, it draws and weighs features.
 
-    Stages end after equal shares of the features that some row weighs. flags (M, n, D), of rows by
-    member; members (n, N) of the particles.
+    flags (M, n, D), of rows by member; members (n, N) of the particles.
     """
     orders = [model.network.member_order(member) for member in range(model.network.n_members)]
     weighed = (flags == WEIGHTED) | (flags == BOUNDED)
     for member, own in enumerate(weighed):
         own &= (members == member).any(axis=1)[:, None]
-    n_weighed = weighed.sum(axis=2).max(initial=0)
-    if n_weighed == 0 and marginal:
-        return []
     D = model.n_features
-    some = np.zeros(D, bool)
-    for own, order in zip(weighed, orders, strict=True):
-        some |= own.any(axis=0)[order]
-    done = np.cumsum(some)
-    n_stages = int(min(_STAGES, max(1, n_weighed)))
+    along = [own[:, order] for own, order in zip(weighed, orders, strict=True)]
+    limits = _limits(np.concatenate(along), marginal)
     if model.network.any_evidence:  # to which the codes of later stages would be known
-        n_stages = 1
-    ends = [int(np.searchsorted(done, done[-1] * k / n_stages)) + 1 for k in range(1, n_stages)]
-    last = int(np.flatnonzero(some)[-1]) + 1 if marginal else D
-    limits = np.unique([0, *ends, last])
+        limits = np.unique(limits[[0, -1]])
     found = []
     for start, end in pairwise(limits):
         wanted = np.zeros((len(orders), D), bool)
@@ -183,9 +246,25 @@ def _stages(model: Model, flags: Array, members: Array, marginal: bool) -> list[
     return found
 
 
+def _limits(weighed: Array, marginal: bool) -> Array:
+    """Return where stages begin, and the end, by what some rows (.., D) weigh along the order.
+
+    Stages end after equal shares of the features that some row weighs.
+    """
+    n_weighed = int(weighed.sum(axis=1).max(initial=0))
+    if n_weighed == 0:
+        return np.array([0] if marginal else [0, weighed.shape[1]])
+    some = weighed.any(axis=0)
+    done = np.cumsum(some)
+    n_stages = min(_STAGES, n_weighed)
+    ends = [int(np.searchsorted(done, done[-1] * k / n_stages)) + 1 for k in range(1, n_stages)]
+    last = int(np.flatnonzero(some)[-1]) + 1 if marginal else len(some)
+    return np.unique([0, *ends, last])
+
+
 def advance(
     model: Model,
-    state: Particles,
+    state: Walkers,
     weights: Any,
     rows: Array | slice,
     wanted: Array,
@@ -216,7 +295,7 @@ def advance(
     state.log_weight[rows] += weight
 
 
-def _resample(state: Particles, rng: np.random.Generator) -> None:
+def _resample(state: Walkers, rng: np.random.Generator) -> None:
     """Draw the particles of rows with few effective ones anew."""
     source = resample_poor(state.log_weights(), rng)
     moved = np.flatnonzero(source != np.arange(len(source)))

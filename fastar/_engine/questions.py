@@ -22,6 +22,7 @@ from fastar._engine.marginals import marginals
 from fastar._engine.model import Model
 from fastar._engine.particles import (
     Particles,
+    Walkers,
     advance,
     complete_rows,
     effective_sample_size,
@@ -367,13 +368,14 @@ def points(
     flags[:, features] = OBSERVED if leading else part.there(column)[features]
     flags[:, features][:, ~model.conditional.marks[features]] = SAMPLED
     codes[:, features] = 0
-    state = Particles(
+    state = Walkers(
         model,
         number,
         np.repeat(codes, number, axis=0),
+        np.zeros(n * number),
+        None,
         flags,
         np.tile(np.repeat(np.arange(M), n_points), n),
-        np.zeros(n * number),
         part.repeat(number).context,
     )
     own = np.full((number, D, model.conditional.kernel.n_noise), 0.5, model.dtype)

@@ -6,6 +6,7 @@ from numpy.typing import DTypeLike, NDArray
 
 ACTIVATIONS: Final[tuple[str, ...]]
 MANY: Final[int]
+MOST_PARTICLES: Final[int]
 
 Changes = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]
 State = tuple[NDArray[Any], NDArray[Any]]
@@ -66,6 +67,10 @@ def sample(
     activation: int,
     unit_changes: bool,
     n_threads: int,
+    begun: NDArray[Any] | None = None,
+    ends: NDArray[Any] | None = None,
+    stage_noise: NDArray[Any] | None = None,
+    least: float = 0,
 ) -> None:
     """Fill codes (n, D) feature by feature, but for those with held (n, D) not SAMPLED."""
 

@@ -8,7 +8,7 @@ from typing import Any
 from fastar._data.packed import Steps
 from fastar.networks._grid import DiagonalBiLSTM, RowLSTM
 from fastar.networks._masked import Masked
-from fastar.networks._network import Network
+from fastar.networks._network import Network, Stages
 from fastar.networks._orderless import Orderless
 from fastar.networks._pixels import PixelRecurrent
 from fastar.networks._recurrent import Recurrent
@@ -38,5 +38,6 @@ __all__ = [
     "RecurrentFrames",
     "RowLSTM",
     "SharedHidden",
+    "Stages",
     "Steps",
 ]

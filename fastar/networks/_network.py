@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +17,22 @@ from fastar._core.schema import Number, OneOf, Record, Rule, Whole
 SEED = Whole(0)
 DROPOUT = Number(0, 1 - 2**-53)
 DTYPE = OneOf(("float32", "float64"))
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Where the particles of rows are drawn anew by weight (systematic resampling)."""
+
+    ends: Array
+    """The features (S,) before which they are."""
+    noise: Array
+    """A uniform number (S, n) for each stage and row."""
+    least: float
+    """Share of a row's particles; where fewer are effective, they are drawn anew."""
+
+    def take(self, rows: slice) -> Stages:
+        """Return those of some rows."""
+        return Stages(self.ends, np.ascontiguousarray(self.noise[:, rows]), self.least)
 
 
 class Network(ABC):
@@ -245,3 +262,27 @@ class Network(ABC):
         The log p of WEIGHTED codes is added to weight (n,). OBSERVED codes that come first cost no
         outputs, and those that come last cost nothing.
         """
+
+    most_particles = 0
+    """Particles of a row of data that `sample_particles` takes, of a network of one member."""
+
+    def sample_particles(
+        self,
+        weights: Any,
+        draw: object,
+        noise: Array,
+        held: Array,
+        begun: Array,
+        stages: Stages,
+        codes: Array,
+        weight: Array,
+        n_threads: int,
+        *,
+        context: Array | None = None,
+    ) -> None:
+        """Fill the codes (n N, D) of N particles of each of n rows, and add to weight (n N,).
+
+        As `sample` does, from codes `begun` (n, D) and flags `held` (n, D); after each of the
+        stages, particles are drawn anew by weight. noise (n N, D, m), context (n N, C).
+        """
+        raise NotImplementedError

@@ -21,7 +21,7 @@ from fastar.networks._dense import (
     transposed_product,
     weight_gradient,
 )
-from fastar.networks._network import Network
+from fastar.networks._network import Network, Stages
 
 ACTIVATIONS: tuple[str, ...] = _nade.ACTIVATIONS
 
@@ -71,6 +71,7 @@ class SharedHidden(Network):
 
     name = "shared_hidden"
     is_stochastic = False
+    most_particles = _nade.MOST_PARTICLES
 
     def __init__(
         self,
@@ -329,6 +330,38 @@ class SharedHidden(Network):
         weight: Array | None = None,
     ) -> None:
         """Draw codes (n, D) where `held` is SAMPLED, and weigh those that are WEIGHTED."""
+        self._walk(params, draw, noise, held, codes, weight, n_threads, context)
+
+    def sample_particles(
+        self,
+        params: Params,
+        draw: object,
+        noise: Array,
+        held: Array,
+        begun: Array,
+        stages: Stages,
+        codes: Array,
+        weight: Array,
+        n_threads: int,
+        *,
+        context: Array | None = None,
+    ) -> None:
+        """Fill the codes (n N, D) of N particles of each of n rows, and add to weight (n N,)."""
+        of_stages = begun, stages.ends, stages.noise, stages.least
+        self._walk(params, draw, noise, held, codes, weight, n_threads, context, *of_stages)
+
+    def _walk(
+        self,
+        params: Params,
+        draw: object,
+        noise: Array,
+        held: Array | None,
+        codes: Array,
+        weight: Array | None,
+        n_threads: int,
+        context: Array | None,
+        *of_stages: Any,
+    ) -> None:
         n_threads = self._threads(len(codes), n_threads)
         W, V = self._matrices(params)
         _nade.sample(
@@ -336,7 +369,7 @@ class SharedHidden(Network):
             self.markov_order, W, V, params["b"].reshape(-1), self.output_offsets,
             params.get("rho"), self._initial(params, 1, context, n_threads),
             self._shift(params, context, n_threads), self._activation, self._unit_changes,
-            n_threads,
+            n_threads, *of_stages,
         )  # fmt: skip
 
     def _shift(self, params: Params, context: Array | None, n_threads: int) -> Array | None:

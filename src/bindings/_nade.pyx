@@ -4,6 +4,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cython cimport floating
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.string cimport memcpy
 
 from conditionals cimport draw_of, draw_spec, walked_rows
 from inputs cimport changes_by_feature, changes_by_row, input_spec, spec_of
@@ -16,7 +17,7 @@ from fastar._kernels._inputs import by_feature
 cdef extern from "nade.h" nogil:
     enum:
         FASTAR_SIGMOID, FASTAR_SIGMOID_UNIT, FASTAR_SAMPLE_ROWS, FASTAR_BACKWARD_ROWS, FASTAR_MANY
-        FASTAR_PLANNED_ROWS
+        FASTAR_PLANNED_ROWS, FASTAR_WALK_OUTPUTS
     ctypedef struct nade_sizes:
         int64_t D, H
         const int64_t* outputs
@@ -46,6 +47,12 @@ cdef extern from "nade.h" nogil:
         void* state
         void* h
         uint8_t* saturated
+    ctypedef struct walk_stages:
+        int64_t n_particles, n
+        const int64_t* ends
+        double least
+        const double* noise
+        int64_t noise_stride
     ctypedef struct nade_table:
         int64_t slab, pace
         void (*factors)(int64_t, int64_t, int64_t, int, const void*, void*) noexcept nogil
@@ -58,7 +65,8 @@ cdef extern from "nade.h" nogil:
                          void*, void*, void*, void*) noexcept nogil
         int64_t (*backward_scratch)(int64_t, nade_sizes, int64_t, int) noexcept nogil
         void (*sample)(int64_t, nade_sizes, nade_params, input_spec, changes_by_row, draw_spec, walked_rows,
-                       const void*, int64_t, const void*, nade_units, void*, void*) noexcept nogil
+                       walk_stages, const void*, int64_t, const void*, nade_units, void*, int64_t, void*,
+                       uint8_t*) noexcept nogil
         void (*branches)(int64_t, nade_sizes, nade_params, input_spec, draw_spec, const void*, int64_t, int64_t,
                          const void*, const void*, int64_t, const void*, void*, double*) noexcept nogil
         int64_t (*branches_scratch)(nade_sizes, int64_t) noexcept nogil
@@ -66,6 +74,7 @@ cdef extern from "nade.h" nogil:
     const nade_table* nade_for(int isa, bint is_double)
 
 MANY = FASTAR_MANY  # outputs a feature, on average
+MOST_PARTICLES = FASTAR_SAMPLE_ROWS  # that walk in stages
 ACTIVATIONS = ("sigmoid", "tanh", "relu")  # in the order of the C enumeration
 
 cdef const nade_table* f32 = nade_for(isa, False)
@@ -326,12 +335,15 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
            const uint8_t[::1] input_flags, const int64_t[::1] input_offsets, int64_t markov_order,
            const floating[:, ::1] W, const floating[:, ::1] V, const floating[::1] b,
            const int64_t[::1] outputs, rho, const floating[:, ::1] initial, shift, int activation,
-           bint unit_changes, int n_threads):
+           bint unit_changes, int n_threads, begun=None, const int64_t[::1] ends=None,
+           const double[:, ::1] stage_noise=None, double least=0):
     """Fill codes (n, D) feature by feature, but for those with held (n, D) not SAMPLED.
 
     draw: the conditional's capsule. noise (n, D, m). weight (n,): log p of codes that are WEIGHTED is added.
     outputs, rho and initial as in `forward`, or one row of it for all. shift (n, outputs[D]): added to raw, or
-    None.
+    None. begun (n / N, D): what codes begin with, of N <= MOST_PARTICLES particles of each row of data; held is
+    then (n / N, D) too. At the features ends (S,) particles are drawn anew by weight, by stage_noise
+    (S, n / N), where the effective share of them is below `least`.
     """
     cdef const nade_table* kernels = f32 if floating is float else f64
     cdef int64_t n = codes.shape[0], D = codes.shape[1], H = W.shape[1], stride = initial.shape[1]
@@ -339,22 +351,29 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
     cdef nade_sizes sizes = sizes_of(outputs, H, stride, V,
                                      kernel_activation(activation, unit_changes, rho is not None), dtype)
     cdef draw_spec how = draw_of(draw, floating is double)
+    cdef const floating[:, ::1] evidence = begun
+    cdef int64_t n_data = n if begun is None else evidence.shape[0]
+    cdef int64_t N = n // max(1, n_data)  # particles of a row of data
     cdef const uint8_t[:, ::1] is_held = held
     cdef double[::1] log_weight = np.zeros(n) if weight is None else weight
     cdef const floating[:, ::1] shifts = shift
     if (sizes.D != D or b.shape[0] != outputs[D] or initial.shape[0] not in (1, n)
             or noise.shape[0] != n or noise.shape[1] != D
             or noise.shape[2] != how.n_noise or input_flags.shape[0] != D or log_weight.shape[0] != n
-            or (held is not None and (is_held.shape[0] != n or is_held.shape[1] != D))
+            or (held is not None and (is_held.shape[0] != n_data or is_held.shape[1] != D))
             or (shift is not None and (shifts.shape[0] != n or shifts.shape[1] != outputs[D]))):
         raise ValueError("the shapes of codes, noise, held, weight, shift and initial do not fit together")
-    cdef int64_t capacity = 2 * D
-    cdef int64_t rows = rows_per_call(n, n_threads, FASTAR_SAMPLE_ROWS, 4), m, r, i, t
+    if begun is not None and (held is None or evidence.shape[1] != D or N * n_data != n
+                              or N > FASTAR_SAMPLE_ROWS):
+        raise ValueError("the particles do not fit the rows of data")
+    cdef int64_t capacity = 2 * D, whole = 4 if begun is None else N
+    cdef int64_t most = FASTAR_SAMPLE_ROWS // max(1, N) * N
+    cdef int64_t rows = rows_per_call(n, n_threads, most, whole), m, r, i, t, j
     cdef floating[:, :, ::1] units = aligned_empty((n_threads, 3 * rows, stride), dtype)
-    cdef int64_t widest = sizes.widest
-    cdef floating[:, ::1] scratch = aligned_empty((n_threads, rows * (2 * widest + 1 + capacity)), dtype)
+    cdef int64_t wide = max(sizes.widest, FASTAR_WALK_OUTPUTS)  # numbers of a row of raw
+    cdef floating[:, ::1] scratch = aligned_empty((n_threads, rows * (2 * wide + 1 + capacity)), dtype)
     cdef int32_t[:, ::1] counts = aligned_empty((n_threads, rows * (1 + capacity)), np.int32)
-    cdef uint8_t[:, ::1] saturated = aligned_empty((n_threads, rows), np.uint8)
+    cdef uint8_t[:, ::1] bytes = aligned_empty((n_threads, rows + (1 + rows) * D), np.uint8)
     cdef input_spec inputs = spec_of(input_flags, input_offsets, markov_order)
     cdef const floating[::1] factor = checked_rho(rho, D)
     cdef const floating* rho_ = &factor[0] if rho is not None and D > 1 else NULL
@@ -366,8 +385,15 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
     cdef const uint8_t* held_row = NULL
     cdef double* weight_row = NULL
     cdef const floating* shift_row = NULL
-    cdef bint any_held = held is not None, any_shift = shift is not None
+    cdef bint any_held = held is not None, any_shift = shift is not None, begins = begun is not None
     cdef int64_t own = stride if initial.shape[0] == n else 0
+    cdef walk_stages stages = walk_stages(N, 0, NULL, least, NULL, n_data), of_rows
+    if begins and ends is not None and ends.shape[0]:
+        if stage_noise.shape[0] != ends.shape[0] or stage_noise.shape[1] != n_data:
+            raise ValueError("the shapes of the stages and their noise do not fit together")
+        stages.n = ends.shape[0]
+        stages.ends = &ends[0]
+        stages.noise = &stage_noise[0, 0]
     for i in prange((n + rows - 1) // rows, nogil=True, num_threads=n_threads, schedule="dynamic",
                     chunksize=1):
         r = i * rows
@@ -376,7 +402,15 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
         held_row = NULL
         weight_row = NULL
         shift_row = NULL
-        if any_held:
+        of_rows = stages
+        if begins:
+            of_rows.noise = stages.noise + r // N
+            for j in range(m):
+                memcpy(&codes[r + j, 0], &evidence[(r + j) // N, 0], D * sizeof(floating))
+                memcpy(&bytes[t, rows + (1 + j) * D], &is_held[(r + j) // N, 0], D)
+            held_row = &bytes[t, rows + D]
+            weight_row = &log_weight[r]
+        elif any_held:
             held_row = &is_held[r, 0]
             weight_row = &log_weight[r]
         if any_shift:
@@ -384,11 +418,11 @@ def sample(draw, const floating[:, :, ::1] noise, held, floating[:, ::1] codes, 
         kernels.sample(
             m, sizes, nade_params(&W[0, 0], &V[0, 0], &b[0], rho_, exp_minus_W), inputs,
             changes_by_row(capacity, &counts[t, 0], NULL, &counts[t, rows],
-                           &scratch[t, rows * (2 * widest + 1)]),
-            how, walked_rows(r, &noise[r, 0, 0], held_row, &codes[r, 0], weight_row),
+                           &scratch[t, rows * (2 * wide + 1)]),
+            how, walked_rows(r, &noise[r, 0, 0], held_row, &codes[r, 0], weight_row), of_rows,
             &initial[r if own else 0, 0], own, shift_row,
-            nade_units(&units[t, 2 * rows, 0], &units[t, 0, 0], &units[t, rows, 0], &saturated[t, 0]),
-            &scratch[t, 0], &scratch[t, 2 * rows * widest])
+            nade_units(&units[t, 2 * rows, 0], &units[t, 0, 0], &units[t, rows, 0], &bytes[t, 0]),
+            &scratch[t, 0], wide, &scratch[t, 2 * rows * wide], &bytes[t, rows])
 
 
 def branches(draw, const floating[:, ::1] codes, int64_t feature, const floating[::1] levels,

@@ -21,6 +21,7 @@ enum { FASTAR_SIGMOID, FASTAR_TANH, FASTAR_RELU, FASTAR_SIGMOID_UNIT };
 enum {
     FASTAR_MANY = 4,           /* outputs a feature, on average, from which products of register tiles pay */
     FASTAR_SAMPLE_ROWS = 16,   /* rows that one pass over the features of `sample` carries */
+    FASTAR_WALK_OUTPUTS = 64,  /* outputs that it computes together, of several features */
     FASTAR_PLANNED_ROWS = 100, /* rows whose hidden units `backward` keeps near L1, the usual batch; */
     FASTAR_BACKWARD_ROWS = 50  /* with many outputs */
 };
@@ -76,6 +77,16 @@ typedef struct {
     uint8_t *saturated; /* not 0: `state` is a, for exp(-a) left the range where it is exact */
 } nade_units;
 
+/* Where the particles of a row of data, so many rows of a walk side by side, are drawn anew by weight on the way, if the
+ * effective number of them is less than the share `least`. */
+typedef struct {
+    int64_t n_particles, n;
+    const int64_t *ends; /* (n,) rising: of stages, each the feature after its last one */
+    double least;
+    const double *noise; /* (n, noise_stride) uniform, one number for each row of data */
+    int64_t noise_stride;
+} walk_stages;
+
 typedef struct {
     int64_t slab; /* hidden units that `backward` takes at a time */
     int64_t pace; /* outputs of a group, where they are few */
@@ -97,11 +108,12 @@ typedef struct {
                      const changes_by_feature *lists, const nade_plan *plans, int64_t k0, int64_t k1, int64_t n_W,
                      nade_units units, const real *graw, real *gW, real *gV, real *grho, real *ga, real *scratch);
     int64_t (*backward_scratch)(int64_t n, nade_sizes sizes, int64_t width, int rescaled); /* width: k1 - k0 */
-    /* n <= FASTAR_SAMPLE_ROWS. initial (n, initial_stride), of one row for all where that is 0. shift (n, o_D): added to
-     * raw, or NULL. units, changes (n, capacity), raw (2 n, widest), drawn (n): scratch. */
+    /* n <= FASTAR_SAMPLE_ROWS, a multiple of stages.n_particles. initial (n, initial_stride), of one row for all where
+     * that is 0. shift (n, o_D): added to raw, or NULL. units, changes (n, capacity), raw (2 n, raw_stride), drawn (n),
+     * flags (D): scratch; raw_stride at least `widest` and FASTAR_WALK_OUTPUTS. */
     void (*sample)(int64_t n, nade_sizes sizes, nade_params params, input_spec inputs, changes_by_row changes,
-                   draw_spec draw, walked_rows rows, const real *initial, int64_t initial_stride, const real *shift,
-                   nade_units units, real *raw, real *drawn);
+                   draw_spec draw, walked_rows rows, walk_stages stages, const real *initial, int64_t initial_stride,
+                   const real *shift, nade_units units, real *raw, int64_t raw_stride, real *drawn, uint8_t *flags);
     /* n <= lanes rows of codes (n, D) -> total (branches, lanes), log p of each with a feature at levels (branches,).
      * initial (n, initial_stride), of one row for all where that is 0. scratch: branches_scratch(..) reals. Every
      * feature sees all before it. */

@@ -175,10 +175,11 @@ INLINE void rescale_with(int activation, const layer *l, int64_t r, real rho) {
         vstore(l->units.h + k, activate(activation, vload(l->units.state + k), rho));
 }
 
-/* For a row that nothing changes at a feature, which has a factor of its own all the same. */
+/* The activation of a row's state: where nothing changes at a feature, which has a factor of its own all the same, or
+ * after changes without activations. */
 static void rescale(const layer *l, int64_t r, real rho){
 #define RESCALE(activation) rescale_with(activation, l, r, rho)
-    EACH_ACTIVATION(l -> z.activation, RESCALE)}
+    EACH_ACTIVATION(l -> units.saturated[r] ? FASTAR_SIGMOID : l->z.activation, RESCALE)}
 
 INLINE real rho_of(const PARAMS *p, int64_t d) {
     return p->rho ? p->rho[d - 1] : 1;

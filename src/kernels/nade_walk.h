@@ -1,0 +1,501 @@
+/* Samples and weights: rows walk from feature to feature, side by side. For nade.c alone.
+ *
+ * Rows share a hidden layer as long as their codes are the same: the particles of one row do until they draw different
+ * values. Features that are known are taken together up to one whose codes part the rows that share a layer. */
+#ifndef FASTAR_NADE_WALK_H
+#define FASTAR_NADE_WALK_H
+
+#include "change.h"
+#include "nade_hidden.h"
+#include "nade_outputs.h"
+#include <math.h>
+
+#define ROWS walked_rows
+
+enum { DIFFERENT = 4 }; /* beside flags of rows: their codes are not the same */
+
+typedef struct {
+    int64_t n;                       /* hidden layers */
+    uint8_t of[FASTAR_SAMPLE_ROWS];  /* the number of each row's hidden layer, */
+    uint8_t row[FASTAR_SAMPLE_ROWS]; /* and of each hidden layer a row that has it */
+} shared_layers;
+
+/* By their bits, so that NaN equals itself. */
+INLINE int same(int64_t count, const real *a, const real *b) { return !memcmp(a, b, count * sizeof(real)); }
+
+static void copy_layer(const layer *l, int64_t from, int64_t to) {
+    const int64_t stride = l->z.stride, capacity = l->changes.capacity, count = l->changes.count[from];
+    real *of_units[] = {l->units.initial, l->units.state, l->units.h};
+    for (int i = 0; i < 3; i++)
+        memcpy(of_units[i] + to * stride, of_units[i] + from * stride, stride * sizeof(real));
+    l->units.saturated[to] = l->units.saturated[from];
+    l->changes.count[to] = (int32_t)count;
+    memcpy(l->changes.row + to * capacity, l->changes.row + from * capacity, count * sizeof(int32_t));
+    memcpy(l->changes.value + to * capacity, l->changes.value + from * capacity, count * sizeof(real));
+}
+
+/* Rows with other codes (n, D) of feature d than those with which they share get a hidden layer of their own. from
+ * (layers,): of which layer it is a copy. */
+static void part(const layer *l, int64_t n, int64_t d, const real *codes, shared_layers *s, uint8_t *from) {
+    const int64_t D = l->z.D, known = s->n;
+    for (int64_t r = 0; r < n && known < n; r++) {
+        const real *x = codes + r * D + d;
+        if (same(1, x, codes + s->row[s->of[r]] * D + d))
+            continue;
+        int64_t i = known;
+        while (i < s->n && !(from[i] == s->of[r] && same(1, x, codes + s->row[i] * D + d)))
+            i++;
+        if (i == s->n) {
+            copy_layer(l, s->of[r], i);
+            from[i] = s->of[r];
+            s->row[i] = (uint8_t)r;
+            s->n++;
+        }
+        s->of[r] = (uint8_t)i;
+    }
+}
+
+/* The first of the features d .. end - 1 at which rows that share a layer have different codes (n, D), or `end`. */
+static int64_t parting(int64_t n, int64_t D, int64_t d, int64_t end, const real *codes, const shared_layers *s) {
+    for (int64_t r = 0; r < n && s->n < n; r++) {
+        const real *x = codes + r * D, *y = codes + s->row[s->of[r]] * D;
+        if (x == y || same(end - d, x + d, y + d))
+            continue;
+        end = d;
+        while (same(1, x + end, y + end))
+            end++;
+    }
+    return end;
+}
+
+/* List what feature f changes in hidden layer r: its code as it comes, and another one as it leaves the Markov window.
+ * codes (D,): of a row with it. Returns how many changes. */
+INLINE int list_changes(const layer *l, int64_t r, int64_t f, const input_spec *inputs, const real *codes) {
+    const int64_t first = l->changes.count[r], gone = f - inputs->markov_order;
+    int32_t *row = l->changes.row + r * l->changes.capacity;
+    real *value = l->changes.value + r * l->changes.capacity;
+    int64_t i = first;
+    i += change_of(inputs, f, codes[f], row + i, value + i);
+    if (gone >= 0 && change_of(inputs, gone, codes[gone], row + i, value + i)) {
+        value[i] = -value[i];
+        i++;
+    }
+    l->changes.count[r] = (int32_t)i;
+    return (int)(i - first);
+}
+
+/* What feature f changes in hidden layer r, which is then that of feature f + 1. Returns whether it changes it. */
+INLINE int pass(const layer *l, int64_t r, int64_t f, const input_spec *inputs, const real *codes) {
+    const real rho = rho_of(&l->p, f + 1);
+    const int64_t first = l->changes.count[r], count = list_changes(l, r, f, inputs, codes);
+    for (int64_t i = first; i < first + count; i++)
+        change(l, r, i, rho);
+    if (l->p.rho && !count)
+        rescale(l, r, rho);
+    return count > 0;
+}
+
+/* The states of n hidden layers after their changes from number from[r] on, without activations. A slab of hidden units
+ * passes all layers, most of which change by the same rows of W. Returns the extremes of layer r in states[r]. */
+INLINE void add_changes(int unit, const layer *l, int64_t n, const int32_t *from, extremes *states) {
+    const int64_t H = l->z.H, stride = l->z.stride;
+    for (int64_t k = 0; k < H; k += WIDTH * VL) {
+        const int64_t width = H - k < WIDTH * VL ? H - k : WIDTH * VL;
+        for (int64_t r = 0; r < n; r++) {
+            const int64_t first = r * l->changes.capacity;
+            vec state[WIDTH], w[WIDTH];
+            load_vectors(WIDTH, state, l->units.state + r * stride + k, WIDTH * VL);
+            for (int64_t i = first + from[r]; i < first + l->changes.count[r]; i++) {
+                const real value = l->changes.value[i];
+                if (unit && l->p.factors && value == 1) {
+                    load_vectors(WIDTH, w, l->p.factors + l->changes.row[i] * stride + k, WIDTH * VL);
+                    EACH_VECTOR(j)
+                        state[j] *= w[j];
+                } else {
+                    load_vectors(WIDTH, w, l->p.W + l->changes.row[i] * H + k, width);
+                    EACH_VECTOR(j)
+                        state[j] = changed(unit ? FASTAR_SIGMOID_UNIT : FASTAR_SIGMOID, state[j], w[j], NULL, value);
+                }
+                EACH_VECTOR(j)
+                    if (unit)
+                        widen(states + r, state[j]);
+            }
+            store_vectors(WIDTH, l->units.state + r * stride + k, state, WIDTH * VL);
+        }
+    }
+}
+
+/* Hidden layer r, of which out of range came up, after all its changes, one by one. */
+static void change_again(const layer *l, int64_t r) {
+    const int64_t count = l->changes.count[r];
+    start(l, r);
+    for (int64_t i = 0; i < count; i++)
+        change(l, r, i, 1);
+}
+
+/* What the features first .. end - 1 change in hidden layers whose units nothing needs in between. */
+static void pass_over(const layer *l, int64_t first, int64_t end, const input_spec *inputs, const real *codes,
+                      const shared_layers *s) {
+    int32_t from[FASTAR_SAMPLE_ROWS];
+    extremes states[FASTAR_SAMPLE_ROWS];
+    for (int64_t r = 0; r < s->n; r++) {
+        states[r] = (extremes){vset1(1), vset1(1)};
+        from[r] = l->changes.count[r];
+        for (int64_t f = first; f < end; f++)
+            list_changes(l, r, f, inputs, codes + s->row[r] * l->z.D);
+    }
+    if (l->z.activation == FASTAR_SIGMOID_UNIT)
+        add_changes(1, l, s->n, from, states);
+    else
+        add_changes(0, l, s->n, from, states);
+    for (int64_t r = 0; r < s->n; r++)
+        if (l->units.saturated[r] || out_of_range(states[r]))
+            change_again(l, r);
+}
+
+/* initial (n, stride), or one row for all where initial_stride is 0, shift (n, o_D) or NULL -> the hidden layers that
+ * rows share at feature `first`, with the bits that they have where features are taken one by one: which is the first depends on the rows
+ * beside them. */
+static shared_layers lead(const layer *l, int64_t n, int64_t first, const input_spec *inputs, const real *codes,
+                          const real *initial, int64_t initial_stride, const real *shift) {
+    const int64_t D = l->z.D, stride = l->z.stride, outputs = l->z.outputs[D];
+    shared_layers s = {0};
+    for (int64_t r = 0; r < n; r++) {
+        const real *own = initial + r * initial_stride;
+        if (r == 0 || (initial_stride && !same(stride, own, own - initial_stride)) ||
+            (shift && !same(outputs, shift + r * outputs, shift + (r - 1) * outputs))) {
+            memcpy(l->units.initial + s.n * stride, own, stride * sizeof(real));
+            l->changes.count[s.n] = 0;
+            start(l, s.n);
+            s.row[s.n++] = (uint8_t)r;
+        }
+        s.of[r] = (uint8_t)(s.n - 1);
+    }
+    uint8_t from[FASTAR_SAMPLE_ROWS];
+    for (int64_t f = 0, next; f < first; f = next) {
+        part(l, n, f, codes, &s, from);
+        next = parting(n, D, f + 1, first, codes, &s);
+        pass_over(l, f, next, inputs, codes, &s);
+    }
+    for (int64_t r = 0; r < s.n && first; r++)
+        rescale(l, r, rho_of(&l->p, first));
+    return s;
+}
+
+/* flags (D,): of the rows of each feature, FASTAR_SAMPLED's bit where some are drawn and FASTAR_WEIGHTED's where some are
+ * weighed; and whether they begin with different codes. */
+static void unite_flags(int64_t n, int64_t D, ROWS rows, uint8_t *flags) {
+    if (!rows.held) {
+        memset(flags, FASTAR_SAMPLED, D);
+        return;
+    }
+    memcpy(flags, rows.held, D);
+    for (int64_t r = 1; r < n; r++)
+        for (int64_t d = 0; d < D; d++) {
+            const real x = rows.codes[r * D + d], y = rows.codes[d];
+            flags[d] |= rows.held[r * D + d] | (uint8_t)(((x != y) & ((x == x) | (y == y))) * DIFFERENT);
+        }
+}
+
+INLINE int is_known(uint8_t flags) { return (flags & ~DIFFERENT) == FASTAR_WEIGHTED; }
+
+INLINE int is_observed(uint8_t flags) { return (flags & ~DIFFERENT) == FASTAR_OBSERVED; }
+
+/* The end of the features from d on whose outputs are computed together: known ones, up to one that parts layers. */
+static int64_t stretch_end(const nade_sizes *z, int64_t n, int64_t d, int64_t end, const uint8_t *flags,
+                           const real *codes, const shared_layers *s) {
+    const int64_t *o = z->outputs;
+    int64_t e = d + 1, alike = d;
+    if (d == 0 || !is_known(flags[d]))
+        return e;
+    while (e < end && e - d < FASTAR_WALK_OUTPUTS && is_known(flags[e]) && o[e + 1] - o[d] <= FASTAR_WALK_OUTPUTS)
+        e++;
+    while (alike < e - 1 && !(flags[alike] & DIFFERENT))
+        alike++;
+    return alike < e - 1 ? parting(n, z->D, alike, e - 1, codes, s) + 1 : e;
+}
+
+INLINE void outputs_of(const layer *l, int64_t n, int64_t r0, int64_t d, int64_t e, real *raw, int64_t raw_stride) {
+    const nade_sizes *z = &l->z;
+    const int64_t *o = z->outputs;
+    if (d == 0)
+        for (int64_t r = 0; r < n; r++)
+            memcpy(raw + r * raw_stride, l->p.b, o[1] * sizeof(real));
+    else
+        outputs(n, z, 0, o[e] - o[d], l->p.V + (o[d] - o[1]) * z->H, l->p.b + o[d], l->units.h + r0 * z->stride,
+                raw_stride, raw);
+}
+
+/* Whether feature f, whose flags are given, changes one of the layers r0 .. r0 + n - 1. */
+static int changes_some(const layer *l, int64_t n, int64_t r0, int64_t f, uint8_t flags, const input_spec *inputs,
+                        const real *codes, const shared_layers *s) {
+    const int64_t gone = f - inputs->markov_order;
+    if (gone < 0 && !(flags & DIFFERENT))
+        n = 1;
+    int32_t row;
+    real value;
+    int some = l->p.rho != NULL;
+    for (int64_t r = r0; r < r0 + n && !some; r++) {
+        const real *x = codes + s->row[r] * l->z.D;
+        some =
+            change_of(inputs, f, x[f], &row, &value) || (gone >= 0 && change_of(inputs, gone, x[gone], &row, &value));
+    }
+    return some;
+}
+
+/* raw (layers, raw_stride): the outputs of the features d .. e - 1, of which all but the last are known and passed. */
+static void stretch_outputs(const layer *l, const shared_layers *s, int64_t d, int64_t e, const uint8_t *flags,
+                            const input_spec *inputs, const real *codes, real *raw, int64_t raw_stride) {
+    const int64_t *o = l->z.outputs;
+    for (int64_t r0 = 0, tile; r0 < s->n; r0 += tile) {
+        tile = tile_rows(&l->z, s->n - r0);
+        for (int64_t f = d, g; f < e; f = g) {
+            g = f + 1;
+            while (g < e && !changes_some(l, tile, r0, g - 1, flags[g - 1], inputs, codes, s))
+                g++;
+            outputs_of(l, tile, r0, f, g, raw + r0 * raw_stride + o[f] - o[d], raw_stride);
+            for (int64_t r = r0; r < r0 + tile && g < e; r++)
+                pass(l, r, g - 1, inputs, codes + s->row[r] * l->z.D);
+        }
+    }
+}
+
+INLINE int any_flag(int64_t n, int64_t D, int64_t d, const uint8_t *held, uint8_t flag) {
+    for (int64_t r = 0; r < n; r++)
+        if (held[r * D + d] == flag)
+            return 1;
+    return 0;
+}
+
+/* What contexts add to the outputs of the features d .. e - 1; shift (o_D,). */
+INLINE void add_shift(const nade_sizes *z, int64_t d, int64_t e, const real *shift, real *raw) {
+    for (int64_t o = z->outputs[d]; o < z->outputs[e]; o++)
+        raw[o - z->outputs[d]] += shift[o];
+}
+
+/* log p of the features f .. g - 1, one or bits, of each layer -> logp (layers, g - f). raw (layers, raw_stride): their
+ * outputs. */
+static void weigh_layers(const layer *l, int64_t f, int64_t g, DRAW draw, real *codes, const shared_layers *s,
+                         real *raw, int64_t raw_stride, double *logp) {
+    const int64_t count = g - f;
+    real z[FASTAR_SAMPLE_ROWS * FASTAR_WALK_OUTPUTS], x[FASTAR_SAMPLE_ROWS * FASTAR_WALK_OUTPUTS];
+    uint8_t weighed[FASTAR_SAMPLE_ROWS * FASTAR_WALK_OUTPUTS];
+    memset(weighed, FASTAR_WEIGHTED, s->n * count);
+    memset(logp, 0, s->n * count * sizeof(double));
+    if (draw.spec.features[f].kind == FASTAR_BERNOULLI) { /* bits are weighed like rows with one feature */
+        for (int64_t i = 0; i < s->n; i++) {
+            memcpy(z + i * count, raw + i * raw_stride, count * sizeof(real));
+            memcpy(x + i * count, codes + s->row[i] * l->z.D + f, count * sizeof(real));
+        }
+        const walked_rows cells = {.held = weighed, .codes = x, .weight = logp};
+        draw.weigh(s->n * count, 1, 0, f, draw.spec, z, 1, cells);
+        return;
+    }
+    for (int64_t i = 0; i < s->n; i++) {
+        const walked_rows cell = {.held = weighed, .codes = codes + s->row[i] * l->z.D + f, .weight = logp + i};
+        draw.weigh(1, 1, 0, f, draw.spec, raw + i * raw_stride, raw_stride, cell);
+    }
+}
+
+/* The known features d .. e - 1, whose codes all rows with a layer share. raw (layers, raw_stride). */
+static void weigh_stretch(const layer *l, int64_t n, int64_t d, int64_t e, DRAW draw, ROWS rows, const shared_layers *s,
+                          const real *shift, real *raw, int64_t raw_stride) {
+    const int64_t D = l->z.D, *o = l->z.outputs;
+    const feature_spec *of = draw.spec.features;
+    double logp[FASTAR_SAMPLE_ROWS * FASTAR_WALK_OUTPUTS];
+    for (int64_t i = 0; i < s->n && shift; i++)
+        add_shift(&l->z, d, e, shift + s->row[i] * o[D], raw + i * raw_stride);
+    for (int64_t f = d, g; f < e; f = g) {
+        g = f + 1;
+        while (of[f].kind == FASTAR_BERNOULLI && g < e && of[g].kind == FASTAR_BERNOULLI)
+            g++;
+        weigh_layers(l, f, g, draw, rows.codes, s, raw + o[f] - o[d], raw_stride, logp);
+        for (int64_t r = 0; r < n; r++)
+            for (int64_t k = f; k < g; k++)
+                if (rows.held[r * D + k] == FASTAR_WEIGHTED)
+                    rows.weight[r] += logp[s->of[r] * (g - f) + k - f];
+    }
+}
+
+/* Feature d of a block of rows: weighed where it is held, drawn where it is free; flags: of some rows. raw (layers,
+ * raw_stride), of_rows (n, raw_stride): scratch. */
+static void choose(const layer *l, int64_t n, int64_t d, DRAW draw, ROWS rows, uint8_t flags, const shared_layers *s,
+                   const real *shift, const real *raw, int64_t raw_stride, real *of_rows, real *drawn) {
+    const int64_t D = l->z.D, *o = l->z.outputs, P = o[d + 1] - o[d];
+    for (int64_t p = 0; p < P; p++)
+        for (int64_t r = 0; r < n; r++)
+            of_rows[r * raw_stride + p] = raw[s->of[r] * raw_stride + p];
+    for (int64_t r = 0; r < n && shift; r++)
+        add_shift(&l->z, d, d + 1, shift + r * o[D], of_rows + r * raw_stride);
+    if (flags & FASTAR_WEIGHTED)
+        draw.weigh(n, D, d, d, draw.spec, of_rows, raw_stride, rows);
+    if (!(flags & FASTAR_SAMPLED) || ((flags & FASTAR_WEIGHTED) && !any_flag(n, D, d, rows.held, FASTAR_SAMPLED)))
+        return;
+    draw.function(n, d, draw.spec, of_rows, raw_stride, rows.noise + d * draw.n_noise, D * draw.n_noise,
+                  (earlier_codes){rows.codes + d, D, 1}, drawn);
+    for (int64_t r = 0; r < n; r++)
+        if (!rows.held || rows.held[r * D + d] == FASTAR_SAMPLED)
+            rows.codes[r * D + d] = drawn[r];
+}
+
+/* The particles (N,) of one row of data: whether few of them have most of the weight. Then `source` says which each is to
+ * be replaced by (systematic resampling, at a uniform number), and all get the logarithm of their mean weight. */
+static int draw_anew(int64_t N, double least, double at, double *weight, uint8_t *source) {
+    double best = weight[0], total = 0, squares = 0, share[FASTAR_SAMPLE_ROWS];
+    for (int64_t i = 1; i < N; i++)
+        best = weight[i] > best ? weight[i] : best;
+    if (!(best > -INFINITY && best < INFINITY))
+        return 0;
+    for (int64_t i = 0; i < N; i++) {
+        share[i] = exp(weight[i] - best);
+        total += share[i];
+    }
+    for (int64_t i = 0; i < N; i++) {
+        share[i] /= total;
+        squares += share[i] * share[i];
+    }
+    if (1 / squares >= least * (double)N)
+        return 0;
+    double below = share[0];
+    int64_t i = 0;
+    for (int64_t j = 0; j < N; j++) {
+        while (i < N - 1 && below <= (at + (double)j) / (double)N)
+            below += share[++i];
+        source[j] = (uint8_t)i;
+    }
+    for (int64_t j = 0; j < N; j++)
+        weight[j] = best + log(total / (double)N);
+    return 1;
+}
+
+/* Rows first .. first + N - 1 become those of `source`, which rises: what it takes is not yet overwritten. */
+static void replace_rows(int64_t D, int64_t first, int64_t N, const uint8_t *source, real *codes, shared_layers *s) {
+    uint8_t of[FASTAR_SAMPLE_ROWS];
+    memcpy(of, s->of + first, N);
+    for (int64_t j = 0; j < N; j++)
+        s->of[first + j] = of[source[j]];
+    codes += first * D;
+    for (int64_t j = 0; j < N; j++)
+        if (source[j] > j)
+            memcpy(codes + j * D, codes + source[j] * D, D * sizeof(real));
+    for (int64_t j = N - 1; j >= 0; j--)
+        if (source[j] < j)
+            memcpy(codes + j * D, codes + source[j] * D, D * sizeof(real));
+}
+
+/* Forget the layers that no row of n has. */
+static void forget_layers(const layer *l, int64_t n, shared_layers *s) {
+    int64_t place[FASTAR_SAMPLE_ROWS], known = 0;
+    for (int64_t i = 0; i < s->n; i++) {
+        int64_t r = 0;
+        while (r < n && s->of[r] != i)
+            r++;
+        if (r == n)
+            continue;
+        if (known < i)
+            copy_layer(l, i, known);
+        s->row[known] = (uint8_t)r;
+        place[i] = known++;
+    }
+    for (int64_t r = 0; r < n; r++)
+        s->of[r] = (uint8_t)place[s->of[r]];
+    s->n = known;
+}
+
+/* After stage number `stage` of a walk: particles are drawn anew where few are effective. */
+static void end_stage(const layer *l, int64_t n, int64_t stage, const walk_stages *stages, ROWS rows,
+                      shared_layers *s) {
+    const int64_t N = stages->n_particles;
+    uint8_t source[FASTAR_SAMPLE_ROWS];
+    int moved = 0;
+    for (int64_t r = 0; r < n; r += N) {
+        const double at = stages->noise[stage * stages->noise_stride + r / N];
+        if (draw_anew(N, stages->least, at, rows.weight + r, source)) {
+            replace_rows(l->z.D, r, N, source, rows.codes, s);
+            moved = 1;
+        }
+    }
+    if (moved)
+        forget_layers(l, n, s);
+}
+
+/* What the last feature changed, and whether raw holds the outputs of this one, of layers as they were before. */
+typedef struct {
+    int ahead;
+    int64_t n_changed;
+    uint8_t changed[FASTAR_SAMPLE_ROWS];
+} last_change;
+
+/* The outputs (layers, raw_stride) of feature d, which some row draws; returns where they are. Most hidden layers may
+ * serve the next feature too: two outputs for one pass over them. */
+static real *drawn_outputs(const layer *l, const shared_layers *s, int64_t d, int next_is_drawn, last_change *last,
+                           real *raw, int64_t raw_stride) {
+    const int64_t *o = l->z.outputs;
+    if (!last->ahead) {
+        last->ahead = d > 0 && next_is_drawn && 4 * last->n_changed < s->n && !l->p.rho;
+        outputs_of(l, s->n, 0, d, d + 1 + last->ahead, raw, raw_stride);
+        return raw;
+    }
+    raw += o[d] - o[d - 1];
+    for (int64_t r = 0; r < s->n; r++)
+        if (last->changed[r])
+            outputs_of(l, 1, r, d, d + 1, raw + r * raw_stride, raw_stride);
+    last->ahead = 0;
+    return raw;
+}
+
+/* Rows part at feature d and pass it. */
+static void pass_all(const layer *l, int64_t n, int64_t d, const input_spec *inputs, const real *codes,
+                     shared_layers *s, last_change *last, real *raw, int64_t raw_stride) {
+    const int64_t known = s->n;
+    uint8_t from[FASTAR_SAMPLE_ROWS];
+    part(l, n, d, codes, s, from);
+    for (int64_t i = known; i < s->n && last->ahead; i++)
+        memcpy(raw + i * raw_stride, raw + from[i] * raw_stride, raw_stride * sizeof(real));
+    last->n_changed = 0;
+    for (int64_t r = 0; r < s->n; r++) {
+        last->changed[r] = (uint8_t)pass(l, r, d, inputs, codes + s->row[r] * l->z.D);
+        last->n_changed += last->changed[r];
+    }
+}
+
+/* initial (n, stride), or one row for all where initial_stride is 0, noise (n, D, n_noise), shift (n, o_D) or NULL,
+ * W (.., H), V (o_D - o_1, H), b (o_D,) -> codes (n, D) where they are not held, weight (n,). units, changes
+ * (n, capacity), raw (2 n, raw_stride), drawn (n,), flags (D,): scratch. */
+static void sample(int64_t n, nade_sizes z, PARAMS p, input_spec inputs, CHANGES changes, DRAW draw, ROWS rows,
+                   walk_stages stages, const real *initial, int64_t initial_stride, const real *shift, UNITS units,
+                   real *raw, int64_t raw_stride, real *drawn, uint8_t *flags) {
+    const layer l = {z, p, changes, units};
+    uint8_t from[FASTAR_SAMPLE_ROWS];
+    int64_t first = 0, end = z.D, stage = 0;
+    unite_flags(n, z.D, rows, flags);
+    while (first < z.D && is_observed(flags[first]))
+        first++;
+    while (end > first && is_observed(flags[end - 1]))
+        end--;
+    if (first == end)
+        return;
+    while (stage < stages.n && stages.ends[stage] <= first) /* nothing is weighed before it */
+        stage++;
+    shared_layers s = lead(&l, n, first, &inputs, rows.codes, initial, initial_stride, shift);
+    last_change last = {.n_changed = s.n};
+    for (int64_t d = first, e; d < end; d = e) {
+        const int64_t limit = stage < stages.n && stages.ends[stage] < end ? stages.ends[stage] : end;
+        e = stretch_end(&z, n, d, limit, flags, rows.codes, &s);
+        if (is_known(flags[d])) {
+            part(&l, n, e - 1, rows.codes, &s, from);
+            stretch_outputs(&l, &s, d, e, flags, &inputs, rows.codes, raw, raw_stride);
+            weigh_stretch(&l, n, d, e, draw, rows, &s, shift, raw, raw_stride);
+        } else if (!is_observed(flags[d])) {
+            const int next = e < limit && (flags[e] & FASTAR_SAMPLED);
+            const real *now = drawn_outputs(&l, &s, d, next, &last, raw, raw_stride);
+            choose(&l, n, d, draw, rows, flags[d], &s, shift, now, raw_stride, raw + n * raw_stride, drawn);
+        }
+        for (; stage < stages.n && stages.ends[stage] <= e; stage++)
+            end_stage(&l, n, stage, &stages, rows, &s);
+        if (e < end)
+            pass_all(&l, n, e - 1, &inputs, rows.codes, &s, &last, raw, raw_stride);
+    }
+}
+
+#endif
