@@ -249,7 +249,8 @@ class Conditional(ABC):
         wrong = self._outside(block)
         if block.dtype.kind != "f":
             return wrong
-        return np.where(np.isnan(block), ~self.missing, wrong)
+        gaps = np.isnan(block)
+        return np.where(gaps, ~self.missing, wrong) if gaps.any() else wrong
 
     @abstractmethod
     def _outside(self, block: Array) -> Array:
@@ -302,6 +303,10 @@ class Conditional(ABC):
     def log_jacobian(self, codes: Array) -> Array | None:
         """Return log ``|d code / d value|`` at codes (n, D), 0 where NaN; None if discrete."""
         return None
+
+    def _brief_log_jacobian(self, codes: Array) -> Array | None:
+        """Return `log_jacobian`, or (D,) where all rows have the same."""
+        return self.log_jacobian(codes)
 
     def decided(self, c: int, offset: int = 0, column: Column | None = None) -> dict[str, Any]:
         """Return what was decided on column c, whose numbers are less by an offset than the user's.
@@ -382,10 +387,10 @@ class Conditional(ABC):
     def log_prob(self, raw: Array, codes: Array, n_threads: int) -> tuple[Array, Array]:
         """Return log-densities (n, D) of the values of codes (n, D), and row sums (n,)."""
         logp, total = self.kernel.log_prob(raw, codes, _threads(raw, n_threads))
-        log_jacobian = self.log_jacobian(codes)
+        log_jacobian = self._brief_log_jacobian(codes)
         if log_jacobian is not None:
             logp = logp + log_jacobian
-            total += log_jacobian.sum(axis=1)
+            total += log_jacobian.sum(axis=-1)
         return logp, total
 
     def gradient(
@@ -393,9 +398,9 @@ class Conditional(ABC):
     ) -> tuple[Array, Array]:
         """Return row sums of log-densities (n,) and scale[r] times their gradient by raw."""
         total, graw = self.kernel.gradient(raw, codes, scale, _threads(raw, n_threads))
-        log_jacobian = self.log_jacobian(codes)
+        log_jacobian = self._brief_log_jacobian(codes)
         if log_jacobian is not None:
-            total += log_jacobian.sum(axis=1)
+            total += log_jacobian.sum(axis=-1)
         return total, graw
 
     # ---- draws

@@ -152,7 +152,7 @@ class Mixed(Conditional):
         """Return where (n, C) the values lie outside the support of their column."""
         out = np.empty(block.shape, bool)
         for group, d in self.groups:
-            out[:, d] = group.unsupported(np.ascontiguousarray(block[:, d]))
+            out[:, d] = group.unsupported(block.take(d, axis=1))
         return out
 
     def _outside(self, block: Array) -> Array:
@@ -166,7 +166,7 @@ class Mixed(Conditional):
         """Return codes (n, D) of values (n, C)."""
         codes: Array = aligned_empty((len(block), self.n_features), dtype)
         for (group, d), features in zip(self.groups, self.features_of_groups, strict=True):
-            codes[:, features] = group.encode(np.ascontiguousarray(block[:, d]), dtype)
+            codes[:, features] = group.encode(block.take(d, axis=1), dtype)
         return codes
 
     def decode(self, codes: Array) -> Array:
@@ -208,11 +208,18 @@ class Mixed(Conditional):
 
     def log_jacobian(self, codes: Array) -> Array:
         """Return log ``|d code / d value|`` at codes (n, D), 0 of NaN and of discrete features."""
-        out = np.zeros(codes.shape)
-        for (group, _), features in zip(self.groups, self.features_of_groups, strict=True):
-            own = group.log_jacobian(codes[:, features])
-            if own is not None:
-                out[:, features] = own
+        out = self._brief_log_jacobian(codes)
+        return out if out.ndim > 1 else np.tile(out, (len(codes), 1))
+
+    def _brief_log_jacobian(self, codes: Array) -> Array:
+        parts = [
+            (features, group._brief_log_jacobian(codes.take(features, axis=1)))
+            for (group, _), features in zip(self.groups, self.features_of_groups, strict=True)
+        ]
+        parts = [(features, own) for features, own in parts if own is not None]
+        out = np.zeros(codes.shape if any(own.ndim > 1 for _, own in parts) else codes.shape[1])
+        for features, own in parts:
+            out[..., features] = own
         return out
 
     @property

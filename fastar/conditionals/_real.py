@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr, ndtri, softmax
 
+from fastar._core.lazy import lazy
 from fastar._core.parameters import Array
 from fastar._core.schema import SMALLEST, ArrayOf, Number, Rule, Whole
 from fastar._core.spread import location_and_scale
@@ -170,7 +171,8 @@ class Standardised(Conditional):
         """Return (x - location) / scale."""
         # beyond the limit squares would overflow; the density there is zero for all purposes
         limit = 1e18 if dtype == np.float32 else 1e150
-        codes = np.clip((block - self.location) / self.scale, -limit, limit)
+        codes = (block - self.location) / self.scale
+        np.clip(codes, -limit, limit, out=codes)
         return np.ascontiguousarray(codes, dtype)
 
     def decode(self, codes: Array) -> Array:
@@ -180,7 +182,16 @@ class Standardised(Conditional):
 
     def log_jacobian(self, codes: Array) -> Array:
         """Return -log scale, 0 where a code is NaN."""
-        return np.where(np.isnan(codes), 0, -np.log(self.scale))
+        return np.where(np.isnan(codes), 0, self._log_slope)
+
+    def _brief_log_jacobian(self, codes: Array) -> Array:
+        return self.log_jacobian(codes) if np.isnan(codes).any() else self._log_slope
+
+    @lazy
+    def _log_slope(self) -> Array:
+        """Log of the slope (C,) of the codes."""
+        slope: Array = -np.log(self.scale)
+        return slope
 
     @property
     @abstractmethod

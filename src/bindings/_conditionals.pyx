@@ -46,6 +46,14 @@ FEATURE = np.dtype([("kind", np.int32), ("count", np.int32), ("unit", np.float64
                     ("last", np.int32), ("last_count", np.int32)])
 
 
+cdef enum:
+    ROWS = 16  # that a kernel takes at once: features of all of them share vectors
+
+
+cdef int64_t rows_at_once(int64_t n, int n_threads) noexcept:
+    return max(1, min(ROWS, n // n_threads))
+
+
 cdef void free_draw(object capsule) noexcept:
     PyMem_Free(PyCapsule_GetPointer(capsule, PyCapsule_GetName(capsule)))
     Py_DECREF(<object>PyCapsule_GetContext(capsule))
@@ -122,30 +130,32 @@ cdef class Kernel:
     def log_prob(self, const floating[:, ::1] raw, const floating[:, ::1] codes, int n_threads):
         """Return logp (n, D) and its row sums (n,) in double precision."""
         cdef const conditionals_table* kernels = f32 if floating is float else f64
-        cdef int64_t n = raw.shape[0], D = codes.shape[1], r
+        cdef int64_t n = raw.shape[0], D = codes.shape[1], rows = rows_at_once(n, n_threads), i, r
         self.check(n, raw.shape[1], codes)
         cdef floating[:, ::1] logp = aligned_empty((n, D), np.float32 if floating is float else np.float64)
         cdef double[::1] total = np.empty(n)
         cdef conditional_spec spec = self.spec(1)
-        for r in prange(n, nogil=True, num_threads=n_threads):
-            kernels.log_prob(1, D, spec, &raw[r, 0], &codes[r, 0], &logp[r, 0], &total[r])
+        for i in prange((n + rows - 1) // rows, nogil=True, num_threads=n_threads):
+            r = i * rows
+            kernels.log_prob(min(rows, n - r), D, spec, &raw[r, 0], &codes[r, 0], &logp[r, 0], &total[r])
         return logp.base, total.base
 
     def gradient(self, const floating[:, ::1] raw, const floating[:, ::1] codes,
                  const floating[::1] scale, int n_threads):
         """Return the row sums of logp (n,) and scale[r] * d logp / d raw (n, sum P)."""
         cdef const conditionals_table* kernels = f32 if floating is float else f64
-        cdef int64_t n = raw.shape[0], D = codes.shape[1], r
+        cdef int64_t n = raw.shape[0], D = codes.shape[1], rows = rows_at_once(n, n_threads), i, r
         self.check(n, raw.shape[1], codes)
         if scale.shape[0] != n:
             raise ValueError("raw and scale differ in the number of rows")
         dtype = np.float32 if floating is float else np.float64
-        cdef floating[:, ::1] logp = aligned_empty((n_threads, D), dtype)
+        cdef floating[:, ::1] logp = aligned_empty((n_threads, rows * D), dtype)
         cdef floating[:, ::1] graw = aligned_empty((n, raw.shape[1]), dtype)
         cdef double[::1] total = np.empty(n)
         cdef conditional_spec spec = self.spec(1)
-        for r in prange(n, nogil=True, num_threads=n_threads):
-            kernels.gradient(1, D, spec, &raw[r, 0], &codes[r, 0], &scale[r],
+        for i in prange((n + rows - 1) // rows, nogil=True, num_threads=n_threads):
+            r = i * rows
+            kernels.gradient(min(rows, n - r), D, spec, &raw[r, 0], &codes[r, 0], &scale[r],
                              &logp[threadid(), 0], &total[r], &graw[r, 0])
         return total.base, graw.base
 

@@ -6,25 +6,45 @@
 #include "conditionals/mixture_modes.h"
 #include "sums.h"
 
-/* Features of one kind of one row. logs: logarithms that logp still lacks. */
+/* What the densities of some features, and their gradients, still lack. */
+typedef struct {
+    pending_logs logs;
+    pending_singles gaussian, laplace;
+} pending_parts;
+
+INLINE void begin_pending(pending_parts *pending) { pending->logs.n = pending->gaussian.n = pending->laplace.n = 0; }
+
+INLINE void take_pending(int with_gradient, pending_parts *pending) {
+    take_logs(&pending->logs);
+    take_singles(FASTAR_GAUSSIAN, with_gradient, &pending->gaussian);
+    take_singles(FASTAR_LAPLACE, with_gradient, &pending->laplace);
+}
+
+/* Features of one kind of one row. */
 INLINE void stretch(int with_gradient, int64_t count, int64_t P, const feature_spec *f, const real *raw,
-                    const real *codes, real scale, real *logp, pending_logs *logs, real *graw) {
+                    const real *codes, real scale, real *logp, pending_parts *pending, real *graw) {
     switch (f->kind) {
     case FASTAR_BERNOULLI: bernoulli_row(with_gradient, count, P, f, raw, codes, scale, logp, graw); break;
-    case FASTAR_CATEGORICAL: categorical_row(with_gradient, count, P, f, raw, codes, scale, logp, logs, graw); break;
-    case FASTAR_GAUSSIAN: single_row(FASTAR_GAUSSIAN, with_gradient, count, P, f, raw, codes, scale, logp, graw); break;
-    case FASTAR_LAPLACE: single_row(FASTAR_LAPLACE, with_gradient, count, P, f, raw, codes, scale, logp, graw); break;
+    case FASTAR_CATEGORICAL:
+        categorical_row(with_gradient, count, P, f, raw, codes, scale, logp, &pending->logs, graw);
+        break;
+    case FASTAR_GAUSSIAN:
+        single_row(FASTAR_GAUSSIAN, with_gradient, count, P, f, raw, codes, scale, logp, &pending->gaussian, graw);
+        break;
+    case FASTAR_LAPLACE:
+        single_row(FASTAR_LAPLACE, with_gradient, count, P, f, raw, codes, scale, logp, &pending->laplace, graw);
+        break;
     case FASTAR_GAUSSIAN_MIXTURE:
-        mixture_row(FASTAR_GAUSSIAN_MIXTURE, with_gradient, count, P, f, raw, codes, scale, logp, logs, graw);
+        mixture_row(FASTAR_GAUSSIAN_MIXTURE, with_gradient, count, P, f, raw, codes, scale, logp, &pending->logs, graw);
         break;
     case FASTAR_LAPLACE_MIXTURE:
-        mixture_row(FASTAR_LAPLACE_MIXTURE, with_gradient, count, P, f, raw, codes, scale, logp, logs, graw);
+        mixture_row(FASTAR_LAPLACE_MIXTURE, with_gradient, count, P, f, raw, codes, scale, logp, &pending->logs, graw);
         break;
     case FASTAR_LOGISTIC_MIXTURE:
-        mixture_row(FASTAR_LOGISTIC_MIXTURE, with_gradient, count, P, f, raw, codes, scale, logp, logs, graw);
+        mixture_row(FASTAR_LOGISTIC_MIXTURE, with_gradient, count, P, f, raw, codes, scale, logp, &pending->logs, graw);
         break;
     case FASTAR_INTEGER:
-        mixture_row(FASTAR_INTEGER, with_gradient, count, P, f, raw, codes, scale, logp, logs, graw);
+        mixture_row(FASTAR_INTEGER, with_gradient, count, P, f, raw, codes, scale, logp, &pending->logs, graw);
         break;
     case FASTAR_POISSON: poisson_row(with_gradient, count, P, f, raw, codes, scale, logp, graw); break;
     case FASTAR_NEGATIVE_BINOMIAL:
@@ -35,13 +55,13 @@ INLINE void stretch(int with_gradient, int64_t count, int64_t P, const feature_s
 
 /* The same without the features whose codes are missing. */
 INLINE void stretch_with_gaps(int with_gradient, int64_t count, int64_t P, const feature_spec *f, const real *raw,
-                              const real *codes, real scale, real *logp, pending_logs *logs, real *graw) {
+                              const real *codes, real scale, real *logp, pending_parts *pending, real *graw) {
     for (int64_t d = 0; d < count;) {
         int64_t end = d;
         while (end < count && codes[end] == codes[end])
             end++;
         if (end > d)
-            stretch(with_gradient, end - d, P, f + d, raw + d * P, codes + d, scale, logp + d, logs,
+            stretch(with_gradient, end - d, P, f + d, raw + d * P, codes + d, scale, logp + d, pending,
                     with_gradient ? graw + d * P : NULL);
         if (end < count) {
             logp[end] = 0;
@@ -55,22 +75,25 @@ INLINE void stretch_with_gaps(int with_gradient, int64_t count, int64_t P, const
 INLINE void rows(int with_gradient, int64_t n, int64_t D, conditional_spec spec, const real *raw, const real *codes,
                  const real *scale, real *logp, double *total, real *graw) {
     const int64_t width = spec.outputs[D];
-    pending_logs logs = {.n = 0};
+    pending_parts pending;
+    begin_pending(&pending);
     for (int64_t r = 0; r < n; r++) {
+        const real by = with_gradient ? scale[r] : 0;
         for (int64_t i = 0; i < spec.n_stretches; i++) {
             const int64_t first = spec.stretches[i], count = spec.stretches[i + 1] - first, at = r * D + first;
             const int64_t o = spec.outputs[first], P = spec.outputs[first + 1] - o;
-            const real *z = raw + r * width + o, by = with_gradient ? scale[r] : 0;
+            const real *z = raw + r * width + o;
             real *g = with_gradient ? graw + r * width + o : NULL;
             if (spec.may_miss)
-                stretch_with_gaps(with_gradient, count, P, spec.features + first, z, codes + at, by, logp + at, &logs,
-                                  g);
+                stretch_with_gaps(with_gradient, count, P, spec.features + first, z, codes + at, by, logp + at,
+                                  &pending, g);
             else
-                stretch(with_gradient, count, P, spec.features + first, z, codes + at, by, logp + at, &logs, g);
+                stretch(with_gradient, count, P, spec.features + first, z, codes + at, by, logp + at, &pending, g);
         }
-        take_logs(&logs);
-        total[r] = sum_of(D, logp + r * D);
     }
+    take_pending(with_gradient, &pending);
+    for (int64_t r = 0; r < n; r++)
+        total[r] = sum_of(D, logp + r * D);
 }
 
 /* raw (n, sum P), codes (n, D) -> logp (n, D), total (n,). */
@@ -221,9 +244,10 @@ static void weigh(int64_t n, int64_t D, int64_t d, int64_t feature, conditional_
     for (int64_t r = 0; r < n; r++) {
         if (rows.held[r * D + d] == FASTAR_WEIGHTED && f->kind != FASTAR_BERNOULLI) {
             real logp;
-            pending_logs logs = {.n = 0};
-            stretch_with_gaps(0, 1, 0, f, raw + r * raw_stride, rows.codes + r * D + d, 0, &logp, &logs, NULL);
-            take_logs(&logs);
+            pending_parts pending;
+            begin_pending(&pending);
+            stretch_with_gaps(0, 1, 0, f, raw + r * raw_stride, rows.codes + r * D + d, 0, &logp, &pending, NULL);
+            take_pending(0, &pending);
             rows.weight[r] += logp;
         }
         if (rows.held[r * D + d] == FASTAR_BOUNDED)
@@ -243,13 +267,14 @@ static void weigh_lanes(int64_t n, int64_t d, conditional_spec spec, const real 
     else if (f->kind == FASTAR_CATEGORICAL && !f->parent)
         categorical_lanes(f, raw, x, logp);
     else {
-        pending_logs logs = {.n = 0};
+        pending_parts pending;
+        begin_pending(&pending);
         for (int64_t r = 0; r < n; r++) {
             for (int64_t p = 0; p < spec.outputs[d + 1] - spec.outputs[d]; p++)
                 row[p] = raw[p * VL + r];
-            stretch_with_gaps(0, 1, 0, f, row, codes.x + r * codes.row, 0, logp + r, &logs, NULL);
+            stretch_with_gaps(0, 1, 0, f, row, codes.x + r * codes.row, 0, logp + r, &pending, NULL);
         }
-        take_logs(&logs);
+        take_pending(0, &pending);
     }
     for (int64_t r = 0; r < n; r++)
         weight[r] += x[r] == x[r] ? (double)logp[r] : 0;

@@ -62,8 +62,8 @@ typedef struct {
     vec log, inverse, slope;
 } spread;
 
-INLINE spread spread_of(vec s, real floor) {
-    vec e = vexp(s), v = e + vset1(floor), inverse = vset1(1) / v;
+INLINE spread spread_of(vec s, vec floor) {
+    vec e = vexp(s), v = e + floor, inverse = vset1(1) / v;
     /* vexp stops where numbers end; what is far above any floor is known without it */
     return (spread){vselect(s > vset1(EXP_MAX), s, vlog(v)), inverse, e * inverse};
 }

@@ -12,7 +12,7 @@ typedef struct {
 } component;
 
 /* exp(s) + floor is the variance. */
-INLINE component gaussian_component(vec x, vec mean, vec s, real floor) {
+INLINE component gaussian_component(vec x, vec mean, vec s, vec floor) {
     const real half_log_2pi = (real)0.91893853320467274178;
     spread variance = spread_of(s, floor);
     vec deviation = vclamp(x - mean, -HUGE_NUMBER, HUGE_NUMBER), weighted = deviation * variance.inverse;
@@ -25,7 +25,7 @@ INLINE component gaussian_component(vec x, vec mean, vec s, real floor) {
 }
 
 /* exp(s) + floor is the mean absolute deviation. */
-INLINE component laplace_component(vec x, vec mean, vec s, real floor) {
+INLINE component laplace_component(vec x, vec mean, vec s, vec floor) {
     const real log_2 = (real)0.69314718055994530942;
     spread scale = spread_of(s, floor);
     vec deviation = x - mean, distance = infinite_to_finite(vabs(deviation) * scale.inverse);
@@ -65,7 +65,7 @@ INLINE cell cell_of(int kind, real code, const feature_spec *f) {
 /* The mass of a level under a logistic density of scale exp(s) + floor. With a, b the standardised ends and w = a - b,
  *     log(sigmoid(a) - sigmoid(b)) = -softplus(-a) - softplus(b) + log(1 - exp(-w)).
  * (Salimans, Karpathy, Chen, Kingma, "PixelCNN++", ICLR 2017.) */
-INLINE component logistic_component(cell level, vec mean, vec s, real floor) {
+INLINE component logistic_component(cell level, vec mean, vec s, vec floor) {
     const spread scale = spread_of(s, floor);
     const vec none = vset1(0);
     vec a = (vset1(level.top) - mean) * scale.inverse, b = (vset1(level.bottom) - mean) * scale.inverse;
@@ -91,25 +91,55 @@ INLINE component logistic_component(cell level, vec mean, vec s, real floor) {
 INLINE int has_levels(int kind) { return kind == FASTAR_LOGISTIC_MIXTURE || kind == FASTAR_INTEGER; }
 
 INLINE component component_of(int kind, cell level, real code, vec mean, vec s, const feature_spec *f) {
-    return kind == FASTAR_LAPLACE_MIXTURE ? laplace_component(vset1(code), mean, s, (real)f->floor)
-         : has_levels(kind)               ? logistic_component(level, mean, s, (real)f->floor)
-                                          : gaussian_component(vset1(code), mean, s, (real)f->floor);
+    const vec floor = vset1((real)f->floor);
+    return kind == FASTAR_LAPLACE_MIXTURE ? laplace_component(vset1(code), mean, s, floor)
+         : has_levels(kind)               ? logistic_component(level, mean, s, floor)
+                                          : gaussian_component(vset1(code), mean, s, floor);
 }
 
-/* One density a feature, a feature in each lane. */
-INLINE void single_row(int kind, int with_gradient, int64_t count, int64_t P, const feature_spec *f, const real *raw,
-                       const real *codes, real scale, real *logp, real *graw) {
-    const real floor = (real)f->floor; /* of all features of a stretch */
-    for (int64_t d = 0; d < count; d += VL) {
-        int m = lanes(count - d);
-        vec x = vload_part(codes + d, m), mean = strided(raw + d * P, P, m), s = strided(raw + d * P + 1, P, m);
-        component c =
-            kind == FASTAR_LAPLACE ? laplace_component(x, mean, s, floor) : gaussian_component(x, mean, s, floor);
-        vstore_part(logp + d, c.logp, m);
-        if (with_gradient) {
-            store_strided(graw + d * P, P, vset1(scale) * c.by_mean, m);
-            store_strided(graw + d * P + 1, P, vset1(scale) * c.by_s, m);
+/* Features of one density each, which wait until there is a vector of them: wherever they stand in their rows, they take
+ * as long as one. */
+typedef struct {
+    int n;
+    real x[VL], mean[VL], s[VL], floor[VL], scale[VL];
+    real *logp[VL], *graw[VL];
+} pending_singles;
+
+INLINE void take_singles(int kind, int with_gradient, pending_singles *pending) {
+    const int m = pending->n;
+    if (!m)
+        return;
+    const vec x = vload_part(pending->x, m), mean = vload_part(pending->mean, m);
+    const vec s = vload_part(pending->s, m), floor = vload_part(pending->floor, m);
+    const component c =
+        kind == FASTAR_LAPLACE ? laplace_component(x, mean, s, floor) : gaussian_component(x, mean, s, floor);
+    for (int i = 0; i < m; i++)
+        *pending->logp[i] = c.logp[i];
+    if (with_gradient) {
+        const vec scale = vload_part(pending->scale, m), by_mean = scale * c.by_mean, by_s = scale * c.by_s;
+        for (int i = 0; i < m; i++) {
+            pending->graw[i][0] = by_mean[i];
+            pending->graw[i][1] = by_s[i];
         }
+    }
+    pending->n = 0;
+}
+
+INLINE void single_row(int kind, int with_gradient, int64_t count, int64_t P, const feature_spec *f, const real *raw,
+                       const real *codes, real scale, real *logp, pending_singles *pending, real *graw) {
+    for (int64_t d = 0; d < count; d++) {
+        const int i = pending->n++;
+        pending->x[i] = codes[d];
+        pending->mean[i] = raw[d * P];
+        pending->s[i] = raw[d * P + 1];
+        pending->floor[i] = (real)f[d].floor;
+        pending->logp[i] = logp + d;
+        if (with_gradient) {
+            pending->scale[i] = scale;
+            pending->graw[i] = graw + d * P;
+        }
+        if (pending->n == VL)
+            take_singles(kind, with_gradient, pending);
     }
 }
 

@@ -18,7 +18,7 @@ INLINE void find_peaks(int kind, const feature_spec *f, const real *z, peaks *p)
     p->vectors = (K + VL - 1) / VL;
     for (int64_t i = 0; i < p->vectors; i++) {
         const int m = lanes(K - i * VL);
-        const spread width = spread_of(vload_part(z + 2 * K + i * VL, m), (real)f->floor);
+        const spread width = spread_of(vload_part(z + 2 * K + i * VL, m), vset1((real)f->floor));
         p->weight[i] = vload_or(z + i * VL, m, -(real)INFINITY);
         p->mean[i] = vload_part(z + K + i * VL, m);
         p->inverse[i] = width.inverse;
