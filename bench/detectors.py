@@ -40,7 +40,7 @@ SETS = (
     "diamonds",
 )
 PEERS = ("ECOD", "COPOD", "IForest", "LOF", "KNN", "GMM", "OCSVM", "HBOS", "PCA")
-STATISTICS = ("likelihood", "typicality", "likelihood_ratio")
+STATISTICS = ("standardised", "likelihood", "typicality", "likelihood_ratio")
 SHARES = {"adult_mixed": 0.2, "diamonds": 0.2}  # of corrupted cells; of tables of numbers a half
 
 Case = tuple[pd.DataFrame, pd.DataFrame, np.ndarray]
