@@ -140,7 +140,7 @@ def test_noise_among_copies_is_found_and_explained(statistic):
 
 def test_shares_of_features_add_up_to_how_far_a_row_is_from_the_mean():
     X = copies()
-    model = fit(detector(), X)
+    model = fit(detector("likelihood"), X)
     shares = model.explain(X)
     np.testing.assert_allclose(
         shares.sum(axis=1),

@@ -309,7 +309,7 @@ default="standardised"
         """Return the statistic, of typicality the log-density."""
         if np.isnan(self._feature_weight).any():
             return self._log_density(X)
-        total: Array = self._shares(X).sum(axis=1)
+        total: Array = (self._shares(X) * self._feature_weight).sum(axis=1)
         return total
 
     def _log_density(self, X: Any) -> Array:
@@ -392,9 +392,8 @@ default="standardised"
         """Return how much each feature adds to, or takes from, what a row is usually thought of.
 
         log p(x_d | those before it) less its mean over the rows kept, 0 where a value is missing;
-        of the likelihood ratio, the same of both densities' difference; standardised, these are the
-        terms of `score_samples`. The most negative features make a row an outlier, each given the
-        ones before it in the density's order.
+        of the likelihood ratio, the same of both densities' difference. The most negative features
+        make a row an outlier, each given the ones before it in the density's order.
 
         Parameters
         ----------
@@ -403,7 +402,7 @@ default="standardised"
         Returns
         -------
         ndarray or DataFrame of shape (n, D), float64
-            Nats, if not standardised; a DataFrame for a DataFrame.
+            Nats; a DataFrame for a DataFrame.
         """
         check_is_fitted(self, "density_")
         shares = self._shares(X)
@@ -415,10 +414,8 @@ default="standardised"
         return type(X)(frame, index=X.index) if kind == "pandas" else type(X)(frame)
 
     def _shares(self, X: Any) -> Array:
-        """Return how far each feature's score (n, D) is from its mean, weighed if standardised."""
+        """Return how far each feature's score (n, D) is above its mean."""
         shares = self._feature_scores(X) - self._feature_centre
-        if not np.isnan(self._feature_weight).any():
-            shares *= self._feature_weight
         shares[self._missing(X)] = 0
         return shares
 
