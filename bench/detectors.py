@@ -46,7 +46,7 @@ SETS = (
 )
 ALL_SETS = (*SETS, "alphadigits", "mnist")
 PEERS = ("ECOD", "COPOD", "IForest", "LOF", "KNN", "GMM", "OCSVM", "HBOS", "PCA")
-STATISTICS = ("likelihood", "typicality", "likelihood_ratio")
+STATISTICS = ("standardised", "likelihood", "typicality", "likelihood_ratio")
 SHARES = {"adult_mixed": 0.2, "diamonds": 0.2}  # of corrupted cells; of tables of numbers a half
 
 LABELLED = ("ocr_letters", "alphadigits", "mnist")

@@ -101,7 +101,7 @@ def main() -> int:
         n_hidden=200, distribution=LogisticMixture(10, low=0, high=TOP), alpha=0.02,
         learning_rate_init=0.002, max_iter=300, random_state=0, n_jobs=options.threads,
     )  # fmt: skip
-    detector = DensityOutlierDetector(density, random_state=0).fit(X[train])
+    detector = DensityOutlierDetector(density, statistic="likelihood", random_state=0).fit(X[train])
     density = detector.density_
     fitted = time.perf_counter() - start
     print(f"density: {density.score(X[test]):.2f} nats a test image, fit in {fitted:.1f} s\n")

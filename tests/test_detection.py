@@ -16,13 +16,14 @@ from sklearn.preprocessing import Binarizer, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastar import NADE, DensityOutlierDetector, Mixture, conditionals
+from fastar._core.random import generator
 
 unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-STATISTICS = ["likelihood", "typicality", "likelihood_ratio"]
+STATISTICS = ["standardised", "likelihood", "typicality", "likelihood_ratio"]
 every_statistic = pytest.mark.parametrize("statistic", STATISTICS)
 
 
-def detector(statistic="likelihood", name="NADE", **settings):
+def detector(statistic="standardised", name="NADE", **settings):
     return DensityOutlierDetector(make(name, **settings), statistic=statistic, random_state=0)
 
 
@@ -54,6 +55,9 @@ def test_the_statistics_are_those_of_the_densities(name, statistic):
     if statistic == "typicality":
         expected = -np.abs(logp - model._centre)
         assert logp.min() < model._centre < logp.max()
+    if statistic == "standardised" and not np.isnan(model._feature_weight).all():
+        terms = model.density_.score_features(X) - model._feature_centre
+        expected = (terms * model._feature_weight).sum(axis=1)
     assert_same_bits(model.score_samples(X), expected)
     scores = model.score_samples(X)
     assert_same_bits(model.decision_function(X), scores - model.offset_)
@@ -136,13 +140,41 @@ def test_noise_among_copies_is_found_and_explained(statistic):
 
 def test_shares_of_features_add_up_to_how_far_a_row_is_from_the_mean():
     X = copies()
-    model = fit(detector(), X)
+    model = fit(detector("likelihood"), X)
     shares = model.explain(X)
     np.testing.assert_allclose(
         shares.sum(axis=1),
         model.score_samples(X) - model.calibration_scores_.mean(),
         atol=1e-4,
     )
+
+
+def test_weights_are_those_of_the_middle_of_the_rows_fitted_to():
+    X = copies(300)
+    X[:, 3] = np.random.default_rng(1).integers(0, 2, 300)
+    model = fit(detector(), X)
+    rows = generator(np.random.RandomState(0)).permutation(300)[60:]  # the detector's own draw
+    low, high = np.quantile(model.density_.score_features(X[rows]), [0.05, 0.95], axis=0)
+    expected = 1 / np.sqrt(1 + ((high - low) / 3.29) ** 2)
+    np.testing.assert_allclose(model._feature_weight, expected)
+
+
+def test_a_noisy_column_does_not_hide_the_others():
+    rng = np.random.default_rng(0)
+    x, error, noise = rng.normal(size=(3, 2000))
+    # the log-densities of the last lie 5 nats apart
+    X = pd.DataFrame({"x": x, "y": x + 0.5 * error, "noise": np.exp(5 * noise)})
+    train, test = X[:1500], X[1500:].reset_index(drop=True)
+    odd = test.assign(y=test["y"].sample(frac=1, random_state=0).to_numpy())
+    truth = np.repeat([0, 1], len(test))
+    aucs = {
+        statistic: roc_auc_score(
+            truth,
+            -fit(detector(statistic, max_iter=30), train).score_samples(pd.concat([test, odd])),
+        )
+        for statistic in ("standardised", "likelihood")
+    }
+    assert aucs["standardised"] > aucs["likelihood"] + 0.03
 
 
 @pytest.mark.parametrize("kind", [pd.DataFrame, polars.DataFrame])

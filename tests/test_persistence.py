@@ -479,7 +479,9 @@ def test_a_classifier_over_an_object_array_of_labels_has_a_file(tmp_path):
     assert_same_bits(fastar.load(tmp_path / "tool").predict(X), tool.predict(X))
 
 
-@pytest.mark.parametrize("statistic", ["likelihood", "typicality", "likelihood_ratio"])
+@pytest.mark.parametrize(
+    "statistic", ["standardised", "likelihood", "typicality", "likelihood_ratio"]
+)
 @pytest.mark.parametrize(
     "density", [None, make(order="random"), Mixture([make(max_iter=3), make("FVSBN")])]
 )

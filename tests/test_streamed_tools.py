@@ -107,7 +107,7 @@ def test_what_mixtures_do_not_read(whole):
 # ---- outliers
 
 
-@pytest.mark.parametrize("statistic", ["likelihood", "typicality"])
+@pytest.mark.parametrize("statistic", ["standardised", "likelihood", "typicality"])
 def test_a_detector_does_not_depend_on_the_cut(frame, statistic, tmp_path):
     def fitted(source):
         detector = DensityOutlierDetector(nade(), statistic=statistic, random_state=0)

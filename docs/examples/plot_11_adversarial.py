@@ -38,7 +38,7 @@ density = NADE(
     n_hidden=100, activation="relu", distribution=LogisticMixture(n_components=5, low=0, high=16),
     learning_rate_init=0.003, learning_rate="cosine", max_iter=40, random_state=0,
 )  # fmt: skip
-detector = DensityOutlierDetector(density, random_state=0).fit(X_train)
+detector = DensityOutlierDetector(density, statistic="likelihood", random_state=0).fit(X_train)
 repaired = detector.density_.purify(attacked, epsilon=epsilon)
 
 for name, images in {"clean": X_test, "attacked": attacked, "repaired": repaired}.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from numbers import Real
 from typing import Any, ClassVar, Self
@@ -32,6 +32,11 @@ from fastar.tools._streamed import check_reads_batches, n_rows_of, with_weights
 
 __all__ = ["DensityOutlierDetector"]
 
+_CENTRAL, _DEVIATIONS = (0.05, 0.95), 3.29
+"""The quantiles that a feature's spread is measured by, and how far apart a normal one has them."""
+_N_SPREAD = 10_000
+"""Of so many rows fitted."""
+
 
 class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # type: ignore[misc]
     r"""Detector of rows that a density finds improbable.
@@ -44,10 +49,18 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
         `NADE()` by default; it is cloned, and gets a `random_state` where it has None.
     contamination : float, default=0.1
         Share of the rows of `fit` that `predict` calls outliers.
-    statistic : {"likelihood", "typicality", "likelihood_ratio"}, default="likelihood"
-        What `score_samples` returns: log p(x); -\|log p(x) - its mean over the rows fitted to\|
-        [1]_, for an outlier may also be too probable; or log p(x) - log p_background(x) [2]_, which
-        subtracts the score that random rows would have.
+    statistic : {"standardised", "likelihood", "typicality", "likelihood_ratio"}, \
+default="standardised"
+        What `score_samples` returns: "standardised" the sum over features of
+
+            (log p(x_d | those before it) - its mean) / sqrt(1 + its spread ** 2),
+
+        in which a feature that is hard to predict does not drown what the others say. The spread is
+        that of the middle 90 % of the rows fitted to, as a normal deviation, and one below a nat
+        hardly counts; "likelihood" log p(x), which "standardised" is, too, where the density does
+        not score features; "typicality" -\|log p(x) - its mean over the rows fitted to\| [1]_, for
+        an outlier may also be too probable; "likelihood_ratio" log p(x) - log p_background(x) [2]_,
+        which subtracts the score that random rows would have.
     background : density estimator or None, default=None
         Denominator of the likelihood ratio, a clone of `density` by default. It is fitted to rows
         in which a share `mutation_rate` of the values comes from other rows of the same column.
@@ -92,7 +105,7 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "density": [HasMethods(["fit", "score_samples"]), None],
         "contamination": [Interval(Real, 0, 0.5, closed="right")],
-        "statistic": [StrOptions({"likelihood", "typicality", "likelihood_ratio"})],
+        "statistic": [StrOptions({"standardised", "likelihood", "typicality", "likelihood_ratio"})],
         "background": [HasMethods(["fit", "score_samples"]), None],
         "mutation_rate": [Interval(Real, 0, 1, closed="right")],
         "calibration_fraction": [Interval(Real, 0, 1, closed="neither")],
@@ -104,7 +117,7 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
         density: Any = None,
         *,
         contamination: float = 0.1,
-        statistic: str = "likelihood",
+        statistic: str = "standardised",
         background: Any = None,
         mutation_rate: float = 0.2,
         calibration_fraction: float = 0.2,
@@ -128,6 +141,7 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
             "_centre": Number(),
             "offset_": Number(),
             "_feature_centre": ArrayOf("f", (n_features,), finite=False),
+            "_feature_weight": ArrayOf("f", (n_features,), finite=False),
             "calibration_scores_": ArrayOf("f", (None,), finite=False),
         }
 
@@ -166,7 +180,8 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
         _check_n_rows(n)
         random_state = check_random_state(self.random_state)
         rng = generator(random_state)
-        kept = rng.permutation(n)[: min(max(1, round(self.calibration_fraction * n)), n - 1)]
+        n_kept = min(max(1, round(self.calibration_fraction * n)), n - 1)
+        kept, fitted = np.split(rng.permutation(n), [n_kept])
         own = np.ones(n, bool)
         own[kept] = False
         density = NADE() if self.density is None else self.density
@@ -180,7 +195,8 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
                 background, mutants, seen, random_state=random_state, name="background"
             )
         self._learn_usual_scores([_safe_indexing(X, kept)])
-        self._calibrate(self._log_density(X), ~own)
+        self._learn_weights([_safe_indexing(X, np.sort(fitted[:_N_SPREAD]))])
+        self._calibrate(self._score(X), ~own)
 
     def _fit_streamed(self, stream: Stream) -> None:
         """Fit to a table that is read batch by batch; keep the rows with the lowest hashes."""
@@ -202,12 +218,17 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
         set_random_states(density, random_state)
         self.density_, self.background_ = density.fit(weighted, sample_weight=name), None
         adopt_table(self, self.density_)
-        self._learn_usual_scores(
-            _safe_indexing(rows, mine)
-            for first, rows, _, _ in batches(self, recut(stream))  # sums depend on the cut
-            if len(mine := np.flatnonzero(is_kept(np.arange(first, first + len(rows)))))
-        )
-        scores = np.concatenate([*answers(self, stream, self._log_density)])
+        is_any = HeldOut(min(1.0, _N_SPREAD / n), seed + 1, n)
+
+        def rows_of(chosen: Callable[[Array], Array]) -> Iterator[Any]:
+            for first, rows, _, _ in batches(self, recut(stream)):  # sums depend on the cut
+                mine = np.flatnonzero(chosen(np.arange(first, first + len(rows))))
+                if len(mine):
+                    yield _safe_indexing(rows, mine)
+
+        self._learn_usual_scores(rows_of(is_kept))
+        self._learn_weights(rows_of(lambda numbers: is_any(numbers) & ~is_kept(numbers)))
+        scores = np.concatenate([*answers(self, stream, self._score)])
         self._calibrate(scores, is_kept(np.arange(n)))
 
     def _learn_usual_scores(self, kept: Iterable[Any]) -> None:
@@ -222,8 +243,25 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
                 n += there.sum(axis=0)
             self._feature_centre = total / np.maximum(1, n)
 
+    def _learn_weights(self, fitted: Iterable[Any]) -> None:
+        """Learn the weight of each feature (D,), NaN where none has a score.
+
+        Of rows fitted to, in batches, and of no row kept, whose p-values stay exact.
+        """
+        D = self.n_features_in_
+        self._feature_weight = np.full(D, np.nan)
+        if self.statistic != "standardised":
+            return
+        low, high = np.zeros((2, D))
+        with suppress(AttributeError, ValueError):
+            found = [self._present_scores(rows) for rows in fitted]
+            scores, there = (np.concatenate(each) for each in zip(*found, strict=True))
+            for d in np.flatnonzero(there.any(axis=0)):
+                low[d], high[d] = np.quantile(scores[there[:, d], d], _CENTRAL)
+            self._feature_weight = 1 / np.sqrt(1 + ((high - low) / _DEVIATIONS) ** 2)
+
     def _calibrate(self, scores: Array, is_kept: Array) -> None:
-        """Learn what is usual from log-densities (n,) and where rows were kept (n,)."""
+        """Learn what is usual from scores (n,) and where rows were kept (n,)."""
         if self.statistic == "typicality":
             # of no row kept: these would lie nearer to a mean of their own than fresh ones
             self._centre = float(scores[~is_kept].mean())
@@ -244,12 +282,13 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
         return answer(X)
 
     def score_samples(self, X: Any, *, out: Any = None) -> Any:
-        """Return the statistic of each row, in nats: the lower, the less it belongs.
+        """Return the statistic of each row: the lower, the less it belongs.
 
-        A missing value counts as log p(x_d | those before it) does on average over the rows kept,
-        so that rows with gaps can be compared with others, in any unit; where the density does not
-        score features (a mixture over orders) it counts nothing. Where a DataFrame's column had
-        none in `fit`, the score is -inf, as that of any value outside the support.
+        All but "standardised" are in nats. A missing value counts as log p(x_d | those before it)
+        does on average over the rows kept, so that rows with gaps can be compared with others, in
+        any unit; where the density does not score features (a mixture over orders) it counts
+        nothing. Where a DataFrame's column had none in `fit`, the score is -inf, as that of any
+        value outside the support.
 
         Parameters
         ----------
@@ -264,8 +303,15 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
         return self._answered(X, out, "score", self._statistic)
 
     def _statistic(self, X: Any) -> Array:
-        scores = self._log_density(X)
+        scores = self._score(X)
         return -np.abs(scores - self._centre) if self.statistic == "typicality" else scores
+
+    def _score(self, X: Any) -> Array:
+        """Return the statistic, of typicality the log-density."""
+        if np.isnan(self._feature_weight).any():
+            return self._log_density(X)
+        total: Array = (self._shares(X) * self._feature_weight).sum(axis=1)
+        return total
 
     def _log_density(self, X: Any) -> Array:
         """Return log p(x), or the ratio, where a missing value counts as a usual one."""
@@ -360,14 +406,19 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
             Nats; a DataFrame for a DataFrame.
         """
         check_is_fitted(self, "density_")
-        shares = self._feature_scores(X) - self._feature_centre
-        shares[self._missing(X) & np.isfinite(shares)] = 0
+        shares = self._shares(X)
         X = as_frame(X)
         kind = frame_kind(X)
         if kind is None:
             return shares
         frame = {name: shares[:, d] for d, name in enumerate(X.columns)}
         return type(X)(frame, index=X.index) if kind == "pandas" else type(X)(frame)
+
+    def _shares(self, X: Any) -> Array:
+        """Return how far each feature's score (n, D) is above its mean."""
+        shares = self._feature_scores(X) - self._feature_centre
+        shares[self._missing(X) & np.isfinite(shares)] = 0
+        return shares
 
     def _feature_scores(self, X: Any) -> Array:
         scores: Array = _scores(self.density_, "score_features", X)
