@@ -6,7 +6,7 @@ import hashlib
 import math
 import warnings
 from collections.abc import Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -99,6 +99,8 @@ class Training:
     n_threads : int
     is_warm : bool
         Whether `model` has the parameters of a fit, from which this one goes on.
+    other_start : array like `theta`, or None
+        Parameters to train from, too: held-out rows, if there are any, say which result stays.
     """
 
     def __init__(
@@ -121,6 +123,7 @@ class Training:
         n_iter_no_change: int,
         n_threads: int,
         is_warm: bool = False,
+        other_start: Array | None = None,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -138,6 +141,8 @@ class Training:
         self.n_iter_no_change = n_iter_no_change
         self.n_threads = n_threads
         self.start = hashlib.sha256(model.theta.data).hexdigest() if is_warm else None
+        self.other_start = other_start
+        self._was_interrupted = False
         self.progress = Progress()
         self.best_theta = model.theta.copy()
         self.rate = learning_rate
@@ -229,9 +234,37 @@ class Training:
     def run(self, callbacks: Iterable[Any] = ()) -> None:
         """Train until something stops it; `theta` ends as the best seen.
 
-        It is stopped by a limit, a plateau, a callback, Ctrl-C or a NaN.
+        It is stopped by a limit, a plateau, a callback, Ctrl-C or a NaN. Callbacks see nothing of
+        the training from another start, which comes first. Its result stays where it is better by
+        more than a standard error, for few held-out rows may prefer either by chance.
         """
         callbacks = list(callbacks)
+        if self.other_start is None or self.held_out is None:
+            self._run(callbacks)
+            return
+        start = self.model.theta.copy()
+        self._restart(self.other_start)
+        with suppress(FloatingPointError):
+            self._run([])
+        if self._was_interrupted:
+            return
+        progress, theta = self.progress, self.model.theta.copy()
+        table, weight = self.held_out
+        scores = score_rows(self.model, table, self.n_threads)
+        self._restart(start)
+        self._run(callbacks)
+        if _exceeds(scores, score_rows(self.model, table, self.n_threads), weight):
+            self.progress, self.model.theta[:] = progress, theta
+
+    def _restart(self, theta: Array) -> None:
+        """Begin anew from these parameters."""
+        self.model.theta[:] = theta
+        self.best_theta[:] = theta
+        self.progress = Progress()
+        self.optimizer_state = self.optimizer.state(self._stretches.size, self.model.dtype)
+
+    def _run(self, callbacks: list[Any]) -> None:
+        """Train from where the parameters are."""
         _call(callbacks, "on_fit_begin", self)
         try:
             while self.progress.epoch < self.max_iter and not self._has_converged():
@@ -248,6 +281,7 @@ class Training:
             self.model.theta[:] = self.best_theta
             raise
         except KeyboardInterrupt:
+            self._was_interrupted = True
             self._warn(
                 f"Training was interrupted in epoch {self.progress.epoch + 1}; "
                 "the best model so far is kept."
@@ -405,6 +439,16 @@ class Training:
 
     def _warn(self, message: str) -> None:
         warnings.warn(message, ConvergenceWarning, stacklevel=4)
+
+
+def _exceeds(scores: Array, others: Array, weight: Array) -> bool:
+    """Return whether scores are higher, by more than the standard error of the mean difference."""
+    share = weight / weight.sum()
+    with np.errstate(invalid="ignore"):  # of two that are infinite
+        difference = scores - others
+        mean = (share * difference).sum()
+        error = np.sqrt((share**2 * (difference - mean) ** 2).sum())
+    return bool(mean > error)
 
 
 def _call(callbacks: list[Any], hook: str, training: Training) -> list[Any]:

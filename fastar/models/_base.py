@@ -126,6 +126,10 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
     def _adjust_start(self, model: Composition, n_rows: int) -> None:
         """Change the parameters that training of so many rows starts from."""
 
+    def _other_start(self, model: Any, start: tuple[Any, Array], n_rows: int) -> Array | None:
+        """Return parameters to train from, too; start: a table and its weights."""
+        return None
+
     def _default_rate(self, solver: Optimizer, n_rows: int) -> float:
         """Return the first learning rate for so many rows."""
         return solver.default_rate
@@ -192,7 +196,7 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
         if not weight.all():  # rows without weight count for levels and scales alone
             whole, weight = whole.subset(np.flatnonzero(weight)), weight[weight > 0]
         table, weight, held_out = self._split(whole, weight, data, one_pass, rng)
-        model = self._composed(self.network_.zeros())
+        model, other_start = self._composed(self.network_.zeros()), None
         if keep:
             model.theta[:] = self.theta_
         else:
@@ -201,6 +205,8 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
                 start = table.start
             model.initialise(*start, rng)
             self._adjust_start(model, n_rows)
+            if held_out is not None and not isinstance(table, ShardedTable):
+                other_start = self._other_start(model, start, n_rows)
         solver, schedule = self._solver(), self.learning_rate
         kind = ShardedTraining if isinstance(table, ShardedTable) else Training
         return kind(
@@ -221,6 +227,7 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
             n_iter_no_change=self.n_iter_no_change,
             n_threads=effective_n_threads(self.n_jobs),
             is_warm=keep,
+            other_start=other_start,
         )
 
     def _weight(self, whole: Any, data: FitData) -> Array:

@@ -9,6 +9,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from fastar import conditionals
 from fastar._core.parameters import Array
+from fastar._engine.linear_start import linear_start
 from fastar._engine.model import Composition
 from fastar._kernels._conditionals import MAX_COMPONENTS
 from fastar.conditionals import Conditional
@@ -49,7 +50,9 @@ class NADE(AnswersQuestions, AutoregressiveDensity, OrderParameter, MarkovOrderP
         128 for other tables.
     activation : {"sigmoid", "tanh", "relu"} or None, default=None
         g. None: a sigmoid for binary data, relu for other tables. With fewer than 1000 rows its
-        units start linear, from c = 1.
+        units start linear, from c = 1, and if there are held-out rows, training takes place twice:
+        from the best constants, and from a ridge regression of each real column on the columns
+        before. The second result stays where held-out rows clearly prefer it.
     {shared_parameters}
 
     Attributes
@@ -111,9 +114,17 @@ class NADE(AnswersQuestions, AutoregressiveDensity, OrderParameter, MarkovOrderP
         self.n_hidden_ = self.n_hidden or (500 if self._is_binary or n_rows < _FEW_ROWS else 128)
 
     def _adjust_start(self, model: Composition, n_rows: int) -> None:
-        if self.activation is None and not self._is_binary and n_rows < _FEW_ROWS:
+        if self._starts_linear(n_rows):
             # Bends at zero would fit few rows before what is linear in them has been learned.
             model.params["c"][...] = 1
+
+    def _other_start(self, model: Any, start: tuple[Any, Array], n_rows: int) -> Array | None:
+        if not self._starts_linear(n_rows) or self.markov_order is not None:
+            return None
+        return linear_start(model, *start)
+
+    def _starts_linear(self, n_rows: int) -> bool:
+        return self.activation is None and not self._is_binary and n_rows < _FEW_ROWS
 
     def _default_rate(self, solver: Optimizer, n_rows: int) -> float:
         has_many = self._is_binary or n_rows >= _FEW_ROWS

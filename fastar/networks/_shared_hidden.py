@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fastar._core.factors import cholesky
 from fastar._core.inputs import ONE_HOT, Inputs
 from fastar._core.offsets import common_width, output_axes
 from fastar._core.parameters import Array, Params
@@ -154,6 +155,25 @@ class SharedHidden(Network):
             # Our choice: of d features with equal variances, the pre-activation then has the same
             # variance for every d.
             params["rho"][...] = 1 / np.sqrt(np.arange(1, self.n_features))
+
+    def start_linear(self, params: Params, found: list[tuple[Array, Array, Array]]) -> None:
+        """Let outputs start linear in the first rows of input weights, by c = 1 of linear units.
+
+        found: outputs (m,), what each of them has of the slopes (m,), and slopes (R,) by the first
+        R rows. Of all V that give them, the smallest.
+        """
+        matrices = self._matrices(params)
+        W = matrices[0].astype(np.float64)
+        gram = np.einsum("rh,sh->rs", W, W)
+        gram[np.diag_indices_from(gram)] += 1e-6 * gram.trace() / len(gram)
+        _, inverse = cholesky(gram)
+        bias = params["b"].reshape(-1)
+        for outputs, factor, slopes in found:
+            R = len(slopes)
+            whitened = np.einsum("kr,r->k", inverse[:R, :R], slopes)
+            v = np.einsum("k,kr,rh->h", whitened, inverse[:R, :R], W[:R])
+            matrices[1][outputs - self.output_offsets[1]] = factor[:, None] * v
+            bias[outputs] -= factor * v.sum()
 
     def forward(
         self,
