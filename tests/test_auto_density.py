@@ -165,7 +165,7 @@ def test_a_variation_leaves_its_parent_as_it_was():
 def test_every_model_takes_the_distribution(distribution):
     names = ["NADE", "RNADE", "MADE", "FVSBN", "DeepNADE"]
     model = fit(
-        auto(models=names, distribution=distribution, max_trials=20, max_iter=1), reals(80, 3)
+        auto(models=names, distribution=distribution, max_trials=22, max_iter=1), reals(80, 3)
     )
     assert {line["model"] for line in model.leaderboard_} == set(names)
 

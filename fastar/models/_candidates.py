@@ -94,6 +94,7 @@ def _first(
             _layers(n_units, n_units) | relu | _training(1e-3, 0.1) | {"dropout": 0.3} | natural,
         ),
         ("MADE", 1, _layers(2 * n_units) | relu | _training(2e-3, 0.01) | {"dropout": 0.7}),
+        ("MADE", 1, _layers(2 * n_units) | relu | _training(2e-3, 0.03) | {"dropout": 0.4}),
         # it learns all orders, and takes long to
         ("MADE", 4, _layers(n_units) | relu | _training(1e-2, 0.1) | any_order),
         ("DeepNADE", 4, {"hidden_layer_sizes": [n_units]} | _training(1e-3, 0.01)),
