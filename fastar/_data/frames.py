@@ -325,14 +325,14 @@ class Schema:
             polars_series(column, value) if kind == "polars" else pandas_series(column, value)
             for column, value in zip(columns, values.T, strict=True)
         ]
+        named = dict(zip([column.name for column in columns], filled, strict=True))
         if kind == "polars":
             import polars
 
-            return polars.DataFrame(filled)
+            return polars.DataFrame(named)  # of series alone one without a name would get one
         import pandas
 
-        index = pandas.RangeIndex(len(values))
-        return pandas.DataFrame(dict(zip(self.names, filled, strict=True)), index=index)
+        return pandas.DataFrame(named, index=pandas.RangeIndex(len(values)))
 
 
 def keep_cells(given: Any, filled: Any, kept: Array) -> Any:
