@@ -20,16 +20,8 @@ quiet = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarnin
 
 def plain_and_odd():
     """Yield pairs of columns that hold the same values, the second in a type of few tables."""
-    sparse = pd.arrays.SparseArray
     yield "byte order", VALUES, VALUES.astype(VALUES.dtype.newbyteorder())
     yield "integers of another byte order", np.arange(N), np.arange(N, dtype=">i2")
-    yield "sparse", np.arange(N) % 2, sparse(np.arange(N) % 2)
-    yield (
-        "sparse with gaps",
-        np.where(VALUES, VALUES, np.nan),
-        sparse(np.where(VALUES, VALUES, np.nan)),
-    )
-    yield "sparse flags", VALUES > 1, sparse(VALUES > 1)
 
 
 @quiet
