@@ -4,10 +4,11 @@ import datetime
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 
 import fastar
-from fastar import NADE, GenerativeClassifier, GenerativeRNN, SequenceLabeller
+from fastar import NADE, DensityImputer, GenerativeClassifier, GenerativeRNN, SequenceLabeller
 
 pytestmark = pytest.mark.kernels
 
@@ -19,16 +20,8 @@ quiet = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarnin
 
 def plain_and_odd():
     """Yield pairs of columns that hold the same values, the second in a type of few tables."""
-    sparse = pd.arrays.SparseArray
     yield "byte order", VALUES, VALUES.astype(VALUES.dtype.newbyteorder())
     yield "integers of another byte order", np.arange(N), np.arange(N, dtype=">i2")
-    yield "sparse", np.arange(N) % 2, sparse(np.arange(N) % 2)
-    yield (
-        "sparse with gaps",
-        np.where(VALUES, VALUES, np.nan),
-        sparse(np.where(VALUES, VALUES, np.nan)),
-    )
-    yield "sparse flags", VALUES > 1, sparse(VALUES > 1)
 
 
 @quiet
@@ -208,3 +201,18 @@ def test_sequences_without_a_step_are_refused_by_fit_alone(dtype):
 def test_the_cell_that_is_no_number_is_told():
     with pytest.raises(ValueError, match=r"must hold sequences of numbers. Got None instead"):
         GenerativeRNN(max_iter=1).fit([[1, None, 2]] * 3)
+
+
+@quiet
+def test_a_column_without_a_name_stays_without_one():
+    frame = pl.DataFrame({"": VALUES, "g": ["a", "b"] * (N // 2)})
+    model = NADE(**QUICK).fit(frame)
+    for answer in (model.sample(3), model.impute(frame), model.complete(frame)):
+        assert answer.columns == ["", "g"]
+
+
+@quiet
+def test_places_become_names_in_polars():
+    frame = pd.DataFrame({0: ["a", "b"] * (N // 2), 1: VALUES, 2: pd.Timestamp("2024-01-01")})
+    imputer = DensityImputer(NADE(**QUICK), random_state=0).set_output(transform="polars")
+    assert imputer.fit_transform(frame).columns == ["x0", "x1", "x2"]

@@ -483,6 +483,8 @@ def in_library(column: Column, source: str, kind: str) -> Column:
     """Return a column of a frame of one library as one of another."""
     if source == kind:
         return column
+    if kind == "polars":  # whose columns have names alone
+        column = replace(column, name=str(column.name))
     if column.type in NOT_NUMBERS:
         return replace(column, dtype=time_dtype_in(column, kind))
     return replace(column, dtype=_to_pandas(column) if kind == "pandas" else _to_polars(column))

@@ -335,14 +335,14 @@ class Schema:
             polars_series(column, value) if kind == "polars" else pandas_series(column, value)
             for column, value in zip(columns, values.T, strict=True)
         ]
+        named = dict(zip([column.name for column in columns], filled, strict=True))
         if kind == "polars":
             import polars
 
-            return polars.DataFrame(filled)
+            return polars.DataFrame(named)  # of series alone one without a name would get one
         import pandas
 
-        index = pandas.RangeIndex(len(values))
-        return pandas.DataFrame(dict(zip(self.names, filled, strict=True)), index=index)
+        return pandas.DataFrame(named, index=pandas.RangeIndex(len(values)))
 
 
 def keep_cells(given: Any, filled: Any, kept: Array) -> Any:
@@ -529,17 +529,12 @@ def exact_integers(
 
 
 def _inferred_dtype(series: Any) -> Any:
-    """Return a series of pandas as one of the type that its values have.
-
-    That is what Python objects are, what sparse columns hold, and numbers of another byte order.
-    """
+    """Return a series of Python objects, or of another byte order, as one of its values' type."""
     nw, native = narwhals_module(), series.to_native()
     if time_type(series) is not None or not is_pandas(series):
         return series
     dtype = native.dtype
-    if type(dtype).__name__ == "SparseDtype":
-        native = native.sparse.to_dense()
-    elif isinstance(dtype, np.dtype) and not dtype.isnative:
+    if isinstance(dtype, np.dtype) and not dtype.isnative:
         native = native.astype(dtype.newbyteorder("="))
     elif str(dtype) == "object" and series.dtype == nw.Object:
         native = _of_kind(native)
