@@ -5,6 +5,7 @@ from decimal import Decimal
 import numpy as np
 import pandas as pd
 import polars as pl
+from polars.testing import assert_frame_equal
 
 from fastar import NADE
 
@@ -72,3 +73,11 @@ def assert_same_fit(model, other):
     assert mine.keys() == theirs.keys()
     for name, array in mine.items():
         np.testing.assert_array_equal(array, theirs[name])
+
+
+def assert_same_rows(found, expected):
+    """Fail unless two frames of polars are equal.
+
+    Categories are compared as text: polars 1.0 compares their numbers, whatever these stand for.
+    """
+    assert_frame_equal(found, expected, check_exact=True, categorical_as_str=True)

@@ -395,7 +395,8 @@ def _to_utc(count: int, unit: str, zone: str) -> tuple[int, str]:
 def _period_count(value: Any, unit: str) -> int:
     """Return the ordinal of a Period, or of the year, month or week that holds a date."""
     if hasattr(value, "ordinal") and hasattr(value, "to_timestamp"):
-        if value.freqstr.partition("-")[0] == unit:
+        name = value.freqstr.partition("-")[0]
+        if name.replace("A", "Y") == unit:  # A: years, in pandas before 2.2
             return int(value.ordinal)
     elif unit in MONTHS and isinstance(value, str | date | np.datetime64):
         months: Any = np.datetime64(value)

@@ -133,10 +133,23 @@ def _polars_unit(dtype: Any) -> tuple[str, str | None]:
     return ("ns", None) if name == "Time" else (dtype.time_unit, getattr(dtype, "time_zone", None))
 
 
+# names of units that pandas, or pandas before 2.2, has of its own
+_PANDAS_UNITS = {
+    "min": "m",
+    "T": "m",
+    "A": "Y",
+    "H": "h",
+    "S": "s",
+    "L": "ms",
+    "U": "us",
+    "N": "ns",
+}
+
+
 def _period_unit(dtype: Any) -> str:
     """Return the unit that a type of periods counts."""
     name = str(dtype).removeprefix("period[").rstrip("]").partition("-")[0]
-    unit = {"min": "m", "A": "Y"}.get(name, name)
+    unit = _PANDAS_UNITS.get(name, name)
     if unit not in (*NANOSECONDS, *CALENDAR_UNITS):
         raise UnsupportedError("have periods of one year, quarter, month, week, day or less")
     return unit

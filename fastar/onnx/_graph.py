@@ -75,7 +75,8 @@ class Graph:
         """Add a node of several outputs, and return their names."""
         given = [each if isinstance(each, str) else self.constant(each) for each in inputs]
         outputs = [self._name() for _ in range(n_outputs)]
-        node = self._onnx.helper.make_node(operator, given, outputs, **attributes)
+        # named, for ONNX Runtime 1.18 makes names of those of nodes, and wants no name twice
+        node = self._onnx.helper.make_node(operator, given, outputs, name=outputs[0], **attributes)
         self._nodes.append(node)
         return outputs
 

@@ -229,7 +229,9 @@ def choose(draw, int64_t d, floating[:, ::1] raw, const floating[:, ::1] noise, 
         raise ValueError("the shapes of raw, noise, held, codes and weight do not fit together")
     if n == 0:
         return
-    cdef const uint8_t* flags = NULL if held is None else &flag[0]
+    cdef const uint8_t* flags = NULL
+    if held is not None:
+        flags = &flag[0]
     cdef draw_spec how = draw_of(draw, floating is double)
     if how.n_noise != m:
         raise ValueError("noise does not fit the draw")
