@@ -212,11 +212,11 @@ class Mixed(Conditional):
         return out if out.ndim > 1 else np.tile(out, (len(codes), 1))
 
     def _brief_log_jacobian(self, codes: Array) -> Array:
-        parts = [
+        found = [
             (features, group._brief_log_jacobian(codes.take(features, axis=1)))
             for (group, _), features in zip(self.groups, self.features_of_groups, strict=True)
         ]
-        parts = [(features, own) for features, own in parts if own is not None]
+        parts = [(features, own) for features, own in found if own is not None]
         out = np.zeros(codes.shape if any(own.ndim > 1 for _, own in parts) else codes.shape[1])
         for features, own in parts:
             out[..., features] = own
