@@ -352,7 +352,7 @@ def points(
     n_threads: int,
     *,
     leading: bool = False,
-) -> Particles:
+) -> Walkers:
     """Return particles that hold all cells but one column, and n_points draws of that.
 
     So many by every member, all from the same evenly spread noise for every row: the answer about
