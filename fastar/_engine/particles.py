@@ -254,7 +254,7 @@ def _limits(weighed: Array, marginal: bool) -> Array:
     n_weighed = int(weighed.sum(axis=1).max(initial=0))
     if n_weighed == 0:
         return np.array([0] if marginal else [0, weighed.shape[1]])
-    some: Array = weighed.any(axis=0)
+    some = np.asarray(weighed.any(axis=0))
     done = np.cumsum(some)
     n_stages = min(_STAGES, n_weighed)
     ends = [int(np.searchsorted(done, done[-1] * k / n_stages)) + 1 for k in range(1, n_stages)]

@@ -173,8 +173,8 @@ def _of_part(
     else:
         for rows in particle_blocks(whole, model.n_features, number):
             own = missing[rows] & others
-            found = points(part.take(rows), values[rows], own, column, n_particles, n_threads)
-            _take_points(answer, found, part, column, rows)
+            drawn = points(part.take(rows), values[rows], own, column, n_particles, n_threads)
+            _take_points(answer, drawn, part, column, rows)
     per_row = model.n_features * (1 if levels is None else 2)
     for rows in particle_blocks(incomplete, per_row, number):
         here = part.take(rows)
