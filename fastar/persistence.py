@@ -67,10 +67,7 @@ def _from_version_1(header: dict[str, Any], arrays: dict[str, Array]) -> SavedSt
 
 
 def _from_version_2(header: dict[str, Any], arrays: dict[str, Array]) -> SavedState:
-    """Tell parameters with padding from those without; detectors weighed no features."""
-    if header.get("class") == "DensityOutlierDetector" and "own._feature_centre" in arrays:
-        weight = np.full_like(arrays["own._feature_centre"], np.nan)
-        arrays = {**arrays, "own._feature_weight": weight}
+    """Tell parameters with padding from those without."""
     return header, {re.sub(r"(^|\.)theta$", rf"\1{PADDED}", name): arrays[name] for name in arrays}
 
 

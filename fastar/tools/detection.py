@@ -145,6 +145,14 @@ default="standardised"
             "calibration_scores_": ArrayOf("f", (None,), finite=False),
         }
 
+    @classmethod
+    def _from_state(cls, header: dict[str, Any], arrays: dict[str, Array]) -> Self:
+        name, centre = "own._feature_weight", arrays.get("own._feature_centre")
+        # detectors of earlier files weighed no features
+        if name not in arrays and centre is not None and "standardised" not in str(header):
+            arrays = {**arrays, name: np.full_like(centre, np.nan)}
+        return super()._from_state(header, arrays)
+
     def fit(self, X: Any, y: Any = None) -> Self:
         """Fit the density to a part of the rows, and score the others.
 
