@@ -465,6 +465,8 @@ def test_ctrl_c_ends_every_method_between_blocks_that_change_no_bit(name, method
     np.testing.assert_array_equal(call(model), whole)
     scores = ["score_samples", *(["log_marginal"] if name == "DeepNADE" else [])]
     part = "forward" if method in scores else "sample"
+    if (name, method) == ("NADE", "impute"):
+        part = "sample_particles"
     assert interrupted_at(lambda: call(model), type(model.network_), part, monkeypatch) == 2
     assert_same(before, snapshot(model))
 

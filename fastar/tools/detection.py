@@ -49,8 +49,7 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
         `NADE()` by default; it is cloned, and gets a `random_state` where it has None.
     contamination : float, default=0.1
         Share of the rows of `fit` that `predict` calls outliers.
-    statistic : {"standardised", "likelihood", "typicality", "likelihood_ratio"}, \
-default="standardised"
+    statistic : str, default="standardised"
         What `score_samples` returns: "standardised" the sum over features of
 
             (log p(x_d | those before it) - its mean) / sqrt(1 + its spread ** 2),
@@ -424,8 +423,9 @@ default="standardised"
 
     def _shares(self, X: Any) -> Array:
         """Return how far each feature's score (n, D) is above its mean."""
+        missing = self._missing(X)  # first, for it reads a table and refuses what is none
         shares = self._feature_scores(X) - self._feature_centre
-        shares[self._missing(X) & np.isfinite(shares)] = 0
+        shares[missing & np.isfinite(shares)] = 0
         return shares
 
     def _feature_scores(self, X: Any) -> Array:
