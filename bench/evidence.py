@@ -55,7 +55,7 @@ def main() -> int:
             "impute / score_samples",
             best(lambda: model.impute(gaps, random_state=0)),
             best(lambda: model.score_samples(bits)),
-            "20x",
+            "12x",
         )
     ]
     whole = best(lambda: model.sample(10_000, random_state=0))
