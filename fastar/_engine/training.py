@@ -156,6 +156,7 @@ class Training:
         self._gradient = zeros_aligned(model.theta.size, model.dtype)
         self._layout = model.layout
         self._params = model.params
+        self._weights: Any = None
         self._grads = self._layout.views(self._gradient)
         self._rng = np.random.default_rng(0)
         self._stretches = Stretches(model.theta.size, self._layout.n_decayed, model.network.active)
@@ -345,11 +346,21 @@ class Training:
         batch: as `encoded` yields it.
         """
         model, (rows, codes, context) = self.model, batch
-        member = model.network.training_member(self.progress.step)
-        weights = model.network.materialise_weights(self._params, self.n_threads, member)
         return model.gradient(
-            weights, codes, self._share[rows], self._grads, self.n_threads, context, self._rng
-        )
+            self._member_weights(), codes, self._share[rows], self._grads, self.n_threads, context,
+            self._rng,
+        )  # fmt: skip
+
+    def _member_weights(self) -> Any:
+        """Return the weights of the member that this step trains."""
+        if self._weights is not None:
+            return self._weights
+        network = self.model.network
+        member = network.training_member(self.progress.step)
+        weights = network.materialise_weights(self._params, self.n_threads, member)
+        if network.weights_are_views:
+            self._weights = weights
+        return weights
 
     def _step(self, batch: BatchOfRows) -> float:
         progress = self.progress
