@@ -110,7 +110,7 @@ def test_training_descends_the_weighted_mean_negative_log_likelihood(name, condi
             rng = np.random.default_rng(0)
             theta = training.model.theta
             theta += rng.standard_normal(theta.size) / 4
-            (batch,) = training.table.batches(None, len(training.table))
+            (batch,) = training.encoded(training.table.batches(None, len(training.table)))
             training.gradient(batch)
             gradient, start = training._gradient.copy(), theta.copy()
             self.checks = []

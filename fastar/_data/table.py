@@ -150,7 +150,7 @@ class Table:
         picked = self.X[which]
         block: Array = picked.toarray() if sparse.issparse(picked) else picked
         # in C order whatever X is in, so that sums over a block have the same bits
-        return np.ascontiguousarray(block if self._natural else block[:, self.order])
+        return np.ascontiguousarray(block if self._natural else block.take(self.order, axis=1))
 
     def blocks(self, most: int | None = None) -> Iterator[tuple[slice, Array]]:
         """Yield (slice of rows, dense block) from first to last; most: rows of a block."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,15 @@ from sklearn.exceptions import ConvergenceWarning
 from fastar._core.parameters import Array, zeros_aligned
 from fastar._core.schema import ArrayOf, Listed, Number, Record, Rule, Text, Whole, check_arrays
 from fastar._data.table import BLOCK_ROWS, BatchOfRows, Examples
-from fastar._engine.model import Composition
+from fastar._engine.model import Composition, Model
 from fastar._engine.scores import score_rows, total_log_prob
 from fastar.optimizers import Optimizer, Stretches, clip_by_norm
 from fastar.schedules import Schedule
 
 _STEPS_TO_JUDGE = 20
 _DIGESTED = 1 << 16
+_ENCODED = 1 << 10
+"""Rows of small batches that are encoded at once: each call costs as much as many rows."""
 _LARGEST_POWER = 1 / 4
 """Of the largest number: products of few larger parameters are infinite."""
 
@@ -153,6 +156,7 @@ class Training:
         self._gradient = zeros_aligned(model.theta.size, model.dtype)
         self._layout = model.layout
         self._params = model.params
+        self._weights: Any = None
         self._grads = self._layout.views(self._gradient)
         self._rng = np.random.default_rng(0)
         self._stretches = Stretches(model.theta.size, self._layout.n_decayed, model.network.active)
@@ -298,9 +302,27 @@ class Training:
         if self.n_batches > 1 or self.model.network.is_stochastic:
             rng = self._rng = np.random.default_rng([self.entropy, progress.epoch])
         with closing(self.table.batches(rng, self.batch_size)) as batches:
-            for batch in batches:
+            for batch in self.encoded(batches):
                 total += self._step(batch)
         self._end_epoch(total)
+
+    def encoded(self, batches: Iterable[BatchOfRows]) -> Iterator[BatchOfRows]:
+        """Yield the batches with codes in place of values.
+
+        Small batches of rows are read ahead, but not where the network draws numbers of its own:
+        tables on disk draw theirs from the same generator, in turns.
+        """
+        model, n_together = self.model, _ENCODED // self.batch_size
+        if not isinstance(model, Model) or model.network.is_stochastic or n_together < 2:
+            for rows, block, context in batches:
+                yield rows, model.codes(block), context
+            return
+        batches = iter(batches)
+        while some := list(islice(batches, n_together)):
+            codes, start = model.codes(np.concatenate([block for _, block, _ in some])), 0
+            for rows, block, context in some:
+                yield rows, codes[start : start + len(block)], context
+                start += len(block)
 
     def _end_epoch(self, total: float) -> None:
         """Count an epoch; total: the sum of log p(x) over its rows, each before its own step."""
@@ -319,14 +341,26 @@ class Training:
             raise
 
     def gradient(self, batch: BatchOfRows) -> float:
-        """Fill the gradient of the loss of a batch; return minus the loss times its rows."""
-        model, (rows, block, context) = self.model, batch
-        codes = model.codes(block)
-        member = model.network.training_member(self.progress.step)
-        weights = model.network.materialise_weights(self._params, self.n_threads, member)
+        """Fill the gradient of the loss of a batch; return minus the loss times its rows.
+
+        batch: as `encoded` yields it.
+        """
+        model, (rows, codes, context) = self.model, batch
         return model.gradient(
-            weights, codes, self._share[rows], self._grads, self.n_threads, context, self._rng
-        )
+            self._member_weights(), codes, self._share[rows], self._grads, self.n_threads, context,
+            self._rng,
+        )  # fmt: skip
+
+    def _member_weights(self) -> Any:
+        """Return the weights of the member that this step trains."""
+        if self._weights is not None:
+            return self._weights
+        network = self.model.network
+        member = network.training_member(self.progress.step)
+        weights = network.materialise_weights(self._params, self.n_threads, member)
+        if network.weights_are_views:
+            self._weights = weights
+        return weights
 
     def _step(self, batch: BatchOfRows) -> float:
         progress = self.progress

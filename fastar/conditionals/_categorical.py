@@ -174,6 +174,10 @@ class Categorical(Conditional):
         """Which columns (C,) are of whole numbers, whose other values are the other ones."""
         return self._learnt.get("whole", np.zeros(self.n_columns, bool))
 
+    @lazy
+    def _any_whole(self) -> bool:
+        return bool(self.whole.any())
+
     @property
     def support(self) -> str:
         """The levels, for error messages."""
@@ -441,7 +445,7 @@ class Categorical(Conditional):
 
     def log_jacobian(self, codes: Array) -> Array | None:
         """Return the log of the share that a whole number has of all that are no level, else 0."""
-        if not self.whole.any() or not (codes < 0).any():
+        if not self._any_whole or not (codes < 0).any():
             return None
         out = np.zeros(codes.shape)
         low, high = self._ranges

@@ -308,6 +308,10 @@ class Conditional(ABC):
         """Return `log_jacobian`, or (D,) where all rows have the same."""
         return self.log_jacobian(codes)
 
+    def _same_log_jacobian(self) -> Array | None:
+        """Return the `log_jacobian` (D,) of any codes without NaN; None where they differ."""
+        return None
+
     def decided(self, c: int, offset: int = 0, column: Column | None = None) -> dict[str, Any]:
         """Return what was decided on column c, whose numbers are less by an offset than the user's.
 

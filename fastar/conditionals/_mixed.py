@@ -212,15 +212,31 @@ class Mixed(Conditional):
         return out if out.ndim > 1 else np.tile(out, (len(codes), 1))
 
     def _brief_log_jacobian(self, codes: Array) -> Array:
+        same, others = self._log_jacobians
         found = [
             (features, group._brief_log_jacobian(codes.take(features, axis=1)))
-            for (group, _), features in zip(self.groups, self.features_of_groups, strict=True)
+            for group, features in others
         ]
         parts = [(features, own) for features, own in found if own is not None]
-        out = np.zeros(codes.shape if any(own.ndim > 1 for _, own in parts) else codes.shape[1])
+        if not parts:
+            return same
+        is_same = all(own.ndim == 1 for _, own in parts)
+        out = np.broadcast_to(same, same.shape if is_same else codes.shape).copy()
         for features, own in parts:
             out[..., features] = own
         return out
+
+    @lazy
+    def _log_jacobians(self) -> tuple[Array, list[tuple[Conditional, Array]]]:
+        """What all codes have the same (D,), else 0, and the groups, with features, that differ."""
+        same, others = np.zeros(self.n_features), []
+        for (group, _), features in zip(self.groups, self.features_of_groups, strict=True):
+            own = None if self.may_miss.any() else group._same_log_jacobian()
+            if own is None:
+                others.append((group, features))
+            else:
+                same[features] = own
+        return same, others
 
     @property
     def n_levels(self) -> Array:

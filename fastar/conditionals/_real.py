@@ -187,6 +187,9 @@ class Standardised(Conditional):
     def _brief_log_jacobian(self, codes: Array) -> Array:
         return self.log_jacobian(codes) if np.isnan(codes).any() else self._log_slope
 
+    def _same_log_jacobian(self) -> Array:
+        return self._log_slope
+
     @lazy
     def _log_slope(self) -> Array:
         """Log of the slope (C,) of the codes."""

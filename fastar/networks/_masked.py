@@ -140,6 +140,7 @@ class Masked(Network):
         self.is_stochastic = self._below > 0
         self.seed = seed
         self.n_context = int(n_context)
+        self.weights_are_views = self.n_masks == 1 and self.n_context == 0
         self.dtype = np.dtype(dtype)
         self._activation = ACTIVATIONS.index(activation)
         # A few ones among many features, or a row for each level: adding rows beats multiplying.

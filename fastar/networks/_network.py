@@ -57,6 +57,8 @@ class Network(ABC):
     any_evidence: bool = False
     """Whether the network sees all evidence first, whatever its place in an order."""
 
+    weights_are_views: bool = False
+    """Whether what `materialise_weights` returns shows all later changes of the parameters."""
     is_stochastic: bool = True
     """Whether `forward` draws random numbers in training."""
 

@@ -1,6 +1,5 @@
 """Which instruction set the kernels of this process use, chosen once at import."""
 
-import math
 import os
 
 cimport cython
@@ -153,7 +152,13 @@ cdef class Block:
         PyBuffer_FillInfo(buffer, self, self.data, self.length, False, flags)
 
 
+cdef object as_dtype = np.dtype, ndarray = np.ndarray  # found at once, for a step asks many times
+
+
 def aligned_empty(shape, dtype):
     """Return an uninitialised array that begins on a cache line (64 bytes)."""
-    dtype = np.dtype(dtype)
-    return np.ndarray(shape, dtype, Block(math.prod(shape) * dtype.itemsize))
+    dtype = as_dtype(dtype)
+    size = dtype.itemsize
+    for side in shape:
+        size *= side
+    return ndarray(shape, dtype, Block(size))

@@ -11,7 +11,7 @@ from inputs cimport input_spec, spec_of
 
 import numpy as np
 
-from fastar._kernels._cpu import aligned_empty, isa, no_memory
+from fastar._kernels._cpu import Block, aligned_empty, isa, no_memory
 
 cdef extern from "masked.h" nogil:
     ctypedef struct masked_blocks:
@@ -203,9 +203,9 @@ def forward(const floating[:, ::1] A, Staircase stairs, const floating[:, ::1] W
           and out.shape[1] == N)
     cdef const floating[::1] b = out[0] if add else bias
     check(b.shape[0] == N)
-    dtype = np.float32 if floating is float else np.float64
     cdef int64_t panels = (N + panel - 1) // panel
-    cdef floating[:, ::1] packed = aligned_empty((n_threads, depth * panel), dtype)
+    cdef uint8_t[::1] space = Block(n_threads * depth * panel * sizeof(floating))
+    cdef floating* packed = <floating*>&space[0]
     # `depth` columns of A stay in L2 while all panels pass.
     for t in prange(n_threads, nogil=True, num_threads=n_threads, schedule="static"):
         for k in range((K + depth - 1) // depth):
@@ -218,7 +218,7 @@ def forward(const floating[:, ::1] A, Staircase stairs, const floating[:, ::1] W
                 next = N if i < 0 else i * panel
                 kernels.forward(n, k * depth, min(K, (k + 1) * depth), j, min(N, j + panel), next,
                                 struct_of(stairs, &W[0, 0]), &A[0, 0], &b[0], add, activation, &out[0, 0],
-                                &packed[t, 0])
+                                packed + t * depth * panel)
 
 
 def backward(const floating[:, ::1] G, Staircase stairs, const floating[:, ::1] W,
@@ -232,13 +232,13 @@ def backward(const floating[:, ::1] G, Staircase stairs, const floating[:, ::1] 
     cdef int64_t panels = (K + panel - 1) // panel, longest = 1
     for k in range(0, K, panel):
         longest = max(longest, stairs.row_end[min(k + panel, K) - 1] - stairs.row_begin[k])
-    dtype = np.float32 if floating is float else np.float64
-    cdef floating[:, ::1] packed = aligned_empty((n_threads, longest * panel), dtype)
+    cdef uint8_t[::1] space = Block(n_threads * longest * panel * sizeof(floating))
+    cdef floating* packed = <floating*>&space[0]
     for i in prange(panels, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=1):
         k = i * panel
         j = min(K, k + n_threads * panel)
         kernels.backward(n, k, min(K, k + panel), j, struct_of(stairs, &W[0, 0]), &G[0, 0], activation,
-                         &h[0, 0], &gh[0, 0], &packed[threadid(), 0])
+                         &h[0, 0], &gh[0, 0], packed + threadid() * longest * panel)
 
 
 def outer(const floating[:, ::1] A, const floating[:, ::1] G, Staircase stairs, floating[:, ::1] gW,
@@ -250,21 +250,22 @@ def outer(const floating[:, ::1] A, const floating[:, ::1] G, Staircase stairs, 
     cdef int64_t panels = (N + panel - 1) // panel
     check(K == stairs.rows and N == stairs.columns and A.shape[1] == K and G.shape[0] == n
           and G.shape[1] == N)
-    dtype = np.float32 if floating is float else np.float64
     # Packed, the rows of data are neighbours in memory: read in place, each would need a page of its own.
-    cdef floating[:, ::1] columns = aligned_empty((panels, max(1, n) * panel), dtype)
-    cdef floating[:, ::1] chunks = aligned_empty((n_threads, max(1, n) * OUTER_ROWS), dtype)
+    cdef int64_t size = n * panel, chunk_size = n * OUTER_ROWS
+    cdef uint8_t[::1] space = Block((panels * size + n_threads * chunk_size) * sizeof(floating))
+    cdef floating* columns = <floating*>&space[0]
+    cdef floating* chunks = columns + panels * size
     for p in prange(panels, nogil=True, num_threads=n_threads, schedule="static"):
-        kernels.copy_columns(n, min(panel, N - p * panel), &G[0, 0] + p * panel, N, &columns[p, 0], panel)
+        kernels.copy_columns(n, min(panel, N - p * panel), &G[0, 0] + p * panel, N, columns + p * size, panel)
     for i in prange((K + OUTER_ROWS - 1) // OUTER_ROWS, nogil=True, num_threads=n_threads,
                     schedule="dynamic", chunksize=1):
         k = i * OUTER_ROWS
         rows = min(OUTER_ROWS, K - k)
-        kernels.copy_columns(n, rows, &A[0, 0] + k, K, &chunks[threadid(), 0], OUTER_ROWS)
+        kernels.copy_columns(n, rows, &A[0, 0] + k, K, chunks + threadid() * chunk_size, OUTER_ROWS)
         for p in range(panels):
             j = p * panel
             kernels.outer(n, k, k + rows, j, min(N, j + panel), struct_of(stairs, NULL),
-                          &chunks[threadid(), 0], OUTER_ROWS, &columns[p, 0], &gW[0, 0])
+                          chunks + threadid() * chunk_size, OUTER_ROWS, columns + p * size, &gW[0, 0])
 
 
 def activate(floating[:, ::1] h, int activation, int n_threads):
@@ -326,15 +327,16 @@ def gather(inputs, Staircase stairs, const floating[:, ::1] W, bias, floating[:,
     check(b.shape[0] == N)
     cdef int64_t slabs = (N + slab - 1) // slab
     cdef int64_t blocks = max(1, min(n // 16, 2 * n_threads // slabs)), rows = (n + blocks - 1) // blocks
-    dtype = np.float32 if floating is float else np.float64
-    cdef floating[:, ::1] packed = aligned_empty((n_threads, kernels.reach * slab), dtype)
+    cdef int64_t size = kernels.reach * slab
+    cdef uint8_t[::1] space = Block(n_threads * size * sizeof(floating))
+    cdef floating* packed = <floating*>&space[0]
     # The last slabs have the most rows: first come those that take longest.
     for i in prange(slabs * blocks, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=1):
         j = (slabs - 1 - i // blocks) * slab
         r = i % blocks * rows
         kernels.gather(r, min(n, r + rows), j, min(N, j + slab), struct_of(stairs, &W[0, 0]),
                        listed_inputs(n, row.shape[1], &row[0, 0], &value[0, 0], &edges[0, 0]), &b[0], add,
-                       activation, &out[0, 0], &packed[threadid(), 0])
+                       activation, &out[0, 0], packed + threadid() * size)
 
 
 def scatter(inputs, Staircase stairs, const floating[:, ::1] G, floating[:, ::1] gW, int n_threads):
@@ -348,22 +350,24 @@ def scatter(inputs, Staircase stairs, const floating[:, ::1] G, floating[:, ::1]
     check(K == stairs.rows and N == stairs.columns and G.shape[1] == N and n == value.shape[0]
           and edges.shape[0] == (K + kernels.reach - 1) // kernels.reach + 1)
     cdef int64_t slabs = (N + slab - 1) // slab
-    dtype = np.float32 if floating is float else np.float64
     for i in range(edges.shape[0] - 1):
         size = 0
         for r in range(n):
             size += edges[i + 1, r] - edges[i, r]
         most = max(most, size)
-    cdef int32_t[:, ::1] rows = aligned_empty((n_threads, most), np.int32)
-    cdef floating[:, ::1] factors = aligned_empty((n_threads, most), dtype)
-    cdef floating[:, ::1] columns = aligned_empty((slabs, max(1, n) * slab), dtype)
+    size = n * slab
+    cdef uint8_t[::1] space = Block((slabs * size + n_threads * most) * sizeof(floating)
+                                    + n_threads * most * sizeof(int32_t))
+    cdef floating* columns = <floating*>&space[0]
+    cdef floating* factors = columns + slabs * size
+    cdef int32_t* rows = <int32_t*>(factors + n_threads * most)
     for p in prange(slabs, nogil=True, num_threads=n_threads, schedule="static"):
         j = p * slab
-        kernels.copy_columns(n, min(slab, N - j), &G[0, 0] + j, N, &columns[p, 0], slab)
+        kernels.copy_columns(n, min(slab, N - j), &G[0, 0] + j, N, columns + p * size, slab)
     for i in prange(edges.shape[0] - 1, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=1):
         kernels.scatter(i, struct_of(stairs, NULL),
-                        listed_inputs(n, row.shape[1], &row[0, 0], &value[0, 0], &edges[0, 0]), &columns[0, 0],
-                        &gW[0, 0], &rows[threadid(), 0], &factors[threadid(), 0])
+                        listed_inputs(n, row.shape[1], &row[0, 0], &value[0, 0], &edges[0, 0]), columns,
+                        &gW[0, 0], rows + threadid() * most, factors + threadid() * most)
 
 
 cdef class Blocks:

@@ -39,22 +39,50 @@ static void nesterov(ARGUMENTS) {
 }
 
 #if VEC_HAS_ROOT
+/* What adam multiplies vectors with. */
+typedef struct {
+    vec keep, rate, epsilon, beta_1, rest_1, beta_2, rest_2;
+} adam_factors;
+
+/* Vectors of parameters, and of the state of each. */
+typedef struct {
+    vec theta, m, v;
+} adam_state;
+
 /* Root and quotient would take longer than memory does. */
+INLINE adam_state adam_step(adam_factors by, const real *theta, const real *g, const real *m, const real *v,
+                            int64_t left) {
+    adam_state new;
+    const vec gi = load(g, left);
+    new.m = vfma(by.beta_1, load(m, left), by.rest_1 * gi);
+    new.v = vfma(by.beta_2, load(v, left), by.rest_2 * gi * gi);
+    new.theta = by.keep * load(theta, left) - by.rate * new.m * vreciprocal(vroot(new.v) + by.epsilon);
+    return new;
+}
+
+INLINE void adam_store(adam_state new, real *theta, real *m, real *v, int64_t left) {
+    store(theta, new.theta, left);
+    store(m, new.m, left);
+    store(v, new.v, left);
+}
+
 static void adam(ARGUMENTS) {
     real *m = slots[0] + first, *v = slots[1] + first;
     const real rate = numbers[0], decay = numbers[1], rate_t = numbers[3], epsilon_t = numbers[4], beta_1 = numbers[5],
                beta_2 = numbers[6];
-    const vec keep = vset1(1 - rate * decay);
-    for (int64_t i = 0; i < n; i += VL) {
-        const int left = n - i < VL ? (int)(n - i) : VL;
-        const vec gi = vload_part(g + i, left);
-        const vec mi = vfma(vset1(beta_1), vload_part(m + i, left), vset1(1 - beta_1) * gi);
-        const vec vi = vfma(vset1(beta_2), vload_part(v + i, left), vset1(1 - beta_2) * gi * gi);
-        vstore_part(m + i, mi, left);
-        vstore_part(v + i, vi, left);
-        const vec step = vset1(rate_t) * mi * vreciprocal(vroot(vi) + vset1(epsilon_t));
-        vstore_part(theta + i, keep * vload_part(theta + i, left) - step, left);
+    const adam_factors by = {vset1(1 - rate * decay), vset1(rate_t), vset1(epsilon_t), vset1(beta_1),
+                             vset1(1 - beta_1),       vset1(beta_2), vset1(1 - beta_2)};
+    if (n < VL) {
+        adam_store(adam_step(by, theta, g, m, v, n), theta, m, v, n);
+        return;
     }
+    /* The last vector begins within the one before it and is computed first, from what is still old: stretches are
+     * short, and a part of a vector that was just written is slow to read for the stretch after it. */
+    const int64_t end = n - VL;
+    const adam_state last = adam_step(by, theta + end, g + end, m + end, v + end, VL);
+    for (int64_t i = 0; i < end; i += VL)
+        adam_store(adam_step(by, theta + i, g + i, m + i, v + i, VL), theta + i, m + i, v + i, VL);
+    adam_store(last, theta + end, m + end, v + end, VL);
 }
 #else
 static void adam(ARGUMENTS) {
