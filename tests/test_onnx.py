@@ -368,7 +368,7 @@ def piped():
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("model", MODELS)
 def test_pipelines_that_end_with_a_density_are_converted(model, dtype, piped):
-    # centred: in float32 graphs round the means that they take away, some scikit-learn do not
+    # centred, for graphs of float32 round the means of the scaler, and older scikit-learn does not
     X = (scale(reals(200, 4)) * 3 + 5).astype(dtype)
     pipeline = make_pipeline(StandardScaler(), fitted(model, X)).fit(X)
     assert_same(piped(pipeline, X), pipeline.score_samples(X))

@@ -59,7 +59,7 @@ class ParquetWriter:
         return self._arrow.table(batch)
 
     def _ordered(self, frame: Any) -> Any:
-        """Return a frame of polars as a table whose Enums are ordered, which old polars forgets."""
+        """Return a frame of polars as a table whose Enums are ordered: before 1.41 they are not."""
         table = frame.to_arrow()
         schema, enum = table.schema, import_module("polars").Enum
         for d, (field, dtype) in enumerate(zip(schema, frame.dtypes, strict=True)):
