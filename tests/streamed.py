@@ -78,6 +78,7 @@ def assert_same_fit(model, other):
 def assert_same_rows(found, expected):
     """Fail unless two frames of polars are equal.
 
-    Categories are compared as text: polars 1.0 compares their numbers, whatever these stand for.
+    Categories are compared as text: before 1.32 polars compares their numbers, whatever these
+    stand for.
     """
     assert_frame_equal(found, expected, check_exact=True, categorical_as_str=True)

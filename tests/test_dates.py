@@ -630,9 +630,9 @@ def test_a_date_far_from_all_others_says_no_more_than_that(name):
     model = fit(
         make("MADE" if several else name, max_iter=20, **({"n_masks": 2} if several else {})), frame
     )
-    late = pd.Timestamp("2262-01-06").as_unit("s") + np.array([0, 1000]) * pd.Timedelta(days=7)
+    late = np.datetime64("2262-01-06", "s") + np.array([0, 1000]) * np.timedelta64(7, "D")
     rows = pd.concat([frame[:1], frame[:1]], ignore_index=True)
-    rows["when"] = pd.Series(late, dtype="datetime64[s]")
+    rows["when"] = pd.Series(late)
     far = model.score_features(rows)[:, 1:]
     assert (far > -100).all()  # thousands, were it to enter as what it is
     drawn = [model.sample(50, evidence={"when": each}, random_state=0)["x"] for each in late]

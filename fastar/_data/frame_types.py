@@ -250,15 +250,15 @@ def as_frame(value: Any, name: str = "X") -> Any:
 
 def _ordered_series(frame: Any, name: str, table: Any) -> Any:
     """Return a column as an Enum if Arrow declares an order of its text, else None."""
-    type_ = table.schema.field(name).type
-    if str(frame.schema[name]) != "Categorical" or not getattr(type_, "ordered", False):
+    polars, type_ = import_module("polars"), table.schema.field(name).type
+    if frame.schema[name] != polars.Categorical or not getattr(type_, "ordered", False):
         return None
     column = table.column(name)
     whole = column.combine_chunks() if hasattr(column, "combine_chunks") else column
     categories = whole.dictionary.to_pylist()
     if None in categories or len(set(categories)) < len(categories):
         return None
-    return frame[name].cast(import_module("polars").Enum(categories))
+    return frame[name].cast(polars.Enum(categories))
 
 
 def _holds_times(array: Array) -> bool:

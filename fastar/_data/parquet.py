@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -50,12 +51,23 @@ class ParquetWriter:
     def _table(self, batch: Any) -> Any:
         kind = frame_kind(batch)
         if kind == "polars":
-            return batch.to_arrow()
+            return self._ordered(batch)
         if kind == "pandas":
             return self._arrow.Table.from_pandas(batch, preserve_index=False)
         if isinstance(batch, np.ndarray):
             batch = {str(d): np.ascontiguousarray(values) for d, values in enumerate(batch.T)}
         return self._arrow.table(batch)
+
+    def _ordered(self, frame: Any) -> Any:
+        """Return a frame of polars as a table whose Enums are ordered: before 1.41 they are not."""
+        table = frame.to_arrow()
+        schema, enum = table.schema, import_module("polars").Enum
+        for d, (field, dtype) in enumerate(zip(schema, frame.dtypes, strict=True)):
+            if dtype == enum:
+                indices, values = field.type.index_type, field.type.value_type
+                ordered = self._arrow.dictionary(indices, values, ordered=True)
+                schema = schema.set(d, field.with_type(ordered))
+        return table.cast(schema)
 
 
 @contextmanager

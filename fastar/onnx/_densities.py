@@ -50,7 +50,8 @@ def log_sum_exp(g: Graph, values: str, axis: int) -> str:
     finite = g("Max", top, np.array(-1e300))
     powers = g("Exp", g("Sub", values, finite))
     sums = g("ReduceSum", powers, np.array([axis], np.int64), keepdims=0)
-    return g("Add", g("Log", sums), g("Squeeze", finite, np.array([axis], np.int64)))
+    # top, and not finite: exp(-inf) of ONNX Runtime 1.18 exceeds 0
+    return g("Add", g("Log", sums), g("Squeeze", top, np.array([axis], np.int64)))
 
 
 def _softplus(g: Graph, z: str) -> str:
