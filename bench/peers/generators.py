@@ -123,9 +123,11 @@ def arf(train: pd.DataFrame, seed: int, threads: int) -> Sampler:
     if not hasattr(np, "in1d"):  # arfpy 0.1.1 is older than NumPy 2.4
         np.in1d = np.isin  # noqa: NPY201
     text = as_text(train).astype({k: "object" for k, v in train.items() if is_nominal(v)})
+    # It asks for columns by name and by place, which pandas 3 tells apart: here they are the same.
+    text.columns = range(text.shape[1])
     model = arfpy.arf(text, n_jobs=threads, random_state=seed)
     model.forde()
-    return lambda n: from_text(model.forge(n), train)
+    return lambda n: from_text(model.forge(n).set_axis(train.columns, axis=1), train)
 
 
 def ctgan(train: pd.DataFrame, seed: int, threads: int) -> Sampler:
