@@ -84,7 +84,7 @@ def _wait(child: subprocess.Popen, options: argparse.Namespace) -> tuple[float, 
         memory = max(memory, peak_memory(child.pid))
         why = None
         if cpu_seconds(child.pid) > options.max_seconds:
-            why = f"did not finish in {options.max_seconds:g} s"
+            why = f"did not finish in {options.max_seconds:g} CPU s"
         elif memory > options.max_memory:
             why = f"took more than {options.max_memory:g} MB"
         if why is not None:

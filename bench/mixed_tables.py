@@ -332,7 +332,7 @@ def main() -> int:
     peers = parser.add_argument_group("generators of other libraries")
     peers.add_argument("--peers", action="store_true", help="compare them, see generators.py")
     peers.add_argument("--train", type=int, default=20_000, help="training rows of all")
-    peers.add_argument("--max-seconds", type=float, default=1800, help="of fit and sampling")
+    peers.add_argument("--max-seconds", type=float, default=1800, help="CPU seconds of each")
     peers.add_argument("--max-memory", type=float, default=8000, help="megabytes")
     peers.add_argument("--only", nargs="+", metavar="WORD", help="those with such a word")
     parser.add_argument("--seed", type=int, default=0)
