@@ -2,16 +2,18 @@
 Compare generators of rows by their defaults: `python bench/mixed_tables.py SET --peers`.
 
 Each is fitted to the same training rows and draws as many samples, in a process of its own that may
-take so many seconds and so much memory; one that takes more has a row that says so, and one that is
-not installed has none. Printed are, beside what the training rows themselves get:
+take so many CPU seconds and so much memory; one that takes more has a row that says so and how far
+it came, and one that is not installed has none. Rows are told on stderr as soon as they are known.
+Printed are, beside what the training rows themselves get:
 
-- the ROC-AUC of a boosted classifier that tells samples from held-out rows (0.5: it cannot),
+- the ROC-AUC of a boosted classifier that tells samples from held-out rows (0.5: it cannot), by
+  scikit-learn and, if it is installed, by XGBoost,
 - the mean total-variation distance of pairs of columns to those of held-out rows, of the categories
   or five bins at the quantiles of the training rows, a missing cell being a category,
 - the ROC-AUC on held-out rows of a boosted classifier of one column, fitted to samples,
 - the share of samples whose nearest row is one of the training rows, not one of as many held-out
   rows (0.5: nothing is copied),
-- the seconds of fit and sampling, and the peak of the process's memory.
+- the CPU seconds of fit and sampling, and the peak of the process's memory.
 """
 
 import argparse
@@ -24,11 +26,12 @@ import time
 from importlib import util
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from machine import peak_memory
-from mixed_tables import Binning, for_trees, frame, like, telling_apart
+from machine import cpu_seconds, peak_memory
+from mixed_tables import Binning, boosted_trees, for_trees, frame, like, telling_apart
 from peers.generators import GENERATORS, is_nominal
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
@@ -53,20 +56,21 @@ def run(
         folder = Path(place)
         train.to_pickle(folder / "train.pkl")
         script = Path(__file__).parent / "peers" / "generators.py"
-        arguments = [place, len(train), options.seed, options.threads]
+        arguments = [name, place, len(train), options.seed, options.threads]
+        # Warnings would hide what was said last.
+        python = [sys.executable, "-P", "-u", "-W", "ignore"]
         with (folder / "log").open("w") as log:
             child = subprocess.Popen(
-                [sys.executable, "-P", str(script), name, *map(str, arguments)],
+                [*python, str(script), *map(str, arguments)],
                 stdout=log,
                 stderr=log,
                 env=os.environ | {"OMP_NUM_THREADS": str(options.threads)},
             )
             memory, why = _wait(child, options)
         if why is None and child.returncode:
-            lines = (folder / "log").read_text().strip().splitlines()
-            why = f"failed: {lines[-1][:80] if lines else child.returncode}"
+            why = f"ended with {child.returncode}"
         if why is not None:
-            return None, [why, "", f"{memory:.0f}"]
+            return None, [f"{why}: {_last_words(folder / 'log')}", "", f"{memory:.0f}"]
         seconds = json.loads((folder / "seconds.json").read_text())
         drawn = like(pd.read_pickle(folder / "drawn.pkl").reset_index(drop=True), train)
         return drawn, [f"{seconds['fit']:.1f}", f"{seconds['sample']:.2f}", f"{memory:.0f}"]
@@ -74,13 +78,13 @@ def run(
 
 def _wait(child: subprocess.Popen, options: argparse.Namespace) -> tuple[float, str | None]:
     """Wait for a process; return its peak of memory in megabytes, and why it was stopped."""
-    start, memory = time.perf_counter(), 0.0
+    memory = 0.0
     while child.poll() is None:
         time.sleep(0.1)
         memory = max(memory, peak_memory(child.pid))
         why = None
-        if time.perf_counter() - start > options.max_seconds:
-            why = f"did not finish in {options.max_seconds:g} s"
+        if cpu_seconds(child.pid) > options.max_seconds:
+            why = f"did not finish in {options.max_seconds:g} CPU s"
         elif memory > options.max_memory:
             why = f"took more than {options.max_memory:g} MB"
         if why is not None:
@@ -88,6 +92,13 @@ def _wait(child: subprocess.Popen, options: argparse.Namespace) -> tuple[float, 
             child.wait()
             return memory, why
     return memory, None
+
+
+def _last_words(log: Path) -> str:
+    """Return the last line of a log, which says how far a fit came or what was wrong."""
+    lines = log.read_text(errors="replace").splitlines()  # bars of progress return to the start
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "nothing was said")
+    return last.replace("|", " ")[:80]
 
 
 def pair_distance(some: pd.DataFrame, others: pd.DataFrame, train: pd.DataFrame) -> float:
@@ -106,6 +117,13 @@ def pair_distance(some: pd.DataFrame, others: pd.DataFrame, train: pd.DataFrame)
             shares.append(counts / counts.sum())
         found.append(0.5 * np.abs(shares[0] - shares[1]).sum())
     return float(np.mean(found))
+
+
+def xgboost_trees(seed: int) -> Any:
+    """Return the classifier of XGBoost by its defaults."""
+    from xgboost import XGBClassifier
+
+    return XGBClassifier(enable_categorical=True, random_state=seed)
 
 
 def classified(drawn: pd.DataFrame, held_out: pd.DataFrame, target: str, middle: float) -> float:
@@ -155,6 +173,9 @@ def compare(options: argparse.Namespace) -> None:
     rows = rng.permutation(n)[: options.train]
     train, held_out = whole.iloc[rows].reset_index(drop=True), whole.iloc[n:].reset_index(drop=True)
     middle = 0.0 if train[target].dtype == bool else float(train[target].median())
+    judges = {"boosted trees": boosted_trees}
+    if util.find_spec("xgboost"):
+        judges["XGBoost"] = xgboost_trees
     found = []
     for title in ("training rows", *GENERATORS):
         module = GENERATORS[title][0] if title in GENERATORS else "pandas"
@@ -166,22 +187,24 @@ def compare(options: argparse.Namespace) -> None:
         drawn, costs = (train, ["", "", ""])
         if title in GENERATORS:
             drawn, costs = run(title, train, options)
-        judged = ["", "", "", ""]
+        judged = [""] * (len(judges) + 3)
         if drawn is not None:
-            auc, _ = telling_apart(drawn, held_out, options.seed)
+            aucs = [
+                telling_apart(drawn, held_out, options.seed, judge)[0] for judge in judges.values()
+            ]
             distance = pair_distance(drawn, held_out, train)
-            values = (auc, distance, classified(drawn, held_out, target, middle))
-            judged = [f"{each:.4f}" for each in (*values, copied(drawn, train, held_out))]
+            values = (distance, classified(drawn, held_out, target, middle))
+            judged = [f"{each:.4f}" for each in (*aucs, *values, copied(drawn, train, held_out))]
         found.append([title, *judged, *costs])
-        print(*found[-1], sep=" | ", file=sys.stderr, flush=True)
+        print("|", " | ".join(found[-1]), "|", file=sys.stderr, flush=True)
     heads = [
         f"{options.set_name}, {len(train)} rows",
-        "told from held-out rows, ROC-AUC",
+        *(f"told from held-out rows by {name}, ROC-AUC" for name in judges),
         "pairs of columns, distance",
         f"{target} by samples, ROC-AUC",
         "nearer to training",
-        "fit, s",
-        "sampling, s",
+        "fit, CPU s",
+        "sampling, CPU s",
         "peak, MB",
     ]
     print(table(heads, found, options.markdown))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["cores", "facts", "markdown", "peak_memory", "rates"]
+__all__ = ["cores", "cpu_seconds", "facts", "markdown", "peak_memory", "rates"]
 
 MEGABYTE = 1e6
 
@@ -128,6 +128,16 @@ def peak_memory(process: int | None = None) -> float:
 
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MEGABYTE
+
+
+def cpu_seconds(process: int) -> float:
+    """Return the CPU seconds of a process so far; 0 if it has ended or there is no /proc."""
+    try:
+        # The name, in brackets, may hold spaces; user and system time are fields 14 and 15.
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _best(action: Callable[[], object], seconds: float) -> float:

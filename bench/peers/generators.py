@@ -3,16 +3,18 @@ Generators of rows by other libraries, each by its defaults, and fastar's.
 
 Run as a command by `bench/generators.py`, in a process of its own: `python generators.py NAME
 FOLDER N SEED THREADS` reads the training rows from FOLDER/train.pkl, writes N samples to
-FOLDER/drawn.pkl, and the seconds of fit and sampling to FOLDER/seconds.json. Nothing but the
-library that it asks for is imported.
+FOLDER/drawn.pkl, and the CPU seconds of fit and sampling to FOLDER/seconds.json. Nothing but the
+library that it asks for is imported. What is printed last says how far a fit has come.
 """
 
 import json
+import logging
+import os
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -109,8 +111,8 @@ def tabular_argn(train: pd.DataFrame, seed: int, threads: int) -> Sampler:
     from mostlyai.engine import TabularARGN
 
     torch.set_num_threads(threads)
-    model = TabularARGN(random_state=seed).fit(train)
-    return lambda n: model.sample(n_samples=n)
+    model = TabularARGN(random_state=seed, verbose=1).fit(train)
+    return lambda n: from_text(model.sample(n_samples=n), train)
 
 
 def arf(train: pd.DataFrame, seed: int, threads: int) -> Sampler:
@@ -121,9 +123,11 @@ def arf(train: pd.DataFrame, seed: int, threads: int) -> Sampler:
     if not hasattr(np, "in1d"):  # arfpy 0.1.1 is older than NumPy 2.4
         np.in1d = np.isin  # noqa: NPY201
     text = as_text(train).astype({k: "object" for k, v in train.items() if is_nominal(v)})
-    model = arfpy.arf(text, verbose=False, n_jobs=threads, random_state=seed)
+    # It asks for columns by name and by place, which pandas 3 tells apart: here they are the same.
+    text.columns = range(text.shape[1])
+    model = arfpy.arf(text, n_jobs=threads, random_state=seed)
     model.forde()
-    return lambda n: from_text(model.forge(n), train)
+    return lambda n: from_text(model.forge(n).set_axis(train.columns, axis=1), train)
 
 
 def ctgan(train: pd.DataFrame, seed: int, threads: int) -> Sampler:
@@ -132,7 +136,7 @@ def ctgan(train: pd.DataFrame, seed: int, threads: int) -> Sampler:
     from ctgan import CTGAN
 
     torch.set_num_threads(threads)
-    model = CTGAN(enable_gpu=False)
+    model = CTGAN(enable_gpu=False, verbose=True)
     model.set_random_state(seed)
     nominal = [name for name, column in train.items() if is_nominal(column)]
     model.fit(as_text(train), nominal)
@@ -143,6 +147,8 @@ def gaussian_copula(train: pd.DataFrame, seed: int, threads: int) -> Sampler:
     """Return the Gaussian copula of copulas, of categories by their frequency."""
     from copulas.multivariate import GaussianMultivariate
 
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("copulas").setLevel(logging.DEBUG)  # it names each column that it fits
     codes, levels = as_codes(train)
     model = GaussianMultivariate(random_state=seed)
     model.fit(pd.DataFrame(codes, columns=list(train.columns)))
@@ -156,7 +162,13 @@ def forest_flow(train: pd.DataFrame, seed: int, threads: int) -> Sampler:
     codes, levels = as_codes(train)
     counts = [0 if names is None else len(names) for names in levels]
     whole = [d for d, column in enumerate(codes.T) if not counts[d] and (column % 1 == 0).all()]
-    model = ForestDiffusionModel(
+
+    class Told(ForestDiffusionModel):
+        def train_iterator(self, *args: Any, t: float, **settings: Any) -> Any:
+            print(f"noise level {t:.3f} of 1 in {self.n_t} steps")
+            return super().train_iterator(*args, t=t, **settings)
+
+    model = Told(
         codes,
         bin_indexes=[d for d, count in enumerate(counts) if count == 2],
         cat_indexes=[d for d, count in enumerate(counts) if count > 2],
@@ -194,14 +206,20 @@ GENERATORS: dict[str, tuple[str, Callable[[pd.DataFrame, int, int], Sampler]]] =
 """By title: the module that has to be there, and what fits and returns a sampler."""
 
 
+def cpu_seconds() -> float:
+    """Return the CPU seconds of this process and those of its own that have ended."""
+    return sum(os.times()[:4])
+
+
 def main(name: str, folder: Path, n: int, seed: int, threads: int) -> None:
     """Fit, sample, and write what was drawn."""
     train = pd.read_pickle(folder / "train.pkl")
-    start = time.perf_counter()
+    start = cpu_seconds()
     sampler = GENERATORS[name][1](train, seed, threads)
-    fitted = time.perf_counter()
+    fitted = cpu_seconds()
+    print("fitted, draws samples")
     drawn = sampler(n)
-    seconds = {"fit": fitted - start, "sample": time.perf_counter() - fitted}
+    seconds = {"fit": fitted - start, "sample": cpu_seconds() - fitted}
     drawn.to_pickle(folder / "drawn.pkl")
     (folder / "seconds.json").write_text(json.dumps(seconds))
 
