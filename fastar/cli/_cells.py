@@ -98,7 +98,9 @@ def _series(like: nw.Series[Any], values: list[Any], wanted: str) -> nw.Series[A
     if any(getattr(each, "tzinfo", None) for each in values):
         of_pandas, of_others = "datetime64[us, UTC]", nw.Datetime("us", "UTC")
     if nw.dependencies.is_pandas_series(like.to_native()):
-        array = namespace.array(values, dtype=of_pandas)
+        # by NumPy, for pandas before 2.2 counts dates of Python in nanoseconds, which end in 2262
+        given = np.array(values, of_pandas) if of_pandas == "datetime64[us]" else values
+        array = namespace.array(given, dtype=of_pandas)
         return nw.from_native(namespace.Series(array, name=like.name), series_only=True)
     return nw.new_series(like.name, values, of_others, backend=namespace)
 
