@@ -181,8 +181,11 @@ def forest_flow(train: pd.DataFrame, seed: int, threads: int) -> Sampler:
 
 def unmasking_trees(train: pd.DataFrame, seed: int, threads: int) -> Sampler:
     """Return unmasking trees."""
+    from sklearn.utils.validation import validate_data
     from utrees import UnmaskingTrees
+    from utrees.kdi_quantizer import KDIQuantizer
 
+    KDIQuantizer._validate_data = validate_data  # a method until scikit-learn 1.7
     codes, levels = as_codes(train)
     kinds = [
         "categorical" if names else "integer" if (column % 1 == 0).all() else "continuous"
