@@ -2,7 +2,12 @@ import os
 import signal
 from functools import partial
 
+import hypothesis
 import pytest
+
+# How long a case takes says what else the machine does.
+hypothesis.settings.register_profile("fastar", deadline=None)
+hypothesis.settings.load_profile("fastar")
 
 # Read when the OpenMP runtime is loaded: threads that wait do not spin, so that the suite's time
 # does not depend on what else the machine does.

@@ -240,9 +240,7 @@ def tables(draw):
 
 
 @every_model
-@hypothesis.settings(
-    max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
-)
+@hypothesis.settings(max_examples=60, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(drawn=tables(), split=st.integers(1, 39))
 def test_scores_are_independent_of_container_and_batch(name, drawn, split):
     chosen = {key: drawn[key] for key in ("order", "markov_order", "batch_size")}

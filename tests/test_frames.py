@@ -18,7 +18,7 @@ pl = pytest.importorskip("polars")
 pytest.importorskip("narwhals")
 
 examples = hypothesis.settings(
-    max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
+    max_examples=100, suppress_health_check=list(HealthCheck), derandomize=True
 )
 
 PANDAS = {

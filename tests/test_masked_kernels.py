@@ -39,7 +39,7 @@ pytestmark = pytest.mark.kernels
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 every_activation = pytest.mark.parametrize("activation", ACTIVATIONS)
 examples = hypothesis.settings(
-    max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
+    max_examples=100, suppress_health_check=list(HealthCheck), derandomize=True
 )
 ROWS = [1, 2, 11, 12, 13, 100, 257]
 
