@@ -68,31 +68,35 @@ static int64_t parting(int64_t n, int64_t D, int64_t d, int64_t end, const real 
     return end;
 }
 
-/* List what feature f changes in hidden layer r: its code as it comes, and another one as it leaves the Markov window.
- * codes (D,): of a row with it. Returns how many changes. */
-INLINE int list_changes(const layer *l, int64_t r, int64_t f, const input_spec *inputs, const real *codes) {
-    const int64_t first = l->changes.count[r], gone = f - inputs->markov_order;
-    int32_t *row = l->changes.row + r * l->changes.capacity;
-    real *value = l->changes.value + r * l->changes.capacity;
-    int64_t i = first;
-    i += change_of(inputs, f, codes[f], row + i, value + i);
-    if (gone >= 0 && change_of(inputs, gone, codes[gone], row + i, value + i)) {
-        value[i] = -value[i];
-        i++;
-    }
-    l->changes.count[r] = (int32_t)i;
-    return (int)(i - first);
+/* List what feature f, as its code comes or, with sign -1, as it leaves the Markov window, changes in hidden layer r.
+ * codes (D,): of a row with it. Returns whether it changes it. */
+INLINE int list_change(const layer *l, int64_t r, int64_t f, real sign, const input_spec *inputs, const real *codes) {
+    const int64_t at = r * l->changes.capacity + l->changes.count[r];
+    if (!change_of(inputs, f, codes[f], l->changes.row + at, l->changes.value + at))
+        return 0;
+    l->changes.value[at] *= sign;
+    l->changes.count[r]++;
+    return 1;
+}
+
+INLINE void list_changes(const layer *l, int64_t r, int64_t f, const input_spec *inputs, const real *codes) {
+    list_change(l, r, f, 1, inputs, codes);
+    if (f >= inputs->markov_order)
+        list_change(l, r, f - inputs->markov_order, -1, inputs, codes);
 }
 
 /* What feature f changes in hidden layer r, which is then that of feature f + 1. Returns whether it changes it. */
 INLINE int pass(const layer *l, int64_t r, int64_t f, const input_spec *inputs, const real *codes) {
     const real rho = rho_of(&l->p, f + 1);
-    const int64_t first = l->changes.count[r], count = list_changes(l, r, f, inputs, codes);
-    for (int64_t i = first; i < first + count; i++)
-        change(l, r, i, rho);
-    if (l->p.rho && !count)
+    const int comes = list_change(l, r, f, 1, inputs, codes);
+    if (comes)
+        change(l, r, l->changes.count[r] - 1, rho);
+    const int goes = f >= inputs->markov_order && list_change(l, r, f - inputs->markov_order, -1, inputs, codes);
+    if (goes)
+        change(l, r, l->changes.count[r] - 1, rho);
+    if (l->p.rho && !comes && !goes)
         rescale(l, r, rho);
-    return count > 0;
+    return comes || goes;
 }
 
 /* The states of n hidden layers after their changes from number from[r] on, without activations. A slab of hidden units
@@ -488,13 +492,13 @@ static void sample(int64_t n, nade_sizes z, PARAMS p, input_spec inputs, CHANGES
             weigh_stretch(&l, n, d, e, draw, rows, &s, shift, raw, raw_stride);
         } else if (!is_observed(flags[d])) {
             const int next = e < limit && (flags[e] & FASTAR_SAMPLED);
-            const real *now = drawn_outputs(&l, &s, d, next, &last, raw, raw_stride);
-            choose(&l, n, d, draw, rows, flags[d], &s, shift, now, raw_stride, raw + n * raw_stride, drawn);
+            const real *now = drawn_outputs(&l, &s, d, next, &last, raw, z.widest);
+            choose(&l, n, d, draw, rows, flags[d], &s, shift, now, z.widest, raw + n * raw_stride, drawn);
         }
         for (; stage < stages.n && stages.ends[stage] <= e; stage++)
             end_stage(&l, n, stage, &stages, rows, &s);
         if (e < end)
-            pass_all(&l, n, e - 1, &inputs, rows.codes, &s, &last, raw, raw_stride);
+            pass_all(&l, n, e - 1, &inputs, rows.codes, &s, &last, raw, z.widest);
     }
 }
 
