@@ -231,9 +231,9 @@ def test_the_time_is_kept():
 def test_it_ends_where_more_trials_bring_nothing():
     X = bits(200, 3)
     settings = {"models": ["FVSBN"], "max_trials": 40, "max_iter": 100}
-    short = fit(auto(**settings, tol=1e-2), X)
+    short = fit(auto(**settings, n_trials_no_change=16, tol=1e-2), X)
     assert 16 < len(short.leaderboard_) < 40
-    whole = fit(auto(**settings, n_trials_no_change=None), X)
+    whole = fit(auto(**settings), X)
     assert len(whole.leaderboard_) == 40
     assert whole.replay_["trials"][: len(short.leaderboard_)] == short.replay_["trials"]
 

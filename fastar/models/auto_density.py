@@ -92,7 +92,7 @@ class AutoDensity(FittedMixture, MixtureFile, DensityMixin, BaseEstimator):
     ----------
     max_time : float or None, default=60
         Most seconds that `fit` may take. It takes longer only if a single epoch does, and less
-        where more time brings nothing (`n_trials_no_change`). None: no limit.
+        where `n_trials_no_change` ends it. None: no limit.
     max_trials : int or None, default=None
         Most models that are trained; half of them, at most, are the settings to begin with. None:
         no limit. Without `max_time`, the result depends on no clock.
@@ -100,9 +100,9 @@ class AutoDensity(FittedMixture, MixtureFile, DensityMixin, BaseEstimator):
         Most epochs of a training. None: as many as 6000 steps of minibatches take, 12 at least and
         1000 at most; four times as many for a model of all orders, and twice as many where that is
         the setting that was changed.
-    n_trials_no_change : int or None, default=16
+    n_trials_no_change : int or None, default=None
         `fit` ends before `max_time` when so many trials, one after the other, have together raised
-        the mean log-likelihood of the validation rows by less than `tol`. None: it goes on.
+        the mean log-likelihood of the validation rows by less than `tol`, 16 say. None: it goes on.
     tol : float, default=1e-3
         In nats a row.
     models : sequence of str or None, default=None
@@ -203,7 +203,7 @@ class AutoDensity(FittedMixture, MixtureFile, DensityMixin, BaseEstimator):
         max_time: float | None = 60,
         max_trials: int | None = None,
         max_iter: int | None = None,
-        n_trials_no_change: int | None = 16,
+        n_trials_no_change: int | None = None,
         tol: float = 1e-3,
         models: Any = None,
         distribution: Any = "auto",
