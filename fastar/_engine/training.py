@@ -145,7 +145,6 @@ class Training:
         self.n_threads = n_threads
         self.start = hashlib.sha256(model.theta.data).hexdigest() if is_warm else None
         self.other_start = other_start
-        self._was_interrupted = False
         self.progress = Progress()
         self.best_theta = model.theta.copy()
         self.rate = learning_rate
@@ -249,9 +248,8 @@ class Training:
         start = self.model.theta.copy()
         self._restart(self.other_start)
         with suppress(FloatingPointError):
-            self._run([])
-        if self._was_interrupted:
-            return
+            if not self._run([]):
+                return
         progress, theta = self.progress, self.model.theta.copy()
         table, weight = self.held_out
         scores = score_rows(self.model, table, self.n_threads)
@@ -267,8 +265,8 @@ class Training:
         self.progress = Progress()
         self.optimizer_state = self.optimizer.state(self._stretches.size, self.model.dtype)
 
-    def _run(self, callbacks: list[Any]) -> None:
-        """Train from where the parameters are."""
+    def _run(self, callbacks: list[Any]) -> bool:
+        """Train from where the parameters are; return whether Ctrl-C did not end it."""
         _call(callbacks, "on_fit_begin", self)
         try:
             while self.progress.epoch < self.max_iter and not self._has_converged():
@@ -285,15 +283,16 @@ class Training:
             self.model.theta[:] = self.best_theta
             raise
         except KeyboardInterrupt:
-            self._was_interrupted = True
             self._warn(
                 f"Training was interrupted in epoch {self.progress.epoch + 1}; "
                 "the best model so far is kept."
             )
+            return False
         finally:
             if self.held_out is not None:
                 self.model.theta[:] = self.best_theta
             _call(callbacks, "on_fit_end", self)
+        return True
 
     def epoch(self) -> None:
         """Visit every row once."""

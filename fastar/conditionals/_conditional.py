@@ -306,7 +306,8 @@ class Conditional(ABC):
 
     def _brief_log_jacobian(self, codes: Array) -> Array | None:
         """Return `log_jacobian`, or (D,) where all rows have the same."""
-        return self.log_jacobian(codes)
+        same = self._same_log_jacobian()
+        return self.log_jacobian(codes) if same is None or np.isnan(codes).any() else same
 
     def _same_log_jacobian(self) -> Array | None:
         """Return the `log_jacobian` (D,) of any codes without NaN; None where they differ."""

@@ -184,9 +184,6 @@ class Standardised(Conditional):
         """Return -log scale, 0 where a code is NaN."""
         return np.where(np.isnan(codes), 0, self._log_slope)
 
-    def _brief_log_jacobian(self, codes: Array) -> Array:
-        return self.log_jacobian(codes) if np.isnan(codes).any() else self._log_slope
-
     def _same_log_jacobian(self) -> Array:
         return self._log_slope
 

@@ -261,9 +261,12 @@ class Search:
     def _grow(self, best: list[Trial]) -> None:
         """Train the best trial to the end, and variations of those that the mixture has."""
         going_on = best[:1]
-        while best and not self._has_converged():
+        while best:
+            weights, curve = self.weights()
+            if self._has_converged(-curve[-1]):
+                return
             n_new = min(_BATCH - len(going_on), self.max_trials - len(self.trials))
-            batch = going_on + self._children(n_new)
+            batch = going_on + self._children(n_new, weights)
             n_epochs = self._affordable(batch, 1.0)
             if not n_epochs:
                 if batch:  # it is the time that is over
@@ -273,9 +276,9 @@ class Search:
             self.trials += [trial for trial in batch if trial not in self.trials]
             self._train(batch, n_epochs)
 
-    def _has_converged(self) -> bool:
-        """Return whether the last trials have brought the mixture next to nothing."""
-        n_trials, score = len(self.trials), -self.weights()[1][-1]
+    def _has_converged(self, score: float) -> bool:
+        """Return whether the last trials brought the mixture, of this score, next to nothing."""
+        n_trials = len(self.trials)
         self._progress.append((n_trials, score))
         before = [each for n, each in self._progress if n <= n_trials - self.n_trials_no_change]
         has_converged = bool(before) and score - before[-1] < self.tol
@@ -290,15 +293,13 @@ class Search:
         if n_epochs > 0:
             self._train([best], [min(n_epochs, self._n_epochs(best.candidate, 1.0))])
 
-    def _children(self, number: int) -> list[Trial]:
-        """Return variations of trials that are drawn by their weight in the mixture so far.
+    def _children(self, number: int, weights: Array) -> list[Trial]:
+        """Return variations of the trials kept, drawn by their weights in the mixture so far.
 
         Each has another seed, two times out of three another order of those that are good for a
         narrow model, and half the time another setting.
         """
-        if number < 1:
-            return []
-        kept, (weights, _) = self.kept, self.weights()
+        kept = self.kept
         parents = (kept[self.rng.choice(len(kept), p=weights)] for _ in range(number))
         return [self._child(parent) for parent in parents]
 

@@ -147,8 +147,9 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
     @classmethod
     def _from_state(cls, header: dict[str, Any], arrays: dict[str, Array]) -> Self:
         name, centre = "own._feature_weight", arrays.get("own._feature_centre")
-        # detectors of earlier files weighed no features
-        if name not in arrays and centre is not None and "standardised" not in str(header):
+        parameters = header.get("parameters")
+        weighs = isinstance(parameters, dict) and parameters.get("statistic") == "standardised"
+        if name not in arrays and centre is not None and not weighs:  # of an earlier file
             arrays = {**arrays, name: np.full_like(centre, np.nan)}
         return super()._from_state(header, arrays)
 
