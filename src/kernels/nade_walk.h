@@ -322,20 +322,20 @@ static void weigh_stretch(const layer *l, int64_t n, int64_t d, int64_t e, DRAW 
 }
 
 /* Feature d of a block of rows: weighed where it is held, drawn where it is free; flags: of some rows. raw (layers,
- * raw_stride), of_rows (n, raw_stride): scratch. */
+ * raw_stride), of_rows (n, P): scratch. */
 static void choose(const layer *l, int64_t n, int64_t d, DRAW draw, ROWS rows, uint8_t flags, const shared_layers *s,
                    const real *shift, const real *raw, int64_t raw_stride, real *of_rows, real *drawn) {
     const int64_t D = l->z.D, *o = l->z.outputs, P = o[d + 1] - o[d];
     for (int64_t p = 0; p < P; p++)
         for (int64_t r = 0; r < n; r++)
-            of_rows[r * raw_stride + p] = raw[s->of[r] * raw_stride + p];
+            of_rows[r * P + p] = raw[s->of[r] * raw_stride + p];
     for (int64_t r = 0; r < n && shift; r++)
-        add_shift(&l->z, d, d + 1, shift + r * o[D], of_rows + r * raw_stride);
+        add_shift(&l->z, d, d + 1, shift + r * o[D], of_rows + r * P);
     if (flags & FASTAR_WEIGHTED)
-        draw.weigh(n, D, d, d, draw.spec, of_rows, raw_stride, rows);
+        draw.weigh(n, D, d, d, draw.spec, of_rows, P, rows);
     if (!(flags & FASTAR_SAMPLED) || ((flags & FASTAR_WEIGHTED) && !any_flag(n, D, d, rows.held, FASTAR_SAMPLED)))
         return;
-    draw.function(n, d, draw.spec, of_rows, raw_stride, rows.noise + d * draw.n_noise, D * draw.n_noise,
+    draw.function(n, d, draw.spec, of_rows, P, rows.noise + d * draw.n_noise, D * draw.n_noise,
                   (earlier_codes){rows.codes + d, D, 1}, drawn);
     for (int64_t r = 0; r < n; r++)
         if (!rows.held || rows.held[r * D + d] == FASTAR_SAMPLED)
@@ -423,7 +423,8 @@ static void end_stage(const layer *l, int64_t n, int64_t stage, const walk_stage
         forget_layers(l, n, s);
 }
 
-/* What the last feature changed, and whether raw holds the outputs of this one, of layers as they were before. */
+/* The layers that the last feature changed, and whether raw holds the outputs of this one, of layers as they were
+ * before. */
 typedef struct {
     int ahead;
     int64_t n_changed;
@@ -441,26 +442,41 @@ static real *drawn_outputs(const layer *l, const shared_layers *s, int64_t d, in
         return raw;
     }
     raw += o[d] - o[d - 1];
-    for (int64_t r = 0; r < s->n; r++)
-        if (last->changed[r])
-            outputs_of(l, 1, r, d, d + 1, raw + r * raw_stride, raw_stride);
+    for (int64_t i = 0; i < last->n_changed; i++) {
+        const int64_t r = last->changed[i];
+        outputs_of(l, 1, r, d, d + 1, raw + r * raw_stride, raw_stride);
+    }
     last->ahead = 0;
     return raw;
+}
+
+/* Whether feature d changes a layer just where its code is not 0. */
+INLINE int zeros_pass(const layer *l, int64_t d, const input_spec *inputs) {
+    return !l->p.rho && d < inputs->markov_order && !(inputs->input_flags[d] & FASTAR_ONE_HOT);
 }
 
 /* Rows part at feature d and pass it. */
 static void pass_all(const layer *l, int64_t n, int64_t d, const input_spec *inputs, const real *codes,
                      shared_layers *s, last_change *last, real *raw, int64_t raw_stride) {
-    const int64_t known = s->n;
+    const int64_t D = l->z.D, known = s->n;
     uint8_t from[FASTAR_SAMPLE_ROWS];
     part(l, n, d, codes, s, from);
     for (int64_t i = known; i < s->n && last->ahead; i++)
         memcpy(raw + i * raw_stride, raw + from[i] * raw_stride, raw_stride * sizeof(real));
-    last->n_changed = 0;
-    for (int64_t r = 0; r < s->n; r++) {
-        last->changed[r] = (uint8_t)pass(l, r, d, inputs, codes + s->row[r] * l->z.D);
-        last->n_changed += last->changed[r];
-    }
+    int64_t n_changed = 0;
+    if (zeros_pass(l, d, inputs)) { /* most codes of sparse rows */
+        for (int64_t r = 0; r < s->n; r++) {
+            last->changed[n_changed] = (uint8_t)r;
+            n_changed += codes[s->row[r] * D + d] != 0;
+        }
+        for (int64_t i = 0; i < n_changed; i++)
+            pass(l, last->changed[i], d, inputs, codes + s->row[last->changed[i]] * D);
+    } else
+        for (int64_t r = 0; r < s->n; r++) {
+            last->changed[n_changed] = (uint8_t)r;
+            n_changed += pass(l, r, d, inputs, codes + s->row[r] * D);
+        }
+    last->n_changed = n_changed;
 }
 
 /* initial (n, stride), or one row for all where initial_stride is 0, noise (n, D, n_noise), shift (n, o_D) or NULL,

@@ -44,6 +44,8 @@ static void bernoulli_draw(int64_t n, const feature_spec *f, double temperature,
     const vec inverse = vset1(inv_temperature(temperature));
     if (raw_stride == 1 && noise_stride == 1)
         draw_bits(n, inverse, raw, 1, noise, 1, codes);
+    else if (raw_stride == 1)
+        draw_bits(n, inverse, raw, 1, noise, noise_stride, codes);
     else
         draw_bits(n, inverse, raw, raw_stride, noise, noise_stride, codes);
 }
