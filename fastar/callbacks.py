@@ -141,7 +141,7 @@ class Checkpoint(Callback):
     A fit that finds the file goes on where it stopped and ends with the same bits as one that was
     never interrupted; `max_iter` may be another, unless the learning rate depends on it. A file of
     other data, parameters or another `random_state` (which must be an int) is refused, and what
-    differs is named. A warm start from the very parameters in the file begins a new fit there. Each
+    differs is named. A warm start from what the file's fit ended with begins a new fit there. Each
     member of a `Mixture` has a file of its own, with its place after the path: "path.0", and within
     an inner mixture "path.0.1".
 
@@ -174,7 +174,7 @@ class Checkpoint(Callback):
                 "columns had as many parameters as the widest one; this fit has others. Remove the "
                 "file or give another path, to begin a new fit."
             )
-        if training.goes_on_from(arrays):
+        if training.goes_on_from(header, arrays):
             return
         remedy = (
             "Give back what it had, to go on with that fit; or remove the file or give another "

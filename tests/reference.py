@@ -736,4 +736,6 @@ def entered(inputs, W, d, code):
     if np.isnan(code):
         return own[-1]
     flags = inputs.input_flags[d]
-    return own[int(code)] if flags & 1 else near(code, flags) * own[0]
+    if flags & 1:
+        return own[int(code)] if code >= 0 else 0 * own[0]
+    return near(code, flags) * own[0]

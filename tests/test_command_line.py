@@ -509,6 +509,7 @@ def test_what_cannot_be_done_is_said(folder, tmp_path, capsys):
         (["sample", folder / "given"], "The model is conditioned on 'size', 'even': give"),
         (["outliers", model, data], f"{model} holds a NADE. Outliers need a detector"),
         (["sample", folder / "detector"], f"{folder / 'detector'} holds a DensityOutlierDetector"),
+        (["score", folder / "detector", data], f"{folder / 'detector'} holds a DensityOutlier"),
         (["ask", model, "size=2", "--given", "size=1"], "Column 'size' is asked for and given."),
         (["ask", model, "size=2", "size=1"], "the question must say size once. Got 'size=1'"),
     ]:  # fmt: skip

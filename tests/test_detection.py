@@ -328,6 +328,37 @@ def test_a_gap_where_fit_had_none_is_an_outlier(density, column):
 
 
 @every_statistic
+@pytest.mark.parametrize(
+    ("column", "number"), [("x", np.inf), ("n", 2.5), ("n", -np.inf), ("b", 3)]
+)
+def test_a_number_that_a_column_cannot_have_is_an_outlier(statistic, column, number, tmp_path):
+    rng = np.random.default_rng(0)
+    n = 200
+    frame = pd.DataFrame({
+        "x": rng.normal(size=n), "n": rng.poisson(3, n), "b": rng.random(n) < 0.5
+    })  # fmt: skip
+    model = fit(DensityOutlierDetector(make(), statistic=statistic, random_state=0), frame)
+    usual = model.score_samples(frame)
+    rows = frame.astype({column: float})
+    rows.loc[[3, 7], column] = number
+    rows.to_parquet(tmp_path / "rows.parquet")
+    for given in (rows, polars.from_pandas(rows), tmp_path / "rows.parquet"):
+        scores = model.score_samples(given)
+        assert_same_bits(np.delete(scores, [3, 7]), np.delete(usual, [3, 7]))
+        assert (scores[[3, 7]] == -np.inf).all()
+        assert (model.predict(given)[[3, 7]] == -1).all()
+        assert (model.p_values(given)[[3, 7]] == model.p_values(rows.loc[[3]])).all()
+    told = model.explain(rows)
+    assert (told.loc[[3, 7]] == -np.inf).all(axis=None)
+    assert np.isfinite(told.drop([3, 7])).all(axis=None)
+    with pytest.raises(TypeError, match="column 'x'"):
+        model.predict(rows.astype({"x": str}))
+    if np.isinf(number):
+        with pytest.raises(ValueError, match=f"column '{column}'. Got -?inf in row 3"):
+            model.fit(rows)
+
+
+@every_statistic
 def test_verdicts_on_rows_with_gaps_depend_on_neither_units_nor_their_number(statistic):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(400, 4))

@@ -102,6 +102,16 @@ def test_tools_over_rows_refuse_sequences(tool):
         tool(GenerativeRNN(**QUICK) if tool is not DensityImputer else None).fit(X, [0, 1] * 20)
 
 
+@pytest.mark.parametrize(
+    "tool", [GenerativeClassifier, DensityOutlierDetector, DensityImputer, Mixture]
+)
+def test_estimators_over_rows_refuse_densities_of_groups_of_rows(tool):
+    frame = pd.DataFrame({"who": np.repeat(np.arange(10), 4), "x": np.arange(40.0)})
+    asked = {"y": [0, 1] * 20} if tool is GenerativeClassifier else {}
+    with pytest.raises(ValueError, match=r"take single rows.*GenerativeRNN with groups='who'"):
+        tool(GenerativeRNN(groups="who", **QUICK)).fit(frame, **asked)
+
+
 @pytest.mark.parametrize("gap", [None, pd.NA, pd.NaT, np.nan])
 def test_missing_labels_are_named(gap):
     X, y = np.random.default_rng(0).normal(size=(30, 2)), np.array(["a", "b", gap] * 10, object)

@@ -8,8 +8,10 @@ from sklearn.exceptions import ConvergenceWarning
 
 from fastar import NADE
 from fastar._core.factors import cholesky
+from fastar._core.files import read_arrays
 from fastar._engine import linear_start
 from fastar._engine.training import Training
+from fastar.callbacks import Callback, Checkpoint
 from fastar.conditionals import GaussianMixture, Number
 
 pytestmark = pytest.mark.kernels
@@ -157,6 +159,33 @@ def test_an_interruption_of_the_first_training_ends_the_fit(monkeypatch):
         model = NADE(**QUICK).fit(X)
     assert len(calls) == 3
     assert model.n_iter_ == 2
+
+
+class Stop(Callback):
+    """Ends a fit after some epochs."""
+
+    def on_epoch_end(self, training):
+        return training.progress.epoch == 3
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("shift", [None, 3], ids=["regressions win", "constants win"])
+def test_checkpoints_resume_whichever_start_wins(shift, monkeypatch, tmp_path):
+    """An interrupted fit ends as one that was not, and a warm start trains what it ended with."""
+    X, _ = correlated(400)
+    if shift is not None:
+        started(monkeypatch, lambda model: model.theta + np.float32(shift))
+    settings = {**QUICK, "max_iter": 8}
+    whole = NADE(**settings).fit(X)
+    path = tmp_path / "state"
+    NADE(**settings, callbacks=[Checkpoint(path), Stop()]).fit(X)
+    resumed = NADE(**settings, callbacks=[Checkpoint(path)]).fit(X)
+    assert_same_bits(resumed.theta_, whole.theta_)
+    assert resumed.validation_curve_ == whole.validation_curve_
+    _, arrays = read_arrays(path, "checkpoint")
+    assert np.array_equal(arrays["best_theta"], whole.theta_) == (shift is not None)
+    resumed.set_params(warm_start=True).fit(X)
+    assert_same_bits(resumed.theta_, whole.set_params(warm_start=True).fit(X).theta_)
 
 
 def test_without_held_out_rows_training_starts_constant(monkeypatch):

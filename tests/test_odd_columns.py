@@ -1,10 +1,12 @@
 """Columns and arrays of types that few tables have: read as what they hold, or refused by name."""
 
 import datetime
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 
 import fastar
@@ -218,3 +220,61 @@ def test_places_become_names_in_polars():
     frame = pd.DataFrame({0: ["a", "b"] * (N // 2), 1: VALUES, 2: pd.Timestamp("2024-01-01")})
     imputer = DensityImputer(NADE(**QUICK), random_state=0).set_output(transform="polars")
     assert imputer.fit_transform(frame).columns == ["x0", "x1", "x2"]
+
+
+def _decimals(n=60):
+    return [Decimal(90 + k % 20).scaleb(-1) for k in range(n)]
+
+
+NARROW = {
+    "int8": pd.Series(np.arange(60) % 100 + 28, dtype="int8"),
+    "UInt8": pd.Series(np.arange(60) % 100 + 196, dtype="UInt8"),
+    "float16": pd.Series(6e4 - 1e3 * (np.arange(60) % 7), dtype="float16"),
+    "float32": pd.Series(3e38 - 1e37 * (np.arange(60) % 7), dtype="float32"),
+    "Float32": pd.Series(3e38 - 1e37 * (np.arange(60) % 7), dtype="Float32"),
+    "Decimal objects": pd.Series(_decimals(), dtype=object),
+    "decimal128": pd.Series(_decimals(), dtype=pd.ArrowDtype(pa.decimal128(3, 1))),
+    "timedelta64": pd.Series(pd.to_timedelta(np.arange(60), unit="D")),
+    "datetime64": pd.Series(pd.date_range("2262-01-01", periods=60)).astype("datetime64[ns]"),
+}
+
+
+@quiet
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+@pytest.mark.parametrize("name", NARROW)
+def test_what_a_type_cannot_hold_becomes_the_nearest_value_that_it_can(name, library):
+    """Samples and completions never overflow, and what they are can be read again."""
+    frame = pd.DataFrame({"x": NARROW[name], "y": np.arange(60) % 7 / 4})
+    frame.loc[3, "y"] = np.nan
+    if library == "polars":
+        frame = pl.from_pandas(frame)
+        if name == "decimal128":
+            frame = frame.with_columns(pl.col("x").cast(pl.Decimal(3, 1)))
+    model = NADE(**QUICK).fit(frame)
+    schema = model._container
+    far = np.array([[sign * 10.0**power, 0] for power in (5, 18, 40, 300) for sign in (-1, 1)])
+    wrapped = schema.wrap(far)
+    assert dict(zip(wrapped.columns, wrapped.dtypes, strict=True)) == dict(
+        zip(frame.columns, frame.dtypes, strict=True)
+    )
+    read = schema.read(wrapped)[:]
+    assert np.isfinite(read).all()
+    rises = read[np.argsort(far[:, 0], kind="stable"), 0]
+    assert (np.diff(rises) >= 0).all()
+    drawn = model.sample(500, random_state=0)
+    assert np.isfinite(schema.read(drawn)[:]).all()
+    assert np.isfinite(model.score_samples(drawn)).all()
+
+
+@quiet
+@pytest.mark.parametrize("dtype", ["float16", "float32", "int8", "uint16"])
+def test_samples_of_narrow_arrays_do_not_overflow(dtype):
+    info = np.finfo(dtype) if dtype.startswith("f") else np.iinfo(dtype)
+    low, high = 0.5 * float(info.max), 0.99 * float(info.max)
+    X = np.random.default_rng(0).uniform(low, high, (200, 2)).astype(dtype)
+    model = NADE(**QUICK).fit(X)
+    drawn = model.sample(2000, random_state=0)
+    assert drawn.dtype == dtype
+    assert np.isfinite(drawn).all()
+    assert (drawn > 0).all()
+    assert np.isfinite(model.score_samples(drawn)).all()

@@ -90,6 +90,23 @@ def test_outputs_are_the_textbooks_given_any_part_and_along_any_order(
             known[d] = True
 
 
+@pytest.mark.parametrize("number", [-1, -3, -1000])
+def test_a_level_that_fit_has_not_seen_adds_nothing_whatever_its_number(number):
+    estimator, X = fitted("categorical", D=5, n_orders=2, order="random", dtype="float64")
+    model = estimator._model()
+    codes = model.codes(X[:30, model.order])
+    codes[np.random.default_rng(0).random(codes.shape) < 0.4] = number
+    for member in range(2):
+        weights = model.network.materialise_weights(model.params, 1, member)
+        raw, _ = model.network.forward(weights, codes, 1)
+        known = np.zeros(5, bool)
+        for d in model.network.member_order(member):
+            given = np.where(known, codes, np.nan)
+            expected = own(model.network, textbook(model.network, model.params, given))[d]
+            np.testing.assert_allclose(own(model.network, raw)[d], expected, atol=1e-9)
+            known[d] = True
+
+
 @pytest.mark.parametrize("layers", LAYERS)
 @every_conditional
 def test_the_gradient_is_finite_differences(conditional, layers):

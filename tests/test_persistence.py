@@ -511,6 +511,34 @@ def test_a_loaded_imputer_is_the_saved_one(strategy, tmp_path):
     assert repr(again) == repr(tool)
 
 
+@pytest.mark.parametrize(
+    "tool",
+    [
+        *(fastar.DensityOutlierDetector(statistic=each) for each in ("typicality", "standardised")),
+        fastar.DensityImputer(strategy="draw"),
+        *(fastar.GenerativeClassifier(shared=each) for each in (False, True)),
+    ],
+    ids=str,
+)
+def test_columns_named_like_what_files_hold_are_columns(tool, tmp_path):
+    """Parameters, attributes and entries of files are no columns, whatever these are called."""
+    tool.set_params(density=make(max_iter=3), random_state=0)
+    held = ["theta", "parameters", "own.offset_", "density_.theta", "densities.density_", "order"]
+    names = [*tool.get_params(deep=False), "classes_", "offset_", "feature_names_in_", *held]
+    rng = np.random.default_rng(0)
+    values = [rng.normal(size=60), rng.choice(["u", "v"], 60)]
+    frame = pd.DataFrame({name: values[k % 2] for k, name in enumerate(names)})
+    fit(tool, frame, y=rng.integers(0, 2, 60))
+    tool.save(tmp_path / "tool")
+    again = fastar.load(tmp_path / "tool")
+    assert again.feature_names_in_.tolist() == names
+    assert repr(again.get_params()) == repr(tool.get_params())
+    if isinstance(tool, fastar.DensityImputer):
+        pd.testing.assert_frame_equal(again.transform(frame), tool.transform(frame))
+    else:
+        assert_same_bits(again.score_samples(frame), tool.score_samples(frame))
+
+
 def test_a_tool_over_a_foreign_density_has_no_file(tmp_path):
     tool = fastar.DensityOutlierDetector(GaussianMixture()).fit(DATA["gaussian"](40, 2))
     with pytest.raises(ValueError, match="GaussianMixture"):

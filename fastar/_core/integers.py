@@ -111,13 +111,12 @@ def check_range(numbers: Array, dtype: Any, offset: int, column: Any, name: str)
 
 
 def add(values: Array, offsets: Offsets, dtype: Any) -> Array:
-    """Return values (n, D) plus the offsets as `dtype`; for integers the nearest in its range."""
+    """Return values (n, D) plus the offsets as the nearest ones that `dtype` has."""
     dtype = np.dtype(dtype)
     if offsets is None:
         return cast(values, dtype)
     if dtype.kind not in "iu":
-        more: Array = (values + np.array(offsets, float)).astype(dtype, copy=False)
-        return more
+        return cast(values + np.array(offsets, float), dtype)
     info, columns = np.iinfo(dtype), []
     for column, offset in zip(values.T, offsets, strict=True):
         low, high = info.min - offset, info.max - offset
@@ -132,8 +131,11 @@ def _modular(offsets: Sequence[int]) -> Array:
 
 
 def cast(values: Array, dtype: Any) -> Array:
-    """Return values as `dtype`: for integers the nearest one in its range."""
+    """Return values as the nearest ones that `dtype` has, NaN as NaN."""
     dtype = np.dtype(dtype)
+    if dtype.kind == "f" and values.dtype.kind == "f" and dtype.itemsize < values.dtype.itemsize:
+        most = values.dtype.type(np.finfo(dtype).max)
+        values = np.clip(values, -most, most)
     if dtype.kind in "iu" and values.dtype.kind == "f":
         info = np.iinfo(dtype)
         top = values.dtype.type(info.max)

@@ -64,6 +64,7 @@ class Columns:
         self.missing = np.zeros(D, bool)
         self.unknown = np.zeros(D, bool)
         self.first_unknown: dict[int, tuple[int, Any]] = {}
+        self.odd: Array | None = None
         self._given: dict[int, tuple[Array, list[Any]]] = {}
         self._columns: list[Array] = [np.empty(0)] * D
         self._plain = [d for d, column in enumerate(described) if column.storage is None]
@@ -252,7 +253,9 @@ class Columns:
             self._group_of[d].has_gaps = True
 
     def _check_values(self, d: int, values: Array, right: Array, rule: str) -> None:
-        if not right.all():
+        if self.odd is not None:
+            self.odd |= ~right
+        elif not right.all():
             row = int(np.argmin(right))
             raise ValueError(
                 f"{self.name} must hold {rule} in column {self.described[d].name!r}. "

@@ -312,11 +312,8 @@ def polars_times(column: Any, values: Array) -> Any:
     polars = import_module("polars")
     dtype, gaps = column.dtype, np.isnan(values)
     if column.type == "decimal":
-        whole = np.rint(np.where(gaps, 0, values) * 10.0 ** dtype["scale"]).astype(np.int64)
         made = polars.Decimal(dtype["precision"], dtype["scale"])
-        exact = [Decimal(each).scaleb(-dtype["scale"]) for each in whole.tolist()]
-        listed = [None if gap else each for each, gap in zip(exact, gaps, strict=True)]
-        return polars.Series(column.name, listed, made)
+        return polars.Series(column.name, _objects(column, values, gaps), made)
     if dtype in ("Date", "Time"):
         made, unit = getattr(polars, dtype), "D" if dtype == "Date" else "ns"
     elif column.type == "moment":
@@ -369,8 +366,9 @@ def arrow_type(described: str) -> Any:
 def _objects(column: Any, values: Array, gaps: Array) -> list[Any]:
     """Return numbers as objects of Python, None in the gaps."""
     if column.type == "decimal":
-        places = decimal_places(column)
-        whole = np.rint(np.where(gaps, 0, values) * 10.0**places).astype(np.int64)
+        places, most = decimal_places(column), _most_units(column)
+        units = np.rint(np.where(gaps, 0, values) * 10.0**places)
+        whole = np.clip(units, -most, most).astype(np.int64)
         made: list[Any] = [Decimal(each).scaleb(-places) for each in whole.tolist()]
     else:
         kind = column.dtype["objects"]
@@ -409,6 +407,15 @@ def decimal_places(column: Any) -> int:
     if "arrow" in dtype:
         return int(dtype["arrow"].rstrip(")").partition(",")[2])
     return int(dtype["scale"] if "scale" in dtype else dtype["places"])
+
+
+def _most_units(column: Any) -> int:
+    """Return how many units of the last place the type of a column of decimals holds."""
+    dtype = column.dtype
+    precision = dtype.get("precision")
+    if "arrow" in dtype:
+        precision = int(dtype["arrow"].partition("(")[2].partition(",")[0])
+    return LARGEST_EXACT if precision is None else min(LARGEST_EXACT, 10**precision - 1)
 
 
 def decimals(series: Any) -> tuple[Array, int]:

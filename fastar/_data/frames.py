@@ -209,11 +209,23 @@ class Schema:
                 f"Got {type(frame).__name__} instead."
             )
         self._check_same_names(list(frame.columns), name)
-        opened = _open(frame, name)
-        columns = Columns(self.columns, len(frame), name)
-        for d, series in enumerate(opened):
+        return self._load(frame, Columns(self.columns, len(frame), name))
+
+    def _load(self, frame: Any, columns: Columns) -> Columns:
+        for d, series in enumerate(_open(frame, columns.name)):
             columns.load_column(d, _inferred_dtype(series))
         return columns
+
+    def odd_rows(self, frame: Any, name: str) -> Array:
+        """Return which rows (n,) of a frame have a number that `read` refuses.
+
+        It is infinite, or a fraction among whole numbers, or another one than 0 and 1 among bools.
+        """
+        self._check_same_names(list(frame.columns), name)
+        columns = Columns(self.columns, len(frame), name)
+        columns.odd = np.zeros(len(frame), bool)
+        self._load(frame, columns)
+        return columns.odd
 
     def _check_same_names(self, given: list[Any], name: str) -> None:
         if given == self.names:

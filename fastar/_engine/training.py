@@ -58,6 +58,12 @@ _SNAPSHOT: dict[str, Rule] = {
     "network": Text(),
     "progress": Record({**_PROGRESS, "best_loss": Number()}, _COOLDOWN),
 }
+_OTHER: dict[str, Rule] = {"other_result": Text()}
+"""Of fits that train from another start, too."""
+
+
+def _digest_of(theta: Array) -> str:
+    return hashlib.sha256(theta.data).hexdigest()
 
 
 def _digest(table: Any, weight: Array, learnt: dict[str, Array] | None = None) -> str:
@@ -143,8 +149,9 @@ class Training:
         self.tol = tol
         self.n_iter_no_change = n_iter_no_change
         self.n_threads = n_threads
-        self.start = hashlib.sha256(model.theta.data).hexdigest() if is_warm else None
+        self.start = _digest_of(model.theta) if is_warm else None
         self.other_start = other_start
+        self._other_result: str | None = None
         self.progress = Progress()
         self.best_theta = model.theta.copy()
         self.rate = learning_rate
@@ -176,6 +183,8 @@ class Training:
             "network": repr(self.model.network),
             "progress": asdict(self.progress),
         }
+        if self._other_result is not None:
+            header["other_result"] = self._other_result
         return header, arrays
 
     def identity(self) -> dict[str, Any]:
@@ -211,19 +220,16 @@ class Training:
 
     def check_snapshot(self, header: dict[str, Any], arrays: dict[str, Array]) -> None:
         """Raise EntryError unless a file's state is one that `snapshot` returns."""
-        Record(_SNAPSHOT).check(header, "")
+        Record(_SNAPSHOT, _OTHER).check(header, "")
         theta = ArrayOf("f", self.model.theta.shape)
         slot = ArrayOf("f", (self._stretches.size,))
         slots = {f"optimizer.{name}": slot for name in self.optimizer_state}
         check_arrays(arrays, {"theta": theta, "best_theta": theta, **slots})
 
-    def goes_on_from(self, arrays: dict[str, Array]) -> bool:
-        """Return whether this is a warm start from the parameters of a file's state."""
-        found = (arrays.get(name) for name in ("theta", "best_theta"))
-        return self.start is not None and any(
-            each is not None and hashlib.sha256(each.data).hexdigest() == self.start
-            for each in found
-        )
+    def goes_on_from(self, header: dict[str, Any], arrays: dict[str, Array]) -> bool:
+        """Return whether this is a warm start from what the fit of a file's state ended with."""
+        ends = [_digest_of(arrays[name]) for name in ("theta", "best_theta") if name in arrays]
+        return self.start is not None and self.start in [*ends, header.get("other_result")]
 
     def restore(self, header: dict[str, Any], arrays: dict[str, Array]) -> None:
         """Take up the state that `snapshot` returned."""
@@ -251,6 +257,7 @@ class Training:
             if not self._run([]):
                 return
         progress, theta = self.progress, self.model.theta.copy()
+        self._other_result = _digest_of(theta)
         table, weight = self.held_out
         scores = score_rows(self.model, table, self.n_threads)
         self._restart(start)

@@ -77,6 +77,11 @@ def score(asked: Namespace) -> None:
     """Write log p(x) of each row."""
     _check_apart(asked, "model", "data")
     model = load_model(asked.model, "score_samples")
+    if isinstance(model, DensityOutlierDetector):
+        raise CommandError(
+            f"{asked.model} holds a DensityOutlierDetector, whose scores are no densities: "
+            "fastar outliers."
+        )
     if asked.stream:
         stream, context = _stream(asked, model, "by_column", "append")
         model.score_samples(stream, **context, out=asked.output)

@@ -43,8 +43,9 @@ def fit_arguments(
     Raises
     ------
     ValueError
-        There is a context or a weight, and its `fit` takes none.
+        There is a context or a weight, and its `fit` takes none; or it takes groups of rows.
     """
+    check_takes_rows(estimator, name)
     given = {"sample_weight": sample_weight, "context": context}
     arguments = {key: value for key, value in given.items() if value is not None}
     for argument in arguments:
@@ -61,6 +62,15 @@ def fit_arguments(
     rows = np.flatnonzero(seen)
     X, *values = (_safe_indexing(each, rows) for each in (X, *arguments.values()))
     return X, dict(zip(arguments, values, strict=True))
+
+
+def check_takes_rows(estimator: Any, name: str = "density") -> None:
+    """Raise ValueError if the rows of a group are one sequence to an estimator."""
+    if getattr(estimator, "groups", None) is not None:
+        raise ValueError(
+            f"The {name} must take single rows. Got {type(estimator).__name__} with "
+            f"groups={estimator.groups!r}, to which the rows of a group are one sequence."
+        )
 
 
 def fit_clone(

@@ -369,7 +369,7 @@ class Orderless(Network):
         there = ~np.isnan(codes)
         gain: Array
         if self.inputs.input_flags[d] & ONE_HOT:
-            level = np.where(there, codes, -1).astype(np.intp)
+            level = np.where(codes >= 0, codes, -1).astype(np.intp)
             rows = np.concatenate([W[:-1] - W[-1], -W[-1:]])  # the last for a level that is none
             gain = rows[level]
         else:

@@ -20,6 +20,7 @@ from fastar._core.random import generator, set_random_states
 from fastar._core.schema import OBJECT, ArrayOf, Number, OneOf, Record, Rule
 from fastar._core.validation import unchanged_on_error, unwrap_frozen
 from fastar._data.frame_types import as_frame, frame_kind
+from fastar._data.frames import Schema
 from fastar._data.reading import dense, read
 from fastar._data.stores import HeldOut
 from fastar._data.streams import Stream, is_stream, recut
@@ -296,7 +297,8 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
         does on average over the rows kept, so that rows with gaps can be compared with others, in
         any unit; where the density does not score features (a mixture over orders) it counts
         nothing. Where a DataFrame's column had none in `fit`, the score is -inf, as that of any
-        value outside the support.
+        value outside the support, and of a DataFrame's number that its column cannot have: an
+        infinity, a fraction among whole numbers.
 
         Parameters
         ----------
@@ -311,8 +313,15 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
         return self._answered(X, out, "score", self._statistic)
 
     def _statistic(self, X: Any) -> Array:
-        scores = self._score(X)
+        scores = _where_possible(self._score, X, self._odd_rows)
         return -np.abs(scores - self._centre) if self.statistic == "typicality" else scores
+
+    def _odd_rows(self, X: Any) -> Array:
+        """Return which rows (n,) of a frame have a number that its column cannot have."""
+        known = self._container
+        if isinstance(known, Schema) and frame_kind(X) is not None:
+            return known.odd_rows(X, "X")
+        return np.zeros(0, bool)
 
     def _score(self, X: Any) -> Array:
         """Return the statistic, of typicality the log-density."""
@@ -414,7 +423,7 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
             Nats; a DataFrame for a DataFrame.
         """
         check_is_fitted(self, "density_")
-        shares = self._shares(X)
+        shares = _where_possible(self._shares, X, self._odd_rows, (self.n_features_in_,))
         X = as_frame(X)
         kind = frame_kind(X)
         if kind is None:
@@ -449,20 +458,28 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
 
 def _scores(density: Any, method: str, X: Any) -> Array:
     """Return what a density says of rows; -inf of those with a value outside its support."""
+    shape = (density.n_features_in_,) if method == "score_features" else ()
+    return _where_possible(getattr(density, method), X, lambda X: _impossible(density, X), shape)
+
+
+def _where_possible(
+    answer: Callable[[Any], Array],
+    X: Any,
+    impossible: Callable[[Any], Array],
+    shape: tuple[int, ...] = (),
+) -> Array:
+    """Return what is answered of rows, (n, *shape); -inf of impossible ones, which are an error."""
     X = as_frame(X)
     try:
-        whole: Array = getattr(density, method)(X)
-        return whole
+        return answer(X)
     except ValueError:
-        impossible = _impossible(density, X)
-        if not impossible.any():
+        wrong = impossible(X)
+        if not wrong.any():
             raise
-    rows = np.flatnonzero(~impossible)
-    scores = np.full(len(impossible), -np.inf)
-    if method == "score_features":
-        scores = np.full((len(impossible), density.n_features_in_), -np.inf)
+    scores = np.full((len(wrong), *shape), -np.inf)
+    rows = np.flatnonzero(~wrong)
     if len(rows):
-        scores[rows] = getattr(density, method)(_safe_indexing(X, rows))
+        scores[rows] = answer(_safe_indexing(X, rows))
     return scores
 
 

@@ -31,7 +31,7 @@ from fastar._engine.questions import ask, levels_of
 from fastar.conditionals import Categorical, Conditional
 from fastar.models import NADE
 from fastar.models._fitted import BY_PARAMETER
-from fastar.models._fitting import mark_missing
+from fastar.models._fitting import check_takes_rows, mark_missing
 from fastar.models._streamed import adopt_table
 from fastar.models._streamed_answers import answers
 from fastar.tools._persistent import PersistentTool
@@ -156,6 +156,7 @@ class DensityImputer(PersistentTool, OneToOneFeatureMixin, TransformerMixin, Bas
                     f"this library have. Got {type(density).__name__} instead; the steps of a "
                     "pipeline go before the imputer."
                 )
+            check_takes_rows(density)
             if is_streamed:
                 check_reads_batches(density, self)
             set_random_states(density, rng)
