@@ -6,6 +6,9 @@ image and bits a pixel of the test images, epochs and seconds, how long samples 
 take, and where the seconds of a step of training go. Draws samples, and completions of test images
 whose lower half is hidden, to `bench/pixels_SET.png`. `--minutes` bounds the time that all threads
 together compute: so many minutes on each, however busy the machine is.
+
+`--orders K` fits K models, each of which reads the images turned or mirrored in another way, and
+adds the mean of their densities. With `--checkpoint FILE` the same command goes on where it ended.
 """
 
 import argparse
@@ -25,6 +28,7 @@ from tables import table
 from time_limit import TimeLimit, seconds_a_thread
 
 from fastar import PixelRNN
+from fastar.callbacks import Callback, Checkpoint
 from fastar.datasets import load_dataset
 
 COMMON: dict[str, Any] = {"learning_rate": "linear", "batch_size": 32, "random_state": 0}
@@ -39,6 +43,28 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 N_VALID, N_SHOWN, N_DRAWS = 2000, 8, 6
+#: Quarter turns, and whether left and right change places: those first that share least.
+ORDERS = [
+    (0, False),
+    (2, False),
+    (1, True),
+    (3, True),
+    (0, True),
+    (2, True),
+    (1, False),
+    (3, False),
+]
+
+
+def turned(X: np.ndarray, order: int) -> np.ndarray:
+    """Return the images as the model of this order reads them."""
+    turns, mirrored = ORDERS[order]
+    return np.ascontiguousarray(np.rot90(X[:, :, ::-1] if mirrored else X, turns, (1, 2)))
+
+
+def log_mean(scores: np.ndarray) -> np.ndarray:
+    """Return the log of the mean density of models (models, n) -> (n,)."""
+    return np.logaddexp.reduce(scores, 0) - np.log(len(scores))
 
 
 def profile(model: PixelRNN, X: np.ndarray) -> list[list[str]]:
@@ -84,6 +110,17 @@ def draw(model: PixelRNN, X: np.ndarray, path: Path) -> list[list[str]]:
             [f"{N_SHOWN} x {N_DRAWS} completions, s", f"{completion:.2f}"]]  # fmt: skip
 
 
+HEADER = ["turns, mirrored", "nats a validation image", "nats a test image", "bits a pixel",
+          "epochs (best)", "s of each thread"]  # fmt: skip
+
+
+def figures(valid: np.ndarray, test: np.ndarray, D: int) -> list[str]:
+    """Return the columns that tell of scores."""
+    nats = test.mean()
+    return [f"{valid.mean():.2f}", f"{nats:.2f} ± {test.std() / np.sqrt(len(test)):.2f}",
+            f"{-nats / D / np.log(2):.3f}"]  # fmt: skip
+
+
 def main() -> int:
     """Fit, score, draw and print."""
     parser = argparse.ArgumentParser(
@@ -94,6 +131,8 @@ def main() -> int:
     add_settings(parser, "settings in place of those written here")
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--threads", type=int, default=cores())
+    parser.add_argument("--orders", type=int, default=1, choices=range(1, len(ORDERS) + 1))
+    parser.add_argument("--checkpoint", help="the beginning of the files to go on from")
     parser.add_argument("--save", help="a file for the fitted model")
     parser.add_argument("--markdown", action="store_true", help="a table for RESULTS.md")
     options = parser.parse_args()
@@ -103,26 +142,35 @@ def main() -> int:
         each.reshape(-1, *data.shape) for each in (data.train, data.valid, data.test)
     )
     settings = COMMON | SETTINGS[options.set] | dict(options.changes)
-    limit = TimeLimit(60 * options.minutes, seconds_a_thread(options.threads))
-    model = PixelRNN(n_jobs=options.threads, callbacks=[limit], **settings)
-    start = time.perf_counter()
-    model.fit(train, X_val=valid[:N_VALID])
-    seconds = time.perf_counter() - start
-    if options.save:
-        model.save(options.save)
-    scores = model.score_samples(test)
-    nats, D = scores.mean(), data.test.shape[1]
     said = ", ".join(f"{key}={value!r}" for key, value in settings.items())
     print(f"{options.set}: PixelRNN({said}), {options.threads} threads\n")
-    lines = [
-        ["nats a test image", f"{nats:.2f} ± {scores.std() / np.sqrt(len(scores)):.2f}"],
-        ["bits a pixel", f"{-nats / D / np.log(2):.3f}"],
-        ["parameters", f"{model.n_parameters_}"],
-        ["epochs (best)", f"{model.n_iter_} ({model.best_iter_})"],
-        ["fit, s", f"{seconds:.0f}"],
-        *draw(model, test, Path(__file__).with_name(f"pixels_{options.set}.png")),
-    ]
-    print(table(["", ""], lines, options.markdown), end="\n\n")
+    clock, D = seconds_a_thread(options.threads), data.test.shape[1]
+    members: list[PixelRNN] = []
+    scores: list[list[np.ndarray]] = []
+    lines: list[list[str]] = []
+    for order in range(options.orders):
+        callbacks: list[Callback] = []
+        if options.checkpoint:
+            callbacks.append(Checkpoint(f"{options.checkpoint}.{order}"))
+        callbacks.append(TimeLimit(60 * options.minutes, clock))
+        member = PixelRNN(n_jobs=options.threads, callbacks=callbacks, **settings)
+        start = clock()
+        member.fit(turned(train, order), X_val=turned(valid[:N_VALID], order))
+        members.append(member)
+        scores.append([member.score_samples(turned(X, order)) for X in (valid, test)])
+        ends = [f"{member.n_iter_} ({member.best_iter_})", f"{clock() - start:.0f}"]
+        lines.append([f"{ORDERS[order]}", *figures(*scores[-1], D), *ends])
+        if order:
+            mean = [log_mean(np.array(each)) for each in zip(*scores, strict=True)]
+            lines.append([f"mean of {order + 1}", *figures(*mean, D), "", ""])
+        print("  ".join(lines[-1]), file=sys.stderr, flush=True)
+    print(table(HEADER, lines, options.markdown), end="\n\n")
+    model = members[0]
+    if options.save:
+        model.save(options.save)
+    drawn = draw(model, test, Path(__file__).with_name(f"pixels_{options.set}.png"))
+    drawn.append(["parameters", f"{model.n_parameters_}"])
+    print(table(["", ""], drawn, options.markdown), end="\n\n")
     shares = profile(model, train[: 8 * model.batch_size])
     print(table(["part of a step of training", "share"], shares, options.markdown))
     return 0

@@ -78,7 +78,7 @@ class Number(NumberOrAtom):
 
     Parameters
     ----------
-    n_components : int, default=10
+    n_components : int, default=20
         K.
     atoms : bool, default=True
         Whether columns may have atoms. Without them a column that has zeros may be negative, and
@@ -105,7 +105,7 @@ class Number(NumberOrAtom):
     )
 
     def __init__(
-        self, n_components: int = 10, atoms: bool = True, variance_floor: float = 1e-6
+        self, n_components: int = 20, atoms: bool = True, variance_floor: float = 1e-6
     ) -> None:
         self.n_components = n_components
         self.atoms = atoms
