@@ -217,6 +217,7 @@ class FittedDensity(ScoreMixin):
             return score_streamed(self, X, context, out)
         return scoring.score_rows(*self._rows(X, context), effective_n_threads(self.n_jobs))
 
+    @documented
     def log_marginal(
         self, X: Any, *, context: Any = None, n_particles: int = 64, random_state: Any = None
     ) -> Array:
@@ -234,20 +235,7 @@ class FittedDensity(ScoreMixin):
             value, not the mark of a missing value that the model learns in `fit`; with
             missing="modelled" it may also be missing. A mapping goes
             from columns to the values of a row, here as in other methods.
-        context : array-like or DataFrame of shape (n, C), optional
-        n_particles : int, default=64
-        random_state : int, RandomState instance or None
-
-        Returns
-        -------
-        ndarray of shape (n,), float64
-            Nats. `marginal_ess_` (n,) has the effective numbers of samples at the end;
-            `n_particles` where the result is exact.
-
-        References
-        ----------
-        .. [1] A. Doucet, A. M. Johansen, "A tutorial on particle filtering and smoothing", Oxford
-           Handbook of Nonlinear Filtering, 2011.
+        {rest_of_log_marginal}
         """
         model = self._model()
         n_particles = check_count("n_particles", n_particles, numbers=2 * model.n_features)
