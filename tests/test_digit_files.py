@@ -4,9 +4,8 @@ import re
 
 import pytest
 from common import assert_same_bits
-from damaged_files import REFUSED
+from damaged_files import REFUSED, resign
 from many_levels import every_model, shaken, words
-from test_persistence import resign
 
 import fastar
 

@@ -5,9 +5,9 @@ import pandas as pd
 import polars as pl
 import pytest
 from common import assert_same, assert_same_bits, fit, make, reals
+from frequencies import chi_square, counts
 from many_levels import LEVELS, MODELS, every_order, every_row, shaken, shares_of_others, words
 from sklearn.exceptions import ConvergenceWarning
-from test_laws import chi_square, counts
 
 import fastar
 from fastar import conditionals

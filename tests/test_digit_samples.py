@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from common import all_states as combinations
 from common import assert_same_bits
+from frequencies import chi_square, counts
 from many_levels import LEVELS, SPLIT, every_model, every_order, every_row, shaken, words
 from scipy.special import logsumexp
-from test_laws import chi_square, counts
 
 from fastar._core.inputs import MAY_MISS
 
