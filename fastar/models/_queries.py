@@ -20,8 +20,7 @@ from fastar._data.evidence import (
 from fastar._data.frames import Schema
 from fastar._data.reading import dense, read_numbers
 from fastar._engine.bounds import bounds_of
-from fastar._engine.particles import FEW_EFFECTIVE
-from fastar._engine.questions import Part
+from fastar._engine.completions import FEW_EFFECTIVE, Part
 from fastar._engine.support import check_evidence, check_known
 
 
