@@ -258,6 +258,12 @@ def assert_same(before, after, path="state"):
         assert before == after or before != before, path
 
 
+def assert_same_fit(one, other):
+    np.testing.assert_array_equal(one.theta_, other.theta_)
+    assert one.loss_curve_ == other.loss_curve_
+    assert one.validation_curve_ == other.validation_curve_
+
+
 def assert_same_bits(actual, expected):
     np.testing.assert_array_equal(actual, expected, strict=True)
 

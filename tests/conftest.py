@@ -32,3 +32,19 @@ def few_sampled(monkeypatch):
     from fastar.models import _streamed
 
     monkeypatch.setattr(_streamed, "Summary", partial(_streamed.Summary, n_sampled=100))
+
+
+@pytest.fixture
+def threads_for_small_work(monkeypatch):
+    """Let every call use the threads that it is given."""
+    from fastar._core import threads
+
+    monkeypatch.setattr(threads, "_WORTH_A_THREAD", 1)
+
+
+@pytest.fixture(scope="module")
+def office():
+    """Return a model of office hours, and its rows."""
+    from dated_frames import office_hours
+
+    return office_hours()

@@ -5,16 +5,9 @@ import pytest
 from common import ACTIVATIONS, DATA, DTYPES, assert_same_bits, distribution, fit, fitted, make
 
 from fastar import NADE, RNADE
-from fastar._core import threads
 from fastar.conditionals import Categorical
 
-pytestmark = pytest.mark.kernels
-
-
-@pytest.fixture(autouse=True)
-def threads_for_small_work(monkeypatch):
-    """Let every call use the threads that it is given."""
-    monkeypatch.setattr(threads, "_WORTH_A_THREAD", 1)
+pytestmark = [pytest.mark.kernels, pytest.mark.usefixtures("threads_for_small_work")]
 
 
 def asked(estimator, codes, feature, levels, n_threads=1, context=None):

@@ -20,22 +20,15 @@ from scipy.special import softmax
 from test_kernels import LIMIT, SIZES, WIDER, problem, textbook, wide_range
 
 from fastar import conditionals
-from fastar._core import threads
 from fastar._data.table import Table
 from fastar._kernels import _conditionals
 from fastar._kernels._conditionals import OBSERVED, SAMPLED, WEIGHTED
 from fastar.networks import SharedHidden
 
-pytestmark = pytest.mark.kernels
+pytestmark = [pytest.mark.kernels, pytest.mark.usefixtures("threads_for_small_work")]
 
 SHAPES = [(1, 1), (7, 2), (8, 3), (9, 17), (65, 100), (3, 16)]
 TOLERANCE = {"float32": 2e-6, "float64": 1e-14}
-
-
-@pytest.fixture(autouse=True)
-def threads_for_small_work(monkeypatch):
-    """Let every call use the threads that it is given."""
-    monkeypatch.setattr(threads, "_WORTH_A_THREAD", 1)
 
 
 def columns_of(name, D, n=40):

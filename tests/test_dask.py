@@ -11,6 +11,7 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 import pytest
+from common import assert_same_fit
 from local_parts import LocalParts
 from sklearn.exceptions import ConvergenceWarning
 from streamed import uneven_frame
@@ -45,12 +46,6 @@ def binary(n=N, seed=0):
 
 def nade(**how):
     return NADE(**{"n_hidden": 4, "max_iter": 2, "batch_size": 100, "random_state": 0, **how})
-
-
-def assert_same_fit(one, other):
-    np.testing.assert_array_equal(one.theta_, other.theta_)
-    assert one.loss_curve_ == other.loss_curve_
-    assert one.validation_curve_ == other.validation_curve_
 
 
 def clients(n_workers):

@@ -23,16 +23,9 @@ from test_conditionals import columns_of, fitted, problem_of
 from test_kernels import WIDER
 
 from fastar import conditionals
-from fastar._core import threads
 from fastar._data.table import Table
 
-pytestmark = pytest.mark.kernels
-
-
-@pytest.fixture(autouse=True)
-def threads_for_small_work(monkeypatch):
-    """Let every call use the threads that it is given."""
-    monkeypatch.setattr(threads, "_WORTH_A_THREAD", 1)
+pytestmark = [pytest.mark.kernels, pytest.mark.usefixtures("threads_for_small_work")]
 
 
 def one(name, X, **settings):

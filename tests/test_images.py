@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 from common import COUNTS, DATA, REAL, assert_same_bits, assert_slopes, distribution, fit
+from recurrent_models import sigmoid
 from scipy import stats
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -56,10 +57,6 @@ def composed(network, conditional="bernoulli", with_context=False, **settings):
 
 
 # ---- textbooks: one pixel after the other
-
-
-def sigmoid(a):
-    return 1 / (1 + np.exp(-a))
 
 
 def lstm(a, m):

@@ -8,7 +8,6 @@ import pytest
 import reference
 from common import ACTIVATIONS, DTYPES, assert_same_bits, ulps
 
-from fastar._core import threads
 from fastar._core.inputs import MAY_MISS, NEAR, REACH, Inputs
 from fastar._core.offsets import offsets_of
 from fastar._core.parameters import ParamLayout
@@ -16,7 +15,7 @@ from fastar._kernels import _cpu, _inputs
 from fastar.conditionals import Categorical
 from fastar.networks import SharedHidden
 
-pytestmark = pytest.mark.kernels
+pytestmark = [pytest.mark.kernels, pytest.mark.usefixtures("threads_for_small_work")]
 
 ROWS = [1, 7, 8, 9, 65]
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
@@ -36,12 +35,6 @@ SIZES = [
     (100, 3, 3, 2, 7, 99),
     (70, 5, 65, 1, 9, None),
 ]
-
-
-@pytest.fixture(autouse=True)
-def threads_for_small_work(monkeypatch):
-    """Let every call use the threads that it is given."""
-    monkeypatch.setattr(threads, "_WORTH_A_THREAD", 1)
 
 
 # The sigmoid has another path where every change is by 1 or -1, or, with many outputs, some are.

@@ -5,12 +5,12 @@ import pickle
 import numpy as np
 import pytest
 from common import assert_same_bits, assert_slopes, fit
+from recurrent_models import textbook
 from scipy.special import log_softmax
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
-from test_recurrent import textbook
 
 import fastar
 from fastar import SequenceLabeller

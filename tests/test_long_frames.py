@@ -8,8 +8,8 @@ import pandas as pd
 import polars as pl
 import pytest
 from common import assert_same_bits, assert_slopes, fit
-from test_laws import chi_square
-from test_recurrent import make
+from frequencies import chi_square
+from recurrent_models import make
 
 import fastar
 from fastar._core.schema import EntryError

@@ -29,11 +29,11 @@ from common import (
     snapshot,
     states,
 )
+from frequencies import chi_square, counts
 from scipy.special import logsumexp
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from test_interruptions import Stop
-from test_laws import chi_square, counts
 
 import fastar
 from fastar import Mixture, optimizers

@@ -26,7 +26,6 @@ from test_conditionals import columns_of, draw
 from test_conditionals import fitted as fitted_conditional
 from test_kernels import EXACT, LIMIT, WIDER, close, wide_range
 
-from fastar._core import threads
 from fastar._core.inputs import Inputs
 from fastar._core.offsets import offsets_of, positions
 from fastar._core.parameters import ParamLayout
@@ -34,7 +33,7 @@ from fastar._kernels import _cpu, _masked
 from fastar.networks import Masked
 from fastar.networks._masks import MaskSet
 
-pytestmark = pytest.mark.kernels
+pytestmark = [pytest.mark.kernels, pytest.mark.usefixtures("threads_for_small_work")]
 
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 every_activation = pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -42,12 +41,6 @@ examples = hypothesis.settings(
     max_examples=100, suppress_health_check=list(HealthCheck), derandomize=True
 )
 ROWS = [1, 2, 11, 12, 13, 100, 257]
-
-
-@pytest.fixture(autouse=True)
-def threads_for_small_work(monkeypatch):
-    """Let every call use the threads that it is given."""
-    monkeypatch.setattr(threads, "_WORTH_A_THREAD", 1)
 
 
 # ---- networks

@@ -10,7 +10,6 @@ from test_conditionals import draw
 from test_masked_kernels import close
 from uneven_tables import DISTRIBUTION, ORDERS, K, P, Q, table
 
-from fastar._core import threads
 from fastar._core.inputs import MAY_MISS, Inputs
 from fastar._core.offsets import offsets_of, positions
 from fastar._core.parameters import ParamLayout
@@ -18,7 +17,7 @@ from fastar._kernels import _masked
 from fastar.conditionals import Categorical
 from fastar.networks import Masked
 
-pytestmark = pytest.mark.kernels
+pytestmark = [pytest.mark.kernels, pytest.mark.usefixtures("threads_for_small_work")]
 
 VARIANTS = {
     "linear": ("FVSBN", {}),
@@ -31,12 +30,6 @@ VARIANTS = {
 every_variant = pytest.mark.parametrize("variant", VARIANTS)
 every_order = pytest.mark.parametrize("order", ORDERS)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
-
-
-@pytest.fixture(autouse=True)
-def threads_for_small_work(monkeypatch):
-    """Let every call use the threads that it is given."""
-    monkeypatch.setattr(threads, "_WORTH_A_THREAD", 1)
 
 
 def shaken(variant, X, **settings):

@@ -13,7 +13,6 @@ from sklearn.exceptions import ConvergenceWarning
 from test_kernels import close
 
 from fastar import conditionals, optimizers, schedules
-from fastar._core import threads
 from fastar._core.sharpness import AS_FITTED
 from fastar._data.table import Table
 from fastar._engine.model import Model
@@ -24,7 +23,7 @@ from fastar._engine.training import Training
 from fastar._kernels import _inputs
 from fastar.networks import Masked, SharedHidden
 
-pytestmark = pytest.mark.kernels
+pytestmark = [pytest.mark.kernels, pytest.mark.usefixtures("threads_for_small_work")]
 
 D = 8
 NETWORKS = {
@@ -36,12 +35,6 @@ NETWORKS = {
 }
 every_network = pytest.mark.parametrize("network", NETWORKS)
 every_conditional = pytest.mark.parametrize("conditional", CONDITIONALS)
-
-
-@pytest.fixture(autouse=True)
-def threads_for_small_work(monkeypatch):
-    """Let every call use the threads that it is given."""
-    monkeypatch.setattr(threads, "_WORTH_A_THREAD", 1)
 
 
 class Holed(np.ndarray):

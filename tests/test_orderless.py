@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from common import CONDITIONALS, DATA, DISCRETE, assert_same_bits, distribution, fit, states
+from frequencies import chi_square, counts, uniforms
 from reference import entered
 from sklearn.utils.estimator_checks import parametrize_with_checks
-from test_laws import chi_square, counts, uniforms
 
 import fastar
 from fastar import DeepNADE

@@ -22,6 +22,7 @@ from common import (
     make,
     run_python,
 )
+from damaged_files import resign
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from sklearn.exceptions import NotFittedError
@@ -370,13 +371,6 @@ def test_everything_that_can_be_saved_is_known_by_its_class():
     known = set(persistence.Persistent._classes)
     tools = {"DensityOutlierDetector", "DensityImputer", "GenerativeClassifier"}
     assert known == set(models.BY_NAME) | tools
-
-
-def resign(path, change):
-    """Write the file again, its header and arrays changed, with a checksum that fits."""
-    header, arrays = files.read_arrays(str(path), "model")
-    change(header, arrays)
-    files.write_arrays(str(path), "model", header, arrays)
 
 
 WRONG = {

@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 from common import assert_same_bits, fit
-from test_laws import chi_square
-from test_recurrent import CELLS, DATA, every_cell, every_kind, make
+from frequencies import chi_square
+from recurrent_models import CELLS, DATA, every_cell, every_kind, make
 
 from fastar import Mixture
 from fastar._engine import particles

@@ -6,9 +6,9 @@ import pickle
 import numpy as np
 import pytest
 from common import assert_same_bits, assert_slopes, fit
+from recurrent_models import every_cell, frames, make, sigmoid, unconverged
 from reference import by_feature, entered
 from sklearn.utils.estimator_checks import parametrize_with_checks
-from test_recurrent import every_cell, frames, make, sigmoid, unconverged
 
 import fastar
 

@@ -6,12 +6,12 @@ import pickle
 import numpy as np
 import pytest
 from common import assert_same_bits, assert_slopes, fit
+from frequencies import chi_square
+from recurrent_models import DATA, every_cell, every_depth, every_kind, make, sequences
 from scipy.stats import norm
 from sklearn import config_context
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
-from test_laws import chi_square
-from test_recurrent import DATA, every_cell, every_depth, every_kind, make, sequences
 
 import fastar
 from fastar.conditionals import Categorical

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+from common import assert_same_fit
 from local_parts import LocalParts
 from streamed import uneven_frame
 
@@ -34,12 +35,6 @@ MODELS = {
         hidden_layer_sizes=(8,), max_iter=2, batch_size=64, order="random", random_state=0
     ),
 }
-
-
-def assert_same_fit(one, other):
-    np.testing.assert_array_equal(one.theta_, other.theta_)
-    assert one.loss_curve_ == other.loss_curve_
-    assert one.validation_curve_ == other.validation_curve_
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 8, 13])

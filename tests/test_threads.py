@@ -36,12 +36,6 @@ WIDE = {
 }
 
 
-@pytest.fixture
-def threads_for_small_work(monkeypatch):
-    """Let every call use the threads that it is given."""
-    monkeypatch.setattr(threads, "_WORTH_A_THREAD", 1)
-
-
 def life(name, conditional, n_jobs):
     """Return all that a model computes in its life."""
     X = DATA[conditional](300, 7)

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import recurrent_models
 import test_images
 import test_orderless
-import test_recurrent
 import test_recurrent_frames
 from common import assert_same_bits
 
@@ -34,7 +34,7 @@ LAYERS = {"hidden_layer_sizes": (7, 6)}
 GRID = {"image_shape": (2, 2, 1), "n_hidden": 5, "n_layers": 2}
 NETWORKS = {
     "orderless": LAYERS | {"activation": "tanh", "n_orders": 2, "seed": 1},
-    **{f"recurrent {cell}": LAYERS | {"cell": cell} for cell in test_recurrent.CELLS},
+    **{f"recurrent {cell}": LAYERS | {"cell": cell} for cell in recurrent_models.CELLS},
     "recurrent_frames": LAYERS | {"cell": "tanh", "n_frame_hidden": 5},
     "pixel_recurrent": {"image_shape": (2, 2, 1), "cell": "lstm", "hidden_layer_sizes": (7, 7)},
     "row_lstm": GRID,
@@ -172,7 +172,7 @@ def textbook(it, codes, context, member):
         params[name] = params[name][:-C]
     params["b"], params["B"] = params["b"] + context @ params["B"][-C:], params["B"][:-C]
     if isinstance(network, networks.Recurrent):
-        return test_recurrent.textbook(network, params, codes)
+        return recurrent_models.textbook(network, params, codes)
     if isinstance(network, networks.RecurrentFrames):
         return test_recurrent_frames.textbook(network, params, codes)
     found, known = np.empty(network.n_outputs), np.zeros(4, bool)

@@ -11,14 +11,13 @@ from test_conditionals import draw
 from test_kernels import KINDS, RESCALED, close, problem, results, textbook
 from uneven_tables import DISTRIBUTION, ORDERS, K, P, Q, shaken, table
 
-from fastar._core import threads
 from fastar._core.inputs import MAY_MISS, Inputs
 from fastar._core.offsets import offsets_of
 from fastar._core.parameters import ParamLayout
 from fastar.conditionals import Categorical
 from fastar.networks import SharedHidden
 
-pytestmark = pytest.mark.kernels
+pytestmark = [pytest.mark.kernels, pytest.mark.usefixtures("threads_for_small_work")]
 
 # Outputs P and rows of input weights Q of each feature. The kernels for few outputs are taken
 # where there are fewer than four a feature; those for many take panels of 256.
@@ -36,12 +35,6 @@ ROWS = [1, 2, 7, 51, 201]
 every_shape = pytest.mark.parametrize("shape", SHAPES)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 every_kind = pytest.mark.parametrize("kind", KINDS)
-
-
-@pytest.fixture(autouse=True)
-def threads_for_small_work(monkeypatch):
-    """Let every call use the threads that it is given."""
-    monkeypatch.setattr(threads, "_WORTH_A_THREAD", 1)
 
 
 def uneven(shape, n, kind="sigmoid", dtype="float64", H=19, **settings):

@@ -6,8 +6,9 @@ import numpy as np
 
 from fastar._core.parameters import Array
 from fastar._data.table import Table
+from fastar._engine.completions import Part
 from fastar._engine.particles import particle_blocks
-from fastar._engine.questions import Part, points
+from fastar._engine.questions import points
 from fastar._engine.scores import log_probs
 
 MOST_CANDIDATES = 64

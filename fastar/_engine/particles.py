@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -363,97 +362,6 @@ def only_last(model: Model, held: Array, bounded: Array) -> Array:
             known = held | bounded
             found &= (leading_evidence(model, known, member) == known).all(axis=1)
     return found
-
-
-def impute(
-    propose: Callable[[Array], list[tuple[float, Particles]]],
-    X: Array,
-    missing: Array,
-    n_draws: int,
-    rng: np.random.Generator,
-    n_particles: int,
-) -> tuple[Array, Array]:
-    """Return completions (n_draws, n, D) of X where `missing`, and effective sample sizes (n,).
-
-    propose(rows): for each of some models an offset of the log-weights, and the particles of rows
-    of X; n_particles a row in all. Completions are drawn from them by weight.
-    """
-    completed = copies(X, n_draws)
-    ess = np.full(len(X), float(n_particles))
-    incomplete = np.flatnonzero(missing.any(axis=1))
-    for rows in particle_blocks(incomplete, X.shape[1], n_particles):
-        found = propose(rows)
-        share, mean = normalise_log_weights(
-            np.concatenate([prior + each.log_weights() for prior, each in found], axis=1)
-        )
-        ess[rows] = np.where(np.isfinite(mean), effective_sample_size(share), 0)
-        for draw in completed:
-            chosen = draw_by_weight(share, rng)
-            start = 0
-            for _, each in found:
-                mine = np.flatnonzero((start <= chosen) & (chosen < start + each.number))
-                drawn = each.values(mine, chosen[mine] - start)
-                draw[rows[mine]] = np.where(missing[rows[mine]], drawn, draw[rows[mine]])
-                start += each.number
-    return completed, ess
-
-
-def copies(X: Array, number: int) -> Array:
-    """Return X so many times (number, ..), one after the other: they may fill the memory."""
-    found = np.empty((number, *X.shape), X.dtype)
-    for each in found:
-        each[...] = X
-    return found
-
-
-PARTICLES = 64
-"""Samples of a row from which one is drawn, where its evidence does not come first."""
-FEW_EFFECTIVE = 0.05
-"""Share of a row's particles; where fewer are effective, its draws repeat or miss what is there."""
-
-
-def sample_given(
-    model: Model,
-    evidence: Array,
-    held: Array,
-    n_particles: int,
-    sharpness: Sharpness,
-    rng: np.random.Generator,
-    n_threads: int,
-    context: Array | None = None,
-    bounds: Bounds | None = None,
-) -> Array:
-    """Return n rows given what is `held` of evidence (n, D), wherever it stands in the order."""
-
-    def propose(rows: Array) -> list[tuple[float, Particles]]:
-        found = particles(
-            model,
-            evidence[rows],
-            ~held[rows],
-            n_particles=n_particles,
-            rng=rng,
-            n_threads=n_threads,
-            sharpness=sharpness,
-            context=None if context is None else context[rows],
-            bounds=None if bounds is None else bounds.take(rows),
-        )
-        return [(0.0, found)]
-
-    completed, ess = impute(propose, evidence, ~held, 1, rng, n_particles)
-    warn_of_few(ess, n_particles)
-    return np.asarray(completed[0])
-
-
-def warn_of_few(ess: Array, n_particles: int) -> None:
-    """Warn if few of the particles of some rows are effective."""
-    few = int((ess < FEW_EFFECTIVE * n_particles).sum())
-    if few:
-        warnings.warn(
-            f"{few} of {len(ess)} rows have evidence that hardly any of their {n_particles} "
-            "particles agrees with: their samples are rough. `order` can put known columns first.",
-            UserWarning,
-            stacklevel=3,
-        )
 
 
 def is_exact(model: Model, held: Array, bounds: Bounds | None = None) -> bool:

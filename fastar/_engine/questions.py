@@ -17,79 +17,21 @@ from scipy.special import logsumexp, ndtri
 from fastar._core.limits import check_memory
 from fastar._core.parameters import Array
 from fastar._data.table import Table
-from fastar._engine.bounds import Bounds
+from fastar._engine.completions import Part, propose
 from fastar._engine.marginals import marginals
 from fastar._engine.model import Model
 from fastar._engine.particles import (
     Particles,
     Walkers,
     advance,
-    complete_rows,
     effective_sample_size,
     normalise_log_weights,
     particle_blocks,
-    particles,
 )
 from fastar._engine.sampling import blocks_by_member, parts_of_walk
-from fastar._engine.scores import coded_blocks, score_rows
+from fastar._engine.scores import coded_blocks
 from fastar._kernels import _cpu
 from fastar._kernels._conditionals import OBSERVED, SAMPLED, WEIGHTED
-
-
-@dataclass(frozen=True)
-class Part:
-    """One model of a mixture, or the only one, with the context of the rows that are asked about.
-
-    Parameters
-    ----------
-    log_weight : float
-        The logarithm of its weight in the mixture.
-    model : Model
-    context : array (n, C) or None
-    bounds : Bounds or None
-        Of the rows.
-    """
-
-    log_weight: float
-    model: Model
-    context: Array | None = None
-    bounds: Bounds | None = None
-
-    def take(self, rows: Array) -> Part:
-        """Return the part for some of the rows."""
-        context = None if self.context is None else self.context[rows]
-        bounds = None if self.bounds is None else self.bounds.take(rows)
-        return Part(self.log_weight, self.model, context, bounds)
-
-    def repeat(self, number: int) -> Part:
-        """Return the part for each row so many times, one after the other, without bounds."""
-        context = None if self.context is None else np.repeat(self.context, number, axis=0)
-        return Part(self.log_weight, self.model, context)
-
-    def place(self, column: int) -> int:
-        """Return the place of a column in the model's order."""
-        return int(np.flatnonzero(self.model.order == column)[0])
-
-    def features(self, column: int) -> slice:
-        """Return the features that a column is."""
-        place = self.place(column)
-        return slice(*self.model.conditional.column_offsets[place : place + 2])
-
-    def there(self, column: int) -> Array:
-        """Return flags (D,) of marks by which the column is there, which is weighed."""
-        of_column = np.zeros(self.model.n_features, bool)
-        of_column[self.features(column)] = True
-        weighed = of_column & self.model.conditional.marks
-        return np.where(weighed, np.uint8(WEIGHTED), np.uint8(SAMPLED))
-
-    def levels(self, column: int) -> Array | None:
-        """Return all values that a column can have, None where they are too many."""
-        return self.model.conditional.levels_of(self.place(column))
-
-    def score(self, values: Array, n_threads: int) -> Array:
-        """Return log weight + log p(x) of whole rows (n, C)."""
-        table = Table(values, self.model.order, context=self.context)
-        return self.log_weight + score_rows(self.model, table, n_threads)
 
 
 @dataclass
@@ -177,18 +119,8 @@ def _of_part(
             _take_points(answer, drawn, part, column, rows)
     per_row = model.n_features * (1 if levels is None else 2)
     for rows in particle_blocks(incomplete, per_row, number):
-        here = part.take(rows)
-        found = particles(
-            model,
-            values[rows],
-            missing[rows],
-            n_particles=number,
-            rng=rng,
-            n_threads=n_threads,
-            context=here.context,
-            bounds=here.bounds,
-            there=part.there(column),
-        )
+        here, how = part.take(rows), {"n_particles": number, "rng": rng, "n_threads": n_threads}
+        found = here.particles(values[rows], missing[rows], there=part.there(column), **how)
         if levels is None:
             _take_points(answer, found, part, column, rows)
             continue
@@ -534,26 +466,10 @@ def draws(
     """Yield (rows, n_draws or more completions of each (m, N, C), and their shares (m, N))."""
     number = -(-n_draws // len(parts))
     for rows in particle_blocks(np.arange(len(values)), values.shape[1], n_draws):
-        found = [
-            particles(
-                part.model,
-                values[rows],
-                missing[rows],
-                n_particles=number,
-                rng=rng,
-                n_threads=n_threads,
-                context=own.context,
-                bounds=own.bounds,
-                there=complete_rows(part.model),
-            )
-            for part, own in ((part, part.take(rows)) for part in parts)
-        ]
-        share, _ = normalise_log_weights(
-            np.concatenate(
-                [each.log_weights() + p.log_weight for each, p in zip(found, parts, strict=True)],
-                axis=1,
-            )
+        found, log_weight = propose(
+            parts, values, missing, rows, number, rng, n_threads, gapless=True
         )
+        share, _ = normalise_log_weights(log_weight)
         drawn = [_completed(each, values[rows], missing[rows]) for each in found]
         by_row = [each.reshape(len(rows), number, -1) for each in drawn]
         yield rows, np.concatenate(by_row, axis=1), share

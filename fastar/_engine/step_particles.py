@@ -13,8 +13,8 @@ from fastar._data.packed import Steps
 from fastar._data.sequence_layouts import SequenceLayout
 from fastar._data.sequences import Block, Sequences, SequenceTable
 from fastar._data.table import BLOCK_ROWS
+from fastar._engine.completions import copies
 from fastar._engine.particles import (
-    copies,
     draw_by_weight,
     effective_sample_size,
     normalise_log_weights,

@@ -23,6 +23,7 @@ from fastar.conditionals import Categorical, Conditional
 from fastar.conditionals._auto import choose_conditional
 from fastar.conditionals._gaps import ModelledGaps
 from fastar.models._base import FitData, TrainableModel
+from fastar.models._documentation import documented
 from fastar.models._fitted import FittedDensity
 from fastar.models._parameters import (
     DistributionParameter,
@@ -52,6 +53,7 @@ class AutoregressiveDensity(
 
     order: Any
 
+    @documented
     def fit(
         self,
         X: Any,
@@ -93,19 +95,7 @@ class AutoregressiveDensity(
         -------
         self
 
-        Raises
-        ------
-        ValueError
-            A parameter or an argument breaks a rule that the message names.
-        FloatingPointError
-            The log-likelihood became NaN or infinite. A model that was fitted before stays as it
-            was; another one has the last good parameters of this fit.
-
-        Warns
-        -----
-        ConvergenceWarning
-            Training reached `max_iter` before it settled, with a rate that does not fall to zero
-            there, or was interrupted by Ctrl-C.
+        {errors_and_warnings_of_fit}
         """
         self._validate_params()
         data = FitData(X, context, sample_weight, X_val, context_val)

@@ -72,6 +72,37 @@ out : path, optional
     A Parquet file to which the scores are written batch by batch, as column `log_density`.
     Another one than that of X.
 """,
+    "errors_and_warnings_of_fit": """\
+Raises
+------
+ValueError
+    A parameter or an argument breaks a rule that the message names.
+FloatingPointError
+    The log-likelihood became NaN or infinite. A model that was fitted before stays as it
+    was; another one has the last good parameters of this fit.
+
+Warns
+-----
+ConvergenceWarning
+    Training reached `max_iter` before it settled, with a rate that does not fall to zero
+    there, or was interrupted by Ctrl-C.
+""",
+    "rest_of_log_marginal": """\
+context : array-like or DataFrame of shape (n, C), optional
+n_particles : int, default=64
+random_state : int, RandomState instance or None
+
+Returns
+-------
+ndarray of shape (n,), float64
+    Nats. `marginal_ess_` (n,) has the effective numbers of samples at the end;
+    `n_particles` where the result is exact.
+
+References
+----------
+.. [1] A. Doucet, A. M. Johansen, "A tutorial on particle filtering and smoothing", Oxford
+   Handbook of Nonlinear Filtering, 2011.
+""",
 }
 
 

@@ -27,17 +27,10 @@ from fastar._data.regions import Regions
 from fastar._data.table import Table
 from fastar._engine import scores as scoring
 from fastar._engine.bounds import bounds_of, check_no_cut
+from fastar._engine.completions import PARTICLES, Part, impute, warn_of_few
 from fastar._engine.marginals import marginals
 from fastar._engine.model import Model
-from fastar._engine.particles import (
-    PARTICLES,
-    Particles,
-    complete_rows,
-    impute,
-    is_exact,
-    particles,
-    sample_given,
-)
+from fastar._engine.particles import is_exact
 from fastar._engine.purification import purify
 from fastar._engine.sampling import sample
 from fastar._engine.support import check_evidence, check_known, impossible_rows
@@ -217,6 +210,7 @@ class FittedDensity(ScoreMixin):
             return score_streamed(self, X, context, out)
         return scoring.score_rows(*self._rows(X, context), effective_n_threads(self.n_jobs))
 
+    @documented
     def log_marginal(
         self, X: Any, *, context: Any = None, n_particles: int = 64, random_state: Any = None
     ) -> Array:
@@ -234,20 +228,7 @@ class FittedDensity(ScoreMixin):
             value, not the mark of a missing value that the model learns in `fit`; with
             missing="modelled" it may also be missing. A mapping goes
             from columns to the values of a row, here as in other methods.
-        context : array-like or DataFrame of shape (n, C), optional
-        n_particles : int, default=64
-        random_state : int, RandomState instance or None
-
-        Returns
-        -------
-        ndarray of shape (n,), float64
-            Nats. `marginal_ess_` (n,) has the effective numbers of samples at the end;
-            `n_particles` where the result is exact.
-
-        References
-        ----------
-        .. [1] A. Doucet, A. M. Johansen, "A tutorial on particle filtering and smoothing", Oxford
-           Handbook of Nonlinear Filtering, 2011.
+        {rest_of_log_marginal}
         """
         model = self._model()
         n_particles = check_count("n_particles", n_particles, numbers=2 * model.n_features)
@@ -394,9 +375,12 @@ class FittedDensity(ScoreMixin):
             shape = (n_samples, model.n_columns)
             values, held = np.broadcast_to(values, shape), np.broadcast_to(held, shape)
             n_particles = 1 if is_exact(model, held, bounds) else PARTICLES
-            drawn = sample_given(
-                model, values, held, n_particles, sharpness, rng, n_threads, encoded, bounds
+            parts = [Part(0.0, model, encoded, bounds)]
+            completed, ess = impute(
+                parts, values, ~held, 1, n_particles, rng, n_threads, sharpness=sharpness
             )
+            warn_of_few(ess, n_particles)
+            drawn = completed[0]
         return self._container.wrap(drawn)
 
     @documented
@@ -445,22 +429,10 @@ class FittedDensity(ScoreMixin):
         encoded = self._encoded(context, len(array))
         bounds = bounds_of(model, regions, len(array), "X", drawn=True)
         rng, n_threads = generator(random_state), effective_n_threads(self.n_jobs)
-
-        def propose(rows: Array) -> list[tuple[float, Particles]]:
-            found = particles(
-                model,
-                values[rows],
-                missing[rows],
-                n_particles=n_particles,
-                rng=rng,
-                n_threads=n_threads,
-                context=None if encoded is None else encoded[rows],
-                bounds=None if bounds is None else bounds.take(rows),
-                there=complete_rows(model),
-            )
-            return [(0.0, found)]
-
-        completed, self.impute_ess_ = impute(propose, values, missing, n_draws, rng, n_particles)
+        parts = [Part(0.0, model, encoded, bounds)]
+        completed, self.impute_ess_ = impute(
+            parts, values, missing, n_draws, n_particles, rng, n_threads, gapless=True
+        )
         if n_draws > 1:
             return self._wrap_draws(completed)
         return as_given(X, self._container, completed[0], ~missing)

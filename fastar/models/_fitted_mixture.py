@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -25,19 +26,16 @@ from fastar._data.frames import Schema
 from fastar._data.reading import dense, read, read_numbers, table_like
 from fastar._data.regions import Regions
 from fastar._engine.bounds import bounds_of, check_no_cut
+from fastar._engine.completions import PARTICLES, Part, impute, warn_of_few
 from fastar._engine.marginals import marginals
-from fastar._engine.particles import (
-    PARTICLES,
-    is_exact,
-    warn_of_few,
-)
+from fastar._engine.particles import is_exact
 from fastar._engine.scores import average_conditionals
 from fastar._engine.support import check_known
 from fastar.models._density import AutoregressiveDensity
 from fastar.models._documentation import documented
 from fastar.models._exclusion import sample_outside
 from fastar.models._fitted import ScoreMixin, by_name
-from fastar.models._mixture_draws import checked_evidence, complete, draw_rows
+from fastar.models._mixture_draws import checked_evidence, draw_rows
 from fastar.models._parallel import call_each, on_threads
 from fastar.models._questions import AnswersQuestions
 from fastar.models._rows import Rows
@@ -305,6 +303,15 @@ class FittedMixture(ScoreMixin, AnswersQuestions):
 
     # ---- marginals, samples and completions
 
+    def _bounded_parts(
+        self, purpose: str, context: Any, n: int, regions: Regions | None, name: str
+    ) -> list[Part]:
+        """Return what answers about n rows, with the bounds of cells that are drawn."""
+        return [
+            replace(part, bounds=bounds_of(part.model, regions, n, name, drawn=True))
+            for part in self._parts(purpose, context, n)
+        ]
+
     def _known_values(
         self, models: list[tuple[float, AutoregressiveDensity]], X: Any
     ) -> tuple[Array, Regions | None]:
@@ -430,18 +437,11 @@ class FittedMixture(ScoreMixin, AnswersQuestions):
         shape = (n_samples, self.n_features_in_)
         exact = regions is None and all(is_exact(model._model(), held) for _, model in models)
         number = 1 if exact else -(-PARTICLES // len(models))
-        completed, ess = complete(
-            models,
-            np.broadcast_to(values, shape),
-            ~np.broadcast_to(held, shape),
-            1,
-            number,
-            rng,
-            effective_n_threads(self.n_jobs),
-            sharpness,
-            context,
-            regions,
-            "evidence",
+        values, missing = np.broadcast_to(values, shape), ~np.broadcast_to(held, shape)
+        parts = self._bounded_parts("sample with evidence", context, n_samples, regions, "evidence")
+        n_threads = effective_n_threads(self.n_jobs)
+        completed, ess = impute(
+            parts, values, missing, 1, number, rng, n_threads, sharpness=sharpness
         )
         if not exact:
             warn_of_few(ess, number * len(models))
@@ -499,17 +499,10 @@ class FittedMixture(ScoreMixin, AnswersQuestions):
         X, regions = self._known_values(models, X)
         n_draws = check_count("n_draws", n_draws, numbers=X.size)
         values, held = checked_evidence(models, X, len(X), "X")
-        completed, self.impute_ess_ = complete(
-            models,
-            values,
-            ~held,
-            n_draws,
-            n_particles,
-            generator(random_state),
-            effective_n_threads(self.n_jobs),
-            context=context,
-            regions=regions,
-            gapless=True,
+        parts = self._bounded_parts("impute", context, len(X), regions, "X")
+        rng, n_threads = generator(random_state), effective_n_threads(self.n_jobs)
+        completed, self.impute_ess_ = impute(
+            parts, values, ~held, n_draws, n_particles, rng, n_threads, gapless=True
         )
         if n_draws > 1:
             return completed

@@ -336,6 +336,7 @@ class FittedSequences(SequenceEstimator, abstract=True):
         longest = int(table.sequences.lengths.max()) + table.ends
         return longest * network.n_features + 2 * sum(network.hidden_layer_sizes)
 
+    @documented
     def log_marginal(
         self, X: Any, *, context: Any = None, n_particles: int = 64, random_state: Any = None
     ) -> Array:
@@ -351,20 +352,7 @@ class FittedSequences(SequenceEstimator, abstract=True):
         ----------
         X : array-like of shape (n, D), list of arrays (l,) or (l, F), Sequences or DataFrame
             NaN where a value is to be integrated out.
-        context : array-like or DataFrame of shape (n, C), optional
-        n_particles : int, default=64
-        random_state : int, RandomState instance or None
-
-        Returns
-        -------
-        ndarray of shape (n,), float64
-            Nats. `marginal_ess_` (n,) has the effective numbers of samples at the end;
-            `n_particles` where the result is exact.
-
-        References
-        ----------
-        .. [1] A. Doucet, A. M. Johansen, "A tutorial on particle filtering and smoothing", Oxford
-           Handbook of Nonlinear Filtering, 2011.
+        {rest_of_log_marginal}
         """
         model = self._model()
         table, n_threads = self._gapped(X, context), effective_n_threads(self.n_jobs)

@@ -9,21 +9,12 @@ from sklearn.utils import _safe_indexing, check_array
 from sklearn.utils.validation import _num_samples
 
 from fastar._core.parameters import Array
-from fastar._core.sharpness import AS_FITTED, Sharpness
+from fastar._core.sharpness import Sharpness
 from fastar._core.threads import effective_n_threads
 from fastar._data.containers import Container
 from fastar._data.frame_types import frame_kind
 from fastar._data.frames import Schema
 from fastar._data.reading import dense
-from fastar._data.regions import Regions
-from fastar._engine.bounds import bounds_of
-from fastar._engine.particles import (
-    Particles,
-    complete_rows,
-    impute,
-    particles,
-)
-from fastar._engine.questions import Part
 from fastar._engine.support import check_evidence
 from fastar.models._density import AutoregressiveDensity
 from fastar.models._parallel import call_each
@@ -64,59 +55,6 @@ def draw_rows(
     values = np.empty_like(by_member)
     values[np.argsort(chosen, kind="stable")] = by_member
     return values
-
-
-def complete(
-    models: list[tuple[float, AutoregressiveDensity]],
-    X: Array,
-    missing: Array,
-    n_draws: int,
-    n_particles: int,
-    rng: np.random.Generator,
-    n_threads: int,
-    sharpness: Sharpness = AS_FITTED,
-    context: Any = None,
-    regions: Regions | None = None,
-    name: str = "X",
-    gapless: bool = False,
-) -> tuple[Array, Array]:
-    """Return completions (n_draws, n, D) of X where `missing`, and effective sample sizes (n,).
-
-    A sample's weight is log w_k + log p_k(evidence), the latter as its member estimates it: so
-    each member's samples weigh together, on average, as much as its posterior probability.
-    """
-    n = len(X)
-    parts = [
-        Part(
-            float(np.log(weight)),
-            model._model(),
-            model._encoded(context, n),
-            bounds_of(model._model(), regions, n, name, drawn=True),
-        )
-        for weight, model in models
-    ]
-
-    def propose(rows: Array) -> list[tuple[float, Particles]]:
-        return [
-            (
-                part.log_weight,
-                particles(
-                    part.model,
-                    X[rows],
-                    missing[rows],
-                    n_particles=n_particles,
-                    rng=rng,
-                    n_threads=n_threads,
-                    sharpness=sharpness,
-                    context=part.context,
-                    bounds=part.bounds,
-                    there=complete_rows(part.model) if gapless else None,
-                ),
-            )
-            for part in (each.take(rows) for each in parts)
-        ]
-
-    return impute(propose, X, missing, n_draws, rng, n_particles * len(models))
 
 
 def checked_evidence(

@@ -132,6 +132,7 @@ class SequenceLabeller(ClassifierMixin, SequenceEstimator):
 
     # ---- fitting
 
+    @documented
     def fit(
         self, X: Any, y: Any, *, sample_weight: Any = None, X_val: Any = None, y_val: Any = None
     ) -> Self:
@@ -152,19 +153,7 @@ or Sequences
         -------
         self
 
-        Raises
-        ------
-        ValueError
-            A parameter or an argument breaks a rule that the message names.
-        FloatingPointError
-            The log-likelihood became NaN or infinite. A model that was fitted before stays as it
-            was; another one has the last good parameters of this fit.
-
-        Warns
-        -----
-        ConvergenceWarning
-            Training reached `max_iter` before it settled, with a rate that does not fall to zero
-            there, or was interrupted by Ctrl-C.
+        {errors_and_warnings_of_fit}
         """
         self._validate_params()
         if (X_val is None) != (y_val is None):

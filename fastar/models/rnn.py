@@ -137,6 +137,7 @@ class GenerativeRNN(
 
     # ---- fitting
 
+    @documented
     def fit(
         self,
         X: Any,
@@ -164,10 +165,7 @@ class GenerativeRNN(
         -------
         self
 
-        Raises
-        ------
-        ValueError
-            A parameter or an argument breaks a rule that the message names.
+        {errors_and_warnings_of_fit}
         """
         self._validate_params()
         data = FitData(X, context, sample_weight, X_val, context_val)
