@@ -121,6 +121,37 @@ def figures(valid: np.ndarray, test: np.ndarray, D: int) -> list[str]:
             f"{-nats / D / np.log(2):.3f}"]  # fmt: skip
 
 
+def fit_orders(
+    train: np.ndarray,
+    valid: np.ndarray,
+    test: np.ndarray,
+    settings: dict[str, Any],
+    options: argparse.Namespace,
+) -> tuple[list[PixelRNN], list[list[str]]]:
+    """Fit a model an order; return them, and a line for each and for the mean density so far."""
+    clock, D = seconds_a_thread(options.threads), test[0].size
+    members: list[PixelRNN] = []
+    scores: list[list[np.ndarray]] = []
+    lines: list[list[str]] = []
+    for order in range(options.orders):
+        callbacks: list[Callback] = []
+        if options.checkpoint:
+            callbacks.append(Checkpoint(f"{options.checkpoint}.{order}"))
+        callbacks.append(TimeLimit(60 * options.minutes, clock))
+        member = PixelRNN(n_jobs=options.threads, callbacks=callbacks, **settings)
+        start = clock()
+        member.fit(turned(train, order), X_val=turned(valid[:N_VALID], order))
+        members.append(member)
+        scores.append([member.score_samples(turned(X, order)) for X in (valid, test)])
+        ends = [f"{member.n_iter_} ({member.best_iter_})", f"{clock() - start:.0f}"]
+        lines.append([f"{ORDERS[order]}", *figures(*scores[-1], D), *ends])
+        if order:
+            mean = [log_mean(np.array(each)) for each in zip(*scores, strict=True)]
+            lines.append([f"mean of {order + 1}", *figures(*mean, D), "", ""])
+        print("  ".join(lines[-1]), file=sys.stderr, flush=True)
+    return members, lines
+
+
 def main() -> int:
     """Fit, score, draw and print."""
     parser = argparse.ArgumentParser(
@@ -144,26 +175,7 @@ def main() -> int:
     settings = COMMON | SETTINGS[options.set] | dict(options.changes)
     said = ", ".join(f"{key}={value!r}" for key, value in settings.items())
     print(f"{options.set}: PixelRNN({said}), {options.threads} threads\n")
-    clock, D = seconds_a_thread(options.threads), data.test.shape[1]
-    members: list[PixelRNN] = []
-    scores: list[list[np.ndarray]] = []
-    lines: list[list[str]] = []
-    for order in range(options.orders):
-        callbacks: list[Callback] = []
-        if options.checkpoint:
-            callbacks.append(Checkpoint(f"{options.checkpoint}.{order}"))
-        callbacks.append(TimeLimit(60 * options.minutes, clock))
-        member = PixelRNN(n_jobs=options.threads, callbacks=callbacks, **settings)
-        start = clock()
-        member.fit(turned(train, order), X_val=turned(valid[:N_VALID], order))
-        members.append(member)
-        scores.append([member.score_samples(turned(X, order)) for X in (valid, test)])
-        ends = [f"{member.n_iter_} ({member.best_iter_})", f"{clock() - start:.0f}"]
-        lines.append([f"{ORDERS[order]}", *figures(*scores[-1], D), *ends])
-        if order:
-            mean = [log_mean(np.array(each)) for each in zip(*scores, strict=True)]
-            lines.append([f"mean of {order + 1}", *figures(*mean, D), "", ""])
-        print("  ".join(lines[-1]), file=sys.stderr, flush=True)
+    members, lines = fit_orders(train, valid, test, settings, options)
     print(table(HEADER, lines, options.markdown), end="\n\n")
     model = members[0]
     if options.save:
