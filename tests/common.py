@@ -123,7 +123,7 @@ def unfitted(conditional, D, **settings):
 OUTPUTS = {"bernoulli": 1, "categorical": 3, "gaussian": 2, "laplace": 2}
 OUTPUTS |= {"poisson": 1, "negative_binomial": 2}
 OUTPUTS |= {f"{name}_mixture": 30 for name in ("gaussian", "laplace", "logistic")}
-OUTPUTS |= {"number": 30, "integer": 30}
+OUTPUTS |= {"number": 60, "integer": 30}
 
 
 def sizes(conditional, D):

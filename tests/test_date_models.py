@@ -169,8 +169,8 @@ def test_contexts_show_weekday_and_hour(office):
     when = pd.Series(RANGES["Berlin"][:2000], name="when")
     y = np.where((when.dt.hour < 6) | (when.dt.day_of_week == 6), 10.0, 0.0)
     frame = pd.DataFrame({"y": y + np.random.default_rng(0).normal(size=len(y))})
-    settings = {"n_hidden": 20, "activation": "relu", "learning_rate_init": 0.01}
-    model = fit(NADE(max_iter=30, random_state=0, **settings), frame, context=when.to_frame())
+    settings = {"n_hidden": 20, "learning_rate_init": 0.03}
+    model = fit(NADE(max_iter=60, random_state=0, **settings), frame, context=when.to_frame())
     assert model.context_.size == 1 + 7 + 24
     asked = {"when": "2018-02-07T03:00"}
     assert model.sample(100, context=asked, random_state=0)["y"].mean() > 8

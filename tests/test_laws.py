@@ -183,7 +183,7 @@ def trapezoids(X, n):
 def test_a_density_integrates_to_one_in_the_users_units(name, conditional, order, scale):
     X = (reals(200, 2) - 30) * scale
     settings = {"distribution": conditional, "order": ORDERS[order](2), "dtype": "float64"}
-    grid, cell = trapezoids(X, 251)
+    grid, cell = trapezoids(X, 401)
     model = fit(make(name, **settings), X)
     # the density of Laplace has a point
     tolerance = 1e-2 if "laplace" in conditional else 1e-4

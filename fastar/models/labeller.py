@@ -184,7 +184,7 @@ or Sequences
     def _sequences(self, X: Any, reset: bool, name: str = "X") -> tuple[Sequences, Shape]:
         """Return what the user gave, and (n, T) if an array; in `fit` remember its kind."""
         X = listed(X, name)
-        whole: Shape = None if is_ragged(X) else np.shape(X)
+        whole: Shape = None if is_ragged(X) else getattr(X, "shape", None) or np.asarray(X).shape
         is_list = whole is None or len(whole) == 3
         is_list = is_list or not (reset or self._container.of_rows)
         found = self._read_sequences(X, reset, name, listed=is_list)
