@@ -40,6 +40,25 @@ def sigmoid(a):
     return 1 / (1 + np.exp(-a))
 
 
+def lstm(a, s):
+    """Return units and memory after the pre-activations a of the gates."""
+    i, f, g, o = a.reshape(4, -1)
+    s = sigmoid(f) * s + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(s), s
+
+
+def cell_step(cell, x, a, d, h, s):
+    """Return units and memory after a step; x: what enters, a: h W_hh, d: of GRU, or None."""
+    if cell == "tanh":
+        return np.tanh(x + a), s
+    H = len(h)
+    if cell == "gru":
+        r, z = sigmoid(x + a)[: 2 * H].reshape(2, H)
+        n = np.tanh(x[2 * H :] + r * (a[2 * H :] + d))
+        return (1 - z) * n + z * h, s
+    return lstm(x + a, s)
+
+
 def textbook(network, params, codes):
     """Return raw (l, sum of P) of the steps (l, F) of one sequence."""
     sizes, out = network.hidden_layer_sizes, []
@@ -50,19 +69,11 @@ def textbook(network, params, codes):
         x = np.zeros(params["W_xh0"].shape[-1])
         for f, code in enumerate(step):
             x += entered(network.inputs, params["W_xh0"], f, code)
-        for layer, H in enumerate(sizes):
+        for layer in range(len(sizes)):
             if layer:
                 x = h[layer - 1] @ params[f"W_xh{layer}"]
             x = x + params[f"c{layer}"]
             a = h[layer] @ params[f"W_hh{layer}"]
-            if network.cell == "tanh":
-                h[layer] = np.tanh(x + a)
-            elif network.cell == "gru":
-                r, z = sigmoid(x + a)[: 2 * H].reshape(2, H)
-                n = np.tanh(x[2 * H :] + r * (a[2 * H :] + params[f"d{layer}"]))
-                h[layer] = (1 - z) * n + z * h[layer]
-            else:
-                i, f, g, o = (x + a).reshape(4, H)
-                s[layer] = sigmoid(f) * s[layer] + sigmoid(i) * np.tanh(g)
-                h[layer] = sigmoid(o) * np.tanh(s[layer])
+            d = params.get(f"d{layer}")
+            h[layer], s[layer] = cell_step(network.cell, x, a, d, h[layer], s[layer])
     return np.array(out)

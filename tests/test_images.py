@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 from common import COUNTS, DATA, REAL, assert_same_bits, assert_slopes, distribution, fit
-from recurrent_models import sigmoid
+from recurrent_models import cell_step, lstm
 from scipy import stats
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -59,12 +59,6 @@ def composed(network, conditional="bernoulli", with_context=False, **settings):
 # ---- textbooks: one pixel after the other
 
 
-def lstm(a, m):
-    i, f, g, o = a.reshape(4, -1)
-    m = sigmoid(f) * m + sigmoid(i) * np.tanh(g)
-    return sigmoid(o) * np.tanh(m), m
-
-
 def outputs(network, p, h, context):
     """Return raw (sum of P,) of units h (D, H): each value takes the first columns of V and B."""
     raw = []
@@ -97,14 +91,8 @@ def recurrent(network, p, codes, context):
                 x = x + p[f"c{layer}"]
                 x = x if context is None else x + context @ p[f"U{layer}"]
                 a = h[layer] @ p[f"W_hh{layer}"]
-                if network.cell == "tanh":
-                    h[layer] = np.tanh(x + a)
-                elif network.cell == "gru":
-                    r, z = sigmoid(x + a)[: 2 * H].reshape(2, H)
-                    new = np.tanh(x[2 * H :] + r * (a[2 * H :] + p[f"d{layer}"]))
-                    h[layer] = (1 - z) * new + z * h[layer]
-                else:
-                    h[layer], m[layer] = lstm(x + a, m[layer])
+                own = p.get(f"d{layer}")
+                h[layer], m[layer] = cell_step(network.cell, x, a, own, h[layer], m[layer])
         out.append(h[-1].copy())
     return outputs(network, p, np.array(out), context)
 

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 from common import assert_same_bits, assert_slopes, fit
-from recurrent_models import textbook
+from recurrent_models import CELLS, every_cell, every_depth, textbook, unconverged
 from scipy.special import log_softmax
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
@@ -18,11 +18,6 @@ from fastar._data.sequences import Sequences
 from fastar.conditionals import Categorical
 
 pytestmark = pytest.mark.kernels
-
-unconverged = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-CELLS = ["tanh", "gru", "lstm"]
-every_cell = pytest.mark.parametrize("cell", CELLS)
-every_depth = pytest.mark.parametrize("layers", [1, 2])
 
 
 def make(cell="gru", **settings):

@@ -585,7 +585,7 @@ SPARSE = {  # solvers, and rates that converge
     "sgd": (optimizers.SGD(0.0, nesterov=False), 1.5),
     "momentum": (optimizers.SGD(0.5), 0.5),
     "adagrad": ("adagrad", 0.5),
-    "adam": ("adam", 0.01),
+    "adam": ("adam", 0.004),
 }
 
 
@@ -595,7 +595,7 @@ def test_fvsbn_with_a_penalty_minimises_it_and_has_weights_of_zero(solver):
     X[:, 4] = X[:, 0] ^ (np.arange(200) % 7 == 0)
     solver, rate = SPARSE[solver]
     settings = {"alpha": alpha, "l1_ratio": 1.0, "solver": solver, "learning_rate_init": rate}
-    settings |= {"batch_size": 200, "early_stopping": False, "tol": 0.0, "max_iter": 2000}
+    settings |= {"batch_size": 200, "early_stopping": False, "tol": 0.0, "max_iter": 4000}
     settings |= {"dtype": "float64", "n_iter_no_change": 10_000}
     model = fit(make("FVSBN", **settings), X)
     # where the subgradient of mean loss + alpha |L| holds zero
@@ -604,6 +604,6 @@ def test_fvsbn_with_a_penalty_minimises_it_and_has_weights_of_zero(solver):
     at_zero = below & (L == 0)
     assert (np.abs(slope[:, :4][at_zero]) < alpha).all()
     np.testing.assert_allclose(
-        -slope[:, :4][below & (L != 0)], alpha * np.sign(L[below & (L != 0)]), atol=5e-4
+        -slope[:, :4][below & (L != 0)], alpha * np.sign(L[below & (L != 0)]), atol=1e-4
     )
     assert 0 < at_zero.sum() < below.sum()
