@@ -8,6 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy.stats import multivariate_normal
 from sklearn.exceptions import ConvergenceWarning
 
 from fastar import conditionals, models
@@ -46,6 +47,14 @@ def differences(n, D, seed=0):
 def whole(n, D, seed=0):
     # of both signs, so that `Integer` without atoms has no end
     return np.rint(20 * differences(n, D, seed)).astype(np.int64)
+
+
+def correlated(n=1500, D=5, seed=0):
+    """Return rows of a Gaussian with strong correlations, and its mean log-density of them."""
+    rng = np.random.default_rng(seed)
+    mixing = np.tril(rng.normal(size=(D, D)), -1) * 3 + np.eye(D)
+    X = rng.normal(size=(n, D)) @ mixing.T
+    return X, multivariate_normal(np.zeros(D), mixing @ mixing.T).logpdf(X).mean()
 
 
 def counts(n, D, seed=0):

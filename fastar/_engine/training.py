@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import math
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -26,6 +26,8 @@ _STEPS_TO_JUDGE = 20
 _DIGESTED = 1 << 16
 _ENCODED = 1 << 10
 """Rows of small batches that are encoded at once: each call costs as much as many rows."""
+_CLEAR = 0.5
+"""Standard errors by which an alternative must be better: few rows prefer any by chance."""
 _LARGEST_POWER = 1 / 4
 """Of the largest number: products of few larger parameters are infinite."""
 
@@ -58,8 +60,8 @@ _SNAPSHOT: dict[str, Rule] = {
     "network": Text(),
     "progress": Record({**_PROGRESS, "best_loss": Number()}, _COOLDOWN),
 }
-_OTHER: dict[str, Rule] = {"other_result": Text()}
-"""Of fits that train from another start, too."""
+_OTHER: dict[str, Rule] = {"other_result": Text(), "other_results": Listed(Text())}
+"""Of fits that train alternatives, too; earlier ones had one at most."""
 
 
 def _digest_of(theta: Array) -> str:
@@ -88,6 +90,32 @@ def _digest(table: Any, weight: Array, learnt: dict[str, Array] | None = None) -
     return sha.hexdigest()
 
 
+class _Result(NamedTuple):
+    """A trained model.
+
+    Parameters
+    ----------
+    model : Composition
+    progress : Progress
+    scores, weight : array (m,)
+        Log-densities and weights of the held-out rows.
+    """
+
+    model: Composition
+    progress: Progress
+    scores: Array
+    weight: Array
+
+    def is_preferred_to(self, other: _Result) -> bool:
+        """Return whether its mean score is clearly higher, by standard errors of the difference."""
+        share = self.weight / self.weight.sum()
+        with np.errstate(invalid="ignore"):  # of two that are infinite
+            difference = self.scores - other.scores
+            mean = (share * difference).sum()
+            error = np.sqrt((share**2 * (difference - mean) ** 2).sum())
+        return bool(mean > _CLEAR * error)
+
+
 class Training:
     """One run of minibatch training; callbacks are handed this object.
 
@@ -108,8 +136,9 @@ class Training:
     n_threads : int
     is_warm : bool
         Whether `model` has the parameters of a fit, from which this one goes on.
-    other_start : array like `theta`, or None
-        Parameters to train from, too: held-out rows, if there are any, say which result stays.
+    alternatives : sequence of compositions
+        To train, too, from the parameters they have: held-out rows, if there are any, say which
+        result stays, and `model` is then that one.
     """
 
     def __init__(
@@ -132,9 +161,8 @@ class Training:
         n_iter_no_change: int,
         n_threads: int,
         is_warm: bool = False,
-        other_start: Array | None = None,
+        alternatives: Sequence[Composition] = (),
     ) -> None:
-        self.model = model
         self.optimizer = optimizer
         self.schedule = schedule
         self.table = table
@@ -150,23 +178,28 @@ class Training:
         self.n_iter_no_change = n_iter_no_change
         self.n_threads = n_threads
         self.start = _digest_of(model.theta) if is_warm else None
-        self.other_start = other_start
-        self._other_result: str | None = None
-        self.progress = Progress()
-        self.best_theta = model.theta.copy()
+        self.alternatives = alternatives
+        self._other_results: list[str] = []
         self.rate = learning_rate
         # The loss of a batch is the sum over its rows of weight / mean weight, divided by the size
         # of a batch: a row of weight 2 then counts like two rows, whichever batch it falls into.
         mean = float(weight.mean())
         self._share = weight if mean == 1 else weight / mean
+        self._rng = np.random.default_rng(0)
+        self._begin(model)
+
+    def _begin(self, model: Composition) -> None:
+        """Train this model from now on, from the parameters it has."""
+        self.model = model
+        self.progress = Progress()
+        self.best_theta = model.theta.copy()
         self._gradient = zeros_aligned(model.theta.size, model.dtype)
         self._layout = model.layout
         self._params = model.params
         self._weights: Any = None
         self._grads = self._layout.views(self._gradient)
-        self._rng = np.random.default_rng(0)
         self._stretches = Stretches(model.theta.size, self._layout.n_decayed, model.network.active)
-        self.optimizer_state = optimizer.state(self._stretches.size, model.dtype)
+        self.optimizer_state = self.optimizer.state(self._stretches.size, model.dtype)
 
     @property
     def n_batches(self) -> int:
@@ -183,8 +216,8 @@ class Training:
             "network": repr(self.model.network),
             "progress": asdict(self.progress),
         }
-        if self._other_result is not None:
-            header["other_result"] = self._other_result
+        if self._other_results:
+            header["other_results"] = self._other_results
         return header, arrays
 
     def identity(self) -> dict[str, Any]:
@@ -229,7 +262,8 @@ class Training:
     def goes_on_from(self, header: dict[str, Any], arrays: dict[str, Array]) -> bool:
         """Return whether this is a warm start from what the fit of a file's state ended with."""
         ends = [_digest_of(arrays[name]) for name in ("theta", "best_theta") if name in arrays]
-        return self.start is not None and self.start in [*ends, header.get("other_result")]
+        others = [header.get("other_result"), *header.get("other_results", [])]
+        return self.start is not None and self.start in ends + others
 
     def restore(self, header: dict[str, Any], arrays: dict[str, Array]) -> None:
         """Take up the state that `snapshot` returned."""
@@ -244,33 +278,32 @@ class Training:
         """Train until something stops it; `theta` ends as the best seen.
 
         It is stopped by a limit, a plateau, a callback, Ctrl-C or a NaN. Callbacks see nothing of
-        the training from another start, which comes first. Its result stays where it is better by
-        more than a standard error, for few held-out rows may prefer either by chance.
+        the alternatives, which are trained first. The result of one stays where held-out rows
+        clearly prefer it to the model and to the alternatives before it.
         """
-        callbacks = list(callbacks)
-        if self.other_start is None or self.held_out is None:
-            self._run(callbacks)
-            return
-        start = self.model.theta.copy()
-        self._restart(self.other_start)
-        with suppress(FloatingPointError):
-            if not self._run([]):
-                return
-        progress, theta = self.progress, self.model.theta.copy()
-        self._other_result = _digest_of(theta)
+        model, results, goes_on = self.model, [], True
+        for alternative in () if self.held_out is None else self.alternatives:
+            self._begin(alternative)
+            with suppress(FloatingPointError):
+                goes_on = self._run([])
+            results.append(self._result())
+            self._other_results.append(_digest_of(alternative.theta))
+            if not goes_on:
+                break
+        if results and goes_on:
+            self._begin(model)
+        if goes_on:
+            self._run(list(callbacks))
+        for result in results:
+            if result.is_preferred_to(self._result()):
+                self.model, self.progress = result.model, result.progress
+
+    def _result(self) -> _Result:
+        """Return what training has come to, and what held-out rows say of it."""
+        assert self.held_out is not None
         table, weight = self.held_out
         scores = score_rows(self.model, table, self.n_threads)
-        self._restart(start)
-        self._run(callbacks)
-        if _exceeds(scores, score_rows(self.model, table, self.n_threads), weight):
-            self.progress, self.model.theta[:] = progress, theta
-
-    def _restart(self, theta: Array) -> None:
-        """Begin anew from these parameters."""
-        self.model.theta[:] = theta
-        self.best_theta[:] = theta
-        self.progress = Progress()
-        self.optimizer_state = self.optimizer.state(self._stretches.size, self.model.dtype)
+        return _Result(self.model, self.progress, scores, weight)
 
     def _run(self, callbacks: list[Any]) -> bool:
         """Train from where the parameters are; return whether Ctrl-C did not end it."""
@@ -479,16 +512,6 @@ class Training:
 
     def _warn(self, message: str) -> None:
         warnings.warn(message, ConvergenceWarning, stacklevel=4)
-
-
-def _exceeds(scores: Array, others: Array, weight: Array) -> bool:
-    """Return whether scores are higher, by more than the standard error of the mean difference."""
-    share = weight / weight.sum()
-    with np.errstate(invalid="ignore"):  # of two that are infinite
-        difference = scores - others
-        mean = (share * difference).sum()
-        error = np.sqrt((share**2 * (difference - mean) ** 2).sum())
-    return bool(mean > error)
 
 
 def _call(callbacks: list[Any], hook: str, training: Training) -> list[Any]:

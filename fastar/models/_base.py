@@ -126,9 +126,18 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
     def _adjust_start(self, model: Composition, n_rows: int) -> None:
         """Change the parameters that training of so many rows starts from."""
 
-    def _other_start(self, model: Any, start: tuple[Any, Array], n_rows: int) -> Array | None:
-        """Return parameters to train from, too; start: a table and its weights."""
-        return None
+    def _alternatives(
+        self, model: Any, start: tuple[Any, Array], n_rows: int, rng: np.random.Generator
+    ) -> list[Composition]:
+        """Return compositions to train beside the model, of which held-out rows choose.
+
+        start: a table and its weights.
+        """
+        return []
+
+    def _adopt_network(self, network: Network) -> None:
+        """Take over the settings of a network that was trained or read."""
+        self.network_ = network
 
     def _default_rate(self, solver: Optimizer, n_rows: int) -> float:
         """Return the first learning rate for so many rows."""
@@ -196,7 +205,7 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
         if not weight.all():  # rows without weight count for levels and scales alone
             whole, weight = whole.subset(np.flatnonzero(weight)), weight[weight > 0]
         table, weight, held_out = self._split(whole, weight, data, one_pass, rng)
-        model, other_start = self._composed(self.network_.zeros()), None
+        model, alternatives = self._composed(self.network_.zeros()), []
         if keep:
             model.theta[:] = self.theta_
         else:
@@ -206,7 +215,7 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
             model.initialise(*start, rng)
             self._adjust_start(model, n_rows)
             if held_out is not None and not isinstance(table, ShardedTable):
-                other_start = self._other_start(model, start, n_rows)
+                alternatives = self._alternatives(model, start, n_rows, rng.spawn(1)[0])
         solver, schedule = self._solver(), self.learning_rate
         kind = ShardedTraining if isinstance(table, ShardedTable) else Training
         return kind(
@@ -227,7 +236,7 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
             n_iter_no_change=self.n_iter_no_change,
             n_threads=effective_n_threads(self.n_jobs),
             is_warm=keep,
-            other_start=other_start,
+            alternatives=alternatives,
         )
 
     def _weight(self, whole: Any, data: FitData) -> Array:
@@ -298,6 +307,7 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
 
     def _set_fitted_attributes(self, training: Training) -> None:
         progress = training.progress
+        self._adopt_network(training.model.network)
         self.theta_ = training.model.theta
         self.n_iter_ = progress.epoch
         self.best_iter_ = progress.best_iter if training.held_out is not None else progress.epoch
@@ -370,7 +380,8 @@ class TrainableModel(TrainingParameters, Persistent, DensityMixin, BaseEstimator
         if header["feature_names"]:
             model.feature_names_in_ = np.array(header["feature_names"], object)
         model._restore_own(header, arrays)
-        network = model.network_ = model._restored_network(header["network"], theta)
+        network = model._restored_network(header["network"], theta)
+        model._adopt_network(network)
         is_padded = parameters == PADDED
         size = padded_size(network) if is_padded else ParamLayout(network.shapes, 0).size
         require("theta", size == theta.size, f"must be {size} numbers. Got {theta.size} instead.")

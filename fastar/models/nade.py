@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from fastar import conditionals
@@ -50,9 +52,9 @@ class NADE(AnswersQuestions, AutoregressiveDensity, OrderParameter, MarkovOrderP
         128 for other tables.
     activation : {"sigmoid", "tanh", "relu"} or None, default=None
         g. None: a sigmoid for binary data, relu for other tables. With fewer than 1000 rows its
-        units start linear, from c = 1, and if there are held-out rows, training takes place twice:
-        from the best constants, and from a ridge regression of each real column on the columns
-        before. The second result stays where held-out rows clearly prefer it.
+        units start linear, from c = 1, and if there are held-out rows, two alternatives are trained
+        as well: one that starts from a ridge regression of each real column on the columns before,
+        and a sigmoid. Either stays where held-out rows clearly prefer it.
     {shared_parameters}
 
     Attributes
@@ -118,10 +120,16 @@ class NADE(AnswersQuestions, AutoregressiveDensity, OrderParameter, MarkovOrderP
             # Bends at zero would fit few rows before what is linear in them has been learned.
             model.params["c"][...] = 1
 
-    def _other_start(self, model: Any, start: tuple[Any, Array], n_rows: int) -> Array | None:
-        if not self._starts_linear(n_rows) or self.markov_order is not None:
-            return None
-        return linear_start(model, *start)
+    def _alternatives(
+        self, model: Any, start: tuple[Any, Array], n_rows: int, rng: np.random.Generator
+    ) -> list[Composition]:
+        if not self._starts_linear(n_rows):
+            return []
+        network = model.network.with_activation("sigmoid")
+        smooth = replace(model, network=network, theta=network.zeros())
+        smooth.initialise(*start, rng)
+        theta = None if self.markov_order is not None else linear_start(model, *start)
+        return [smooth] if theta is None else [replace(model, theta=theta), smooth]
 
     def _starts_linear(self, n_rows: int) -> bool:
         return self.activation is None and not self._is_binary and n_rows < _FEW_ROWS
@@ -137,11 +145,10 @@ class NADE(AnswersQuestions, AutoregressiveDensity, OrderParameter, MarkovOrderP
     def _is_binary(self) -> bool:
         return isinstance(self.distribution_, conditionals.Bernoulli)
 
-    def _restored_network(self, described: dict[str, Any], theta: Array) -> Network:
-        network = super()._restored_network(described, theta)
+    def _adopt_network(self, network: Network) -> None:
+        super()._adopt_network(network)
         assert isinstance(network, SharedHidden)
         self.activation_, self.n_hidden_ = network.activation, network.n_hidden
-        return network
 
     def _network(self, sizes: dict[str, Any], seed: int) -> SharedHidden:
         return SharedHidden(

@@ -113,6 +113,11 @@ class SharedHidden(Network):
             "n_context": self.n_context,
         }
 
+    def with_activation(self, activation: str) -> SharedHidden:
+        """Return the network that has another activation."""
+        settings = self.settings() | {"activation": activation}
+        return SharedHidden(self.output_offsets, self.inputs, **settings)
+
     @classmethod
     def _own_rules(cls, size: Whole) -> dict[str, Rule]:
         """Return what its own settings may be, `size` being the rule for a number of units."""
