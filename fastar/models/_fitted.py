@@ -379,7 +379,7 @@ class FittedDensity(ScoreMixin):
             completed, ess = impute(
                 parts, values, ~held, 1, n_particles, rng, n_threads, sharpness=sharpness
             )
-            warn_of_few(ess, n_particles)
+            warn_of_few(ess, n_particles, None, stacklevel=2)
             drawn = completed[0]
         return self._container.wrap(drawn)
 

@@ -444,7 +444,7 @@ class FittedMixture(ScoreMixin, AnswersQuestions):
             parts, values, missing, 1, number, rng, n_threads, sharpness=sharpness
         )
         if not exact:
-            warn_of_few(ess, number * len(models))
+            warn_of_few(ess, number * len(models), None, stacklevel=2)
         return self._container.wrap(completed[0])
 
     @documented
