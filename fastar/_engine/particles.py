@@ -46,7 +46,7 @@ class Particles:
     codes: Array
     log_weight: Array
     bounds: Bounds | None
-    """Of the n rows."""
+    """The bounds of the n rows."""
 
     def log_weights(self) -> Array:
         """Return the log-weights (n, N)."""

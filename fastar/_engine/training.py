@@ -27,7 +27,7 @@ _DIGESTED = 1 << 16
 _ENCODED = 1 << 10
 """Rows of small batches that are encoded at once: each call costs as much as many rows."""
 _LARGEST_POWER = 1 / 4
-"""Of the largest number: products of few larger parameters are infinite."""
+"""The power of the largest number up to which products of few parameters do not overflow."""
 
 
 @dataclass
@@ -59,7 +59,7 @@ _SNAPSHOT: dict[str, Rule] = {
     "progress": Record({**_PROGRESS, "best_loss": Number()}, _COOLDOWN),
 }
 _OTHER: dict[str, Rule] = {"other_result": Text()}
-"""Of fits that train from another start, too."""
+"""Rules of the entries of fits that train from a second start, too."""
 
 
 def _digest_of(theta: Array) -> str:

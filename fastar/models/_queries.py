@@ -1,4 +1,4 @@
-"""What questions to models of rows, and to mixtures of them, share: models, rows, particles."""
+"""The base of questions to models of rows, and to mixtures of them."""
 
 from __future__ import annotations
 
