@@ -19,9 +19,9 @@ def score_levels(
 ) -> Array:
     """Return log weight + log p(x) (n, K) of rows with the column at each of K levels.
 
-    K forward passes of each member, or K that begin at the column where a network can begin there,
-    after one of what comes before it; rows are encoded once. unknown (n, C): cells that stay
-    unknown to a network of all orders. A level that the part does not know is impossible.
+    Each member takes K forward passes. They begin at the column, after one pass of the features
+    before it, where the network can begin there. Rows are encoded once. unknown (n, C): cells that
+    stay unknown to a network of all orders. A level that the part does not know is impossible.
     """
     model, conditional = part.model, part.model.conditional
     place, features = part.place(column), part.features(column)
@@ -54,7 +54,7 @@ def _branched(
     context: Array | None,
     n_threads: int,
 ) -> Array | None:
-    """Return what `Network.score_levels` does, some of the rows after the others."""
+    """Return the result of `Network.score_levels`, block of rows by block; None if it has none."""
     draw, network = model.conditional.kernel.draw(model.dtype, 1.0), model.network
     found = []
     for rows in parts_of_walk(len(codes), network.row_work * len(levels)):
@@ -115,7 +115,7 @@ def _from_feature(
     at_levels: Array,
     n_threads: int,
 ) -> Iterator[Array]:
-    """Yield what `_rescored` does; raw, tail: what `Network.forward_from` returned."""
+    """Yield as `_rescored` does. raw, tail: the results of `Network.forward_from`."""
     conditional, start = model.conditional, features.start
     logp, _ = conditional.log_prob(raw, codes, n_threads)
     before = logp[:, :start].sum(axis=1, dtype=np.float64)

@@ -66,9 +66,9 @@ def ask(
     rng: np.random.Generator,
     n_threads: int,
 ) -> Answer:
-    """Return what a column can be given the cells (n, C) of values that are not missing.
+    """Return the values of a column, with weights, given the cells (n, C) that are not missing.
 
-    What values hold in the column, which is missing everywhere, is a placeholder.
+    The column is missing everywhere, and `values` has placeholders in it.
     """
     levels = levels_of(parts, column)
     width = n_particles if levels is None else len(levels)
@@ -125,19 +125,28 @@ def _of_part(
         if levels is None:
             _take_points(answer, found, part, column, rows)
             continue
-        # the particles' own values of the column give way to its probabilities given the rest
         completed = _completed(found, values[rows], missing[rows])
-        none = np.zeros(completed.shape, bool)
-        scores = score_levels(here.repeat(number), completed, none, column, levels, n_threads)
-        scores -= np.where(np.isfinite(top := _log_sum(scores)), top, 0)[:, None]
-        log_weights = found.log_weights()
-        answer.log_joint[rows] = (
-            logsumexp(scores.reshape(len(rows), number, -1) + log_weights[:, :, None], axis=1)
-            - np.log(number)
-            + part.log_weight
+        answer.log_joint[rows] = part.log_weight + _level_joint(
+            here, found, completed, column, levels, n_threads
         )
-        answer.ess[rows] = effective_sample_size(normalise_log_weights(log_weights)[0])
+        share, _ = normalise_log_weights(found.log_weights())
+        answer.ess[rows] = effective_sample_size(share)
     return answer
+
+
+def _level_joint(
+    part: Part, found: Particles, completed: Array, column: int, levels: Array, n_threads: int
+) -> Array:
+    """Return log p(level, x_known) (n, K) from particles: completed rows (n N, C) and weights.
+
+    A particle's own level gives way to the probabilities of all levels given its other cells.
+    """
+    number, none = found.number, np.zeros(completed.shape, bool)
+    scores = score_levels(part.repeat(number), completed, none, column, levels, n_threads)
+    scores -= np.where(np.isfinite(top := _log_sum(scores)), top, 0)[:, None]
+    weighed = scores.reshape(-1, number, len(levels)) + found.log_weights()[:, :, None]
+    joint: Array = logsumexp(weighed, axis=1) - np.log(number)
+    return joint
 
 
 def _log_sum(scores: Array) -> Array:
@@ -170,9 +179,9 @@ def points(
 ) -> Walkers:
     """Return particles that hold all cells but one column, and n_points draws of that.
 
-    So many by every member, all from the same evenly spread noise for every row: the answer about
-    a row does not depend on the rows beside it. unknown: as in `score_levels`. leading: whether
-    the cells before the column alone are known, and nothing is weighed.
+    Each member draws n_points, from the same evenly spread noise for every row, so that the answer
+    about a row does not depend on the rows beside it. unknown: as in `score_levels`. leading:
+    whether only the cells before the column are known, and nothing is weighed.
     """
     model = part.model
     M, n, D = model.network.n_members, len(values), model.n_features
@@ -277,7 +286,7 @@ def explain(
             scores[rows, column] = total[rows] - without
             continue
         at = answer.values == values[rows, column][:, None]
-        # what is no level has a probability beside theirs
+        # a value that is no level has a probability beside those of the levels
         unlisted = ~at.any(axis=1)
         log_p = np.where(at, answer.log_joint, -np.inf).max(axis=1)
         exact = unlisted | ~gapped[rows]
@@ -303,7 +312,7 @@ def without_impossible(
             found[:] = False
             continue
         for where, codes, _ in coded_blocks(model, Table(values, model.order)):
-            # what is impossible is so whatever a network says
+            # a value is impossible whatever the raw outputs are
             raw = np.zeros((len(codes), int(conditional.output_offsets[-1])), codes.dtype)
             logp, _ = conditional.log_prob(raw, codes, n_threads)
             found[where, model.order] &= model.by_column(logp) == -np.inf
@@ -321,7 +330,7 @@ def suggestions(
 ) -> Iterator[tuple[Array, Array]]:
     """Yield for each column k values (n, k) given all other known cells, and their log p (n, k).
 
-    The most probable levels, or so many quantiles of a column of numbers, whose log p is NaN.
+    These are the k most probable levels, or k quantiles of a column of numbers, whose log p is NaN.
     """
     values, missing, _ = without_impossible(parts, values, missing, n_threads)
     for column in range(values.shape[1]):
@@ -368,7 +377,7 @@ def mean(answer: Answer) -> Array:
 
 
 def quantile(answer: Answer, probability: float) -> Array:
-    """Return the least value (n,) up to which there is so much probability."""
+    """Return the least value (n,) at which the CDF is at least `probability`."""
     values = np.broadcast_to(answer.values, answer.log_joint.shape)
     order = np.argsort(values, axis=1, kind="stable")
     below = np.cumsum(np.take_along_axis(answer.share, order, axis=1), axis=1)
