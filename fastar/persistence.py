@@ -72,10 +72,10 @@ def _from_version_2(header: dict[str, Any], arrays: dict[str, Array]) -> SavedSt
 
 
 _STEPS: dict[int, Step] = {1: _from_version_1, 2: _from_version_2}
-"""By version of the file format: what makes the header and the arrays those of the next one."""
+"""Conversions of header and arrays to the next version of the format, by version."""
 
 FrozenMembers = Mapping[int, list[int]]
-"""By id of each frozen model that is a member of a mixture: the places that lead to it."""
+"""The places that lead to each frozen model that is a member of a mixture, by its id."""
 
 _CONDITIONALS: dict[str, Any] = {
     **conditionals.BY_NAME,
@@ -89,7 +89,7 @@ _SETTINGS: dict[str, Mapping[str, Any]] = {
     "solver": optimizers.BY_NAME,
     "learning_rate": schedules.BY_NAME,
 }
-"""By name of a parameter: the classes of the objects that it may be."""
+"""The classes of the objects that a parameter may be, by its name."""
 
 
 def _settings_rule(kind: type[Any]) -> Record:
@@ -118,7 +118,7 @@ COMMON: dict[str, Rule] = {
     "feature_names": NAMES,
     "container": OBJECT,
 }
-"""What every estimator's header has."""
+"""Entries of every estimator's header."""
 
 
 class Persistent:

@@ -533,8 +533,9 @@ def test_few_effective_particles_are_told():
     x = rng.normal(size=1000)
     X = np.column_stack([x, x + 0.1 * rng.normal(size=1000)])
     model = fit(make(distribution="gaussian", max_iter=60), X)
-    with pytest.warns(UserWarning, match="hardly any of their 50 particles"):
+    with pytest.warns(UserWarning, match="of their 50 particles.* `n_particles`") as told:
         model.log_probability({1: (2.6, 2.65)}, n_particles=50, random_state=0)
+    assert told[0].filename == __file__
     assert model.answer_ess_.shape == (1,)
 
 

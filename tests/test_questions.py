@@ -174,8 +174,9 @@ def test_few_effective_points_warn():
     X = np.hstack([x, x + 0.001 * rng.normal(size=(500, 1))])
     model = fit(make(max_iter=200, distribution="gaussian"), X)
     row = np.array([[0.0, X[:, 1].max() + 3]])
-    with pytest.warns(UserWarning, match="hardly any of their 64 particles"):
+    with pytest.warns(UserWarning, match="of their 64 particles.* `n_particles`") as told:
         model.predict(row, target=0, n_particles=64)
+    assert told[0].filename == __file__
     assert model.answer_ess_[0] < 3.2
 
 

@@ -14,7 +14,7 @@ LARGEST_EXACT = 2**53
 """float64 tells whole numbers apart up to here."""
 
 Offsets = Sequence[int] | None
-"""What is taken from the values of each column; None of a table that needs none."""
+"""The offset of each column, which its values are reduced by; None where no column needs one."""
 
 
 def whole_objects(array: Any) -> Any:

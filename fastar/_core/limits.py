@@ -54,7 +54,7 @@ def memory_bytes() -> int | None:
 
 
 class BeyondMemoryError(ValueError):
-    """What is to be trained does not fit into memory."""
+    """A model, and the vectors of its training, do not fit into memory."""
 
 
 def beyond_memory(n_bytes: int) -> str | None:

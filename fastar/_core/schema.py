@@ -1,4 +1,4 @@
-"""What files may say: rules for the entries of a header and for arrays, checked before use.
+"""Rules for the contents of files: entries of a header and arrays, checked before use.
 
 A rule is declared beside the class whose state it is about. What breaks one raises `EntryError`,
 which names the entry.
@@ -56,12 +56,12 @@ def require(entry: str, holds: Any, rule: str) -> None:
 
 
 class Rule(ABC):
-    """What a value of a header may be."""
+    """A rule for a value of a header."""
 
     @property
     @abstractmethod
     def said(self) -> str:
-        """What comes after "must be"."""
+        """The rule in words, after "must be"."""
 
     @abstractmethod
     def holds(self, value: Any) -> bool:
@@ -84,7 +84,7 @@ class Whole(Rule):
 
     @property
     def said(self) -> str:
-        """What comes after "must be"."""
+        """The rule in words, after "must be"."""
         return f"an int from {self.low} to {self.high}"
 
     def holds(self, value: Any) -> bool:
@@ -101,7 +101,7 @@ class Number(Rule):
 
     @property
     def said(self) -> str:
-        """What comes after "must be"."""
+        """The rule in words, after "must be"."""
         return "a number" if self.low is None else f"a number from {self.low} to {self.high}"
 
     def holds(self, value: Any) -> bool:
@@ -119,7 +119,7 @@ class Text(Rule):
 
     @property
     def said(self) -> str:
-        """What comes after "must be"."""
+        """The rule in words, after "must be"."""
         return f"a str like {self.pattern}"
 
     def holds(self, value: Any) -> bool:
@@ -135,7 +135,7 @@ class OneOf(Rule):
 
     @property
     def said(self) -> str:
-        """What comes after "must be"."""
+        """The rule in words, after "must be"."""
         return "one of " + ", ".join(repr(each) for each in self.values)
 
     def holds(self, value: Any) -> bool:
@@ -149,13 +149,13 @@ SCALAR_TYPES = (str, int, float, bool)
 
 @dataclass(frozen=True)
 class Anything(Rule):
-    """What is checked elsewhere, if it is of one of these types."""
+    """A value of one of these types, which is checked elsewhere."""
 
     types: tuple[type, ...] = (object,)
 
     @property
     def said(self) -> str:
-        """What comes after "must be"."""
+        """The rule in words, after "must be"."""
         return " or ".join(each.__name__ for each in self.types)
 
     def holds(self, value: Any) -> bool:
@@ -174,7 +174,7 @@ class Maybe(Rule):
 
     @property
     def said(self) -> str:
-        """What comes after "must be"."""
+        """The rule in words, after "must be"."""
         return f"null or {self.rule.said}"
 
     def holds(self, value: Any) -> bool:
@@ -189,14 +189,14 @@ class Maybe(Rule):
 
 @dataclass(frozen=True)
 class Either(Rule):
-    """What one of two rules says, neither of which looks inside."""
+    """A value that keeps one of two rules, neither of which looks inside."""
 
     first: Rule
     second: Rule
 
     @property
     def said(self) -> str:
-        """What comes after "must be"."""
+        """The rule in words, after "must be"."""
         return f"{self.first.said} or {self.second.said}"
 
     def holds(self, value: Any) -> bool:
@@ -214,7 +214,7 @@ class Listed(Rule):
 
     @property
     def said(self) -> str:
-        """What comes after "must be"."""
+        """The rule in words, after "must be"."""
         known = f"{self.least} or more" if self.length is None else self.length
         return f"a list of {known} entries"
 
@@ -255,7 +255,7 @@ class Record(Rule):
 
     @property
     def said(self) -> str:
-        """What comes after "must be"."""
+        """The rule in words, after "must be"."""
         return "an object"
 
     def holds(self, value: Any) -> bool:
@@ -281,7 +281,7 @@ class Named(Rule):
 
     @property
     def said(self) -> str:
-        """What comes after "must be"."""
+        """The rule in words, after "must be"."""
         return f"an object whose name is one of {', '.join(self.kinds)}"
 
     def holds(self, value: Any) -> bool:
@@ -350,7 +350,7 @@ def check_arrays(arrays: Mapping[str, Array], rules: Mapping[str, ArrayOf]) -> N
 
 
 SMALLEST = float(np.finfo(np.float64).smallest_subnormal)
-"""Of numbers that are above zero."""
+"""The smallest number above zero."""
 
 
 def within(arrays: dict[str, Array], prefix: str) -> dict[str, Array]:

@@ -65,7 +65,7 @@ def useful_n_threads(n_threads: int, multiply_adds: float) -> int:
 
 
 class ThreadPool:
-    """As many threads as the system starts, up to n; where it starts none, calls run in this one.
+    """Up to n threads, as many as the system starts; where it starts none, calls run in this one.
 
     Executors of the standard library raise where a thread cannot start, and may lose its call.
     An error or Ctrl-C in the thread that has the pool ends calls at their next `check_stopped`.

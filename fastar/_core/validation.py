@@ -1,4 +1,4 @@
-"""What scikit-learn's validation leaves open, and the state of an estimator after an error."""
+"""Checks that scikit-learn's validation leaves open, and the state of estimators after errors."""
 
 from __future__ import annotations
 

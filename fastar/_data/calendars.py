@@ -14,7 +14,7 @@ PARTS = (
     *("month", "quarter", "week", "weekday", "hour", "minute", "second"),
     *(f"digit {place}" for place in range(1, 10)),
 )
-"""Of a calendar, by number; digits are those of a fraction of a second."""
+"""Parts of a calendar, by number; digits are those of a fraction of a second."""
 
 MONDAY = 3
 """Days from the Monday before it to 1970-01-01."""

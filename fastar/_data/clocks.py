@@ -28,7 +28,7 @@ LARGEST_NUMBER = 2**52
 """Numbers of ticks up to here are exact in float64, with a half of one beside them."""
 
 MONTHS = {"M": 1, "Q": 3, "Y": 12}
-"""By unit: the months of a period."""
+"""The months of a period, by unit."""
 
 _DAY = NANOSECONDS["D"]
 _DAYS = -719_162, 2_932_896
@@ -110,7 +110,7 @@ class Clock:
 
     @property
     def nanoseconds(self) -> int:
-        """Of a tick, where the unit divides a day."""
+        """Nanoseconds of a tick, where the unit divides a day."""
         return self.tick * NANOSECONDS[self.unit]
 
     @property
@@ -127,7 +127,7 @@ class Clock:
 
     @property
     def resolution(self) -> str:
-        """What a tick is called."""
+        """The name of a tick."""
         if self.counted is not None:
             return _SPOKEN[self.counted]
         for unit, length in NANOSECONDS.items():
@@ -208,7 +208,7 @@ _DESCRIBED = Record(
     }
 )
 _REPRESENTABLE = {"ns": (-3507, 3506)}
-"""By unit: the first and the last month that int64 holds, where these are not those of years."""
+"""The first and the last month that int64 holds, by unit, where these are not those of years."""
 
 
 def between_months(counts: Array, unit: str) -> Array:

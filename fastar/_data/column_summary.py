@@ -1,4 +1,4 @@
-"""What a fit needs to know of one column of a table that it reads batch by batch."""
+"""Summaries of one column of a table that `fit` reads batch by batch."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NUMPY = {"bool": "|b1", "integer": "<i8", "category": "|O"}
 
 @dataclass
 class ColumnSummary:
-    """What is known of one column.
+    """Type, levels and range of one column, as far as they are known.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ class ColumnSummary:
 
     @property
     def said(self) -> str:
-        """What errors call the type."""
+        """The name of the type in errors."""
         if self.counted is None:
             return str(self.type)
         unit, zone = self.counted

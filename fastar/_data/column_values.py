@@ -1,4 +1,4 @@
-"""What the numbers of one column of the table of `fit` stand for."""
+"""Values of one column of the table of `fit`, and the numbers that stand for them."""
 
 from __future__ import annotations
 

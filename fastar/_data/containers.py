@@ -1,4 +1,4 @@
-"""What kind of array the user gave, so that samples come back as the same (frames: `_frames`)."""
+"""The kind of array that the user gave, so that samples come back as the same."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from fastar._core.parameters import Array
 from fastar._core.schema import Listed, Maybe, OneOf, Record, Text, Whole, require
 
 DTYPE = Text(r"[<|][biuf]\d{1,2}")
-"""What a file may say of the type of a table's values."""
+"""Types of a table's values in files."""
 OFFSET = Whole(-(2**63), 2**64 - 1)
-"""What is taken from integers: any one of 64 bits."""
+"""Offsets of integers: any integer of 64 bits."""
 OFFSETS = Maybe(Listed(OFFSET))
 """What a file may say of what models take from integers."""
 

@@ -18,7 +18,7 @@ NANOSECONDS = {
     "us": 10**3,
     "ns": 1,
 }
-"""By NumPy's name of a unit of time that divides a day."""
+"""Units of time that divide a day, by NumPy's name."""
 _LENGTHS = {"W": 7 * NANOSECONDS["D"], **NANOSECONDS}
 _LARGEST = 2**63 - 1
 

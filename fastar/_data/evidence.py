@@ -1,4 +1,4 @@
-"""What is known of rows, in every form in which users say it."""
+"""Known values of rows, in every form in which users give them."""
 
 from __future__ import annotations
 

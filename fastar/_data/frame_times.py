@@ -27,7 +27,7 @@ _OF_OBJECTS = {
     "timedelta64": "duration",
     "decimal": "decimal",
 }
-"""By what pandas infers of a column of objects: the type of the column."""
+"""Types of columns of objects, by what pandas infers of them."""
 _OF_POLARS = {
     "Datetime": "moment",
     "Date": "moment",
@@ -42,7 +42,7 @@ _OF_ARROW = {
     "duration": "duration",
     "decimal": "decimal",
 }
-"""By how the name of a type of Arrow begins, the first that fits."""
+"""Types by the first words of Arrow's names of types; the first that fits."""
 
 
 def is_of_pandas(series: Any) -> bool:
@@ -72,7 +72,7 @@ def time_type(series: Any) -> str | None:
 
 
 class UnsupportedError(ValueError):
-    """What a column holds that no model takes: "must be ..."."""
+    """A column holds values that no model takes; its message says "must be ..."."""
 
 
 def times(series: Any) -> tuple[Array, Array, str, str | None]:
@@ -395,7 +395,7 @@ _OF_COUNTS: dict[str, Callable[[str | None], Callable[[int], Any]]] = {
     "time": lambda _: lambda count: (_EPOCH + timedelta(microseconds=count)).time(),
     "timedelta": lambda _: lambda count: timedelta(microseconds=count),
 }
-"""By the class of Python's objects: what makes them of counts."""
+"""Functions from counts to Python's objects, by the class of the objects."""
 
 
 # ---- decimals

@@ -86,7 +86,7 @@ class LongFrame:
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """What the values of a step are."""
+        """The columns of the values of a step."""
         columns = list(self.schema.columns)
         if self.order_by is None:
             return tuple(columns)

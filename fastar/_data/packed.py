@@ -68,7 +68,7 @@ class Steps:
 
     @lazy
     def entering(self) -> Array:
-        """What enters before each step but first ones (N - n, E)."""
+        """The inputs (N - n, E) before each step but first ones."""
         if self.inputs is not None:
             return self.inputs
         return self.codes[self.before] if len(self.codes) else self.codes

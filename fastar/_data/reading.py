@@ -16,7 +16,8 @@ from fastar._core.validation import as_array, unmask
 from fastar._data.columns import Columns
 from fastar._data.containers import Container
 from fastar._data.frame_types import UNKNOWN, as_frame, frame_kind, to_python_scalar
-from fastar._data.frames import Schema, check_names, keep_cells
+from fastar._data.frames import Schema, check_names
+from fastar._data.kept_cells import keep_cells
 from fastar._data.streams import is_stream, rows_told
 
 

@@ -137,7 +137,7 @@ class _Column:
     names: list[Any]
     place: int
     name: str
-    """What errors call the evidence."""
+    """The name of the evidence in errors."""
 
     @property
     def _described(self) -> Column | None:
@@ -179,7 +179,7 @@ class _Column:
 
     @property
     def _offset(self) -> int:
-        """What the column's numbers are less than the user's."""
+        """The user's numbers less the column's."""
         if self._described is not None:
             return self._described.offset
         assert isinstance(self.container, Container)

@@ -92,7 +92,7 @@ class Roles:
 
 
 NO_ROLES = Roles()
-"""Of a table that has rows alone."""
+"""The roles of a table without context and weights."""
 
 
 def _no_names(argument: str, given: Any, table: str, example: str) -> ValueError:

@@ -1,4 +1,4 @@
-"""What the sequences of `fit` were: a list, rows of an array, or groups of a long frame.
+"""The forms of the sequences of `fit`: a list, rows of an array, or groups of a long frame.
 
 Methods read what they are given, and return what they make, as the layout says.
 """
@@ -32,7 +32,7 @@ _DESCRIBED = Record(
 
 @dataclass(frozen=True, kw_only=True)
 class SequenceLayout:
-    """What the sequences of `fit` were: those of a list, unless a subclass says otherwise.
+    """The form of the sequences of `fit`: a list, unless a subclass says otherwise.
 
     Parameters
     ----------
@@ -65,9 +65,9 @@ class SequenceLayout:
     n_timed: ClassVar[Any] = 0
     """How many values of a step, its first ones, are there or not by its place alone."""
     names: ClassVar[Any] = None
-    """Of the F values of a step; None: they have none."""
+    """Names of the F values of a step; None: they have none."""
     value_offsets: ClassVar[Any] = ()
-    """What the numbers of the F values are less than the user's; () where nothing is."""
+    """The user's numbers less those of the F values; () where they are the same."""
 
     @property
     def n_features_in(self) -> int:
@@ -257,7 +257,7 @@ class SequenceLayout:
 
 @dataclass(frozen=True, kw_only=True)
 class ArrayLayout(SequenceLayout):
-    """What the sequences of `fit` were: the rows of an array (n, D).
+    """Sequences that are the rows of an array (n, D).
 
     Parameters
     ----------
@@ -311,7 +311,7 @@ class ArrayLayout(SequenceLayout):
 
 @dataclass(frozen=True, kw_only=True)
 class FrameLayout(SequenceLayout):
-    """What the sequences of `fit` were: the groups of a long frame.
+    """Sequences that are the groups of a long frame.
 
     Parameters
     ----------
@@ -342,12 +342,12 @@ class FrameLayout(SequenceLayout):
 
     @property
     def names(self) -> list[Any]:
-        """Of the F values of a step."""
+        """Names of the F values of a step."""
         return [each.name for each in self.frame.columns]
 
     @property
     def value_offsets(self) -> list[int]:
-        """What the numbers of the F values are less than the user's."""
+        """The user's numbers less those of the F values."""
         return [each.offset for each in self.frame.columns]
 
     def name_of(self, d: int) -> str:

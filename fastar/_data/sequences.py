@@ -181,7 +181,7 @@ def _checked(values: Any, name: str, gaps: bool) -> Array:
 
 
 _END = Column("end", "bool", "bool", (), False)
-"""What the end of sequences is among the columns of their steps."""
+"""The name of the end of sequences among the columns of their steps."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ BUFFER_ROWS, BUFFER_BYTES = 1 << 18, 1 << 26
 """Rows that are shuffled together at most, and the bytes that they may take."""
 _HASHED = 1 << 16
 _SEED_OF_SHARDS = 1
-"""Of the hash by which a row belongs to a shard."""
+"""Seed of the hash that assigns a row to a shard."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from fastar._data.parts import Parts
 BATCH_ROWS, BATCH_VALUES = 1 << 16, 1 << 23
 """Rows, and values, of a batch at most."""
 _PAGE_BYTES = 1 << 18
-"""Of a column of a Parquet file that are read at once."""
+"""Bytes of a column of a Parquet file that are read at once."""
 LARGE_MAP = 1 << 30
 """Bytes from which on a memory-mapped array is read batch by batch."""
 

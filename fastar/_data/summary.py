@@ -1,4 +1,4 @@
-"""What a fit needs to know of a table that it reads batch by batch, in bounded memory.
+"""Summaries of tables that `fit` reads batch by batch, in bounded memory.
 
 `Summary` is the same for any cut of the rows into batches and any order of merging: it holds
 counts, ranges, and the rows whose numbers have the smallest hashes.

@@ -18,7 +18,7 @@ from fastar._kernels._conditionals import BOUNDED
 
 @dataclass(frozen=True)
 class Bounds:
-    """What regions allow the features of n rows.
+    """The regions of the features of n rows.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class Bounds:
 
     @property
     def regions(self) -> tuple[Array, Array, Array]:
-        """What kernels are told of all regions."""
+        """The arrays that describe all regions to kernels."""
         return self.begin, self.runs, self.further
 
     def take(self, rows: Array) -> Bounds:

@@ -170,13 +170,19 @@ def copies(X: Array, number: int) -> Array:
     return found
 
 
-def warn_of_few(ess: Array, n_particles: int) -> None:
-    """Warn if few of the particles of some rows are effective."""
-    few = int((ess < FEW_EFFECTIVE * n_particles).sum())
+def warn_of_few(ess: Array, number: int, parameter: str | None, stacklevel: int) -> None:
+    """Warn if few of the particles of some rows are effective.
+
+    parameter: that of the public method which sets their number, if one does. stacklevel: as that
+    of `warnings.warn`.
+    """
+    few = int((ess < FEW_EFFECTIVE * number).sum())
     if few:
+        more = f"a larger `{parameter}` makes them more exact, and " if parameter else ""
         warnings.warn(
-            f"{few} of {len(ess)} rows have evidence that hardly any of their {n_particles} "
-            "particles agrees with: their samples are rough. `order` can put known columns first.",
+            f"{few} of {len(ess)} rows hold values that hardly any of their {number} particles "
+            f"agrees with, so that their answers are rough: {more}an `order` that puts known "
+            "columns first makes them exact.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=stacklevel + 1,
         )

@@ -30,7 +30,7 @@ _SHARPNESS = 0.8
 _PRIOR_ROWS = 5.0
 """Rows of the whole table that each region has beside its own."""
 _LOG_SHARES, _WIDTHS = np.log([0.75, 0.25]), np.array([0.7, 1.6])
-"""Of the two components of a region: a core and its tails, of variance one together."""
+"""The two components of a region: a core and its tails, of variance one together."""
 
 
 @dataclass(frozen=True)

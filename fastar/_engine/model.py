@@ -18,7 +18,7 @@ from fastar.networks import Network
 
 @dataclass(frozen=True)
 class Composition:
-    """What training and scores need of an estimator.
+    """The parts of an estimator that training and scores need.
 
     Parameters
     ----------

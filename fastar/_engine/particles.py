@@ -46,7 +46,7 @@ class Particles:
     codes: Array
     log_weight: Array
     bounds: Bounds | None
-    """Of the n rows."""
+    """The bounds of the n rows."""
 
     def log_weights(self) -> Array:
         """Return the log-weights (n, N)."""
@@ -90,17 +90,17 @@ def particles(
 ) -> Particles:
     """Return n_particles samples for each of n rows that hold X where not `missing`.
 
-    The mean of a row's weights estimates the probability of what is held, without bias: that of
-    what has nothing free before it exactly, and that of the rest by sequential Monte Carlo. A
-    sample is weighed by p(x_d | those before it) of what it holds, by the member that drew it. A
-    cell of `bounds`, which is missing, is drawn within its region, whose probability weighs. In
-    between, where the effective number of a row's samples falls below half of them, samples are
-    drawn anew from them by weight (systematic resampling), and all get their mean weight.
+    The mean of a row's weights is an unbiased estimate of the probability of the held values. The
+    values with nothing free before them have their exact probability, and the others are estimated
+    by sequential Monte Carlo: the weight of a sample is the product of p(x_d | those before it) of
+    the values that it holds, by the member that drew it. A cell of `bounds`, which is missing, is
+    drawn within its region, whose probability is one more factor. Where the effective number of a
+    row's samples falls below half of them after a stage, they are resampled by weight (systematic
+    resampling), and all get their mean weight.
 
-    marginal: only the weights are wanted; what comes after all that is held is not drawn.
-    there: flags (D,) of marks of gaps, none of which a sample is to have; SAMPLED where it may.
+    marginal: only the weights are wanted, and features after all held ones are not drawn.
+    there: flags (D,) of marks of gaps, which samples may have where they are SAMPLED.
     """
-    order = model.order
     # any value of the support may stand where nothing is held
     evidence = np.where(missing, model.placeholder(), X)
     if n_particles <= model.network.most_particles:
@@ -115,20 +115,10 @@ def particles(
         model, evidence, ~missing, n_threads, context, bounded
     )
     members = draw_members(np.repeat(share, n_particles, axis=1), rng)
-    by_member = np.full((model.network.n_members, *X.shape), SAMPLED, np.uint8)
-    for member in np.unique(members):
-        leading = leading_evidence(model, ~missing, member, bounded)
-        by_member[member][~missing] = WEIGHTED
-        by_member[member][leading] = OBSERVED
     codes = first_codes(model, evidence, missing, bounds, marginal)
-    if marginal and model.network.any_evidence:  # what is not asked for stays unknown
-        by_member[:, missing] = OBSERVED
-    if bounds is not None:
-        by_member[:, bounds.bounded] = BOUNDED
-    by_feature = model.conditional.by_feature(by_member.reshape(-1, X.shape[1])[:, order])
-    if there is not None:
-        by_feature = np.where((there != SAMPLED) & (by_feature == SAMPLED), there, by_feature)
-    flags = np.ascontiguousarray(by_feature).reshape(len(by_member), len(X), -1)
+    flags = _flags_by_member(
+        model, missing, np.unique(members), marginal=marginal, bounds=bounds, there=there
+    )
     state = Walkers(
         model,
         n_particles,
@@ -148,6 +138,33 @@ def particles(
         if stage + 1 < len(stages):
             _resample(state, rng)
     return state
+
+
+def _flags_by_member(
+    model: Model,
+    missing: Array,
+    members: Array,
+    *,
+    marginal: bool,
+    bounds: Bounds | None,
+    there: Array | None,
+) -> Array:
+    """Return how the walks of each member (M, n, D) treat codes, right for those of `members`."""
+    bounded = bounds.bounded if bounds is not None and marginal else None
+    by_member = np.full((model.network.n_members, *missing.shape), SAMPLED, np.uint8)
+    for member in members:
+        leading = leading_evidence(model, ~missing, member, bounded)
+        by_member[member][~missing] = WEIGHTED
+        by_member[member][leading] = OBSERVED
+    if marginal and model.network.any_evidence:  # what is not asked for stays unknown
+        by_member[:, missing] = OBSERVED
+    if bounds is not None:
+        by_member[:, bounds.bounded] = BOUNDED
+    by_column = by_member.reshape(-1, missing.shape[1])[:, model.order]
+    by_feature = model.conditional.by_feature(by_column)
+    if there is not None:
+        by_feature = np.where((there != SAMPLED) & (by_feature == SAMPLED), there, by_feature)
+    return np.ascontiguousarray(by_feature).reshape(len(by_member), len(missing), -1)
 
 
 def _draw(model: Model, sharpness: Sharpness, bounds: Bounds | None) -> object:

@@ -8,7 +8,7 @@ sampling, exact in the limit of many points. Other gaps of a row are filled by p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from fastar._core.limits import check_memory
 from fastar._core.parameters import Array
 from fastar._data.table import Table
 from fastar._engine.completions import Part, propose
+from fastar._engine.level_scores import score_levels
 from fastar._engine.marginals import marginals
 from fastar._engine.model import Model
 from fastar._engine.particles import (
@@ -28,7 +29,7 @@ from fastar._engine.particles import (
     normalise_log_weights,
     particle_blocks,
 )
-from fastar._engine.sampling import blocks_by_member, parts_of_walk
+from fastar._engine.sampling import blocks_by_member
 from fastar._engine.scores import coded_blocks
 from fastar._kernels import _cpu
 from fastar._kernels._conditionals import OBSERVED, SAMPLED, WEIGHTED
@@ -65,9 +66,9 @@ def ask(
     rng: np.random.Generator,
     n_threads: int,
 ) -> Answer:
-    """Return what a column can be given the cells (n, C) of values that are not missing.
+    """Return the values of a column, with weights, given the cells (n, C) that are not missing.
 
-    What values hold in the column, which is missing everywhere, is a placeholder.
+    The column is missing everywhere, and `values` has placeholders in it.
     """
     levels = levels_of(parts, column)
     width = n_particles if levels is None else len(levels)
@@ -124,19 +125,28 @@ def _of_part(
         if levels is None:
             _take_points(answer, found, part, column, rows)
             continue
-        # the particles' own values of the column give way to its probabilities given the rest
         completed = _completed(found, values[rows], missing[rows])
-        none = np.zeros(completed.shape, bool)
-        scores = score_levels(here.repeat(number), completed, none, column, levels, n_threads)
-        scores -= np.where(np.isfinite(top := _log_sum(scores)), top, 0)[:, None]
-        log_weights = found.log_weights()
-        answer.log_joint[rows] = (
-            logsumexp(scores.reshape(len(rows), number, -1) + log_weights[:, :, None], axis=1)
-            - np.log(number)
-            + part.log_weight
+        answer.log_joint[rows] = part.log_weight + _level_joint(
+            here, found, completed, column, levels, n_threads
         )
-        answer.ess[rows] = effective_sample_size(normalise_log_weights(log_weights)[0])
+        share, _ = normalise_log_weights(found.log_weights())
+        answer.ess[rows] = effective_sample_size(share)
     return answer
+
+
+def _level_joint(
+    part: Part, found: Particles, completed: Array, column: int, levels: Array, n_threads: int
+) -> Array:
+    """Return log p(level, x_known) (n, K) from particles: completed rows (n N, C) and weights.
+
+    A particle's own level gives way to the probabilities of all levels given its other cells.
+    """
+    number, none = found.number, np.zeros(completed.shape, bool)
+    scores = score_levels(part.repeat(number), completed, none, column, levels, n_threads)
+    scores -= np.where(np.isfinite(top := _log_sum(scores)), top, 0)[:, None]
+    weighed = scores.reshape(-1, number, len(levels)) + found.log_weights()[:, :, None]
+    joint: Array = logsumexp(weighed, axis=1) - np.log(number)
+    return joint
 
 
 def _log_sum(scores: Array) -> Array:
@@ -157,124 +167,6 @@ def _take_points(answer: Answer, found: Particles, part: Part, column: int, rows
     answer.log_joint[rows] = log_weights - np.log(found.number) + part.log_weight
 
 
-def score_levels(
-    part: Part, values: Array, unknown: Array, column: int, levels: Array, n_threads: int
-) -> Array:
-    """Return log weight + log p(x) (n, K) of rows with the column at each of K levels.
-
-    K forward passes of each member, or K that begin at the column where a network can begin there,
-    after one of what comes before it; rows are encoded once. unknown (n, C): cells that stay
-    unknown to a network of all orders. A level that the part does not know is impossible.
-    """
-    model, conditional = part.model, part.model.conditional
-    place, features = part.place(column), part.features(column)
-    rows = np.repeat(model.placeholder().astype(conditional.value_dtype), len(levels), axis=0)
-    rows[:, column] = levels
-    possible = np.flatnonzero(~conditional.unsupported(rows[:, model.order])[:, place])
-    at_levels = model.codes(rows[possible][:, model.order])[:, features].copy()
-    scores, M = np.full((len(values), len(levels)), -np.inf), model.network.n_members
-    free = conditional.by_feature(unknown[:, model.order]) if unknown.any() else None
-    table = Table(values, model.order, context=part.context)
-    for member in range(M):
-        weights = model.network.materialise_weights(model.params, n_threads, member)
-        for where, block, context in coded_blocks(model, table):
-            codes = block.copy()
-            if free is not None:
-                codes[free[where]] = np.nan
-            rescored = _rescored(model, weights, codes, features, at_levels, context, n_threads)
-            for k, total in zip(possible, rescored, strict=True):
-                scores[where, k] = np.logaddexp(scores[where, k], total) if M > 1 else total
-    scores += part.log_weight - np.log(M)
-    return scores
-
-
-def _branched(
-    model: Model,
-    weights: object,
-    codes: Array,
-    feature: int,
-    levels: Array,
-    context: Array | None,
-    n_threads: int,
-) -> Array | None:
-    """Return what `Network.score_levels` does, some of the rows after the others."""
-    draw, network = model.conditional.kernel.draw(model.dtype, 1.0), model.network
-    found = []
-    for rows in parts_of_walk(len(codes), network.row_work * len(levels)):
-        own = None if context is None else context[rows]
-        scores = network.score_levels(
-            weights,
-            draw,
-            codes[rows],
-            feature,
-            np.ascontiguousarray(levels),
-            n_threads,
-            context=own,
-        )
-        if scores is None:
-            return None
-        found.append(scores)
-    return np.concatenate(found)
-
-
-def _rescored(
-    model: Model,
-    weights: object,
-    codes: Array,
-    features: slice,
-    at_levels: Array,
-    context: Array | None,
-    n_threads: int,
-) -> Iterator[Array]:
-    """Yield log p (n,) of one member with the features of a column at each level. Changes codes."""
-    start, D = features.start, model.n_features
-    if not len(at_levels):
-        return
-    codes[:, features] = at_levels[0]
-    if features.stop == start + 1:
-        scores = _branched(model, weights, codes, start, at_levels[:, 0], context, n_threads)
-        if scores is not None:
-            jacobian = model.conditional.log_jacobian(codes)
-            yield from (scores if jacobian is None else scores + jacobian.sum(axis=1)[:, None]).T
-            return
-    begun = None
-    # from the column on, K passes are (D - start) / D of whole ones; one more finds what is before
-    if len(at_levels) * start > D:
-        begun = model.network.forward_from(weights, codes, start, n_threads, context=context)
-    if begun is not None:
-        yield from _from_feature(model, *begun, codes, features, at_levels, n_threads)
-        return
-    for code in at_levels:
-        codes[:, features] = code
-        yield model.log_prob(weights, codes, n_threads, context)[1]
-
-
-def _from_feature(
-    model: Model,
-    raw: Array,
-    tail: Callable[[Array], Array],
-    codes: Array,
-    features: slice,
-    at_levels: Array,
-    n_threads: int,
-) -> Iterator[Array]:
-    """Yield what `_rescored` does; raw, tail: what `Network.forward_from` returned."""
-    conditional, start = model.conditional, features.start
-    logp, _ = conditional.log_prob(raw, codes, n_threads)
-    before = logp[:, :start].sum(axis=1, dtype=np.float64)
-    first, end = conditional.output_offsets[start : start + 2]
-    kernel = conditional.kernel_from(start)
-    later = np.ascontiguousarray(codes[:, start:])
-    jacobian = conditional.log_jacobian(codes)
-    if jacobian is not None:
-        before += np.broadcast_to(jacobian, codes.shape)[:, start:].sum(axis=1)
-    for code in at_levels:
-        later[:, : features.stop - start] = code
-        own = tail(later)
-        own[:, : end - first] = raw[:, first:end]
-        yield before + kernel.log_prob(own, later, n_threads)[1]
-
-
 def points(
     part: Part,
     values: Array,
@@ -287,9 +179,9 @@ def points(
 ) -> Walkers:
     """Return particles that hold all cells but one column, and n_points draws of that.
 
-    So many by every member, all from the same evenly spread noise for every row: the answer about
-    a row does not depend on the rows beside it. unknown: as in `score_levels`. leading: whether
-    the cells before the column alone are known, and nothing is weighed.
+    Each member draws n_points, from the same evenly spread noise for every row, so that the answer
+    about a row does not depend on the rows beside it. unknown: as in `score_levels`. leading:
+    whether only the cells before the column are known, and nothing is weighed.
     """
     model = part.model
     M, n, D = model.network.n_members, len(values), model.n_features
@@ -394,7 +286,7 @@ def explain(
             scores[rows, column] = total[rows] - without
             continue
         at = answer.values == values[rows, column][:, None]
-        # what is no level has a probability beside theirs
+        # a value that is no level has a probability beside those of the levels
         unlisted = ~at.any(axis=1)
         log_p = np.where(at, answer.log_joint, -np.inf).max(axis=1)
         exact = unlisted | ~gapped[rows]
@@ -420,7 +312,7 @@ def without_impossible(
             found[:] = False
             continue
         for where, codes, _ in coded_blocks(model, Table(values, model.order)):
-            # what is impossible is so whatever a network says
+            # a value is impossible whatever the raw outputs are
             raw = np.zeros((len(codes), int(conditional.output_offsets[-1])), codes.dtype)
             logp, _ = conditional.log_prob(raw, codes, n_threads)
             found[where, model.order] &= model.by_column(logp) == -np.inf
@@ -438,7 +330,7 @@ def suggestions(
 ) -> Iterator[tuple[Array, Array]]:
     """Yield for each column k values (n, k) given all other known cells, and their log p (n, k).
 
-    The most probable levels, or so many quantiles of a column of numbers, whose log p is NaN.
+    These are the k most probable levels, or k quantiles of a column of numbers, whose log p is NaN.
     """
     values, missing, _ = without_impossible(parts, values, missing, n_threads)
     for column in range(values.shape[1]):
@@ -485,7 +377,7 @@ def mean(answer: Answer) -> Array:
 
 
 def quantile(answer: Answer, probability: float) -> Array:
-    """Return the least value (n,) up to which there is so much probability."""
+    """Return the least value (n,) at which the CDF is at least `probability`."""
     values = np.broadcast_to(answer.values, answer.log_joint.shape)
     order = np.argsort(values, axis=1, kind="stable")
     below = np.cumsum(np.take_along_axis(answer.share, order, axis=1), axis=1)

@@ -133,14 +133,14 @@ def step_particles(
 ) -> StepParticles:
     """Return n_particles samples for each of the sequences `rows`, which miss values.
 
-    The mean of a sequence's weights estimates the probability of what is known, without bias. What
-    comes before all that is missing has its probability exactly. A particle is weighed by p(x_td |
-    those before it) of each value that is known after that, and where the effective number falls
-    below half, particles are drawn anew, and their states with them.
+    The mean of a sequence's weights is an unbiased estimate of the probability of its known values.
+    Those before all gaps have their exact probability. The weight of a particle is the product of
+    p(x_td | those before it) of the known values after that. Where the effective number falls below
+    half, particles are resampled, and their states with them.
 
-    known: WEIGHTED, or OBSERVED, where samples shall not answer for what is known after a gap.
-    marginal: only the weights are wanted; what comes after all that is known is not drawn.
-    complete: samples are free of gaps, whatever the probability of gaps is.
+    known: WEIGHTED, or OBSERVED where known values after a gap do not weigh samples.
+    marginal: only the weights are wanted, and steps after all known values are not drawn.
+    complete: samples have no gaps, whatever the probability of gaps is.
     """
     network, conditional = model.network, model.conditional.conditional
     kernel, F = conditional.kernel, network.n_features

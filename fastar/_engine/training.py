@@ -29,7 +29,7 @@ _ENCODED = 1 << 10
 _CLEAR = 0.5
 """Standard errors by which an alternative must be better: few rows prefer any by chance."""
 _LARGEST_POWER = 1 / 4
-"""Of the largest number: products of few larger parameters are infinite."""
+"""The power of the largest number up to which products of few parameters do not overflow."""
 
 
 @dataclass
@@ -61,7 +61,7 @@ _SNAPSHOT: dict[str, Rule] = {
     "progress": Record({**_PROGRESS, "best_loss": Number()}, _COOLDOWN),
 }
 _OTHER: dict[str, Rule] = {"other_result": Text(), "other_results": Listed(Text())}
-"""Of fits that train alternatives, too; earlier ones had one at most."""
+"""Rules of the entries of fits that train alternatives; earlier files have one at most."""
 
 
 def _digest_of(theta: Array) -> str:

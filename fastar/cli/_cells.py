@@ -16,7 +16,7 @@ from fastar._data.frame_types import is_missing
 from fastar.cli._sources import Source, TableError
 
 TYPES = ("category", "integer", "float", "bool", "moment", "time", "duration")
-"""What a column may be said to hold."""
+"""Types of columns that users may name."""
 
 NULLS = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None")
 """Cells of a CSV file that are missing values."""
@@ -118,14 +118,14 @@ _DTYPES: dict[str, tuple[str, Any]] = {
     "moment": ("datetime64[us]", nw.Datetime("us")),
     "time": ("object", nw.Time()),
 }
-"""By what a column holds, its type in pandas and in other libraries."""
+"""Types in pandas and in other libraries, by the type of a column."""
 
 _TAKEN = {
     ("integer", "bool"),  # models take 0 and 1 for bools, and tell what else is there
     ("integer", "decimal"),
     ("float", "decimal"),
 }
-"""What a column may hold where another type is wanted."""
+"""Pairs (found, wanted) of types that models take for each other."""
 
 _LARGEST = 2**63 - 1
 

@@ -274,7 +274,7 @@ _READ = {
     "context": "the context",
     "model": "the model",
 }
-"""What errors call the files that options name."""
+"""Names of the files of options in errors."""
 
 
 def _check_apart(asked: Namespace, *options: str) -> None:

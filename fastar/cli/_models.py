@@ -20,7 +20,7 @@ TABLE_MODELS = ("NADE", "RNADE", "MADE", "FVSBN", "DeepNADE")
 
 
 class CommandError(ValueError):
-    """What was asked for cannot be done."""
+    """The command cannot be carried out; the message says why."""
 
 
 class Deadline(Callback):

@@ -90,7 +90,7 @@ class Source:
 
     @lazy
     def separator(self) -> str:
-        """What is between cells: of what the first line has outside quotes, the most frequent."""
+        """The separator of cells: the most frequent one of the first line, outside quotes."""
         if self.given_separator:
             return self.given_separator
         bare = re.sub('"[^"]*"', "", self.first_line)

@@ -1,4 +1,4 @@
-"""What the user says of columns on the command line: values, sets and intervals."""
+"""Values, sets and intervals of columns, as users write them on the command line."""
 
 from __future__ import annotations
 

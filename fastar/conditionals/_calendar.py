@@ -514,4 +514,4 @@ class Calendar(Conditional):
 
 
 _TRENDS = ("year", "week")
-"""What a trend counts, by number from 1 on."""
+"""Units that a trend counts, by number from 1 on."""

@@ -1,4 +1,4 @@
-"""What `Calendar` learns of each column: its tick, the parts that vary, and its trend."""
+"""What `Calendar` learns about each column: its tick, the parts that vary, and its trend."""
 
 from __future__ import annotations
 

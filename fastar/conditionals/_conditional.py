@@ -21,7 +21,7 @@ from fastar._data.table import Table
 from fastar._kernels import _conditionals, _uniforms
 
 QUANTILES = (0.05, 0.5, 0.95)
-"""What `distribution_params` gives the quantiles of."""
+"""Probabilities whose quantiles `distribution_params` gives."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,14 @@ class CodedRegion:
 
 
 class Likelihood(Protocol):
-    """What training and scores ask of a conditional, of rows or of sequences."""
+    """The methods of a conditional that training and scores call, of rows or of sequences."""
 
     @property
     def zero_init_output(self) -> bool:
         """Whether a network's random first outputs would spoil what `constant` gives."""
 
     def arrays(self) -> dict[str, Array]:
-        """Return what was learnt, by name."""
+        """Return the learnt arrays, by name."""
 
     def encode(self, block: Any, dtype: np.dtype[Any]) -> Any:
         """Return the codes of a table's block."""
@@ -78,7 +78,7 @@ class Likelihood(Protocol):
         """Return the raw outputs of the best constant model, or a good one."""
 
     def distribution_params(self, raw: Array, codes: Any) -> Any:
-        """Return what raw outputs say, as users see it."""
+        """Return the distributions that raw outputs describe, as users see them."""
 
     def log_prob(self, raw: Array, codes: Any, n_threads: int) -> tuple[Array, Array]:
         """Return log-densities, and their sum (n,) of each example."""

@@ -228,7 +228,7 @@ class Mixed(Conditional):
 
     @lazy
     def _log_jacobians(self) -> tuple[Array, list[tuple[Conditional, Array]]]:
-        """What all codes have the same (D,), else 0, and the groups, with features, that differ."""
+        """Terms (D,) that all codes share, else 0, and the groups of other ones, with features."""
         same, others = np.zeros(self.n_features), []
         for (group, _), features in zip(self.groups, self.features_of_groups, strict=True):
             own = None if self.may_miss.any() else group._same_log_jacobian()

@@ -35,7 +35,7 @@ OF_A_COLUMN: dict[str, type[Conditional]] = {**BY_NAME, Calendar.name: Calendar}
 """Also the one that columns of dates and times alone may have."""
 
 SETTINGS = Named({name: kind.settings_rule for name, kind in OF_A_COLUMN.items()})
-"""What the name and the settings of one of them may be in a file."""
+"""The rule of the name and the settings of one of them in a file."""
 
 
 def from_name(given: Any, **settings: Any) -> Conditional:

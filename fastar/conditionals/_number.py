@@ -195,7 +195,7 @@ class Number(NumberOrAtom):
 
     @property
     def decimals(self) -> Array:
-        """Of how many decimals the numbers of each column (C,) are; -1: of any."""
+        """How many decimals the numbers of each column (C,) have; -1: any number."""
         return self._learnt["decimals"]
 
     def decided(self, c: int, offset: int = 0, column: Column | None = None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What fitted models answer about collections of Dask, lazily."""
+"""Answers of fitted models about collections of Dask, lazily."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from fastar._data.parts import Node, Parts, merge_siblings
 
 _ATTEMPTS = 10
 LOST = (KilledWorker, CancelledError, CommClosedError)
-"""What futures raise when workers die, and those that did hold the data."""
+"""Errors of futures when the workers that held the data have died."""
 _SECONDS = 1.0
 """Between looks at whether the parts are still wanted."""
 

@@ -1,4 +1,4 @@
-"""What all models share in training and in files, whatever they read."""
+"""The base of all models, whatever they read: training and files."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ from fastar.persistence import (
 
 @dataclass(frozen=True)
 class FitData:
-    """What `fit` is given."""
+    """The arguments of `fit`, read."""
 
     X: Any
     context: Any

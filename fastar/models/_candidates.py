@@ -1,4 +1,4 @@
-"""What a search tries: settings of the models that it begins with, and variations of them."""
+"""Candidates of a search: the settings that it begins with, and variations of them."""
 
 from __future__ import annotations
 
@@ -167,4 +167,4 @@ _CHANGES: dict[str, Any] = {
     "n_components": lambda value, rng: int(np.clip(value * rng.choice([0.5, 2.0]), 3, 80)),
     "order": _another("natural", "random"),
 }
-"""By name of a setting, what changes it."""
+"""Functions that change a setting, by its name."""

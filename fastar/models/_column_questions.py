@@ -323,7 +323,7 @@ class ColumnQuestions(Queries):
         values, missing, _ = asking.without_impossible(parts, values, missing, n_threads)
         answer = asking.ask(parts, values, missing, column, n_particles, rng, n_threads)
         if not strict:  # scikit-learn's own calls leave an estimator as it is
-            self._report(answer.ess, n_particles)
+            self._report(answer.ess, n_particles, "n_particles", stacklevel=3)
         return answer
 
     def _is_nominal(self, column: int) -> bool:

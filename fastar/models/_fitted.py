@@ -100,7 +100,7 @@ class FittedDensity(ScoreMixin):
 
     @property
     def _fitted_context(self) -> Context | None:
-        """What `fit` learnt of the context, if there was one."""
+        """The context as `fit` learnt it, if there was one."""
         return self.context_
 
     def _labels(self) -> ColumnLabels:
@@ -132,11 +132,12 @@ class FittedDensity(ScoreMixin):
 
     @property
     def schema_(self) -> list[dict[str, Any]]:
-        """What `fit` decided on each column, for a DataFrame of it.
+        """The decisions of `fit` on each column: a list of dicts, of which pandas makes a table.
 
-        column; kind, the conditional; map, the scale on which a `Number` is modelled; atoms, values
-        that have a probability of their own; levels, how many; support, the values that have a
-        probability, or beside atoms a density; why, the rule by which the column got its kind.
+        "column" is its name; "kind" the conditional; "map" the scale on which a `Number` is
+        modelled; "atoms" the values that have a probability of their own; "levels" their number;
+        "support" the values that have a probability, or beside atoms a density; "why" the rule by
+        which the column got its kind.
         """
         check_is_fitted(self, "theta_")
         asked = vars(self)["distribution"]
@@ -379,7 +380,7 @@ class FittedDensity(ScoreMixin):
             completed, ess = impute(
                 parts, values, ~held, 1, n_particles, rng, n_threads, sharpness=sharpness
             )
-            warn_of_few(ess, n_particles)
+            warn_of_few(ess, n_particles, None, stacklevel=2)
             drawn = completed[0]
         return self._container.wrap(drawn)
 
@@ -516,7 +517,7 @@ def by_name(said: Any, names: list[Any]) -> Any:
 
 
 _PLACES = ("mean", "means", "quantiles")
-"""What of a description moves along with the values."""
+"""Entries of a description that move along with the values."""
 
 
 def _from_offsets(said: Any, offsets: list[int]) -> Any:

@@ -62,14 +62,14 @@ class FittedMixture(ScoreMixin, AnswersQuestions):
 
     @property
     def _fitted_context(self) -> Context | None:
-        """What members learnt of the context, if there was one."""
+        """The context as the members learnt it, if there was one."""
         members = map(unwrap_frozen, self.estimators_)
         found = (getattr(each, "_fitted_context", None) for each in members)
         return next((each for each in found if each is not None), None)
 
     @property
     def schema_(self) -> list[dict[str, Any]]:
-        """What `fit` decided on each column, as the members' `schema_` says it.
+        """The decisions of `fit` on each column, as the members' `schema_` gives them.
 
         AttributeError where members decided differently, or are not models of this library.
         """
@@ -444,7 +444,7 @@ class FittedMixture(ScoreMixin, AnswersQuestions):
             parts, values, missing, 1, number, rng, n_threads, sharpness=sharpness
         )
         if not exact:
-            warn_of_few(ess, number * len(models))
+            warn_of_few(ess, number * len(models), None, stacklevel=2)
         return self._container.wrap(completed[0])
 
     @documented

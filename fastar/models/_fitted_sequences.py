@@ -38,7 +38,7 @@ _WALKED_STEPS = 32  # that sequences take together, before those that have ended
 
 
 class FittedSequences(SequenceEstimator, abstract=True):
-    """What a fitted density of sequences answers."""
+    """Base of fitted densities of sequences."""
 
     @abstractmethod
     def _sequences(

@@ -108,7 +108,7 @@ class JointQuestions(Queries):
         query = self._query(evidence, context, "log_probability", evidence="evidence", drawn=False)
         rng, n_threads = generator(random_state), effective_n_threads(self.n_jobs)
         log_p, ess = asking.log_probabilities(*query, n_particles, rng, n_threads)
-        self._report(ess, n_particles)
+        self._report(ess, n_particles, "n_particles", stacklevel=2)
         return log_p
 
     def complete(self, X: Any, *, context: Any = None, width: int = 16) -> Any:
@@ -190,7 +190,7 @@ class JointQuestions(Queries):
             deviation = outcome - value[rows][:, None]
             error[rows] = np.sqrt((share**2 * deviation**2).sum(axis=1))
             ess[rows] = effective_sample_size(share)
-        self._report(ess, n_draws)
+        self._report(ess, n_draws, "n_draws", stacklevel=2)
         if is_one_row(evidence, "evidence"):
             return Expectation(float(value[0]), float(error[0]))
         return Expectation(value, error)

@@ -20,7 +20,7 @@ from fastar.models._parameters import LongFrameParameters
 
 
 class LongFrames(LongFrameParameters):
-    """What estimators of sequences do with long frames, and with sequences of other containers."""
+    """Mixin of estimators of sequences: long frames, and sequences in other containers."""
 
     distribution: Any
     end_symbol: bool | None
@@ -93,7 +93,7 @@ class LongFrames(LongFrameParameters):
 
     @property
     def schema_(self) -> list[dict[str, Any]]:
-        """What `fit` decided on each value of a step of a DataFrame.
+        """The decisions of `fit` on each value of a step of a DataFrame.
 
         The entries are those that models of rows have.
         """

@@ -106,7 +106,7 @@ class MixtureFile(Persistent, abstract=True):
         return mixture
 
     _own_rules: ClassVar[dict[str, Rule]] = {}
-    """What the header of a class has beside that of all."""
+    """Rules of the entries that the header of this class alone has."""
 
     def _restore_own(self, header: dict[str, Any]) -> None:
         """Take up what this class alone puts into `_state`."""

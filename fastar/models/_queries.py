@@ -1,8 +1,7 @@
-"""What questions to models of rows, and to mixtures of them, share: models, rows, particles."""
+"""The base of questions to models of rows, and to mixtures of them."""
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +19,7 @@ from fastar._data.evidence import (
 from fastar._data.frames import Schema
 from fastar._data.reading import dense, read_numbers
 from fastar._engine.bounds import bounds_of
-from fastar._engine.completions import FEW_EFFECTIVE, Part
+from fastar._engine.completions import Part, warn_of_few
 from fastar._engine.support import check_evidence, check_known
 
 
@@ -114,15 +113,7 @@ class Queries:
         check_is_fitted(self, "n_features_in_")
         return self.n_features_in_
 
-    def _report(self, ess: Array, n_particles: int) -> None:
-        """Keep effective sample sizes, and warn where few particles are effective."""
+    def _report(self, ess: Array, number: int, parameter: str, stacklevel: int) -> None:
+        """Keep effective sample sizes, and warn of few as `warn_of_few` does."""
         self.answer_ess_ = ess
-        few = int((ess < FEW_EFFECTIVE * n_particles).sum())
-        if few:
-            warnings.warn(
-                f"{few} of {len(ess)} rows hold what hardly any of their {n_particles} particles "
-                "agrees with: their answers are rough. More particles, or an `order` that puts "
-                "known columns first, make them exact.",
-                UserWarning,
-                stacklevel=4,
-            )
+        warn_of_few(ess, number, parameter, stacklevel + 1)

@@ -24,12 +24,12 @@ so that a list of trials does not depend on it."""
 _KEPT = 32
 """Trials whose parameters are kept: the best ones, of which the mixture is made."""
 _ROUNDS = ((1 / 9, 0.2), (1 / 3, 0.45))
-"""Of the halving: the share of a long training, and the share of the time after which no further
-trial of the round begins."""
+"""Rounds of the halving: the share of a long training, and the share of the time after which no
+further trial of the round begins."""
 _SHORTEST = 1 / 4
 """The share of a long training that is still worth beginning."""
 _FEW = 4
-"""As many long trainings are to fit into the time after a round of the halving; if they do not,
+"""How many long trainings are to fit into the time after a round of the halving; if they do not,
 long trainings are shorter, down to the first round's."""
 _ORDERS, _USED = 64, 16
 """Orders that are compared, and how many of them, the best ones, models then get."""

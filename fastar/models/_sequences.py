@@ -65,61 +65,58 @@ class SequenceEstimator(TrainableModel, abstract=True):
         listed: it is sequences, not rows of one length. ends: they have an end symbol. gaps: NaN
         stands for a value that is not known.
         """
-        length, marked = None, getattr(self, "missing", "error") != "error"
+        marked = getattr(self, "missing", "error") != "error"
         asked, gaps = gaps, gaps or marked
         if listed:
-            is_several = (
-                isinstance(X, Iterable)
-                and not isinstance(X, Mapping)
-                and getattr(X, "ndim", 1) != 0
-            )
-            found = Sequences.of(list(X) if is_several and not is_ragged(X) else X, name, gaps=gaps)
+            found, length = _of_list(X, name, gaps), None
         else:
-            check_numbers_of_frame(X, name)
-            array = validate_data(
-                self,
-                unmask(X, name, gaps=gaps),
-                order="C",
-                reset=reset,
-                ensure_all_finite="allow-nan",
-            )
-            if array.dtype.kind not in "biuf":
-                cell = next(each for each in array.flat if not isinstance(each, Real))
-                raise ValueError(f"{name} must hold sequences of numbers. Got {cell!r} instead.")
-            n, length = array.shape
-            if not gaps and array.dtype.kind == "f" and np.isnan(array).any():
-                row, step = np.argwhere(np.isnan(array))[0]
-                raise ValueError(
-                    f"Input {name} contains NaN in row {row}, step {step}. Sequences of several "
-                    "lengths are a list of arrays, without padding."
-                )
-            found = Sequences(array.ravel(), np.arange(n + 1) * length, gaps=gaps)
-        width = found.values.shape[1]
+            found, length = self._of_array(X, name, reset, gaps)
         if reset:
-            if not len(found.values):
-                raise ValueError(
-                    f"{name} must have at least one step. Got {len(found)} empty sequences instead."
-                )
-            longest = max(1, int(found.lengths.max()))
-            dtype, offsets = found.values.dtype.str, find_offsets(found.values)
-            missing = missing_columns(found.values) if marked else None
-            kind: Callable[..., SequenceLayout] = (
-                SequenceLayout if length is None else partial(ArrayLayout, length=length)
-            )
-            self._container = kind(
-                width=width,
-                ends=ends,
-                longest=longest,
-                dtype=dtype,
-                offsets=offsets,
-                missing=missing,
-            )
-            self.n_features_in_ = self._container.n_features_in
+            self._remember_layout(found, length, name, ends, marked)
         layout = self._container
         layout.check_width(found, name)
         if not asked:
             layout.check_gaps(found, name)
         return layout.to_numbers(found)
+
+    def _of_array(self, X: Any, name: str, reset: bool, gaps: bool) -> tuple[Sequences, int]:
+        """Return the rows of a table as sequences, and their length."""
+        check_numbers_of_frame(X, name)
+        array = validate_data(
+            self, unmask(X, name, gaps=gaps), order="C", reset=reset, ensure_all_finite="allow-nan"
+        )
+        if array.dtype.kind not in "biuf":
+            cell = next(each for each in array.flat if not isinstance(each, Real))
+            raise ValueError(f"{name} must hold sequences of numbers. Got {cell!r} instead.")
+        n, length = array.shape
+        if not gaps and array.dtype.kind == "f" and np.isnan(array).any():
+            row, step = np.argwhere(np.isnan(array))[0]
+            raise ValueError(
+                f"Input {name} contains NaN in row {row}, step {step}. Sequences of several "
+                "lengths are a list of arrays, without padding."
+            )
+        return Sequences(array.ravel(), np.arange(n + 1) * length, gaps=gaps), length
+
+    def _remember_layout(
+        self, found: Sequences, length: int | None, name: str, ends: bool, marked: bool
+    ) -> None:
+        """Keep the kind of the sequences of `fit`. length: that of all where they are an array."""
+        if not len(found.values):
+            raise ValueError(
+                f"{name} must have at least one step. Got {len(found)} empty sequences instead."
+            )
+        kind: Callable[..., SequenceLayout] = (
+            SequenceLayout if length is None else partial(ArrayLayout, length=length)
+        )
+        self._container = kind(
+            width=found.values.shape[1],
+            ends=ends,
+            longest=max(1, int(found.lengths.max())),
+            dtype=found.values.dtype.str,
+            offsets=find_offsets(found.values),
+            missing=missing_columns(found.values) if marked else None,
+        )
+        self.n_features_in_ = self._container.n_features_in
 
     def _read_streams(self, X: Any, state: Any) -> tuple[Sequences, int, int, State]:
         """Return the next steps (n T, F) of n streams, n, T, and the state before them."""
@@ -203,3 +200,11 @@ def _is_state(state: Any, shapes: list[tuple[int, int]]) -> bool:
         and all(isinstance(each, np.ndarray) and each.shape == shape for each in pair)
         for pair, shape in zip(state, shapes, strict=True)
     )
+
+
+def _of_list(X: Any, name: str, gaps: bool) -> Sequences:
+    """Return an iterable of sequences as such."""
+    is_several = (
+        isinstance(X, Iterable) and not isinstance(X, Mapping) and getattr(X, "ndim", 1) != 0
+    )
+    return Sequences.of(list(X) if is_several and not is_ragged(X) else X, name, gaps=gaps)

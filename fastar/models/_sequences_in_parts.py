@@ -31,7 +31,7 @@ SAMPLE_VALUES = 1 << 21
 
 @dataclass
 class SequenceSummary:
-    """What is known of sequences, whatever parts they were seen in: counts, ranges, some of them.
+    """A summary of sequences that does not depend on their parts: counts, ranges, some of them.
 
     Parameters
     ----------

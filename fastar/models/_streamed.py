@@ -292,12 +292,12 @@ def _checked_rows(
 
 @dataclass(frozen=True)
 class _Found:
-    """What a pass over rows has found: a summary of all columns but weights, and the first row."""
+    """A summary of all columns but weights, from one pass over rows, and the first row."""
 
     summary: Summary
     roles: Roles
     names: tuple[Any, ...] = ()
-    """Of the columns of the rows, in the summary."""
+    """Names of the columns of the rows in the summary."""
     head: Any = None
 
     def of_rows(self) -> Summary:

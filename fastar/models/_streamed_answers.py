@@ -1,4 +1,4 @@
-"""What fitted estimators answer about tables that are read batch by batch."""
+"""Answers of fitted estimators about tables that are read batch by batch."""
 
 from __future__ import annotations
 

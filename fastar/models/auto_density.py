@@ -64,7 +64,7 @@ _LINE = Record(
         "weight": Number(0, 1),
     }
 )
-"""Of the leaderboard."""
+"""Rules of the entries of the leaderboard."""
 
 
 class AutoDensity(FittedMixture, MixtureFile, DensityMixin, BaseEstimator):

@@ -165,7 +165,7 @@ class GridLSTM(Network):
 
     @property
     def _scale(self) -> float:
-        """What codes are multiplied by."""
+        """The factor of codes."""
         if not (self.inputs.input_flags & ONE_HOT).any():
             return 1.0
         may_miss = (self.inputs.input_flags & MAY_MISS) > 0

@@ -19,7 +19,7 @@ class _Part:
     """The weights by which what changes reaches units, or outputs, that change."""
 
     sums: Array
-    """What all else adds to them, the bias included (n, columns)."""
+    """The sums (n, columns) of all other inputs, the bias included."""
     matrix: Array
     stairs: _masked.Staircase
 

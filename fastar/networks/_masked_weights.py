@@ -61,7 +61,7 @@ class Weights:
     context: list[Array]
     """Weights of a context into each of them (C, columns); none without one."""
     sampled: Any = None
-    """What sampling makes of them at its first use."""
+    """The walk and its packed connections, made at the first use of `sample`."""
 
     def started(
         self, layer: int, n: int, context: Array | None, n_threads: int

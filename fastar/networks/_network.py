@@ -1,4 +1,4 @@
-"""What every network offers."""
+"""The interface of networks."""
 
 from __future__ import annotations
 

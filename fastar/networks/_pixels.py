@@ -112,7 +112,7 @@ class PixelRecurrent(RecurrentNetwork):
 
     @lazy
     def source(self) -> Array:
-        """What enters for each value (D, E): places of values, NOTHING, or CONSTANT - v."""
+        """The inputs of each value (D, E): places of values, NOTHING, or CONSTANT - v."""
         C = self.image_shape[2]
         # the pixel before is that of the row above at the beginning of a row
         before = np.maximum(np.arange(self.n_features) - C, NOTHING)

@@ -27,7 +27,7 @@ _ROWS = 4096
 
 @dataclass(frozen=True)
 class Kept:
-    """What a layer has before each step.
+    """The state of a layer before each step.
 
     Parameters
     ----------

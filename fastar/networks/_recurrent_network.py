@@ -1,4 +1,4 @@
-"""What recurrent networks share: cells, linear outputs, and the way through sequences."""
+"""The base of recurrent networks: cells, linear outputs, and the way through sequences."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ class Cache:
     layers: list[Kept]
     context: Array | None
     outputs: Any
-    """What `_outputs` gave."""
+    """The cache of `_outputs`."""
 
     def last(self) -> State:
         """Return the state before the last time, in the order of the steps."""

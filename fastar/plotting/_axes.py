@@ -1,4 +1,4 @@
-"""What displays share: axes to draw on, and names of columns."""
+"""Code that displays share: axes to draw on, and names of columns."""
 
 from __future__ import annotations
 

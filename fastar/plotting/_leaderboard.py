@@ -12,7 +12,7 @@ __all__ = ["LeaderboardDisplay"]
 
 
 class LeaderboardDisplay:
-    """What a search tried: a dot for the validation score of each model, the best on top.
+    """The models that a search tried: a dot for the validation score of each, the best on top.
 
     Dots are filled where the mixture has the model, and the weight stands beside it.
 

@@ -13,7 +13,7 @@ __all__ = ["OutlierExplanationDisplay", "PValueCalibrationDisplay"]
 
 
 class OutlierExplanationDisplay:
-    """What each column adds to, or takes from, the score of a row, as bars.
+    """The contribution of each column to the score of a row, as bars.
 
     Parameters
     ----------

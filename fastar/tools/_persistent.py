@@ -92,7 +92,7 @@ class PersistentTool(Persistent, abstract=True):
         raise NotImplementedError
 
     _densities: ClassVar[Record]
-    """What the densities in its attributes may be in a file."""
+    """Rules of the densities in its attributes."""
     _asked: ClassVar[str] = "score_samples"
     """A method that they must have."""
     _labels: ClassVar[Record] = Record({})
@@ -186,4 +186,4 @@ class PersistentTool(Persistent, abstract=True):
 _N_FEATURES = Whole(1)
 _CONTAINERS = OneOf(("default", "pandas", "polars", None))
 _OUTPUT = {"_sklearn_output_config": Record({}, {"transform": _CONTAINERS})}
-"""What scikit-learn keeps of `set_output`, if it was called."""
+"""The entry that scikit-learn keeps of `set_output`, if it was called."""

@@ -1,4 +1,4 @@
-"""What does not belong: outliers by density, with p-values and explanations."""
+"""Outliers by density, with p-values and explanations."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ from fastar.tools._streamed import check_reads_batches, n_rows_of, with_weights
 __all__ = ["DensityOutlierDetector"]
 
 _CENTRAL, _DEVIATIONS = (0.05, 0.95), 3.29
-"""The quantiles that a feature's spread is measured by, and how far apart a normal one has them."""
+"""Quantiles that measure a feature's spread, and their distance in a standard normal density."""
 _N_SPREAD = 10_000
-"""Of so many rows fitted."""
+"""Rows, at most, that measure the spread."""
 
 
 class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # type: ignore[misc]

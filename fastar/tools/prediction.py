@@ -56,7 +56,7 @@ class _ColumnPredictor(BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
 
     _conditional: ClassVar[Any]
-    """What the column of y gets, where the density leaves the choice open."""
+    """The conditional of the column of y, where the density leaves the choice open."""
 
     def _fit(self, X: Any, numbers: Array) -> None:
         """Fit a clone of the density to the rows with y, as numbers, for a last column."""

@@ -2,8 +2,9 @@
  *
  * The hidden layer of a row is computed again only where an input changes it. Between two changes in
  * any row of a tile, the outputs are a small matrix product: rows of V times the tile's hidden layers.
- * nade_hidden.h has the changes, nade_outputs.h the products, nade_walk.h samples and weights,
- * nade_branches.h rows with other codes of a feature, nade_plan.h, nade_few.h and nade_backward.h the gradients. */
+ * nade_hidden.h has the changes, nade_outputs.h the products, nade_walk.h samples and weights, whose rows share the
+ * hidden layers of nade_layers.h, nade_branches.h rows with other codes of a feature, nade_plan.h, nade_few.h and
+ * nade_backward.h the gradients. */
 #include "nade.h"
 #include "nade_backward.h"
 #include "nade_branches.h"
