@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
-from sklearn.utils import assert_all_finite, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from fastar._core.integers import Offsets
 from fastar._core.parameters import Array
 from fastar._core.random import set_random_states
-from fastar._core.validation import unchanged_on_error
+from fastar._core.validation import check_finite, unchanged_on_error
 from fastar._data.column_values import has_categories
 from fastar._data.containers import Container
 from fastar._data.evidence import column_names, find_column
@@ -234,7 +234,6 @@ class ColumnClassifier(ClassifierMixin, _ColumnPredictor):  # type: ignore[misc]
                 self.classes_ = self.density_.levels(y)
                 return self
             y = column_or_1d(check_labels(y), warn=True)
-            assert_all_finite(y, input_name="y")
             check_classification_targets(y)
             self.classes_, numbers = np.unique(y, return_inverse=True)
             self._fit(X, numbers)
@@ -330,7 +329,7 @@ class ColumnRegressor(RegressorMixin, _ColumnPredictor):  # type: ignore[misc]
                 self._fit_streamed(X, y)
                 return self
             y = column_or_1d(y, dtype=np.float64, warn=True)
-            assert_all_finite(y, input_name="y")
+            check_finite(y, "y")
             self._fit(X, y)
         return self
 
