@@ -8,6 +8,8 @@ from real_columns import claims
 from scipy import sparse
 
 from fastar import GenerativeRNN, PixelRNN
+from fastar.conditionals import BY_NAME
+from fastar.tools.prediction import ColumnClassifier
 
 pytestmark = pytest.mark.kernels
 
@@ -46,6 +48,47 @@ def test_the_schema_says_what_was_asked_for():
     assert [each["kind"] for each in own.schema_] == ["gaussian", *DECIDED[1:]]
     assert own.schema_[0]["why"] == "by `distribution`"
     assert own.schema_[1]["why"] == "real numbers, never negative"
+
+
+OF_NUMBERS = [name for name, kind in BY_NAME.items() if not kind.has_levels]
+
+
+def words(n=60):
+    """Return a column of categories and one of counts."""
+    words = pd.Series(np.resize(["b", "a", "c"], n)).where(np.arange(n) % 7 > 0)
+    return pd.DataFrame({"word": words, "count": np.arange(n) % 5})
+
+
+@pytest.mark.parametrize("distribution", OF_NUMBERS)
+@pytest.mark.parametrize("missing", ["error", "modelled"])
+def test_categories_keep_their_levels_under_a_conditional_of_numbers(distribution, missing):
+    frame = words()
+    own = fit(make(distribution=distribution, max_iter=1, missing=missing), frame)
+    assert [each["kind"] for each in own.schema_] == ["categorical", distribution]
+    assert not own.schema_[0]["why"].startswith("by `distribution`")
+    assert own.schema_[1]["why"].startswith("by `distribution`")
+    assert set(own.sample(50, random_state=0)["word"].dropna()) <= {*"abc"}
+    assert set(own.complete(frame.head(8))["word"]) <= {*"abc"}
+    assert set(own.predict(frame.head(8), target="word")) <= {*"abc"}
+
+
+@pytest.mark.parametrize("distribution", OF_NUMBERS)
+def test_a_conditional_of_numbers_for_categories_by_name_is_refused(distribution):
+    for given in ({"word": distribution}, [BY_NAME[distribution](), "auto"]):
+        with pytest.raises(ValueError, match=f"categories .* Got '{distribution}' .* 'word'"):
+            fit(make(distribution=given, max_iter=1), words())
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_steps_and_classifiers_keep_levels_under_a_conditional_of_numbers():
+    frame = words().assign(group=np.arange(60) // 6).fillna("a")
+    steps = fit(GenerativeRNN(groups="group", distribution="gaussian", max_iter=1), frame)
+    assert [each["kind"] for each in steps.schema_] == ["categorical", "gaussian"]
+    assert set(steps.sample(5, random_state=0)["word"]) <= {*"abc"}
+    classifier = ColumnClassifier(make(distribution="laplace", max_iter=1), random_state=0)
+    own = classifier.fit(frame, frame["count"] > 2)
+    kinds = [each["kind"] for each in own.density_.schema_]
+    assert kinds == ["categorical", "laplace", "laplace", "categorical"]
 
 
 def test_the_schema_names_levels_and_the_rule_of_each_column():

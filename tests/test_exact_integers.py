@@ -231,6 +231,39 @@ def test_answers_about_a_column_of_large_integers_are_its_values(kind):
     assert _first(completed) == [BIG + 2]
 
 
+@pytest.mark.parametrize("n_values", [4, 3000])
+@pytest.mark.parametrize("dtype", ["uint64", "UInt64", "uint64[pyarrow]", "polars"])
+def test_answers_about_unsigned_integers_are_its_values(dtype, n_values):
+    steps = np.random.default_rng(0).integers(0, n_values, 200).tolist()
+    values = [2**64 - n_values + step for step in steps]
+    if dtype == "polars":
+        X = pl.DataFrame({"a": pl.Series(values, dtype=pl.UInt64)})
+    else:
+        X = pd.DataFrame({"a": pd.Series(values, dtype=dtype)})
+    model = NADE(**QUICK).fit(X)
+    for answer in (
+        model.predict(X[:5], kind="median", n_particles=8),
+        model.repair_suggestions(X[:5], n_particles=8)["a"].values,
+        model.levels() if n_values == 4 else model.predict(X[:5], kind="quantile", quantile=0.1),
+    ):
+        assert answer.dtype == np.uint64
+        assert all(min(values) - 1 <= each < 2**64 for each in answer.ravel().tolist())
+
+
+def test_arrow_integers_too_far_apart_are_read_again(tmp_path):
+    values = np.random.default_rng(0).integers(-(2**62), 2**62, 60)
+    frames = [pd.DataFrame({"a": pd.Series(values, dtype=d)}) for d in ("int64", "int64[pyarrow]")]
+    scores = []
+    for frame in frames:
+        model = NADE(**QUICK).fit(frame)
+        scores.append(model.score_samples(frame))
+        assert (model.sample(3, random_state=0).dtypes == frame.dtypes).all()
+        assert (model.impute(frame, random_state=0) == frame).all().all()
+        model.save(tmp_path / "model")
+        assert (fastar.load(tmp_path / "model").score_samples(frame) == scores[-1]).all()
+    assert (scores[0] == scores[1]).all()
+
+
 LABELS = {
     "nullable": lambda y: pd.array(y, dtype="Int64"),
     "a nullable series": lambda y: pd.Series(y, dtype="Int64"),

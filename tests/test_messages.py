@@ -5,9 +5,20 @@ import pandas as pd
 import polars as pl
 import pytest
 from common import fit, make
+from scipy import sparse
 
 import fastar
-from fastar import GenerativeClassifier, GenerativeRNN, PixelRNN, SequenceLabeller, conditionals
+from fastar import (
+    DensityImputer,
+    DensityOutlierDetector,
+    GenerativeClassifier,
+    GenerativeRNN,
+    Mixture,
+    PixelRNN,
+    SequenceLabeller,
+    conditionals,
+)
+from fastar.tools.prediction import ColumnClassifier, ColumnRegressor
 
 METHODS = ["score_samples", "score_features", "conditionals", "impute", "log_marginal", "explain"]
 METHODS += ["complete", "purify", "fit", "partial_fit"]
@@ -38,6 +49,48 @@ def test_messages_name_the_value_and_the_column(method):
         with pytest.raises(ValueError, match=rf"{shown} in row 4|column '{name}'.*{shown}") as told:
             (ask or getattr(model, method))(rows)
         assert f"'{name}'" in str(told.value)
+
+
+TABLE = np.column_stack([np.sin(np.arange(60)), np.arange(60) % 3])
+INFINITE = TABLE.copy()
+INFINITE[7, 1] = -np.inf
+ASKED = ["fit", "partial_fit", "score_samples", "score_features", "conditionals", "impute"]
+ASKED += ["log_marginal", "explain", "complete", "predict", "repair_suggestions", "log_probability"]
+
+
+@pytest.mark.parametrize("missing", ["error", "marked"])
+@pytest.mark.parametrize("convert", [np.asarray, sparse.csr_array], ids=["array", "csr"])
+def test_messages_name_an_infinity_wherever_a_table_is_read(missing, convert):
+    X, y = convert(INFINITE), np.arange(60) % 2
+    model = fit(make("NADE", missing=missing, max_iter=2), TABLE)
+    calls = {method: getattr(model, method) for method in ASKED}
+    calls |= {
+        "X_val": lambda X: model.fit(TABLE, X_val=X),
+        "exclude": lambda X: model.sample(2, exclude=X),
+        "purify": lambda X: model.purify(X, 0.1),
+        "evidence": lambda X: model.sample(60, evidence=X),
+        "classifier": lambda X: GenerativeClassifier(model).fit(X, y),
+        "detector": DensityOutlierDetector(model).fit,
+        "imputer": DensityImputer(model).fit,
+        "a column": lambda X: ColumnClassifier(model).fit(X, y),
+        "mixture": Mixture(model).fit,
+        "context": lambda X: model.fit(TABLE, context=X),
+    }
+    if convert is not np.asarray:  # is for what takes sparse tables
+        calls = {name: calls[name] for name in (*ASKED[:5], "X_val", "exclude", "detector")}
+    for name, call in calls.items():
+        with pytest.raises(ValueError, match="-inf") as told:
+            call(X)
+        assert "row 7, column 1" in str(told.value), name
+
+
+def test_messages_name_an_infinite_label():
+    y = INFINITE[:, 1]
+    for tool in (GenerativeClassifier(), ColumnClassifier(), ColumnRegressor()):
+        with pytest.raises(ValueError, match=r"y contains infinity in row 7\..* Got -inf "):
+            tool.fit(TABLE, y)
+    with pytest.raises(ValueError, match=r"X contains infinity in row 7, step 1\..* Got -inf "):
+        GenerativeRNN().fit(INFINITE)
 
 
 @pytest.mark.filterwarnings("ignore:.* values are no level")

@@ -229,6 +229,30 @@ def test_files_restore_scores(model, tmp_path):
     assert again.sample(200, random_state=0).isna().any().any()
 
 
+MOMENTS = pd.Series(pd.date_range("2020-01-30", periods=60, freq="31h"))
+KINDS_OF_COLUMNS = {
+    "moments": MOMENTS,
+    "days": MOMENTS.dt.normalize(),
+    "times": MOMENTS.dt.time,
+    "durations": MOMENTS - MOMENTS[0],
+    "bools": pd.Series(np.arange(60) % 3 == 0).astype("boolean"),
+    "strings": pd.Series([*"abc"] * 20),
+    "few whole numbers": pd.Series(np.arange(60) % 4).astype("Int64"),
+    "whole numbers": pd.Series(np.arange(60) ** 2 % 977 * 7).astype("Int64"),
+    "numbers": pd.Series(np.sin(np.arange(60))),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_COLUMNS)
+def test_files_hold_gaps_of_every_kind_of_column_alone(kind, tmp_path):
+    column = KINDS_OF_COLUMNS[kind].copy()
+    column[::5] = None
+    table = pd.DataFrame({"a": column, "b": column})
+    own = modelled(X=table, max_iter=1)
+    own.save(tmp_path / "model")
+    assert_same_bits(fastar.load(tmp_path / "model").score_samples(table), own.score_samples(table))
+
+
 def test_members_probabilities_of_gaps_are_averaged():
     X = small(300)
     own = modelled("MADE", X, n_masks=2, distribution=LEVELS, dtype="float64")

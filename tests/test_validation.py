@@ -190,7 +190,7 @@ BAD_X = {
     "no rows": (np.zeros((0, 5)), r"0 sample\(s\).* while a minimum of 1 is required"),
     "no columns": (np.zeros((5, 0)), r"0 feature\(s\).* while a minimum of 1 is required"),
     "NaN": (spoil(bits(30, 5), float("nan")), "contains NaN"),
-    "infinity": (spoil(bits(30, 5), float("inf")), "contains infinity"),
+    "infinity": (spoil(bits(30, 5), float("inf")), "contains infinity in row 7, "),
     "words": (np.array([["a"] * 5] * 3), "must hold (sequences of )?numbers.* Got (the text )?'a'"),
     "complex": (bits(30, 5) * 1j, "Complex data not supported"),
     "sparse NaN": (sparse.csr_array(spoil(bits(30, 5), float("nan"))), "contains NaN"),

@@ -42,6 +42,23 @@ def unmask(values: Any, name: str, *, gaps: bool = False) -> Any:
     return objects
 
 
+def check_finite(
+    values: Array, name: str, axes: tuple[str, ...] = ("row",), *, gaps: bool = False
+) -> None:
+    """Raise ValueError that says where numbers are infinite, or NaN unless there may be gaps."""
+    if values.dtype.kind != "f":
+        return
+    wrong = np.isinf(values) if gaps else ~np.isfinite(values)
+    if wrong.any():
+        place = tuple(np.argwhere(wrong)[0])
+        where = ", ".join(f"{axis} {at}" for axis, at in zip(axes, place, strict=True))
+        kind = "NaN" if np.isnan(values[place]) else "infinity"
+        raise ValueError(
+            f"Input {name} contains {kind} in {where}. It must hold finite numbers. "
+            f"Got {values[place]} instead."
+        )
+
+
 def as_array(values: Any, name: str) -> Array:
     """Return array-likes as an array; strings of any length, or beside other values, as objects.
 

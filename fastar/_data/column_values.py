@@ -49,5 +49,7 @@ def as_users(container: Schema | Container, numbers: Array, column: int) -> Arra
     if described.type == "bool":
         return numbers.astype(bool)
     if described.type == "integer":
-        return np.rint(numbers).astype(np.int64) + described.offset
+        is_unsigned = described.number_dtype == np.uint64
+        by = (described.offset,) if described.offset else None
+        return add(numbers[:, None], by, np.uint64 if is_unsigned else np.int64)[:, 0]
     return numbers.astype(np.float64)

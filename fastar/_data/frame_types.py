@@ -105,7 +105,18 @@ class Column:
     @property
     def holds_integers(self) -> bool:
         """Whether the categories are those of a column of integers."""
-        return self.type == "category" and str(self.dtype).lower().startswith(("int", "uint"))
+        return self.type == "category" and self._type_name.startswith(("int", "uint"))
+
+    @property
+    def _type_name(self) -> str:
+        """What the column's type is called, in lower case."""
+        described = self.dtype.get("arrow") if isinstance(self.dtype, dict) else self.dtype
+        return str(described).lower()
+
+    @property
+    def number_dtype(self) -> np.dtype[Any]:
+        """NumPy's type of the numbers that a column of integers or floats can hold."""
+        return np.dtype(_OF_ARROW.get(self._type_name, self._type_name))
 
     @property
     def storage(self) -> np.dtype[Any] | None:
@@ -121,9 +132,7 @@ class Column:
     def check_range(self, numbers: Array, name: str) -> None:
         """Raise ValueError if a number (n,) of the coding is none that the column's type holds."""
         if self.type in ("integer", "float"):
-            described = self.dtype["arrow"] if isinstance(self.dtype, dict) else self.dtype
-            dtype = _OF_ARROW.get(described, described.lower())
-            check_range(numbers, dtype, self.offset, repr(self.name), name)
+            check_range(numbers, self.number_dtype, self.offset, repr(self.name), name)
 
     def code(self, value: Any, name: str) -> float:
         """Return one value of Python in the coding, NaN where missing."""
@@ -505,7 +514,7 @@ def _to_polars(column: Column) -> Any:
         return "Boolean"
     if column.type != "category" or column.holds_integers:
         given = column.dtype["arrow"] if isinstance(column.dtype, dict) else column.dtype
-        described = str(_OF_ARROW.get(given, given)).lower()
+        described = str(_POLARS_OF_ARROW.get(given, given)).lower()
         for low, high in (("u", "U"), ("int", "Int"), ("float", "Float")):
             described = described.replace(low, high)
         return described
@@ -514,4 +523,4 @@ def _to_polars(column: Column) -> Any:
     return "Enum" if isinstance(column.dtype, dict) and "ordered" in column.dtype else "String"
 
 
-_OF_ARROW = {"double": "float64", "float": "float32", "halffloat": "float32"}
+_POLARS_OF_ARROW = {"double": "float64", "float": "float32", "halffloat": "float32"}

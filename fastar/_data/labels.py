@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.utils import assert_all_finite
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
 from fastar._core.integers import whole_objects
 from fastar._core.parameters import Array
-from fastar._core.validation import as_array, unmask
+from fastar._core.validation import as_array, check_finite, unmask
 from fastar._data.frame_types import is_missing
 from fastar._data.sequences import Block, Sequences, SequenceTable
 from fastar._data.table import Table
@@ -26,7 +25,7 @@ def check_labels(y: Any, name: str = "y") -> Any:
     Raises
     ------
     ValueError
-        A label is missing, or some are strings and others are not.
+        A label is missing or infinite, or some are strings and others are not.
     """
     y = unmask(y, name)
     array = whole_objects(as_array(y, name))
@@ -43,6 +42,7 @@ def check_labels(y: Any, name: str = "y") -> Any:
             f"{name} must have a label everywhere. Got a missing one, "
             f"{array.ravel()[missing[0]]}, in row {missing[0]}."
         )
+    check_finite(array.ravel(), name)
     if array.dtype.kind == "O" and len({isinstance(each, str) for each in array.ravel()}) > 1:
         kinds = sorted({type(each).__name__ for each in array.ravel()})
         raise ValueError(
@@ -86,7 +86,6 @@ def read_labels(y: Any, sequences: Sequences, name: str = "y") -> tuple[Array, b
     else:
         parts = [np.asarray(check_labels(each, f"{name}[{i}]")) for i, each in enumerate(y)]
         flat, of_sequences = check_labels(np.concatenate(parts), name), False
-    assert_all_finite(flat, input_name=name)
     check_classification_targets(flat)
     return flat, of_sequences
 

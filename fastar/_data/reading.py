@@ -12,7 +12,7 @@ from sklearn.utils.validation import _check_feature_names, _check_n_features, va
 
 from fastar._core.integers import whole_objects
 from fastar._core.parameters import Array
-from fastar._core.validation import as_array, unmask
+from fastar._core.validation import as_array, check_finite, unmask
 from fastar._data.columns import Columns
 from fastar._data.containers import Container
 from fastar._data.frame_types import UNKNOWN, as_frame, frame_kind, to_python_scalar
@@ -96,13 +96,12 @@ def read(
             dtype="numeric",
             # in C order, for training takes rows in random order many times
             order="C",
-            ensure_all_finite="allow-nan",
+            ensure_all_finite=False,
             reset=reset,
         )
     if checked.dtype.kind not in "biuf":
         raise ValueError(f"{name} must hold numbers in an array. Got {checked.dtype} instead.")
-    if not marked:
-        _check_no_nan(checked, name)
+    _check_cells(checked, name, gaps=marked)
     if reset:
         estimator._container = Container.of(X, checked)
     return checked
@@ -148,14 +147,17 @@ def _is_words(value: Any) -> bool:
     return False
 
 
-def _check_no_nan(table: Any, name: str) -> None:
+def _check_cells(table: Any, name: str, *, gaps: bool) -> None:
+    """Raise ValueError where a cell is infinite, or NaN unless there may be gaps."""
     if table.dtype.kind != "f":
         return
     with np.errstate(over="ignore", invalid="ignore"):  # of large numbers of both signs
-        if not np.isnan(np.sum(table.data)):
+        if np.isfinite(np.sum(table.data)):
             return
-    found = np.argwhere(np.isnan(dense(table)))
-    if not len(found):
+    cells = dense(table)
+    check_finite(cells, name, ("row", "column"), gaps=True)
+    found = np.argwhere(np.isnan(cells))
+    if gaps or not len(found):
         return
     row, column = found[0]
     raise ValueError(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastar._core.parameters import Array
+from fastar._core.validation import check_finite
 from fastar._data.column_labels import ColumnLabels
 from fastar._data.columns import Columns
 from fastar._data.frame_types import UNKNOWN
@@ -122,6 +123,7 @@ def check_evidence(
     check_support(
         model.conditional, filled[:, model.order], model.order, name=name, labels=model.labels
     )
+    check_finite(values, name, ("row", "column"), gaps=True)  # a level that fit has not seen
     return filled, held
 
 

@@ -28,6 +28,7 @@ from fastar.conditionals import (
 _MOST_COUNTED, _COMMON_SHARE, _APART = 1000, 0.95, 5
 """Levels of integers of which the 100 most common have so much of the rows, at most; and how far
 apart these lie, at least, at the median."""
+_OF_LEVELS = [name for name, kind in BY_NAME.items() if kind.has_levels]
 
 
 def choose_conditional(
@@ -46,10 +47,11 @@ def choose_conditional(
     "auto" judges each column of an array for itself. offsets: what the table's numbers are less
     than the user's, by column. parameter: what errors call it.
     """
+    columns = _ColumnReader(table)
 
     def of_columns(entries: list[Any]) -> Conditional:
         """Return one conditional if all columns have the same, or a mixed one."""
-        columns, found, order = _ColumnReader(table), [], table.order.tolist()
+        found, order = [], table.order.tolist()
         judged = [isinstance(each, str) and each == "auto" for each in entries]
         for column in order:
             if judged[column]:
@@ -57,7 +59,14 @@ def choose_conditional(
                 name = column if names is None else names[column]
                 found.append(_inferred_conditional(columns, column, offset, name))
             else:
-                found.append(_checked_conditional(entries[column], by_name, parameter))
+                chosen = _checked_conditional(entries[column], by_name, parameter)
+                if columns.is_category(column) and not chosen.has_levels:
+                    raise ValueError(
+                        f"The '{parameter}' of a column of categories must be 'auto' or have "
+                        f"levels, as {', '.join(map(repr, _OF_LEVELS))} do. Got {chosen.name!r} "
+                        f"for column {column if names is None else names[column]!r}."
+                    )
+                found.append(chosen)
         if not all(isinstance(each, Bernoulli) for each in found):
             # a third value has a probability, which a table of bits alone has no room for
             for place, column in enumerate(order):
@@ -67,24 +76,25 @@ def choose_conditional(
         return found[0] if len({repr(each) for each in found}) == 1 else Mixed(found)
 
     D = len(table.order)
-    if isinstance(distribution, list | tuple):
-        if len(distribution) != D:
-            raise ValueError(
-                f"A list as '{parameter}' must have an entry for each of {D} columns. "
-                f"Got {len(distribution)} instead."
-            )
-        return of_columns(list(distribution))
+    known = list(range(D)) if names is None else list(names)
+    if isinstance(distribution, list | tuple) and len(distribution) != D:
+        raise ValueError(
+            f"A list as '{parameter}' must have an entry for each of {D} columns. "
+            f"Got {len(distribution)} instead."
+        )
     if isinstance(distribution, dict):
-        columns = list(range(D)) if names is None else list(names)
-        strange = [each for each in distribution if each not in columns]
+        strange = [each for each in distribution if each not in known]
         if strange:
             raise ValueError(
                 "A dict as 'distribution' must have columns of X as its keys. "
                 f"Got {strange[0]!r}, which is none."
             )
-        return of_columns([distribution.get(each, "auto") for each in columns])
-    if distribution != "auto":
-        return _checked_conditional(distribution, by_name)
+    entries = asked_of_columns(distribution, known, [*map(columns.is_category, range(D))])
+    if isinstance(distribution, list | tuple | dict):
+        return of_columns(entries)
+    if not (isinstance(distribution, str) and distribution == "auto"):
+        given = _checked_conditional(distribution, by_name)
+        return of_columns(entries) if "auto" in entries else given
     if not isinstance(table.X, Columns):
         bernoulli = Bernoulli().restored({"missing": table.missing}, D)
         if not any(bernoulli.unsupported(block).any() for _, block in table.blocks()):
@@ -92,6 +102,23 @@ def choose_conditional(
         if not by_column:
             return by_name("categorical") if table.dtype.kind in "iu" else Gaussian()
     return of_columns(["auto"] * D)
+
+
+def asked_of_columns(
+    distribution: Any, names: Sequence[Any], is_category: Sequence[bool]
+) -> list[Any]:
+    """Return what `distribution` says of each column: "auto" where it leaves the choice open.
+
+    One that is for all columns does so for categories, whose numbers mean nothing, unless it is one
+    of levels.
+    """
+    if isinstance(distribution, dict):
+        return [distribution.get(each, "auto") for each in names]
+    if isinstance(distribution, list | tuple):
+        return list(distribution)
+    kind = BY_NAME.get(distribution) if isinstance(distribution, str) else type(distribution)
+    has_levels = kind is not None and kind.has_levels
+    return [distribution if has_levels or not each else "auto" for each in is_category]
 
 
 def _checked_conditional(
@@ -118,6 +145,11 @@ class _ColumnReader:
         """Return what the column is in a frame, None of an array."""
         return self.X.described[column] if isinstance(self.X, Columns) else None
 
+    def is_category(self, column: int) -> bool:
+        """Return whether the column's values are categories."""
+        described = self.described(column)
+        return described is not None and described.type == "category"
+
     def is_bool(self, column: int) -> bool:
         """Return whether the column's type has no other values than two."""
         described = self.described(column)
@@ -137,7 +169,7 @@ def _inferred_conditional(
 ) -> Conditional:
     """Return the conditional that fits the values of one column, which are less by an offset."""
     described = columns.described(column)
-    if described is not None and described.type == "category":
+    if columns.is_category(column):
         # levels beyond 2**53 are names: another one is not among them
         return Categorical("impossible") if described.holds_integers else Categorical()
     has_clock = described is not None and described.clock is not None

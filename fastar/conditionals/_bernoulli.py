@@ -36,6 +36,7 @@ class Bernoulli(Conditional):
     name = "bernoulli"
     support = "0 or 1"
     binary_inputs = True
+    has_levels = True
 
     def _learn(self, table: Table, weight: Array) -> dict[str, Array]:
         return {}

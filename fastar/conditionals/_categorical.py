@@ -81,6 +81,7 @@ class Categorical(Conditional):
     """
 
     name = "categorical"
+    has_levels = True
     binary_inputs = True
     one_hot = True
 

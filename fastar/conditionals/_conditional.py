@@ -113,6 +113,9 @@ class Conditional(ABC):
     moves_with_values: ClassVar[bool] = True
     """Whether values that are all less by one number have the same densities."""
 
+    has_levels: ClassVar[bool] = False
+    """Whether a value is one of a list, as those of a column of categories are."""
+
     missing: Array
     """Which columns (C,) may be missing."""
     _learnt: dict[str, Array]

@@ -19,7 +19,7 @@ from fastar._data.table import Table
 from fastar._kernels import _conditionals
 from fastar.conditionals._conditional import CodedRegion, Conditional, run_of, weighted_mean
 from fastar.conditionals._mixed import Mixed, said_of_column
-from fastar.conditionals._names import BY_NAME, from_name
+from fastar.conditionals._names import OF_A_COLUMN, from_name
 
 
 class ModelledGaps(Conditional):
@@ -56,7 +56,7 @@ class ModelledGaps(Conditional):
 
     @classmethod
     def _settings_rules(cls) -> dict[str, Rule]:
-        kinds: dict[str, type[Conditional]] = {**BY_NAME, Mixed.name: Mixed}
+        kinds: dict[str, type[Conditional]] = {**OF_A_COLUMN, Mixed.name: Mixed}
         return {
             "of": Named({key: kind.settings_rule for key, kind in kinds.items()}),
             "ends": FLAG,

@@ -188,6 +188,7 @@ class LogisticMixture(Conditional):
     """
 
     name = "logistic_mixture"
+    has_levels = True
     noise = ("uniform", "uniform")
     zero_init_output = True
 

@@ -20,7 +20,7 @@ from fastar._data.streams import is_stream
 from fastar._data.table import Table
 from fastar._engine.support import check_known, check_table_support
 from fastar.conditionals import Categorical, Conditional
-from fastar.conditionals._auto import choose_conditional
+from fastar.conditionals._auto import asked_of_columns, choose_conditional
 from fastar.conditionals._gaps import ModelledGaps
 from fastar.models._base import FitData, TrainableModel
 from fastar.models._documentation import documented
@@ -191,15 +191,11 @@ class AutoregressiveDensity(
 
     def _least_counts(self, names: list[Any]) -> dict[Any, int]:
         """Return how often a level must occur to be one of its own, by the columns' names."""
-        given = self.distribution
-        if isinstance(given, dict):
-            entries = [given.get(each, "auto") for each in names]
-        else:
-            is_list = isinstance(given, list | tuple) and len(given) == len(names)
-            entries = list(given) if is_list else [given] * len(names)
+        # a list of another length is refused once the conditionals are chosen
+        entries = asked_of_columns(self.distribution, names, [True] * len(names))
         counts = {
             name: entry.min_count if isinstance(entry, Categorical) else self.min_count
-            for name, entry in zip(names, entries, strict=True)
+            for name, entry in zip(names, entries, strict=False)
             if isinstance(entry, Categorical) or entry in ("auto", Categorical.name)
         }
         # others are refused once the conditional learns

@@ -35,6 +35,7 @@ from fastar._engine.purification import purify
 from fastar._engine.sampling import sample
 from fastar._engine.support import check_evidence, check_known, impossible_rows
 from fastar.conditionals import Conditional
+from fastar.conditionals._auto import asked_of_columns
 from fastar.models._documentation import documented
 from fastar.models._exclusion import sample_outside
 from fastar.models._streamed_answers import (
@@ -140,20 +141,18 @@ class FittedDensity(ScoreMixin):
         which the column got its kind.
         """
         check_is_fitted(self, "theta_")
-        asked = vars(self)["distribution"]
         names = list(getattr(self, "feature_names_in_", range(self.n_features_in_)))
-        if isinstance(asked, list | tuple):
-            asked = dict(zip(names, asked, strict=True))
         container = self._container
         described = container.columns if isinstance(container, Schema) else [None] * len(names)
+        is_category = [each is not None and each.type == "category" for each in described]
+        asked = asked_of_columns(vars(self)["distribution"], names, is_category)
         found: list[dict[str, Any]] = [{} for _ in names]
         for place, column in enumerate(self.order_.tolist()):
-            name = names[column]
-            own = asked.get(name, "auto") if isinstance(asked, dict) else asked
+            own = asked[column]
             said = self.distribution_.decided(place, self._offsets()[column], described[column])
             if not (isinstance(own, str) and own == "auto"):
                 said["why"] = BY_PARAMETER
-            found[column] = {"column": name, **said}
+            found[column] = {"column": names[column], **said}
         return found
 
     @property

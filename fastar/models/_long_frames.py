@@ -15,6 +15,7 @@ from fastar._data.sequence_layouts import FrameLayout, SequenceLayout
 from fastar._data.sequences import Sequences, SequenceTable, is_ragged, listed
 from fastar._kernels._conditionals import OBSERVED, SAMPLED
 from fastar.conditionals import Conditional
+from fastar.conditionals._auto import asked_of_columns
 from fastar.models._fitted import BY_PARAMETER
 from fastar.models._parameters import LongFrameParameters
 
@@ -98,13 +99,14 @@ class LongFrames(LongFrameParameters):
         The entries are those that models of rows have.
         """
         check_is_fitted(self, "theta_")
-        layout, asked = self._container, self.distribution
+        layout = self._container
         if not isinstance(layout, FrameLayout):
             raise AttributeError("schema_ must be asked of a model of a DataFrame. Got arrays.")
-        found = []
-        for d, column in enumerate(layout.frame.columns):
-            own = asked.get(column.name, "auto") if isinstance(asked, dict) else asked
-            own = own[d] if isinstance(own, list | tuple) else own
+        columns, found = layout.frame.columns, []
+        is_category = [column.type == "category" for column in columns]
+        names = [column.name for column in columns]
+        asked = asked_of_columns(self.distribution, names, is_category)
+        for d, (column, own) in enumerate(zip(columns, asked, strict=True)):
             said = self.distribution_.decided(d + layout.ends, column.offset, column)
             if not (isinstance(own, str) and own == "auto"):
                 said["why"] = BY_PARAMETER

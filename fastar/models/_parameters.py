@@ -217,7 +217,8 @@ class DistributionParameter(TrainingParameters):
         and where all of X is 0 and 1, categorical for strings and categories, and for whole
         numbers of few levels or of few common ones, `Integer` for other whole numbers, and
         `Number` for real ones; `schema_` says what was decided. A list has one of these for each
-        column, a dict has them by column; what it leaves out is "auto".""",
+        column, a dict has them by column; what it leaves out is "auto". One for all columns is that
+        of the numbers; categories keep their levels.""",
     )
 
 

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from fastar._core.integers import find_offsets
 from fastar._core.limits import beyond_memory
 from fastar._core.parameters import Array, Params
-from fastar._core.validation import unmask
+from fastar._core.validation import check_finite, unmask
 from fastar._data.context import Context
 from fastar._data.sequence_layouts import ArrayLayout, SequenceLayout, missing_columns
 from fastar._data.sequences import (
@@ -83,11 +83,12 @@ class SequenceEstimator(TrainableModel, abstract=True):
         """Return the rows of a table as sequences, and their length."""
         check_numbers_of_frame(X, name)
         array = validate_data(
-            self, unmask(X, name, gaps=gaps), order="C", reset=reset, ensure_all_finite="allow-nan"
+            self, unmask(X, name, gaps=gaps), order="C", reset=reset, ensure_all_finite=False
         )
         if array.dtype.kind not in "biuf":
             cell = next(each for each in array.flat if not isinstance(each, Real))
             raise ValueError(f"{name} must hold sequences of numbers. Got {cell!r} instead.")
+        check_finite(array, name, ("row", "step"), gaps=True)
         n, length = array.shape
         if not gaps and array.dtype.kind == "f" and np.isnan(array).any():
             row, step = np.argwhere(np.isnan(array))[0]

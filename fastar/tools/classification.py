@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import ClassifierMixin, clone
 from sklearn.pipeline import Pipeline
-from sklearn.utils import _safe_indexing, assert_all_finite, check_random_state
+from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, has_fit_parameter
@@ -383,7 +383,6 @@ class GenerativeClassifier(PersistentTool, ClassifierMixin, BaseEstimator):  # t
 def _classes(y: Any, n: int) -> Array:
     """Return a class for each of n rows."""
     classes: Array = column_or_1d(check_labels(y), warn=True)
-    assert_all_finite(classes, input_name="y")
     if len(classes) != n:
         raise ValueError(
             f"y must have a class for each of {n} rows of X. Got {len(classes)} instead."

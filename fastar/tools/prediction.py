@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
-from sklearn.utils import assert_all_finite, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
@@ -16,7 +16,8 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from fastar._core.integers import Offsets
 from fastar._core.parameters import Array
 from fastar._core.random import set_random_states
-from fastar._core.validation import unchanged_on_error
+from fastar._core.validation import check_finite, unchanged_on_error
+from fastar._data.column_values import has_categories
 from fastar._data.containers import Container
 from fastar._data.evidence import column_names, find_column
 from fastar._data.frame_types import as_frame, frame_kind
@@ -26,6 +27,7 @@ from fastar._data.reading import dense, read
 from fastar._data.roles import Roles
 from fastar._data.streams import Stream, is_stream
 from fastar.conditionals import Categorical, GaussianMixture
+from fastar.conditionals._auto import asked_of_columns
 from fastar.models import NADE
 from fastar.models._fitting import mark_missing
 from fastar.models._questions import AnswersQuestions
@@ -73,7 +75,8 @@ class _ColumnPredictor(BaseEstimator):  # type: ignore[misc]
         else:
             self.target_ = new_name(list(X.columns))
             joined = with_column(X, self.target_, numbers)
-        self._choose_conditionals(density, D, D)
+        is_category = [has_categories(self._container, d) for d in range(D)]
+        self._choose_conditionals(density, is_category, D)
         self.density_ = density.fit(joined)
 
     def _fit_streamed(self, X: Any, target: Any) -> None:
@@ -88,7 +91,7 @@ class _ColumnPredictor(BaseEstimator):  # type: ignore[misc]
         density = self._unfitted()
         check_reads_batches(density, self)
         self.target_ = target
-        self._choose_conditionals(density, len(names) - 1, names.index(target))
+        self._choose_conditionals(density, [False] * (len(names) - 1), names.index(target))
         self._adopt(density.fit(stream), target)
 
     def _unfitted(self) -> Any:
@@ -104,21 +107,21 @@ class _ColumnPredictor(BaseEstimator):  # type: ignore[misc]
         mark_missing(density)
         return density
 
-    def _choose_conditionals(self, density: Any, D: int, place: int) -> None:
-        """Give the target, in this place, its conditional beside those of D columns."""
+    def _choose_conditionals(self, density: Any, is_category: list[bool], place: int) -> None:
+        """Give the target, in this place, its conditional beside those of the other columns."""
         parameters = density.get_params()
         for name in parameters:
             if name.rpartition("__")[2] == "distribution":
-                chosen = self._with_target(parameters[name], D, place)
+                chosen = self._with_target(parameters[name], is_category, place)
                 density.set_params(**{name: chosen})
 
-    def _with_target(self, given: Any, D: int, place: int) -> Any:
-        """Return the conditionals of D columns and the target."""
+    def _with_target(self, given: Any, is_category: list[bool], place: int) -> Any:
+        """Return the conditionals of the other columns and the target."""
         if isinstance(given, dict):
             return {**given, self.target_: self._conditional}
         if isinstance(given, str) and given == "auto":
             return {self.target_: self._conditional}
-        listed = [*given] if isinstance(given, list | tuple) else [given] * D
+        listed = asked_of_columns(given, range(len(is_category)), is_category)
         return [*listed[:place], self._conditional, *listed[place:]]
 
     def _adopt(self, density: Any, target: Any) -> Self:
@@ -231,7 +234,6 @@ class ColumnClassifier(ClassifierMixin, _ColumnPredictor):  # type: ignore[misc]
                 self.classes_ = self.density_.levels(y)
                 return self
             y = column_or_1d(check_labels(y), warn=True)
-            assert_all_finite(y, input_name="y")
             check_classification_targets(y)
             self.classes_, numbers = np.unique(y, return_inverse=True)
             self._fit(X, numbers)
@@ -327,7 +329,7 @@ class ColumnRegressor(RegressorMixin, _ColumnPredictor):  # type: ignore[misc]
                 self._fit_streamed(X, y)
                 return self
             y = column_or_1d(y, dtype=np.float64, warn=True)
-            assert_all_finite(y, input_name="y")
+            check_finite(y, "y")
             self._fit(X, y)
         return self
 
