@@ -2,11 +2,7 @@
 
 /* Numbers that every later feature sees. */
 static int32_t changes_of_numbers(input_spec spec, const real *codes, int32_t *at, int32_t *row, real *value) {
-    int32_t count = 0;
-    for (int32_t d = 0; d < (int32_t)spec.D - 1; d += VL) {
-        const int left = spec.D - 1 - d < VL ? (int)(spec.D - 1 - d) : VL;
-        count += vnonzero(vload_part(codes + d, left), left, d, row + count, value + count);
-    }
+    const int32_t count = vnonzero(codes, spec.D - 1, 0, row, value);
     for (int32_t i = 0; i < count; i++) {
         at[i] = row[i] + 1;
         row[i] = (int32_t)spec.offsets[row[i]];

@@ -166,10 +166,7 @@ static void end_block(const walk_state *s) {
         int32_t count = 0, *rows = s->rows + r * w->block;
         real *values = s->values + r * w->block, *code = codes + r * w->D;
         if (s->numbers)
-            for (int64_t d = s->d0; d < s->d1; d += VL) {
-                const int left = (int)least(VL, s->d1 - d);
-                count += vnonzero(load(code + d, left), left, (int32_t)d, rows + count, values + count);
-            }
+            count = vnonzero(code + s->d0, s->d1 - s->d0, (int32_t)s->d0, rows, values);
         else
             for (int64_t d = s->d0; d < s->d1; d++)
                 count += change_of(&w->inputs, d, code[d], rows + count, values + count);

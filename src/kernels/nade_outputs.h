@@ -32,7 +32,6 @@ INLINE int products(int R, int S, int64_t H, int64_t stride, const real *V, cons
                     step *taken, int64_t raw_stride, real *raw) {
     vec sum[FEW_ROWS * OUT_TILE], v[OUT_TILE];
     int64_t row[FEW_ROWS]; /* the mover last */
-    step moving = taken ? *taken : (step){0};
     UNROLL(5)
     for (int r = 0; r < R; r++)
         row[r] = taken ? mover + 1 + r - (mover + 1 + r >= R ? R : 0) : r;
@@ -45,16 +44,14 @@ INLINE int products(int R, int S, int64_t H, int64_t stride, const real *V, cons
         UNROLL(4)
         for (int s = 0; s < S; s++)
             v[s] = vload(V + s * H + k);
-        add_products(R, S, v, h, stride, k, row, taken ? &moving : NULL, sum);
+        add_products(R, S, v, h, stride, k, row, taken, sum);
     }
     if (k < H) {
         UNROLL(4)
         for (int s = 0; s < S; s++)
             v[s] = vload_part(V + s * H + k, (int)(H - k));
-        add_products(R, S, v, h, stride, k, row, taken ? &moving : NULL, sum);
+        add_products(R, S, v, h, stride, k, row, taken, sum);
     }
-    if (taken)
-        taken->states = moving.states;
     real out[FEW_ROWS * OUT_TILE];
     vsums(R * S, sum, out);
     UNROLL(5)
@@ -100,14 +97,17 @@ static void outputs_of_few(int64_t n, int64_t H, int64_t stride, int64_t o0, int
 /* The first of `count` outputs of n <= FEW_ROWS rows, of which row `mover` takes a step; returns how many. */
 static int64_t outputs_beside(int64_t n, int64_t count, int64_t H, int64_t stride, const real *V, const real *b,
                               const real *h, int64_t mover, step *taken, int64_t raw_stride, real *raw) {
+    step own = *taken; /* a copy, which no store through a pointer can change, stays in registers */
+    int64_t done = 0;
     switch (n) {
-    case 1: return first_products(1, count, H, stride, V, b, h, mover, taken, raw_stride, raw);
-    case 2: return first_products(2, count, H, stride, V, b, h, mover, taken, raw_stride, raw);
-    case 3: return first_products(3, count, H, stride, V, b, h, mover, taken, raw_stride, raw);
-    case 4: return first_products(4, count, H, stride, V, b, h, mover, taken, raw_stride, raw);
-    case 5: return first_products(5, count, H, stride, V, b, h, mover, taken, raw_stride, raw);
+    case 1: done = first_products(1, count, H, stride, V, b, h, mover, &own, raw_stride, raw); break;
+    case 2: done = first_products(2, count, H, stride, V, b, h, mover, &own, raw_stride, raw); break;
+    case 3: done = first_products(3, count, H, stride, V, b, h, mover, &own, raw_stride, raw); break;
+    case 4: done = first_products(4, count, H, stride, V, b, h, mover, &own, raw_stride, raw); break;
+    case 5: done = first_products(5, count, H, stride, V, b, h, mover, &own, raw_stride, raw); break;
     }
-    return 0;
+    taken->states = own.states;
+    return done;
 }
 
 /* Variables of their own, for compilers keep an array of sums in memory around the loop. */

@@ -39,20 +39,31 @@ INLINE vec vmin(vec high, vec x) { return INTRINSIC(min)(high, x); }
 
 INLINE int vany_negative(ivec v) { return SIGNS((__m512i)v) != 0; }
 
-/* The first n lanes that are not zero, one after the other, and `first` plus their numbers; returns how many. */
-INLINE int vnonzero(vec v, int n, int32_t first, int32_t *index, real *value) {
-    const lane_mask nonzero = NONZERO(first_of_mask(n), v);
-    const int count = __builtin_popcount(nonzero);
-    const lane_mask kept = first_of_mask(count);
-    INTRINSIC(mask_storeu)(value, kept, INTRINSIC(maskz_compress)(nonzero, v));
+/* Those of n numbers that are not zero, and `first` plus their places; returns how many. */
+INLINE int32_t vnonzero(const real *p, int64_t n, int32_t first, int32_t *index, real *value) {
+    int32_t count = 0;
 #if FASTAR_DOUBLE
-    const __m256i numbers = _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(first));
-    _mm256_mask_storeu_epi32(index, kept, _mm256_maskz_compress_epi32(nonzero, numbers));
+    __m256i numbers = _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(first));
 #else
     const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    const __m512i numbers = _mm512_add_epi32(lanes, _mm512_set1_epi32(first));
-    _mm512_mask_storeu_epi32(index, kept, _mm512_maskz_compress_epi32(nonzero, numbers));
+    __m512i numbers = _mm512_add_epi32(lanes, _mm512_set1_epi32(first));
 #endif
+    for (int64_t i = 0; i < n; i += VL) {
+        const lane_mask within = first_of_mask(n - i < VL ? (int)(n - i) : VL);
+        const vec v = INTRINSIC(maskz_loadu)(within, p + i);
+        const lane_mask nonzero = NONZERO(within, v);
+        const int more = __builtin_popcount(nonzero);
+        const lane_mask kept = first_of_mask(more);
+        INTRINSIC(mask_storeu)(value + count, kept, INTRINSIC(maskz_compress)(nonzero, v));
+#if FASTAR_DOUBLE
+        _mm256_mask_storeu_epi32(index + count, kept, _mm256_maskz_compress_epi32(nonzero, numbers));
+        numbers = _mm256_add_epi32(numbers, _mm256_set1_epi32(VL));
+#else
+        _mm512_mask_storeu_epi32(index + count, kept, _mm512_maskz_compress_epi32(nonzero, numbers));
+        numbers = _mm512_add_epi32(numbers, _mm512_set1_epi32(VL));
+#endif
+        count += more;
+    }
     return count;
 }
 

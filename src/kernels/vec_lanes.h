@@ -26,16 +26,20 @@ INLINE vec vload_or(const real *p, int n, real fill) {
     return v;
 }
 
-/* The first n lanes that are not zero, one after the other, and `first` plus their numbers; returns how many. */
-INLINE int vnonzero(vec v, int n, int32_t first, int32_t *index, real *value) {
-    int count = 0;
-    for (int i = 0; i < n; i++)
-        if (v[i] != 0) {
-            index[count] = first + i;
-            value[count++] = v[i];
+#if !defined(__AVX2__)
+/* Those of n numbers that are not zero, and `first` plus their places; returns how many. */
+INLINE int32_t vnonzero(const real *p, int64_t n, int32_t first, int32_t *index, real *value) {
+    int32_t count = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const real x = p[i];
+        if (x != 0) {
+            index[count] = first + (int32_t)i;
+            value[count++] = x;
         }
+    }
     return count;
 }
+#endif
 
 /* 1 / x for x in [1, 1e38]. */
 INLINE vec vreciprocal(vec x) { return vset1(1) / x; }

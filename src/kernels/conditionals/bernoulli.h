@@ -10,8 +10,8 @@ INLINE void bernoulli_row(int with_gradient, int64_t count, int64_t P, const fea
     (void)f;
     for (int64_t d = 0; d < count; d += VL) {
         int m = lanes(count - d);
-        vec z = strided(raw + d * P, P, m), sign = vset1(1) - vset1(2) * vload_part(codes + d, m), p;
-        vstore_part(logp + d, -softplus(sign * z, &p), m);
+        vec z = strided(raw + d * P, P, m), sign = vset1(1) - vset1(2) * load(codes + d, m), p;
+        store(logp + d, -softplus(sign * z, &p), m);
         if (with_gradient)
             store_strided(graw + d * P, P, vset1(-scale) * sign * p, m);
     }
@@ -24,7 +24,7 @@ INLINE void draw_bits(int64_t n, vec inverse, const real *raw, int64_t raw_strid
         int m = lanes(n - r);
         vec p = vsigmoid(strided(raw + r * raw_stride, raw_stride, m) * inverse);
         vec uniform = strided(noise + r * noise_stride, noise_stride, m);
-        vstore_part(codes + r, vselect(uniform < p, vset1(1), vset1(0)), m);
+        store(codes + r, vselect(uniform < p, vset1(1), vset1(0)), m);
     }
 }
 

@@ -28,7 +28,7 @@ INLINE real inside(real x, const real *bounds) { return x < bounds[0] ? bounds[0
 /* m <= VL numbers, `stride` apart. */
 INLINE vec strided(const real *from, int64_t stride, int m) {
     if (stride == 1)
-        return vload_part(from, m);
+        return load(from, m);
     vec v = {0};
     for (int i = 0; i < m; i++)
         v[i] = from[i * stride];
@@ -37,7 +37,7 @@ INLINE vec strided(const real *from, int64_t stride, int m) {
 
 INLINE void store_strided(real *to, int64_t stride, vec v, int m) {
     if (stride == 1)
-        vstore_part(to, v, m);
+        store(to, v, m);
     else
         for (int i = 0; i < m; i++)
             to[i * stride] = v[i];
