@@ -34,7 +34,7 @@ class Dataset:
     ----------
     name : str
     kind : str
-        What the rows are:
+        The kind of the rows:
 
         - ``"binary"``: (n, D) uint8, 0 and 1;
         - ``"grey"``: (n, D) uint8, 0 to 255;

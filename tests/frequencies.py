@@ -1,7 +1,7 @@
 """Samples judged by frequencies: counts of rows, and uniform numbers of continuous ones."""
 
 import numpy as np
-from common import REAL
+from common import REAL, states
 from scipy import stats
 
 
@@ -23,6 +23,20 @@ def counts(samples, all_rows):
     drawn = (samples[:, None, :] == all_rows[None]).all(axis=2)
     assert drawn.any(axis=1).all()
     return drawn.sum(axis=0)
+
+
+def prefix_law(model, conditional, row):
+    """Return evidence with a row's first two columns of the order, and the law of rows given it.
+
+    Return also all rows that hold it; `conditional` is their name in `common`.
+    """
+    D, prefix = len(row), model.order_[:2]
+    evidence = np.full(D, np.nan)
+    evidence[prefix] = row[prefix]
+    rows = states(conditional, D)
+    rows = rows[(rows[:, prefix] == row[prefix]).all(axis=1)]
+    p = np.exp(model.score_samples(rows))
+    return evidence, rows, p / p.sum()
 
 
 def uniforms(model, X):

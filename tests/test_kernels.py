@@ -206,6 +206,17 @@ def results(network, params, codes, n_threads, seed=1):
     return raw, graw, grads
 
 
+def raw_of_any_threads(network, params, codes):
+    """Return raw, where one, two and three threads give it and the gradients the same bits."""
+    raw, _, grads = results(network, params, codes, 1)
+    for n_threads in (2, 3):
+        other, _, others = results(network, params, codes, n_threads)
+        assert_same_bits(other, raw)
+        for name in grads:
+            assert_same_bits(others[name], grads[name])
+    return raw
+
+
 @RESCALED
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", KINDS)
@@ -237,12 +248,7 @@ def test_tiles_of_any_shape_and_any_threads_give_the_same_bits(P, kind, dtype, r
         network, params, codes = problem(
             7, H, P, Q, 65, markov_order, kind, dtype, rescaled=rescaled
         )
-        raw, _, grads = results(network, params, codes, 1)
-        for n_threads in (2, 3):
-            other, _, others = results(network, params, codes, n_threads)
-            assert_same_bits(other, raw)
-            for name in grads:
-                assert_same_bits(others[name], grads[name])
+        raw = raw_of_any_threads(network, params, codes)
         for n in range(1, 21):
             part = network.forward(params, codes[n : 2 * n].copy(), 1)[0]
             assert_same_bits(part, raw[n : 2 * n])

@@ -29,7 +29,7 @@ from common import (
     snapshot,
     states,
 )
-from frequencies import chi_square, counts
+from frequencies import chi_square, counts, prefix_law
 from scipy.special import logsumexp
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
@@ -261,18 +261,13 @@ def test_what_follows_a_prefix_of_evidence_is_exact(members, conditional):
     D = 4
     X = DATA[conditional](60, D)
     model = shaken(masked((1, members), distribution=conditional, order="random"), X)
-    prefix = model.order_[:2]
-    evidence = np.full(D, np.nan)
-    evidence[prefix] = X[3][prefix]
-    rows = states(conditional, D)
-    rows = rows[(rows[:, prefix] == X[3][prefix]).all(axis=1)]
-    p = np.exp(model.score_samples(rows))
+    evidence, rows, p = prefix_law(model, conditional, X[3])
     observed = counts(model.sample(10_000, evidence=evidence, random_state=0), rows)
-    assert chi_square(observed, p / p.sum()) > 1e-4
+    assert chi_square(observed, p) > 1e-4
     # a row that holds it, one that holds nothing and one that holds all, side by side
     table = np.stack([evidence, np.full(D, np.nan), X[3]] * 3_000)
     drawn = model.sample(9_000, evidence=table, random_state=0)
-    assert chi_square(counts(drawn[::3], rows), p / p.sum()) > 1e-4
+    assert chi_square(counts(drawn[::3], rows), p) > 1e-4
     every = states(conditional, D)
     assert chi_square(counts(drawn[1::3], every), np.exp(model.score_samples(every))) > 1e-4
     assert (drawn[2::3] == X[3]).all()

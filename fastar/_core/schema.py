@@ -30,7 +30,7 @@ class EntryError(ValueError):
     entry : str
         Its name, and before it those of the entries around it.
     problem : str
-        What is said of it: "must be ...".
+        The rule that it breaks: "must be ...".
     """
 
     def __init__(self, entry: str, problem: str) -> None:

@@ -28,8 +28,8 @@ def location_and_scale(
 ) -> tuple[Array, Array]:
     """Return mean and standard deviation (D,) of columns, NaN aside.
 
-    Of a column that does not vary they are its value and a small share of it (1 if it is zero),
-    of one without values 0 and 1.
+    For a column that does not vary they are its value and a small share of it (1 if it is zero),
+    for one without values 0 and 1.
 
     Parameters
     ----------

@@ -47,14 +47,14 @@ class Clock:
     Parameters
     ----------
     unit : str
-        Of what the column's type counts, by NumPy's name, or one of `CALENDAR_UNITS`.
+        Unit that the column's type counts, by NumPy's name, or one of `CALENDAR_UNITS`.
     tick : int
         Units a tick, the longest of a day, whole hours, minutes, seconds and powers of ten of a
         second of which all values of `fit` are multiples.
     origin : int
         The tick that is number 0, counted from 1970, or from midnight or no time at all.
     zone : str or None
-        Whose clock on the wall the column shows; moments are counted in UTC.
+        Zone of the clock on the wall that the column shows; moments are counted in UTC.
     is_rounded : bool
         Whether values lie too far apart for their own unit, and are known to the tick alone.
     by_month : bool
@@ -143,7 +143,7 @@ class Clock:
     def numbers(self, counts: Array, unit: str) -> Array:
         """Return the numbers (n,) of int64 counts in a unit.
 
-        What lies between two ticks, or too far away, is no whole number.
+        Values between two ticks, or too far away, are no whole numbers.
         """
         if self.by_month:
             months, rest = _months(counts, unit)
@@ -322,7 +322,7 @@ def zone_name(info: Any) -> str:
 def count_of(value: Any, clock: Clock, type_: str) -> tuple[int, str]:
     """Return (count, unit) of one value of Python, NumPy or pandas, or of text in ISO 8601.
 
-    What has no zone is a reading of the clock on the wall of the column's zone.
+    A value without zone is a reading of the clock on the wall of the column's zone.
 
     Raises
     ------

@@ -22,9 +22,9 @@ class ColumnLabels:
     Parameters
     ----------
     container : Container or Schema
-        Of the table of `fit`.
+        Kind of the table of `fit`.
     names : sequence of str or None
-        Of the columns, if they have any.
+        Names of the columns, if they have any.
     """
 
     container: Container | Schema

@@ -38,11 +38,11 @@ class Columns:
     Parameters
     ----------
     described : tuple of Column
-        What `fit` saw of each column.
+        Descriptions of the columns of `fit`.
     n : int
         Rows.
     name : str
-        What errors call the frame.
+        Name of the frame in errors.
 
     Attributes
     ----------

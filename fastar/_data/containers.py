@@ -29,9 +29,10 @@ class Container:
     kind : {"array", "csr"}
     dtype : str
     shape : tuple of int or None
-        Of what a row is as the user has it, if not (D,).
+        Shape of a row as the user has it, if not (D,).
     offsets : sequence of int or None
-        What models take from the values of each column, where float64 does not hold these.
+        Numbers that models subtract from the values of each column, where float64 does not hold
+        these.
     """
 
     kind: str

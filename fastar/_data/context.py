@@ -57,11 +57,11 @@ class Context:
     categories : tuple of (tuple or None)
         Categories of each column, in order; None: it has numbers.
     location, scale : float64 arrays (columns,)
-        What is taken from numbers, and what they are divided by.
+        Numbers that are subtracted from numbers, and by which these are divided.
     missing : bool array (columns,)
         Which columns may have missing values.
     offsets : int64 array (columns,) or None
-        What is taken from integers of an array that float64 does not hold.
+        Numbers that are subtracted from integers of an array that float64 does not hold.
     """
 
     schema: Schema | None
@@ -119,7 +119,7 @@ class Context:
         Parameters
         ----------
         container : Schema or Container
-            Of its columns.
+            Kind of the context, with its columns.
         values : array (m, columns)
             Numbers of rows that stand for all, NaN where missing.
         missing : bool array (columns,)
@@ -353,7 +353,7 @@ class ContextRows:
     numbers : array (n, columns)
         As `Context.numbers` returns them.
     dtype : dtype
-        Of the codes.
+        Type of the codes.
     """
 
     def __init__(self, context: Context, numbers: Array, dtype: Any) -> None:

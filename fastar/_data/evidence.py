@@ -64,7 +64,7 @@ def read_evidence(estimator: Any, evidence: Any, n: int, name: str = "evidence")
     n : int
         Rows that are asked about; evidence of one row is that of all.
     name : str
-        What errors call it.
+        Its name in errors.
 
     Raises
     ------

@@ -47,7 +47,7 @@ class Column:
     missing : bool
         Whether any value was missing.
     offset : int
-        What is taken from integers in the coding, where float64 does not hold them.
+        Number that the coding subtracts from integers, where float64 does not hold them.
     has_other : bool
         Whether the last category is `OTHER`, which stands for every value that is none of them.
     clock : Clock or None

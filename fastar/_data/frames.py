@@ -99,7 +99,7 @@ class Schema:
         ----------
         frame : DataFrame
         name : str
-            What errors call it.
+            Its name in errors.
         least_counts : mapping from names of columns to int, optional
             How often a category of strings must occur; rarer ones become one category, "other".
 
@@ -191,7 +191,7 @@ class Schema:
             value agrees with every type; floats that are whole agree with integers, and 0 and 1
             with bools.
         name : str
-            What errors call it.
+            Its name in errors.
 
         Returns
         -------
@@ -256,7 +256,7 @@ class Schema:
         n : int
             Rows that are wanted.
         name : str
-            What errors call it.
+            Its name in errors.
 
         Returns
         -------

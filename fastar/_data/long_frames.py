@@ -28,7 +28,7 @@ class LongFrame:
     Parameters
     ----------
     schema : Schema
-        Of the columns of a step: all but that of the groups.
+        Columns of a step: all but that of the groups.
     groups : str or int
         The column that says which sequence a row belongs to.
     place : int
@@ -36,7 +36,7 @@ class LongFrame:
     order_by : str, int or None
         The column by which the rows of a group are sorted. In a step it is two values: the first
         of a sequence, missing in later steps, and by how much it rises, missing in the first step.
-        What samples are is then in order.
+        Samples are then in order.
     """
 
     schema: Schema

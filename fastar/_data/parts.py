@@ -20,7 +20,7 @@ class Parts(ABC):
     Parameters
     ----------
     name : str
-        What errors call the table.
+        Name of the table in errors.
     n_shards : int
         Shards that training divides the table's rows into.
     """

@@ -39,7 +39,7 @@ def read(
         Whether NaN in an array stands for a value that is not known; by default as the estimator
         says.
     name : str
-        What errors call X.
+        The name of X in errors.
 
     Raises
     ------

@@ -43,9 +43,9 @@ class SequenceLayout:
     longest : int
         Steps of the longest one.
     dtype : str
-        Of the values.
+        Type of the values.
     offsets : sequence of int or None
-        What models take from the F values, where float64 does not hold these.
+        Numbers that models subtract from the F values, where float64 does not hold these.
     missing : sequence of bool or None
         Which of the F values of a step were missing somewhere; None: none was.
     """

@@ -204,7 +204,7 @@ class SequenceTable:
     rows : int array or None
         The sequences that belong to the table, all of them by default.
     context : array (n, C) or None
-        What each of `sequences` is given, as networks take it.
+        Context of each of `sequences`, as networks take it.
     frame : LongFrame or None
         The frame whose rows are the steps.
     """

@@ -45,7 +45,7 @@ class Layout:
     context : Context or None
         That of rows, whose numbers come after their values.
     code_dtype : dtype
-        Of the context's codes.
+        Type of the context's codes.
     is_weighted : bool
         Whether rows have weights, which come last.
     """
@@ -381,7 +381,7 @@ class HeldOut:
     share : float
         Between 0 and 1.
     seed : int
-        Of the hash of a row's number.
+        Seed of the hash of a row's number.
     n : int
         Rows of the table. At least one is held out, and at least one is not.
     """

@@ -42,7 +42,7 @@ class Stream:
     opened : callable
         Returns an iterator of data frames, arrays (n, D), or tables or record batches of Arrow.
     name : str
-        What errors call the table.
+        Name of the table in errors.
     first_row : int
         The number of the first row.
     paths : tuple of str
@@ -64,7 +64,7 @@ class Stream:
             A path is that of a Parquet file, or of a folder of them; a Dataset is one of pyarrow,
             a LazyFrame one of polars. A callable returns an iterator, a new one each time.
         name : str
-            What errors call it, together with its path.
+            Its name in errors, together with its path.
 
         Raises
         ------

@@ -62,7 +62,7 @@ class Summary:
     Parameters
     ----------
     name : str
-        What errors call the table.
+        Name of the table in errors.
     n_sampled : int, optional
         Rows that are kept: those with a weight whose numbers have the smallest hashes, or all of
         them if they are no more. By default `SAMPLE_ROWS`, or fewer of wide tables. Where a column
@@ -76,7 +76,7 @@ class Summary:
     kind : str or None
         "pandas" or "polars" of data frames, "array" of arrays; None without rows.
     columns : dict of ColumnSummary
-        By name, or place in arrays.
+        Summaries of the columns, by name, or place in arrays.
     """
 
     def __init__(self, name: str = "X", n_sampled: int | None = None) -> None:
@@ -101,7 +101,7 @@ class Summary:
         first_row : int
             The number of its first row in the whole table.
         weight : array (n,), optional
-            What the rows count for, all the same by default.
+            Weights of the rows, all the same by default.
 
         Raises
         ------
@@ -362,7 +362,7 @@ class Sample:
         As a model reads them: sampled rows in the order of the table, and after them rows of weight
         0 with values that no sampled row has.
     weight : array (m,)
-        What a row counts for: all together, about as much as the rows of the table.
+        Weights of the rows: all together, about as much as the rows of the table.
     rows : int array (m,)
         Their numbers in the table; -1 of those without weight.
     """

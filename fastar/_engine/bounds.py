@@ -30,8 +30,8 @@ class Bounds:
         Region i of a feature is the codes runs[begin[i]] to runs[begin[i + 1] - 1]. Where a code is
         of run j, the number of the next feature's region is larger by further[j].
     boxes : list of (array (S, F), array (S, F))
-        Of each of the regions of `ends`, a partition: codes of the column's features, of a BOUNDED
-        one the number of its region, and flags, as walks have them.
+        Partitions of the regions of `ends`: codes of the column's features (for a BOUNDED one, the
+        number of its region), and flags, as walks have them.
     ends : array (.., 2)
         The least and the largest value that may be drawn.
     """

@@ -42,7 +42,7 @@ class Part:
     model : Model
     context : array (n, C) or None
     bounds : Bounds or None
-        Of the rows.
+        Regions of the rows.
     """
 
     log_weight: float

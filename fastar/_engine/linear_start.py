@@ -42,7 +42,7 @@ class _Regression:
     slopes : array (R,)
     intercept : float
     error : array (n,)
-        What the code of a row is more than the function that the other rows give, about.
+        Approximate residual of each row under the regression on the other rows.
     """
 
     slopes: Array

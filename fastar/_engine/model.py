@@ -118,7 +118,7 @@ class Composition:
     ) -> float:
         """Return the sum of share (n,) times log p(x); `grads` gets its gradient over -n.
 
-        Of a network of all orders, of its estimate of log p(x).
+        A network of all orders has an estimate of log p(x) in its place.
         """
         network = self.network
         raw, cache = network.forward(weights, codes, n_threads, context=context, rng=rng)

@@ -82,7 +82,7 @@ class Place:
     Parameters
     ----------
     entropy, epoch : int
-        What decides the order of the rows of a shard.
+        Seeds of the order of the rows of a shard.
     step, n_steps : int
         Which step of the epoch, and how many it has.
     n_rows : int
@@ -90,7 +90,7 @@ class Place:
     member : int
         The member of the network that is trained.
     mean_weight : float
-        Of the rows of all shards.
+        Mean weight of the rows of all shards.
     """
 
     entropy: int
@@ -153,7 +153,7 @@ class ShardedTable(TableElsewhere):
     Parameters
     ----------
     shards : Parts
-        Of `Shard`.
+        Parts that hold a `Shard` each.
     order, start : as of `TableElsewhere`
     """
 

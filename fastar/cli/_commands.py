@@ -250,7 +250,7 @@ def _fit_streamed(asked: Namespace) -> None:
 def _stream(asked: Namespace, model: Any, *without: str) -> tuple[Stream, dict[str, Any]]:
     """Return the model's columns of a table that is read, and answered in Parquet, in batches.
 
-    Beside them the names of those that are the context, if there is one.
+    The second list has the names of the columns of the context, if there is one.
     """
     _check_streamed(asked)
     names = context_schema(model).names if has_context(model) else []

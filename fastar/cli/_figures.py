@@ -25,11 +25,11 @@ class Figure:
         Its name in `fastar.plotting`.
     summary : str
     needs : str
-        What a model must have.
+        Attribute that a model must have.
     of_rows : bool
         Whether it is one of rows of a table.
     options : tuple of {"columns", "rows"}
-        What it takes besides.
+        Options that it takes besides.
     """
 
     display: str

@@ -30,7 +30,7 @@ class Source:
     Parameters
     ----------
     name : str
-        What errors call it.
+        Its name in errors.
     path : str or None
         None: the content is given.
     content : bytes

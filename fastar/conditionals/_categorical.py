@@ -58,15 +58,15 @@ class Categorical(Conditional):
     Parameters
     ----------
     unknown : {"other", "error", "impossible"}, default="other"
-        What a value is that is no level. "other": all such values share a small probability that
-        does not depend on the columns before, 1 / (2 n + 2) of n rows; the levels share what is
+        Treatment of values that are no levels. "other": they share a small probability that does
+        not depend on the columns before, 1 / (2 n + 2) of n rows; the levels share what is
         left, so that all sums to one. Where the levels are whole numbers the others are, too: half
         of their share is spread evenly over those between levels; the other half, or all where no
         one lies between, goes to those beyond the levels, which span s: at a distance of r it is
-        s / (2 (s + r - 1) (s + r)). What is no level tells the columns after it nothing, and is
-        never drawn. Where the type of a DataFrame's column declares the levels, or `cardinality`
-        does, there is nothing else, and other values are an error. "impossible": probability zero,
-        with a warning. "error": a ValueError.
+        s / (2 (s + r - 1) (s + r)). A value that is no level tells the columns after it
+        nothing, and is never drawn. Where the type of a DataFrame's column declares the levels, or
+        `cardinality` does, there is nothing else, and other values are an error. "impossible":
+        probability zero, with a warning. "error": a ValueError.
     cardinality : int or None, default=None
         The levels are 0 .. cardinality - 1, seen in `fit` or not; None: those that were seen, or
         that the type of a DataFrame's column declares.

@@ -32,12 +32,12 @@ class ModelledGaps(Conditional):
     Parameters
     ----------
     of : Conditional
-        Of the values that are there.
+        Conditional of the values that are there.
     ends : bool, default=False
         Whether the first column says by 1 that a sequence ends: the values of such a row do not
         apply, nor do their marks, whose codes are NaN.
     skipped : int, default=0
-        So many of the next columns have no marks: that their values are missing is known.
+        How many of the next columns have no marks, because it is known where they are missing.
     """
 
     name = "modelled_gaps"
@@ -275,7 +275,7 @@ class ModelledGaps(Conditional):
     def distribution_params(self, raw: Array, codes: Array) -> list[Any]:
         """Return the distribution of each column, without the axis of columns.
 
-        Of a column with gaps a dict: "missing" (n,), the probability of a gap, and "present", the
+        A column with gaps has a dict: "missing" (n,), the probability of a gap, and "present", the
         distribution of a value that is there.
         """
         own = raw[:, positions(self.output_offsets, self._values)]

@@ -40,7 +40,7 @@ class Maps:
     spread : array (C,)
         s.
     location, scale : array (C,)
-        Of t.
+        Location and scale of t.
     """
 
     kind: Array

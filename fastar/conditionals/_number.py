@@ -347,7 +347,7 @@ class Number(NumberOrAtom):
     def _ends_of_steps(self, c: int, low: float, high: float) -> tuple[float, float, float, float]:
         """Return what of the line is rounded to steps of [low, high), and the outer ones of these.
 
-        What is nearest to an atom is rounded to the steps beside it.
+        A value that is nearest to an atom is rounded to the steps beside it.
         """
         per_one = 10.0 ** self.decimals[c]
         atoms = np.rint(self.atoms_of_columns[c] * per_one)
@@ -364,7 +364,7 @@ class Number(NumberOrAtom):
     def log_jacobian(self, codes: Array) -> Array:
         """Return log dy / dx at codes (n, D), 0 of atoms and where a code is NaN.
 
-        Of a choice below the support, the log density of its place among all values there.
+        For a choice below the support: the log density of its place among all values there.
         """
         out = np.zeros(codes.shape)
         slope = self.maps.log_slope(codes[:, self._numbers])
@@ -429,9 +429,9 @@ class _Law:
     share : array (n, K)
         Mass of each component.
     mean, deviation : array (n, K)
-        Of y.
+        Mean and deviation of y.
     maps : Maps
-        Of the column.
+        Map of the column.
     atoms : array (A,)
     atom_share : array (n, A)
     """

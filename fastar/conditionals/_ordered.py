@@ -320,7 +320,7 @@ class Integer(NumberOrAtom):
     def region(self, c: int, region: Region) -> CodedRegion:
         """Return the codes that column c may have in a region: atoms, and runs of integers.
 
-        What lies beyond the range is in none.
+        Integers beyond the range are in none.
         """
         column, atoms = self.of_one_column(c), self.atoms_of_columns[c]
         ends = (-np.inf, np.inf)
@@ -402,7 +402,7 @@ class _Law:
     share : array (n, K)
         Mass of each component.
     mean, scale : array (n, K)
-        Of t.
+        Mean and scale of t.
     atom_share : array (n, A)
     atoms : array (A,)
     integers : callable
@@ -410,7 +410,7 @@ class _Law:
     of_place : callable
         From j (n,) to t.
     ends : (low, high)
-        Of the integers.
+        Ends of the range of the integers.
     """
 
     share: Array

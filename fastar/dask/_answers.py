@@ -27,7 +27,7 @@ def score_samples(model: Any, data: Any, *, context: Any = None) -> Any:
     Parameters
     ----------
     model : fitted density, or distributed.Future of one
-        Of rows, for DataFrames and Arrays; of sequences, for Bags of them.
+        A density of rows, for DataFrames and Arrays, or of sequences, for Bags of them.
     data : dask DataFrame, Array of shape (n, D), or Bag of sequences
         Columns of a DataFrame may have another order than in `fit`.
     context : list of names, optional
@@ -95,7 +95,7 @@ def impute(
     Returns
     -------
     dask DataFrame, Array or Bag
-        Of the types and partitions of data.
+        With the types and partitions of data.
 
     Raises
     ------

@@ -86,8 +86,8 @@ class ColumnQuestions(Queries):
 
         Exact where the others are known: each of K levels is scored with the row around it, which
         takes K forward passes, or one and K parts of one from the column on where that is less.
-        What else is missing is drawn by `n_particles` particles, one set for all levels, each of
-        which answers exactly.
+        Other missing cells are drawn by `n_particles` particles, one set for all levels, and each
+        particle answers exactly.
 
         Parameters
         ----------
@@ -253,7 +253,7 @@ class ColumnQuestions(Queries):
     ) -> dict[Any, Suggestions]:
         """Return what each cell might rather hold: its most probable values given all other cells.
 
-        Beside `explain`, which says of the values that are there how probable they are.
+        `explain` says how probable the values are that the cells hold.
 
         Parameters
         ----------

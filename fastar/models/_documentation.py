@@ -63,7 +63,7 @@ ndarray or DataFrame of shape (n, D), or ndarray of shape (n_draws, n, D) if n_d
 """,
     "rows_to_score": """\
 X : array-like, DataFrame, CSR matrix of shape (n, D), or table read batch by batch
-    What is read batch by batch is a path of Parquet, or another source as in `fit`; its
+    A table that is read batch by batch is a path of Parquet, or another source as in `fit`; its
     columns may have another order than in `fit`, and those of the weights of `fit` beside them.
 context : array-like or DataFrame of shape (n, C), optional
     For a model that was fitted with one: of the same columns. Where X is read batch by

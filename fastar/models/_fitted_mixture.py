@@ -249,7 +249,7 @@ class FittedMixture(ScoreMixin, AnswersQuestions):
         Returns
         -------
         ndarray, DataFrame or CSR matrix of shape (n, D)
-            Of each row the most probable repair under the mixture. Of the type of X.
+            The most probable repair of each row under the mixture, in the container of X.
 
         Raises
         ------

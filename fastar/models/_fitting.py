@@ -38,7 +38,7 @@ def fit_arguments(
     sample_weight : array (n,) or None
     context : table of n rows, optional
     name : str
-        What errors call the estimator.
+        Name of the estimator in errors.
 
     Raises
     ------

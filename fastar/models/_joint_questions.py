@@ -114,8 +114,8 @@ class JointQuestions(Queries):
     def complete(self, X: Any, *, context: Any = None, width: int = 16) -> Any:
         """Return X with its missing values replaced by their most probable joint values.
 
-        By beam search: along the order, the `width` best completions so far are kept, judged by all
-        that is known before the next gap. A column of up to 64 levels is tried level by level; of
+        Beam search along the order keeps the `width` best completions so far, judged by all that is
+        known before the next gap. A column of up to 64 levels is tried level by level; of
         another one 64 points of p(x_d | those before it) are tried. With `width` completions or
         more to keep, that is, for few gaps of few levels, the result is exact. `impute` draws
         completions instead.
@@ -150,8 +150,8 @@ class JointQuestions(Queries):
     ) -> Expectation:
         r"""Return E[f(x) | evidence], with its standard error.
 
-        Of `n_draws` rows x_i that hold the evidence, with weights w_i that sum to one, it is
-        sum w_i f(x_i) with the error (sum w_i^2 (f(x_i) - E)^2)^(1/2). Weights are equal where the
+        `n_draws` rows x_i hold the evidence, and have weights w_i that sum to one. The mean is
+        sum w_i f(x_i), its error (sum w_i^2 (f(x_i) - E)^2)^(1/2). Weights are equal where the
         evidence comes first in the order; elsewhere rows are drawn as by `impute`.
 
         Parameters

@@ -26,7 +26,7 @@ class Stop:
     Attributes
     ----------
     error : exception class or None
-        What a training raises when it is to end. After KeyboardInterrupt it keeps the best
+        Exception by which a training ends, if it has to. After KeyboardInterrupt it keeps the best
         parameters so far, after any other error none.
     """
 

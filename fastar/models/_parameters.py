@@ -199,7 +199,7 @@ class TrainingParameters:
             Options(np.dtype, {np.dtype("float32"), np.dtype("float64")}),
         ],
         doc="""{"float32", "float64"}, default="float32"
-        What the parameters are kept and computed in.""",
+        Type in which the parameters are kept and computed.""",
     )
 
 
@@ -246,7 +246,7 @@ class MissingParameter(TrainingParameters):
         default="error",
         constraint=[StrOptions({"error", "marked", "modelled"})],
         doc="""{"error", "marked", "modelled"}, default="error"
-        What NaN in an array is: an error, or a missing value, as it always is in a DataFrame.
+        Meaning of NaN in an array: an error, or a missing value, as it always is in a DataFrame.
         A missing value has no density, and the features after it see that it is missing. With
         "modelled" a gap in a column that has some in `fit` has a probability, given what is before
         it, so that scores count gaps and samples have some.""",

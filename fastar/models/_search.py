@@ -157,7 +157,7 @@ class Search:
     arguments : callable
         Returns X and the keyword arguments of `fit` for a model, X_val among them.
     row_weight : array (m,)
-        Of the validation rows.
+        Weights of the validation rows.
     n_members : int
         Most members of the mixture.
     max_trials, max_iter : int

@@ -40,9 +40,9 @@ class SequenceSummary:
     has_empty : bool
         Whether any has no step.
     columns : list of ColumnSummary
-        Of each value of a step.
+        Summaries of the values of a step.
     numbers : int array (m,)
-        Of the sequences that are kept: those whose numbers have the smallest hashes.
+        Numbers of the sequences that are kept: those with the smallest hashes.
     sequences : list of arrays (l, F)
         These.
     """
@@ -141,7 +141,7 @@ class SampledSequences(SampledTable, SequenceTable):
     sequences, ends, rows
         As of `SequenceTable`.
     parts : Parts
-        What they are sampled from.
+        Parts from which they are sampled.
     n_rows, weight, numbers
         As of `SampledTable`.
     """

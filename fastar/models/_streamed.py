@@ -49,9 +49,9 @@ class Source:
     ----------
     stream : Stream or Parts
     roles : Roles
-        Of its columns.
+        Roles of its columns.
     summary : Summary
-        Of the columns of the rows, without context and weights.
+        Summary of the columns of the rows, without context and weights.
     """
 
     stream: Stream | Parts
@@ -67,7 +67,7 @@ class SampledTable(ABC):
     n_rows : int
         Rows, or sequences, of that table which have a weight.
     weight : array (m,)
-        What those in memory count for.
+        Weights of those in memory.
     numbers : int array (m,)
         Their numbers in that table, -1 of those without weight that stand for values.
     """
@@ -91,7 +91,7 @@ class StreamedTable(SampledTable, Table):
     X, order, rows, context
         As of `Table`.
     source : Source
-        What they are sampled from.
+        Source from which they are sampled.
     weight, numbers
         As of `SampledTable`.
     """

@@ -116,8 +116,8 @@ class AutoDensity(FittedMixture, MixtureFile, DensityMixin, BaseEstimator):
         Rows that a string of a DataFrame's column must have in `fit` to be a level of its own, as
         the models have it.
     missing : {"error", "marked", "modelled"}, default="error"
-        What NaN in an array is: an error, or a missing value, as it always is in a DataFrame. With
-        "modelled" gaps have a probability, as the models have it.
+        Meaning of NaN in an array: an error, or a missing value, as it always is in a DataFrame.
+        With "modelled" gaps have a probability, as the models have it.
     n_members : int, default=16
         Most members of the mixture.
     validation_fraction : float, default=0.1
@@ -139,15 +139,15 @@ class AutoDensity(FittedMixture, MixtureFile, DensityMixin, BaseEstimator):
         The members of the mixture, the best first.
     weights_ : array (n_members,), float64
     leaderboard_ : list of dict
-        What was tried, the best first, for a DataFrame: model; settings; score, the mean log p of
-        the validation rows in nats; seconds; epochs; weight in the mixture, 0 outside of it.
+        Models that were tried, the best first: "model"; "settings"; "score", the mean log p of the
+        validation rows in nats; "seconds"; "epochs"; "weight" in the mixture, 0 outside of it.
     replay_ : dict
         The trials and their epochs, as `replay` takes them; JSON can hold it.
     validation_curve_ : list of float
         Mean negative log-likelihood of the validation rows in nats, an entry a member that the
         selection took: the first is of the best member alone, the last of the mixture.
     schema_ : list of dict
-        What `fit` decided on each column, the same for all members, for a DataFrame.
+        Decisions of `fit` on each column, the same for all members.
     n_parameters_ : int
         Those of all members, and the free weights.
     n_features_in_, feature_names_in_ : as in scikit-learn
@@ -251,7 +251,7 @@ class AutoDensity(FittedMixture, MixtureFile, DensityMixin, BaseEstimator):
         X : array-like, DataFrame or CSR matrix of shape (n, D)
         y : ignored
         context : array-like or DataFrame of shape (n, C), optional
-            What each row is given; every member sees it.
+            Context of each row; every member sees it.
         sample_weight : array-like of shape (n,), optional
             A row of weight 2 counts like two rows.
         X_val : array-like of shape (m, D), optional

@@ -77,7 +77,7 @@ class Mixture(FittedMixture, MixtureFile, MetaEstimatorMixin, DensityMixin, Base
         The fitted members.
     weights_ : array (n_members,), float64
     schema_ : list of dict
-        What `fit` decided on each column, for a DataFrame, where all members decided the same.
+        Decisions of `fit` on each column, where all members decided the same.
     n_parameters_ : int
         Parameters of all members, and the free weights of "em".
     validation_curve_ : list of float
@@ -157,7 +157,7 @@ class Mixture(FittedMixture, MixtureFile, MetaEstimatorMixin, DensityMixin, Base
             As in the models of rows, which all members then are; each reads it for itself.
         y : ignored
         context : array-like or DataFrame of shape (n, C), optional
-            What each row is given; every member sees it.
+            Context of each row; every member sees it.
         sample_weight : array-like of shape (n,), optional
             A row of weight 2 counts like two rows.
             Where X is read batch by batch, this and `context` are names of its columns.

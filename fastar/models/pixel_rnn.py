@@ -50,11 +50,11 @@ class PixelRNN(AutoregressiveDensity):
         Levels of values that are whole numbers, 0 to n_levels - 1, at most 65,536: of
         "categorical", a softmax over them, and of "logistic_mixture".
     network : {"recurrent", "row_lstm", "diagonal_bilstm"}, default="recurrent"
-        What computes h. "recurrent": cells one after the other through all values, which are given
-        the value before, the one above, and the place. The others are LSTMs, given the values up to
-        3 rows above and 3 columns to each side: "row_lstm" through the rows, each pixel after the
-        three above it; "diagonal_bilstm" after the pixels above and before, and, for the row below,
-        above and after.
+        Network that computes h. "recurrent": cells one after the other through all values, which
+        are given the value before, the one above, and the place. The others are LSTMs, given the
+        values up to 3 rows above and 3 columns to each side: "row_lstm" through the rows, each
+        pixel after the three above it; "diagonal_bilstm" after the pixels above and before, and,
+        for the row below, above and after.
     cell : {"tanh", "gru", "lstm"}, default="gru"
         Cells of "recurrent".
     n_hidden : int, default=256

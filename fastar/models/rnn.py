@@ -155,7 +155,7 @@ class GenerativeRNN(
         X : array-like of shape (n, D), list of arrays (l,) or (l, F), Sequences or DataFrame
         y : ignored
         context : array-like or DataFrame of shape (n, C), optional
-            What each sequence is given: numbers, which are standardised inside, and categories,
+            Context of each sequence: numbers, which are standardised inside, and categories,
             which become one-hot. It enters every layer and every output at every step.
         sample_weight : array-like of shape (n,), optional
         X_val, context_val : as X and context, optional

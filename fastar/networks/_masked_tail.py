@@ -33,7 +33,7 @@ class Tail:
     Parameters
     ----------
     weights : Weights
-        Of the only member, whose features are in their natural order.
+        The weights of the only member, whose features are in their natural order.
     inputs : Inputs
     is_listed : bool
         Whether codes enter as lists of rows.

@@ -34,9 +34,9 @@ class Kept:
     h, s : array (N, H)
         Units and, of the LSTM, memory.
     slots : array (N - n, S H) or None
-        What `backward` needs.
+        Activations that `backward` needs.
     mask : array (N, H) or None
-        What dropout multiplies the units by on their way to further layers and to the outputs.
+        Factors of dropout, for the units on their way to further layers and to the outputs.
     """
 
     h: Array

@@ -29,7 +29,7 @@ class ConditionalDensityDisplay:
     values : array of shape (m,)
         Where the density is known.
     density : array of shape (n, m)
-        Of each of n rows, at these values.
+        Density of the column given each of n rows, at these values.
     name : str
         Name of the column.
     labels : list of str or None, default=None
@@ -96,7 +96,7 @@ class ConditionalDensityDisplay:
         labels : list of str or None, default=None
             Names of the rows in the legend.
         random_state : int, RandomState instance or None, default=None
-            Of the samples.
+            Seed of the samples.
         ax : matplotlib Axes or None, default=None
             Where to draw; None: in a new figure.
         **how

@@ -157,7 +157,7 @@ class SampleGridDisplay:
         Parameters
         ----------
         estimator : fitted density
-            Of rows, or of images.
+            Density of rows, or of images.
         n_samples : int, default=25
         image_shape : tuple of int or None, default=None
             Height and width, or height, width and channels, of a row. None: the model's own, or a

@@ -21,7 +21,7 @@ class LeaderboardDisplay:
     leaderboard : list of dict
         A line for each model, the best first: model, settings, score in nats, weight.
     score : float or None, default=None
-        Of the mixture, for a vertical line.
+        Score of the mixture, for a vertical line.
 
     Attributes
     ----------

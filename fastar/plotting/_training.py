@@ -18,7 +18,7 @@ class LossCurveDisplay:
     ----------
     loss_curve : list of float
     validation_curve : list of float, default=()
-        Of the held-out rows; empty without early stopping.
+        Losses of the held-out rows; empty without early stopping.
     best_iter : int or None, default=None
         The epoch whose parameters were kept, from 1 on.
     name : str or None, default=None

@@ -255,7 +255,7 @@ class DensityOutlierDetector(PersistentTool, OutlierMixin, BaseEstimator):  # ty
     def _learn_weights(self, fitted: Iterable[Any]) -> None:
         """Learn the weight of each feature (D,), NaN where none has a score.
 
-        Of rows fitted to, in batches, and of no row kept, whose p-values stay exact.
+        Learnt from rows fitted to, in batches, and from no row kept, so that p-values stay exact.
         """
         D = self.n_features_in_
         self._feature_weight = np.full(D, np.nan)

@@ -39,7 +39,7 @@ KINDS = ("bernoulli", "categorical", "gaussian", "laplace", "gaussian_mixture", 
 OUTPUTS = (1, 1, 2, 2, 3, 3, 3, 1, 2, 3)  # of a feature of each kind, of each of its levels or components
 MIXTURES = [place for place, kind in enumerate(KINDS) if kind.endswith("_mixture") or kind == "integer"]
 MAX_COMPONENTS = FASTAR_COMPONENTS
-# What a walk does with a code; OBSERVED is 0.
+# How a walk treats a code; OBSERVED is 0.
 OBSERVED, SAMPLED, WEIGHTED, BOUNDED = FASTAR_OBSERVED, FASTAR_SAMPLED, FASTAR_WEIGHTED, FASTAR_BOUNDED
 FEATURE = np.dtype([("kind", np.int32), ("count", np.int32), ("unit", np.float64), ("floor", np.float64),
                     ("low", np.float64), ("high", np.float64), ("parent", np.int32), ("applies", np.int32),

@@ -57,7 +57,7 @@ cdef check(bint fits):
 
 
 cdef class Pass:
-    """What the kernels read of a pass.
+    """The arrays of a pass that kernels read.
 
     above: columns of the neighbours in the row above, relative; along: of the one in the row, -1 or 1, or 0 for
     none. W_above, W_along: their weights by `pack` of `_recurrent`, W_along None without one.
@@ -145,7 +145,7 @@ def backward(Pass p, floating[:, :, :, :, ::1] m, floating[:, :, :, :, ::1] slot
 
 
 cdef class Walked:
-    """What a walk reads of a pass beside it.
+    """The further arrays of a pass that a walk reads.
 
     below: whether its units are seen by the row below alone. x: of the first layer W_xh (sum Q, 4 H), of others
     (taps, ..) each tap's by `pack`. c (1 or n, 4 H).

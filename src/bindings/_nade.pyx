@@ -195,7 +195,7 @@ def forward(changes, const floating[:, ::1] W, const floating[:, ::1] V, const f
 
 
 cdef class Blocks:
-    """What `backward` has to know of each block of rows: its plan, or its lists."""
+    """The plan or the lists of each block of rows, for `backward`."""
 
     cdef nade_plan* plans
     cdef changes_by_feature* lists

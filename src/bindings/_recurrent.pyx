@@ -97,7 +97,7 @@ def pack(const floating[:, ::1] W, int64_t parts):
 
 
 cdef class Weights:
-    """What the kernels read of one layer.
+    """The arrays of one layer that kernels read.
 
     x: of the first layer W_xh (sum Q G H,), of the others W_xh by `pack`; None where what enters is given.
     packed: W_hh by `pack` with G parts. c (1, G H) or of each sequence (n, G H), d (H,) of the GRU.

@@ -5,7 +5,7 @@
 #include "inputs.h"
 #include "vec.h"
 
-/* What code x of feature d adds: `value` times row `row` of the input weights. Returns 0 for nothing.
+/* The change that code x of feature d makes: `value` times row `row` of the input weights. Returns 0 for nothing.
  * The row is one of feature d's whatever x is. Without branches, which would be mispredicted. */
 INLINE int change_of(const input_spec *spec, int64_t d, real x, int32_t *row, real *value) {
     const int missing = x != x, one = missing || (spec->input_flags[d] & FASTAR_ONE_HOT);

@@ -6,7 +6,7 @@
 #include "conditionals/mixture_modes.h"
 #include "sums.h"
 
-/* What the densities of some features, and their gradients, still lack. */
+/* Parts of densities and gradients that wait until there is a vector of them. */
 typedef struct {
     pending_logs logs;
     pending_singles gaussian, laplace;
@@ -234,8 +234,8 @@ static void draw_within(int64_t r, int64_t D, int64_t d, const feature_spec *f, 
     }
 }
 
-/* raw (n, raw_stride), rows.codes (n, D) -> rows.weight (n,), to which log p of the codes that are weighed is added, and
- * rows.codes that are bounded. */
+/* raw (n, raw_stride), rows.codes (n, D): adds log p of the WEIGHTED codes of feature d to rows.weight (n,), and draws
+ * the BOUNDED ones. */
 static void weigh(int64_t n, int64_t D, int64_t d, int64_t feature, conditional_spec spec, real *raw,
                   int64_t raw_stride, walked_rows rows) {
     const feature_spec *f = spec.features + feature;

@@ -44,8 +44,8 @@ typedef struct {
     int64_t row, feature;
 } earlier_codes;
 
-/* What a walk from feature to feature does with a code: keeps it, draws it, keeps it and weighs it, or draws it within a
- * region and weighs the region. */
+/* The treatment of a code in a walk from feature to feature: it keeps it, draws it, keeps it and weighs it, or draws it
+ * within a region and weighs the region. */
 enum { FASTAR_OBSERVED, FASTAR_SAMPLED, FASTAR_WEIGHTED, FASTAR_BOUNDED };
 
 /* Codes from first to last. */
@@ -87,8 +87,8 @@ typedef struct {
     double *weight;      /* (n,) to which log p of the codes, or of the regions, that are weighed is added */
 } walked_rows;
 
-/* Add to weight[r] log p of feature d's codes that are weighed, by their outputs raw[r * raw_stride ..]; draw those that
- * are bounded, and overwrite their outputs. */
+/* Add to weight[r] log p of feature d's codes that are weighed, by their outputs raw[r * raw_stride ..]; draw those
+ * that are bounded, and overwrite their outputs. */
 typedef void (*weigh_function)(int64_t n, int64_t D, int64_t d, int64_t feature, conditional_spec spec, real *raw,
                                int64_t raw_stride, walked_rows rows);
 /* The same of n rows, one in each lane, without bounds: raw (P, lanes), the code of row r codes.x[r * codes.row].

@@ -1,4 +1,4 @@
-/* What this processor may run, and its memory. Compiled without any instruction-set flag. */
+/* The instruction sets of this processor, and aligned memory. Compiled without any instruction-set flag. */
 #ifndef FASTAR_CPU_H
 #define FASTAR_CPU_H
 

@@ -1,4 +1,4 @@
-/* What codes add to the pre-activations of recurrent cells, and in a walk which codes these are. */
+/* Inputs of recurrent cells: the terms that codes add to pre-activations, and in a walk which codes these are. */
 #ifndef FASTAR_ENTERING_H
 #define FASTAR_ENTERING_H
 

@@ -1,4 +1,4 @@
-/* What sees the row above is a product of a whole row of pixels; what a pixel sees along the row, one of n images. */
+/* Terms from the row above are one product for a row of pixels; terms along the row are one product for n images. */
 #include "grid.h"
 #include "cells.h"
 #include "entering.h"

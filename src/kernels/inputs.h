@@ -1,8 +1,9 @@
-/* What a network is fed: for each row of codes (n, D), the list of changes to a weighted sum of its inputs.
+/* Inputs of a network: for each row of codes (n, D), the list of changes to a weighted sum of its inputs.
  *
  * Feature d owns the rows q_d .. q_(d + 1) - 1 of the input weights. A numeric feature adds x_d * W[q_d], a one-hot
  * feature W[q_d + x_d] (nothing where it has no such row), a missing one its last row; features from d + 1 on see it,
- * with a Markov order k up to d + k only: at d + k + 1 it is taken away again. Zeros change nothing and are left out. */
+ * with a Markov order k up to d + k only: at d + k + 1 it is taken away again. Zeros change nothing and are left
+ * out. */
 #ifndef FASTAR_INPUTS_H
 #define FASTAR_INPUTS_H
 

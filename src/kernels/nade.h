@@ -14,8 +14,8 @@
 #include "fastar.h"
 #include "inputs.h"
 
-/* FASTAR_SIGMOID_UNIT: the sigmoid with the state exp(-a), which a change of value 1 multiplies by exp(-w) from a table:
- * no exponential is taken. With few outputs a feature all changes are to have value 1 or -1. Not with a rho. */
+/* FASTAR_SIGMOID_UNIT: the sigmoid with the state exp(-a), which a change of value 1 multiplies by exp(-w) from a
+ * table: no exponential is taken. With few outputs a feature all changes are to have value 1 or -1. Not with a rho. */
 enum { FASTAR_SIGMOID, FASTAR_TANH, FASTAR_RELU, FASTAR_SIGMOID_UNIT };
 
 enum {
@@ -77,8 +77,8 @@ typedef struct {
     uint8_t *saturated; /* not 0: `state` is a, for exp(-a) left the range where it is exact */
 } nade_units;
 
-/* Where the particles of a row of data, so many rows of a walk side by side, are drawn anew by weight on the way, if the
- * effective number of them is less than the share `least`. */
+/* The stages of a walk. The particles of a row of data, n_particles rows of the walk side by side, are resampled after
+ * each stage in which their effective number is less than the share `least`. */
 typedef struct {
     int64_t n_particles, n;
     const int64_t *ends; /* (n,) rising: of stages, each the feature after its last one */
@@ -99,11 +99,11 @@ typedef struct {
      * side by side, each with its own `seen`; that of the part with g0 = 0 is the plan's. */
     void (*plan)(int64_t n, int64_t r0, nade_sizes sizes, changes_by_row changes, int64_t n_W, const uint8_t *saturated,
                  int64_t g0, int64_t g1, nade_plan plan);
-    /* Hidden units k0 .. k1 - 1 alone, k0 a multiple of slab, k1 too or H: gW, gV (their columns
-     * k0 .. k1 - 1, overwritten; n_W rows of W), ga (n, stride), the gradient by units.initial, and, of
-     * grho (slabs, D - 1), the share of each slab in the gradient by rho; NULL without rho.
-     * units.state, .saturated: what forward left. Without `many` and rho plans of each
-     * FASTAR_PLANNED_ROWS rows, otherwise lists of each FASTAR_BACKWARD_ROWS. scratch: backward_scratch(..) reals, aligned to 64 bytes. */
+    /* Hidden units k0 .. k1 - 1 alone, k0 a multiple of slab, k1 too or H: gW, gV (their columns k0 .. k1 - 1,
+     * overwritten; n_W rows of W), ga (n, stride), the gradient by units.initial, and, of grho (slabs, D - 1), the
+     * share of each slab in the gradient by rho; NULL without rho. units.state, .saturated: what forward left. Without
+     * `many` and rho plans of each FASTAR_PLANNED_ROWS rows, otherwise lists of each FASTAR_BACKWARD_ROWS. scratch:
+     * backward_scratch(..) reals, aligned to 64 bytes. */
     void (*backward)(int64_t n, nade_sizes sizes, nade_params params, changes_by_row changes,
                      const changes_by_feature *lists, const nade_plan *plans, int64_t k0, int64_t k1, int64_t n_W,
                      nade_units units, const real *graw, real *gW, real *gV, real *grho, real *ga, real *scratch);

@@ -1,5 +1,5 @@
-/* Rows scored with one feature at each of several codes, branch by branch: what comes before it is computed once, and a
- * row's pre-activation, that of all branches but for the feature's own change, too. For nade.c alone.
+/* Rows scored with one feature at each of several codes, branch by branch. The features before it are computed once. So
+ * is a row's pre-activation after it, which branches share but for the feature's own change. For nade.c alone.
  *
  * A row of data is in each lane: sums along the hidden units need no sums of lanes, and weights are one number for all
  * rows. */

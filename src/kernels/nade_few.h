@@ -12,7 +12,7 @@ enum { FEW = 2 }; /* vectors of hidden units of a slab: what outputs need of a b
 #define EACH_OF_FEW(j) UNROLL(2) for (int j = 0; j < FEW; j++)
 #define EACH_OUTPUT(o, n) UNROLL(4) for (int o = (n) - 1; o >= 0; o--)
 
-/* A slab of hidden units of one row. What every output needs lies apart from what a change needs. */
+/* A slab of hidden units of one row. Numbers that every output needs lie apart from those that a change needs. */
 typedef struct {
     vec h[FEW];  /* in the present run of features */
     vec gh[FEW]; /* the gradient by h, from this run alone */

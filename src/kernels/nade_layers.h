@@ -1,5 +1,5 @@
-/* Hidden layers that rows of a walk share as long as their codes are the same: the particles of one row do until they draw
- * different values. For nade.c alone. */
+/* Hidden layers that rows of a walk share as long as their codes are the same: the particles of one row do until they
+ * draw different values. For nade.c alone. */
 #ifndef FASTAR_NADE_LAYERS_H
 #define FASTAR_NADE_LAYERS_H
 
@@ -27,7 +27,7 @@ static void copy_layer(const layer *l, int64_t from, int64_t to) {
 }
 
 /* Rows with other codes (n, D) of feature d than those with which they share get a hidden layer of their own. from
- * (layers,): of which layer it is a copy. */
+ * (layers,): the layer that it is a copy of. */
 static void part(const layer *l, int64_t n, int64_t d, const real *codes, shared_layers *s, uint8_t *from) {
     const int64_t D = l->z.D, known = s->n;
     for (int64_t r = 0; r < n && known < n; r++) {

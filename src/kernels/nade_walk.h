@@ -13,8 +13,8 @@
 
 enum { DIFFERENT = 4 }; /* beside flags of rows: their codes are not the same */
 
-/* flags (D,): of the rows of each feature, FASTAR_SAMPLED's bit where some are drawn and FASTAR_WEIGHTED's where some are
- * weighed; and whether they begin with different codes. */
+/* flags (D,): of the rows of each feature, FASTAR_SAMPLED's bit where some are drawn and FASTAR_WEIGHTED's where some
+ * are weighed; and whether they begin with different codes. */
 static void unite_flags(int64_t n, int64_t D, ROWS rows, uint8_t *flags) {
     if (!rows.held) {
         memset(flags, FASTAR_SAMPLED, D);
@@ -74,7 +74,8 @@ static int changes_some(const layer *l, int64_t n, int64_t r0, int64_t f, uint8_
     return some;
 }
 
-/* raw (layers, raw_stride): the outputs of the features d .. e - 1, of which all but the last are known and passed. */
+/* raw (layers, raw_stride): the outputs of the features d .. e - 1. All but the last are known, and layers pass
+ * them. */
 static void stretch_outputs(const layer *l, const shared_layers *s, int64_t d, int64_t e, const uint8_t *flags,
                             const input_spec *inputs, const real *codes, real *raw, int64_t raw_stride) {
     const int64_t *o = l->z.outputs;
@@ -98,7 +99,7 @@ INLINE int any_flag(int64_t n, int64_t D, int64_t d, const uint8_t *held, uint8_
     return 0;
 }
 
-/* What contexts add to the outputs of the features d .. e - 1; shift (o_D,). */
+/* raw: the outputs of the features d .. e - 1, to which those of contexts are added; shift (o_D,). */
 INLINE void add_shift(const nade_sizes *z, int64_t d, int64_t e, const real *shift, real *raw) {
     for (int64_t o = z->outputs[d]; o < z->outputs[e]; o++)
         raw[o - z->outputs[d]] += shift[o];
@@ -148,8 +149,8 @@ static void weigh_stretch(const layer *l, int64_t n, int64_t d, int64_t e, DRAW 
     }
 }
 
-/* Feature d of a block of rows: weighed where it is held, drawn where it is free; flags: of some rows. raw (layers,
- * raw_stride), of_rows (n, P): scratch. */
+/* Weigh feature d of a block of rows where it is held, and draw it where it is free. flags: of some of the rows. raw
+ * (layers, raw_stride), of_rows (n, P): scratch. */
 static void choose(const layer *l, int64_t n, int64_t d, DRAW draw, ROWS rows, uint8_t flags, const shared_layers *s,
                    const real *shift, const real *raw, int64_t raw_stride, real *of_rows, real *drawn) {
     const int64_t D = l->z.D, *o = l->z.outputs, P = o[d + 1] - o[d];
@@ -200,7 +201,8 @@ static int resample(int64_t N, double least, double at, double *weight, uint8_t 
     return 1;
 }
 
-/* Rows first .. first + N - 1 become those of `source`, which does not fall: no row is overwritten before it is copied. */
+/* Rows first .. first + N - 1 become those of `source`, which does not fall: no row is overwritten before it is
+ * copied. */
 static void replace_rows(int64_t D, int64_t first, int64_t N, const uint8_t *source, real *codes, shared_layers *s) {
     uint8_t of[FASTAR_SAMPLE_ROWS];
     memcpy(of, s->of + first, N);

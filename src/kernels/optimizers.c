@@ -39,7 +39,7 @@ static void nesterov(ARGUMENTS) {
 }
 
 #if VEC_HAS_ROOT
-/* What adam multiplies vectors with. */
+/* Factors of the vectors of Adam. */
 typedef struct {
     vec keep, rate, epsilon, beta_1, rest_1, beta_2, rest_2;
 } adam_factors;

@@ -99,7 +99,8 @@ INLINE vec vlog1p(vec e) {
     return vset1(2) * s * p;
 }
 
-/* log(x) of normal numbers x > 0: x = 2^n (1 + e), log = n log 2 + 2 atanh(e / (2 + e)), 1 + e in [1/sqrt 2, sqrt 2). */
+/* log(x) of normal numbers x > 0: x = 2^n (1 + e), log = n log 2 + 2 atanh(e / (2 + e)), 1 + e in [1/sqrt 2, sqrt
+ * 2). */
 INLINE vec vlog(vec x) {
 #if FASTAR_DOUBLE
     enum { MANTISSA = 52 };

@@ -1,4 +1,4 @@
-/* What moves numbers from lane to lane: sums of lanes, and the transpose. */
+/* Moves from lane to lane: sums of lanes, and the transpose. */
 #ifndef FASTAR_VEC_SHUFFLES_H
 #define FASTAR_VEC_SHUFFLES_H
 

@@ -30,7 +30,7 @@ INLINE double log_sum(double a, double b) {
     return top == -(double)INFINITY ? top : top + log1p(exp(fmin(a, b) - top));
 }
 
-/* Which of n numbers with these logarithms, by their shares; *uniform becomes what is left of it, from 0 to 1. */
+/* Draw one of n numbers with these logarithms by their shares. *uniform becomes its place in that share, 0 to 1. */
 INLINE int64_t draw_share(int64_t n, const double *log_share, double log_total, double *uniform) {
     int64_t i = 0;
     double left = *uniform, share = exp(log_share[0] - log_total);
@@ -186,7 +186,7 @@ INLINE double log_between(int kind, double a, double b) {
     return from == -(double)INFINITY ? from : from + log(-expm1(to - from));
 }
 
-/* The number from a to b below which lies a share `uniform` of what the density has there. */
+/* The number from a to b below which lies a share `uniform` of the mass between them. */
 INLINE double draw_between(int kind, double a, double b, double uniform) {
     if (!(a < b) || is_narrow(a, b))
         return a + uniform * (b - a);

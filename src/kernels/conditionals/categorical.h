@@ -1,6 +1,6 @@
 /* Categorical: raw are the logits of the levels; log p = high + z_x - log sum exp z. What is no level has log p = low,
- * whatever raw is: exp(high) is the mass of all levels, exp(low) that of all else. With a parent, its code says how many
- * levels there are. */
+ * whatever raw is: exp(high) is the mass of all levels, exp(low) that of all else. With a parent, its code says how
+ * many levels there are. */
 #ifndef FASTAR_CONDITIONALS_CATEGORICAL_H
 #define FASTAR_CONDITIONALS_CATEGORICAL_H
 

@@ -1,4 +1,4 @@
-/* What the kinds share. A kind's row function takes `count` features of one row, P outputs apart: logp (count,),
+/* Code that kinds share. A kind's row function takes `count` features of one row, P outputs apart: logp (count,),
  * and with a gradient graw (count, P) = scale * d logp / d raw. */
 #ifndef FASTAR_CONDITIONALS_COMMON_H
 #define FASTAR_CONDITIONALS_COMMON_H
@@ -123,7 +123,8 @@ INLINE real exponentials(int64_t K, const real *z, real inverse, real *e) {
 /* 1 / temperature, finite. */
 INLINE real inv_temperature(double temperature) { return (real)fmin(1 / temperature, 1e30); }
 
-/* Whether levels (of K, in proportion to z) above this height are fewer than top_k and have less than top_p of the mass. */
+/* Whether levels (of K, in proportion to z) above this height are fewer than top_k and have less than top_p of the
+ * mass. */
 INLINE int is_kept(int64_t K, const real *z, real height, double top_p, int64_t top_k, double sum) {
     int64_t count = 0;
     double mass = 0;
@@ -154,8 +155,8 @@ INLINE double cut_levels(int64_t K, real *z, double top_p, int64_t top_k) {
     return sum;
 }
 
-/* Logits z (K,) become weights exp((z - top) * inverse), whose sum is returned. The last `tail` are *e; where `keep`, the
- * others are weight (K - tail,), which may be z. */
+/* Logits z (K,) become weights exp((z - top) * inverse), whose sum is returned. The last `tail` are *e; where `keep`,
+ * the others are weight (K - tail,), which may be z. */
 INLINE real level_weights(int keep, int64_t K, int tail, const real *z, real top, real inverse, real *weight, vec *e) {
     vec sum = vset1(0);
     for (int64_t k = 0; k < K - tail; k += VL) {

@@ -97,8 +97,8 @@ INLINE component component_of(int kind, cell level, real code, vec mean, vec s, 
                                           : gaussian_component(vset1(code), mean, s, floor);
 }
 
-/* Features of one density each, which wait until there is a vector of them: wherever they stand in their rows, they take
- * as long as one. */
+/* Features of one density each, which wait until there is a vector of them: wherever they stand in their rows, they
+ * take as long as one. */
 typedef struct {
     int n;
     real x[VL], mean[VL], s[VL], floor[VL], scale[VL];
@@ -146,8 +146,8 @@ INLINE void single_row(int kind, int with_gradient, int64_t count, int64_t P, co
 /* So that a component without a share has no gradient, be its density's however large. */
 INLINE vec exp_or_zero(vec x) { return vselect(x < vset1(EXP_MIN), vset1(0), vexp(x)); }
 
-/* joint (K,) becomes exp(joint - largest), its sum *sum; returns the largest, or 0 where all are -infinity. Lanes beyond
- * K hold zeros. */
+/* joint (K,) becomes exp(joint - largest), its sum *sum; returns the largest, or 0 where all are -infinity. Lanes
+ * beyond K hold zeros. */
 INLINE real exponentiate(int64_t K, vec *joint, real *sum) {
     vec top = joint[0], total = vset1(0);
     for (int64_t i = 1; i * VL < K; i++)

@@ -4,7 +4,7 @@
 
 #include "location_scale.h"
 
-/* What the height of a mixture at many places has in common, a component in each lane. */
+/* Numbers that the height of a mixture needs at any place, a component in each lane. */
 enum { PEAK_VECTORS = (FASTAR_COMPONENTS + VL - 1) / VL };
 typedef struct {
     int64_t vectors;
