@@ -193,3 +193,9 @@ def test_abstention_on_rows_with_gaps_depends_on_neither_units_nor_their_number(
         shares.append([abstains[gap[300:].sum(axis=1) == k].mean() for k in range(3)])
     np.testing.assert_allclose(shares[1:], [shares[0]] * 2, atol=0.04)
     assert np.max(shares) < 0.3
+
+
+def test_a_class_without_weight_is_named_as_the_user_has_it():
+    X, y = np.arange(8)[:, None] % 3, np.array(["a", "b"] * 4)
+    with pytest.raises(ValueError, match=r"every class some weight\. Got none for 'b'\."):
+        GenerativeClassifier().fit(X, y, sample_weight=y == "a")

@@ -26,6 +26,7 @@ from sklearn.preprocessing import FunctionTransformer
 from test_laws import every_network
 
 import fastar
+from fastar import Mixture
 from fastar._data.context import Context
 
 pytestmark = pytest.mark.kernels
@@ -208,6 +209,38 @@ def test_one_row_of_context_serves_all_samples():
     model, _, y = given()
     drawn = model.sample(50, context=y[3], random_state=0)
     assert_same_bits(drawn, model.sample(50, context=np.repeat(y[3:4], 50, axis=0), random_state=0))
+
+
+CONTEXTS = {
+    "numbers": lambda C: C,
+    "a list": lambda C: C.tolist(),
+    "pandas": lambda C: pd.DataFrame(C, columns=["a", "b"]),
+    "polars": lambda C: pl.DataFrame(C, schema=["a", "b"]),
+}
+
+
+@pytest.mark.parametrize("kind", CONTEXTS)
+@pytest.mark.parametrize("model", ["NADE", "a mixture"])
+def test_samples_have_one_context_or_one_each(model, kind, tmp_path):
+    X, C, convert = DATA["gaussian"](40, 3), context(40), CONTEXTS[kind]
+    own = make(max_iter=1)
+    own = Mixture(own, n_members=3, random_state=0, n_jobs=1) if model == "a mixture" else own
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        own.fit(X, context=convert(C))
+    for how in ({}, {"exclude": X}, {"out": tmp_path / "drawn.parquet"}):
+        own.sample(2, context=convert(C[:2]), **how)
+        for n_given, n in ((3, 5), (5, 3), (2, 1)):
+            message = rf"context must have shape .*\({n}, 2\).* Got \({n_given}, 2\)"
+            with pytest.raises(ValueError, match=message):
+                own.sample(n, context=convert(C[:n_given]), **how)
+        for bad in (1.5, {1, 2}, (each for each in C[:3])):
+            with pytest.raises((TypeError, ValueError), match="context must "):
+                own.sample(3, context=bad, **how)
+    if kind in ("numbers", "a list"):  # a vector of as many values as rows is one row
+        drawn = [own.sample(2, context=c, random_state=0) for c in (C[3], C[[3, 3]])]
+        assert_same_bits(*drawn)
+        own.sample(2, context=C[3], exclude=X)
 
 
 def test_partial_fit_and_warm_start_go_on_with_the_context_of_the_first_fit():

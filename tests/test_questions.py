@@ -145,6 +145,28 @@ def test_bad_questions_are_refused(kind, question, message):
         question(model, X[:3])
 
 
+ODD = [pd.NA, pd.Series([1]), pd.DataFrame({"x": [1]}), polars.Series([1]), np.array([1, 2]), {1}]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: type(odd).__name__)
+@pytest.mark.parametrize("kind", ["array", "frame"])
+def test_arguments_that_are_no_words_are_refused_by_name(kind, odd):
+    X = DATA["categorical"](60, 3)
+    X = X if kind == "array" else pd.DataFrame(X, columns=list("abc"))
+    model = fit(make(max_iter=1), X)
+    for name, ask in {
+        "target": lambda: model.predict(X, target=odd),
+        "target ": lambda: model.predict_proba(X, target=odd),
+        "target  ": lambda: model.levels(odd),
+        "kind": lambda: model.predict(X, kind=odd),
+        "function": lambda: model.expectation(odd),
+    }.items():
+        with pytest.raises(ValueError, match=f"^{name.strip()} must be "):
+            ask()
+    with pytest.raises((TypeError, ValueError), match=r"^evidence must "):
+        model.sample(3, evidence=pd.NA)
+
+
 def test_probabilities_are_of_columns_that_have_levels(framed):
     model, frame = framed
     with pytest.raises(ValueError, match="must be about a column of levels, and column 'price'"):

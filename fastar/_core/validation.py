@@ -195,7 +195,7 @@ def check_epsilon(epsilon: Any, n_features: int) -> Array:
 
 def check_layer_sizes(sizes: Any) -> tuple[int, ...]:
     """Return `hidden_layer_sizes` as a tuple of ints."""
-    given = [sizes] if isinstance(sizes, Integral) else list(sizes)
+    given = [sizes] if np.ndim(sizes) == 0 else list(sizes)
     if not given or any(
         not isinstance(each, Integral) or isinstance(each, bool) or each < 1 for each in given
     ):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from sklearn.utils import _safe_indexing
 
 from fastar._core.integers import find_offsets, subtract
 from fastar._core.offsets import offsets_of
@@ -382,6 +383,19 @@ def encode_context(
             else f"{name} must be None for a model that was fitted without. Got one instead."
         )
     return None if fitted is None else fitted.encode(given, n, np.dtype(dtype), name)
+
+
+def context_of_rows(fitted: Context | None, given: Any, which: Array, n: int) -> Any:
+    """Return the context of some of n rows, as the user gave it; fitted: that of `fit`.
+
+    One of a single row serves all, and stays as it is, as does what a model is to refuse.
+    """
+    given = as_frame(given, "context")
+    shape = np.shape(given)
+    is_row = len(shape) == 1 and fitted is not None and fitted.n_columns > 1
+    if isinstance(given, Mapping) or is_row or shape[:1] != (n,) or len(which) == n:
+        return given
+    return _safe_indexing(given, which)
 
 
 def _is_series(given: Any) -> bool:

@@ -157,7 +157,7 @@ def find_column(estimator: Any, target: Any, name: str = "target") -> int:
         There is no such column.
     """
     columns = column_names(estimator)
-    if not isinstance(target, list | dict | set | np.ndarray) and target in columns:
+    if isinstance(target, str | Integral) and target in columns:
         return columns.index(target)
     D, unnamed = len(columns), columns == list(range(len(columns)))
     if unnamed and isinstance(target, Integral) and -D <= int(target) < 0:

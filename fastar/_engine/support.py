@@ -101,7 +101,7 @@ def check_evidence(
         return None, None
     D = model.n_columns
     try:
-        if type(evidence).__module__.startswith("pandas"):
+        if type(evidence).__module__.startswith("pandas") and hasattr(evidence, "to_numpy"):
             values = evidence.to_numpy(dtype=np.float64, na_value=np.nan)
         else:
             values = np.asarray(evidence)

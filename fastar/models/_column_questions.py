@@ -167,7 +167,7 @@ class ColumnQuestions(Queries):
             An argument breaks a rule that the message names.
         """
         column = self._column(target)
-        if kind not in _KINDS:
+        if not isinstance(kind, str) or kind not in _KINDS:
             raise ValueError(
                 f"kind must be one of {', '.join(map(repr, _KINDS))}. Got {kind!r} instead."
             )

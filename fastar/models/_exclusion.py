@@ -12,6 +12,7 @@ from sklearn.utils.validation import _num_samples
 
 from fastar._core.parameters import Array
 from fastar._core.random import check_state
+from fastar._data.context import context_of_rows
 from fastar._data.evidence import n_rows
 from fastar._data.reading import dense
 
@@ -54,7 +55,7 @@ def sample_outside(
     rows, numbers, given = np.arange(n_samples), np.empty(0), (context, evidence)
     for attempt in range(TRIES):
         if attempt > 0:
-            given = _of_rows(context, evidence, rows)
+            given = _of_rows(density, context, evidence, rows, n_samples)
         drawn = density.sample(
             len(rows), context=given[0], evidence=given[1], random_state=state, **how
         )
@@ -78,10 +79,10 @@ def sample_outside(
     )
 
 
-def _of_rows(context: Any, evidence: Any, rows: Array) -> tuple[Any, Any]:
-    """Return the context and the evidence of some rows; what is said once is said of all."""
-    if context is not None and _num_samples(context) > 1:
-        context = _safe_indexing(context, rows)
+def _of_rows(density: Any, context: Any, evidence: Any, rows: Array, n: int) -> tuple[Any, Any]:
+    """Return the context and the evidence of some of n rows; what is said once is said of all."""
+    if context is not None:
+        context = context_of_rows(density._fitted_context, context, rows, n)
     if evidence is not None and n_rows(evidence, "evidence") > 1:
         evidence = _safe_indexing(evidence, rows)
     return context, evidence

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.utils import _safe_indexing, check_array
-from sklearn.utils.validation import _num_samples
+from sklearn.utils import check_array
 
 from fastar._core.parameters import Array
 from fastar._core.sharpness import Sharpness
 from fastar._core.threads import effective_n_threads
 from fastar._data.containers import Container
+from fastar._data.context import context_of_rows
 from fastar._data.frame_types import frame_kind
 from fastar._data.frames import Schema
 from fastar._data.reading import dense
@@ -35,14 +35,16 @@ def draw_rows(
     }
     arguments = {name: value for name, (value, usual) in changed.items() if value != usual}
 
+    fitted = mixture._fitted_context
+    if context is not None and fitted is not None:
+        fitted.numbers(context, n)  # of its own rows alone, a member cannot tell how many there are
+
     def draw(place: int, member: Any) -> Array | None:
         if counts[place] == 0:
             return None
         own = {"random_state": int(seeds[place]), **arguments}
         if context is not None:
-            several = _num_samples(context) > 1
-            rows = np.flatnonzero(chosen == place)
-            own["context"] = _safe_indexing(context, rows) if several else context
+            own["context"] = context_of_rows(fitted, context, np.flatnonzero(chosen == place), n)
         drawn = member.sample(int(counts[place]), **own)
         if isinstance(container, Schema) and frame_kind(drawn) is not None:
             return container.read(drawn, "a member's sample")[:]

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from sklearn.utils import _safe_indexing
 
 from fastar._core.parameters import Array
 from fastar._core.random import check_state
 from fastar._core.validation import check_count, mean_score
-from fastar._data.frame_types import as_frame
+from fastar._data.context import context_of_rows
 from fastar._data.parquet import parquet_file
 from fastar._data.roles import NO_ROLES, Roles
 from fastar._data.streams import Stream, as_stream, batch_rows, is_stream, recut, rows_told
@@ -36,7 +35,7 @@ def _asked(
     if not is_stream(X):  # a table in memory, whose context is another one
         n = X.shape[0] if hasattr(X, "shape") else len(X)
         for first, rows, _, _ in batches(model, as_stream(X)):
-            yield first, rows, _context_of_rows(context, first, rows.shape[0], n), None
+            yield first, rows, _context_of_rows(model, context, first, rows.shape[0], n), None
         return
     stream, roles = Stream.of(X), Roles.of(context, sample_weight)
     check_context(model, roles)
@@ -44,14 +43,12 @@ def _asked(
         yield first, rows, {} if own is None else {"context": own}, weight
 
 
-def _context_of_rows(context: Any, first: int, n: int, n_all: int) -> dict[str, Any]:
-    """Return the context of n of n_all rows as a keyword argument; a single one serves all."""
+def _context_of_rows(model: Any, context: Any, first: int, n: int, n_all: int) -> dict[str, Any]:
+    """Return the context of n of n_all rows as a keyword argument."""
     if context is None:
         return {}
-    context = as_frame(context, "context")
-    if isinstance(context, Mapping) or np.shape(context)[:1] != (n_all,) or n == n_all:
-        return {"context": context}
-    return {"context": _safe_indexing(context, np.arange(first, first + n))}
+    fitted = getattr(model, "_fitted_context", None)
+    return {"context": context_of_rows(fitted, context, np.arange(first, first + n), n_all)}
 
 
 def score_streamed(model: Any, X: Any, context: Any, out: Path | None) -> Array | None:
@@ -139,7 +136,7 @@ def sample_streamed(
         size = batch_rows(model.n_features_in_)
         for start in range(0, n_samples, size):
             n = min(size, n_samples - start)
-            given = _context_of_rows(context, start, n, n_samples)
+            given = _context_of_rows(model, context, start, n, n_samples)
             file.write(model.sample(n, random_state=state, **given, **how))
 
 

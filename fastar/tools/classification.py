@@ -168,7 +168,7 @@ class GenerativeClassifier(PersistentTool, ClassifierMixin, BaseEstimator):  # t
             if not mass.all():
                 raise ValueError(
                     "sample_weight must leave every class some weight. "
-                    f"Got none for {self.classes_[np.flatnonzero(mass == 0)[0]]!r}."
+                    f"Got none for {self.classes_[mass == 0].tolist()[0]!r}."
                 )
             self.class_prior_ = mass / mass.sum()
             kept = self._kept(number)
