@@ -222,6 +222,34 @@ def test_values_that_are_no_sequences_are_named():
     for name in ("prefix", "evidence"):
         with pytest.raises(ValueError, match=f"{name} must hold whole numbers from 0 to 255.* 300"):
             model.sample(1, **{name: [300]})
+        for text in ("ab", {0: 1}):
+            with pytest.raises(
+                ValueError, match=f"{name} must be an array.* Got {type(text).__name__}"
+            ):
+                model.sample(1, **{name: text})
+    for method in (model.fit, model.score_samples, model.impute):
+        with pytest.raises(
+            ValueError, match=r"X\[1\] must be an array, whose parts.* \[\[1, 2\], "
+        ):
+            method([[0, 1], [[1, 2], [3]]])
+        with pytest.raises(ValueError, match=r"X\[0\] must hold numbers. Got a DataFrame.*groups="):
+            method([pd.DataFrame({"a": [1, 2]})] * 3)
+        with pytest.raises(ValueError, match=r"X\[0\] must have a value a step or more.*\(3, 0\)"):
+            method([np.zeros((3, 0))] * 2)
+    with pytest.raises(
+        ValueError, match=r"X\[0\] must be a sequence. Got .*2.* One sequence alone is"
+    ):
+        model.score_samples(np.array([2, 1, 0]).tolist())
+    with pytest.raises(ValueError, match=r"X must be an array of shape.* Got DataFrame instead"):
+        model.score_samples(pd.DataFrame({"a": [1, 2]}))
+    fresh = GenerativeRNN(n_hidden=2, max_iter=1)
+    for empty in ([[], []], [[]], [np.zeros(0)] * 3):
+        with pytest.raises(
+            ValueError, match=f"X must have at least one step. Got {len(empty)} empty"
+        ):
+            fresh.fit(empty)
+    with pytest.raises(ValueError, match=r"X must hold sequences of numbers.*10000000"):
+        fresh.fit([[10**30]])
 
 
 @pytest.mark.parametrize("convert", [lambda frame: frame, pl.from_pandas])

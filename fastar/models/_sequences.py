@@ -16,6 +16,7 @@ from fastar._core.limits import beyond_memory
 from fastar._core.parameters import Array, Params
 from fastar._core.validation import unmask
 from fastar._data.context import Context
+from fastar._data.frame_types import frame_kind
 from fastar._data.sequence_layouts import ArrayLayout, SequenceLayout, missing_columns
 from fastar._data.sequences import (
     Sequences,
@@ -71,11 +72,16 @@ class SequenceEstimator(TrainableModel, abstract=True):
             is_several = (
                 isinstance(X, Iterable)
                 and not isinstance(X, Mapping)
+                and frame_kind(X) is None
                 and getattr(X, "ndim", 1) != 0
             )
             found = Sequences.of(list(X) if is_several and not is_ragged(X) else X, name, gaps=gaps)
         else:
             check_numbers_of_frame(X, name)
+            if isinstance(X, list | tuple) and not any(map(np.size, X)):
+                raise ValueError(
+                    f"{name} must have at least one step. Got {len(X)} empty sequences instead."
+                )
             array = validate_data(
                 self,
                 unmask(X, name, gaps=gaps),
@@ -84,8 +90,12 @@ class SequenceEstimator(TrainableModel, abstract=True):
                 ensure_all_finite="allow-nan",
             )
             if array.dtype.kind not in "biuf":
-                cell = next(each for each in array.flat if not isinstance(each, Real))
-                raise ValueError(f"{name} must hold sequences of numbers. Got {cell!r} instead.")
+                others = (each for each in array.flat if not isinstance(each, Real))
+                cell = next(others, array.flat[0])  # as of integers that no type of NumPy holds
+                raise ValueError(
+                    f"{name} must hold sequences of numbers. Got {cell!r:.80} instead, of no "
+                    "type of numbers of NumPy."
+                )
             n, length = array.shape
             if not gaps and array.dtype.kind == "f" and np.isnan(array).any():
                 row, step = np.argwhere(np.isnan(array))[0]
