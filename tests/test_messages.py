@@ -322,3 +322,34 @@ def test_messages_of_scikit_learn_name_the_array():
             make().fit(X, X_val=held_out)
     with pytest.raises(ValueError, match=r"X must hold numbers.*Got a list of mappings"):
         make().fit([{"a": 1.0}, {"a": 2.0}])
+
+
+class StreamOnly:
+    """What has no more of Arrow than a stream, as a relation of DuckDB."""
+
+    def __init__(self, table):
+        self.table = table
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        return self.table.__arrow_c_stream__(requested_schema)
+
+
+@pytest.mark.parametrize("convert", [lambda table: table, StreamOnly], ids=["table", "stream"])
+@pytest.mark.parametrize("kind", ["intervals", "unions", "runs", "zone", "decimal256"])
+def test_types_of_arrow_that_polars_has_not_are_told_by_column(kind, convert):
+    pa = pytest.importorskip("pyarrow")
+    numbers = pa.array(range(20))
+    odd = {
+        "intervals": lambda: pa.array([pa.MonthDayNano([1, 2, 3])] * 20),
+        "unions": lambda: pa.UnionArray.from_sparse(pa.array([0] * 20, pa.int8()), [numbers]),
+        "runs": lambda: pa.RunEndEncodedArray.from_arrays([5, 20], [1, 2]),
+        "zone": lambda: numbers.cast(pa.timestamp("s", "Mars/Base")),
+        "decimal256": lambda: numbers.cast(pa.decimal256(40, 2)),
+    }[kind]()
+    table = pa.table({"x": np.arange(20.0), "strange": odd})
+    told = r"must hold columns of types that polars has. Got column 'strange' of .*cast it"
+    model = make(max_iter=1)
+    with pytest.raises(TypeError, match=f"X {told}"):
+        model.fit(convert(table))
+    with pytest.raises(TypeError, match=f"context {told}"):
+        model.fit(np.arange(40.0).reshape(20, 2), context=table)
