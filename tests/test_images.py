@@ -386,6 +386,14 @@ def test_masks_are_checked():
 def test_images_that_are_none_are_named():
     X = images()
     model = fit(make(), X)
+    with pytest.raises(ValueError, match=r"images of 12 values. Got \(3, 'a'\)"):
+        make(image_shape=(3, "a")).fit(X)
+    with pytest.raises(ValueError, match=r"evidence must hold 0 or 1.*Got a in"):
+        model.sample(2, evidence=np.full((3, 4), "a"))
+    known = np.where(X[0] == 1, 1.0, np.nan)
+    free = np.where(X[0] == 1, 1, None)  # as objects
+    drawn = [model.sample(9, evidence=each, random_state=0) for each in (known, free)]
+    assert (drawn[0] == drawn[1]).all()
     for method in (model.fit, model.score_samples, model.impute):
         with pytest.raises(ValueError, match=r"X must have a pixel or more.*\(0, 3, 4\)"):
             method(X[:0])

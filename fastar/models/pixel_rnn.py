@@ -146,8 +146,12 @@ class PixelRNN(AutoregressiveDensity):
             sizes = np.ravel(as_array(self.image_shape, "image_shape"))
             # what are no ints is no shape either
             given = tuple(int(each) if isinstance(each, Integral) else 0 for each in sizes.tolist())
-            n = int(np.prod(given)) if D is None else D
-            if len(given) not in (2, 3) or min(given) < 1 or int(np.prod(given)) != n:
+            n = int(np.prod(found if D is None else D))  # type: ignore[arg-type]
+            if (
+                len(given) not in (2, 3)
+                or min(given) < 1
+                or (D is not None and int(np.prod(given)) != n)
+            ):
                 raise ValueError(
                     "image_shape must be the height and width, or height, width and channels, of "
                     f"images of {n} values. Got {self.image_shape!r} instead."
@@ -166,8 +170,8 @@ class PixelRNN(AutoregressiveDensity):
         return height, width, *(channels or [1])  # type: ignore[return-value]
 
     def _read_evidence(self, evidence: Any, n: int) -> tuple[Any, Regions | None]:
-        if evidence is not None and as_array(evidence, "evidence").ndim >= 2:
-            array = as_array(evidence, "evidence").astype(np.float64)
+        array = None if evidence is None else as_array(evidence, "evidence")
+        if array is not None and array.ndim >= 2:
             for shape in {self.image_shape_, self.image_shape_[:2]}:
                 if array.shape == shape or (array.ndim > 2 and array.shape[1:] == shape):
                     evidence = array.reshape(-1, self.n_features_in_)
