@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import stat
 import subprocess
 import sys
 import time
@@ -257,7 +258,7 @@ def test_where_there_are_no_outliers_there_are_no_rows(folder, tmp_path, capsys)
     out = tmp_path / "none.csv"
     asked = ["outliers", f"{folder}/detector", f"{folder}/data.csv", "--level", "1e-9"]
     assert main([*asked, "-o", str(out)]) == 0
-    assert out.read_text() == "row,p_value,log_density,column,column_share\n"
+    assert out.read_text() == "row,p_value,score,column,column_share\n"
     assert "warning: No p-value is below" in capsys.readouterr().err
 
 
@@ -622,3 +623,82 @@ def test_models_of_dates_are_asked_in_words(tmp_path, capsys):
     assert capsys.readouterr().out.count("2024-05-31T09:30:00") == 2
     assert main(["ask", out, "when=2024-05-31"]) == 0
     assert float(capsys.readouterr().out) < 0
+
+
+# ---- where it writes to, and reads from
+
+
+def shell(line, *arguments):
+    """Return (exit code, output, errors) of a line of shell, whose $0 runs the command."""
+    program = "import sys; from fastar.cli import main; sys.exit(main(sys.argv[1:]))"
+    line = f"fastar() {{ {sys.executable} -P -W error -c '{program}' \"$@\"; }}; {line}"
+    ended = subprocess.run(
+        ["sh", "-c", line, "sh", *map(str, arguments)], capture_output=True, timeout=120
+    )
+    return ended.returncode, ended.stdout.decode(), ended.stderr.decode()
+
+
+needs_shell = pytest.mark.skipif(os.name != "posix", reason="needs a shell of POSIX")
+
+
+@needs_shell
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('fastar score "$1" - <&-', "standard input: it is closed."),
+        ('fastar score "$1" "$2" >&-', "standard output: It is closed"),
+        ('fastar ask "$1" colour=red >&-', "standard output: It is closed"),
+        ('fastar info "$1" >&-', "standard output: It is closed"),
+    ],
+)
+def test_closed_streams_are_told_of(line, said, folder):
+    code, out, err = shell(line, folder / "model", folder / "data.csv")
+    assert (code, out, err) == (1, "", f"fastar: error: {said}\n")
+
+
+@needs_shell
+def test_what_standard_error_would_say_never_goes_into_the_output(folder, tmp_path):
+    model, data = folder / "model", folder / "data.csv"
+    said = shell('fastar score "$1" "$2"', model, data)[1]
+    assert shell('fastar score "$1" "$2" 2>&-', model, data) == (0, said, "")
+    line = 'fastar fit "$1" -o "$2" --set n_hidden=4 max_iter=1 2>&-'
+    assert shell(line, data, tmp_path / "model") == (0, "", "")
+
+
+@needs_shell
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")
+@pytest.mark.parametrize("asked", ["score $1 $2", "ask $1 colour=red", "info $1", "info --json $1"])
+def test_a_full_disk_behind_standard_output_is_an_error(asked, folder):
+    code, _, err = shell(f"fastar {asked} -q >/dev/full", folder / "model", folder / "data.csv")
+    assert (code, err.splitlines()) == (1, [f"fastar: error: standard output: {os.strerror(28)}"])
+
+
+@needs_shell
+def test_pipes_stay_pipes_and_get_the_whole_output(folder, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    line = 'cat "$3" & fastar score "$1" "$2" -q -o "$3"; wait'
+    model, data = folder / "model", folder / "data.csv"
+    assert shell(line, model, data, pipe) == shell('fastar score -q "$1" "$2"', model, data)
+    assert stat.S_ISFIFO(os.stat(pipe).st_mode)
+    assert os.listdir(tmp_path) == ["pipe"]
+
+
+def test_an_output_in_gz_is_packed_and_is_read_again(folder, tmp_path):
+    for name in ("rows.csv.gz", "rows.tsv.gz", "rows.parquet.gz", "rows.csv"):
+        path = str(tmp_path / name)
+        assert main(["impute", f"{folder}/model", f"{folder}/data.csv", "-o", path]) == 0
+        with open(path, "rb") as file:
+            assert (file.read(2) == b"\x1f\x8b") == name.endswith(".gz")
+        rows = read_table(Source.of(path, None)).to_native()
+        assert rows.select("id").equals(pl.DataFrame({"id": range(300)}))
+
+
+def test_the_score_of_outliers_is_the_statistic_of_the_detector(folder, tmp_path, capsys):
+    detector = fastar.load(str(folder / "detector"))
+    rows = pl.read_csv(f"{folder}/data.csv")
+    found = done("outliers", folder / "detector", folder / "data.csv", "--level", 1)
+    scores = detector.score_samples(rows.select(detector.feature_names_in_.tolist()))
+    np.testing.assert_array_equal(found["score"].to_numpy(), np.sort(scores))
+    assert main(["info", f"{folder}/detector"]) == 0
+    assert "score:        standardised\n" in capsys.readouterr().out

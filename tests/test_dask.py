@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from common import assert_same_fit
 from local_parts import LocalParts
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from streamed import uneven_frame
 
 pytest.importorskip("distributed")
@@ -197,12 +197,18 @@ def test_errors_are_those_of_a_table_in_memory(client):
         fastar.dask.fit(client, nade(), mixed)
     with pytest.raises(ValueError, match="X must have rows"):
         fastar.dask.fit(client, nade(), dd.from_pandas(bad[:0], npartitions=1))
+    for empty in ([[], []], [np.zeros(0)] * 3):
+        with pytest.raises(ValueError, match=f"at least one step. Got {len(empty)} empty"):
+            fastar.dask.fit(client, GenerativeRNN(), db.from_sequence(empty))
     with pytest.raises(ValueError, match="n_hidden"):
         fastar.dask.fit(client, nade(n_hidden=-1), da.from_array(binary(), chunks=(200, D)))
 
 
 def test_arguments_are_checked_before_anything_is_sent(client):
     X = da.from_array(binary(), chunks=(200, D))
+    for answer in (fastar.dask.score_samples, fastar.dask.impute):
+        with pytest.raises(NotFittedError, match="This NADE instance is not fitted yet"):
+            answer(nade(), X)
     with pytest.raises(TypeError, match=r"or a GenerativeRNN\. Got Mixture"):
         fastar.dask.fit(client, Mixture([nade()]), X)
     with pytest.raises(TypeError, match=r"a dask Bag of sequences for a GenerativeRNN"):

@@ -4,6 +4,8 @@ import itertools
 import pickle
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 from common import COUNTS, DATA, REAL, assert_same_bits, assert_slopes, distribution, fit
 from recurrent_models import cell_step, lstm
@@ -376,6 +378,44 @@ def test_masks_are_checked():
     assert (completed[:, 0][~each] == X[:2][~each]).all()
     with pytest.raises(ValueError, match="mask must have the shape of an image"):
         model.complete(X[:2], np.eye(3) > 0)
+    for value in (0.5, 2, np.nan):
+        with pytest.raises(ValueError, match=f"mask must hold True and False, .*Got {value} "):
+            model.complete(X[:2], np.where(np.eye(2) > 0, value, 0))
+
+
+def test_images_that_are_none_are_named():
+    X = images()
+    model = fit(make(), X)
+    with pytest.raises(ValueError, match=r"images of 12 values. Got \(3, 'a'\)"):
+        make(image_shape=(3, "a")).fit(X)
+    with pytest.raises(ValueError, match=r"evidence must hold 0 or 1.*Got a in"):
+        model.sample(2, evidence=np.full((3, 4), "a"))
+    known = np.where(X[0] == 1, 1.0, np.nan)
+    free = np.where(X[0] == 1, 1, None)  # as objects
+    drawn = [model.sample(9, evidence=each, random_state=0) for each in (known, free)]
+    assert (drawn[0] == drawn[1]).all()
+    for method in (model.fit, model.score_samples, model.impute):
+        with pytest.raises(ValueError, match=r"X must have a pixel or more.*\(0, 3, 4\)"):
+            method(X[:0])
+        with pytest.raises(ValueError, match="X must be an array, whose parts are as long as one"):
+            method([X[0], X[1, :2]])
+
+
+@pytest.mark.parametrize("convert", [np.asarray, list, pd.DataFrame, pl.DataFrame])
+@pytest.mark.parametrize("last", [True, False])
+def test_completions_repeat_the_one_row_of_a_context(convert, last):
+    X = images()
+    given = contexts()
+    model = fit(make(), X, context=convert(given))
+    hidden = np.arange(12).reshape(3, 4) >= 6 if last else np.eye(3, 4) > 0
+    how = {"n_draws": 3, "random_state": 0}
+    found = [
+        model.complete(X[:5], hidden, context=convert(given[rows]), **how)
+        for rows in ([0], [0] * 5)
+    ]
+    assert (found[0] == found[1]).all()
+    with pytest.raises(ValueError, match=r"context must have shape.* \(5, 2\).*Got \(3, 2\)"):
+        model.complete(X[:5], hidden, context=convert(given[:3]), **how)
 
 
 @every_network

@@ -448,6 +448,9 @@ def test_errors_say_what_is_wrong():
         model.score_samples(X.drop(columns="amount"))
     with pytest.raises(ValueError, match="prefix must be one group, or one for each of 4"):
         model.sample(4, prefix=X)
+    for name in ("prefix", "evidence"):
+        with pytest.raises(ValueError, match=f"{name} must hold categories.*'shop'.*'south'"):
+            model.sample(2, **{name: one.assign(shop="south")})
     with pytest.raises(ValueError, match="score_stream"):
         model.score_stream(X)
     with pytest.raises(ValueError, match="groups and order_by must be as in fit"):

@@ -275,6 +275,34 @@ def test_values_that_are_no_sequences_are_named():
     for name in ("prefix", "evidence"):
         with pytest.raises(ValueError, match=f"{name} must hold whole numbers from 0 to 255.* 300"):
             model.sample(1, **{name: [300]})
+        for text in ("ab", {0: 1}):
+            with pytest.raises(
+                ValueError, match=f"{name} must be an array.* Got {type(text).__name__}"
+            ):
+                model.sample(1, **{name: text})
+    for method in (model.fit, model.score_samples, model.impute):
+        with pytest.raises(
+            ValueError, match=r"X\[1\] must be an array, whose parts.* \[\[1, 2\], "
+        ):
+            method([[0, 1], [[1, 2], [3]]])
+        with pytest.raises(ValueError, match=r"X\[0\] must hold numbers. Got a DataFrame.*groups="):
+            method([pd.DataFrame({"a": [1, 2]})] * 3)
+        with pytest.raises(ValueError, match=r"X\[0\] must have a value a step or more.*\(3, 0\)"):
+            method([np.zeros((3, 0))] * 2)
+    with pytest.raises(
+        ValueError, match=r"X\[0\] must be a sequence. Got .*2.* One sequence alone is"
+    ):
+        model.score_samples(np.array([2, 1, 0]).tolist())
+    with pytest.raises(ValueError, match=r"X must be an array of shape.* Got DataFrame instead"):
+        model.score_samples(pd.DataFrame({"a": [1, 2]}))
+    fresh = GenerativeRNN(n_hidden=2, max_iter=1)
+    for empty in ([[], []], [[]], [np.zeros(0)] * 3):
+        with pytest.raises(
+            ValueError, match=f"X must have at least one step. Got {len(empty)} empty"
+        ):
+            fresh.fit(empty)
+    with pytest.raises(ValueError, match=r"X must hold sequences of numbers.*10000000"):
+        fresh.fit([[10**30]])
 
 
 @pytest.mark.parametrize("convert", [lambda frame: frame, pl.from_pandas])
@@ -347,3 +375,34 @@ def test_messages_of_scikit_learn_name_the_array():
             make().fit(X, X_val=held_out)
     with pytest.raises(ValueError, match=r"X must hold numbers.*Got a list of mappings"):
         make().fit([{"a": 1.0}, {"a": 2.0}])
+
+
+class StreamOnly:
+    """What has no more of Arrow than a stream, as a relation of DuckDB."""
+
+    def __init__(self, table):
+        self.table = table
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        return self.table.__arrow_c_stream__(requested_schema)
+
+
+@pytest.mark.parametrize("convert", [lambda table: table, StreamOnly], ids=["table", "stream"])
+@pytest.mark.parametrize("kind", ["intervals", "unions", "runs", "zone", "decimal256"])
+def test_types_of_arrow_that_polars_has_not_are_told_by_column(kind, convert):
+    pa = pytest.importorskip("pyarrow")
+    numbers = pa.array(range(20))
+    odd = {
+        "intervals": lambda: pa.array([pa.MonthDayNano([1, 2, 3])] * 20),
+        "unions": lambda: pa.UnionArray.from_sparse(pa.array([0] * 20, pa.int8()), [numbers]),
+        "runs": lambda: pa.RunEndEncodedArray.from_arrays([5, 20], [1, 2]),
+        "zone": lambda: numbers.cast(pa.timestamp("s", "Mars/Base")),
+        "decimal256": lambda: numbers.cast(pa.decimal256(40, 2)),
+    }[kind]()
+    table = pa.table({"x": np.arange(20.0), "strange": odd})
+    told = r"must hold columns of types that polars has. Got column 'strange' of .*cast it"
+    model = make(max_iter=1)
+    with pytest.raises(TypeError, match=f"X {told}"):
+        model.fit(convert(table))
+    with pytest.raises(TypeError, match=f"context {told}"):
+        model.fit(np.arange(40.0).reshape(20, 2), context=table)

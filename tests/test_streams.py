@@ -171,6 +171,17 @@ def test_a_small_array_is_fitted_as_in_memory(dtype):
     assert fitted.sample(2).dtype == dtype
 
 
+def test_columns_called_by_numbers_are_fitted_as_in_memory():
+    pd = pytest.importorskip("pandas")
+    days = pd.Series(pd.date_range("2026-01-01", periods=60))
+    frame = pd.DataFrame({7: days, 1: np.random.default_rng(0).normal(size=60), 0: days.diff()})
+    frame = frame.fillna({0: pd.Timedelta("1D")})
+    for rows in (frame, frame.to_numpy(), frame[[7]].to_numpy()):
+        streamed = nade(max_iter=2).fit(lambda rows=rows: iter([rows[:25], rows[25:]]), X_val=rows)
+        whole = nade(max_iter=2).fit(rows, X_val=rows)
+        assert (streamed.score_samples(rows) == whole.score_samples(rows)).all()
+
+
 def test_frames_of_one_type_are_fitted_as_in_memory():
     frame = pl.DataFrame(np.random.default_rng(0).normal(size=(300, 3)).astype(np.float32))
     fitted = nade(early_stopping=False).fit(frame)

@@ -7,10 +7,12 @@ import json
 import os
 import re
 import secrets
+import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from tempfile import TemporaryFile
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -63,23 +65,48 @@ def write_arrays(path: str, kind: str, header: dict[str, Any], arrays: dict[str,
 def whole_file(path: str) -> Iterator[BinaryIO]:
     """Open a file beside `path` to write, and rename it in the end: no half a file is seen.
 
-    A symbolic link stays one: what it leads to is written.
+    A symbolic link stays one: what it leads to is written. A device or a pipe stays what it is and
+    is written to in the end: a file in its place would be no device.
     """
+    if _is_device(path):
+        with TemporaryFile() as file:
+            yield file
+            file.seek(0)
+            with _named_errors(path), open(path, "wb") as device:
+                shutil.copyfileobj(file, device)
+        return
     target = os.path.realpath(path)
     temporary = f"{target}.{secrets.token_hex(4)}.tmp"
     try:
-        _remove_remains(target)
-        # not by tempfile: the user's umask decides who may read a model
-        with open(temporary, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except OSError as error:  # that of a full disk names no file
-        raise type(error)(error.errno, error.strerror or str(error), path) from error
+        with _named_errors(path):
+            _remove_remains(target)
+            # not by tempfile: the user's umask decides who may read a model
+            with open(temporary, "xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
     finally:
         if os.path.exists(temporary):
             os.unlink(temporary)
+
+
+def _is_device(path: str) -> bool:
+    """Return whether a path is that of what can be written to but is neither file nor folder."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+@contextmanager
+def _named_errors(path: str) -> Iterator[None]:
+    """Let errors of the system name the file, which that of a full disk does not."""
+    try:
+        yield
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror or str(error), path) from error
 
 
 def _remove_remains(target: str) -> None:

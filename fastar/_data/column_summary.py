@@ -167,11 +167,9 @@ def _of_array(batch: Array) -> dict[Any, FoundColumn]:
 def _of_frame(batch: Any) -> dict[Any, FoundColumn]:
     n, names = len(batch), list(batch.columns)
     frame = narwhals_module().from_native(batch, eager_only=True)
-    there = [
-        key
-        for key, series in zip(names, frame.iter_columns(), strict=True)
-        if n_missing(series) < n
-    ]
+    # not frame[key], which is a row where names are numbers
+    own = dict(zip(names, frame.iter_columns(), strict=True))
+    there = [key for key, series in own.items() if n_missing(series) < n]
     found: dict[Any, FoundColumn] = {}
     if there:
         batch = batch if len(there) == len(names) else batch[there]
@@ -179,7 +177,7 @@ def _of_frame(batch: Any) -> dict[Any, FoundColumn]:
         columns = schema.read(batch)
         for d, column in enumerate(schema.columns):
             if column.clock is not None:
-                found[column.name] = _of_times(column, frame[column.name])
+                found[column.name] = _of_times(column, own[column.name])
                 continue
             found[column.name] = _of_column(column, columns.kept(d), columns.is_missing(d))
     for key in names:

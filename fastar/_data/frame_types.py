@@ -244,17 +244,31 @@ def as_frame(value: Any, name: str = "X") -> Any:
         frame = polars.from_arrow(value)
         if len(set(value.schema.names)) == len(frame.columns):
             frame.columns = value.schema.names  # polars gives a column without a name one
-    except BaseException as error:  # a panic of polars is no Exception
-        if type(error).__name__ != "PanicException":
+    except BaseException as error:
+        d = next((d for d in range(value.num_columns) if not _polars_has(value, d)), None)
+        if d is None:
             raise
-        types = ", ".join(sorted({str(each) for each in value.schema.types}))
+        column = value.schema.field(d)
         raise TypeError(
-            f"{name} must hold columns of types that polars has. Got {types}: {error}."
+            f"{name} must hold columns of types that polars has. Got column {column.name!r} of "
+            f"{column.type} instead ({str(error).splitlines()[0]}): leave it out, or cast it."
         ) from error
     frame.columns = value.schema.names  # polars gives one without a name another one
     # polars makes one kind of categories of all dictionaries, and forgets the order of these
     ordered = [_ordered_series(frame, name, value) for name in value.schema.names]
     return frame.with_columns(each for each in ordered if each is not None)
+
+
+def _polars_has(table: Any, d: int) -> bool:
+    """Return whether polars has the type of column d of a table of Arrow."""
+    polars = import_module("polars")
+    try:
+        polars.from_arrow(table.select([d]).slice(0, 1))
+    except BaseException as error:  # a panic of polars is no Exception
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            return False
+        raise
+    return True
 
 
 def _ordered_series(frame: Any, name: str, table: Any) -> Any:

@@ -145,7 +145,8 @@ class SequenceLayout:
         return self.to_numbers(self._read_given(given, n, "evidence", gaps=True))
 
     def _read_given(self, given: Any, n: int, name: str, *, gaps: bool) -> Sequences:
-        found = Sequences.of(given if is_ragged(given) else self._listed(given), name, gaps=gaps)
+        is_list = is_ragged(given, name) or not as_array(given, name).ndim
+        found = Sequences.of(given if is_list else self._listed(given), name, gaps=gaps)
         if len(found) not in (1, n) or found.values.shape[1] != self.width:
             raise ValueError(
                 f"{name} must be one sequence, or one for each of {n} samples, of {self.width} "

@@ -11,7 +11,7 @@ import numpy as np
 from fastar._core.lazy import lazy
 from fastar._core.parameters import Array
 from fastar._core.threads import check_stopped
-from fastar._core.validation import unmask
+from fastar._core.validation import as_array, unmask
 from fastar._data.frame_types import Column, frame_kind
 from fastar._data.frames import Schema
 from fastar._data.long_frames import LongFrame, columns_of
@@ -69,7 +69,8 @@ class Sequences:
         """Return what the user gave: an array (n, D), a list of sequences, or `Sequences`."""
         if isinstance(X, Sequences):
             return X
-        if isinstance(X, list | tuple) and len(X) and all(np.ndim(each) for each in X):
+        shapes = _shapes(X, name) if isinstance(X, list | tuple) else []
+        if shapes and all(shapes):
             parts = [_checked(each, f"{name}[{i}]", gaps) for i, each in enumerate(X)]
             widths = {part.shape[1] for part in parts}
             if len(widths) > 1:
@@ -79,9 +80,10 @@ class Sequences:
                 )
             offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts])])
             return cls(np.concatenate(parts), offsets, gaps=gaps)
-        if isinstance(X, list | tuple) and any(map(np.ndim, X)):
-            i = next(i for i, each in enumerate(X) if not np.ndim(each))
-            raise ValueError(f"{name}[{i}] must be a sequence. Got {X[i]!r} instead.")
+        if shapes:
+            i = shapes.index(())
+            remedy = "" if any(shapes) else f" One sequence alone is [{name}]."
+            raise ValueError(f"{name}[{i}] must be a sequence. Got {X[i]!r:.80} instead.{remedy}")
         raise ValueError(
             f"{name} must be an array of shape (n, D), a list of arrays of shape (l,) or (l, F), "
             f"or Sequences. Got {type(X).__name__} instead."
@@ -110,6 +112,13 @@ def listed(X: Any, name: str = "X") -> Any:
         X = list(X)
     if isinstance(X, list | tuple) and not len(X):
         raise ValueError(f"{name} must have at least one sequence. Got an empty list instead.")
+    if isinstance(X, list | tuple):
+        i = next((i for i, each in enumerate(X) if frame_kind(each) is not None), None)
+        if i is not None:
+            raise ValueError(
+                f"{name}[{i}] must hold numbers. Got a DataFrame instead: put all into one, below "
+                "each other, and let groups= of GenerativeRNN name the column of their sequences."
+            )
     texts = (str, bytes, bytearray)
     found = X if isinstance(X, texts) else None
     if isinstance(X, list | tuple):
@@ -136,14 +145,14 @@ def check_numbers_of_frame(X: Any, name: str) -> None:
             )
 
 
-def is_ragged(X: Any) -> bool:
+def is_ragged(X: Any, name: str = "X") -> bool:
     """Return whether X is a list of sequences, not rows of an array."""
     if isinstance(X, Sequences):
         return True
     if not isinstance(X, list | tuple):
         return False
     arrays = any(isinstance(each, np.ndarray) for each in X)
-    return arrays or len({np.shape(each) for each in X}) > 1
+    return arrays or len({*_shapes(X, name)}) > 1
 
 
 def fill_gaps(X: Any, sequences: Sequences, values: Array) -> list[Array]:
@@ -162,6 +171,11 @@ def fill_gaps(X: Any, sequences: Sequences, values: Array) -> list[Array]:
     return found
 
 
+def _shapes(X: list[Any] | tuple[Any, ...], name: str) -> list[tuple[int, ...]]:
+    """Return the shape of each sequence."""
+    return [as_array(each, f"{name}[{i}]").shape for i, each in enumerate(X)]
+
+
 def _checked(values: Any, name: str, gaps: bool) -> Array:
     """Return steps (N, F) of numbers; gaps: or NaN."""
     array = np.asarray(unmask(values, name))
@@ -169,6 +183,10 @@ def _checked(values: Any, name: str, gaps: bool) -> Array:
         raise ValueError(
             f"{name} must hold numbers in one or two axes, steps and values. "
             f"Got {array.dtype} in {array.ndim} axes."
+        )
+    if array.shape[1:] == (0,):
+        raise ValueError(
+            f"{name} must have a value a step or more. Got none, in shape {array.shape}."
         )
     wrong = ~(np.isfinite(array) | (gaps & np.isnan(array)))
     if wrong.any():

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from fastar.cli._arguments import parser
+from fastar.cli._sources import tell
 
 __all__ = ["main"]
 
@@ -28,25 +27,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     asked = parser().parse_args(arguments)
 
-    def tell(message: Any, *_: Any, **__: Any) -> None:
+    def warn(message: Any, *_: Any, **__: Any) -> None:
         if not asked.quiet:
-            print(f"fastar: warning: {message}", file=sys.stderr)
+            tell(f"fastar: warning: {message}")
 
     with warnings.catch_warnings():
         warnings.simplefilter("default")
-        warnings.showwarning = tell
+        warnings.showwarning = warn
         try:
             asked.run(asked)
         except BrokenPipeError:  # who reads has seen enough, as head does
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            pass
         except KeyboardInterrupt:
-            print("fastar: interrupted", file=sys.stderr)
+            tell("fastar: interrupted")
             return 130
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
-            print(f"fastar: error: {where}{error.strerror or error}", file=sys.stderr)
+            tell(f"fastar: error: {where}{error.strerror or error}")
             return 1
         except (ValueError, TypeError, ImportError, MemoryError) as error:
-            print(f"fastar: error: {error}", file=sys.stderr)
+            tell(f"fastar: error: {error}")
             return 1
     return 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import warnings
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
@@ -33,7 +32,7 @@ from fastar.cli._models import (
     summary,
     types_of,
 )
-from fastar.cli._sources import Source, TableError
+from fastar.cli._sources import Source, TableError, tell
 from fastar.cli._tables import (
     check_columns,
     check_writable,
@@ -41,6 +40,7 @@ from fastar.cli._tables import (
     read_table,
     write_bytes,
     write_table,
+    write_text,
 )
 from fastar.cli._values import evidence_of
 from fastar.tools.detection import DensityOutlierDetector
@@ -137,7 +137,10 @@ def impute(asked: Namespace) -> None:
 
 
 def outliers(asked: Namespace) -> None:
-    """Write the rows whose p-value is at most the level, the least probable first."""
+    """Write the rows whose p-value is at most the level, those of the lowest score first.
+
+    The score is the statistic of the detector: fastar info names it.
+    """
     _check_apart(asked, "model", "data")
     detector = load_model(asked.model)
     if not isinstance(detector, DensityOutlierDetector):
@@ -162,7 +165,7 @@ def outliers(asked: Namespace) -> None:
     found = {
         "row": rows,
         "p_value": p[rows],
-        "log_density": scores[rows],
+        "score": scores[rows],
         "column": [schema_of(detector).names[d] for d in least],
         "column_share": shares[rows, least],
     }
@@ -185,7 +188,7 @@ def ask(asked: Namespace) -> None:
         raise CommandError(f"Column {both[0]!r} is asked for and given.")
     asked_for = _log_probability(model, {**condition, **question}, asked)
     given = _log_probability(model, condition, asked) if condition else 0.0
-    print(f"{asked_for - given:.6g}")
+    write_text(f"{asked_for - given:.6g}\n")
     _say(asked, "nats: the log of a probability, or of a density where a real number is asked for")
 
 
@@ -194,15 +197,14 @@ def info(asked: Namespace) -> None:
     model = load_model(asked.model)
     found = described(model)
     if asked.json:
-        print(json.dumps(found, indent=2, default=str))
+        write_text(json.dumps(found, indent=2, default=str) + "\n")
         return
     columns = found.pop("columns")
-    for name, value in found.items():
-        print(f"{name + ':':<14}{value}")
+    lines = [f"{name + ':':<14}{value}" for name, value in found.items()]
     width = max(len(str(column["name"])) for column in columns)
-    print("columns:")
-    for column in columns:
-        print(f"  {column['name']!s:<{width}}  {column['holds']}")
+    lines.append("columns:")
+    lines += [f"  {column['name']!s:<{width}}  {column['holds']}" for column in columns]
+    write_text("\n".join(lines) + "\n")
 
 
 def plot(asked: Namespace) -> None:
@@ -349,4 +351,4 @@ def _write(asked: Namespace, table: nw.DataFrame[Any] | None, found: dict[str, A
 
 def _say(asked: Namespace, message: str) -> None:
     if not asked.quiet:
-        print(message, file=sys.stderr)
+        tell(message)

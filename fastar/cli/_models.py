@@ -51,7 +51,7 @@ def new_estimator(asked: Namespace, has_context: bool) -> Any:
     settings.setdefault("random_state", asked.random_state)
     settings.setdefault("n_jobs", asked.n_jobs)
     callbacks: list[Callback] = [Deadline(asked.max_time)] if asked.max_time else []
-    if not asked.quiet and sys.stderr.isatty():
+    if not asked.quiet and sys.stderr is not None and sys.stderr.isatty():
         callbacks.append(ProgressBar())
     model = BY_NAME[name](**{"callbacks": callbacks, **settings})
     if not asked.detector:
@@ -84,7 +84,10 @@ def context_schema(model: Any) -> Schema:
     """Return the columns of a model's context."""
     context = getattr(model, "context_", None)
     if context is None or context.schema is None:
-        raise CommandError(f"This {type(model).__name__} was fitted without named context columns.")
+        raise CommandError(
+            f"This {type(model).__name__} was fitted without named context columns, by which a "
+            "table could give a context: leave out --context."
+        )
     schema: Schema = context.schema
     return schema
 
@@ -117,6 +120,8 @@ def described(model: Any) -> dict[str, Any]:
     found: dict[str, Any] = {"model": type(model).__name__}
     if density is not model:
         found["density"] = type(density).__name__
+    if hasattr(model, "statistic"):
+        found["score"] = model.statistic
     for name in ("n_parameters_", "n_iter_"):
         if hasattr(density, name):
             found[name.rstrip("_")] = getattr(density, name)

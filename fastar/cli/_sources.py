@@ -23,6 +23,12 @@ class TableError(ValueError):
     """A file is no table, or not the table that is wanted."""
 
 
+def tell(message: str) -> None:
+    """Print a line to standard error, if there is one: `print` would take standard output."""
+    if sys.stderr is not None:
+        print(message, file=sys.stderr)
+
+
 @dataclass(frozen=True)
 class Source:
     """A file, or the bytes of standard input; either may be packed by gzip.
@@ -47,6 +53,8 @@ class Source:
     def of(cls, path: str, separator: str | None) -> Source:
         """Return the source of a path, where "-" is standard input."""
         if path == "-":
+            if sys.stdin is None:
+                raise TableError("standard input: it is closed.")
             return cls("standard input", None, sys.stdin.buffer.read(), separator)
         return cls(path, path, b"", separator)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import errno
+import gzip
 import io
 import os
 import sys
@@ -201,27 +203,40 @@ def write_table(frame: Any, path: str) -> None:
     ----------
     frame : DataFrame
     path : str
-        Parquet where it ends so; "-": CSV on standard output.
+        Parquet where it ends so, packed by gzip where it ends in .gz; "-": CSV on standard output.
     """
-    table = nw.from_native(frame, eager_only=True)
-    if is_parquet_name(path):
+    table, name = nw.from_native(frame, eager_only=True), path.lower().removesuffix(".gz")
+    if is_parquet_name(name):
         content = io.BytesIO()
         table.write_parquet(content)
         data = content.getvalue()
     else:
-        tab = path.lower().endswith((".tsv", ".tab"))
+        tab = name.endswith((".tsv", ".tab"))
         data = _to_csv(table, "\t" if tab else ",").encode()
-    write_bytes(data, path)
+    # no time in it: the same table, the same bytes
+    write_bytes(data if name == path.lower() else gzip.compress(data, mtime=0), path)
 
 
 def write_bytes(data: bytes, path: str) -> None:
     """Write a file, whole or not at all; "-": standard output."""
     if path == "-":
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        if sys.stdout is None:
+            raise OSError(errno.EBADF, "It is closed", "standard output")
+        try:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        except OSError as error:
+            # what is left in the buffer cannot be written when the process ends, either
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise type(error)(error.errno, error.strerror, "standard output") from error
         return
     with whole_file(path) as file:
         file.write(data)
+
+
+def write_text(text: str) -> None:
+    """Write to standard output, all of it or an error."""
+    write_bytes(text.encode(sys.stdout.encoding if sys.stdout else "utf-8", "replace"), "-")
 
 
 def _to_csv(table: nw.DataFrame[Any], separator: str) -> str:

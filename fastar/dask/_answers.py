@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from dask import delayed
 from distributed import Future
+from sklearn.utils.validation import check_is_fitted
 
 from fastar._core.parameters import Array
 from fastar._core.random import generator
@@ -58,7 +59,7 @@ def score_samples(model: Any, data: Any, *, context: Any = None) -> Any:
     >>> bool((scores.compute(scheduler="threads") == model.score_samples(X)).all())
     True
     """
-    kind, lent = _kind_of(data, context), delayed(model, traverse=False)
+    kind, lent = _kind_of(model, data, context), delayed(model, traverse=False)
     if kind == "bag":
         return data.map_partitions(_scores_of_sequences, lent)
     if kind == "array":
@@ -102,7 +103,7 @@ def impute(
     TypeError, ValueError
         data is no such collection.
     """
-    kind, lent = _kind_of(data, context), delayed(model, traverse=False)
+    kind, lent = _kind_of(model, data, context), delayed(model, traverse=False)
     data = whole_rows(data) if kind == "array" else data
     seeds = generator(random_state).integers(_SEED, size=data.npartitions).tolist()
     fill = delayed(_impute_sequences if kind == "bag" else _impute)
@@ -166,8 +167,16 @@ def sample(
     return frames.from_delayed(parts, meta=one.iloc[:0], divisions=divisions, verify_meta=False)
 
 
-def _kind_of(data: Any, context: Any) -> str:
-    """Return what `collection_kind` does; ValueError if sequences are given a context."""
+def _kind_of(model: Any, data: Any, context: Any) -> str:
+    """Return what `collection_kind` does.
+
+    Raises
+    ------
+    ValueError
+        Sequences are given a context; the model, if it is here, is not fitted.
+    """
+    if not isinstance(model, Future):
+        check_is_fitted(model)
     kind = collection_kind(data, "data")
     if kind == "bag" and context is not None:
         raise ValueError("context must be None for a Bag of sequences. Got one.")

@@ -48,7 +48,7 @@ class LongFrames(LongFrameParameters):
         if self.groups is None:
             layout = self._container
             return layout.read_evidence(given, n) if gaps else layout.read_prefix(given, n)
-        found = self._long_frame(given, False, name, gaps).sequences
+        found = self._long_frame(given, False, name, gaps, returned=True).sequences
         if len(found) not in (1, n):
             raise ValueError(
                 f"{name} must be one group, or one for each of {n} samples. Got {len(found)}."
@@ -60,7 +60,7 @@ class LongFrames(LongFrameParameters):
         if not reset and isinstance(self._container, FrameLayout):
             raise ValueError("groups must be the column that fit was given. Got None instead.")
         X = listed(X, name)
-        is_list = is_ragged(X) or not (reset or self._container.of_rows)
+        is_list = is_ragged(X, name) or not (reset or self._container.of_rows)
         ends = is_list if self.end_symbol is None else bool(self.end_symbol)
         found = self._read_sequences(X, reset, name, listed=is_list, ends=ends, gaps=gaps)
         layout = self._container
@@ -70,8 +70,10 @@ class LongFrames(LongFrameParameters):
             raise ValueError(f"{name} must hold sequences of one step or more. Got an empty one.")
         return layout.table(found)
 
-    def _long_frame(self, X: Any, reset: bool, name: str, gaps: bool) -> SequenceTable:
-        """Return the groups of a long frame."""
+    def _long_frame(
+        self, X: Any, reset: bool, name: str, gaps: bool, *, returned: bool = False
+    ) -> SequenceTable:
+        """Return the groups of a long frame; returned: samples are to hold its values."""
         X, asked = as_frame(X, name), (self.groups, self.order_by)
         frame = LongFrame.of(X, *asked, name) if reset else getattr(self._container, "frame", None)
         known = None if frame is None else (frame.groups, frame.order_by)
@@ -86,7 +88,8 @@ class LongFrames(LongFrameParameters):
             self.order_ = np.arange(layout.width + layout.ends)
         else:
             refused = ~self.distribution_.takes_unknown()[self._container.ends + frame.n_timed :]
-            columns.check_known(frame.by_column(refused))
+            # what fit has not seen is no category of samples
+            columns.check_known(None if returned else frame.by_column(refused))
         found = Sequences(values, offsets, gaps=True)
         if not gaps:
             self._container.check_gaps(found, name)

@@ -16,6 +16,7 @@ from fastar._core.limits import beyond_memory
 from fastar._core.parameters import Array, Params
 from fastar._core.validation import check_finite, unmask
 from fastar._data.context import Context
+from fastar._data.frame_types import frame_kind
 from fastar._data.sequence_layouts import ArrayLayout, SequenceLayout, missing_columns
 from fastar._data.sequences import (
     Sequences,
@@ -82,12 +83,20 @@ class SequenceEstimator(TrainableModel, abstract=True):
     def _of_array(self, X: Any, name: str, reset: bool, gaps: bool) -> tuple[Sequences, int]:
         """Return the rows of a table as sequences, and their length."""
         check_numbers_of_frame(X, name)
+        if isinstance(X, list | tuple) and not any(map(np.size, X)):
+            raise ValueError(
+                f"{name} must have at least one step. Got {len(X)} empty sequences instead."
+            )
         array = validate_data(
             self, unmask(X, name, gaps=gaps), order="C", reset=reset, ensure_all_finite=False
         )
         if array.dtype.kind not in "biuf":
-            cell = next(each for each in array.flat if not isinstance(each, Real))
-            raise ValueError(f"{name} must hold sequences of numbers. Got {cell!r} instead.")
+            others = (each for each in array.flat if not isinstance(each, Real))
+            cell = next(others, array.flat[0])  # as of integers that no type of NumPy holds
+            raise ValueError(
+                f"{name} must hold sequences of numbers. Got {cell!r:.80} instead, of no "
+                "type of numbers of NumPy."
+            )
         check_finite(array, name, ("row", "step"), gaps=True)
         n, length = array.shape
         if not gaps and array.dtype.kind == "f" and np.isnan(array).any():
@@ -206,6 +215,9 @@ def _is_state(state: Any, shapes: list[tuple[int, int]]) -> bool:
 def _of_list(X: Any, name: str, gaps: bool) -> Sequences:
     """Return an iterable of sequences as such."""
     is_several = (
-        isinstance(X, Iterable) and not isinstance(X, Mapping) and getattr(X, "ndim", 1) != 0
+        isinstance(X, Iterable)
+        and not isinstance(X, Mapping)
+        and frame_kind(X) is None
+        and getattr(X, "ndim", 1) != 0
     )
     return Sequences.of(list(X) if is_several and not is_ragged(X) else X, name, gaps=gaps)

@@ -222,6 +222,10 @@ class SequencesInParts(SequenceEstimator, abstract=True):
         if not summary.n:
             raise ValueError(f"{name} must have at least one sequence. Got none.")
         if not keep:
+            if not summary.longest:
+                raise ValueError(
+                    f"{name} must have at least one step. Got {summary.n} empty sequences instead."
+                )
             ends = self.end_symbol is None or bool(self.end_symbol)
             layout = self._container = summary.layout(ends)
             self.n_features_in_, self.order_ = layout.width, np.arange(layout.width + ends)

@@ -13,9 +13,12 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from fastar._core.limits import MOST_LEVELS
 from fastar._core.parameters import Array
 from fastar._core.random import generator
+from fastar._core.sharpness import check_sharpness
+from fastar._core.threads import effective_n_threads
 from fastar._core.validation import as_array, check_count, unmask
 from fastar._data.containers import Container
 from fastar._data.regions import Regions
+from fastar._engine.sampling import sample
 from fastar._engine.support import check_evidence
 from fastar.conditionals import Categorical, Conditional, LogisticMixture
 from fastar.models._density import AutoregressiveDensity
@@ -115,11 +118,14 @@ class PixelRNN(AutoregressiveDensity):
             if how.get("reset"):
                 self.image_shape_ = self._checked_shape(None, table.shape[1])
             return table
-        array, reset = np.asarray(X), how.get("reset")
+        name, reset = how.get("name", "X"), how.get("reset")
+        array = as_array(X, name)
+        if not array.size:
+            raise ValueError(f"{name} must have a pixel or more. Got none, in shape {array.shape}.")
         shape = self._checked_shape(array.shape[1:], None) if reset else self.image_shape_
         if array.shape[1:] not in (shape, shape[:2] if shape[2] == 1 else shape):
             raise ValueError(
-                f"{how.get('name', 'X')} must have images of shape {shape}, as in fit. "
+                f"{name} must have images of shape {shape}, as in fit. "
                 f"Got {array.shape[1:]} instead."
             )
         table = super()._read_table(array.reshape(len(array), -1), **how)
@@ -140,8 +146,12 @@ class PixelRNN(AutoregressiveDensity):
             sizes = np.ravel(as_array(self.image_shape, "image_shape"))
             # what are no ints is no shape either
             given = tuple(int(each) if isinstance(each, Integral) else 0 for each in sizes.tolist())
-            n = int(np.prod(given)) if D is None else D
-            if len(given) not in (2, 3) or min(given) < 1 or int(np.prod(given)) != n:
+            n = int(np.prod(found if D is None else D))  # type: ignore[arg-type]
+            if (
+                len(given) not in (2, 3)
+                or min(given) < 1
+                or (D is not None and int(np.prod(given)) != n)
+            ):
                 raise ValueError(
                     "image_shape must be the height and width, or height, width and channels, of "
                     f"images of {n} values. Got {self.image_shape!r} instead."
@@ -160,8 +170,8 @@ class PixelRNN(AutoregressiveDensity):
         return height, width, *(channels or [1])  # type: ignore[return-value]
 
     def _read_evidence(self, evidence: Any, n: int) -> tuple[Any, Regions | None]:
-        if evidence is not None and as_array(evidence, "evidence").ndim >= 2:
-            array = as_array(evidence, "evidence").astype(np.float64)
+        array = None if evidence is None else as_array(evidence, "evidence")
+        if array is not None and array.ndim >= 2:
             for shape in {self.image_shape_, self.image_shape_[:2]}:
                 if array.shape == shape or (array.ndim > 2 and array.shape[1:] == shape):
                     evidence = array.reshape(-1, self.n_features_in_)
@@ -225,7 +235,7 @@ class PixelRNN(AutoregressiveDensity):
             True where a pixel is hidden.
         n_draws : int, default=4
             Completions of each image.
-        context : array-like or DataFrame of shape (n, C), optional
+        context : array-like or DataFrame of shape (n, C) or (1, C), optional
         n_particles : int, default=16
         random_state : int, RandomState instance or None
 
@@ -245,15 +255,16 @@ class PixelRNN(AutoregressiveDensity):
         hidden = self._hidden(array, mask)
         values = np.where(hidden, np.nan, array.reshape(len(array), -1).astype(np.float64))
         given, _ = self._read_evidence(values, len(values))
-        check_evidence(given, len(values), model, name="images")
-        rng = generator(random_state)
+        known, held = check_evidence(given, len(values), model, name="images")
+        encoded, rng = self._encoded(context, len(array)), generator(random_state)
         if (np.diff(hidden.astype(np.int8), axis=1) >= 0).all():
-            repeated = None
-            if context is not None:
-                repeated = _repeated(context, n_draws)
-            drawn = self.sample(
-                len(array) * n_draws, context=repeated,
-                evidence=np.repeat(values, n_draws, axis=0), random_state=_seed(rng),
+            known, held, encoded = (
+                None if each is None else np.repeat(each, n_draws, axis=0)
+                for each in (known, held, encoded)
+            )
+            drawn = sample(
+                model, len(array) * n_draws, known, held, check_sharpness(1.0, None, None),
+                generator(_seed(rng)), effective_n_threads(self.n_jobs), encoded,
             )  # fmt: skip
         else:
             drawn = self.impute(
@@ -261,8 +272,10 @@ class PixelRNN(AutoregressiveDensity):
                 n_particles=max(n_particles, n_draws), random_state=_seed(rng),
             )  # fmt: skip
             drawn = np.moveaxis(drawn.reshape(n_draws, len(array), -1), 0, 1)
-            drawn = self._container.wrap(drawn.reshape(len(array) * n_draws, model.n_features))
-        return np.asarray(drawn).reshape(len(array), n_draws, *array.shape[1:])
+            drawn = drawn.reshape(len(array) * n_draws, model.n_features)
+        return np.asarray(self._container.wrap(drawn)).reshape(
+            len(array), n_draws, *array.shape[1:]
+        )
 
     def _read_images(self, images: Any) -> Array:
         """Return images, or rows of their values, as an array of numbers."""
@@ -282,6 +295,11 @@ class PixelRNN(AutoregressiveDensity):
         hidden, shape = as_array(mask, "mask"), self.image_shape_
         if hidden.dtype.kind not in "biuf":
             raise ValueError(f"mask must hold True and False. Got {hidden.dtype} instead.")
+        wrong = (hidden != 0) & (hidden != 1)
+        if wrong.any():
+            raise ValueError(
+                f"mask must hold True and False, or 1 and 0. Got {hidden[wrong][0]} instead."
+            )
         hidden = hidden.astype(bool)
         n, D = len(images), self.n_features_in_
         if shape[2] > 1 and hidden.shape in (shape[:2], (n, *shape[:2])):
@@ -302,16 +320,8 @@ class PixelRNN(AutoregressiveDensity):
 
 def _is_nested(X: Any) -> bool:
     """Return whether X is a list of images, not of rows."""
-    return isinstance(X, list | tuple) and len(X) > 0 and np.ndim(X[0]) > 1
+    return isinstance(X, list | tuple) and len(X) > 0 and as_array(X[0], "X[0]").ndim > 1
 
 
 def _seed(rng: np.random.Generator) -> int:
     return int(rng.integers(2**31))
-
-
-def _repeated(context: Any, times: int) -> Any:
-    """Return each row of a context so many times."""
-    if hasattr(context, "columns"):
-        places = np.repeat(np.arange(len(context)), times)
-        return context.iloc[places] if hasattr(context, "iloc") else context[places]
-    return np.repeat(np.asarray(context), times, axis=0)
