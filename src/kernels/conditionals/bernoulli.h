@@ -5,16 +5,27 @@
 
 #include "common.h"
 
-INLINE void bernoulli_row(int with_gradient, int64_t count, int64_t P, const feature_spec *f, const real *raw,
-                          const real *codes, real scale, real *logp, real *graw) {
+/* m <= VL features, P outputs apart. */
+INLINE void bernoulli_lanes(int with_gradient, int m, int64_t P, const real *raw, const real *codes, real scale,
+                            real *logp, real *graw) {
+    const vec sign = vset1(1) - vset1(2) * load(codes, m);
+    vec p;
+    store(logp, -softplus(sign * strided(raw, P, m), &p), m);
+    if (with_gradient)
+        store_strided(graw, P, vset1(-scale) * sign * p, m);
+}
+
+/* A function of its own: among the loops of all kinds, Clang has no registers for the constants of this one. */
+__attribute__((noinline)) static void bernoulli_row(int with_gradient, int64_t count, int64_t P, const feature_spec *f,
+                                                    const real *raw, const real *codes, real scale, real *logp,
+                                                    real *graw) {
     (void)f;
-    for (int64_t d = 0; d < count; d += VL) {
-        int m = lanes(count - d);
-        vec z = strided(raw + d * P, P, m), sign = vset1(1) - vset1(2) * load(codes + d, m), p;
-        store(logp + d, -softplus(sign * z, &p), m);
-        if (with_gradient)
-            store_strided(graw + d * P, P, vset1(-scale) * sign * p, m);
-    }
+    int64_t d = 0;
+    for (; P == 1 && d + VL <= count; d += VL)
+        bernoulli_lanes(with_gradient, VL, 1, raw + d, codes + d, scale, logp + d, with_gradient ? graw + d : NULL);
+    for (; d < count; d += VL)
+        bernoulli_lanes(with_gradient, lanes(count - d), P, raw + d * P, codes + d, scale, logp + d,
+                        with_gradient ? graw + d * P : NULL);
 }
 
 INLINE void draw_bits(int64_t n, vec inverse, const real *raw, int64_t raw_stride, const real *noise,
