@@ -37,6 +37,13 @@ class Callback:
     def on_fit_end(self, training: Training) -> None:
         """After the last epoch, also after an interruption or an error."""
 
+    def on_alternative_begin(self, training: Training) -> None:
+        """Before the first epoch of each alternative; these are trained before the fit begins."""
+
+    def on_alternative_epoch_end(self, training: Training) -> bool | None:
+        """After each epoch of an alternative; True ends it, and no other one is trained."""
+        return None
+
 
 def callbacks_of(given: Any) -> list[Any]:
     """Return the callbacks that the `callbacks` parameter holds; ValueError where one is none."""

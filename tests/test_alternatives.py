@@ -106,6 +106,26 @@ def test_an_interruption_of_an_alternative_ends_the_fit(n_epochs, monkeypatch):
     assert model.n_iter_ == min(n_epochs, QUICK["max_iter"])  # the first alternative is the better
 
 
+def test_a_callback_ends_the_alternatives_alone(monkeypatch):
+    """The fit itself is as long as it would have been."""
+    X, _ = correlated(400)
+    seen = []
+
+    class Limit(Callback):
+        def on_alternative_begin(self, training):
+            seen.append("begin")
+
+        def on_alternative_epoch_end(self, training):
+            seen.append(training.progress.epoch)
+            return training.progress.epoch == 2
+
+        def on_epoch_end(self, training):
+            seen.append("epoch")
+
+    NADE(**QUICK, callbacks=[Limit()]).fit(X)
+    assert seen == ["begin", 1, 2] + ["epoch"] * QUICK["max_iter"]
+
+
 class Stop(Callback):
     """Ends a fit after some epochs."""
 

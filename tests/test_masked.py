@@ -446,7 +446,9 @@ def test_dropout_changes_training_alone():
 # ---- bad settings
 
 
-@pytest.mark.parametrize("sizes", [(), [], (0,), (3, -1), (2.5,), (3, True), ("3",), (3, None)])
+@pytest.mark.parametrize(
+    "sizes", [(), [], (0,), (3, -1), (2.5,), (3, True), ("3",), (3, None), np.array(3)]
+)
 def test_layers_must_be_counted(sizes):
     match = "hidden_layer_sizes must be at least one layer, each of an int of at least 1 unit"
     refused(make("MADE", hidden_layer_sizes=sizes), match)

@@ -101,7 +101,7 @@ OWN_BAD_PARAMETERS = {
         *[("n_components", value) for value in (0, 2.5, None, 257)],
     ],
     "MADE": [
-        *[("hidden_layer_sizes", value) for value in (0, 2.5, None, np.array(3))],
+        *[("hidden_layer_sizes", value) for value in (0, 2.5, None)],
         *[("activation", value) for value in ("softmax", None)],
         ("direct_connections", "yes"),
         ("degrees", "odd"),

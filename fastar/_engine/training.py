@@ -277,23 +277,24 @@ class Training:
     def run(self, callbacks: Iterable[Any] = ()) -> None:
         """Train until something stops it; `theta` ends as the best seen.
 
-        It is stopped by a limit, a plateau, a callback, Ctrl-C or a NaN. Callbacks see nothing of
-        the alternatives, which are trained first. The result of one stays where held-out rows
-        clearly prefer it to the model and to the alternatives before it.
+        It is stopped by a limit, a plateau, a callback, Ctrl-C or a NaN. Alternatives are trained
+        first, and callbacks see them by hooks of their own. The result of one stays where held-out
+        rows clearly prefer it to the model and to the alternatives before it.
         """
-        model, results, goes_on = self.model, [], True
+        callbacks, model, results, goes_on = list(callbacks), self.model, [], True
+        watch = _OfAlternatives(callbacks)
         for alternative in () if self.held_out is None else self.alternatives:
             self._begin(alternative)
             with suppress(FloatingPointError):
-                goes_on = self._run([])
+                goes_on = self._run([watch])
             results.append(self._result())
             self._other_results.append(_digest_of(alternative.theta))
-            if not goes_on:
+            if watch.is_over or not goes_on:
                 break
         if results and goes_on:
             self._begin(model)
         if goes_on:
-            self._run(list(callbacks))
+            self._run(callbacks)
         for result in results:
             if result.is_preferred_to(self._result()):
                 self.model, self.progress = result.model, result.progress
@@ -512,6 +513,23 @@ class Training:
 
     def _warn(self, message: str) -> None:
         warnings.warn(message, ConvergenceWarning, stacklevel=4)
+
+
+class _OfAlternatives:
+    """The hooks of callbacks for the training of alternatives."""
+
+    def __init__(self, callbacks: list[Any]) -> None:
+        self.callbacks = callbacks
+        self.is_over = False
+
+    def on_fit_begin(self, training: Training) -> None:
+        """Tell them that one begins."""
+        _call(self.callbacks, "on_alternative_begin", training)
+
+    def on_epoch_end(self, training: Training) -> bool:
+        """Return whether any of them ends the alternatives."""
+        self.is_over = any(_call(self.callbacks, "on_alternative_epoch_end", training))
+        return self.is_over
 
 
 def _call(callbacks: list[Any], hook: str, training: Training) -> list[Any]:

@@ -28,14 +28,22 @@ class Deadline(Callback):
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
+        self._end: float | None = None
 
     def on_fit_begin(self, training: Any) -> None:
-        """Start the clock."""
-        self._end = time.monotonic() + self.seconds
+        """Start the clock, unless an alternative has."""
+        if self._end is None:
+            self._end = time.monotonic() + self.seconds
 
     def on_epoch_end(self, training: Any) -> bool:
         """Return whether the time is over."""
-        return time.monotonic() >= self._end
+        return self._end is not None and time.monotonic() >= self._end
+
+    def on_fit_end(self, training: Any) -> None:
+        """Stop the clock."""
+        self._end = None
+
+    on_alternative_begin, on_alternative_epoch_end = on_fit_begin, on_epoch_end
 
 
 def new_estimator(asked: Namespace, has_context: bool) -> Any:
