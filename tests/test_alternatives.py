@@ -11,7 +11,7 @@ from fastar import NADE, load
 from fastar._core.files import read_arrays
 from fastar._engine.training import Training
 from fastar.callbacks import Callback, Checkpoint
-from fastar.models import nade as alternatives_of
+from fastar.models import nade
 
 pytestmark = pytest.mark.kernels
 
@@ -74,7 +74,7 @@ def test_the_network_that_stays_is_the_fitted_one(is_smooth, monkeypatch, tmp_pa
         monkeypatch.setattr(
             NADE, "_adjust_start", lambda self, model, n: model.theta.__iadd__(shift)
         )
-        monkeypatch.setattr(alternatives_of, "linear_start", lambda *start: None)
+        monkeypatch.setattr(nade, "linear_start", lambda *start: None)
     model = NADE(**QUICK).fit(X)
     assert model.activation_ == model.network_.activation == ("sigmoid" if is_smooth else "relu")
     assert len(model.validation_curve_) == model.n_iter_

@@ -11,12 +11,10 @@ import time
 from importlib.metadata import entry_points
 
 import numpy as np
-import pandas as pd
 import polars as pl
 import pytest
 
 import fastar
-from fastar._data.columns import column_type
 from fastar._data.frame_types import is_missing
 from fastar.cli import main
 from fastar.cli._sources import Source, TableError
@@ -587,42 +585,6 @@ def test_types_are_what_the_user_says(tmp_path):
         "c": ["0", "1"],
         "d": [2, 3],
     }
-
-
-def test_a_table_is_written_whole_or_not_at_all(tmp_path):
-    out = tmp_path / "out.csv"
-    out.write_text("before")
-    with pytest.raises(pl.exceptions.ComputeError, match="nested"):
-        write_table(pl.DataFrame({"a": [[1]]}), str(out))
-    assert out.read_text() == "before"
-    assert os.listdir(tmp_path) == ["out.csv"]
-    write_table(pd.DataFrame({"a": [True]}), str(out))
-    assert out.read_text() == "a\ntrue\n"
-
-
-@pytest.mark.parametrize("library", ["polars", "pandas"])
-def test_dates_in_csv_are_dates_unless_the_user_says_otherwise(tmp_path, library):
-    path = str(tmp_path / "table.csv")
-    with open(path, "w", encoding="utf-8") as file:
-        file.write("when,day,text\n2024-05-31T09:30:00,2024-05-31,2024-05-31\n,2024-06-01,soon\n")
-    table = read_table(Source.of(path, None), {}, library)
-    assert [column_type(table[name]) for name in table.columns] == ["moment", "moment", "category"]
-    assert table["when"].null_count() == 1
-    said = read_table(Source.of(path, None), {"day": "category"}, library)
-    assert column_type(said["day"]) == "category"
-    with pytest.raises(TableError, match=r"column 'text' must hold dates.*Got 'soon' in row 1"):
-        read_table(Source.of(path, None), {"text": "moment"}, library)
-
-
-def test_models_of_dates_are_asked_in_words(tmp_path, capsys):
-    path, out = str(tmp_path / "table.csv"), str(tmp_path / "model.fastar")
-    with open(path, "w", encoding="utf-8") as file:
-        file.write("when,y\n" + "".join(f"2024-05-{1 + k % 30:02}T09:30,{k}\n" for k in range(60)))
-    assert main(["fit", path, "-o", out, "-q", "--set", "max_iter=1", "n_hidden=2"]) == 0
-    assert main(["sample", out, "-n", "2", "--given", "when=2024-05-31T09:30"]) == 0
-    assert capsys.readouterr().out.count("2024-05-31T09:30:00") == 2
-    assert main(["ask", out, "when=2024-05-31"]) == 0
-    assert float(capsys.readouterr().out) < 0
 
 
 # ---- where it writes to, and reads from

@@ -2,10 +2,12 @@
 
 import gzip
 import io
+import os
 import re
 import sys
 from datetime import UTC, date, datetime, time
 
+import pandas as pd
 import polars as pl
 import pytest
 
@@ -164,4 +166,40 @@ def test_codes_with_zeros_stay_codes_from_fit_to_samples(tmp_path, capsys):
     assert main(["score", out, str(tmp_path / "new.csv"), "-q"]) == 0
     assert float(capsys.readouterr().out.split()[1]) < 0
     assert main(["ask", out, "zip={02139,02140}", "-q"]) == 0
+    assert float(capsys.readouterr().out) < 0
+
+
+def test_a_table_is_written_whole_or_not_at_all(tmp_path):
+    out = tmp_path / "out.csv"
+    out.write_text("before")
+    with pytest.raises(pl.exceptions.ComputeError, match="nested"):
+        write_table(pl.DataFrame({"a": [[1]]}), str(out))
+    assert out.read_text() == "before"
+    assert os.listdir(tmp_path) == ["out.csv"]
+    write_table(pd.DataFrame({"a": [True]}), str(out))
+    assert out.read_text() == "a\ntrue\n"
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_dates_in_csv_are_dates_unless_the_user_says_otherwise(tmp_path, library):
+    path = str(tmp_path / "table.csv")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("when,day,text\n2024-05-31T09:30:00,2024-05-31,2024-05-31\n,2024-06-01,soon\n")
+    table = read_table(Source.of(path, None), {}, library)
+    assert [column_type(table[name]) for name in table.columns] == ["moment", "moment", "category"]
+    assert table["when"].null_count() == 1
+    said = read_table(Source.of(path, None), {"day": "category"}, library)
+    assert column_type(said["day"]) == "category"
+    with pytest.raises(TableError, match=r"column 'text' must hold dates.*Got 'soon' in row 1"):
+        read_table(Source.of(path, None), {"text": "moment"}, library)
+
+
+def test_models_of_dates_are_asked_in_words(tmp_path, capsys):
+    path, out = str(tmp_path / "table.csv"), str(tmp_path / "model.fastar")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("when,y\n" + "".join(f"2024-05-{1 + k % 30:02}T09:30,{k}\n" for k in range(60)))
+    assert main(["fit", path, "-o", out, "-q", "--set", "max_iter=1", "n_hidden=2"]) == 0
+    assert main(["sample", out, "-n", "2", "--given", "when=2024-05-31T09:30"]) == 0
+    assert capsys.readouterr().out.count("2024-05-31T09:30:00") == 2
+    assert main(["ask", out, "when=2024-05-31"]) == 0
     assert float(capsys.readouterr().out) < 0

@@ -105,10 +105,10 @@ class Column:
     @property
     def holds_integers(self) -> bool:
         """Whether the categories are those of a column of integers."""
-        return self.type == "category" and self._type_name.startswith(("int", "uint"))
+        return self.type == "category" and self.type_name.startswith(("int", "uint"))
 
     @property
-    def _type_name(self) -> str:
+    def type_name(self) -> str:
         """What the column's type is called, in lower case."""
         described = self.dtype.get("arrow") if isinstance(self.dtype, dict) else self.dtype
         return str(described).lower()
@@ -116,7 +116,7 @@ class Column:
     @property
     def number_dtype(self) -> np.dtype[Any]:
         """NumPy's type of the numbers that a column of integers or floats can hold."""
-        return np.dtype(_OF_ARROW.get(self._type_name, self._type_name))
+        return np.dtype(_OF_ARROW.get(self.type_name, self.type_name))
 
     @property
     def storage(self) -> np.dtype[Any] | None:
@@ -527,8 +527,7 @@ def _to_polars(column: Column) -> Any:
     if column.type == "bool":
         return "Boolean"
     if column.type != "category" or column.holds_integers:
-        given = column.dtype["arrow"] if isinstance(column.dtype, dict) else column.dtype
-        described = str(_POLARS_OF_ARROW.get(given, given)).lower()
+        described = _POLARS_OF_ARROW.get(column.type_name, column.type_name)
         for low, high in (("u", "U"), ("int", "Int"), ("float", "Float")):
             described = described.replace(low, high)
         return described
@@ -537,4 +536,4 @@ def _to_polars(column: Column) -> Any:
     return "Enum" if isinstance(column.dtype, dict) and "ordered" in column.dtype else "String"
 
 
-_POLARS_OF_ARROW = {"double": "float64", "float": "float32", "halffloat": "float32"}
+_POLARS_OF_ARROW = _OF_ARROW | {"halffloat": "float32"}

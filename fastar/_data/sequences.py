@@ -145,6 +145,12 @@ def check_numbers_of_frame(X: Any, name: str) -> None:
             )
 
 
+def check_any_step(n_steps: int, n: int, name: str) -> None:
+    """Raise ValueError where n sequences have no step at all."""
+    if not n_steps:
+        raise ValueError(f"{name} must have at least one step. Got {n} empty sequences instead.")
+
+
 def is_ragged(X: Any, name: str = "X") -> bool:
     """Return whether X is a list of sequences, not rows of an array."""
     if isinstance(X, Sequences):

@@ -97,23 +97,13 @@ class _Result(NamedTuple):
     ----------
     model : Composition
     progress : Progress
-    scores, weight : array (m,)
-        Log-densities and weights of the held-out rows.
+    scores : array (m,)
+        Log-densities of the held-out rows.
     """
 
     model: Composition
     progress: Progress
     scores: Array
-    weight: Array
-
-    def is_preferred_to(self, other: _Result) -> bool:
-        """Return whether its mean score is clearly higher, by standard errors of the difference."""
-        share = self.weight / self.weight.sum()
-        with np.errstate(invalid="ignore"):  # of two that are infinite
-            difference = self.scores - other.scores
-            mean = (share * difference).sum()
-            error = np.sqrt((share**2 * (difference - mean) ** 2).sum())
-        return bool(mean > _CLEAR * error)
 
 
 class Training:
@@ -295,16 +285,28 @@ class Training:
             self._begin(model)
         if goes_on:
             self._run(callbacks)
-        for result in results:
-            if result.is_preferred_to(self._result()):
-                self.model, self.progress = result.model, result.progress
+        if results:
+            best = self._result()
+            for result in results:
+                if self._exceeds(result.scores, best.scores):
+                    best = result
+            self.model, self.progress = best.model, best.progress
 
     def _result(self) -> _Result:
         """Return what training has come to, and what held-out rows say of it."""
         assert self.held_out is not None
-        table, weight = self.held_out
-        scores = score_rows(self.model, table, self.n_threads)
-        return _Result(self.model, self.progress, scores, weight)
+        scores = score_rows(self.model, self.held_out[0], self.n_threads)
+        return _Result(self.model, self.progress, scores)
+
+    def _exceeds(self, scores: Array, others: Array) -> bool:
+        """Return whether scores of the held-out rows are clearly higher, by standard errors."""
+        assert self.held_out is not None
+        share = self.held_out[1] / self.held_out[1].sum()
+        with np.errstate(invalid="ignore"):  # of two that are infinite
+            difference = scores - others
+            mean = (share * difference).sum()
+            error = np.sqrt((share**2 * (difference - mean) ** 2).sum())
+        return bool(mean > _CLEAR * error)
 
     def _run(self, callbacks: list[Any]) -> bool:
         """Train from where the parameters are; return whether Ctrl-C did not end it."""

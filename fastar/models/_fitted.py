@@ -148,11 +148,8 @@ class FittedDensity(ScoreMixin):
         asked = asked_of_columns(vars(self)["distribution"], names, is_category)
         found: list[dict[str, Any]] = [{} for _ in names]
         for place, column in enumerate(self.order_.tolist()):
-            own = asked[column]
             said = self.distribution_.decided(place, self._offsets()[column], described[column])
-            if not (isinstance(own, str) and own == "auto"):
-                said["why"] = BY_PARAMETER
-            found[column] = {"column": names[column], **said}
+            found[column] = schema_entry(names[column], said, asked[column])
         return found
 
     @property
@@ -504,6 +501,13 @@ class FittedDensity(ScoreMixin):
         kept = np.ones(values.shape, bool)
         kept[low] = False
         return table_like(X, self._container, values, kept)
+
+
+def schema_entry(name: Any, said: dict[str, Any], asked: Any) -> dict[str, Any]:
+    """Return the entry of `schema_` on a column, for which `distribution` has `asked`."""
+    if not (isinstance(asked, str) and asked == "auto"):
+        said = {**said, "why": BY_PARAMETER}
+    return {"column": name, **said}
 
 
 def by_name(said: Any, names: list[Any]) -> Any:

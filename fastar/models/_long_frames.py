@@ -16,7 +16,7 @@ from fastar._data.sequences import Sequences, SequenceTable, is_ragged, listed
 from fastar._kernels._conditionals import OBSERVED, SAMPLED
 from fastar.conditionals import Conditional
 from fastar.conditionals._auto import asked_of_columns
-from fastar.models._fitted import BY_PARAMETER
+from fastar.models._fitted import schema_entry
 from fastar.models._parameters import LongFrameParameters
 
 
@@ -111,9 +111,7 @@ class LongFrames(LongFrameParameters):
         asked = asked_of_columns(self.distribution, names, is_category)
         for d, (column, own) in enumerate(zip(columns, asked, strict=True)):
             said = self.distribution_.decided(d + layout.ends, column.offset, column)
-            if not (isinstance(own, str) and own == "auto"):
-                said["why"] = BY_PARAMETER
-            found.append({"column": column.name, **said})
+            found.append(schema_entry(column.name, said, own))
         return found
 
     def _first_codes(self, n: int, T: int, *, begins: bool) -> tuple[Array, Array | None]:

@@ -21,6 +21,7 @@ from fastar._data.sequence_layouts import ArrayLayout, SequenceLayout, missing_c
 from fastar._data.sequences import (
     Sequences,
     SequenceTable,
+    check_any_step,
     check_numbers_of_frame,
     is_ragged,
 )
@@ -83,10 +84,8 @@ class SequenceEstimator(TrainableModel, abstract=True):
     def _of_array(self, X: Any, name: str, reset: bool, gaps: bool) -> tuple[Sequences, int]:
         """Return the rows of a table as sequences, and their length."""
         check_numbers_of_frame(X, name)
-        if isinstance(X, list | tuple) and not any(map(np.size, X)):
-            raise ValueError(
-                f"{name} must have at least one step. Got {len(X)} empty sequences instead."
-            )
+        if isinstance(X, list | tuple):
+            check_any_step(sum(map(np.size, X)), len(X), name)
         array = validate_data(
             self, unmask(X, name, gaps=gaps), order="C", reset=reset, ensure_all_finite=False
         )
@@ -111,10 +110,7 @@ class SequenceEstimator(TrainableModel, abstract=True):
         self, found: Sequences, length: int | None, name: str, ends: bool, marked: bool
     ) -> None:
         """Keep the kind of the sequences of `fit`. length: that of all where they are an array."""
-        if not len(found.values):
-            raise ValueError(
-                f"{name} must have at least one step. Got {len(found)} empty sequences instead."
-            )
+        check_any_step(len(found.values), len(found), name)
         kind: Callable[..., SequenceLayout] = (
             SequenceLayout if length is None else partial(ArrayLayout, length=length)
         )

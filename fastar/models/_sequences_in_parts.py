@@ -15,7 +15,7 @@ from fastar._core.parameters import Array
 from fastar._data.column_summary import ColumnSummary, array_offset, columns_of
 from fastar._data.parts import Parts
 from fastar._data.sequence_layouts import SequenceLayout
-from fastar._data.sequences import Sequences, SequenceTable, listed
+from fastar._data.sequences import Sequences, SequenceTable, check_any_step, listed
 from fastar._data.stores import HeldOut, held_rows, shard_numbers
 from fastar._data.summary import row_hashes
 from fastar._engine.model import Composition
@@ -222,10 +222,7 @@ class SequencesInParts(SequenceEstimator, abstract=True):
         if not summary.n:
             raise ValueError(f"{name} must have at least one sequence. Got none.")
         if not keep:
-            if not summary.longest:
-                raise ValueError(
-                    f"{name} must have at least one step. Got {summary.n} empty sequences instead."
-                )
+            check_any_step(summary.longest, summary.n, name)
             ends = self.end_symbol is None or bool(self.end_symbol)
             layout = self._container = summary.layout(ends)
             self.n_features_in_, self.order_ = layout.width, np.arange(layout.width + ends)
